@@ -63,8 +63,16 @@ pub(crate) struct PipedChild {
     limit: Duration,
     last_progress: Instant,
     output_is_progress: bool,
+    start_limit: Option<StartLimit>,
     stop: Option<Stop>,
     status: Option<ExitStatus>,
+}
+
+/// A limit that counts until the first progress, if standard error shows that the child fails.
+#[derive(Debug)]
+struct StartLimit {
+    limit: Duration,
+    is_failing: fn(&str) -> bool,
 }
 
 impl PipedChild {
@@ -124,6 +132,7 @@ impl PipedChild {
             limit,
             last_progress: Instant::now(),
             output_is_progress: true,
+            start_limit: None,
             stop: None,
             status: None,
         })
@@ -134,9 +143,16 @@ impl PipedChild {
         self.output_is_progress = false;
     }
 
+    /// Ends the child after `limit` if it has made no progress at all and `is_failing` accepts its
+    /// standard error.
+    pub(crate) fn limit_start(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
+        self.start_limit = Some(StartLimit { limit, is_failing });
+    }
+
     /// Restarts the time limit for progress.
     pub(crate) fn mark_progress(&mut self) {
         self.last_progress = Instant::now();
+        self.start_limit = None;
     }
 
     /// Waits for the child to end and returns its end. Unread output is discarded.
@@ -159,10 +175,21 @@ impl PipedChild {
         if self.stop.is_none() {
             if is_interrupted() {
                 self.stop = Some(Stop::Interrupted);
-            } else if self.last_progress.elapsed() >= self.limit {
+            } else if self.last_progress.elapsed() >= self.limit || self.fails_to_start() {
                 self.stop = Some(Stop::NoProgress);
             }
         }
+    }
+
+    fn fails_to_start(&self) -> bool {
+        let elapsed = self.last_progress.elapsed();
+        let limit = self.start_limit.as_ref();
+        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr_so_far()))
+    }
+
+    fn stderr_so_far(&self) -> String {
+        let bytes = self.stderr.lock().map(|kept| kept.clone());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
     fn poll_status(&mut self) -> Option<ExitStatus> {
@@ -202,8 +229,7 @@ impl PipedChild {
             }
             thread::sleep(Duration::from_millis(1));
         }
-        let bytes = self.stderr.lock().map(|kept| kept.clone());
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        self.stderr_so_far()
     }
 }
 
@@ -285,6 +311,22 @@ mod tests {
         let end = child.finish();
         assert_eq!(end.stop, Some(Stop::NoProgress));
         assert_eq!(end.stderr, "asked\n");
+    }
+
+    #[test]
+    fn a_child_that_fails_from_the_beginning_is_ended_early() {
+        let run = |script: &str| {
+            let mut child = shell(script, Duration::from_secs(3));
+            child.limit_start(Duration::from_millis(100), |text| text.contains("retrying"));
+            let begun = Instant::now();
+            let end = child.finish();
+            assert_eq!(end.stop, Some(Stop::NoProgress));
+            begun.elapsed() >= Duration::from_secs(3)
+        };
+        let wait = "while :; do sleep 0.01; done";
+        assert!(!run(&format!("echo retrying >&2; {wait}")));
+        assert!(run(wait), "silence alone is no failure");
+        assert!(run(&format!("echo begun; echo retrying >&2; {wait}")));
     }
 
     #[test]

@@ -31,6 +31,13 @@ pub(crate) struct SnapshotReport {
     pub(crate) superseded: Vec<String>,
 }
 
+impl SnapshotReport {
+    /// Returns the first 8 characters of the id: restic 0.14 prints no more.
+    pub(crate) fn short_id(&self) -> &str {
+        self.id.get(..8).unwrap_or(&self.id)
+    }
+}
+
 /// The options of a new snapshot.
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,

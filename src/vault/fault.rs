@@ -124,6 +124,9 @@ const MESSAGES: [(Fault, &[&str]); 10] = [
     ),
 ];
 
+/// Part of the messages about attempts that restic retries.
+const RETRY: &str = "returned error, retrying after ";
+
 impl Fault {
     /// Returns the fault of a restic that ended with `code`, or by a signal, and wrote `stderr`.
     pub(crate) fn of(code: Option<i32>, stderr: &str) -> Self {
@@ -169,7 +172,7 @@ pub(crate) fn reason(stderr: &str) -> String {
             || line.starts_with("Is there a repository")
             || line.starts_with("the `unlock` command")
             || line.starts_with("Usage:")
-            || line.contains("returned error, retrying")
+            || line.contains(RETRY)
     };
     let fatal = lines.iter().position(|line| line.starts_with("Fatal:"));
     let chosen = fatal.map(|i| lines[i].as_str()).or_else(|| {
@@ -178,6 +181,23 @@ pub(crate) fn reason(stderr: &str) -> String {
     });
     let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
     without_credentials(text)
+}
+
+/// Returns true if restic has retried to read the config of the repository, its first access, for several
+/// seconds.
+pub(crate) fn is_unreachable(stderr: &str) -> bool {
+    const MAX_RETRIES: usize = 3;
+    let is_retry = |line: &&str| line.contains("(<config/") && line.contains(RETRY);
+    stderr.lines().filter(is_retry).count() > MAX_RETRIES
+}
+
+/// Returns the reason of the last attempt that restic retries, without credentials in URLs.
+pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
+    let attempts = stderr.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(RETRY)?;
+        Some(rest.split_once(": ")?.1)
+    });
+    attempts.last().map(without_credentials)
 }
 
 /// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.
@@ -293,6 +313,16 @@ mod tests {
             "unable to open config file: Head \"http://***@host/config\": refused"
         );
         assert_eq!(without_credentials("s3:http://h/b"), "s3:http://h/b");
+        // As printed by restic 0.19.1.
+        let text = "Stat(<config/>) returned error, retrying after 739.8ms: Head \"http://:***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused\n";
+        assert!(!is_unreachable(&text.repeat(3)) && is_unreachable(&text.repeat(4)));
+        let retried = retry_reason(text).unwrap();
+        assert_eq!(
+            retried,
+            "Head \"http://***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
+        );
+        assert_eq!(Fault::of(Some(1), &retried), Fault::Network);
+        assert_eq!(retry_reason("Fatal: wrong password"), None);
         let json = r#"{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}"#;
         assert_eq!(reason(json), "wrong password or no key found");
     }

@@ -49,7 +49,7 @@ pub(crate) fn import(
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
     };
     if let Some(present) = known.iter().find(is_same) {
-        return Ok(ImportOutcome::Present(present.id.clone()));
+        return Ok(ImportOutcome::Present(present.short_id().to_owned()));
     }
     let unpacked = UnpackedArchive::create(lock)?;
     progress.expect_bytes(archive.contents().files.bytes());

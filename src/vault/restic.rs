@@ -19,6 +19,10 @@ pub(crate) const OLDEST_VERSION: (u32, u32) = (0, 14);
 /// Default limit of the time without progress.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Limit of the time in which restic retries to reach the repository. By itself restic 0.17 and newer retry
+/// for 15 minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A restic program with a repository and its password.
 #[derive(Debug, Clone)]
 pub(crate) struct Restic {
@@ -89,8 +93,8 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
-        if let Some(stop) = end.stop {
-            return Err(self.stopped(stop));
+        if end.stop.is_some() {
+            return Err(self.failure(&end));
         }
         let Some((found, version)) = read.ok().and_then(|_| parse_version(&text)) else {
             return Err(VaultError::NotRestic(self.program.clone()));
@@ -127,10 +131,12 @@ impl Restic {
 
     /// Starts a command that [`Restic::command`] prepared.
     pub(super) fn start(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
-        Ok(PipedChild::spawn(command, self.timeout).at("run", &self.program)?)
+        let mut child = PipedChild::spawn(command, self.timeout).at("run", &self.program)?;
+        child.limit_start(CONNECT_TIMEOUT, fault::is_unreachable);
+        Ok(child)
     }
 
-    pub(super) fn stopped(&self, stop: Stop) -> VaultError {
+    fn stopped(&self, stop: Stop) -> VaultError {
         match stop {
             Stop::Interrupted => VaultError::Interrupted,
             Stop::NoProgress => VaultError::NoProgress(self.timeout.as_secs()),
@@ -139,8 +145,12 @@ impl Restic {
 
     /// Returns the error of a restic that failed or was ended.
     pub(super) fn failure(&self, end: &ChildEnd) -> VaultError {
-        if let Some(stop) = end.stop {
-            return self.stopped(stop);
+        match (end.stop, fault::retry_reason(&end.stderr)) {
+            (Some(Stop::NoProgress), Some(reason)) => {
+                return self.error(Fault::of(Some(1), &reason), reason);
+            }
+            (Some(stop), _) => return self.stopped(stop),
+            (None, _) => {}
         }
         let code = end.status.and_then(|status| status.code());
         let reason = match (code, end.stderr.trim()) {

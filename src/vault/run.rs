@@ -133,7 +133,7 @@ impl Restic {
             let end = child.finish();
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
-                (_, Some(stop)) => Err(self.stopped(stop)),
+                (_, Some(_)) => Err(self.failure(&end)),
                 (Ok(_), None) if !is_success => Err(self.failure(&end)),
                 (Err(_), None) if is_at_end && !is_success => Err(self.failure(&end)),
                 (result, None) => result,

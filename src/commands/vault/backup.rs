@@ -155,7 +155,7 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     context.ui.document(
         "vault backup",
         &SnapshotBackupJson {
-            snapshot: Some(&report.id),
+            snapshot: Some(report.short_id()),
             files_new: report.files_new,
             files_changed: report.files_changed,
             files_unmodified: report.files_unmodified,
@@ -173,7 +173,7 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     };
     ui.report(format_args!(
         "snapshot {}",
-        ui.paint(Style::Strong, &report.id)
+        ui.paint(Style::Strong, report.short_id())
     ));
     ui.report(format_args!(
         "{}{who}: {}, {}; {} added to the vault",
@@ -185,6 +185,6 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     show_left_out(context, &tree.excluded, &tree.skipped, &tree.damaged);
     ui.note(format_args!(
         "restore it: codex-manager vault restore {}",
-        report.id
+        report.short_id()
     ));
 }

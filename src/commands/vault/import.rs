@@ -80,8 +80,9 @@ impl ImportArgs {
                 let shown = path.display();
                 match imported {
                     Ok(ImportOutcome::Added(report)) => {
-                        ui.report(format_args!("imported {shown} as {}", report.id));
-                        rows.push(row(path, Some(report.id), "added", None));
+                        let id = report.short_id().to_owned();
+                        ui.report(format_args!("imported {shown} as {id}"));
+                        rows.push(row(path, Some(id), "added", None));
                     }
                     Ok(ImportOutcome::Present(id)) => {
                         ui.report(format_args!("already in the vault: {shown}"));

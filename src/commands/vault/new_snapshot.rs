@@ -23,7 +23,7 @@ pub(in crate::commands) fn add_snapshot(
     plan: &BackupPlan,
 ) -> Result<String, CommandError> {
     let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
-    Ok(made.report.id)
+    Ok(made.report.short_id().to_owned())
 }
 
 /// A new snapshot, and the tree that it was made of.
