@@ -96,7 +96,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         return;
     }
     let mut table = Table::new(ui, &["ID", "MADE", "HOST", "ACCOUNT", "KIND", "SIZE"]);
-    (0..6).for_each(|column| table.keep_whole(column));
+    [0, 5].map(|column| table.keep_whole(column));
     let (zone, now) = (context.settings.zone, context.now());
     for snapshot in snapshots {
         let made = absolute(&snapshot.time, zone, &now);
@@ -121,6 +121,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         ];
         table.row(ui, cells.map(|text| (Style::Plain, text)));
     }
+    table.keep_words(1);
     ui.line(table.render());
     ui.note("restore one: codex-manager vault restore ID");
 }
