@@ -73,6 +73,9 @@ impl Forgery {
     }
 }
 
+/// Modifies the file at a path of the forged tree.
+type ChangeFile = fn(&Path);
+
 /// Returns an entry of the manifest for a file.
 fn file_entry(path: &str) -> Value {
     json!({ "path": path, "size": 1, "mode": 0o644, "mtime": 0 })
@@ -124,7 +127,7 @@ fn i12_reserved_names_and_journals_of_databases_are_refused() {
 #[test]
 fn files_that_differ_from_the_manifest_are_refused() {
     let conversation = rollout(FIRST);
-    let changes: [(&str, fn(&Path)); 4] = [
+    let changes: [(&str, ChangeFile); 4] = [
         ("is missing", |path| fs::remove_file(path).unwrap()),
         ("is shorter than in the manifest", |path| {
             fs::write(path, "{").unwrap();

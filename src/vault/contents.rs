@@ -94,7 +94,7 @@ impl SnapshotContents {
     /// Returns the argument of restic for a path of the home: absolute, with slashes.
     pub(crate) fn rooted(&self, path: &Path) -> OsString {
         let mut rooted = OsString::new();
-        for name in self.home.join(path).iter() {
+        for name in &self.home.join(path) {
             rooted.push("/");
             rooted.push(name);
         }

@@ -193,11 +193,11 @@ pub(crate) fn is_unreachable(stderr: &str) -> bool {
 
 /// Returns the reason of the last attempt that restic retries, without credentials in URLs.
 pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
-    let attempts = stderr.lines().filter_map(|line| {
+    let mut attempts = stderr.lines().rev().filter_map(|line| {
         let (_, rest) = line.split_once(RETRY)?;
         Some(rest.split_once(": ")?.1)
     });
-    attempts.last().map(without_credentials)
+    attempts.next().map(without_credentials)
 }
 
 /// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.

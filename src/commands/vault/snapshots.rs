@@ -96,7 +96,8 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         return;
     }
     let mut table = Table::new(ui, &["ID", "MADE", "HOST", "ACCOUNT", "KIND", "SIZE"]);
-    [0, 5].map(|column| table.keep_whole(column));
+    table.keep_whole(0);
+    table.keep_whole(5);
     let (zone, now) = (context.settings.zone, context.now());
     for snapshot in snapshots {
         let made = absolute(&snapshot.time, zone, &now);
