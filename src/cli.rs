@@ -101,6 +101,7 @@ enum Command {
     Find(commands::find::FindArgs),
     Show(commands::show::ShowArgs),
     Export(commands::export::ExportArgs),
+    Vault(commands::vault::VaultArgs),
 }
 
 impl Command {
@@ -132,6 +133,7 @@ impl Command {
             | Self::Launch(_)
             | Self::Resume(_) => true,
             Self::Sync(args) => args.works_on_home(),
+            Self::Vault(args) => args.works_on_home(),
             _ => false,
         }
     }
@@ -177,6 +179,7 @@ impl Command {
             Self::Find(args) => args.run(context),
             Self::Show(args) => args.run(context),
             Self::Export(args) => args.run(context),
+            Self::Vault(args) => args.run(context),
         }
     }
 }
@@ -356,10 +359,13 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
         let what = name_of(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
-        let is_history = recovered.interrupted == Interrupted::History;
+        let is_of_databases = matches!(
+            recovered.interrupted,
+            Interrupted::History | Interrupted::Vacuum
+        );
         let is_of_home = |obstacle: &RecoveryObstacle| {
             let is_home = |changed| tree::real(changed) == tree::real(home);
-            is_restore || is_history && obstacle.home().is_none_or(is_home)
+            is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
@@ -384,7 +390,7 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                 context.ui.warn(message);
             }
             Err(e) if is_restore => return Err(e.into()),
-            Err(e) if is_history && command.requires_complete_home() => return Err(e.into()),
+            Err(e) if is_of_databases && command.requires_complete_home() => return Err(e.into()),
             // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");
@@ -402,6 +408,8 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::OtherRestore => "restore of another home",
         Interrupted::Prune => "prune",
         Interrupted::History => "history repair or undo",
+        Interrupted::Vacuum => "storage vacuum",
+        Interrupted::Trash => "storage trash",
     }
 }
 

@@ -22,6 +22,7 @@ const ROOMS: &[&str] = &[
     "sync",
     "inventory",
     "recovery",
+    "vault",
     "schedule",
     "launch",
     "transfer",

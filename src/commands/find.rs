@@ -4,7 +4,7 @@ use super::account::{local, printable, short_id};
 use super::sessions::filter::FilterArgs;
 use super::sessions::index_access::IndexAccess;
 use super::sessions::skipped::warn_skipped;
-use crate::codex::thread_list::{self, ThreadFilter};
+use crate::codex::thread_query::{self, ThreadFilter};
 use crate::codex::threads;
 use crate::context::Context;
 use crate::conversations::event::Role;
@@ -321,7 +321,7 @@ impl ConversationFilter {
         if filter.is_restricted() {
             let home = &context.settings.codex_home;
             let database = threads::find_state_database(home, &context.env);
-            let rows = database.map(|database| thread_list::list(&database, &filter));
+            let rows = database.map(|database| thread_query::list(&database, &filter));
             let rows = rows.transpose().map_err(|e| {
                 CommandError::failed("cannot read Codex's list of conversations").because(e)
             })?;

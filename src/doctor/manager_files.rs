@@ -6,15 +6,17 @@ use crate::inventory::observations;
 use crate::io::atomic;
 use crate::launch::{program, registry};
 use crate::logging;
+use crate::vault;
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 18] = [
+const MANAGER_FILES: [&str; 20] = [
     "backups",
     "profiles",
     "sync",
     "sync.toml",
     "sync-backups",
     "tmp",
+    "trash",
     "inventory.json",
     "cooldown.json",
     registry::FILE_NAME,
@@ -27,6 +29,7 @@ const MANAGER_FILES: [&str; 18] = [
     "schedule",
     observations::FOLDER,
     index::FOLDER,
+    vault::FOLDER,
 ];
 
 /// Returns true for names that codex-manager gives to files of the manager home, including copies of

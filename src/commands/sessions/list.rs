@@ -5,7 +5,7 @@ use super::session_view::{SessionView, session_view};
 use super::table::{self, SessionRow};
 use super::unlisted::unlisted;
 use crate::codex::home::THREAD_LOCKS;
-use crate::codex::thread_list::{self, ListedThread, ThreadFilter, ThreadOrder};
+use crate::codex::thread_query::{self, ListedThread, ThreadFilter, ThreadOrder};
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -64,7 +64,7 @@ pub(super) fn show(
         let Some(path) = &database else {
             return Ok(Vec::new());
         };
-        thread_list::list(path, filter).map_err(|e| {
+        thread_query::list(path, filter).map_err(|e| {
             CommandError::failed("cannot read Codex's list of conversations").because(e)
         })
     };

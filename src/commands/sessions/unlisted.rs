@@ -2,7 +2,7 @@
 
 use super::index_access::IndexAccess;
 use super::session_view::{SessionView, rollout_size};
-use crate::codex::thread_list::{ListedThread, ThreadFilter};
+use crate::codex::thread_query::{ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::CommandError;

@@ -3,7 +3,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::store::IndexStore;
 use crate::codex::rollout::{ConversationFile, ZST};
-use crate::codex::thread_list::ListedThread;
+use crate::codex::thread_query::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::io::{file_id, file_open, position};
@@ -148,7 +148,7 @@ pub(super) fn existing_path(recorded: &str) -> Option<PathBuf> {
 
 /// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
 pub(super) fn task(
-    candidate: Candidate,
+    mut candidate: Candidate,
     indexed: Option<IndexedConversation>,
     find_rollout: &dyn Fn(&str) -> Option<PathBuf>,
 ) -> Option<IngestTask> {
@@ -174,6 +174,8 @@ pub(super) fn task(
         let path = find_rollout(&id)?;
         Some((id, path))
     });
+    // Its fields are in `shown`. The first index of a large home has a task for each conversation.
+    candidate.thread = None;
     Some(IngestTask {
         candidate,
         stamp,

@@ -9,7 +9,7 @@ use super::ingest::{self, delete_texts};
 use super::plan::{self, Candidate, IngestTask};
 use super::store::{self, IndexStore};
 use crate::codex::rollout::ConversationFile;
-use crate::codex::thread_list::{self, ListedThread, ThreadCounts, ThreadFilter};
+use crate::codex::thread_query::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::SkippedFile;
 use crate::history::files::{self, Folders};
 use crate::io::progress::{Progress, is_interrupted};
@@ -124,7 +124,7 @@ pub(crate) fn refresh(
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
     if let Some(database) = source.database {
-        let (rows, listed) = (thread_list::count(database)?, listed(store)?);
+        let (rows, listed) = (thread_query::count(database)?, listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;
         store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
     }
@@ -171,7 +171,7 @@ fn threads(
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
     match source.database {
-        Some(database) => Ok(thread_list::list(database, filter)?),
+        Some(database) => Ok(thread_query::list(database, filter)?),
         None => Ok(Vec::new()),
     }
 }
@@ -290,7 +290,7 @@ fn has_other_changes(
         let was_archived = old.is_some_and(|old| old.shown.archived);
         expected.archived += i64::from(thread.archived) - i64::from(was_archived);
     }
-    Ok(expected != thread_list::count(database)?)
+    Ok(expected != thread_query::count(database)?)
 }
 
 /// Counts the conversations of the index with a row in Codex's database.

@@ -313,8 +313,7 @@ impl World {
             text.push_str("{\"timestamp\":\"2026-11-20T06:0");
         }
         if random.is_one_in(6) {
-            let level = ruzstd::encoding::CompressionLevel::Fastest;
-            let bytes = ruzstd::encoding::compress_to_vec(text.as_bytes(), level);
+            let bytes = zstd::encode_all(text.as_bytes(), 1).unwrap();
             fs::write(format!("{}.zst", conversation.path.display()), bytes).unwrap();
         } else {
             fs::write(&conversation.path, text).unwrap();

@@ -3,7 +3,7 @@
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout::ConversationFile;
-use crate::codex::thread_list::{self, ThreadFilter};
+use crate::codex::thread_query::{self, ThreadFilter};
 use crate::conversations::event::{EventSelection, Role};
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
@@ -38,7 +38,7 @@ pub(crate) fn conversations(
     database: Option<&Path>,
 ) -> Result<Vec<FoundConversation>, IndexError> {
     let rows = match database {
-        Some(database) => thread_list::list(database, &ThreadFilter::default())?,
+        Some(database) => thread_query::list(database, &ThreadFilter::default())?,
         None => Vec::new(),
     };
     let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
