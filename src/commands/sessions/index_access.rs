@@ -145,10 +145,13 @@ impl<'a> LateBar<'a> {
 
 impl Progress for LateBar<'_> {
     fn expect_bytes(&self, total: u64) {
-        if total >= MIN_BAR_BYTES {
-            let bar = self.context.ui.bar("indexing", total);
-            self.with(|shown| *shown = Some(bar));
-        }
+        self.with(|shown| match shown {
+            Some(bar) => bar.expect_bytes(total),
+            None if total >= MIN_BAR_BYTES => {
+                *shown = Some(self.context.ui.bar("indexing", total));
+            }
+            None => {}
+        });
     }
 
     fn add_bytes(&self, bytes: u64) {

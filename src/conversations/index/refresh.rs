@@ -5,7 +5,7 @@
 //! tell, such as conversations that a sync made longer.
 
 use super::error::{IndexContext as _, IndexError};
-use super::ingest::{self, delete_texts};
+use super::ingest::{self, IngestReport, delete_texts};
 use super::plan::{self, Candidate, IngestTask};
 use super::store::{self, IndexStore};
 use crate::codex::rollout::ConversationFile;
@@ -30,6 +30,9 @@ const OPTIMIZE_BYTES: u64 = 64 << 20;
 /// The largest index that is compacted at once after a deletion. SQLite erases the words of deleted texts from a
 /// larger one when it merges its parts.
 const MAX_ERASED_BYTES: u64 = 256 << 20;
+
+/// The number of conversations that are planned at a time, which bounds the memory of a first update.
+const PLANNED_CONVERSATIONS: usize = 2000;
 
 const LAST_WALK: &str = "last_walk_ms";
 const NEWEST_CHANGE: &str = "newest_change_ms";
@@ -116,10 +119,7 @@ pub(crate) fn refresh(
     found
         .on_disk
         .extend(orphaned_copies(store, source, &found)?);
-    let tasks = plan_tasks(store, found.on_disk, is_complete)?;
-    let total: u64 = tasks.iter().map(unread_bytes).sum();
-    progress.expect_bytes(total);
-    let report = ingest::ingest(store, tasks, progress)?;
+    let (total, report) = ingest_all(store, found.on_disk, is_complete, progress)?;
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
@@ -140,6 +140,38 @@ pub(crate) fn refresh(
         is_complete,
         skipped: report.skipped,
     })
+}
+
+/// Compares the candidates with the index and reads those that changed, a part of them at a time. Returns the
+/// number of bytes that were read too.
+fn ingest_all(
+    store: &mut IndexStore,
+    candidates: Vec<Candidate>,
+    is_complete: bool,
+    progress: &dyn Progress,
+) -> Result<(u64, IngestReport), IndexError> {
+    let mut paths: HashMap<String, PathBuf> = HashMap::new();
+    if is_complete {
+        let path = |c: &Candidate| (c.session.clone(), c.path.clone());
+        paths = candidates.iter().map(path).collect();
+    }
+    let mut total = 0;
+    let mut report = IngestReport::default();
+    let mut candidates = candidates.into_iter();
+    loop {
+        let part: Vec<_> = candidates.by_ref().take(PLANNED_CONVERSATIONS).collect();
+        if part.is_empty() {
+            return Ok((total, report));
+        }
+        let tasks = plan_tasks(store, part, &paths)?;
+        if !tasks.is_empty() {
+            total += tasks.iter().map(unread_bytes).sum::<u64>();
+            progress.expect_bytes(total);
+            let part = ingest::ingest(store, tasks, progress)?;
+            report.read += part.read;
+            report.skipped.extend(part.skipped);
+        }
+    }
 }
 
 /// Merges the index into one part, without words of deleted texts, and overwrites freed pages.
@@ -194,7 +226,7 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
             continue;
         };
         candidates.push(Candidate {
-            thread: threads.remove(&session),
+            thread: threads.remove(&session).map(shown_only),
             archived: file.is_archived,
             session,
             path,
@@ -207,6 +239,19 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
         gone,
         newest,
     })
+}
+
+/// Drops the fields that the index does not have.
+fn shown_only(thread: ListedThread) -> ListedThread {
+    ListedThread {
+        id: thread.id,
+        title: thread.title,
+        cwd: thread.cwd,
+        created_ms: thread.created_ms,
+        updated_ms: thread.updated_ms,
+        archived: thread.archived,
+        ..ListedThread::default()
+    }
 }
 
 fn sessions(store: &IndexStore) -> Result<Vec<String>, IndexError> {
@@ -374,15 +419,10 @@ fn orphaned_copies(
 fn plan_tasks(
     store: &IndexStore,
     candidates: Vec<Candidate>,
-    is_complete: bool,
+    paths: &HashMap<String, PathBuf>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::indexed(store, (!is_complete).then_some(&ids))?;
-    let mut paths: HashMap<String, PathBuf> = HashMap::new();
-    if is_complete {
-        let path = |c: &Candidate| (c.session.clone(), c.path.clone());
-        paths = candidates.iter().map(path).collect();
-    }
+    let mut indexed = plan::indexed(store, Some(&ids))?;
     let find_rollout = |id: &str| {
         if let Some(path) = paths.get(id) {
             return Some(path.clone());
