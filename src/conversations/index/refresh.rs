@@ -214,7 +214,7 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
     let newest = threads.iter().filter_map(|thread| thread.updated_ms).max();
     let mut threads: HashMap<String, ListedThread> = threads
         .into_iter()
-        .map(|thread| (thread.id.to_lowercase(), thread))
+        .map(|thread| (thread.id.to_lowercase(), shown_only(thread)))
         .collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
@@ -226,7 +226,7 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
             continue;
         };
         candidates.push(Candidate {
-            thread: threads.remove(&session).map(shown_only),
+            thread: threads.remove(&session),
             archived: file.is_archived,
             session,
             path,
