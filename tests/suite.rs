@@ -56,6 +56,7 @@ mod logging;
 mod long_paths;
 mod memory;
 mod mock_backend;
+mod names;
 mod normalize;
 mod odd_homes;
 mod older_exports;

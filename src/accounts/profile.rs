@@ -315,8 +315,13 @@ pub enum ProfileError {
         names: Vec<String>,
     },
     /// No profile has this name.
-    #[error("no such profile: {0:?}")]
-    Unknown(String),
+    #[error("no such profile: {name:?}")]
+    Unknown {
+        /// The name as typed.
+        name: String,
+        /// The names of all profiles.
+        choices: Vec<String>,
+    },
 }
 
 /// All profiles of one manager home.

@@ -381,7 +381,14 @@ pub(super) fn find_named<'a>(
     profiles
         .iter()
         .find(|p| p.name.to_lowercase() == name.to_lowercase())
-        .ok_or_else(|| ProfileError::Unknown(name.to_owned()))
+        .ok_or_else(|| unknown(profiles, name))
+}
+
+pub(super) fn unknown(profiles: &[Profile], name: &str) -> ProfileError {
+    ProfileError::Unknown {
+        name: name.to_owned(),
+        choices: profiles.iter().map(|p| p.name.clone()).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
-use super::profile_ops::find_named;
+use super::profile_ops::{find_named, unknown};
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
@@ -178,7 +178,7 @@ impl Profiles {
             }
         }
         if places.is_empty() {
-            return Err(ProfileError::Unknown(name.to_owned()));
+            return Err(unknown(&profiles, name));
         }
         places.sort();
         Ok(places)

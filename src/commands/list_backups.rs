@@ -4,7 +4,6 @@ use super::account::{self, local, printable, style_of};
 use super::archive_choice;
 use super::archive_json::ArchiveJson;
 use crate::archive::metadata::Metadata;
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -65,6 +64,7 @@ pub struct ListBackupsArgs {
 /// An archive in JSON. Its keys are a contract.
 #[derive(Serialize)]
 struct BackupRow {
+    number: Option<usize>,
     archive: Option<String>,
     path: Option<PathBuf>,
     #[serde(flatten)]
@@ -89,6 +89,7 @@ impl ListBackupsArgs {
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
+        let numbers = Numbers::of(&records);
         if let Some(text) = &self.account {
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
@@ -104,11 +105,18 @@ impl ListBackupsArgs {
         if context.ui.wants_json() {
             let rows: Vec<_> = records
                 .iter()
-                .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
+                .map(|r| {
+                    row(
+                        context,
+                        r,
+                        numbers.of_record(r),
+                        state_of(&r.metadata, &accounts),
+                    )
+                })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &accounts, is_empty);
+            show(context, &records, &numbers, &accounts, is_empty);
         }
         if is_empty {
             offer_import(context);
@@ -159,6 +167,25 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
         .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
+/// The numbers by which `restore` and `verify` accept archives. They do not depend on filters.
+struct Numbers(HashMap<String, usize>);
+
+impl Numbers {
+    fn of(records: &[ArchiveRecord]) -> Self {
+        let archives = archive_choice::numbered(records).into_iter();
+        Self(
+            archives
+                .zip(1..)
+                .map(|(r, n)| (r.path.clone(), n))
+                .collect(),
+        )
+    }
+
+    fn of_record(&self, record: &ArchiveRecord) -> Option<usize> {
+        self.0.get(&record.path).copied()
+    }
+}
+
 /// Keeps the newest restorable archive of each account and mode, or the newest one where none is
 /// restorable. Safety backups and single logins are kept only where there is nothing else.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
@@ -185,10 +212,16 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     });
 }
 
-fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> BackupRow {
+fn row(
+    context: &Context,
+    record: &ArchiveRecord,
+    number: Option<usize>,
+    state: AccountState,
+) -> BackupRow {
     let metadata = &record.metadata;
     let path = store::backups(&context.settings.manager_home).join(&record.path);
     BackupRow {
+        number,
         archive: record.archive.is_some().then(|| record.path.clone()),
         path: record.archive.is_some().then_some(path),
         metadata: ArchiveJson::of(metadata, context),
@@ -205,6 +238,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
 fn show(
     context: &Context,
     records: &[ArchiveRecord],
+    numbers: &Numbers,
     accounts: &[(Account, Verdict)],
     is_empty: bool,
 ) {
@@ -218,14 +252,14 @@ fn show(
         return;
     }
     // One table for all accounts, so that columns align across accounts.
-    let mut table = Table::new(ui, &["CREATED", "MODE", "SIZE", "ARCHIVE"]);
+    let mut table = Table::new(ui, &["  #", "CREATED", "MODE", "SIZE", "ARCHIVE"]);
     // Cells are never wrapped: scripts count lines, and names can be copied.
-    (0..4).for_each(|column| table.keep_whole(column));
+    (0..5).for_each(|column| table.keep_whole(column));
     let mut heads = Vec::new();
     for group in by_account(records) {
         heads.push((heading(group[0], accounts), group.len()));
         for record in group {
-            table.row(ui, row_cells(context, record));
+            table.row(ui, row_cells(context, record, numbers.of_record(record)));
         }
     }
     let table = table.render();
@@ -295,7 +329,11 @@ fn heading(record: &ArchiveRecord, accounts: &[(Account, Verdict)]) -> (String, 
     (printable(who), state_of(&record.metadata, accounts))
 }
 
-fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] {
+fn row_cells(
+    context: &Context,
+    record: &ArchiveRecord,
+    number: Option<usize>,
+) -> [(Style, String); 5] {
     let (zone, now) = (context.settings.zone, context.now());
     let metadata = &record.metadata;
     let made = absolute(&metadata.created_at.to_utc(), zone, &now);
@@ -311,20 +349,20 @@ fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] 
         Some(label) if !metadata.is_safety() => format!("{kind} {}", printable(label)),
         _ => kind,
     };
-    // The shortest form that `restore` and `verify` accept.
-    let name = record
-        .path
-        .strip_suffix(ARCHIVE_SUFFIX)
-        .unwrap_or(&record.path);
+    let name = archive_choice::typed_name(record);
     let style = if record.problem().is_some() {
         Style::Bad
     } else {
         Style::Plain
     };
     [
-        (Style::Plain, format!("  {made}")),
+        (
+            Style::Dim,
+            format!("  {}", number.map_or_else(String::new, |n| n.to_string())),
+        ),
+        (Style::Plain, made),
         (Style::Plain, kind),
         (Style::Plain, size),
-        (style, printable(name)),
+        (style, printable(&name)),
     ]
 }

@@ -1,7 +1,7 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, LATEST, file_name, find_archive};
+use super::archive_choice::{self, file_name, find_archive, latest_offset};
 use super::list_backups::entries_of;
 use super::restore_session;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve;
+use crate::inventory::resolve::{self, AccountResolveError};
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
@@ -51,8 +51,9 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub struct RestoreArgs {
-    /// A name under backups/, a path, an account, or `latest`: the newest undamaged archive that is neither
-    /// a safety nor a partial one, full before other modes
+    /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
+    /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
+    /// `latest~1` is the one before it
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     /// Restore only this file or folder, relative to the Codex home; may be given several times
@@ -169,35 +170,26 @@ impl RestoreArgs {
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {
-            return find_archive(context, Path::new(what));
+            return find_archive(context, Path::new(what), ArchiveRecord::is_usable);
         }
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
-        let record = if what == LATEST {
-            let latest = archive_choice::latest(&records, &backups, ArchiveRecord::is_usable)?;
-            warn_if_damaged_is_newer(context, &records, latest);
-            Some(latest)
-        } else {
-            if let Ok(path) = find_archive(context, Path::new(what)) {
-                return Ok(path);
+        if let Some(offset) = latest_offset(what) {
+            let latest =
+                archive_choice::latest(&records, offset, &backups, ArchiveRecord::is_usable)?;
+            if offset == 0 {
+                warn_if_damaged_is_newer(context, &records, latest);
             }
-            let accounts: Vec<_> = account::known_accounts(context)?
-                .into_iter()
-                .map(|a| account::with_verdict(a, context))
-                .collect();
-            let entries = entries_of(&accounts, &records);
-            let wanted = &entries[resolve::resolve(&entries, what)?].identity;
-            store::preferred(&records, |r| {
-                r.is_usable() && r.metadata.identity().is_some_and(|i| i.is_same(wanted))
-            })
+            return Ok(backups.join(&latest.path));
+        }
+        if let Some(path) = archive_choice::find_file(context, Path::new(what)) {
+            return Ok(path);
+        }
+        let record = match archive_choice::by_number(&records, what) {
+            Some(record) => record,
+            None => by_account_or_beginning(&records, what, context)?,
         };
-        record.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive found: {what}")).hint(if records.is_empty() {
-                "create one with: codex-manager backup"
-            } else {
-                "list archives with: codex-manager list-backups; nothing was changed"
-            })
-        })
+        Ok(backups.join(&record.path))
     }
 
     fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
@@ -216,6 +208,41 @@ impl RestoreArgs {
         }
         Ok(selection)
     }
+}
+
+/// Returns the preferred archive of the account that `what` denotes, else the only archive whose name
+/// begins so.
+fn by_account_or_beginning<'r>(
+    records: &'r [ArchiveRecord],
+    what: &str,
+    context: &Context,
+) -> Result<&'r ArchiveRecord, CommandError> {
+    let accounts: Vec<_> = account::known_accounts(context)?
+        .into_iter()
+        .map(|a| account::with_verdict(a, context))
+        .collect();
+    let entries = entries_of(&accounts, records);
+    let accounts = match resolve::resolve(&entries, what) {
+        Ok(i) => {
+            let wanted = &entries[i].identity;
+            let is_of_account =
+                |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(wanted));
+            let found = store::preferred(records, |r| r.is_usable() && is_of_account(r));
+            return found.ok_or_else(|| {
+                CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
+                    "create one with: codex-manager backup"
+                } else {
+                    "list archives with: codex-manager list-backups; nothing was changed"
+                })
+            });
+        }
+        Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
+        Err(AccountResolveError::Unknown { choices, .. }) => choices,
+    };
+    archive_choice::by_beginning(records, what)?.ok_or_else(|| {
+        let message = format!("no archive or account named {what:?}");
+        archive_choice::unknown(message, what, records, &accounts)
+    })
 }
 
 /// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files
@@ -287,8 +314,8 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
 
 /// Warns if a newer archive than `latest` was passed over because of its damage.
 fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let newest = store::latest(records, |r| r.archive.is_some());
-    if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
+    let newest = store::latest_first(records, |r| r.archive.is_some());
+    if let Some(newest) = newest.first().filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()
     {
         context.ui.warn(format_args!(

@@ -2,7 +2,7 @@
 
 use super::{CommandError, ErrorKind};
 use crate::codex::process::{Holder, Role};
-use crate::io::shell;
+use crate::io::{shell, similar};
 use std::path::Path;
 
 impl From<crate::accounts::profile::ProfileError> for CommandError {
@@ -38,8 +38,17 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 };
                 Self::wrap(ErrorKind::Failed, error).hint(hint)
             }
-            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list all profiles: codex-manager profile list; nothing was changed"),
+            ProfileError::Unknown {
+                ref name,
+                ref choices,
+            } => {
+                let nearest = similar::nearest(name, choices.iter().map(String::as_str));
+                let suggestion =
+                    (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")));
+                let mut wrapped = Self::wrap(ErrorKind::Failed, error);
+                wrapped.hints.extend(suggestion);
+                wrapped.hint("list all profiles: codex-manager profile list; nothing was changed")
+            }
         }
     }
 }

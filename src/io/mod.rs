@@ -31,6 +31,7 @@ pub(crate) mod quantity;
 pub(crate) mod retention;
 pub(crate) mod secret;
 pub(crate) mod shell;
+pub(crate) mod similar;
 pub(crate) mod sorting;
 pub(crate) mod space;
 pub(crate) mod staging;

@@ -113,7 +113,7 @@ impl SaveArgs {
                 context.settings.codex_home.join(AUTH_JSON)
             }
             Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
-                find_archive(context, from)?
+                find_archive(context, from, |r| r.archive.is_some())?
             }
             Some(from) => context.env.absolute(from),
         };
