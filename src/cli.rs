@@ -11,7 +11,7 @@ use crate::io::tree;
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
 use crate::logging::LogSettings;
 use crate::recovery::{self, Interrupted};
-use crate::ui::{self, Ui, Verbosity};
+use crate::ui::{self, Ui, Verbosity, picker};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use std::path::PathBuf;
@@ -112,7 +112,7 @@ impl Command {
     }
 
     /// Returns true if Codex takes over the terminal. `launch::run` then handles the signals; before
-    /// Codex starts, a signal ends this process without cleanup.
+    /// Codex starts, a signal ends this process without cleanup, except of the terminal.
     fn hands_over_terminal(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_))
     }
@@ -216,8 +216,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    if !cli.command.runs_in_prompt() && !cli.command.hands_over_terminal() {
-        install_interrupt_handler();
+    if !cli.command.runs_in_prompt() {
+        install_interrupt_handler(cli.command.hands_over_terminal());
     }
     run(cli, env)
 }
@@ -386,15 +386,19 @@ fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBu
 }
 
 /// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
-/// process at once.
-fn install_interrupt_handler() {
+/// process at once, and so does the first one if `ends_at_once`. A picker is always closed first.
+fn install_interrupt_handler(ends_at_once: bool) {
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
+        if progress::is_handed_over() {
+            return;
+        }
         #[allow(
             clippy::exit,
             reason = "no operation is running, or this is the second signal"
         )]
-        if progress::ends_at_once() {
+        if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
+            picker::restore_terminal();
             std::process::exit(ErrorKind::Interrupted as i32);
         }
         progress::interrupt();

@@ -63,6 +63,7 @@ mod older_exports;
 mod owners;
 mod pasted_status;
 mod path_conflicts;
+mod picker;
 mod pictures;
 mod pipes;
 mod probe;

@@ -24,6 +24,7 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
+use crate::ui::picker::{Picker, PickerItem};
 use crate::ui::time::bytes;
 use crate::ui::{Style, problem};
 use clap::Args;
@@ -288,28 +289,53 @@ fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreR
     warn_not_recorded(ui, failures)
 }
 
-/// Lets the user choose at a terminal. Elsewhere the archive has to be an argument.
+/// Lets the user choose at a terminal; the latest archive is selected first. Elsewhere the archive has to
+/// be an argument.
 fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
-    let mut records = store::archives(manager)?;
-    records.retain(ArchiveRecord::is_usable);
-    records.sort_by_key(|r| std::cmp::Reverse(r.metadata.created_at));
-    let choices: Vec<_> = records
-        .iter()
-        .map(|r| {
-            let created = account::absolute(&r.metadata.created_at, context);
-            format!(
-                "{created}  {:14}  {}",
-                archive_choice::kind(&r.metadata),
-                r.path
-            )
-        })
+    let records = store::archives(manager)?;
+    let latest = store::latest_first(&records, ArchiveRecord::is_usable);
+    let latest = latest.first().map(|r| r.path.clone());
+    let offered: Vec<_> = archive_choice::numbered(&records)
+        .into_iter()
+        .zip(1..)
+        .filter(|(r, _)| r.is_usable())
         .collect();
-    match context.ui.pick("which archive?", &choices) {
-        Some(i) => Ok(store::backups(manager).join(&records[i].path)),
+    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
+    let picker = Picker {
+        question: "which archive?",
+        default: offered.iter().position(is_latest).unwrap_or(0),
+        items: offered
+            .iter()
+            .map(|(record, number)| item(record, *number, context))
+            .collect(),
+    };
+    match picker.run(&context.ui)? {
+        Some(path) => Ok(store::backups(manager).join(path)),
         None => Err(CommandError::usage("which archive?")
             .hint("codex-manager restore latest, or a name from codex-manager list-backups")),
     }
+}
+
+fn item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem {
+    let metadata = &record.metadata;
+    let email = metadata.email.as_deref().unwrap_or("signed out");
+    PickerItem::new(
+        record.path.clone(),
+        vec![
+            (Style::Dim, number.to_string()),
+            (
+                Style::Plain,
+                account::absolute(&metadata.created_at, context),
+            ),
+            (Style::Plain, archive_choice::kind(metadata)),
+            (Style::Plain, account::printable(email)),
+            (
+                Style::Dim,
+                account::printable(&archive_choice::typed_name(record)),
+            ),
+        ],
+    )
 }
 
 /// Warns if a newer archive than `latest` was passed over because of its damage.

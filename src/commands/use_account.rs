@@ -1,6 +1,7 @@
 //! `use`: switches the Codex home to another account.
 
-use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
+use super::account::{printable, shortened, warn_all};
+use super::account_choice::{named, pick};
 use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
@@ -15,7 +16,6 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::hidden;
-use crate::inventory::resolve::resolve;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
@@ -96,31 +96,10 @@ impl UseArgs {
                     .hint("name an account; list them: codex-manager list")
             });
         }
-        let (mut accounts, _) = accounts_and_profiles(context)?;
-        let position = if let Some(text) = &self.account {
-            resolve(accounts.iter().map(|a| &a.entry), text)?
-        } else {
-            accounts.retain(|a| a.entry.profile.is_some());
-            let choices: Vec<_> = accounts
-                .iter()
-                .map(|account| {
-                    let (account, verdict) = with_verdict(account.clone(), context);
-                    let now = if account.current { "  (current)" } else { "" };
-                    let email = printable(account.entry.identity.email.as_str());
-                    format!(
-                        "{:20}  {:9} {email}{now}",
-                        label(&account),
-                        verdict.state.name()
-                    )
-                })
-                .collect();
-            context.ui.pick("which account?", &choices).ok_or_else(|| {
-                CommandError::usage("which account?").hint(
-                    "name an account: codex-manager use ACCOUNT; list them: codex-manager list",
-                )
-            })?
-        };
-        Ok(accounts.swap_remove(position).entry.identity)
+        match &self.account {
+            Some(text) => named(text, context),
+            None => pick("which account?", context),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! prompts and errors.
 
 pub mod dialog;
+pub mod picker;
 pub mod problem;
 pub mod progress;
 mod secret;
@@ -68,6 +69,7 @@ pub struct Ui {
     terminal_out: bool,
     terminal_err: bool,
     interactive: bool,
+    can_pick: bool,
     width: usize,
     width_err: usize,
 }
@@ -77,6 +79,7 @@ impl Ui {
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
+        let interactive = err && io::stdin().is_terminal();
         let colored = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -94,7 +97,9 @@ impl Ui {
             color_err: colored(err),
             terminal_out: out,
             terminal_err: err,
-            interactive: err && io::stdin().is_terminal(),
+            interactive,
+            // A picker moves the cursor.
+            can_pick: interactive && env.text("TERM") != Some("dumb"),
             width: width(out.then(|| terminal_width(&io::stdout())).flatten()),
             width_err: width(err.then(|| terminal_width(&io::stderr())).flatten()),
         }
@@ -277,22 +282,6 @@ impl Ui {
         }
         // In one piece: half of an error says something else.
         err(format_args!("{}\n", lines.join("\n")));
-    }
-
-    /// Lets the user choose from a numbered list on the terminal; `None` without a terminal or a
-    /// valid choice.
-    pub fn pick(&self, question: &str, choices: &[String]) -> Option<usize> {
-        if !self.interactive || choices.is_empty() {
-            return None;
-        }
-        for (i, choice) in choices.iter().enumerate() {
-            err(format_args!("{:3}  {choice}\n", i + 1));
-        }
-        err(format_args!("{question} [1-{}] ", choices.len()));
-        let mut answer = String::new();
-        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
-        let number: usize = answer.trim().parse().ok()?;
-        number.checked_sub(1).filter(|i| *i < choices.len())
     }
 
     /// Asks a yes/no question on the terminal; `None` without a terminal.
