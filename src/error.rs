@@ -120,7 +120,7 @@ impl CommandError {
 
     /// Creates the error for a picker that the user left without a choice, with exit code 130.
     pub fn cancelled() -> Self {
-        Self::new(ErrorKind::Interrupted, "cancelled; nothing was changed")
+        Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
     }
 
     /// Adds the cause of the error.

@@ -5,7 +5,6 @@ use crate::support::env::TestEnv;
 use crate::support::real_codex::E2E_VARIABLE;
 use crate::support::sample::{backup, sample_home};
 use crate::support::write_program;
-use clap::CommandFactory;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -525,7 +524,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
 
 #[test]
 fn the_snippets_of_the_documentation_are_what_hook_prints() {
-    let tree = codex_manager::cli::Cli::command();
+    let tree = codex_manager::cli::tree();
     let hook = tree.find_subcommand("hook").expect("the command");
     let shell = hook.get_positionals().next().expect("its argument");
     let shells = shell.get_possible_values();

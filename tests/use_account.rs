@@ -350,7 +350,7 @@ fn a_keyring_home_is_refused_with_the_setting_to_change() {
     assert!(
         refused
             .stderr
-            .contains("cli_auth_credentials_store = \"file\""),
+            .contains(r#"cli_auth_credentials_store = \"file\""#),
         "{refused}"
     );
     assert_same_tree(&before, &env.tree(""));

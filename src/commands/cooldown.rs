@@ -47,7 +47,7 @@ pub(crate) struct CooldownArgs {
     #[arg(long, value_name = "ACCOUNT", conflicts_with = "set")]
     clear: Option<String>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -121,7 +121,6 @@ fn apply(
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
         context.ui.note(planned);
-        context.ui.note("dry run: nothing was written");
         return Ok(loaded.file);
     }
     let updated = cooldown::update(home, &now, zone, |file| {

@@ -71,7 +71,7 @@ pub struct PruneArgs {
     #[arg(long, group = "instead", conflicts_with_all = RULES)]
     empty_trash: bool,
     /// Show what would be done, and why
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -210,7 +210,6 @@ impl PruneArgs {
                     pluralize(n, "archive"),
                     bytes(moved)
                 ));
-                ui.note("dry run: nothing was written");
             }
             (n, false) => {
                 ui.prose(format_args!(

@@ -72,7 +72,7 @@ pub(crate) struct RecommendArgs {
     #[arg(long, requires = "switch")]
     stop_daemon: bool,
     /// With --use: show what would be done; write nothing
-    #[arg(long, requires = "switch")]
+    #[arg(short = 'n', long, requires = "switch")]
     dry_run: bool,
 }
 

@@ -79,7 +79,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     no_safety_backup: bool,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -430,7 +430,6 @@ fn show_plan(
     for path in &removed {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
-    ui.note("dry run: nothing was written");
 }
 
 fn show_report(

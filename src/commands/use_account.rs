@@ -59,7 +59,7 @@ pub(super) struct SwitchArgs {
     #[arg(long)]
     force_stale: bool,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -265,7 +265,6 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ui.report("would stop Codex's background daemon");
     }
     ui.report(format_args!("would switch to {}", view.to));
-    ui.note("dry run: nothing was written");
 }
 
 fn daemon_is_absent(context: &Context) -> bool {

@@ -23,8 +23,9 @@ use serde::Serialize;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// Check archives: every byte against its digest, every database with SQLite's integrity check
+/// Check every byte and every database of archives
 ///
+/// Compares every byte with its digest, and checks every database with SQLite's integrity check.
 /// The results are recorded in inventory.json. For each account, `prune` always keeps the newest full
 /// archive without damage.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     repair: bool,
     /// Write nothing: neither sidecars nor the results in inventory.json
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -17,6 +17,8 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             | ProfileError::EmailOfAnother { .. }
             | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose another name; nothing was changed"),
+            ProfileError::HasProfile { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("remove that profile first; nothing was changed"),
             ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),

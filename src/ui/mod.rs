@@ -131,6 +131,11 @@ impl Ui {
         self.width
     }
 
+    /// Returns true if stdout is a terminal and the result is text.
+    pub fn writes_to_terminal(&self) -> bool {
+        self.terminal_out && !self.json && !self.silent
+    }
+
     /// Returns true if the user can be asked on the terminal.
     pub fn is_interactive(&self) -> bool {
         self.interactive
@@ -257,14 +262,17 @@ impl Ui {
     /// A line for stderr: wrapped on a terminal, whole in a pipe.
     fn broken(&self, indent: usize, text: &str) -> String {
         if self.terminal_err {
-            wrap::wrap(text, indent, self.width_err)
+            wrap::with_commands_apart(text, indent, self.width_err)
         } else {
             text.to_owned()
         }
     }
 
-    /// Prints a failed command: message, causes, then hints.
+    /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.
     pub fn error(&self, error: &CommandError) {
+        if self.json {
+            return print_json_error(error);
+        }
         let word = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.broken(
             2,
@@ -310,6 +318,25 @@ impl Ui {
     fn draws_progress(&self) -> bool {
         self.terminal_err && self.verbosity >= Verbosity::Normal && !self.json
     }
+}
+
+/// Prints an error as one line of JSON on stderr: stdout has only the documents of commands that succeed.
+pub fn print_json_error(error: &CommandError) {
+    let document = serde_json::json!({
+        "schema": 1,
+        "error": {
+            "message": error.to_string(),
+            "causes": error.causes(),
+            "hints": error.hints,
+            "exit_code": error.kind as u8,
+        },
+    });
+    err(format_args!("{document}\n"));
+}
+
+/// Prints help on stdout.
+pub fn print_help(text: &str) {
+    out(format_args!("{text}\n"));
 }
 
 fn paint(color: bool, style: Style, text: impl Display) -> String {

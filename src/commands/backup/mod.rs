@@ -92,7 +92,7 @@ pub struct BackupArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     verify_reused: Option<VerifyReused>,
     /// Show what would be archived; make no query, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

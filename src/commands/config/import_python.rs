@@ -28,7 +28,7 @@ pub(super) struct ImportPythonArgs {
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Show what would be copied; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -117,9 +117,7 @@ impl ImportPythonArgs {
             plan.archives.len() - added,
             pluralize(plan.accounts.len(), "account"),
         ));
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
-        } else if added > 0 {
+        if !self.dry_run && added > 0 {
             ui.note(format_args!("nothing was changed in {}", folder.display()));
             ui.note("verify the copies: codex-manager verify --all");
         }

@@ -44,7 +44,7 @@ pub(super) struct ConfigSetArgs {
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
     /// Show the change; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct ConfigUnsetArgs {
     #[arg(value_name = "KEY")]
     key: String,
     /// Show the change; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -239,9 +239,6 @@ fn change(
         format!("{name}: {} → {}", describe(&before), describe(&after))
     };
     context.ui.prose(text);
-    if dry_run {
-        context.ui.note("dry run: nothing was written");
-    }
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
         command,

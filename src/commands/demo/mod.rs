@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Demonstrate backup, restore and account recommendation on a sample home
+/// Try backup, restore and recommendation on a sample home
 ///
 /// Creates a Codex home and old login files in a temp folder. Then runs normalize, cooldown, recommend
 /// and backup, damages the home, restores it, and verifies the archive. Needs neither Codex nor an

@@ -62,7 +62,7 @@ pub(super) struct RebuildArgs {
     #[arg(long)]
     no_backup: bool,
     /// Show what would be written; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct UndoArgs {
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
     /// Show what would be changed; change nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -38,7 +38,7 @@ pub(super) struct SaveArgs {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
@@ -152,9 +152,6 @@ impl SaveArgs {
                 }
             ),
         });
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
-        }
         if login.identity.kind == LoginKind::ApiKey {
             return;
         }

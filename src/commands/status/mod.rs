@@ -20,7 +20,7 @@ use chrono::Duration;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Show the quota windows of the live account, of another, or of all
+/// Show the quota of the live account, of another, or of all
 ///
 /// Codex itself runs the query (`codex app-server`; at most 10 seconds, or 40 if it renews the login). If
 /// it cannot answer, the last known figures are shown. With --status-file, pasted text is used instead.
@@ -52,7 +52,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
     if_older: Option<String>,
     /// Show the last known figures; make no query, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -26,7 +26,7 @@ pub(super) struct InitArgs {
     #[arg(long)]
     force: bool,
     /// Print the configuration; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct ResolveArgs {
     #[arg(long, value_enum, requires = "what")]
     keep: Option<KeepArg>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
