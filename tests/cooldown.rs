@@ -171,7 +171,7 @@ fn without_data_the_list_is_empty_and_nothing_is_written() {
     let before = env.tree("");
     let run = env.run(["cooldown"]).code(0);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile login NAME"),
         "{run}"
     );
     assert_eq!(accounts(&env), [] as [Value; 0]);

@@ -1,6 +1,7 @@
 //! Names of accounts and archives as they are typed: mistakes, beginnings, numbers.
 
 use crate::cooldown::know;
+use crate::every_command::world;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
 use serde_json::json;
@@ -117,4 +118,18 @@ fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
     let oldest = names[2].trim_end_matches("-codex.tar.gz");
     let row = table.lines().find(|row| row.ends_with(oldest)).unwrap();
     assert!(row.starts_with("  3 "), "{table}");
+}
+
+#[test]
+fn a_mistyped_conflict_or_snapshot_is_named_before_anything_else() {
+    let env = world();
+    let run = env.run(["sync", "resolve", "typo"]).code(1);
+    assert!(
+        run.stderr
+            .contains("no conflict or conflict copy matches: typo"),
+        "{run}"
+    );
+    let run = env.run(["sync", "restore", "--from", "typo"]).code(1);
+    assert!(run.stderr.contains("no such snapshot"), "{run}");
+    assert!(run.stderr.contains("codex-manager sync restore"), "{run}");
 }

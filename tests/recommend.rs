@@ -139,7 +139,7 @@ fn nothing_known_is_exit_5_and_null() {
     let before = env.tree("");
     let run = env.run(["recommend"]).code(5);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile login NAME"),
         "{run}"
     );
     assert_eq!(env.run(["recommend", "--json"]).code(5).stdout, "null\n");

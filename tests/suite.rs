@@ -26,6 +26,7 @@ mod current;
 mod daemon;
 mod demo;
 mod doctor;
+mod empty_machine;
 mod every_command;
 mod export_prompts;
 mod faults;

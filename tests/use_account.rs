@@ -64,7 +64,7 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     exit 0
     --- stdout
     switched to home (bob@example.com)
-      saved the login of alice@example.com to the profile work
+      the profile work already has the login of alice@example.com
     --- stderr
     codex resume no longer shows the conversations of alice@example.com; continue them under their account with: codex-manager resume
     ");
@@ -680,4 +680,17 @@ fn a_dry_run_under_a_daemon_exits_like_the_switch() {
     let would = env.run(stopping).code(0);
     assert!(would.stdout.contains("would stop"), "{would}");
     assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_dry_run_and_a_switch_say_the_same_of_a_login_that_is_saved_already() {
+    let env = alice_and_bob();
+    let planned = env.run(["use", "home", "--dry-run"]).code(0);
+    let done = env.run(["use", "home"]).code(0);
+    for run in [&planned, &done] {
+        let says = run
+            .stdout
+            .contains("the profile work already has the login of");
+        assert!(says, "{run}");
+    }
 }

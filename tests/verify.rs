@@ -499,3 +499,30 @@ fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
         }
     }
 }
+
+#[test]
+fn doctor_knows_the_damaged_sidecar_that_a_repair_replaced() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    fs::write(sidecar(&made), "{").unwrap();
+    let _ = env.run(["verify", "--repair"]).code(0);
+    assert!(Path::new(&format!("{}.damaged", text(&sidecar(&made)))).exists());
+    let checks = env.run(["doctor", "--json"]).json()["checks"].clone();
+    let checks = checks.as_array().unwrap().clone();
+    assert!(
+        checks.iter().all(|c| c["id"] != "archives.foreign"),
+        "{checks:?}"
+    );
+}
+
+#[test]
+fn a_damaged_archive_leads_to_a_new_one() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    let bytes = fs::read(&made).unwrap();
+    fs::write(&made, &bytes[..bytes.len() / 2]).unwrap();
+    let run = env.run(["verify"]).code(5);
+    assert!(run.stderr.contains("codex-manager backup"), "{run}");
+}

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::remedies;
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
@@ -207,6 +208,13 @@ pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<A
         AuthFile::Missing
     });
     accounts::list(&context.settings.manager_home, live.login(), file)
+}
+
+/// Returns how to get the first profile on this machine; see [`remedies::first_login`].
+pub(crate) fn first_login(context: &Context) -> String {
+    let settings = &context.settings;
+    let program = settings.codex_bin.as_deref();
+    remedies::first_login(&settings.codex_home, program, &context.env)
 }
 
 /// Prints each of the warnings.

@@ -1,6 +1,8 @@
 //! The account that the user names or picks.
 
-use super::account::{accounts_and_profiles, bar, label, printable, style_of, with_verdict};
+use super::account::{
+    accounts_and_profiles, bar, first_login, label, printable, style_of, with_verdict,
+};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -25,6 +27,9 @@ pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandEr
 pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
+    if accounts.is_empty() {
+        return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
+    }
     let picker = Picker {
         question,
         items: (0..)

@@ -1,8 +1,8 @@
 //! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
 
 use super::account::{
-    AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, full, label, local,
-    printable, relative, style_of, warn_all, with_verdict,
+    AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, first_login, full,
+    label, local, printable, relative, style_of, warn_all, with_verdict,
 };
 use super::timeline;
 use crate::codex::window::Window;
@@ -191,9 +191,9 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         },
     );
     if rows.is_empty() {
-        context
-            .ui
-            .note("no account is known yet; save the live login: codex-manager profile save NAME");
+        let next = first_login(context);
+        let note = format_args!("no account is known yet; {next}");
+        context.ui.note(note);
         return;
     }
     if as_timeline {

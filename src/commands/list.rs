@@ -1,6 +1,8 @@
 //! `list`: shows all profiles with their remaining quota. Queries the quota only with `--refresh`.
 
-use super::account::{AccountView, accounts_and_profiles, printable, style_of, with_verdict};
+use super::account::{
+    AccountView, accounts_and_profiles, first_login, printable, style_of, with_verdict,
+};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
@@ -90,7 +92,8 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     context.ui.list_document(command, "profiles", &profiles);
     let ui = &context.ui;
     if rows.is_empty() {
-        ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
+        let next = first_login(context);
+        ui.note(format_args!("there are no profiles yet; {next}"));
         return Ok(Outcome::Done);
     }
     show_table(&rows, context);

@@ -2,7 +2,7 @@
 //! prompts.
 
 use super::account::{
-    AccountView, full, known_accounts, label, local, printable, relative, style_of,
+    AccountView, first_login, full, known_accounts, label, local, printable, relative, style_of,
 };
 use super::home_checks::check_store;
 use super::use_account::SwitchArgs;
@@ -274,8 +274,9 @@ fn no_account_error(
             CommandError::refused(format!("no account is ready{when}"))
                 .hint("list all accounts: codex-manager cooldown")
         }
-        None if ranking.excluded.is_empty() => CommandError::refused("no account is known yet")
-            .hint("save the live login: codex-manager profile save NAME"),
+        None if ranking.excluded.is_empty() => {
+            CommandError::refused("no account is known yet").hint(first_login(context))
+        }
         None => {
             CommandError::refused("no account can be recommended: every login has expired or moved")
                 .hint("list all accounts: codex-manager cooldown")

@@ -1,9 +1,10 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{absolute, printable, short_id, shortened};
+use super::account::{absolute, first_login, printable, short_id, shortened};
 use super::account_choice::{named, pick};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
@@ -115,6 +116,10 @@ impl ResumeArgs {
         let rows = rows(context)?;
         let home = &context.settings.codex_home;
         let Some(text) = &self.session else {
+            if rows.is_empty() && read_login(home)?.login().is_none() {
+                return Err(CommandError::failed("there are no conversations yet")
+                    .hint(first_login(context)));
+            }
             let row = if self.last {
                 last_of_folder(&rows, context)?
             } else {
@@ -271,7 +276,7 @@ fn owner(
         known.is_none() || written.is_none() || known == written
     };
     let profiles = Profiles::of(manager_home).list()?;
-    let live = crate::codex::config::read_login(&context.settings.codex_home)?;
+    let live = read_login(&context.settings.codex_home)?;
     let known = profiles
         .iter()
         .filter_map(Profile::identity)

@@ -357,6 +357,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
                 "  the profile {profile} has a newer login of {from}; the previous live login was added \
                 to its history"
             ),
+            SaveOutcome::Unchanged => {
+                format!("  the profile {profile} already has the login of {from}")
+            }
             _ => format!("  saved the login of {from} to the profile {profile}"),
         });
         warn_if_live_elsewhere(&saved.profile, context);

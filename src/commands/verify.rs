@@ -83,6 +83,11 @@ impl VerifyArgs {
         ended?;
         let ok = results.iter().all(|r| r.ok);
         context.ui.list_document("verify", "archives", &results);
+        if findings.iter().any(|f| !f.verified.ok) {
+            let ui = &context.ui;
+            ui.note("make a new archive: codex-manager backup");
+            ui.note("look for an undamaged one: codex-manager verify --all");
+        }
         Ok(if ok {
             Outcome::Done
         } else {

@@ -196,9 +196,8 @@ fn plan_normalize(
         let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
         let error = CommandError::from(e);
         if is_missing {
-            return error.hint(
-                "name an existing folder, or none to read the Codex home: codex-manager normalize",
-            );
+            return error
+                .hint("name an existing folder with old login files: codex-manager normalize DIR");
         }
         error
     })?;

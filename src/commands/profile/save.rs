@@ -42,6 +42,10 @@ pub(super) struct SaveArgs {
     pub(super) dry_run: bool,
 }
 
+/// The hint for a file without a usable login.
+const OTHER_FILE: &str =
+    "name another auth.json, or an archive of: codex-manager list-backups; nothing was changed";
+
 /// The JSON document of `save`. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SaveView<'a> {
@@ -117,12 +121,19 @@ impl SaveArgs {
             }
             Some(from) => context.env.absolute(from),
         };
-        let snapshot = source::read(&path)?;
+        let snapshot = source::read(&path).map_err(|e| {
+            let mut error = CommandError::from(e);
+            if self.from.is_some() {
+                error.hints = vec![OTHER_FILE.into()];
+            }
+            error
+        })?;
         let Some(login) = snapshot.login.clone() else {
-            return Err(
-                CommandError::refused(format!("contains no login: {}", path.display()))
-                    .hint("sign in with codex login; nothing was changed"),
-            );
+            let error = CommandError::refused(format!("contains no login: {}", path.display()));
+            return Err(error.hint(match self.from {
+                Some(_) => OTHER_FILE,
+                None => "sign in: codex-manager profile login NAME; nothing was changed",
+            }));
         };
         Ok((snapshot, login))
     }

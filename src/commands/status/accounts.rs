@@ -2,7 +2,7 @@
 
 use super::report::{StatusJson, show};
 use crate::commands::account::{
-    accounts_and_profiles, label, printable, style_of, warn_all, with_verdict,
+    accounts_and_profiles, first_login, label, printable, style_of, warn_all, with_verdict,
 };
 use crate::commands::cooldown::{quota_cell, state_cell};
 use crate::commands::refresh::{probe, probe_targets};
@@ -59,9 +59,8 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
-        ui.note(
-            "there are no saved logins; sign in with codex login, then run codex-manager profile save NAME",
-        );
+        let next = first_login(context);
+        ui.note(format_args!("there are no saved logins; {next}"));
         return Ok(Outcome::Done);
     }
     show_table(&probes, context)?;

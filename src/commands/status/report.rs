@@ -2,6 +2,7 @@
 
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
@@ -129,6 +130,9 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
             Some(command) => {
                 format!("sign in with codex login, or restore the last login: {command}")
             }
+            None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
+                format!("{}, then sign in with codex login", remedies::INSTALL_CODEX)
+            }
             None => "sign in with codex login".into(),
         },
         StatusProblem::Unreadable { .. } => match saved() {
@@ -163,6 +167,7 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
         StatusProblem::AnotherAccount { .. } => {
             "the account may have been switched during the query: run the same command again".into()
         }
-        StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
+        StatusProblem::Probe(_) => "check Codex and its home: codex-manager doctor".into(),
+        StatusProblem::NotUnderstood(_) => return None,
     })
 }

@@ -179,7 +179,8 @@ impl ResolveArgs {
         plan: &SyncPlan,
         open: &[ConflictCopy],
     ) -> Result<Outcome, CommandError> {
-        if self.what.is_some() {
+        if let Some(what) = &self.what {
+            find(what, plan, open.to_vec())?;
             return Err(CommandError::usage("no version is chosen: --keep is missing")
                 .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed"));
         }
