@@ -204,12 +204,7 @@ fn every_dry_run_has_the_short_flag() {
             .command
             .get_arguments()
             .find(|a| a.get_long() == Some("dry-run"));
-        assert_eq!(
-            flag.and_then(|flag| flag.get_short()),
-            Some('n'),
-            "{:?}",
-            leaf.words
-        );
+        assert_eq!(flag.and_then(Arg::get_short), Some('n'), "{:?}", leaf.words);
     }
 }
 

@@ -98,8 +98,8 @@ fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
     let (env, names) = three_archives();
     let listed = env.run(["list-backups", "--json"]).code(0).json();
     for backup in listed["backups"].as_array().unwrap() {
-        let number = backup["number"].as_u64().unwrap();
-        assert_eq!(backup["archive"], names[number as usize - 1]);
+        let number = usize::try_from(backup["number"].as_u64().unwrap()).unwrap();
+        assert_eq!(backup["archive"], names[number - 1]);
         assert_eq!(restored(&env, &number.to_string()), backup["archive"]);
     }
     assert_eq!(restored(&env, "latest"), names[0]);

@@ -41,7 +41,7 @@ Setup:
   config        Show and change settings
   hook          Print shell code that shows the best account in the prompt
   completions   Print the script that completes commands, accounts and archives
-  normalize     Import old login files such as 21apr_me@x.com_auth.json
+  normalize     Import old login files such as `21apr_me@x.com_auth.json`
   man           Show the manual page, or write one page per command
   demo          Try backup, restore and recommendation on a sample home
   help          Print the help of a command

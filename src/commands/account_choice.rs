@@ -71,8 +71,8 @@ fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
             (Style::Strong, label(&account)),
             (style_of(verdict.state), verdict.state.name().to_owned()),
             (Style::Plain, left),
-            (Style::Dim, current.to_owned()),
             (Style::Plain, email),
+            (Style::Dim, current.to_owned()),
         ],
     )
 }

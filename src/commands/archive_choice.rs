@@ -135,14 +135,13 @@ pub(super) fn unknown(
         .chain(archives.into_iter().map(typed_name))
         .chain(others.iter().cloned())
         .collect();
-    let error = CommandError::failed(message);
+    let mut error = CommandError::failed(message);
     if names.is_empty() {
         return error.hint("create an archive with: codex-manager backup");
     }
-    let nearest = similar::nearest(text, names.iter().map(String::as_str));
-    error
-        .hint(format!("did you mean: {}", nearest.join(", ")))
-        .hint("list archives with: codex-manager list-backups")
+    let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
+    error.hints.extend(suggestion);
+    error.hint("list archives with: codex-manager list-backups")
 }
 
 /// Creates the error for a folder without archives.

@@ -44,9 +44,7 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 ref name,
                 ref choices,
             } => {
-                let nearest = similar::nearest(name, choices.iter().map(String::as_str));
-                let suggestion =
-                    (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")));
+                let suggestion = similar::suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = Self::wrap(ErrorKind::Failed, error);
                 wrapped.hints.extend(suggestion);
                 wrapped.hint("list all profiles: codex-manager profile list; nothing was changed")

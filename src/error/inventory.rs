@@ -13,11 +13,9 @@ impl From<crate::inventory::resolve::AccountResolveError> for CommandError {
             AccountResolveError::Unknown { text, choices }
                 if choices.len() > similar::MAX_SUGGESTIONS =>
             {
-                let nearest = similar::nearest(text, choices.iter().map(String::as_str));
-                vec![
-                    format!("did you mean: {}", nearest.join(", ")),
-                    "list all accounts: codex-manager cooldown".into(),
-                ]
+                let suggestion = similar::suggestion(text, choices.iter().map(String::as_str));
+                let list = "list all accounts: codex-manager cooldown".to_owned();
+                suggestion.into_iter().chain([list]).collect()
             }
             AccountResolveError::Unknown { choices, .. }
             | AccountResolveError::Ambiguous { choices, .. } => {

@@ -8,9 +8,12 @@ pub(crate) const MAX_SUGGESTIONS: usize = 3;
 /// The largest difference of similarity to the most similar name.
 const MAX_DIFFERENCE: f64 = 0.2;
 
-/// Returns the names most similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
+/// The least similarity of a suggestion.
+const MIN_SIMILARITY: f64 = 0.7;
+
+/// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
 /// without regard to case, with each name and with each of its parts, such as those of an email.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
     let mut rated: Vec<_> = names
         .into_iter()
@@ -18,7 +21,8 @@ pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) 
         .collect();
     // Stable: equally similar names keep their order.
     rated.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
-    let least = rated.first().map_or(0.0, |(best, _)| best - MAX_DIFFERENCE);
+    let best = rated.first().map_or(0.0, |(best, _)| *best);
+    let least = (best - MAX_DIFFERENCE).max(MIN_SIMILARITY);
     let nearest = rated.into_iter().take_while(|(rating, _)| *rating >= least);
     nearest
         .map(|(_, name)| name)
@@ -33,6 +37,15 @@ fn similarity(text: &str, name: &str) -> f64 {
         .chain([&*name])
         .map(|part| strsim::jaro_winkler(text, part))
         .fold(0.0, f64::max)
+}
+
+/// Returns the hint that suggests the names similar to `text`, if there are any.
+pub(crate) fn suggestion<'a>(
+    text: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let nearest = nearest(text, names);
+    (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")))
 }
 
 /// Joins the first names of a list and counts the others: "a, b, c and 27 more".
@@ -60,6 +73,7 @@ mod tests {
         assert_eq!(nearest("wrok", names)[..2], [names[1], names[2]]);
         assert_eq!(nearest("ALICE@example.org", names)[0], names[1]);
         assert_eq!(nearest("bob", names), [names[0]]);
+        assert_eq!(nearest("x", names), [""; 0]);
         assert_eq!(nearest("x", []), [""; 0]);
     }
 

@@ -28,7 +28,7 @@ Examples:
   codex-manager normalize --recursive --session-duration-hours 1.5 ~/dumps
   codex-manager normalize --dry-run --json ~/old-dumps";
 
-/// Import old login files such as 21apr_me@x.com_auth.json
+/// Import old login files such as `21apr_me@x.com_auth.json`
 ///
 /// The modification time of a file is the time at which its account's quota ran out. The session
 /// began --session-duration-hours before, and the account is available again seven days after that.
