@@ -24,6 +24,7 @@ Backups:
   list-backups  List archives, grouped by account
   verify        Check every byte and every database of archives
   prune         Move old archives to the trash
+  vault         Keep encrypted, deduplicated snapshots elsewhere, with restic
 
 Conversations:
   resume        Continue a conversation under the account to which it belongs
@@ -34,7 +35,7 @@ Conversations:
 
 Sync:
   sync          Sync conversations between machines through a cloud folder
-  schedule      Run sync, backup or status regularly with the system's scheduler
+  schedule      Run sync, backup, status or vault with the system's scheduler
 
 Setup:
   doctor        Check Codex, the homes and the archives
