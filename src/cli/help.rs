@@ -31,7 +31,7 @@ Conversations:
   sessions      List conversations that `launch` and `resume` started
   launches      List launches and their conversations
   history       Find and repair conversations that Codex does not list
-  storage       Show the disk usage of the Codex home, and what could be deleted
+  storage       Show the disk usage of the Codex home, and reduce it
 
 Sync:
   sync          Sync conversations between machines through a cloud folder
