@@ -114,12 +114,12 @@ fn the_plan_is_shown_with_the_reason_for_each() {
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
-            MADE              KIND  SIZE    WHY
+      DO    MADE              KIND    SIZE  ARCHIVE                              WHY
     alice@example.com
-      keep  Fri 20 Nov 10:00  full  [SIZE]  last 1, daily
-      keep  Thu 19 Nov 10:00  full  [SIZE]  daily
-      drop  Thu 19 Nov 09:00  full  [SIZE]  no rule keeps it
-      drop  Tue 10 Nov 10:00  full  [SIZE]  no rule keeps it
+      keep  Fri 20 Nov 10:00  full  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
+      keep  Thu 19 Nov 10:00  full  [SIZE]  2026-11-19-100000-alice@example.com  daily
+      drop  Thu 19 Nov 09:00  full  [SIZE]  2026-11-19-090000-alice@example.com  no rule keeps it
+      drop  Tue 10 Nov 10:00  full  [SIZE]  2026-11-10-100000-alice@example.com  no rule keeps it
     2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));

@@ -116,6 +116,7 @@ mod sync_simulation;
 mod sync_syncthing;
 mod sync_torn_files;
 mod sync_undelivered;
+mod tables;
 mod together;
 mod transfer;
 mod trees;

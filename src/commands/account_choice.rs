@@ -1,11 +1,13 @@
 //! The account that the user names or picks.
 
-use super::account::{accounts_and_profiles, bar, label, printable, with_verdict};
+use super::account::{accounts_and_profiles, label, printable, with_verdict};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::resolve::resolve;
 use crate::quota::account::Account;
+use crate::quota::state;
+use crate::ui::windows;
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
@@ -32,7 +34,7 @@ fn choice(account: &Account, context: &Context) -> String {
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(
         || " ".repeat(8),
-        |weekly| bar((100.0 - weekly.used_percent).max(0.0)),
+        |weekly| windows::bar(state::left(weekly, &context.now())),
     );
     format!(
         "{:20}  {:9} {left}  {}{now}",

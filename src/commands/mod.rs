@@ -2,6 +2,8 @@
 
 pub(crate) mod account;
 mod account_choice;
+mod account_names;
+mod account_table;
 mod archive_choice;
 mod archive_json;
 pub mod backup;
@@ -38,6 +40,7 @@ pub(crate) mod status;
 mod status_text;
 pub mod storage;
 pub mod sync;
+mod table_format;
 mod timeline;
 pub(crate) mod use_account;
 pub mod verify;

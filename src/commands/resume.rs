@@ -1,6 +1,6 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{printable, short_id, shortened};
+use super::account::{printable, short_id};
 use super::account_choice::{named, pick};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
+use crate::ui::text_width::without_end;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -228,7 +229,7 @@ fn pick_conversation<'a>(
             let title = row.given_name().unwrap_or(&row.title);
             let title = title.lines().next().unwrap_or_default();
             let short = short_id(&row.id);
-            format!("{short}  {}", printable(&shortened(title, TITLE_CHARS)))
+            format!("{short}  {}", printable(&without_end(title, TITLE_CHARS)))
         })
         .collect();
     let chosen = context.ui.pick("which conversation?", &choices);

@@ -1,6 +1,6 @@
 //! `use`: switches the Codex home to another account.
 
-use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
+use super::account::{accounts_and_profiles, label, printable, warn_all, with_verdict};
 use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
@@ -20,6 +20,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
 use crate::ui::Style;
+use crate::ui::text_width::without_end;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -442,7 +443,7 @@ fn note_hidden_conversations(from: &Identity, context: &Context) {
             let titles: Vec<_> = found
                 .latest_titles
                 .iter()
-                .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
+                .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
                 .collect();
             let conversations = pluralize(found.count, "conversation");
             let more = if found.count > titles.len() {
