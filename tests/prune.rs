@@ -187,6 +187,43 @@ fn undo_moves_archives_back_unchanged() {
 }
 
 #[test]
+fn an_archive_that_an_undo_renames_keeps_its_result_of_verify() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..2]);
+    let _ = env.run(["verify", "--all"]).code(0);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    // Another archive takes the name.
+    fs::copy(&made[1], &made[0]).unwrap();
+    let _ = env.run(["prune", "--undo"]).code(0);
+    let inventory = fs::read(env.manager_home().join("inventory.json")).unwrap();
+    let inventory: serde_json::Value = serde_json::from_slice(&inventory).unwrap();
+    let mut records = inventory["archives"].as_array().unwrap().iter();
+    let renamed = records.find(|r| r["path"].as_str().unwrap().ends_with("-2-codex.tar.gz"));
+    assert_eq!(
+        renamed.expect("a record")["verified"]["ok"],
+        true,
+        "{inventory}"
+    );
+}
+
+#[test]
+fn a_quiet_prune_prints_no_table() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &DAYS[..2]);
+    let rules = ["prune", "--keep-last", "1", "--dry-run"];
+    let shown = env.run(rules).code(0).stdout;
+    for day in &DAYS[..2] {
+        let name = format!(
+            "{}-alice@example.com",
+            day[..19].replace(':', "").replace('T', "-")
+        );
+        assert!(shown.contains(&name), "{shown}");
+    }
+    let quiet = env.run(rules.iter().chain(&["--quiet"])).code(0).stdout;
+    assert!(!quiet.contains("keep"), "{quiet}");
+}
+
+#[test]
 fn undo_keeps_the_results_of_verify() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS[..3]);

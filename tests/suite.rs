@@ -79,6 +79,7 @@ mod recommend;
 mod remedies;
 mod restore;
 mod restore_login;
+mod restore_preview;
 mod restore_recovery;
 mod restore_rollouts;
 mod reuse;

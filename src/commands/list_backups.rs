@@ -88,6 +88,8 @@ struct BackupRow {
     archive_bytes: Option<u64>,
     files: u64,
     label: Option<String>,
+    /// True if it holds a part of a home: one login, or what a restore changed.
+    partial: bool,
     state: AccountState,
     problem: Option<String>,
 }
@@ -212,6 +214,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
         archive_bytes: record.archive.as_ref().map(|a| a.bytes),
         files: metadata.files,
         label: metadata.label.clone(),
+        partial: metadata.is_single_login() || metadata.is_safety(),
         state,
         problem: record.problem().map(problem::problem),
     }
@@ -265,6 +268,10 @@ fn show(
             printable(&problem)
         ));
     }
+    ui.note(
+        "names begin with the start of the quota window, or with the time of the backup if that is unknown; \
+         CREATED is the time of the backup",
+    );
     ui.note("restore one with: codex-manager restore ARCHIVE");
 }
 

@@ -29,6 +29,7 @@ pub mod prune;
 pub(crate) mod recommend;
 mod refresh;
 pub mod restore;
+mod restore_diff;
 mod restore_session;
 pub(crate) mod resume;
 pub(crate) mod run_log;

@@ -195,7 +195,7 @@ impl PruneArgs {
                 .collect();
             trash::discard(manager, &names, &context.now(), &lock)?;
             drop(lock);
-            is_recorded = refresh(context);
+            is_recorded = refresh(context, &[]);
         }
         let trash_bytes = trash::content(manager)?.bytes;
         self.show_outcome(plan.drop.len(), moved, trash_bytes, context);
@@ -252,7 +252,7 @@ impl PruneArgs {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let restored = trash::undo(manager, &lock)?;
             drop(lock);
-            is_recorded = refresh(context);
+            is_recorded = refresh(context, &restored);
             restored
         };
         if restored.is_empty() {
@@ -330,11 +330,15 @@ impl PruneArgs {
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.
-fn refresh(context: &Context) -> bool {
+fn refresh(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = &context.settings.manager_home;
+    let renamed = restored.iter().filter(|r| r.archive != r.name);
+    let renamed: Vec<_> = renamed
+        .map(|r| (r.archive.clone(), r.name.clone()))
+        .collect();
     let refreshed = trash::archive_names(manager)
         .map_err(DocumentError::from)
-        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash));
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 

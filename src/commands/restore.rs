@@ -3,11 +3,14 @@
 use super::account::{self, warn_all, warn_not_recorded};
 use super::archive_choice::{self, LATEST, file_name, find_archive};
 use super::list_backups::entries_of;
+use super::restore_diff::{self, ConversationChange};
 use super::restore_session;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::daemon;
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -47,6 +50,7 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 #[command(after_help = "Examples:
   codex-manager restore latest
   codex-manager restore me@example.com --dry-run
+  codex-manager restore latest --diff                  # which conversations would change
   codex-manager restore latest --only sessions/2026/11 --only config.toml
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
@@ -76,13 +80,16 @@ pub struct RestoreArgs {
     /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
+    /// Show which conversations would change; write nothing
+    #[arg(long)]
+    diff: bool,
     /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl RestoreArgs {
-    /// Runs the command. Asks before it replaces the login of another account.
+    /// Runs the command. On a terminal it asks before it replaces a home or the login of another account.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
@@ -91,6 +98,8 @@ impl RestoreArgs {
         let (folder, target) = self.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
+        context.ui.note(describe(context, &archive));
+        let is_dry_run = self.dry_run || self.diff;
         let selection = self.selection(&archive)?;
         let mut request = RestoreRequest {
             archive: &archive,
@@ -109,22 +118,30 @@ impl RestoreArgs {
         };
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
+                if !is_dry_run && Self::confirm_account_switch(context, &archive, &live) =>
             {
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
             other => other?,
         };
-        if self.dry_run {
+        if is_dry_run {
             let holders = apply::holders(&request);
-            show_plan(context, &archive, &request, &plan);
+            let changes = self
+                .diff
+                .then(|| restore_diff::conversations(&archive, &plan, &request.folder));
+            show_plan(context, &archive, &request, &plan, changes);
             for holder in holders {
                 context
                     .ui
                     .warn(format_args!("the Codex home is in use: {holder}"));
             }
             return Ok(Outcome::Done);
+        }
+        if !confirm_replacement(context, &request, &plan) {
+            return Err(CommandError::refused("the restore was not confirmed").hint(
+                "nothing was changed; show what would change: codex-manager restore --diff",
+            ));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
@@ -216,6 +233,39 @@ impl RestoreArgs {
         }
         Ok(selection)
     }
+}
+
+/// Describes an archive: its name, kind, account and age.
+fn describe(context: &Context, archive: &ArchiveReader) -> String {
+    let metadata = archive.metadata();
+    format!(
+        "{}: {} archive of {}, made {}",
+        account::printable(&file_name(archive.path())),
+        archive_choice::kind(metadata),
+        account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
+        account::full(&metadata.created_at, context)
+    )
+}
+
+/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
+/// nothing live is replaced or removed.
+fn confirm_replacement(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> bool {
+    let replaced = plan.writes.len() - plan.added.len();
+    let is_harmless = plan.partial || (replaced == 0 && plan.removed.is_empty());
+    if request.target != RestoreTarget::Home || is_harmless || context.settings.assume_yes {
+        return true;
+    }
+    let question = format!(
+        "replace {} in {} and remove {}?",
+        pluralize(replaced, "file"),
+        request.folder.display(),
+        removed_names(&plan.removed).len()
+    );
+    context.ui.confirm(question) != Some(false)
 }
 
 /// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files
@@ -331,10 +381,18 @@ struct RestoreJson<'a> {
     auth: Option<AuthOutcome>,
     notes: &'a [String],
     dry_run: bool,
+    /// The conversations that would change, with `--diff`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversations: Option<Vec<ConversationChange>>,
 }
 
-fn names_as_text(names: &[EntryName]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
+/// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
+fn removed_names(removed: &NameSet) -> Vec<String> {
+    let names = removed.sorted().into_iter();
+    names
+        .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
+        .map(|name| name.to_string())
+        .collect()
 }
 
 fn show_plan(
@@ -342,8 +400,12 @@ fn show_plan(
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
+    changes: Option<Vec<ConversationChange>>,
 ) {
-    let removed = names_as_text(&plan.removed.sorted());
+    let removed = removed_names(&plan.removed);
+    if let Some(changes) = &changes {
+        restore_diff::show(changes, &request.folder, context);
+    }
     context.ui.document(
         "restore",
         &RestoreJson {
@@ -357,6 +419,7 @@ fn show_plan(
             auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
             notes: &[],
             dry_run: true,
+            conversations: changes,
         },
     );
     let ui = &context.ui;
@@ -386,6 +449,7 @@ fn show_report(
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
+    let removed = removed_names(&report.removed);
     let safety = report.safety.as_ref().map(|s| {
         catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
     });
@@ -397,11 +461,12 @@ fn show_report(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: names_as_text(&report.removed.sorted()),
+            removed: removed.clone(),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,
             dry_run: false,
+            conversations: None,
         },
     );
     let ui = &context.ui;
@@ -417,10 +482,11 @@ fn show_report(
         AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
         AuthOutcome::Skipped => "login: unchanged",
     });
-    if !report.removed.is_empty() {
-        let removed = pluralize(report.removed.len(), "file");
+    if !removed.is_empty() {
+        let verb = if removed.len() == 1 { "is" } else { "are" };
+        let removed = pluralize(removed.len(), "file");
         ui.report(format_args!(
-            "removed {removed} that are not in the archive"
+            "removed {removed} that {verb} not in the archive"
         ));
     }
     for record_result in &report.notes {

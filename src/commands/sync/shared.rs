@@ -280,10 +280,11 @@ pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
         MAX_TABLE_ROWS
     };
     for step in plan.steps.iter().take(shown) {
+        let size = step.bytes.max(step.removed_bytes());
         table.row([
             Cell::new(Style::Strong, step.action.name()),
             Cell::plain(short(&step.path)).value(&step.path),
-            Cell::new(Style::Dim, bytes(step.bytes)).value(step.bytes),
+            Cell::new(Style::Dim, bytes(size)).value(size),
             Cell::new(Style::Dim, &*step.reason),
         ]);
     }
