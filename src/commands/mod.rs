@@ -27,6 +27,7 @@ pub mod normalize;
 pub(crate) mod profile;
 pub mod prune;
 pub(crate) mod recommend;
+pub(crate) mod recommend_template;
 mod refresh;
 pub mod restore;
 mod restore_diff;

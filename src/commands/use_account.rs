@@ -1,6 +1,8 @@
 //! `use`: switches the Codex home to another account.
 
-use super::account::{accounts_and_profiles, label, printable, warn_all, with_verdict};
+use super::account::{
+    accounts_and_profiles, full, known_accounts, label, printable, warn_all, with_verdict,
+};
 use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
@@ -19,8 +21,9 @@ use crate::inventory::resolve::resolve;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
-use crate::ui::Style;
+use crate::quota::state::AccountState;
 use crate::ui::text_width::without_end;
+use crate::ui::{Style, windows};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -85,7 +88,33 @@ impl UseArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         check_store(context)?;
         let to = self.target(context)?;
+        self.confirm_exhausted(&to, context)?;
         self.switch.run(&to, context)
+    }
+
+    /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
+    fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+        let (accounts, _) = accounts_and_profiles(context)?;
+        let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
+        let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
+            return Ok(());
+        };
+        if verdict.state != AccountState::Cooldown || account.current {
+            return Ok(());
+        }
+        let until = verdict.next_available_at;
+        let until = until.map_or("; no reset known".into(), |at| {
+            format!(" until {}", full(&at, context))
+        });
+        context
+            .ui
+            .warn(format_args!("{} is in cooldown{until}", label(&account)));
+        let is_asked = !self.switch.dry_run && !context.settings.assume_yes;
+        if is_asked && context.ui.confirm("switch anyway?") == Some(false) {
+            return Err(CommandError::refused("the switch was not confirmed")
+                .hint("nothing was changed; find a ready account: codex-manager recommend"));
+        }
+        Ok(())
     }
 
     fn target(&self, context: &Context) -> Result<Identity, CommandError> {
@@ -387,12 +416,35 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
     }
+    show_quota(to, context);
     warn_after_switch(report, daemon, context);
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
     {
         note_hidden_conversations(from, context);
+    }
+}
+
+/// Prints the last known quota of the account that is live now.
+fn show_quota(to: &Identity, context: &Context) {
+    let ui = &context.ui;
+    if ui.wants_json() {
+        return;
+    }
+    // The switch is done, so figures that cannot be read are only missing.
+    let accounts = known_accounts(context).unwrap_or_default();
+    let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
+    let seen = account.and_then(|account| account.entry.observation.as_ref());
+    match seen {
+        Some(seen) => {
+            let (zone, now) = (context.settings.zone, context.now());
+            for line in windows::lines(ui, seen, zone, &now) {
+                ui.report(format_args!("  {line}"));
+            }
+            ui.report(format_args!("  {}", windows::origin(seen, zone, &now)));
+        }
+        None => ui.note("its quota is not known yet; query it: codex-manager status"),
     }
 }
 
