@@ -131,6 +131,7 @@ fn a_terminal_of_40_columns_shows_a_block_for_each_account() {
     alice["plan"] = json!("plus");
     know(&env, &[alice]);
     insta::assert_snapshot!(shown(&env, &["cooldown"], 40), @"
+ACCOUNT
 alice.of.the.first.department@example.c…
   PLAN         plus
   STATE        ready
@@ -164,6 +165,45 @@ fn names_of_archives_are_whole_at_80_columns() {
             for name in names {
                 assert!(text.split_whitespace().any(|word| word == name), "{text}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
+    let env = TestEnv::new();
+    let email = "contractor-daniel.novak@very-long-client-company-name.example";
+    write_auth(&env.codex_home(), &SignIn::new("acct-long", email));
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    for args in [
+        &["list-backups"][..],
+        &["prune", "--keep-last=1", "--dry-run"],
+    ] {
+        let text = shown(&env, args, 80);
+        let rows = text
+            .lines()
+            .filter(|line| line.contains(" 2026-11-20-120000-c"));
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(rows.len(), 1, "{text}");
+        assert!(rows[0].contains('…') && rows[0].contains(" full"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn figures_and_timelines_fit_narrow_terminals() {
+    let env = thirty_accounts();
+    for columns in [40, 60, 80] {
+        for args in [&["cooldown", "--timeline"][..], &["status", "--dry-run"]] {
+            let text = shown(&env, args, columns);
+            // A longer word stands alone.
+            let long = text.lines().find(|line| {
+                line.chars().count() > usize::from(columns) && line.trim().contains(' ')
+            });
+            assert_eq!(long, None, "{columns}: {text}");
         }
     }
 }

@@ -31,7 +31,8 @@ const COLUMNS: [Column; 7] = [
     Column::new("CREATED").rank(1),
     Column::new("KIND").rank(2),
     Column::new("SIZE").rank(3).number(),
-    Column::new("ARCHIVE"),
+    // With this width, CREATED and KIND fit 80 columns too.
+    Column::new("ARCHIVE").shorten_middle(52),
     Column::new("LABEL").rank(4).shorten(8),
     Column::new("PROBLEM").only_tsv(),
 ];
@@ -243,11 +244,7 @@ fn show(
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
         let state = state_of(&group[0].metadata, accounts);
-        table.group(format!(
-            "{}  {}",
-            ui.paint(Style::Strong, who),
-            ui.paint(style_of(state), state.name())
-        ));
+        table.group(who, Some(Cell::new(style_of(state), state.name())));
         for record in group {
             table.row(row_cells(context, record));
         }

@@ -1,12 +1,10 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::account_names::AccountNames;
-use super::archive_choice;
+use super::prune_table;
 use super::table_format::TableArgs;
 use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
@@ -24,10 +22,7 @@ use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
 use crate::io::{progress, time_format};
-use crate::quota::account::AccountEntry;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::ui::time::{bytes, rfc3339};
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
@@ -80,16 +75,6 @@ pub struct PruneArgs {
     #[command(flatten)]
     table: TableArgs,
 }
-
-const COLUMNS: [Column; 7] = [
-    Column::new("ACCOUNT").only_tsv(),
-    Column::new("DO").rank(1),
-    Column::new("MADE").rank(4),
-    Column::new("KIND").rank(2),
-    Column::new("SIZE").rank(5).number(),
-    Column::new("ARCHIVE"),
-    Column::new("WHY").rank(3).wrap(24),
-];
 
 const RULES: [&str; 5] = [
     "keep_last",
@@ -186,7 +171,7 @@ impl PruneArgs {
         };
         let moved = sum(&plan.drop);
         let mut is_recorded = true;
-        show_plan(context, &plan);
+        prune_table::show(context, &plan);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
@@ -481,68 +466,4 @@ fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
             .map(|at| rfc3339(&at, context.settings.zone)),
         archive_bytes: candidate.bytes,
     }
-}
-
-fn show_plan(context: &Context, plan: &RetentionPlan) {
-    let ui = &context.ui;
-    if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
-        return;
-    }
-    let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
-    rows.extend(plan.drop.iter().map(|d| (d, false)));
-    let entries: Vec<_> = rows
-        .iter()
-        .filter_map(|(d, _)| d.candidate.identity.clone())
-        .map(AccountEntry::new)
-        .collect();
-    let names = AccountNames::of(&entries);
-    let who = |d: &RetentionDecision| {
-        let identity = d.candidate.identity.as_ref();
-        identity.map_or("signed out".to_owned(), |identity| names.name(identity))
-    };
-    rows.sort_by_cached_key(|(d, _)| {
-        let newest_first = std::cmp::Reverse(d.candidate.made_at);
-        (who(d).to_lowercase(), d.candidate.class, newest_first)
-    });
-    let mut table = Table::new(ui, COLUMNS);
-    for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
-        table.group(ui.paint(Style::Strong, who(group[0].0)));
-        for (decision, kept) in group {
-            table.row(cells(context, decision, *kept));
-        }
-    }
-    table.report(ui);
-    for decision in &plan.drop {
-        ui.detail(format_args!(
-            "to the trash: {}",
-            printable(&decision.candidate.archive)
-        ));
-    }
-}
-
-fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [Cell; 7] {
-    let candidate = &decision.candidate;
-    let (zone, now) = (context.settings.zone, context.now());
-    let made = candidate.made_at;
-    let kind = match candidate.class.name() {
-        class if candidate.is_single_login => archive_choice::partial(class),
-        class => class.to_owned(),
-    };
-    let (style, word) = if kept {
-        (Style::Good, "keep")
-    } else {
-        (Style::Warn, "drop")
-    };
-    let email = candidate.identity.as_ref().map(|i| i.email.to_string());
-    let name = &candidate.archive;
-    [
-        Cell::plain(email.unwrap_or_default()),
-        Cell::new(style, word),
-        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, zone, &now)))
-            .value(made.map_or(String::new(), |at| rfc3339(&at, zone))),
-        Cell::plain(kind),
-        Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
-        Cell::plain(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(name)),
-        Cell::new(Style::Dim, &decision.reason),
-    ]
 }

@@ -1,25 +1,22 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, LATEST, file_name, find_archive};
+use super::archive_choice::{self, LATEST, find_archive};
 use super::list_backups::entries_of;
-use super::restore_diff::{self, ConversationChange};
+use super::restore_diff;
+use super::restore_report::{describe, removed_names, show_plan, show_report};
 use super::restore_session;
-use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
+use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::daemon;
-use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::io::tree;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -27,10 +24,8 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
-use crate::ui::time::bytes;
-use crate::ui::{Style, problem};
+use crate::ui::problem;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -235,18 +230,6 @@ impl RestoreArgs {
     }
 }
 
-/// Describes an archive: its name, kind, account and age.
-fn describe(context: &Context, archive: &ArchiveReader) -> String {
-    let metadata = archive.metadata();
-    format!(
-        "{}: {} archive of {}, made {}",
-        account::printable(&file_name(archive.path())),
-        archive_choice::kind(metadata),
-        account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
-        account::full(&metadata.created_at, context)
-    )
-}
-
 /// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
 /// nothing live is replaced or removed.
 fn confirm_replacement(
@@ -366,141 +349,4 @@ fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     .map_err(|e| CommandError::codex_running(e.to_string()))?;
     context.ui.note("stopped Codex's background daemon");
     Ok(())
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct RestoreJson<'a> {
-    archive: String,
-    email: Option<&'a str>,
-    target: &'a Path,
-    files: u64,
-    bytes: u64,
-    removed: Vec<String>,
-    safety_backup: Option<String>,
-    auth: Option<AuthOutcome>,
-    notes: &'a [String],
-    dry_run: bool,
-    /// The conversations that would change, with `--diff`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversations: Option<Vec<ConversationChange>>,
-}
-
-/// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
-fn removed_names(removed: &NameSet) -> Vec<String> {
-    let names = removed.sorted().into_iter();
-    names
-        .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
-        .map(|name| name.to_string())
-        .collect()
-}
-
-fn show_plan(
-    context: &Context,
-    archive: &ArchiveReader,
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-    changes: Option<Vec<ConversationChange>>,
-) {
-    let removed = removed_names(&plan.removed);
-    if let Some(changes) = &changes {
-        restore_diff::show(changes, &request.folder, context);
-    }
-    context.ui.document(
-        "restore",
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: plan.writes.len() as u64 + u64::from(plan.wants_login),
-            bytes: plan.bytes,
-            removed: removed.clone(),
-            safety_backup: None,
-            auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
-            notes: &[],
-            dry_run: true,
-            conversations: changes,
-        },
-    );
-    let ui = &context.ui;
-    ui.report(format_args!(
-        "would restore {} ({}) into {}",
-        pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
-        bytes(plan.bytes),
-        request.folder.display(),
-    ));
-    if request.target == RestoreTarget::Home {
-        ui.report(format_args!(
-            "  besides the login: {} replaced, {} added, {} removed",
-            pluralize(plan.writes.len() - plan.added.len(), "file"),
-            plan.added.len(),
-            removed.len(),
-        ));
-    }
-    for path in &removed {
-        ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
-    }
-    ui.note("dry run: nothing was written");
-}
-
-fn show_report(
-    context: &Context,
-    archive: &ArchiveReader,
-    request: &RestoreRequest<'_>,
-    report: &RestoreReport,
-) {
-    let removed = removed_names(&report.removed);
-    let safety = report.safety.as_ref().map(|s| {
-        catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
-    });
-    context.ui.document(
-        "restore",
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: report.files,
-            bytes: report.bytes,
-            removed: removed.clone(),
-            safety_backup: safety.clone(),
-            auth: Some(report.auth),
-            notes: &report.notes,
-            dry_run: false,
-            conversations: None,
-        },
-    );
-    let ui = &context.ui;
-    ui.report(format_args!(
-        "{} {}, {}, into {}",
-        ui.paint(Style::Good, "restored"),
-        pluralize(report.files, "file"),
-        bytes(report.bytes),
-        request.folder.display(),
-    ));
-    ui.report(match report.auth {
-        AuthOutcome::Restored => "login: restored from the archive",
-        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
-        AuthOutcome::Skipped => "login: unchanged",
-    });
-    if !removed.is_empty() {
-        let verb = if removed.len() == 1 { "is" } else { "are" };
-        let removed = pluralize(removed.len(), "file");
-        ui.report(format_args!(
-            "removed {removed} that {verb} not in the archive"
-        ));
-    }
-    for record_result in &report.notes {
-        ui.note(format_args!("note: {record_result}"));
-    }
-    match safety {
-        Some(safety) => ui.note(format_args!(
-            "undo with: codex-manager restore {}",
-            shell::word(&safety)
-        )),
-        None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
-            "use it with: CODEX_HOME={} codex",
-            shell::word(&request.folder.to_string_lossy())
-        )),
-        None => {}
-    }
 }

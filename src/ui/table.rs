@@ -5,7 +5,7 @@
 //! lines. In a pipe each row is one line with all of its columns. No cell is ever broken inside a word.
 
 use super::column::{Fit, GAP, NARROW, Scope, ShownColumn, fit};
-use super::text_width::columns as width_of;
+use super::text_width::{columns as width_of, without_end};
 use super::{Style, Ui, Verbosity, out, paint, wrap};
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -57,8 +57,8 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
 
 #[derive(Debug)]
 enum Line {
-    /// A heading above the rows that follow.
-    Group(String),
+    /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
+    Group(Cell, Option<Cell>),
     Row(Vec<Cell>),
 }
 
@@ -89,9 +89,24 @@ impl Table {
         self.lines.push(Line::Row(cells));
     }
 
-    /// Adds a heading for the rows that follow. Tab-separated values have none.
-    pub fn group(&mut self, heading: impl Into<String>) {
-        self.lines.push(Line::Group(heading.into()));
+    /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
+    pub fn group(&mut self, name: impl Into<String>, word: Option<Cell>) {
+        let name = Cell::new(Style::Strong, name);
+        self.lines.push(Line::Group(name, word));
+    }
+
+    fn heading(&self, name: &Cell, word: Option<&Cell>) -> String {
+        let word_width = word.map_or(0, |word| width_of(&word.text) + GAP);
+        let name_text = match self.width {
+            Some(width) => without_end(&name.text, width.saturating_sub(word_width)),
+            None => Cow::Borrowed(&*name.text),
+        };
+        let mut heading = paint(self.is_colored, name.style, name_text);
+        if let Some(word) = word {
+            heading.push_str(&" ".repeat(GAP));
+            heading.push_str(&paint(self.is_colored, word.style, &word.text));
+        }
+        heading
     }
 
     /// Prints the table on stdout: for people, or as tab-separated values.
@@ -144,7 +159,7 @@ impl Table {
 
     /// Returns the number of blanks before the rows: they are below headings, or not.
     fn indent(&self) -> usize {
-        let is_group = |line: &Line| matches!(line, Line::Group(_));
+        let is_group = |line: &Line| matches!(line, Line::Group(..));
         if self.lines.iter().any(is_group) {
             GAP
         } else {
@@ -155,7 +170,7 @@ impl Table {
     fn rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
         self.lines.iter().filter_map(|line| match line {
             Line::Row(cells) => Some(cells),
-            Line::Group(_) => None,
+            Line::Group(..) => None,
         })
     }
 
@@ -185,8 +200,8 @@ impl Table {
         let mut lines = vec![self.line(indent, heads)];
         for line in &self.lines {
             let cells = match line {
-                Line::Group(heading) => {
-                    lines.push(heading.clone());
+                Line::Group(name, word) => {
+                    lines.push(self.heading(name, word.as_ref()));
                     continue;
                 }
                 Line::Row(cells) => cells,
@@ -245,12 +260,15 @@ impl Table {
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let in_title = |s: &&ShownColumn| Some(s.index) == title || is_mark(s);
         let others = || shown.iter().filter(|s| !in_title(s));
+        let heads = shown.iter().filter(|s| Some(s.index) == title);
+        let mut lines: Vec<_> = heads
+            .map(|s| paint(self.is_colored, Style::Dim, s.column.head))
+            .collect();
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
-        let mut lines = Vec::new();
         for line in &self.lines {
             let cells = match line {
-                Line::Group(heading) => {
-                    lines.push(heading.clone());
+                Line::Group(name, word) => {
+                    lines.push(self.heading(name, word.as_ref()));
                     continue;
                 }
                 Line::Row(cells) => cells,
@@ -342,7 +360,7 @@ mod tests {
              me@x.com                      12 B  kept"
         );
         let mut wide = table(Some(60));
-        wide.group("others");
+        wide.group("others", None);
         wide.row(
             [
                 "an.address.of.thirty.characters@example.com",
@@ -381,7 +399,7 @@ mod tests {
         }
         assert_eq!(
             narrow.text(),
-            "* another1@example.com\n  PLAN  plus\n  SIZE  1.5 MB\n  WHY   the newest of the day\n\
+            "ACCOUNT\n* another1@example.com\n  PLAN  plus\n  SIZE  1.5 MB\n  WHY   the newest of the day\n\
              me@x.com\n  SIZE  12 B\n  WHY   kept"
         );
     }
@@ -392,14 +410,17 @@ mod tests {
         table.columns = vec![Column::new("NAME"), Column::new("SIZE")];
         table.lines.clear();
         table.row(["n".repeat(90), "1 B".into()].map(Cell::plain));
-        assert_eq!(table.text(), format!("{}\n  SIZE  1 B", "n".repeat(90)));
+        assert_eq!(
+            table.text(),
+            format!("NAME\n{}\n  SIZE  1 B", "n".repeat(90))
+        );
     }
 
     #[test]
     fn values_for_programs_are_exact_and_free_of_separators() {
         let mut table = table(None);
         table.columns[1] = Column::new("PLAN").only_text();
-        table.group("nobody");
+        table.group("others", None);
         table.row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));
         assert_eq!(
             table.tsv(),

@@ -171,7 +171,7 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
     };
     let ui = &context.ui;
     let label = windows::label(&last.window);
-    table.group(ui.paint(Style::Strong, printable(&label)));
+    table.group(&label, None);
     for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
