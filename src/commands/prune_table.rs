@@ -1,4 +1,4 @@
-//! The plan of `prune` as a table.
+//! The plan of `prune` and `vault forget` as a table.
 
 use super::account::{self, printable};
 use super::account_names::AccountNames;
@@ -12,18 +12,21 @@ use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes, rfc3339};
 
-const COLUMNS: [Column; 7] = [
-    Column::new("ACCOUNT").only_tsv(),
-    Column::new("DO").rank(1),
-    Column::new("MADE").rank(4),
-    Column::new("KIND").rank(3),
-    Column::new("SIZE").rank(5).number(),
-    Column::new("ARCHIVE").shorten_middle(40),
-    Column::new("WHY").rank(2).wrap(16),
-];
+/// Returns the columns. The head `name` is that of archives or of snapshots.
+fn columns(name: &'static str) -> [Column; 7] {
+    [
+        Column::new("ACCOUNT").only_tsv(),
+        Column::new("DO").rank(1),
+        Column::new("MADE").rank(4),
+        Column::new("KIND").rank(3),
+        Column::new("SIZE").rank(5).number(),
+        Column::new(name).shorten_middle(40),
+        Column::new("WHY").rank(2).wrap(16),
+    ]
+}
 
-/// Prints the plan, grouped by account: kept archives and those that go to the trash.
-pub(super) fn show(context: &Context, plan: &RetentionPlan) {
+/// Prints the plan, grouped by account: what is kept and what is dropped, and why.
+pub(super) fn show(context: &Context, plan: &RetentionPlan, name: &'static str) {
     let ui = &context.ui;
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
@@ -48,7 +51,7 @@ pub(super) fn show(context: &Context, plan: &RetentionPlan) {
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
         (who(d).to_lowercase(), d.candidate.class, newest_first)
     });
-    let mut table = Table::new(ui, COLUMNS);
+    let mut table = Table::new(ui, columns(name));
     for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
         table.group(who(group[0].0), None);
         for (decision, kept) in group {

@@ -5,7 +5,7 @@ use super::archive_choice::{self, LATEST, find_archive};
 use super::list_backups::entries_of;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
-use super::restore_session;
+use super::restore_session::{self, ConversationSource};
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
 use crate::archive::reader::ArchiveReader;
@@ -54,6 +54,20 @@ pub struct RestoreArgs {
     /// a safety nor a partial one, full before other modes
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
+    #[command(flatten)]
+    options: RestoreOptions,
+    /// Show which conversations would change; write nothing
+    #[arg(long)]
+    diff: bool,
+}
+
+/// The options of `restore` and `vault restore`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(super) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
@@ -63,9 +77,9 @@ pub struct RestoreArgs {
     /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// The login that goes live
-    #[arg(long, value_enum, default_value = "newest")]
-    auth: AuthPolicy,
+    /// The login that goes live [default: newest]
+    #[arg(long, value_enum)]
+    pub(super) auth: Option<AuthPolicy>,
     /// Keep files that only the home has, and the longer version of each conversation
     #[arg(long)]
     merge: bool,
@@ -75,12 +89,9 @@ pub struct RestoreArgs {
     /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
-    /// Show which conversations would change; write nothing
-    #[arg(long)]
-    diff: bool,
     /// Show what would be done; write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl RestoreArgs {
@@ -88,90 +99,15 @@ impl RestoreArgs {
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let (folder, target) = self.destination(context)?;
+    pub fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
+        self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
         context.ui.note(describe(context, &archive));
-        let is_dry_run = self.dry_run || self.diff;
-        let selection = self.selection(&archive)?;
-        let mut request = RestoreRequest {
-            archive: &archive,
-            folder,
-            target,
-            selection,
-            merge: self.merge,
-            auth: self.auth,
-            may_switch_account: settings.assume_yes,
-            may_write_outside: settings.assume_yes,
-            safety_backup: !self.no_safety_backup,
-            ignores_case: None,
-            manager_home: &settings.manager_home,
-            env: &context.env,
-            now: context.local_now(),
-        };
-        let plan = match apply::plan(&request) {
-            Err(RestoreError::AnotherAccount { archive, live })
-                if !is_dry_run && Self::confirm_account_switch(context, &archive, &live) =>
-            {
-                request.may_switch_account = true;
-                apply::plan(&request)?
-            }
-            other => other?,
-        };
-        if is_dry_run {
-            let holders = apply::holders(&request);
-            let changes = self
-                .diff
-                .then(|| restore_diff::conversations(&archive, &plan, &request.folder));
-            show_plan(context, &archive, &request, &plan, changes);
-            for holder in holders {
-                context
-                    .ui
-                    .warn(format_args!("the Codex home is in use: {holder}"));
-            }
-            return Ok(Outcome::Done);
-        }
-        if !confirm_replacement(context, &request, &plan) {
-            return Err(CommandError::refused("the restore was not confirmed").hint(
-                "nothing was changed; show what would change: codex-manager restore --diff",
-            ));
-        }
-        if self.stop_daemon && target == RestoreTarget::Home {
-            stop_daemon(context)?;
-        }
-        let mut report = apply_marked(&request, &plan, context)?;
-        let is_recorded = record_result(context, target, &mut report);
-        show_report(context, &archive, &request, &report);
-        Ok(Outcome::partial_if(!is_recorded))
-    }
-
-    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
-    fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget), CommandError> {
-        let settings = &context.settings;
-        let Some(folder) = &self.to else {
-            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
-        };
-        let folder = context.env.absolute(folder);
-        let overlaps = |home: &PathBuf| {
-            // An existing home makes a folder around it not empty, which has an error of its own.
-            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
-        };
-        if [&settings.codex_home, &settings.manager_home]
-            .into_iter()
-            .any(overlaps)
-        {
-            return Err(RestoreError::OverlapsHome(folder).into());
-        }
-        Ok((folder, RestoreTarget::Elsewhere))
-    }
-
-    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
-        let question = format!(
-            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
-        );
-        context.ui.confirm(question) == Some(true)
+        let selection = self.options.selection(&archive)?;
+        self.options.dry_run |= self.diff;
+        self.options
+            .restore(context, &archive, selection, "restore", self.diff)
     }
 
     /// Returns the path of the archive that the argument names.
@@ -211,8 +147,147 @@ impl RestoreArgs {
             })
         })
     }
+}
 
-    fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
+impl RestoreOptions {
+    /// Restores the selected part of an archive. `command` is the name in the JSON document. A dry run with
+    /// `diff` compares conversations.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
+    pub(super) fn restore(
+        self,
+        context: &Context,
+        archive: &ArchiveReader,
+        selection: Selection,
+        command: &str,
+        diff: bool,
+    ) -> Result<Outcome, CommandError> {
+        let mut request = self.request(context, archive, selection)?;
+        let target = request.target;
+        let plan = match apply::plan(&request) {
+            Err(RestoreError::AnotherAccount { archive, live })
+                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
+            {
+                request.may_switch_account = true;
+                apply::plan(&request)?
+            }
+            other => other?,
+        };
+        if self.dry_run {
+            let holders = apply::holders(&request);
+            let changes =
+                diff.then(|| restore_diff::conversations(archive, &plan, &request.folder));
+            show_plan(context, command, archive, &request, &plan, changes);
+            for holder in holders {
+                context
+                    .ui
+                    .warn(format_args!("the Codex home is in use: {holder}"));
+            }
+            return Ok(Outcome::Done);
+        }
+        if !confirm_replacement(context, &request, &plan) {
+            return Err(CommandError::refused("the restore was not confirmed").hint(
+                "nothing was changed; show what would change: codex-manager restore --diff",
+            ));
+        }
+        if self.stop_daemon && target == RestoreTarget::Home {
+            stop_daemon(context)?;
+        }
+        let mut report = apply_marked(&request, &plan, context)?;
+        let is_recorded = record_result(context, target, &mut report);
+        show_report(context, command, archive, &request, &report);
+        Ok(Outcome::partial_if(!is_recorded))
+    }
+
+    /// Fails if [`RestoreOptions::restore`] would, as far as the list of files in `archive` tells. For
+    /// an archive whose content is downloaded later.
+    ///
+    /// # Errors
+    /// The target is not empty or in use, or the selection has no file.
+    pub(super) fn check(
+        &self,
+        context: &Context,
+        archive: &ArchiveReader,
+        selection: &Selection,
+    ) -> Result<(), CommandError> {
+        let request = self.request(context, archive, selection.clone())?;
+        match apply::plan(&request) {
+            // `restore` asks the user.
+            Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let holders = apply::holders(&request);
+        if holders.is_empty() || self.stop_daemon {
+            Ok(())
+        } else {
+            Err(RestoreError::Busy(holders).into())
+        }
+    }
+
+    fn request<'a>(
+        &self,
+        context: &'a Context,
+        archive: &'a ArchiveReader,
+        selection: Selection,
+    ) -> Result<RestoreRequest<'a>, CommandError> {
+        let settings = &context.settings;
+        let (folder, target) = self.destination(context)?;
+        Ok(RestoreRequest {
+            archive,
+            folder,
+            target,
+            selection,
+            merge: self.merge,
+            auth: self.auth.unwrap_or_default(),
+            may_switch_account: settings.assume_yes,
+            may_write_outside: settings.assume_yes,
+            safety_backup: !self.no_safety_backup,
+            ignores_case: None,
+            manager_home: &settings.manager_home,
+            env: &context.env,
+            now: context.local_now(),
+        })
+    }
+
+    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
+    pub(super) fn destination(
+        &self,
+        context: &Context,
+    ) -> Result<(PathBuf, RestoreTarget), CommandError> {
+        let settings = &context.settings;
+        let Some(folder) = &self.to else {
+            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
+        };
+        let folder = context.env.absolute(folder);
+        let overlaps = |home: &PathBuf| {
+            // An existing home makes a folder around it not empty, which has an error of its own.
+            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+        };
+        if [&settings.codex_home, &settings.manager_home]
+            .into_iter()
+            .any(overlaps)
+        {
+            return Err(RestoreError::OverlapsHome(folder).into());
+        }
+        Ok((folder, RestoreTarget::Elsewhere))
+    }
+
+    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
+        let question = format!(
+            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
+        );
+        context.ui.confirm(question) == Some(true)
+    }
+
+    /// Returns the part of `source` that `--only` and `--session` select.
+    ///
+    /// # Errors
+    /// A path is not relative to the home, or no conversation or several match.
+    pub(super) fn selection(
+        &self,
+        source: &dyn ConversationSource,
+    ) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
             let name = EntryName::of_path(path).map_err(|reason| {
@@ -224,7 +299,7 @@ impl RestoreArgs {
             selection.only.push(name.as_path().to_path_buf());
         }
         if let Some(wanted) = &self.session {
-            selection.conversations = restore_session::conversations(archive, wanted)?;
+            selection.conversations = restore_session::conversations(source, wanted)?;
         }
         Ok(selection)
     }

@@ -1,4 +1,4 @@
-//! The output of `restore`: the archive, the plan, the result.
+//! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
 use super::account;
 use super::archive_choice::{self, file_name};
@@ -62,6 +62,7 @@ pub(super) fn removed_names(removed: &NameSet) -> Vec<String> {
 /// Prints the plan of a dry run.
 pub(super) fn show_plan(
     context: &Context,
+    command: &str,
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -72,7 +73,7 @@ pub(super) fn show_plan(
         restore_diff::show(changes, &request.folder, context);
     }
     context.ui.document(
-        "restore",
+        command,
         &RestoreJson {
             archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),
@@ -111,6 +112,7 @@ pub(super) fn show_plan(
 /// Prints the result of a restore, with the command that undoes it.
 pub(super) fn show_report(
     context: &Context,
+    command: &str,
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
@@ -120,7 +122,7 @@ pub(super) fn show_report(
         catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
     });
     context.ui.document(
-        "restore",
+        command,
         &RestoreJson {
             archive: file_name(archive.path()),
             email: archive.metadata().email.as_deref(),
