@@ -4,6 +4,7 @@ use crate::cooldown::entry;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::terminal::Terminal;
 use anstyle_svg::Term;
 use serde_json::{Value, json};
 use std::fs;
@@ -12,6 +13,9 @@ use std::path::Path;
 /// The environment variable that writes the pictures instead of comparing them.
 const MAKE: &str = "CODEX_MANAGER_MAKE_PICTURES";
 
+/// The width of the terminal in the pictures.
+const COLUMNS: u16 = 84;
+
 /// Commands with what they print, as a terminal would show it.
 fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
     let mut screen = String::new();
@@ -19,12 +23,15 @@ fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
         if !screen.is_empty() {
             screen.push('\n');
         }
-        let run = env.run(words.iter().chain(&["--color", "always"])).code(0);
+        let mut command = env.command(*words);
+        command.args(["--color", "always"]).env_remove("COLUMNS");
+        let mut terminal = Terminal::watch(&mut command, COLUMNS);
+        assert!(terminal.end().success(), "{}", terminal.text());
         let line = format!(
             "\u{1b}[2m$\u{1b}[0m \u{1b}[1mcodex-manager {}\u{1b}[0m\n",
             words.join(" ")
         );
-        screen.extend([line, run.stdout, run.stderr]);
+        screen.extend([line, terminal.colored()]);
     }
     screen
 }

@@ -71,9 +71,8 @@ fn list_and_profile_list_have_the_documented_keys() {
     insta::assert_snapshot!(env.run(["list"]).code(0), @r"
     exit 0
     --- stdout
-    PROFILE  ACCOUNT            STATE    QUOTA LEFT
-    work     alice@example.com  unknown  no figures yet
-    live     acct-alice
+       PROFILE  ACCOUNT            PLAN  STATE    NOTE
+    *  work     alice@example.com  plus  unknown  no figures yet
     --- stderr
     ");
 }

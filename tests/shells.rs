@@ -279,7 +279,7 @@ fn a_young_figure_is_not_asked_for_again() {
     let env = world();
     // It was seen an hour ago. There is no codex: whoever asks has no answer.
     let run = env.run(["status", "--if-older", "2h"]).code(0);
-    assert!(run.stdout.contains("40 % used"), "{run}");
+    assert!(run.stdout.contains("60 % left"), "{run}");
     let _ = env.run(["status", "--if-older", "30min"]).code(6);
     let _ = env.run(["status", "--if-older", "soon"]).code(4);
 }

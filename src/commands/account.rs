@@ -126,15 +126,6 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Truncates `text` to at most `max_chars` characters, ending in "…" if it was longer.
-pub(crate) fn shortened(text: &str, max_chars: usize) -> String {
-    if text.chars().count() <= max_chars {
-        return text.to_owned();
-    }
-    let beginning: String = text.chars().take(max_chars - 1).collect();
-    format!("{}…", beginning.trim_end())
-}
-
 /// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
 /// milliseconds.
 pub(super) fn short_id(session_id: &str) -> &str {
@@ -148,28 +139,6 @@ pub(crate) fn style_of(state: AccountState) -> Style {
         AccountState::Unknown => Style::Plain,
         AccountState::Cooldown => Style::Warn,
     }
-}
-
-/// Draws the remaining percentage of a window as a bar of eight characters.
-pub(crate) fn bar(left_percent: f64) -> String {
-    const WIDTH: usize = 8;
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "clamped to 0..=8"
-    )]
-    let mut full = (left_percent / 100.0 * WIDTH as f64)
-        .round()
-        .clamp(0.0, 8.0) as usize;
-    // A window that is not exhausted never looks empty, and a used one never looks full.
-    if full == 0 && left_percent >= 0.5 {
-        full = 1;
-    }
-    if full == WIDTH && left_percent < 99.5 {
-        full = WIDTH - 1;
-    }
-    format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
 }
 
 /// Returns all known accounts: those of `cooldown.json` and the live one. Prints the warnings of

@@ -1,7 +1,7 @@
 //! The account that the user names or picks.
 
 use super::account::{
-    accounts_and_profiles, bar, first_login, label, printable, style_of, with_verdict,
+    accounts_and_profiles, first_login, label, printable, style_of, with_verdict,
 };
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -9,8 +9,10 @@ use crate::error::CommandError;
 use crate::inventory::resolve::resolve;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::rank;
+use crate::quota::state;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::windows;
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
@@ -60,8 +62,7 @@ fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(String::new, |weekly| {
-        let left = (100.0 - weekly.used_percent).max(0.0);
-        format!("{} {left:3.0} %", bar(left))
+        windows::bar(state::left(weekly, &context.now()))
     });
     let current = if account.current { "(current)" } else { "" };
     let email = printable(account.entry.identity.email.as_str());

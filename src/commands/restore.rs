@@ -3,7 +3,8 @@
 use super::account::{self, warn_all, warn_not_recorded};
 use super::archive_choice::{self, find_archive, latest_offset};
 use super::list_backups::entries_of;
-use super::restore_report::{show_plan, show_report};
+use super::restore_diff;
+use super::restore_report::{describe, removed_names, show_plan, show_report};
 use super::restore_session::{self, ConversationSource};
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
@@ -15,6 +16,7 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, AccountResolveError};
 use crate::inventory::store;
+use crate::io::quantity::pluralize;
 use crate::io::tree;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -44,6 +46,7 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 #[command(after_help = "Examples:
   codex-manager restore latest
   codex-manager restore me@example.com --dry-run
+  codex-manager restore latest --diff                  # which conversations would change
   codex-manager restore latest --only sessions/2026/11 --only config.toml
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
@@ -55,6 +58,9 @@ pub struct RestoreArgs {
     what: Option<String>,
     #[command(flatten)]
     options: RestoreOptions,
+    /// Show which conversations would change; write nothing
+    #[arg(long)]
+    diff: bool,
 }
 
 /// The options of `restore` and `vault restore`.
@@ -91,17 +97,19 @@ pub(super) struct RestoreOptions {
 }
 
 impl RestoreArgs {
-    /// Runs the command. Asks before it replaces the login of another account.
+    /// Runs the command. On a terminal it asks before it replaces a home or the login of another account.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
+        context.ui.note(describe(context, &archive));
         let selection = self.options.selection(&archive)?;
+        self.options.dry_run |= self.diff;
         self.options
-            .restore(context, &archive, selection, "restore")
+            .restore(context, &archive, selection, "restore", self.diff)
     }
 
     /// Returns the path of the archive that the argument names.
@@ -135,7 +143,8 @@ impl RestoreArgs {
 }
 
 impl RestoreOptions {
-    /// Restores the selected part of an archive. `command` is the name in the JSON document.
+    /// Restores the selected part of an archive. `command` is the name in the JSON document. A dry run with
+    /// `diff` compares conversations.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
@@ -145,6 +154,7 @@ impl RestoreOptions {
         archive: &ArchiveReader,
         selection: Selection,
         command: &str,
+        diff: bool,
     ) -> Result<Outcome, CommandError> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
@@ -159,13 +169,20 @@ impl RestoreOptions {
         };
         if self.dry_run {
             let holders = apply::holders(&request);
-            show_plan(context, command, archive, &request, &plan);
+            let changes =
+                diff.then(|| restore_diff::conversations(archive, &plan, &request.folder));
+            show_plan(context, command, archive, &request, &plan, changes);
             for holder in holders {
                 context
                     .ui
                     .warn(format_args!("the Codex home is in use: {holder}"));
             }
             return Ok(Outcome::Done);
+        }
+        if !confirm_replacement(context, &request, &plan) {
+            return Err(CommandError::refused("the restore was not confirmed").hint(
+                "nothing was changed; show what would change: codex-manager restore --diff",
+            ));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
@@ -314,6 +331,27 @@ fn by_account_or_beginning<'r>(
         let message = format!("no archive or account named {what:?}");
         archive_choice::unknown(message, what, records, &accounts)
     })
+}
+
+/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
+/// nothing live is replaced or removed.
+fn confirm_replacement(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> bool {
+    let replaced = plan.writes.len() - plan.added.len();
+    let is_harmless = plan.partial || (replaced == 0 && plan.removed.is_empty());
+    if request.target != RestoreTarget::Home || is_harmless || context.settings.assume_yes {
+        return true;
+    }
+    let question = format!(
+        "replace {} in {} and remove {}?",
+        pluralize(replaced, "file"),
+        request.folder.display(),
+        removed_names(&plan.removed).len()
+    );
+    context.ui.confirm(question) != Some(false)
 }
 
 /// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files

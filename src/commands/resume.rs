@@ -1,6 +1,6 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{absolute, first_login, printable, short_id, shortened};
+use super::account::{absolute, first_login, printable, short_id};
 use super::account_choice::{named, pick};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
@@ -13,6 +13,7 @@ use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::text_width::without_end;
 use chrono::DateTime;
 use clap::Args;
 use std::ffi::OsString;
@@ -248,7 +249,7 @@ fn item(row: &ThreadRow, context: &Context) -> PickerItem {
     let folder = Path::new(&row.cwd).file_name().unwrap_or_default();
     let columns = vec![
         (Style::Dim, changed.unwrap_or_default()),
-        (Style::Plain, shortened(&title, TITLE_CHARS)),
+        (Style::Plain, without_end(&title, TITLE_CHARS).into_owned()),
         (Style::Dim, printable(&folder.to_string_lossy())),
         (Style::Dim, short_id(&row.id).to_owned()),
     ];

@@ -49,9 +49,17 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
+    renamed: &[(String, String)],
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let mut known = inventory.archives.clone();
+        for (old, new) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *old);
+            known.extend(record.map(|record| ArchiveRecord {
+                path: new.clone(),
+                ..record.clone()
+            }));
+        }
         for record in &inventory.trashed {
             if !known.iter().any(|r| r.path == record.path) {
                 known.push(record.clone());

@@ -3,12 +3,14 @@
 //! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
 //! prompts and errors.
 
+mod column;
 pub mod dialog;
 pub mod picker;
 pub mod problem;
 pub mod progress;
 mod secret;
 pub mod table;
+pub mod text_width;
 pub mod time;
 pub mod windows;
 mod wrap;
@@ -18,6 +20,7 @@ use crate::error::CommandError;
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
+
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -62,6 +65,7 @@ pub enum Style {
 #[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
+    tsv: bool,
     silent: bool,
     verbosity: Verbosity,
     color_out: bool,
@@ -91,6 +95,7 @@ impl Ui {
         let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
         Self {
             json,
+            tsv: false,
             silent: false,
             verbosity,
             color_out: colored(out) && !json,
@@ -121,12 +126,27 @@ impl Ui {
         }
     }
 
+    /// The same printer with tables as tab-separated values, and nothing else on stdout.
+    #[must_use]
+    pub fn with_tsv(&self) -> Self {
+        Self {
+            tsv: true,
+            color_out: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns true if the result is to be tab-separated values.
+    pub fn wants_tsv(&self) -> bool {
+        self.tsv
+    }
+
     /// Returns true under `--verbose`.
     pub fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// The width of a table in columns.
+    /// The width of drawings in columns.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -146,9 +166,9 @@ impl Ui {
         paint(self.color_out, style, text)
     }
 
-    /// Prints a line of data on stdout. Prints nothing in JSON mode.
+    /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
     pub fn line(&self, text: impl Display) {
-        if !self.json && !self.silent {
+        if !self.json && !self.tsv && !self.silent {
             out(format_args!("{text}\n"));
         }
     }
@@ -185,13 +205,6 @@ impl Ui {
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
-        }
-    }
-
-    /// A table on stdout that tells what was done; `--quiet` omits it.
-    pub fn report_table(&self, table: impl Display) {
-        if self.verbosity >= Verbosity::Normal {
-            self.line(table);
         }
     }
 
@@ -435,20 +448,9 @@ fn tame(text: &str) -> Cow<'_, str> {
     Cow::Owned(tamed)
 }
 
-/// The escape sequences of [`paint`] and `comfy-table`.
-const COLORS: [&str; 12] = [
-    "\x1b[0m",
-    "\x1b[1m",
-    "\x1b[2m",
-    "\x1b[22m",
-    "\x1b[31m",
-    "\x1b[32m",
-    "\x1b[33m",
-    "\x1b[39m",
-    "\x1b[38;5;9m",
-    "\x1b[38;5;10m",
-    "\x1b[38;5;11m",
-    "\x1b[49m",
+/// The escape sequences of [`paint`].
+const COLORS: [&str; 6] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
 ];
 
 #[cfg(unix)]

@@ -1,6 +1,8 @@
 //! Wraps prose at the width of a terminal, between words and if possible not inside a command,
 //! which is there to be copied.
 
+use super::text_width::columns;
+
 /// The first word of a command, which is kept on one line.
 const PROGRAM: &str = "codex-manager";
 
@@ -111,20 +113,6 @@ fn units(line: &str, longest: usize) -> Vec<String> {
         }
     }
     units
-}
-
-/// The display width of `text` in columns. Colour codes have none.
-fn columns(text: &str) -> usize {
-    let mut count = 0;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c == '\x1b' {
-            let _ = chars.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            count += 1;
-        }
-    }
-    count
 }
 
 #[cfg(test)]

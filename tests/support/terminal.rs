@@ -150,6 +150,12 @@ impl Terminal {
         plain(&self.screen.0.lock().expect("the screen"))
     }
 
+    /// Returns the output so far with its colours.
+    pub(crate) fn colored(&self) -> String {
+        let screen = self.screen.0.lock().expect("the screen");
+        String::from_utf8_lossy(&screen).replace('\r', "")
+    }
+
     /// Forgets what was shown so far.
     pub(crate) fn forget(&self) {
         self.screen.0.lock().expect("the screen").clear();

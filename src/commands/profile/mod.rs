@@ -24,6 +24,7 @@ use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
 use self::undo::ProfileUndoArgs;
 use super::list;
+use super::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
@@ -84,7 +85,10 @@ enum ProfileCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile list")]
-struct ProfileListArgs {}
+struct ProfileListArgs {
+    #[command(flatten)]
+    table: TableArgs,
+}
 
 impl ProfileArgs {
     /// # Errors
@@ -96,7 +100,7 @@ impl ProfileArgs {
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(ProfileListArgs {}) => list::show("profile list", context),
+            ProfileCommand::List(args) => list::show("profile list", &args.table.apply(context)?),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),

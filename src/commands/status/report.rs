@@ -68,7 +68,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         },
     );
     let (ui, zone) = (&context.ui, context.settings.zone);
-    ui.line(account_line(ui, report));
+    ui.prose(account_line(ui, report));
     match seen {
         None if report.is_api_key() => {
             ui.line("an API key is billed by use and has no quota windows");
@@ -76,7 +76,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         None => ui.line("quota unknown"),
         Some(seen) => {
             for line in windows::lines(ui, seen, zone, &now) {
-                ui.line(line);
+                ui.prose(line);
             }
             if seen.windows.is_empty() && seen.spend_cap.is_none() {
                 ui.line("the server reports no quota windows");
@@ -85,7 +85,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
                 let when = full(&at.to_utc(), zone, &now);
                 ui.line(format!("available again {when}"));
             }
-            ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+            ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
         }
     }
     for note in &report.notes {

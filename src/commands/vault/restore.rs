@@ -81,7 +81,7 @@ impl RestoreArgs {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
                 .options
-                .restore(context, &listed, selection, "vault restore");
+                .restore(context, &listed, selection, "vault restore", false);
         }
         self.options.check(context, &listed, &selection)?;
         drop(listed);
@@ -99,7 +99,7 @@ impl RestoreArgs {
         drop(bar);
         let archive = ArchiveReader::open(&path)?;
         self.options
-            .restore(context, &archive, selection, "vault restore")
+            .restore(context, &archive, selection, "vault restore", false)
     }
 }
 
