@@ -84,6 +84,11 @@ impl TempFile {
         self.0.as_file_mut()
     }
 
+    /// The open file, for calls that change nothing in it.
+    pub(crate) fn as_file(&self) -> &File {
+        self.0.as_file()
+    }
+
     /// Returns the path of the temporary file.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()

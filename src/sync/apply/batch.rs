@@ -1,4 +1,5 @@
-//! Batches of new files, so that many fsync calls run at the same time.
+//! Batches of new files. Few files are synced by fsync calls that run at the same time, many by one call
+//! per file system.
 //!
 //! The order of durable writes is: the copies, the ledger, the names, the folders, the state. A single file differs
 //! only in that its ledger entry comes before its copy. A run killed in between leaves the same traces for each file of
@@ -10,13 +11,17 @@ use super::report::ApplyReport;
 use super::run::ApplyRun;
 use super::targets::{prepare_target, rename_new};
 use crate::io::atomic;
+use crate::io::limits;
 use crate::io::parallel::{self, ConsumerFailed};
+use crate::io::tree;
 use crate::sync::plan::{CopyOp, Op, SyncStep};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Maximum number of files in a batch.
-const MAX_BATCH_FILES: usize = 128;
+/// Maximum number of files in a batch that is synced file by file.
+const MAX_FEW_FILES: usize = 128;
+/// Maximum number of files in a batch. Each is open until it has its name.
+const MAX_BATCH_FILES: usize = 4096;
 /// Maximum number of bytes in a batch, unless it has a single file.
 const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// Number of copying threads. Independent of the number of processors: the threads wait for fsync, and a disk commits
@@ -26,7 +31,8 @@ const COPY_THREADS: usize = 16;
 /// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
 pub(super) fn batch_prefix(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
-    let fit = steps.iter().take(MAX_BATCH_FILES).enumerate();
+    let max_files = (limits::open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
+    let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
         new_copy(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
@@ -59,7 +65,13 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(new_copy).collect();
         let mut outcome = Ok(());
-        let staged = take_until_abort(self.stage_all(&copies)?, &mut outcome);
+        let are_few = copies.len() <= MAX_FEW_FILES;
+        let mut staged = self.stage_all(&copies, are_few)?;
+        let files = staged.iter().flatten().map(|staged| staged.temp.as_file());
+        if !are_few && !tree::sync_file_systems(files) {
+            staged = sync_each(staged);
+        }
+        let staged = take_until_abort(staged, &mut outcome);
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
                 self.record_cancelled_deletions(step)?;
@@ -83,10 +95,11 @@ impl ApplyRun<'_> {
         outcome
     }
 
-    /// Makes durable temp copies beside their targets, in the order of `copies`.
+    /// Makes temp copies beside their targets, in the order of `copies`. They are durable if `synced`.
     fn stage_all(
         &self,
         copies: &[&CopyOp],
+        synced: bool,
     ) -> Result<Vec<Result<StagedCopy, StepFailure>>, ApplyError> {
         let mut jobs = Vec::with_capacity(copies.len());
         for copy in copies {
@@ -97,27 +110,16 @@ impl ApplyRun<'_> {
             ));
         }
         let shared = self.copier;
-        let mut staged = Vec::with_capacity(jobs.len());
-        let done = parallel::ordered_on(
-            COPY_THREADS.min(jobs.len()),
-            jobs.len(),
+        Ok(in_threads(
+            jobs,
             |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
                 let staged = shared.stage(copy, place?)?;
-                staged.temp.sync()?;
+                if synced {
+                    staged.temp.sync()?;
+                }
                 Ok(staged)
             },
-            |copy| {
-                staged.push(copy);
-                Ok(())
-            },
-            |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
-        );
-        debug_assert_eq!(
-            done,
-            Ok::<(), ConsumerFailed>(()),
-            "the consumer never fails"
-        );
-        Ok(staged)
+        ))
     }
 
     /// Gives a durable copy its name, which is durable once the folder is synced.
@@ -129,6 +131,38 @@ impl ApplyRun<'_> {
             placed: staged.placed,
         })
     }
+}
+
+type StageResult = Result<StagedCopy, StepFailure>;
+
+/// Makes the staged copies durable one by one; each that cannot be synced becomes a failure.
+fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
+    in_threads(staged, |staged| {
+        let staged = staged?;
+        staged.temp.sync()?;
+        Ok(staged)
+    })
+}
+
+/// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
+fn in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
+    let mut results = Vec::with_capacity(jobs.len());
+    let done = parallel::ordered_on(
+        COPY_THREADS.min(jobs.len()),
+        jobs.len(),
+        work,
+        |result| {
+            results.push(result);
+            Ok(())
+        },
+        |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
+    );
+    debug_assert_eq!(
+        done,
+        Ok::<(), ConsumerFailed>(()),
+        "the consumer never fails"
+    );
+    results
 }
 
 /// Returns the results before the first [`StepFailure::Abort`], whose error goes to `outcome`.
