@@ -9,13 +9,13 @@ use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
-use super::targets::{prepare_target, rename_new};
+use super::targets::{NewFolders, prepare_folder, prepare_place, rename_new};
 use crate::io::atomic;
 use crate::io::limits;
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::tree;
 use crate::sync::plan::{CopyOp, Op, SyncStep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// Maximum number of files in a batch that is synced file by file.
@@ -67,8 +67,8 @@ impl ApplyRun<'_> {
         let mut outcome = Ok(());
         let are_few = copies.len() <= MAX_FEW_FILES;
         let mut staged = self.stage_all(&copies, are_few)?;
-        let files = staged.iter().flatten().map(|staged| staged.temp.as_file());
-        if !are_few && !tree::sync_file_systems(files) {
+        let temps = staged.iter().flatten().map(|staged| staged.temp.path());
+        if !are_few && !tree::sync_file_systems(temps) {
             staged = sync_each(staged);
         }
         let staged = take_until_abort(staged, &mut outcome);
@@ -82,7 +82,7 @@ impl ApplyRun<'_> {
         self.ledger.sync()?;
         let named = staged.into_iter().map(|staged| self.publish_name(staged?));
         let mut named = take_until_abort(named, &mut outcome);
-        sync_folders(&mut named, &mut outcome);
+        self.sync_folders(&mut named, are_few, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
@@ -95,26 +95,43 @@ impl ApplyRun<'_> {
         outcome
     }
 
-    /// Makes temp copies beside their targets, in the order of `copies`. They are durable if `synced`.
+    /// Makes temp copies beside their targets, in the order of `copies`. They are durable if they are few.
     fn stage_all(
         &self,
         copies: &[&CopyOp],
-        synced: bool,
+        are_few: bool,
     ) -> Result<Vec<Result<StagedCopy, StepFailure>>, ApplyError> {
+        let new_folders = if are_few {
+            NewFolders::Durable
+        } else {
+            NewFolders::Unsynced
+        };
+        let config = self.request.config;
         let mut jobs = Vec::with_capacity(copies.len());
+        // Folders are prepared once per batch.
+        let mut prepared = HashSet::new();
         for copy in copies {
             self.check_interrupt()?;
-            jobs.push((
-                *copy,
-                prepare_target(self.request.config, self.plan, &copy.to),
-            ));
+            let folder = (
+                copy.to.0,
+                copy.to.1.rsplit_once('/').map(|(folder, _)| folder),
+            );
+            let place = if prepared.contains(&folder) {
+                Ok(prepare_place(config, &copy.to))
+            } else {
+                prepare_folder(config, self.plan, &copy.to, new_folders).map(|()| {
+                    prepared.insert(folder);
+                    prepare_place(config, &copy.to)
+                })
+            };
+            jobs.push((*copy, place));
         }
         let shared = self.copier;
         Ok(in_threads(
             jobs,
             |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
                 let staged = shared.stage(copy, place?)?;
-                if synced {
+                if are_few {
                     staged.temp.sync()?;
                 }
                 Ok(staged)
@@ -130,6 +147,53 @@ impl ApplyRun<'_> {
             target: staged.target,
             placed: staged.placed,
         })
+    }
+
+    /// Syncs the folders of the files: few by one call each, many by one call per file system. If that is not
+    /// possible, also the folders above them, which may be new. Files whose folder cannot be synced become failures.
+    fn sync_folders(
+        &self,
+        files: &mut [Result<NamedFile, StepFailure>],
+        are_few: bool,
+        outcome: &mut Result<(), ApplyError>,
+    ) {
+        let targets = files
+            .iter()
+            .flatten()
+            .map(|file| atomic::parent_of(&file.target));
+        if !are_few && tree::sync_file_systems(targets) {
+            return;
+        }
+        let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            let Ok(NamedFile { target, placed }) = file else {
+                continue;
+            };
+            let root = self.request.config.root(placed.to.0);
+            let above = atomic::parent_of(target).ancestors();
+            let above = above.take_while(|folder| folder.starts_with(root));
+            let parent = std::iter::once(atomic::parent_of(target));
+            let above = above.skip(1).take(if are_few { 0 } else { usize::MAX });
+            for folder in parent.chain(above) {
+                folders.entry(folder.to_path_buf()).or_default().push(index);
+            }
+        }
+        for (folder, indexes) in folders {
+            let Err(error) = atomic::sync_folder(&folder) else {
+                continue;
+            };
+            let why = match error.into() {
+                StepFailure::Skip(why) => why,
+                StepFailure::Abort(error) => {
+                    let why = error.to_string();
+                    *outcome = Err(error);
+                    why
+                }
+            };
+            for index in indexes {
+                files[index] = Err(StepFailure::Skip(why.clone()));
+            }
+        }
     }
 }
 
@@ -179,34 +243,4 @@ fn take_until_abort<T>(
         before.push(result);
     }
     before
-}
-
-/// Syncs the folder of each file, once per folder. Files whose folder cannot be synced become failures.
-fn sync_folders(
-    files: &mut [Result<NamedFile, StepFailure>],
-    outcome: &mut Result<(), ApplyError>,
-) {
-    let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    for (index, file) in files.iter().enumerate() {
-        if let Ok(NamedFile { target, .. }) = file {
-            let folder = atomic::parent_of(target).to_path_buf();
-            folders.entry(folder).or_default().push(index);
-        }
-    }
-    for (folder, indexes) in folders {
-        let Err(error) = atomic::sync_folder(&folder) else {
-            continue;
-        };
-        let why = match error.into() {
-            StepFailure::Skip(why) => why,
-            StepFailure::Abort(error) => {
-                let why = error.to_string();
-                *outcome = Err(error);
-                why
-            }
-        };
-        for index in indexes {
-            files[index] = Err(StepFailure::Skip(why.clone()));
-        }
-    }
 }
