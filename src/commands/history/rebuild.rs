@@ -268,11 +268,11 @@ fn require_consent(
     plan: &RebuildPlan,
     files: &[RebuiltFile],
 ) -> Result<(), CommandError> {
-    let removes = |file: &RebuiltFile| {
+    let replaces_history = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
     let removed = plan.prompts.removed();
-    if removed == 0 || context.settings.assume_yes || !files.iter().any(removes) {
+    if removed == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
         return Ok(());
     }
     let removed = pluralize(removed, "prompt");
