@@ -97,6 +97,7 @@ enum Command {
     Resume(commands::resume::ResumeArgs),
     Launches(commands::launches::LaunchesArgs),
     Sessions(commands::launches::SessionsArgs),
+    Vault(commands::vault::VaultArgs),
 }
 
 impl Command {
@@ -128,6 +129,7 @@ impl Command {
             | Self::Launch(_)
             | Self::Resume(_) => true,
             Self::Sync(args) => args.works_on_home(),
+            Self::Vault(args) => args.works_on_home(),
             _ => false,
         }
     }
@@ -170,6 +172,7 @@ impl Command {
             Self::Resume(args) => args.run(context),
             Self::Launches(args) => args.run(context),
             Self::Sessions(args) => args.run(context),
+            Self::Vault(args) => args.run(context),
         }
     }
 }

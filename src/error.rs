@@ -13,6 +13,7 @@ mod schedule;
 mod shutdown;
 mod sync;
 mod transfer;
+mod vault;
 
 use std::error::Error;
 use std::fmt;

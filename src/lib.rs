@@ -7,6 +7,7 @@
 //! - [`doctor`]: read-only checks of both homes and of the machine.
 //! - [`context`], `config`, [`ui`], [`error`]: settings, output, exit codes and hints of errors.
 //! - [`transfer`]: exports and imports of the manager home.
+//! - [`vault`]: snapshots in a restic repository.
 //! - The domain: [`restore`] (puts archives back), [`archive`] (capture, format, verification),
 //!   [`accounts`] (profiles and logins), [`inventory`] (records of accounts and archives), [`quota`]
 //!   (windows and recommendations), [`history`] (conversations and Codex's lists of them),
@@ -50,3 +51,4 @@ pub mod storage;
 pub mod sync;
 pub mod transfer;
 pub mod ui;
+pub mod vault;

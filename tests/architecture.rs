@@ -21,6 +21,7 @@ const ROOMS: &[&str] = &[
     "sync",
     "inventory",
     "recovery",
+    "vault",
     "schedule",
     "launch",
     "transfer",

@@ -629,7 +629,7 @@ fn an_export_contains_the_launch_registry() {
 }
 
 /// Returns the files below `sessions/` that a command opens, by strace.
-fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
+pub(crate) fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let log = env.path("trace");
     let plain = env.command(args);
     let mut command = Command::new("strace");

@@ -439,6 +439,7 @@ fn install_show_and_remove() {
     sync    not installed  -               -
     backup  not active     daily at 03:30  -
     status  not installed  -               -
+    vault   not installed  -               -
     --- stderr
     update and activate it: codex-manager schedule install backup --daily 03:30 --enable
     ");

@@ -154,7 +154,7 @@ fn scan_with_snapshots(
 
 /// Takes the files of `scan` without those that are in a snapshot: a file that was a database at the
 /// first scan may not be one now.
-fn take_files(
+pub(super) fn take_files(
     scan: &mut HomeScan,
     databases: &DatabaseSnapshots,
     names: &Arc<NameTable>,
@@ -169,7 +169,7 @@ fn take_files(
 }
 
 /// Returns the manifest without its lists of entries.
-fn new_manifest(
+pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     account_auth: Option<AccountAuth>,
@@ -194,7 +194,7 @@ fn new_manifest(
 /// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
 /// restore does.
 #[cfg(unix)]
-fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
+pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
     use std::os::unix::fs::MetadataExt;
     [Path::new(""), Path::new(home::SESSIONS)]
         .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
@@ -202,7 +202,7 @@ fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
 }
 
 #[cfg(not(unix))]
-fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
+pub(super) fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
     Vec::new()
 }
 

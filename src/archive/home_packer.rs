@@ -10,23 +10,22 @@ use super::format::inode_stamp::InodeStamp;
 use super::format::manifest::AccountAuth;
 use super::format::name_table::NameSet;
 use super::format::sizes::LARGE_BYTES;
+use super::login_read::{self, LoginRead};
 use super::pack::PackWriter;
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
-use crate::codex::auth::{AuthFile, Login};
-use crate::codex::home;
-use crate::codex::login_lock::{self, LoginLock};
+use crate::codex::auth::Login;
 use crate::codex::rollout::ConversationFile;
 use crate::io::file_open;
 use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress};
+use crate::io::{IoContext, Progress};
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Maximum number of attempts to read a file that becomes shorter while it is read.
 const MAX_READ_ATTEMPTS: u32 = 8;
@@ -297,8 +296,7 @@ impl HomePacker<'_, '_> {
         }))
     }
 
-    /// Adds the login, last and under Codex's own locks. Reads its bytes once, so that the identity
-    /// in the manifest is that of the archived bytes.
+    /// Adds the login, last.
     pub(super) fn add_login(
         &mut self,
         scope: &CaptureScope,
@@ -307,60 +305,18 @@ impl HomePacker<'_, '_> {
         let Some(planned) = planned else {
             return Ok(None);
         };
-        let path = scope.home.join(home::AUTH_JSON);
-        let lock = take_lock(&scope.home)?;
-        let read = AuthFile::read(&path);
-        let meta = path.metadata();
-        drop(lock);
-        let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
-            AuthFile::Missing => return Ok(None),
-            AuthFile::Unreadable { reason, .. } => {
-                self.skipped.push(PathNote::new(home::AUTH_JSON, reason));
+        let file = match login_read::read_login(&scope.home, planned)? {
+            LoginRead::Missing => return Ok(None),
+            LoginRead::Unreadable(note) => {
+                self.skipped.push(note);
                 return Ok(None);
             }
-            AuthFile::Present(snapshot) => snapshot,
+            LoginRead::Read(file) => file,
         };
-        let bytes = snapshot.bytes.expose();
-        // Codex may have renewed the login since the scan listed it.
-        let planned = &FileEntry {
-            path: planned.path.clone(),
-            ..meta.map_or_else(
-                |_| planned.clone(),
-                |m| scan::entry_of(planned.path.clone(), &m),
-            )
-        };
-        self.write_entry(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
-        let account_auth = AccountAuth {
-            path: planned.path.clone(),
-            sha256: snapshot.sha256(),
-            identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
-        };
-        Ok(Some((snapshot.login, account_auth)))
+        let mut content = io::Cursor::new(file.bytes.expose());
+        self.write_entry(&file.entry, file.entry.size, &mut content)?;
+        Ok(Some((file.login, file.account_auth)))
     }
-}
-
-/// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
-/// either.
-fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
-    use crate::io::lock::LockError;
-    match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
-        Err(LockError::Io(e)) => Err(e.into()),
-        Err(LockError::Held(path)) => Err(IoError {
-            action: "lock",
-            path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
-        }
-        .into()),
-    }
-}
-
-fn is_read_only(error: &IoError) -> bool {
-    matches!(
-        error.source.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
 }
 
 /// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.

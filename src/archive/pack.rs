@@ -38,30 +38,30 @@ use std::sync::{Arc, Mutex};
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
-pub(crate) fn pack(
+pub(crate) fn pack<E: From<ArchiveError> + Send>(
     mut out: File,
     path: &Path,
     compression: Compression,
     source: Option<&PreviousArchive<'_>>,
     names: &Arc<NameTable>,
-    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, ArchiveError>,
-) -> Result<FinishedArchive, ArchiveError> {
+    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, E>,
+) -> Result<FinishedArchive, E> {
     let files = Mutex::new(FileList::with_names(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
     let buffers = BufferPool::default();
     let work = |job: MemberJob| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
-        let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
+        let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.take(done?)?);
         parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let manifest = fill(&mut writer)?;
             writer.flush()?;
-            Ok((writer.entries, manifest))
+            Ok::<_, E>((writer.entries, manifest))
         })?
     };
     let (entries, manifest) = filled;
-    sink.finish(entries, manifest, compression)
+    Ok(sink.finish(entries, manifest, compression)?)
 }
 
 /// Receives the entries of a new archive in their final order.

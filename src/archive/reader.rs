@@ -49,6 +49,16 @@ impl ArchiveReader {
         })
     }
 
+    /// Returns a reader of a checked manifest without an archive, for plans. [`ArchiveReader::read`]
+    /// fails.
+    pub(crate) fn of_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
+        Self {
+            path: name.to_path_buf(),
+            layout: Layout::Native(Box::new(manifest)),
+            has_index: false,
+        }
+    }
+
     /// Returns the path of the archive.
     pub(crate) fn path(&self) -> &Path {
         &self.path

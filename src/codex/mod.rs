@@ -21,6 +21,7 @@ pub mod rollout;
 pub(crate) mod sign_in;
 pub mod status_text;
 pub(crate) mod thread_index;
+pub(crate) mod thread_list;
 pub(crate) mod thread_rows;
 pub(crate) mod threads;
 pub(crate) mod token_count;

@@ -2,6 +2,7 @@
 
 use super::account::{printable, warn_not_recorded};
 use super::archive_choice;
+use super::retention_args::{RULES, RetentionArgs};
 use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
@@ -18,13 +19,12 @@ use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
 use crate::io::document::DocumentError;
 use crate::io::lock::FileLock;
+use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
-use crate::io::{progress, time_format};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes, rfc3339};
-use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -49,21 +49,8 @@ use std::path::Path;
   codex-manager prune --undo
   codex-manager prune --empty-trash --yes")]
 pub struct PruneArgs {
-    /// Keep the newest N
-    #[arg(long, value_name = "N")]
-    keep_last: Option<u32>,
-    /// Keep archives that are at most this much older than the newest one: 14d, 12h
-    #[arg(long, value_name = "DURATION")]
-    keep_within: Option<String>,
-    /// Keep the newest of each of the last N days that have one
-    #[arg(long, value_name = "N")]
-    keep_daily: Option<u32>,
-    /// Keep the newest of each of the last N weeks that have one
-    #[arg(long, value_name = "N")]
-    keep_weekly: Option<u32>,
-    /// Keep the newest of each of the last N months that have one
-    #[arg(long, value_name = "N")]
-    keep_monthly: Option<u32>,
+    #[command(flatten)]
+    rules: RetentionArgs,
     /// Move the archives of the last prune back from the trash
     #[arg(long, group = "instead", conflicts_with_all = RULES)]
     undo: bool,
@@ -74,14 +61,6 @@ pub struct PruneArgs {
     #[arg(long)]
     dry_run: bool,
 }
-
-const RULES: [&str; 5] = [
-    "keep_last",
-    "keep_within",
-    "keep_daily",
-    "keep_weekly",
-    "keep_monthly",
-];
 
 /// The JSON document of `prune --json`. Its keys are a contract.
 #[derive(Debug, Default, Serialize)]
@@ -98,7 +77,7 @@ struct PruneJson {
 }
 
 #[derive(Debug, Serialize)]
-struct DecisionJson {
+pub(super) struct DecisionJson {
     archive: String,
     reason: String,
     email: Option<String>,
@@ -122,36 +101,8 @@ impl PruneArgs {
         }
     }
 
-    fn rules(&self, context: &Context) -> Result<RetentionPolicy, CommandError> {
-        let configured = context.settings.preferences.keep;
-        let within = match &self.keep_within {
-            None => configured.within,
-            Some(text) => {
-                let span = time_format::parse_span(text).filter(|span| *span > Duration::zero());
-                Some(span.ok_or_else(|| {
-                    CommandError::usage(format!("--keep-within is not a duration: {text:?}"))
-                        .hint("use a form like 12h, 14d or \"1d 12h\"")
-                })?)
-            }
-        };
-        let rules = RetentionPolicy {
-            last: self.keep_last.unwrap_or(configured.last),
-            within,
-            daily: self.keep_daily.unwrap_or(configured.daily),
-            weekly: self.keep_weekly.unwrap_or(configured.weekly),
-            monthly: self.keep_monthly.unwrap_or(configured.monthly),
-            ..configured
-        };
-        if rules.is_empty() {
-            return Err(CommandError::usage("no retention rule is given").hint(
-                "give one, for example: codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run",
-            ));
-        }
-        Ok(rules)
-    }
-
     fn prune(&self, context: &Context) -> Result<Outcome, CommandError> {
-        let rules = self.rules(context)?;
+        let rules = self.rules.rules(context, "prune")?;
         let manager = &context.settings.manager_home;
         let mut checks = ArchiveChecks::default();
         // The slow checks run without the lock, so that no other command has to wait for them.
@@ -448,7 +399,8 @@ fn sum(decisions: &[RetentionDecision]) -> u64 {
     decisions.iter().map(|d| d.candidate.bytes).sum()
 }
 
-fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
+/// Returns the row of an archive or of a snapshot in JSON.
+pub(super) fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
     let RetentionDecision { candidate, reason } = decision;
     DecisionJson {
         archive: candidate.archive,
@@ -462,7 +414,8 @@ fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
     }
 }
 
-fn show_plan(context: &Context, plan: &RetentionPlan) {
+/// Prints which archives or snapshots are kept and dropped, and why.
+pub(super) fn show_plan(context: &Context, plan: &RetentionPlan) {
     let ui = &context.ui;
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;

@@ -1,22 +1,20 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, LATEST, file_name, find_archive};
+use super::archive_choice::{self, LATEST, find_archive};
 use super::list_backups::entries_of;
-use super::restore_session;
-use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
+use super::restore_report::{show_plan, show_report};
+use super::restore_session::{self, ConversationSource};
+use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::daemon;
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
-use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::io::tree;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -24,10 +22,8 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
-use crate::ui::time::bytes;
-use crate::ui::{Style, problem};
+use crate::ui::problem;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,6 +51,17 @@ pub struct RestoreArgs {
     /// a safety nor a partial one, full before other modes
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
+    #[command(flatten)]
+    options: RestoreOptions,
+}
+
+/// The options of `restore` and `vault restore`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(super) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
@@ -64,9 +71,9 @@ pub struct RestoreArgs {
     /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// The login that goes live
-    #[arg(long, value_enum, default_value = "newest")]
-    auth: AuthPolicy,
+    /// The login that goes live [default: newest]
+    #[arg(long, value_enum)]
+    pub(super) auth: Option<AuthPolicy>,
     /// Keep files that only the home has, and the longer version of each conversation
     #[arg(long)]
     merge: bool,
@@ -78,7 +85,7 @@ pub struct RestoreArgs {
     no_safety_backup: bool,
     /// Show what would be done; write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl RestoreArgs {
@@ -87,79 +94,12 @@ impl RestoreArgs {
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let (folder, target) = self.destination(context)?;
+        self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
-        let selection = self.selection(&archive)?;
-        let mut request = RestoreRequest {
-            archive: &archive,
-            folder,
-            target,
-            selection,
-            merge: self.merge,
-            auth: self.auth,
-            may_switch_account: settings.assume_yes,
-            may_write_outside: settings.assume_yes,
-            safety_backup: !self.no_safety_backup,
-            ignores_case: None,
-            manager_home: &settings.manager_home,
-            env: &context.env,
-            now: context.local_now(),
-        };
-        let plan = match apply::plan(&request) {
-            Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
-            {
-                request.may_switch_account = true;
-                apply::plan(&request)?
-            }
-            other => other?,
-        };
-        if self.dry_run {
-            let holders = apply::holders(&request);
-            show_plan(context, &archive, &request, &plan);
-            for holder in holders {
-                context
-                    .ui
-                    .warn(format_args!("the Codex home is in use: {holder}"));
-            }
-            return Ok(Outcome::Done);
-        }
-        if self.stop_daemon && target == RestoreTarget::Home {
-            stop_daemon(context)?;
-        }
-        let mut report = apply_marked(&request, &plan, context)?;
-        let is_recorded = record_result(context, target, &mut report);
-        show_report(context, &archive, &request, &report);
-        Ok(Outcome::partial_if(!is_recorded))
-    }
-
-    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
-    fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget), CommandError> {
-        let settings = &context.settings;
-        let Some(folder) = &self.to else {
-            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
-        };
-        let folder = context.env.absolute(folder);
-        let overlaps = |home: &PathBuf| {
-            // An existing home makes a folder around it not empty, which has an error of its own.
-            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
-        };
-        if [&settings.codex_home, &settings.manager_home]
-            .into_iter()
-            .any(overlaps)
-        {
-            return Err(RestoreError::OverlapsHome(folder).into());
-        }
-        Ok((folder, RestoreTarget::Elsewhere))
-    }
-
-    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
-        let question = format!(
-            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
-        );
-        context.ui.confirm(question) == Some(true)
+        let selection = self.options.selection(&archive)?;
+        self.options
+            .restore(context, &archive, selection, "restore")
     }
 
     /// Returns the path of the archive that the argument names.
@@ -199,8 +139,138 @@ impl RestoreArgs {
             })
         })
     }
+}
 
-    fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
+impl RestoreOptions {
+    /// Restores the selected part of an archive. `command` is the name in the JSON document.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
+    pub(super) fn restore(
+        self,
+        context: &Context,
+        archive: &ArchiveReader,
+        selection: Selection,
+        command: &str,
+    ) -> Result<Outcome, CommandError> {
+        let mut request = self.request(context, archive, selection)?;
+        let target = request.target;
+        let plan = match apply::plan(&request) {
+            Err(RestoreError::AnotherAccount { archive, live })
+                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
+            {
+                request.may_switch_account = true;
+                apply::plan(&request)?
+            }
+            other => other?,
+        };
+        if self.dry_run {
+            let holders = apply::holders(&request);
+            show_plan(context, command, archive, &request, &plan);
+            for holder in holders {
+                context
+                    .ui
+                    .warn(format_args!("the Codex home is in use: {holder}"));
+            }
+            return Ok(Outcome::Done);
+        }
+        if self.stop_daemon && target == RestoreTarget::Home {
+            stop_daemon(context)?;
+        }
+        let mut report = apply_marked(&request, &plan, context)?;
+        let is_recorded = record_result(context, target, &mut report);
+        show_report(context, command, archive, &request, &report);
+        Ok(Outcome::partial_if(!is_recorded))
+    }
+
+    /// Fails if [`RestoreOptions::restore`] would, as far as the list of files in `archive` tells. For
+    /// an archive whose content is downloaded later.
+    ///
+    /// # Errors
+    /// The target is not empty or in use, or the selection has no file.
+    pub(super) fn check(
+        &self,
+        context: &Context,
+        archive: &ArchiveReader,
+        selection: &Selection,
+    ) -> Result<(), CommandError> {
+        let request = self.request(context, archive, selection.clone())?;
+        match apply::plan(&request) {
+            // `restore` asks the user.
+            Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let holders = apply::holders(&request);
+        if holders.is_empty() || self.stop_daemon {
+            Ok(())
+        } else {
+            Err(RestoreError::Busy(holders).into())
+        }
+    }
+
+    fn request<'a>(
+        &self,
+        context: &'a Context,
+        archive: &'a ArchiveReader,
+        selection: Selection,
+    ) -> Result<RestoreRequest<'a>, CommandError> {
+        let settings = &context.settings;
+        let (folder, target) = self.destination(context)?;
+        Ok(RestoreRequest {
+            archive,
+            folder,
+            target,
+            selection,
+            merge: self.merge,
+            auth: self.auth.unwrap_or_default(),
+            may_switch_account: settings.assume_yes,
+            may_write_outside: settings.assume_yes,
+            safety_backup: !self.no_safety_backup,
+            ignores_case: None,
+            manager_home: &settings.manager_home,
+            env: &context.env,
+            now: context.local_now(),
+        })
+    }
+
+    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
+    pub(super) fn destination(
+        &self,
+        context: &Context,
+    ) -> Result<(PathBuf, RestoreTarget), CommandError> {
+        let settings = &context.settings;
+        let Some(folder) = &self.to else {
+            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
+        };
+        let folder = context.env.absolute(folder);
+        let overlaps = |home: &PathBuf| {
+            // An existing home makes a folder around it not empty, which has an error of its own.
+            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+        };
+        if [&settings.codex_home, &settings.manager_home]
+            .into_iter()
+            .any(overlaps)
+        {
+            return Err(RestoreError::OverlapsHome(folder).into());
+        }
+        Ok((folder, RestoreTarget::Elsewhere))
+    }
+
+    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
+        let question = format!(
+            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
+        );
+        context.ui.confirm(question) == Some(true)
+    }
+
+    /// Returns the part of `source` that `--only` and `--session` select.
+    ///
+    /// # Errors
+    /// A path is not relative to the home, or no conversation or several match.
+    pub(super) fn selection(
+        &self,
+        source: &dyn ConversationSource,
+    ) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
             let name = EntryName::of_path(path).map_err(|reason| {
@@ -212,7 +282,7 @@ impl RestoreArgs {
             selection.only.push(name.as_path().to_path_buf());
         }
         if let Some(wanted) = &self.session {
-            selection.conversations = restore_session::conversations(archive, wanted)?;
+            selection.conversations = restore_session::conversations(source, wanted)?;
         }
         Ok(selection)
     }
@@ -316,125 +386,4 @@ fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     .map_err(|e| CommandError::codex_running(e.to_string()))?;
     context.ui.note("stopped Codex's background daemon");
     Ok(())
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct RestoreJson<'a> {
-    archive: String,
-    email: Option<&'a str>,
-    target: &'a Path,
-    files: u64,
-    bytes: u64,
-    removed: Vec<String>,
-    safety_backup: Option<String>,
-    auth: Option<AuthOutcome>,
-    notes: &'a [String],
-    dry_run: bool,
-}
-
-fn names_as_text(names: &[EntryName]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
-}
-
-fn show_plan(
-    context: &Context,
-    archive: &ArchiveReader,
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-) {
-    let removed = names_as_text(&plan.removed.sorted());
-    context.ui.document(
-        "restore",
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: plan.writes.len() as u64 + u64::from(plan.wants_login),
-            bytes: plan.bytes,
-            removed: removed.clone(),
-            safety_backup: None,
-            auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
-            notes: &[],
-            dry_run: true,
-        },
-    );
-    let ui = &context.ui;
-    ui.report(format_args!(
-        "would restore {} ({}) into {}",
-        pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
-        bytes(plan.bytes),
-        request.folder.display(),
-    ));
-    if request.target == RestoreTarget::Home {
-        ui.report(format_args!(
-            "  besides the login: {} replaced, {} added, {} removed",
-            pluralize(plan.writes.len() - plan.added.len(), "file"),
-            plan.added.len(),
-            removed.len(),
-        ));
-    }
-    for path in &removed {
-        ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
-    }
-    ui.note("dry run: nothing was written");
-}
-
-fn show_report(
-    context: &Context,
-    archive: &ArchiveReader,
-    request: &RestoreRequest<'_>,
-    report: &RestoreReport,
-) {
-    let safety = report.safety.as_ref().map(|s| {
-        catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
-    });
-    context.ui.document(
-        "restore",
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: report.files,
-            bytes: report.bytes,
-            removed: names_as_text(&report.removed.sorted()),
-            safety_backup: safety.clone(),
-            auth: Some(report.auth),
-            notes: &report.notes,
-            dry_run: false,
-        },
-    );
-    let ui = &context.ui;
-    ui.report(format_args!(
-        "{} {}, {}, into {}",
-        ui.paint(Style::Good, "restored"),
-        pluralize(report.files, "file"),
-        bytes(report.bytes),
-        request.folder.display(),
-    ));
-    ui.report(match report.auth {
-        AuthOutcome::Restored => "login: restored from the archive",
-        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
-        AuthOutcome::Skipped => "login: unchanged",
-    });
-    if !report.removed.is_empty() {
-        let removed = pluralize(report.removed.len(), "file");
-        ui.report(format_args!(
-            "removed {removed} that are not in the archive"
-        ));
-    }
-    for record_result in &report.notes {
-        ui.note(format_args!("note: {record_result}"));
-    }
-    match safety {
-        Some(safety) => ui.note(format_args!(
-            "undo with: codex-manager restore {}",
-            shell::word(&safety)
-        )),
-        None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
-            "use it with: CODEX_HOME={} codex",
-            shell::word(&request.folder.to_string_lossy())
-        )),
-        None => {}
-    }
 }

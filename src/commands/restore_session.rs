@@ -1,31 +1,77 @@
-//! `restore --session`: finds the rollouts that a conversation needs in an archive.
+//! `restore --session`: finds the rollouts that a conversation needs in an archive or a snapshot.
 
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::single_file;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::error::CommandError;
-use crate::history::rollout;
+use crate::history::{rollout, session_index};
 use crate::io::IoContext;
 use crate::io::progress::Silent;
 use crate::restore::RestoreError;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Mutex;
 
+/// An archive or a snapshot in which conversations are searched.
+pub(super) trait ConversationSource {
+    /// Returns the files, of which some are rollouts.
+    fn files(&self) -> &FileList;
+
+    /// Returns the beginning of a rollout, at least its first line.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
+
+    /// Returns the content of `session_index.jsonl`; empty if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn session_index(&self) -> Result<File, CommandError>;
+
+    /// Returns the error for a conversation that the source does not have.
+    fn not_found(&self, wanted: &str) -> CommandError;
+}
+
+impl ConversationSource for ArchiveReader {
+    fn files(&self) -> &FileList {
+        self.contents().files
+    }
+
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+        let head = RolloutHeadSink {
+            entry: rollout,
+            beginning: Mutex::default(),
+        };
+        self.read(Extent::Wanted, &head, &Silent)?;
+        Ok(head.beginning.into_inner().unwrap_or_default())
+    }
+
+    fn session_index(&self) -> Result<File, CommandError> {
+        Ok(single_file::extract(self, HomeEntryKind::SessionIndex)?)
+    }
+
+    fn not_found(&self, wanted: &str) -> CommandError {
+        RestoreError::NotFound(wanted.to_owned()).into()
+    }
+}
+
 /// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
-/// name in the archived index; and of the rollouts that it continues.
+/// name in the session index of `source`; and of the rollouts that it continues.
 pub(super) fn conversations(
-    archive: &ArchiveReader,
+    source: &dyn ConversationSource,
     wanted: &str,
 ) -> Result<Vec<String>, CommandError> {
     if wanted.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
     let by_id = |id: &str| -> Vec<String> {
-        let files = archive.contents().files.iter();
+        let files = source.files().iter();
         files
             .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
             .filter_map(|f| ConversationFile::of(f.path.as_path()))
@@ -35,14 +81,14 @@ pub(super) fn conversations(
     };
     let mut rollouts = by_id(&wanted.to_lowercase());
     if rollouts.is_empty() {
-        let ids = ids_by_name(archive, wanted)?;
+        let ids = ids_by_name(source, wanted)?;
         rollouts = ids.iter().flat_map(|id| by_id(id)).collect();
     }
     rollouts.sort();
     rollouts.dedup();
     match rollouts.as_slice() {
-        [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
-        [_] => with_parents(archive, rollouts),
+        [] => Err(source.not_found(wanted)),
+        [_] => with_parents(source, rollouts),
         ambiguous => {
             let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if listed.len() < ambiguous.len() {
@@ -59,16 +105,16 @@ pub(super) fn conversations(
     }
 }
 
-/// Adds the rollouts that these continue (`history_base`), if the archive has them.
+/// Adds the rollouts that these continue (`history_base`), if `source` has them.
 fn with_parents(
-    archive: &ArchiveReader,
+    source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
     while next < names.len() {
-        let parent = parent_of(archive, &names[next])?;
+        let parent = parent_of(source, &names[next])?;
         let file = parent.and_then(|id| {
-            let files = archive.contents().files.iter();
+            let files = source.files().iter();
             files
                 .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
                 .filter_map(|f| ConversationFile::of(f.path.as_path()))
@@ -81,19 +127,14 @@ fn with_parents(
 }
 
 /// Returns the id of the conversation that the rollout `name` continues.
-fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, CommandError> {
-    let mut files = archive.contents().files.iter();
+fn parent_of(source: &dyn ConversationSource, name: &str) -> Result<Option<String>, CommandError> {
+    let mut files = source.files().iter();
     let entry =
         files.find(|f| ConversationFile::of(f.path.as_path()).is_some_and(|c| c.name == name));
     let Some(entry) = entry else {
         return Ok(None);
     };
-    let head = RolloutHeadSink {
-        entry: &entry,
-        beginning: Mutex::default(),
-    };
-    archive.read(Extent::Wanted, &head, &Silent)?;
-    let beginning = head.beginning.into_inner().unwrap_or_default();
+    let beginning = source.beginning(&entry)?;
     // An unreadable rollout continues nothing. It is restored as it is.
     let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.parent()))
@@ -131,10 +172,10 @@ const MAX_LISTED_CONVERSATIONS: usize = 8;
 /// The longest line of `session_index.jsonl` that is parsed, in bytes.
 const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 
-/// Returns the ids of the conversations that the archived `session_index.jsonl` names `wanted`. The
-/// last line of an id counts.
-fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, CommandError> {
-    let index = single_file::extract(archive, HomeEntryKind::SessionIndex)?;
+/// Returns the ids of the conversations that `session_index.jsonl` names `wanted`. The last line of an
+/// id counts.
+fn ids_by_name(source: &dyn ConversationSource, wanted: &str) -> Result<Vec<String>, CommandError> {
+    let index = source.session_index()?;
     let mut ids: Vec<String> = Vec::new();
     let mut lines = BufReader::new(index);
     let mut line = Vec::new();
@@ -142,7 +183,7 @@ fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, Com
     while (&mut lines)
         .take(MAX_INDEX_LINE_BYTES)
         .read_until(b'\n', &mut line)
-        .at("read", archive.path())?
+        .at("read", session_index::FILE_NAME)?
         > 0
     {
         if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {

@@ -3,7 +3,7 @@
 use super::key::{ConfigKey, FOLDER_KEYS, KEYS};
 use super::setting::{KeyError, Setting, find};
 use super::value_kind::{count, globs, number, span};
-use super::values::{ConfigValues, Preferences};
+use super::values::{ConfigValues, Preferences, VaultSettings};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::retention::RetentionPolicy;
@@ -198,6 +198,12 @@ impl ConfigFile {
                     ..RetentionPolicy::default()
                 },
                 folders,
+                vault: VaultSettings {
+                    repository: text("vault.repository").map(Into::into),
+                    program: text("vault.program").map(Into::into),
+                    password_file: text("vault.password_file").map(Into::into),
+                    password_command: text("vault.password_command").map(Into::into),
+                },
             },
         })
     }

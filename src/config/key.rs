@@ -31,7 +31,7 @@ const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> Config
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 16] = [
+pub(crate) const KEYS: [ConfigKey; 20] = [
     ConfigKey {
         variable: Some("TZ"),
         ..key("timezone", ValueKind::Zone, "the local time zone")
@@ -109,6 +109,22 @@ pub(crate) const KEYS: [ConfigKey; 16] = [
         ValueKind::Count,
         "keep the newest of each of N months",
     ),
+    key(
+        "vault.repository",
+        ValueKind::Text,
+        "the restic repository of the vault",
+    ),
+    key("vault.program", ValueKind::Path, "the restic program"),
+    key(
+        "vault.password_file",
+        ValueKind::Path,
+        "the file with the password of the vault",
+    ),
+    key(
+        "vault.password_command",
+        ValueKind::Text,
+        "the command that prints the password of the vault",
+    ),
 ];
 
 /// The settings with one value per folder. In the file each is a table whose keys are folders.
@@ -153,6 +169,7 @@ pub(crate) fn default_of(key: &ConfigKey) -> Json {
         "recommend.strategy" => json!(name_of(&preferences.strategy)),
         "recommend.include_api_key" => json!(preferences.include_api_key),
         "trusted" => json!(false),
+        "vault.program" => json!("restic"),
         _ => Json::Null,
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum ValueKind {
     Zone,
     /// A path; a leading `~` stands for the user's home folder.
     Path,
+    /// A text that is not empty.
+    Text,
     /// A boolean, `true` or `false`.
     Flag,
     /// A number of hours from 0 to 168, with a fraction.
@@ -36,6 +38,7 @@ impl ValueKind {
         match self {
             Self::Zone => "an IANA name such as \"Europe/Berlin\"".into(),
             Self::Path => "a path".into(),
+            Self::Text => "a text".into(),
             Self::Flag => "true or false".into(),
             Self::Hours => "a number from 0 to 168".into(),
             Self::Count => "a whole number, 0 for none".into(),
@@ -51,7 +54,7 @@ impl ValueKind {
         let text = value.as_str();
         match self {
             Self::Zone => text.is_some_and(|name| Zone::named(name).is_some()),
-            Self::Path => text.is_some_and(|path| !path.is_empty()),
+            Self::Path | Self::Text => text.is_some_and(|text| !text.is_empty()),
             Self::Flag => value.is_bool(),
             Self::Hours => number(value).is_some_and(|hours| (0.0..=168.0).contains(&hours)),
             Self::Count => count(value).is_some(),
@@ -76,7 +79,7 @@ impl ValueKind {
                 Ok(list @ Value::Array(_)) => list,
                 _ => Value::Array(Array::from_iter([text])),
             },
-            Self::Zone | Self::Path | Self::Span | Self::Choice(_) | Self::Profile => {
+            Self::Zone | Self::Path | Self::Text | Self::Span | Self::Choice(_) | Self::Profile => {
                 Value::from(text)
             }
         };
@@ -118,6 +121,7 @@ mod tests {
             ("timezone", "Asia/Kolkata", "Mars/Olympus"),
             ("color", "never", "sometimes"),
             ("codex.bin", "/opt/codex", ""),
+            ("vault.repository", "sftp:nas:/codex", ""),
             ("backup.include_tmp", "true", "yes"),
             ("backup.exclude", "*.log", "[\"{\"]"),
             ("backup.exclude", "[\"a\", \"b\"]", "{"),

@@ -56,6 +56,21 @@ pub(crate) struct Preferences {
     pub(crate) keep: RetentionPolicy,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
+    /// The repository, the program and the password of the vault.
+    pub(crate) vault: VaultSettings,
+}
+
+/// The settings of the vault.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct VaultSettings {
+    /// The URL of the restic repository.
+    pub(crate) repository: Option<String>,
+    /// The restic program, a path or a name.
+    pub(crate) program: Option<PathBuf>,
+    /// The file with the password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// The command that prints the password.
+    pub(crate) password_command: Option<String>,
 }
 
 impl Default for Preferences {
@@ -71,6 +86,7 @@ impl Default for Preferences {
             include_api_key: false,
             keep: RetentionPolicy::default(),
             folders: FolderAccounts::default(),
+            vault: VaultSettings::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 40] = [
+pub const CHECKS: [(&str, &str); 42] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
@@ -55,6 +55,11 @@ pub const CHECKS: [(&str, &str); 40] = [
     ("archives.sidecar", "archives without a valid sidecar"),
     ("archives.foreign", "unknown files among the archives"),
     ("archives.trash", "the size of the trash"),
+    ("vault.backup", "the age of the last snapshot in the vault"),
+    (
+        "vault.drill",
+        "the age and the result of the last vault drill",
+    ),
     ("restore", "an interrupted restore"),
     ("temp", "stale temp files"),
     ("clock", "the system's clock"),

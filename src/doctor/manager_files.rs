@@ -5,9 +5,10 @@ use crate::inventory::observations;
 use crate::io::atomic;
 use crate::launch::{program, registry};
 use crate::logging;
+use crate::vault;
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 17] = [
+const MANAGER_FILES: [&str; 18] = [
     "backups",
     "profiles",
     "sync",
@@ -25,6 +26,7 @@ const MANAGER_FILES: [&str; 17] = [
     "history",
     "schedule",
     observations::FOLDER,
+    vault::FOLDER,
 ];
 
 /// Returns true for names that codex-manager gives to files of the manager home, including copies of

@@ -12,6 +12,7 @@ pub(crate) mod machine;
 mod manager_files;
 pub(crate) mod manager_home;
 pub(crate) mod permissions;
+mod vault;
 
 pub use check::CHECKS;
 pub use check::{Check, Remedy, Status};
@@ -21,6 +22,7 @@ pub use input::DoctorInput;
 pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let mut checks = codex_home::run_checks(input);
     checks.extend(manager_home::run_checks(input));
+    checks.extend(vault::run_checks(input));
     checks.extend(machine::run_checks(input));
     checks
 }

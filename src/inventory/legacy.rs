@@ -271,7 +271,7 @@ pub(crate) fn write_archive(
         &Arc::default(),
         |writer| {
             writer.add_file(entry, &mut snapshot.bytes.expose())?;
-            Ok(login_only_manifest(record, name, identity, created_at))
+            Ok::<_, ArchiveError>(login_only_manifest(record, name, identity, created_at))
         },
     )?;
     let metadata = packed.sidecar();

@@ -24,6 +24,7 @@ pub(crate) mod limits;
 pub mod lock;
 pub(crate) mod machine;
 pub(crate) mod parallel;
+pub(crate) mod piped_child;
 pub(crate) mod position;
 pub mod processes;
 pub mod progress;

@@ -52,6 +52,7 @@ pub mod live_files;
 mod login;
 mod login_guard;
 mod merge;
+pub(crate) mod needed_paths;
 mod outside_databases;
 pub mod pending;
 pub mod plan;

@@ -34,7 +34,8 @@ impl Selection {
         !self.only.is_empty() || !self.conversations.is_empty()
     }
 
-    fn wants(&self, path: &Path) -> bool {
+    /// Returns true if the file at `path` is selected.
+    pub(crate) fn wants(&self, path: &Path) -> bool {
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))
             || ConversationFile::of(path).is_some_and(|c| self.conversations.contains(&c.name))

@@ -6,6 +6,7 @@ use super::plan::{RestorePlan, RestoreTarget};
 use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
@@ -52,10 +53,7 @@ pub(super) fn unpack_rows(
     scratch: &Path,
 ) -> Result<Option<ReinstatedRows>, RestoreError> {
     let ids = reinstated_ids(plan, stage);
-    // Codex uses the database with the highest version.
-    let states = archive.contents().files.iter();
-    let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
-    let newest = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
+    let newest = newest_state_database(archive.contents().files);
     let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
         return Ok(None);
     };
@@ -64,6 +62,14 @@ pub(super) fn unpack_rows(
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
     let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
+}
+
+/// Returns the state database that Codex uses: the one with the highest version.
+pub(super) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
+    let states = files
+        .iter()
+        .filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+    states.max_by_key(|(version, _)| *version).map(|(_, f)| f)
 }
 
 /// Stages a session index to which the archived names are added, for restored conversations that

@@ -19,11 +19,13 @@ pub enum JobKind {
     Backup,
     /// The command `codex-manager status`.
     Status,
+    /// The command `codex-manager vault backup`, with a drill once a month.
+    Vault,
 }
 
 impl JobKind {
     /// The kinds of jobs in the order of output.
-    pub(crate) const ALL: [Self; 3] = [Self::Sync, Self::Backup, Self::Status];
+    pub(crate) const ALL: [Self; 4] = [Self::Sync, Self::Backup, Self::Status, Self::Vault];
 
     /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl JobKind {
             Self::Sync => "sync",
             Self::Backup => "backup",
             Self::Status => "status",
+            Self::Vault => "vault",
         }
     }
 }
@@ -191,6 +194,10 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             ]);
         }
         JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
+        JobKind::Vault => {
+            let vault = ["vault", "backup", "--drill-if-older", "30d", "--quiet"];
+            words.extend(vault.map(String::from));
+        }
     }
     // The configuration of sync decides about its log.
     if options.job != JobKind::Sync {

@@ -143,6 +143,13 @@ impl Ui {
         }
     }
 
+    /// Prints the content of a file on stdout unchanged. Prints nothing in JSON mode.
+    pub fn raw(&self, bytes: &[u8]) {
+        if !self.json && !self.silent {
+            keep_error(io::stdout().lock().write_all(bytes));
+        }
+    }
+
     /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
     pub fn prose(&self, text: impl Display) {
         self.hanging(2, text);

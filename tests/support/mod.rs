@@ -18,6 +18,7 @@ pub(crate) mod pair;
 pub(crate) mod processes;
 pub(crate) mod profiles;
 pub(crate) mod real_codex;
+pub(crate) mod restic;
 pub(crate) mod sample;
 pub(crate) mod sign_in;
 pub(crate) mod syncthing;

@@ -649,7 +649,7 @@ fn read_back(file: &mut File) -> String {
 }
 
 /// Returns the folder `<target>/tools`.
-fn tools_dir() -> PathBuf {
+pub(crate) fn tools_dir() -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
         return project.join(target).join("tools");

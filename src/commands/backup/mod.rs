@@ -1,15 +1,20 @@
 //! `backup`: archives the Codex home.
 
+mod capture_args;
+mod guards;
 mod result;
 mod show;
 
-use self::result::{BackupPlan, BackupResult};
+pub(super) use self::capture_args::CaptureArgs;
+pub(super) use self::guards::{check_account_unchanged, refuse_during_restore, remove_stale_temps};
+pub(super) use self::result::BackupPlan;
+use self::result::BackupResult;
+pub(super) use self::show::show_left_out;
 use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
-use crate::archive::metadata::SAFETY_LABEL;
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
@@ -24,7 +29,6 @@ use crate::commands::refresh::inquiry;
 use crate::commands::status_text::read_text;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cleanup;
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
@@ -32,14 +36,10 @@ use crate::io::clock::Timestamp;
 use crate::io::{atomic, time_format};
 use crate::quota::reset_time;
 use crate::quota::window::Observation;
-use crate::restore::pending;
 use crate::ui::time::duration;
 use chrono::Duration;
 use clap::Args;
 use std::path::{Path, PathBuf};
-
-/// Maximum length of `--label`.
-const MAX_LABEL_CHARS: usize = 200;
 
 /// Archive the Codex home
 ///
@@ -50,25 +50,15 @@ const MAX_LABEL_CHARS: usize = 200;
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
 )]
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   codex-manager backup
   codex-manager backup --if-older 12h --quiet      # for cron
   codex-manager backup --mode auth --label 'before the update'
   codex-manager backup --dry-run")]
 pub struct BackupArgs {
-    /// The part of the home to archive
-    #[arg(long, value_enum, default_value = "full")]
-    mode: BackupMode,
-    /// Archive tmp/ and .tmp/ as well
-    #[arg(long)]
-    include_tmp: bool,
-    /// Leave out paths that match, in addition to `backup.exclude` of config.toml; may be repeated
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// A label of your own for the archive, shown by list-backups
-    #[arg(long, value_name = "TEXT")]
-    label: Option<String>,
+    #[command(flatten)]
+    capture: CaptureArgs,
     /// Do not query the quota
     #[arg(long)]
     no_status: bool,
@@ -91,6 +81,9 @@ pub struct BackupArgs {
     /// `backup.verify_reused` of config.toml, else sample]
     #[arg(long, value_enum, value_name = "HOW")]
     verify_reused: Option<VerifyReused>,
+    /// Make a snapshot in the vault too
+    #[arg(long)]
+    vault: bool,
     /// Show what would be archived; make no query, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -103,7 +96,7 @@ impl BackupArgs {
     /// The home cannot be read, the status text belongs to another account, or the archive cannot
     /// be written. No existing file is changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        self.check_label()?;
+        self.capture.check_label()?;
         if let Some(recent) = self.recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
@@ -128,8 +121,9 @@ impl BackupArgs {
 
         let captured = self.capture(context, &plan)?;
         refuse_during_restore(context)?;
-        check_account_unchanged(&plan, &captured)?;
-        let outcome = BackupResult {
+        check_account_unchanged(&plan, captured.login.as_ref())?;
+        let mut outcome = BackupResult {
+            snapshot: None,
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
@@ -146,25 +140,17 @@ impl BackupArgs {
             store::note_archive(manager, &published, &context.now(), context.settings.zone);
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
+        let is_in_vault = !self.vault || {
+            outcome.snapshot = add_to_vault(context, &plan);
+            outcome.snapshot.is_some()
+        };
         show_done(context, &published, &plan.report, &outcome);
         warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
         let no_quota = !self.no_status && lacks_quota(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
-        Ok(Outcome::partial_if(no_quota || !is_whole || !is_recorded))
-    }
-
-    fn check_label(&self) -> Result<(), CommandError> {
-        let label = self.label.as_deref().unwrap_or_default();
-        if label.chars().count() > MAX_LABEL_CHARS {
-            let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");
-            return Err(CommandError::usage(message));
-        }
-        if label == SAFETY_LABEL {
-            let message =
-                format!("--label {SAFETY_LABEL} is reserved for archives that restore makes");
-            return Err(CommandError::usage(message).hint("choose any other label"));
-        }
-        Ok(())
+        Ok(Outcome::partial_if(
+            no_quota || !is_whole || !is_recorded || !is_in_vault,
+        ))
     }
 
     /// Captures the home. Copies unchanged members from the previous archive; if that turns out to
@@ -180,7 +166,7 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let mut source = store::previous(&records, &context.settings.codex_home, self.mode)
+        let mut source = store::previous(&records, &context.settings.codex_home, self.capture.mode)
             .and_then(|path| PreviousArchive::open(&backups.join(path), options));
         loop {
             let bar = context.ui.bar("backing up", 0);
@@ -206,7 +192,16 @@ impl BackupArgs {
         }
     }
 
-    fn plan(&self, context: &Context) -> Result<BackupPlan, CommandError> {
+    /// Returns the arguments of a capture that does not query the quota.
+    pub(super) fn without_query(capture: CaptureArgs) -> Self {
+        Self {
+            capture,
+            no_status: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn plan(&self, context: &Context) -> Result<BackupPlan, CommandError> {
         let settings = &context.settings;
         let home = settings.codex_home.clone();
         if !home.is_dir() {
@@ -215,12 +210,12 @@ impl BackupArgs {
                     .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
-        let mut scope = CaptureScope::new(&home, self.mode);
-        scope.include_tmp = self.include_tmp || settings.preferences.include_tmp;
+        let mut scope = CaptureScope::new(&home, self.capture.mode);
+        scope.include_tmp = self.capture.include_tmp || settings.preferences.include_tmp;
         scope.sqlite_home = sqlite_home(&home, context);
         scope.exclude_manager_home(&settings.manager_home);
         let configured = settings.preferences.exclude.iter();
-        let globs: Vec<_> = configured.chain(&self.exclude).cloned().collect();
+        let globs: Vec<_> = configured.chain(&self.capture.exclude).cloned().collect();
         let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
         if let Some(glob) = globs.iter().find(is_empty) {
             return Err(
@@ -238,7 +233,7 @@ impl BackupArgs {
             report,
             metadata,
             stem,
-            globs: self.exclude.clone(),
+            globs: self.capture.exclude.clone(),
         })
     }
 
@@ -290,8 +285,8 @@ impl BackupArgs {
             status_source: observation.map_or("none", |s| s.source.name()).into(),
             windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
             windows_observed_at: observation.map(|s| s.observed_at),
-            mode: self.mode,
-            label: self.label.clone(),
+            mode: self.capture.mode,
+            label: self.capture.label.clone(),
             ..Metadata::default()
         };
         let label = match &report.identity {
@@ -327,7 +322,7 @@ impl BackupArgs {
             .login()
             .map(|l| l.identity.clone());
         let newest = store::newest(&records, |m| {
-            m.mode == self.mode
+            m.mode == self.capture.mode
                 && m.source_codex_home == home
                 && !m.is_single_login()
                 && !m.is_safety()
@@ -352,42 +347,19 @@ impl BackupArgs {
     }
 }
 
-/// Refuses an archive of two accounts: the login must be the same before and after the capture.
-fn check_account_unchanged(plan: &BackupPlan, captured: &CapturedHome) -> Result<(), CommandError> {
-    let before = plan.report.identity.as_ref();
-    let after = captured.login.as_ref().map(|l| &l.identity);
-    if let (Some(before), Some(after)) = (before, after)
-        && !before.is_same(after)
-    {
-        return Err(CommandError::failed(format!(
-            "the login changed from {before} to {after} while the home was archived"
-        ))
-        .hint("run the same command again; no archive was made"));
-    }
-    Ok(())
-}
-
-/// Fails while a restore of the home runs: the archive would mix the states before and after it.
-fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_in_progress(&context.settings.codex_home) {
-        return Err(
-            CommandError::failed("another process is restoring this home").hint(
-                "wait for it to finish, then run the same command again; no archive was made",
-            ),
-        );
-    }
-    Ok(())
-}
-
-/// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
-/// only take space.
-fn remove_stale_temps(context: &Context, manager: &Path) {
-    for e in cleanup::remove_stale_temps(manager) {
-        let message = CommandError::from(e).in_one_line();
-        context.ui.warn(format_args!(
-            "cannot remove leftovers in {}: {message}",
-            manager.join("tmp").display()
-        ));
+/// Makes a snapshot of the home in the vault, and returns its id. A failure is a warning: the archive
+/// was made.
+fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
+    match super::vault::add_snapshot(context, plan) {
+        Ok(id) => Some(id),
+        Err(e) => {
+            let hints = e.hints.join("; ");
+            context.ui.warn(format_args!(
+                "the archive was made, but no snapshot in the vault: {}; {hints}",
+                e.in_one_line()
+            ));
+            None
+        }
     }
 }
 

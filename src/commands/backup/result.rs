@@ -6,14 +6,14 @@ use crate::archive::scope::CaptureScope;
 use crate::inventory::status::StatusReport;
 
 /// The scope, quota and metadata of a backup, collected without writing.
-pub(super) struct BackupPlan {
-    pub(super) scope: CaptureScope,
+pub(in crate::commands) struct BackupPlan {
+    pub(in crate::commands) scope: CaptureScope,
     pub(super) report: StatusReport,
-    pub(super) metadata: Metadata,
+    pub(in crate::commands) metadata: Metadata,
     pub(super) stem: String,
     /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
     /// not match in every home.
-    pub(super) globs: Vec<String>,
+    pub(in crate::commands) globs: Vec<String>,
 }
 
 /// The parts of a backup's result that are not in its metadata.
@@ -22,4 +22,6 @@ pub(super) struct BackupResult {
     pub(super) excluded: Vec<PathNote>,
     pub(super) skipped: Vec<PathNote>,
     pub(super) damaged: Vec<PathNote>,
+    /// Id of the snapshot in the vault, with `--vault`.
+    pub(super) snapshot: Option<String>,
 }

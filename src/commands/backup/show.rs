@@ -33,6 +33,7 @@ struct BackupJson<'a> {
     bytes: u64,
     archive_bytes: u64,
     reused_bytes: u64,
+    snapshot: Option<&'a str>,
     #[serde(flatten)]
     notes: NotesJson<'a>,
     dry_run: bool,
@@ -59,6 +60,7 @@ impl<'a> BackupJson<'a> {
             bytes: metadata.bytes,
             archive_bytes: metadata.archive_bytes,
             reused_bytes: 0,
+            snapshot: None,
             notes: NotesJson::default(),
             dry_run: false,
             up_to_date: false,
@@ -84,6 +86,7 @@ pub(super) fn show_done(
     let metadata = &published.metadata;
     let json = BackupJson {
         reused_bytes: done.reused_bytes,
+        snapshot: done.snapshot.as_deref(),
         notes: NotesJson {
             excluded: &done.excluded,
             skipped: &done.skipped,
@@ -122,6 +125,9 @@ pub(super) fn show_done(
             ),
         ));
     }
+    if let Some(id) = &done.snapshot {
+        ui.report(format_args!("snapshot {id} in the vault"));
+    }
     show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
@@ -129,7 +135,8 @@ pub(super) fn show_done(
     ));
 }
 
-fn show_left_out(
+/// Prints the paths that are not in the backup, and the damaged ones that are.
+pub(in crate::commands) fn show_left_out(
     context: &Context,
     excluded: &[PathNote],
     skipped: &[PathNote],

@@ -19,7 +19,7 @@ const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 /// Write the files of a job, and with --enable activate it
 ///
 /// sync runs as a dry run unless it is installed with --apply. backup creates an archive only if the
-/// last one is older than half the interval.
+/// last one is older than half the interval. vault makes a snapshot, and once a month a drill.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
@@ -29,7 +29,7 @@ const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
-    /// The interval, such as 30min or 12h [default: 1h for sync, 24h for backup, 1h for status]
+    /// The interval, such as 30min or 12h [default: 1h for sync and status, 24h for backup and vault]
     #[arg(long, value_name = "DUR", conflicts_with = "daily")]
     every: Option<String>,
     /// Run once a day at this local time
@@ -92,6 +92,9 @@ impl InstallArgs {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
+        if job == JobKind::Vault {
+            crate::commands::vault::warn_of_unattended(context);
+        }
         if job == JobKind::Sync && !entry.options.apply {
             ui.note(
                 "sync is installed as a dry run; after checking its output, install it with --apply",
@@ -146,7 +149,7 @@ impl InstallArgs {
         }
         let default = match self.job {
             JobKind::Sync | JobKind::Status => "1h",
-            JobKind::Backup => "24h",
+            JobKind::Backup | JobKind::Vault => "24h",
         };
         let text = self.every.as_deref().unwrap_or(default);
         let span = time_format::parse_span(text).ok_or_else(|| {

@@ -1,0 +1,97 @@
+//! Reads the login of a home for a backup, once and under Codex's own locks, so that the identity in
+//! the manifest is that of the captured bytes.
+
+use super::error::ArchiveError;
+use super::format::entry::FileEntry;
+use super::format::manifest::AccountAuth;
+use super::path_note::PathNote;
+use super::scan;
+use crate::codex::auth::{AuthFile, Login};
+use crate::codex::home;
+use crate::codex::login_lock::{self, LoginLock};
+use crate::io::IoError;
+use crate::io::lock::LockError;
+use crate::io::secret::SecretBytes;
+use std::io;
+use std::path::Path;
+
+/// The `auth.json` of a home, read as a whole.
+pub(super) struct LoginFile {
+    pub(super) bytes: SecretBytes,
+    /// Size, mode and time of the file when it was read.
+    pub(super) entry: FileEntry,
+    pub(super) account_auth: AccountAuth,
+    /// `None` if the file holds no login.
+    pub(super) login: Option<Login>,
+}
+
+/// The result of reading `auth.json`.
+pub(super) enum LoginRead {
+    /// Codex removed the file since the scan listed it.
+    Missing,
+    /// The file cannot be read.
+    Unreadable(PathNote),
+    /// The file was read.
+    Read(Box<LoginFile>),
+}
+
+/// Reads the login that the scan listed as `planned`.
+///
+/// # Errors
+/// Codex holds its lock for too long, or the lock cannot be taken.
+pub(super) fn read_login(home: &Path, planned: &FileEntry) -> Result<LoginRead, ArchiveError> {
+    let path = home.join(home::AUTH_JSON);
+    let lock = take_lock(home)?;
+    let read = AuthFile::read(&path);
+    let meta = path.metadata();
+    drop(lock);
+    let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
+        AuthFile::Missing => return Ok(LoginRead::Missing),
+        AuthFile::Unreadable { reason, .. } => {
+            let note = PathNote::new(home::AUTH_JSON, reason);
+            return Ok(LoginRead::Unreadable(note));
+        }
+        AuthFile::Present(snapshot) => snapshot,
+    };
+    // Codex may have renewed the login since the scan listed it.
+    let listed = meta.map_or_else(
+        |_| planned.clone(),
+        |meta| scan::entry_of(planned.path.clone(), &meta),
+    );
+    Ok(LoginRead::Read(Box::new(LoginFile {
+        entry: FileEntry {
+            size: snapshot.bytes.expose().len() as u64,
+            ..listed
+        },
+        account_auth: AccountAuth {
+            path: planned.path.clone(),
+            sha256: snapshot.sha256(),
+            identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
+        },
+        login: snapshot.login,
+        bytes: snapshot.bytes,
+    })))
+}
+
+/// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
+/// either.
+fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
+    match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
+        Err(LockError::Io(e)) => Err(e.into()),
+        Err(LockError::Held(path)) => Err(IoError {
+            action: "lock",
+            path,
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
+        }
+        .into()),
+    }
+}
+
+fn is_read_only(error: &IoError) -> bool {
+    matches!(
+        error.source.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}

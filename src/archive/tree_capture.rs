@@ -1,0 +1,244 @@
+//! Captures a home into a folder tree for another backup program.
+//!
+//! Order and rules are those of [`super::capture`]: databases by SQLite's backup API, then files, then
+//! the login under Codex's locks. The manifest in the tree has no digests.
+//!
+//! Unchanged files are hard links to the files of the home: they take no space, and neither this
+//! program nor the backup program reads them again. A link shares its content with Codex, so
+//! [`CapturedTree::copy_changed_files`] finds files that were written while the tree was read. Links
+//! stay between captures, because a new link changes the ctime of a file, by which [`super::reuse`]
+//! recognizes unchanged files. Databases and the login are always copies, removed after each run.
+
+use super::ArchiveError;
+use super::capture::{folder_ids, new_manifest, take_files};
+use super::database_snapshots::DatabaseSnapshots;
+use super::format::entry::{FileEntry, LinkEntry};
+use super::format::file_list::FileList;
+use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
+use super::format::metadata::Metadata;
+use super::format::name_table::NameSet;
+use super::login_read::{self, LoginFile, LoginRead};
+use super::path_note::PathNote;
+use super::scan::{self, HomeScan, mtime_ns_of};
+use super::scope::CaptureScope;
+pub(crate) use super::tree_writer::set_attributes;
+use super::tree_writer::{TreeWriter, copy_prefix, remove_existing};
+use crate::codex::auth::Login;
+use crate::codex::rollout;
+use crate::io::staging::Staging;
+use crate::io::{IoContext, atomic, document, file_open};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A captured home in a tree. Dropping it removes the copies of databases and of the login.
+#[derive(Debug)]
+pub(crate) struct CapturedTree {
+    root: PathBuf,
+    /// The manifest, without digests.
+    pub(crate) manifest: ArchiveManifest,
+    /// The captured login, or `None` if the home was signed out.
+    pub(crate) login: Option<Login>,
+    /// Paths that a rule or `--exclude` left out.
+    pub(crate) excluded: Vec<PathNote>,
+    /// Paths that could not be captured.
+    pub(crate) skipped: Vec<PathNote>,
+    /// Files that are captured although their content is not what their name says.
+    pub(crate) damaged: Vec<PathNote>,
+    linked: NameSet,
+}
+
+/// Captures the files that `scope` selects into the tree at `root`. The caller has to hold a lock on
+/// the tree. Fills in the file counts of `metadata`. `tmp` is the folder for snapshots of databases,
+/// on the file system of the tree.
+///
+/// # Errors
+/// The tree cannot be written, a restore replaced the home meanwhile, or the user interrupted the
+/// backup. Files of the home that cannot be read are no error; they are listed as skipped.
+pub(crate) fn capture_tree(
+    scope: &CaptureScope,
+    root: &Path,
+    tmp: &Path,
+    mut metadata: Metadata,
+) -> Result<CapturedTree, ArchiveError> {
+    let staging = Staging::inside(tmp)?;
+    let folders = folder_ids(&scope.home);
+    let names = Arc::default();
+    let mut databases = DatabaseSnapshots::default();
+    databases.snapshot_all(&scan::scan(scope, &names)?, &staging)?;
+    // Scans again: files that Codex created while the snapshots were made belong to this capture,
+    // and new databases may be among them.
+    let mut scan = scan::scan(scope, &names)?;
+    databases.snapshot_all(&scan, &staging)?;
+    scan.skipped.retain(|s| !databases.was_attempted(&s.path));
+    scan.skipped.append(&mut databases.skipped);
+    metadata.captured_files = scan.top_entries();
+    let files = take_files(&mut scan, &databases, &names);
+
+    atomic::create_private_folder(root)?;
+    let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
+    writer.add_structure(&scan.folders, &scan.links)?;
+    for snapshot in &databases.snapshots {
+        writer.add_database(&snapshot.planned, &snapshot.copy)?;
+    }
+    writer.add_files(&files)?;
+    writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
+    writer.remove_others()?;
+    let login = add_login(&mut writer, scope, scan.login.as_ref())?;
+    let TreeWriter {
+        files,
+        linked,
+        mut skipped,
+        ..
+    } = writer;
+    skipped.append(&mut scan.skipped);
+    skipped.sort();
+    skipped.dedup_by(|again, first| again.path == first.path);
+    let manifest = manifest(scope, &mut scan, files, &skipped, login.as_ref(), metadata);
+    let tree = CapturedTree {
+        root: root.to_path_buf(),
+        manifest,
+        login: login.and_then(|file| file.login),
+        excluded: scan.excluded,
+        skipped,
+        damaged: scan.damaged,
+        linked,
+    };
+    // From here on an error removes the copy of the login, by dropping `tree`.
+    if folder_ids(&scope.home) != folders {
+        return Err(ArchiveError::Replaced(scope.home.clone()));
+    }
+    tree.write_manifest()?;
+    Ok(tree)
+}
+
+/// Adds the login, last.
+fn add_login(
+    writer: &mut TreeWriter<'_>,
+    scope: &CaptureScope,
+    planned: Option<&FileEntry>,
+) -> Result<Option<LoginFile>, ArchiveError> {
+    let Some(planned) = planned else {
+        return Ok(None);
+    };
+    match login_read::read_login(&scope.home, planned)? {
+        LoginRead::Missing => Ok(None),
+        LoginRead::Unreadable(note) => {
+            writer.skipped.push(note);
+            Ok(None)
+        }
+        LoginRead::Read(file) => {
+            writer.add_login(&file.entry, file.bytes.expose())?;
+            Ok(Some(*file))
+        }
+    }
+}
+
+fn manifest(
+    scope: &CaptureScope,
+    scan: &mut HomeScan,
+    files: FileList,
+    skipped: &[PathNote],
+    login: Option<&LoginFile>,
+    mut metadata: Metadata,
+) -> ArchiveManifest {
+    metadata.excludes = !scope.excludes.globs().is_empty();
+    metadata.files = files.len() as u64;
+    metadata.bytes = files.bytes();
+    let account_auth = login.map(|file| file.account_auth.clone());
+    let linked = std::mem::take(&mut scan.linked);
+    let links = scan.links.iter().map(|(path, target)| LinkEntry {
+        path: path.clone(),
+        target: target.clone(),
+    });
+    ArchiveManifest {
+        folders: std::mem::take(&mut scan.folders),
+        links: links.collect(),
+        files,
+        ..new_manifest(scope, metadata, account_auth, skipped, linked)
+    }
+}
+
+impl CapturedTree {
+    /// Returns the root of the tree.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Replaces links to files that changed since the capture by copies up to the last complete
+    /// line. Returns the number of these files. A backup made before has content that this capture
+    /// never had.
+    ///
+    /// # Errors
+    /// A file cannot be copied.
+    pub(crate) fn copy_changed_files(&mut self) -> Result<usize, ArchiveError> {
+        let mut files = FileList::with_names(self.manifest.files.names());
+        let mut changed = 0;
+        for entry in self.manifest.files.iter() {
+            let name = entry.path.as_path();
+            if !self.linked.contains(name) || !self.has_changed(&entry) {
+                files.push(&entry);
+                continue;
+            }
+            changed += 1;
+            let path = self.root.join(name);
+            let mut file = file_open::open_no_link(&path).at("read", &path)?;
+            let meta = file.metadata().at("read", &path)?;
+            let has_lines = name.extension().is_some_and(|e| e == "jsonl");
+            let size = if has_lines {
+                rollout::complete_lines_len(&mut file, meta.len()).at("read", &path)?
+            } else {
+                meta.len()
+            };
+            let copied = FileEntry {
+                size,
+                mtime: mtime_ns_of(&meta),
+                ..entry.clone()
+            };
+            copy_prefix(&path, &mut file, &copied)?;
+            self.linked.remove(name);
+            files.push(&copied);
+        }
+        if changed > 0 {
+            self.manifest.metadata.bytes = files.bytes();
+            self.manifest.files = files;
+            self.write_manifest()?;
+        }
+        Ok(changed)
+    }
+
+    fn has_changed(&self, entry: &FileEntry) -> bool {
+        let meta = self.root.join(entry.path.as_path()).symlink_metadata();
+        meta.map_or(true, |m| {
+            m.len() != entry.size || mtime_ns_of(&m) != entry.mtime
+        })
+    }
+
+    fn write_manifest(&self) -> Result<(), ArchiveError> {
+        let path = self.root.join(MANIFEST_NAME);
+        write_manifest(&path, &self.manifest)
+    }
+}
+
+/// Writes a manifest into a tree. The file is not durable.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
+    let json = document::encode(path, manifest)?;
+    atomic::create_private_folder(atomic::parent_of(path))?;
+    remove_existing(path)?;
+    let mut file = atomic::create_private(path)?;
+    Ok(file.write_all(&json).at("write", path)?)
+}
+
+impl Drop for CapturedTree {
+    fn drop(&mut self) {
+        // The next capture removes what a killed one leaves.
+        let copies = self.manifest.files.iter().map(|entry| entry.path);
+        for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
+            let _ = fs::remove_file(self.root.join(name.as_path()));
+        }
+    }
+}

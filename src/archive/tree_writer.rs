@@ -1,0 +1,396 @@
+//! Places captured files in a folder tree: as hard links where possible, else as copies.
+
+use super::ArchiveError;
+use super::duplicates::DuplicateConversations;
+use super::format::entry::{FileEntry, FolderEntry};
+use super::format::entry_name::EntryName;
+use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
+use super::format::name_table::{NameSet, NameTable};
+use super::path_note::PathNote;
+use super::relocation::{FileLocator, OpenedFile};
+use super::scan::{self, HomeScan};
+use super::scope::CaptureScope;
+use super::stable_read::{ReadDecision, decide_read, wait_for_growth};
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::rollout::ConversationFile;
+use crate::io::atomic::TempFile;
+use crate::io::progress::is_interrupted;
+use crate::io::{IoContext, IoError, atomic, tree};
+use std::collections::HashSet;
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Age below which a file is copied instead of linked, because it is probably being written.
+const MIN_LINK_AGE_NANOS: i64 = 60 * 1_000_000_000;
+
+/// Maximum number of attempts to copy a file that becomes shorter while it is read.
+const MAX_READ_ATTEMPTS: u32 = 8;
+
+/// Result of one attempt to place a file.
+enum PlaceOutcome {
+    /// The file was placed, was skipped, or does not exist any more.
+    Handled,
+    /// The last line is incomplete. The file is tried again after all others.
+    Deferred,
+}
+
+/// Identifies a rollout across renames: device, inode and name of the conversation. An inode number
+/// alone may be reused for a new file.
+type RolloutId = (u64, u64, String);
+
+/// Writes captured files into a tree.
+pub(super) struct TreeWriter<'a> {
+    root: &'a Path,
+    locator: FileLocator<'a>,
+    copies: &'a DuplicateConversations,
+    rollouts: HashSet<RolloutId>,
+    /// The placed files, links and copies.
+    pub(super) files: FileList,
+    /// The placed files that are hard links.
+    pub(super) linked: NameSet,
+    /// The files that could not be placed.
+    pub(super) skipped: Vec<PathNote>,
+    /// The placed files and symbolic links.
+    placed: NameSet,
+    folders: HashSet<PathBuf>,
+    /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
+    started_at: i64,
+}
+
+impl<'a> TreeWriter<'a> {
+    pub(super) fn new(
+        root: &'a Path,
+        scope: &'a CaptureScope,
+        scan: &'a HomeScan,
+        names: &Arc<NameTable>,
+    ) -> Result<Self, IoError> {
+        let mut probe = TempFile::inside(root)?;
+        let started = probe.file().metadata().at("read", root)?;
+        Ok(Self {
+            root,
+            locator: FileLocator::new(scope, &scan.places, &scan.links, names),
+            copies: &scan.copies,
+            rollouts: HashSet::new(),
+            files: FileList::with_names(names),
+            linked: NameSet::with_names(names),
+            skipped: Vec::new(),
+            placed: NameSet::with_names(names),
+            folders: HashSet::new(),
+            started_at: scan::mtime_ns_of(&started),
+        })
+    }
+
+    /// Creates the folder at the relative path `folder`, and its parents.
+    pub(super) fn add_folder(&mut self, folder: &Path) -> Result<(), IoError> {
+        if folder.as_os_str().is_empty() || self.folders.contains(folder) {
+            return Ok(());
+        }
+        if let Some(parent) = folder.parent() {
+            self.add_folder(parent)?;
+        }
+        let path = self.root.join(folder);
+        if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            remove_existing(&path)?;
+            atomic::create_private_folder(&path)?;
+        }
+        self.folders.insert(folder.to_path_buf());
+        Ok(())
+    }
+
+    /// Creates the parents of `name`, and returns the path of `name` in the tree.
+    fn prepare(&mut self, name: &EntryName) -> Result<PathBuf, IoError> {
+        let path = name.as_path();
+        self.add_folder(path.parent().unwrap_or(Path::new("")))?;
+        Ok(self.root.join(path))
+    }
+
+    pub(super) fn add_structure(
+        &mut self,
+        folders: &[FolderEntry],
+        links: &[(EntryName, PathBuf)],
+    ) -> Result<(), IoError> {
+        for folder in folders {
+            self.add_folder(folder.path.as_path())?;
+        }
+        for (name, target) in links {
+            let path = self.prepare(name)?;
+            if fs::read_link(&path).ok().as_ref() != Some(target) {
+                remove_existing(&path)?;
+                tree::make_link(target, &path)?;
+            }
+            self.placed.insert(name);
+        }
+        Ok(())
+    }
+
+    /// Moves the snapshot of a database into the tree.
+    pub(super) fn add_database(
+        &mut self,
+        planned: &FileEntry,
+        snapshot: &Path,
+    ) -> Result<(), IoError> {
+        let path = self.prepare(&planned.path)?;
+        remove_existing(&path)?;
+        // The file keeps the time of the snapshot. With the time of the database, of which only the
+        // write-ahead log may have changed, a backup program could take it for its predecessor.
+        fs::hard_link(snapshot, &path).at("link", &path)?;
+        let size = path.symlink_metadata().at("read", &path)?.len();
+        self.record(&FileEntry {
+            size,
+            ..planned.clone()
+        });
+        Ok(())
+    }
+
+    /// Writes the bytes of the login, with mode 0600.
+    pub(super) fn add_login(&mut self, entry: &FileEntry, bytes: &[u8]) -> Result<(), IoError> {
+        let path = self.prepare(&entry.path)?;
+        remove_existing(&path)?;
+        let private = FileEntry {
+            mode: 0o600,
+            ..entry.clone()
+        };
+        write_new(&path, &mut io::Cursor::new(bytes), &private)?;
+        self.record(entry);
+        Ok(())
+    }
+
+    /// Adds `files`, ordered by name.
+    pub(super) fn add_files(&mut self, files: &FileList) -> Result<(), ArchiveError> {
+        let mut deferred = Vec::new();
+        for planned in files.iter() {
+            if is_interrupted() {
+                return Err(ArchiveError::Interrupted);
+            }
+            if let PlaceOutcome::Deferred = self.add_file(&planned, true)? {
+                deferred.push(planned);
+            }
+        }
+        for planned in deferred {
+            wait_for_growth(&planned, &self.locator.listed(&planned.path));
+            self.add_file(&planned, false)?;
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, planned: &FileEntry, may_defer: bool) -> Result<PlaceOutcome, IoError> {
+        if self.is_linked_rollout(planned) {
+            let rollout = self.rollout_id(planned, planned.stamp);
+            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+            if !is_placed && !self.placed.contains(planned.path.as_path()) {
+                self.add_folder(atomic::parent_of(planned.path.as_path()))?;
+                self.linked.insert(&planned.path);
+                self.record(planned);
+                self.rollouts.extend(rollout);
+            }
+            return Ok(PlaceOutcome::Handled);
+        }
+        let mut opened = match self.locator.open(&planned.path) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(PlaceOutcome::Handled),
+            Err(e) => {
+                self.skip(&planned.path, e.source.to_string());
+                return Ok(PlaceOutcome::Handled);
+            }
+        };
+        for _ in 0..MAX_READ_ATTEMPTS {
+            let prefix = match decide_read(&mut opened.file, planned, may_defer) {
+                Ok(ReadDecision::Defer) => return Ok(PlaceOutcome::Deferred),
+                Ok(ReadDecision::Read(prefix)) => prefix,
+                Ok(ReadDecision::Skip(reason)) => {
+                    self.skip(&opened.name, reason);
+                    return Ok(PlaceOutcome::Handled);
+                }
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(e) => {
+                    self.skip(&opened.name, e.to_string());
+                    return Ok(PlaceOutcome::Handled);
+                }
+            };
+            let rollout = self.rollout_id(planned, InodeStamp::of(&prefix.meta));
+            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+            if is_placed || self.placed.contains(opened.name.as_path()) {
+                return Ok(PlaceOutcome::Handled);
+            }
+            let entry = FileEntry {
+                size: prefix.size,
+                ..scan::entry_of(opened.name.clone(), &prefix.meta)
+            };
+            if self.place(&mut opened, &entry, prefix.size == prefix.meta.len())? {
+                self.rollouts.extend(rollout);
+                return Ok(PlaceOutcome::Handled);
+            }
+        }
+        self.skip(&opened.name, "the file became shorter while it was read");
+        Ok(PlaceOutcome::Handled)
+    }
+
+    /// Links or copies an open file. Returns false if it became shorter.
+    fn place(
+        &mut self,
+        opened: &mut OpenedFile,
+        entry: &FileEntry,
+        is_whole: bool,
+    ) -> Result<bool, IoError> {
+        let path = self.prepare(&entry.path)?;
+        if is_whole && self.may_link(entry) && self.link(opened, &path)? {
+            self.linked.insert(&entry.path);
+        } else {
+            match copy_prefix(&path, &mut opened.file, entry) {
+                Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                copied => copied?,
+            }
+        }
+        self.record(entry);
+        Ok(true)
+    }
+
+    /// Makes `path` a hard link to the open file. Returns false if that is impossible, as between
+    /// file systems.
+    fn link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
+        let wanted = InodeStamp::of(&opened.file.metadata().at("read", path)?);
+        // Without inode numbers a link cannot be verified.
+        if wanted.ino == 0 {
+            return Ok(false);
+        }
+        let is_linked = || {
+            path.symlink_metadata().is_ok_and(|meta| {
+                let found = InodeStamp::of(&meta);
+                (found.dev, found.ino) == (wanted.dev, wanted.ino)
+            })
+        };
+        if is_linked() {
+            return Ok(true);
+        }
+        remove_existing(path)?;
+        if fs::hard_link(self.locator.listed(&opened.name), path).is_err() {
+            return Ok(false);
+        }
+        // Another file may have been renamed to this name after the file was opened.
+        if is_linked() {
+            return Ok(true);
+        }
+        remove_existing(path)?;
+        Ok(false)
+    }
+
+    /// Returns true if the tree has a link to exactly this version of a rollout, from a capture
+    /// before. It is not opened again: half a million files would take long.
+    fn is_linked_rollout(&self, planned: &FileEntry) -> bool {
+        let path = planned.path.as_path();
+        kind_of(path).is_rollout_folder()
+            && self.may_link(planned)
+            && self.root.join(path).symlink_metadata().is_ok_and(|meta| {
+                let found = InodeStamp::of(&meta);
+                found.ino != 0
+                    && (found.dev, found.ino) == (planned.stamp.dev, planned.stamp.ino)
+                    && (meta.len(), scan::mtime_ns_of(&meta)) == (planned.size, planned.mtime)
+            })
+    }
+
+    fn may_link(&self, entry: &FileEntry) -> bool {
+        entry.mtime < self.started_at.saturating_sub(MIN_LINK_AGE_NANOS)
+            && !is_always_copied(kind_of(entry.path.as_path()))
+    }
+
+    fn rollout_id(&self, planned: &FileEntry, stamp: InodeStamp) -> Option<RolloutId> {
+        if stamp.ino == 0 || !self.copies.has(planned.path.as_path()) {
+            return None;
+        }
+        let conversation = ConversationFile::of(planned.path.as_path())?;
+        Some((stamp.dev, stamp.ino, conversation.name))
+    }
+
+    fn record(&mut self, entry: &FileEntry) {
+        self.placed.insert(&entry.path);
+        self.files.push(&FileEntry {
+            sha256: None,
+            ..entry.clone()
+        });
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: impl Into<String>) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Removes everything from the tree that this capture did not place.
+    pub(super) fn remove_others(&self) -> Result<(), IoError> {
+        self.remove_others_in(Path::new(""))
+    }
+
+    fn remove_others_in(&self, folder: &Path) -> Result<(), IoError> {
+        let path = self.root.join(folder);
+        for (name, kind) in tree::list(&path).at("list", &path)? {
+            let relative = folder.join(name);
+            if kind.is_dir() && self.folders.contains(&relative) {
+                self.remove_others_in(&relative)?;
+            } else if !self.placed.contains(&relative) {
+                tree::remove(&self.root.join(relative))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns true for kinds of files that are always copied: Codex writes databases in place, and a link
+/// would be a second name of a login.
+fn is_always_copied(kind: HomeEntryKind) -> bool {
+    matches!(
+        kind,
+        HomeEntryKind::Database | HomeEntryKind::Auth | HomeEntryKind::LegacyAuth
+    )
+}
+
+/// Removes the file or folder at `path`, if there is one.
+pub(super) fn remove_existing(path: &Path) -> Result<(), IoError> {
+    match path.symlink_metadata() {
+        Ok(_) => tree::remove(path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Replaces `path` by a copy of the first `entry.size` bytes of `file`, which may be open on `path`.
+///
+/// # Errors
+/// The file is shorter (`UnexpectedEof`), or cannot be read or written.
+pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Result<(), IoError> {
+    file.rewind().at("read", path)?;
+    remove_existing(path)?;
+    let written = write_new(path, &mut Read::by_ref(file).take(entry.size), entry)?;
+    if written < entry.size {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", path);
+    }
+    Ok(())
+}
+
+/// Writes a new file with the mode and time of `entry`, and returns its size. The file is not
+/// durable: the next capture replaces a tree that a crash left.
+fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
+    let mut file = atomic::create_private(path)?;
+    let written = io::copy(content, &mut file).at("write", path)?;
+    set_attributes(&file, path, entry)?;
+    Ok(written)
+}
+
+/// Sets the modification time and the permission bits of `entry`.
+pub(crate) fn set_attributes(file: &File, path: &Path, entry: &FileEntry) -> Result<(), IoError> {
+    let nanos = Duration::from_nanos(entry.mtime.unsigned_abs());
+    let modified = if entry.mtime >= 0 {
+        SystemTime::UNIX_EPOCH + nanos
+    } else {
+        SystemTime::UNIX_EPOCH - nanos
+    };
+    file.set_times(FileTimes::new().set_modified(modified))
+        .at("set the time of", path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(entry.mode & 0o777);
+        file.set_permissions(mode).at("set the mode of", path)?;
+    }
+    Ok(())
+}

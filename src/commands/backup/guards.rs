@@ -1,0 +1,50 @@
+//! Checks and cleanup around a capture.
+
+use super::result::BackupPlan;
+use crate::codex::auth::Login;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::cleanup;
+use crate::restore::pending;
+use std::path::Path;
+
+/// Refuses a backup of two accounts: the login must be the same before and after the capture.
+pub(in crate::commands) fn check_account_unchanged(
+    plan: &BackupPlan,
+    captured: Option<&Login>,
+) -> Result<(), CommandError> {
+    let before = plan.report.identity.as_ref();
+    let after = captured.map(|login| &login.identity);
+    if let (Some(before), Some(after)) = (before, after)
+        && !before.is_same(after)
+    {
+        return Err(CommandError::failed(format!(
+            "the login changed from {before} to {after} while the home was captured"
+        ))
+        .hint("run the same command again; no backup was made"));
+    }
+    Ok(())
+}
+
+/// Fails while a restore of the home runs: the archive would mix the states before and after it.
+pub(in crate::commands) fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
+    if pending::is_in_progress(&context.settings.codex_home) {
+        return Err(
+            CommandError::failed("another process is restoring this home")
+                .hint("wait for it to finish, then run the same command again; no backup was made"),
+        );
+    }
+    Ok(())
+}
+
+/// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
+/// only take space.
+pub(in crate::commands) fn remove_stale_temps(context: &Context, manager: &Path) {
+    for e in cleanup::remove_stale_temps(manager) {
+        let message = CommandError::from(e).in_one_line();
+        context.ui.warn(format_args!(
+            "cannot remove leftovers in {}: {message}",
+            manager.join("tmp").display()
+        ));
+    }
+}

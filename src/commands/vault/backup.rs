@@ -1,0 +1,190 @@
+//! `vault backup`: makes a snapshot of the Codex home.
+
+use super::connection::{ConnectionArgs, host};
+use super::drill;
+use super::new_snapshot::NewSnapshot;
+use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::path_note::PathNote;
+use crate::archive::scan;
+use crate::commands::backup::{self as archive_backup, BackupPlan, CaptureArgs, show_left_out};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::quantity::pluralize;
+use crate::io::time_format;
+use crate::ui::Style;
+use crate::ui::time::bytes;
+use chrono::Duration;
+use clap::Args;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Make a snapshot of the Codex home
+///
+/// Captures the same files as `backup`, in the same way, as a tree that restic can list, mount and
+/// restore. Reads and uploads only files that changed since the last snapshot.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault backup
+  codex-manager vault backup --mode sessions --label 'before the update'
+  codex-manager vault backup --dry-run")]
+pub(super) struct BackupArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// Run a drill afterwards if the last successful one is older than this: 30d
+    #[arg(long, value_name = "DURATION")]
+    drill_if_older: Option<String>,
+    /// Show what would be captured; make no connection, write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct SnapshotBackupJson<'a> {
+    snapshot: Option<&'a str>,
+    mode: BackupMode,
+    email: Option<&'a str>,
+    account_id: Option<&'a str>,
+    host: &'a str,
+    files: u64,
+    bytes: u64,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    added_bytes: u64,
+    excluded: &'a [PathNote],
+    skipped: &'a [PathNote],
+    damaged: &'a [PathNote],
+    dry_run: bool,
+}
+
+impl BackupArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        self.capture.check_label()?;
+        let drill_age = self.drill_age()?;
+        let plan = archive_backup::BackupArgs::without_query(self.capture).plan(context)?;
+        if self.dry_run {
+            return show_plan(context, &plan);
+        }
+        let made = NewSnapshot::make(context, connection, &plan)?;
+        show_done(context, &made);
+        let outcome = made.outcome();
+        // Releases the lock on the tree.
+        drop(made);
+        match drill_age {
+            Some(age) if drill::is_due(context, age)? => {
+                let drilled = drill::run_newest(context, connection)?;
+                Ok(if drilled == Outcome::Done {
+                    outcome
+                } else {
+                    drilled
+                })
+            }
+            _ => Ok(outcome),
+        }
+    }
+
+    fn drill_age(&self) -> Result<Option<Duration>, CommandError> {
+        let parse = |text: &String| {
+            time_format::parse_span(text).ok_or_else(|| {
+                CommandError::usage(format!("--drill-if-older is not a duration: {text:?}"))
+                    .hint("use a form like 30d or 4w")
+            })
+        };
+        self.drill_if_older.as_ref().map(parse).transpose()
+    }
+}
+
+fn json<'a>(metadata: &'a Metadata, host: &'a str) -> SnapshotBackupJson<'a> {
+    SnapshotBackupJson {
+        snapshot: None,
+        mode: metadata.mode,
+        email: metadata.email.as_deref(),
+        account_id: metadata.account_id.as_deref(),
+        host,
+        files: metadata.files,
+        bytes: metadata.bytes,
+        files_new: 0,
+        files_changed: 0,
+        files_unmodified: 0,
+        added_bytes: 0,
+        excluded: &[],
+        skipped: &[],
+        damaged: &[],
+        dry_run: false,
+    }
+}
+
+fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {
+    let scan = scan::scan(&plan.scope, &Arc::default())?;
+    let metadata = Metadata {
+        files: scan.count() as u64,
+        bytes: scan.bytes(),
+        ..plan.metadata.clone()
+    };
+    let host = host(context);
+    context.ui.document(
+        "vault backup",
+        &SnapshotBackupJson {
+            excluded: &scan.excluded,
+            skipped: &scan.skipped,
+            damaged: &scan.damaged,
+            dry_run: true,
+            ..json(&metadata, &host)
+        },
+    );
+    let ui = &context.ui;
+    ui.report(format_args!(
+        "would capture {}, {}",
+        pluralize(metadata.files, "file"),
+        bytes(metadata.bytes)
+    ));
+    show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
+    ui.note("dry run: nothing was written");
+    let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
+    Ok(Outcome::partial_if(!is_whole))
+}
+
+fn show_done(context: &Context, made: &NewSnapshot) {
+    let (tree, report) = (&made.tree, &made.report);
+    let metadata = &tree.manifest.metadata;
+    context.ui.document(
+        "vault backup",
+        &SnapshotBackupJson {
+            snapshot: Some(report.short_id()),
+            files_new: report.files_new,
+            files_changed: report.files_changed,
+            files_unmodified: report.files_unmodified,
+            added_bytes: report.added_bytes,
+            excluded: &tree.excluded,
+            skipped: &tree.skipped,
+            damaged: &tree.damaged,
+            ..json(metadata, &made.host)
+        },
+    );
+    let ui = &context.ui;
+    let who = match &metadata.email {
+        Some(email) => format!(" of {email}"),
+        None => ", no account".to_owned(),
+    };
+    ui.report(format_args!(
+        "snapshot {}",
+        ui.paint(Style::Strong, report.short_id())
+    ));
+    ui.report(format_args!(
+        "{}{who}: {}, {}; {} added to the vault",
+        metadata.mode.name(),
+        pluralize(metadata.files, "file"),
+        bytes(metadata.bytes),
+        bytes(report.added_bytes),
+    ));
+    show_left_out(context, &tree.excluded, &tree.skipped, &tree.damaged);
+    ui.note(format_args!(
+        "restore it: codex-manager vault restore {}",
+        report.short_id()
+    ));
+}

@@ -1,0 +1,89 @@
+//! `vault check`: checks the repository with restic.
+
+use super::connection::ConnectionArgs;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use crate::vault::VaultError;
+use crate::vault::fault::{self, Fault};
+use clap::Args;
+use serde::Serialize;
+
+/// Check the vault
+///
+/// restic checks the structure of the repository. With --read-data it also downloads and checks all
+/// data.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault check
+  codex-manager vault check --read-data")]
+pub(super) struct CheckArgs {
+    /// Download and check all data
+    #[arg(long)]
+    read_data: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct VaultCheckJson {
+    repository: String,
+    ok: bool,
+    read_data: bool,
+    problems: Vec<String>,
+}
+
+impl CheckArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let restic = connection.open(context)?;
+        let mut args = vec!["check"];
+        if self.read_data {
+            args.push("--read-data");
+        }
+        let problems = match restic.run(&args) {
+            Ok(_) => Vec::new(),
+            Err(VaultError::Restic {
+                fault: Fault::Damaged | Fault::Other,
+                reason,
+                ..
+            }) => vec![fault::without_credentials(&reason.0)],
+            Err(e) => return Err(e.into()),
+        };
+        let ui = &context.ui;
+        let ok = problems.is_empty();
+        if ok {
+            let how = if self.read_data {
+                "all data was read and is intact"
+            } else {
+                "the structure is intact; --read-data also checks the data"
+            };
+            ui.report(format_args!("{}: {how}", ui.paint(Style::Good, "ok")));
+        }
+        for problem in &problems {
+            ui.prose(format_args!(
+                "{}: {problem}",
+                ui.paint(Style::Bad, "damaged")
+            ));
+        }
+        if !ok {
+            ui.note("how to repair it with restic: https://restic.readthedocs.io/en/stable/077_troubleshooting.html");
+        }
+        ui.document(
+            "vault check",
+            &VaultCheckJson {
+                repository: restic.location(),
+                ok,
+                read_data: self.read_data,
+                problems,
+            },
+        );
+        Ok(if ok {
+            Outcome::Done
+        } else {
+            Outcome::CheckFailed
+        })
+    }
+}

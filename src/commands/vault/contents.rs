@@ -1,0 +1,202 @@
+//! `vault ls` and `vault cat`.
+
+use super::connection::ConnectionArgs;
+use super::snapshot_choice::find_snapshot;
+use crate::archive::manifest::MANIFEST_NAME;
+use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
+use crate::commands::account::printable;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::vault::VaultError;
+use crate::vault::listing::{SnapshotNode, for_each_node};
+use crate::vault::snapshot::Snapshot;
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Maximum size of a file that `cat --json` prints.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
+/// List the files of a snapshot
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault ls latest
+  codex-manager vault ls 64ae0aa1 sessions/2026
+  codex-manager vault ls latest --json | jq -r '.files[].path'")]
+pub(super) struct LsArgs {
+    /// An id from `vault snapshots`, an account, or `latest`
+    #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
+    snapshot: String,
+    /// List only this file or folder, with everything below it
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct LsJson {
+    snapshot: String,
+    files: Vec<SnapshotFileJson>,
+}
+
+#[derive(Serialize)]
+struct SnapshotFileJson {
+    path: String,
+    bytes: u64,
+    modified_at: Option<String>,
+}
+
+/// Returns a path below the root of a snapshot.
+fn rooted(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+impl LsArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let restic = connection.open(context)?;
+        let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
+        let wanted = rooted(self.path.as_deref().unwrap_or(Path::new("")));
+        let manifest = rooted(Path::new(MANIFEST_NAME));
+        let mut files: Vec<SnapshotNode> = Vec::new();
+        for_each_node(&restic, &snapshot.id, |node| {
+            let path = Path::new(&node.path);
+            if node.kind == "file" && path.starts_with(&wanted) && path != manifest {
+                files.push(node);
+            }
+        })?;
+        if let (Some(path), true) = (&self.path, files.is_empty()) {
+            return Err(VaultError::NoPath {
+                snapshot: snapshot.short_id().to_owned(),
+                path: path.display().to_string(),
+            }
+            .into());
+        }
+        show(context, &snapshot, files);
+        Ok(Outcome::Done)
+    }
+}
+
+fn show(context: &Context, snapshot: &Snapshot, files: Vec<SnapshotNode>) {
+    let ui = &context.ui;
+    let (zone, now) = (context.settings.zone, context.now());
+    if !ui.wants_json() {
+        let mut table = Table::new(ui, &["MODIFIED", "SIZE", "PATH"]);
+        (0..3).for_each(|column| table.keep_whole(column));
+        for file in &files {
+            let modified = file.mtime.map(|at| absolute(&at.to_utc(), zone, &now));
+            let cells = [
+                modified.unwrap_or_default(),
+                bytes(file.size),
+                printable(file.path.trim_start_matches('/')),
+            ];
+            table.row(ui, cells.map(|text| (Style::Plain, text)));
+        }
+        ui.line(table.render());
+    }
+    let files = files.into_iter().map(|file| SnapshotFileJson {
+        path: file.path.trim_start_matches('/').to_owned(),
+        bytes: file.size,
+        modified_at: file.mtime.map(|at| rfc3339(&at.to_utc(), zone)),
+    });
+    ui.document(
+        "vault ls",
+        &LsJson {
+            snapshot: snapshot.id.clone(),
+            files: files.collect(),
+        },
+    );
+}
+
+/// Print a file of a snapshot
+///
+/// Logins are not printed; `vault restore --only auth.json` restores them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault cat latest config.toml
+  codex-manager vault cat 64ae0aa1 AGENTS.md > AGENTS.old.md")]
+pub(super) struct CatArgs {
+    /// An id from `vault snapshots`, an account, or `latest`
+    #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
+    snapshot: String,
+    /// The file, relative to the Codex home
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct CatJson {
+    snapshot: String,
+    path: String,
+    bytes: u64,
+    text: Option<String>,
+}
+
+impl CatArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let shown = self.path.display().to_string();
+        let kind = kind_of(&self.path);
+        let is_login = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
+        if is_login || matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth) {
+            return Err(
+                CommandError::refused(format!("logins are not printed: {shown}"))
+                    .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),
+            );
+        }
+        let restic = connection.open(context)?;
+        let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
+        let path = rooted(&self.path);
+        let mut found = None;
+        for_each_node(&restic, &snapshot.id, |node| {
+            if node.kind == "file" && Path::new(&node.path) == path {
+                found = Some(node);
+            }
+        })?;
+        let Some(node) = found else {
+            return Err(VaultError::NoPath {
+                snapshot: snapshot.short_id().to_owned(),
+                path: shown,
+            }
+            .into());
+        };
+        let ui = &context.ui;
+        if ui.wants_json() && node.size > MAX_JSON_BYTES {
+            return Err(
+                CommandError::failed(format!("too large for --json: {shown}"))
+                    .hint("print it without --json"),
+            );
+        }
+        let mut printed = Vec::new();
+        restic.dump(&snapshot, node.path.as_ref(), |stream| {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => return Ok(()),
+                    Ok(n) if ui.wants_json() => printed.extend_from_slice(&buffer[..n]),
+                    Ok(n) => ui.raw(&buffer[..n]),
+                }
+            }
+        })?;
+        ui.document(
+            "vault cat",
+            &CatJson {
+                snapshot: snapshot.id,
+                path: shown,
+                bytes: node.size,
+                text: String::from_utf8(printed).ok(),
+            },
+        );
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,162 @@
+//! `vault drill`: tests that a snapshot can be restored.
+
+use super::connection::ConnectionArgs;
+use super::snapshot_choice::find_snapshot;
+use crate::codex::program::Program;
+use crate::commands::account::warn_not_recorded;
+use crate::commands::archive_choice::LATEST;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic;
+use crate::io::clock::Timestamp;
+use crate::io::quantity::pluralize;
+use crate::ui::Style;
+use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
+use crate::vault::snapshot::Snapshot;
+use crate::vault::state::{self, DrillResult};
+use chrono::Duration;
+use clap::Args;
+use serde::Serialize;
+
+/// Test that a snapshot can be restored
+///
+/// Restores the newest snapshot into a temporary folder, checks every digest and every database, has the
+/// installed Codex list the conversations, and removes the folder. Records the result: `doctor` warns if
+/// the last successful drill is older than 30 days.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault drill
+  codex-manager vault drill 64ae0aa1")]
+pub(super) struct DrillArgs {
+    /// An id from `vault snapshots`, an account, or `latest` [default: latest]
+    #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
+    what: Option<String>,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct DrillJson {
+    snapshot: String,
+    ok: bool,
+    files: u64,
+    bytes: u64,
+    conversations: Option<usize>,
+    problems: Vec<String>,
+}
+
+impl DrillArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let what = self.what.unwrap_or_else(|| LATEST.into());
+        let drilled = drill(context, connection, &what)?;
+        context.ui.document("vault drill", &drilled.0);
+        Ok(drilled.1)
+    }
+}
+
+/// Returns true if the last good drill is older than `limit`.
+pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool, CommandError> {
+    let state = state::read(&context.settings.manager_home)?;
+    let age = |at: Timestamp| context.local_now().signed_duration_since(at);
+    Ok(state.drill_passed_at.is_none_or(|at| age(at) >= limit))
+}
+
+/// Runs a drill of the newest snapshot without printing a JSON document.
+pub(super) fn run_newest(
+    context: &Context,
+    connection: &ConnectionArgs,
+) -> Result<Outcome, CommandError> {
+    drill(context, connection, LATEST).map(|(_, outcome)| outcome)
+}
+
+fn drill(
+    context: &Context,
+    connection: &ConnectionArgs,
+    what: &str,
+) -> Result<(DrillJson, Outcome), CommandError> {
+    let restic = connection.open(context)?;
+    let snapshot = find_snapshot(context, &restic, what)?;
+    let settings = &context.settings;
+    let manager = &settings.manager_home;
+    atomic::create_private_folder(manager)?;
+    let codex = Program::find(settings.codex_bin.as_deref(), &context.env).ok();
+    let options = DrillOptions {
+        manager_home: manager,
+        codex: codex.as_ref(),
+        env: &context.env,
+        now: context.local_now(),
+    };
+    let bar = context.ui.bar("restoring", 0);
+    let result = vault_drill::drill(&restic, &snapshot, &options, &bar);
+    drop(bar);
+    let report = match result {
+        Ok(report) => report,
+        Err(e) => {
+            if e.is_damage() {
+                record(context, &snapshot, &[e.to_string()]);
+            }
+            return Err(e.into());
+        }
+    };
+    let is_recorded = record(context, &snapshot, &report.problems);
+    show(context, &snapshot, &report, codex.is_some());
+    let ok = report.problems.is_empty();
+    let outcome = if ok {
+        Outcome::partial_if(!is_recorded)
+    } else {
+        Outcome::CheckFailed
+    };
+    let json = DrillJson {
+        snapshot: snapshot.id,
+        ok,
+        files: report.files,
+        bytes: report.bytes,
+        conversations: report.conversations,
+        problems: report.problems,
+    };
+    Ok((json, outcome))
+}
+
+/// Records the result for `doctor`. Returns false, after a warning, if that failed.
+fn record(context: &Context, snapshot: &Snapshot, problems: &[String]) -> bool {
+    let at = context.local_now();
+    let recorded = state::update(&context.settings.manager_home, |state| {
+        if problems.is_empty() {
+            state.drill_passed_at = Some(at);
+        }
+        state.drill = Some(DrillResult {
+            at,
+            snapshot: snapshot.id.clone(),
+            problems: problems.to_vec(),
+        });
+    });
+    warn_not_recorded(&context.ui, recorded.err())
+}
+
+fn show(context: &Context, snapshot: &Snapshot, report: &DrillReport, has_codex: bool) {
+    let ui = &context.ui;
+    if report.problems.is_empty() {
+        ui.report(format_args!(
+            "{}: snapshot {} was restored and checked, {}",
+            ui.paint(Style::Good, "ok"),
+            snapshot.short_id(),
+            pluralize(report.files, "file")
+        ));
+    }
+    if let Some(count) = report.conversations {
+        let conversations = pluralize(count, "conversation");
+        ui.report(format_args!("Codex lists {conversations} in it"));
+    }
+    if !has_codex {
+        ui.note("Codex is not installed, so it was not asked for the conversations");
+    }
+    for problem in &report.problems {
+        ui.prose(format_args!(
+            "{}: {problem}",
+            ui.paint(Style::Bad, "damaged")
+        ));
+    }
+}

@@ -1,0 +1,108 @@
+//! `vault export`: makes an archive of a snapshot.
+
+use super::connection::ConnectionArgs;
+use super::snapshot_choice::find_snapshot;
+use crate::archive::names;
+use crate::archive::publish;
+use crate::commands::account::warn_not_recorded;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::LOCK_NAME;
+use crate::inventory::store;
+use crate::io::atomic;
+use crate::ui::Style;
+use crate::ui::time::bytes;
+use crate::vault::contents::SnapshotContents;
+use crate::vault::materialize::materialize;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Make an archive of a snapshot
+///
+/// Writes a .tar.gz with its sidecar like `backup`, into backups/ or the folder of --to.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault export latest
+  codex-manager vault export 64ae0aa1 --to ~/usb")]
+pub(super) struct ExportArgs {
+    /// An id from `vault snapshots`, an account, or `latest`
+    #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
+    snapshot: String,
+    /// The folder of the archive [default: backups/ of the manager home]
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct SnapshotExportJson {
+    snapshot: String,
+    archive: String,
+    path: PathBuf,
+    metadata_path: PathBuf,
+    files: u64,
+    bytes: u64,
+    archive_bytes: u64,
+}
+
+impl ExportArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let restic = connection.open(context)?;
+        let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
+        let contents = SnapshotContents::read(&restic, &snapshot)?;
+        let manager = &context.settings.manager_home;
+        let folder = match &self.to {
+            Some(folder) => context.env.absolute(folder),
+            None => store::backups(manager),
+        };
+        atomic::create_private_folder(manager)?;
+        atomic::create_private_folder(&folder)?;
+        let bar = context.ui.bar("exporting", 0);
+        let compression = context.settings.preferences.compression;
+        let made = materialize(&restic, &snapshot, &contents, &folder, compression, &bar);
+        drop(bar);
+        let (file, packed) = made?;
+        let metadata = &packed.manifest.metadata;
+        let at = metadata.session_start_at.unwrap_or(metadata.created_at);
+        let label = metadata.email.as_deref().unwrap_or(names::SIGNED_OUT);
+        let stem = names::stem(&at, label);
+        let published = publish::publish(file, &packed, &stem, &folder, &manager.join(LOCK_NAME))?;
+        let mut is_noted = true;
+        if self.to.is_none() {
+            // Not `note_archive`: an export is no use of the account.
+            let refreshed = store::refresh(manager);
+            is_noted = warn_not_recorded(&context.ui, refreshed.err());
+        }
+        let name = published
+            .archive
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let (ui, metadata) = (&context.ui, &published.metadata);
+        ui.report(ui.paint(Style::Strong, &name));
+        ui.report(format_args!(
+            "snapshot {} in {}",
+            snapshot.short_id(),
+            bytes(metadata.archive_bytes)
+        ));
+        ui.document(
+            "vault export",
+            &SnapshotExportJson {
+                snapshot: snapshot.id.clone(),
+                archive: name,
+                files: metadata.files,
+                bytes: metadata.bytes,
+                archive_bytes: metadata.archive_bytes,
+                path: published.archive.clone(),
+                metadata_path: published.sidecar.clone(),
+            },
+        );
+        Ok(Outcome::partial_if(!is_noted))
+    }
+}

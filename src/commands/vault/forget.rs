@@ -1,0 +1,89 @@
+//! `vault forget`: the rules of `prune` for snapshots.
+
+use super::connection::ConnectionArgs;
+use crate::commands::prune::{DecisionJson, row, show_plan};
+use crate::commands::retention_args::RetentionArgs;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::retention;
+use crate::io::quantity::pluralize;
+use crate::vault::snapshot::{self, Snapshot};
+use clap::Args;
+use serde::Serialize;
+
+/// Remove old snapshots from the vault
+///
+/// Applies the rules of `prune`, separately for each account, home and machine. The newest full
+/// snapshot of each is always kept. There is no trash: unused data is deleted from the repository.
+/// Snapshots of other programs are never removed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault forget --keep-last 3 --keep-weekly 4 --dry-run
+  codex-manager vault forget --keep-daily 7 --keep-monthly 12 --yes")]
+pub(super) struct ForgetArgs {
+    #[command(flatten)]
+    rules: RetentionArgs,
+    /// Show what would be removed, and why; remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct ForgetJson {
+    keep: Vec<DecisionJson>,
+    drop: Vec<DecisionJson>,
+    dry_run: bool,
+}
+
+impl ForgetArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let rules = self.rules.rules(context, "vault forget")?;
+        let restic = connection.open(context)?;
+        let snapshots = snapshot::list(&restic)?;
+        let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
+        let plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
+        let ui = &context.ui;
+        show_plan(context, &plan);
+        let count = pluralize(plan.drop.len(), "snapshot");
+        if plan.drop.is_empty() {
+            ui.line("nothing to forget");
+        } else if self.dry_run {
+            ui.prose(format_args!("{count} would be removed"));
+            ui.note("dry run: nothing was removed");
+        } else {
+            let agreed = context.settings.assume_yes
+                || ui
+                    .confirm(format_args!("remove {count} permanently?"))
+                    .unwrap_or_default();
+            if !agreed {
+                return Err(CommandError::refused(format!(
+                    "removing snapshots needs confirmation: {count}"
+                ))
+                .hint("remove them permanently with --yes; nothing was changed"));
+            }
+            let mut args = vec!["forget"];
+            args.extend(plan.drop.iter().map(|d| d.candidate.archive.as_str()));
+            restic.run(&args)?;
+            // A separate step: a killed prune leaves only unused data, which the next one removes.
+            restic.run(&["prune"])?;
+            ui.prose(format_args!("{count} removed"));
+        }
+        let json = |decisions: Vec<retention::RetentionDecision>| {
+            decisions.into_iter().map(|d| row(d, context)).collect()
+        };
+        ui.document(
+            "vault forget",
+            &ForgetJson {
+                keep: json(plan.keep),
+                drop: json(plan.drop),
+                dry_run: self.dry_run,
+            },
+        );
+        Ok(Outcome::Done)
+    }
+}

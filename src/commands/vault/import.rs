@@ -1,0 +1,113 @@
+//! `vault import`: makes snapshots of archives.
+
+use super::connection::{ConnectionArgs, host};
+use crate::commands::archive_choice::find_archive;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::vault::import::{self, ImportOutcome};
+use crate::vault::{TreeLock, VaultError, snapshot};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Make snapshots of archives
+///
+/// Each snapshot has the time of its archive. The archives are left unchanged. An archive that is
+/// already in the vault is not imported again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault import 2026-11-17-155500-me@example.com-codex.tar.gz
+  codex-manager vault import ~/.codex-manager/backups/*.tar.gz")]
+pub(super) struct ImportArgs {
+    /// A name under backups/, or a path
+    #[arg(value_name = "ARCHIVE", required = true)]
+    archives: Vec<PathBuf>,
+    /// Show what would be imported; contact nothing and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct ImportJson {
+    archives: Vec<ImportedArchiveJson>,
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct ImportedArchiveJson {
+    archive: String,
+    snapshot: Option<String>,
+    outcome: &'static str,
+    problem: Option<String>,
+}
+
+impl ImportArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let ui = &context.ui;
+        let found: Result<Vec<PathBuf>, CommandError> = self
+            .archives
+            .iter()
+            .map(|archive| find_archive(context, archive))
+            .collect();
+        let paths = found?;
+        let mut rows = Vec::new();
+        let row = |path: &PathBuf, snapshot, outcome, problem| ImportedArchiveJson {
+            archive: path.display().to_string(),
+            snapshot,
+            outcome,
+            problem,
+        };
+        if self.dry_run {
+            for path in &paths {
+                ui.report(format_args!("would import {}", path.display()));
+                rows.push(row(path, None, "planned", None));
+            }
+            ui.note("dry run: nothing was written");
+        } else {
+            let restic = connection.open(context)?;
+            let known = snapshot::list(&restic)?;
+            let lock = TreeLock::acquire(&context.settings.manager_home)?;
+            let host = host(context);
+            for path in &paths {
+                let bar = ui.bar("importing", 0);
+                let imported = import::import(&restic, path, &known, &lock, &host, &bar);
+                drop(bar);
+                let shown = path.display();
+                match imported {
+                    Ok(ImportOutcome::Added(report)) => {
+                        let id = report.short_id().to_owned();
+                        ui.report(format_args!("imported {shown} as {id}"));
+                        rows.push(row(path, Some(id), "added", None));
+                    }
+                    Ok(ImportOutcome::Present(id)) => {
+                        ui.report(format_args!("already in the vault: {shown}"));
+                        rows.push(row(path, Some(id), "present", None));
+                    }
+                    // With any other error the remaining archives would fail too.
+                    Err(e) if !matches!(e, VaultError::Archive(_)) => {
+                        return Err(e.into());
+                    }
+                    Err(e) => {
+                        let problem = CommandError::from(e).in_one_line();
+                        ui.warn(format_args!("not imported: {shown} ({problem})"));
+                        rows.push(row(path, None, "failed", Some(problem)));
+                    }
+                }
+            }
+        }
+        let failed = rows.iter().any(|row| row.problem.is_some());
+        ui.document(
+            "vault import",
+            &ImportJson {
+                archives: rows,
+                dry_run: self.dry_run,
+            },
+        );
+        Ok(Outcome::partial_if(failed))
+    }
+}

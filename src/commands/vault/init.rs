@@ -1,0 +1,183 @@
+//! `vault init`: creates a repository or opens an existing one.
+
+use super::connection::{ConnectionArgs, absolute_url};
+use crate::config::file::ConfigFile;
+use crate::config::{file, find};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::secret::SecretBytes;
+use crate::vault::fault::{Fault, without_credentials};
+use crate::vault::password::Password;
+use crate::vault::restic::Restic;
+use crate::vault::{VaultError, folder, snapshot};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use toml_edit::Value;
+
+/// Create a vault, or open one that exists
+///
+/// Stores the repository in config.toml. A typed password is stored in a file of the manager home that
+/// only you can read, so that scheduled backups work. Keep a copy of the password elsewhere: without it
+/// the vault cannot be read.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault init /mnt/nas/codex
+  codex-manager vault init sftp:me@nas:/backups/codex --password-command 'pass show codex-vault'
+  codex-manager vault init s3:https://s3.example.com/bucket/codex --password-file ~/.codex-vault")]
+pub(super) struct InitArgs {
+    /// The repository, a URL or a folder as for restic
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Show what would be done; make no connection, write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct InitJson {
+    repository: String,
+    created: Option<bool>,
+    snapshots: Option<usize>,
+    password: &'static str,
+    dry_run: bool,
+}
+
+/// Returns true if the user part of the URL has a password.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':')
+}
+
+fn source_of(password: Option<&Password>) -> &'static str {
+    match password {
+        Some(Password::File(_)) => "file",
+        Some(Password::Command(_)) => "command",
+        Some(Password::Environment) => "environment",
+        Some(Password::Typed(_)) | None => "prompt",
+    }
+}
+
+impl InitArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let url = absolute_url(context, &self.url);
+        let found = connection.password(context);
+        let ui = &context.ui;
+        let shown = without_credentials(&url);
+        if has_password(&url) {
+            return Err(
+                CommandError::usage(format!("the URL contains a password: {shown}")).hint(
+                    "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
+                ),
+            );
+        }
+        if self.dry_run {
+            ui.report(format_args!("would create or open the vault {shown}"));
+            ui.note("dry run: nothing was written");
+            ui.document(
+                "vault init",
+                &InitJson {
+                    repository: shown,
+                    created: None,
+                    snapshots: None,
+                    password: source_of(found.as_ref()),
+                    dry_run: true,
+                },
+            );
+            return Ok(Outcome::Done);
+        }
+        connection.check_program(context)?;
+        let (password, typed) = if let Some(password) = found {
+            (password, None)
+        } else {
+            let typed = ask_twice(context)?;
+            (Password::Typed(typed.clone()), Some(typed))
+        };
+        let source = source_of(Some(&password));
+        let restic = connection.restic(context, url.clone(), password)?;
+        let created = create_unless_exists(&restic)?;
+        // Checks the password: an existing repository may have another one.
+        let snapshots = snapshot::list(&restic)?.len();
+        if let Some(typed) = typed {
+            let vault = folder(&context.settings.manager_home);
+            if let Password::File(path) = Password::store(&typed, &vault)? {
+                ui.note(format_args!(
+                    "the password is stored in {}; keep a copy elsewhere",
+                    path.display()
+                ));
+            }
+        }
+        save_settings(context, connection, url)?;
+        let done = if created { "created" } else { "opened" };
+        ui.report(format_args!("{done} the vault {shown}"));
+        ui.note("make the first snapshot: codex-manager vault backup");
+        ui.document(
+            "vault init",
+            &InitJson {
+                repository: shown,
+                created: Some(created),
+                snapshots: Some(snapshots),
+                password: source,
+                dry_run: false,
+            },
+        );
+        Ok(Outcome::Done)
+    }
+}
+
+/// Creates the repository. Returns false if it exists.
+fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
+    // restic 0.14 creates format version 1, without compression, by default.
+    match restic.run(&["init", "--repository-version", "2"]) {
+        Ok(_) => Ok(true),
+        Err(VaultError::Restic {
+            fault: Fault::Exists,
+            ..
+        }) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Stores the repository, and the program and password source of the flags, in `config.toml`.
+fn save_settings(
+    context: &Context,
+    connection: &ConnectionArgs,
+    url: String,
+) -> Result<(), CommandError> {
+    let (password_file, password_command) = connection.named_password(context);
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let values = [
+        ("vault.repository", Some(url)),
+        ("vault.password_file", password_file.map(text)),
+        ("vault.password_command", password_command),
+        ("vault.program", connection.named_program(context).map(text)),
+    ];
+    file::update(&context.settings.manager_home, |file: &mut ConfigFile| {
+        for (name, value) in values {
+            if let Some(value) = value {
+                file.set(&find(name)?, Value::from(value))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn ask_twice(context: &Context) -> Result<SecretBytes, CommandError> {
+    let first = context.ui.ask_secret("vault password:");
+    let second = first
+        .as_ref()
+        .and_then(|_| context.ui.ask_secret("repeat the password:"));
+    match (first, second) {
+        (Some(first), Some(second)) if first == second => Ok(first),
+        (Some(_), Some(_)) => Err(CommandError::usage("the passwords differ")
+            .hint("run the same command again; nothing was changed")),
+        _ => Err(VaultError::NoPassword.into()),
+    }
+}

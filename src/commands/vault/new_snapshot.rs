@@ -1,0 +1,94 @@
+//! Captures the Codex home and makes a snapshot of it, for `vault backup` and `backup --vault`.
+
+use super::connection::{ConnectionArgs, host};
+use crate::accounts::profile::Profiles;
+use crate::archive::tree_capture::{CapturedTree, capture_tree};
+use crate::codex::identity::Identity;
+use crate::commands::account::warn_not_recorded;
+use crate::commands::backup::{
+    BackupPlan, check_account_unchanged, refuse_during_restore, remove_stale_temps,
+};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic;
+use crate::vault::backup::{SnapshotReport, backup};
+use crate::vault::{TreeLock, state};
+
+/// Makes a snapshot after `backup` has made an archive. Returns its id.
+///
+/// # Errors
+/// As `vault backup`.
+pub(in crate::commands) fn add_snapshot(
+    context: &Context,
+    plan: &BackupPlan,
+) -> Result<String, CommandError> {
+    let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
+    Ok(made.report.short_id().to_owned())
+}
+
+/// A new snapshot, and the tree that it was made of.
+pub(super) struct NewSnapshot {
+    pub(super) tree: CapturedTree,
+    pub(super) report: SnapshotReport,
+    pub(super) host: String,
+    is_recorded: bool,
+    _lock: TreeLock,
+}
+
+impl NewSnapshot {
+    /// Captures the home that `plan` selects and makes a snapshot of it.
+    ///
+    /// # Errors
+    /// The home cannot be captured, the login changed meanwhile, or restic fails. Earlier snapshots are
+    /// unaffected.
+    pub(super) fn make(
+        context: &Context,
+        connection: &ConnectionArgs,
+        plan: &BackupPlan,
+    ) -> Result<Self, CommandError> {
+        let restic = connection.open(context)?;
+        let manager = &context.settings.manager_home;
+        atomic::create_private_folder(manager)?;
+        refuse_during_restore(context)?;
+        remove_stale_temps(context, manager);
+        let lock = TreeLock::acquire(manager)?;
+        let tmp = manager.join("tmp");
+        let mut tree = capture_tree(&plan.scope, &lock.tree(), &tmp, plan.metadata.clone())?;
+        refuse_during_restore(context)?;
+        check_account_unchanged(plan, tree.login.as_ref())?;
+        let host = host(context);
+        let profile = profile_of(context, tree.manifest.metadata.identity().as_ref());
+        let bar = context.ui.bar("backing up", 0);
+        let report = backup(&restic, &mut tree, &host, profile.as_deref(), &bar)?;
+        drop(bar);
+        let recorded = state::update(manager, |state| {
+            state.backed_up_at = Some(context.local_now());
+        });
+        let is_recorded = warn_not_recorded(&context.ui, recorded.err());
+        for id in &report.superseded {
+            context.ui.warn(format_args!(
+                "snapshot {id} has content that changed while restic read it; remove it: restic forget {id}"
+            ));
+        }
+        Ok(Self {
+            tree,
+            report,
+            host,
+            is_recorded,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the partial outcome if files are missing or the result is not recorded.
+    pub(super) fn outcome(&self) -> Outcome {
+        let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
+        let is_clean = self.report.superseded.is_empty();
+        Outcome::partial_if(!is_whole || !is_clean || !self.is_recorded)
+    }
+}
+
+fn profile_of(context: &Context, identity: Option<&Identity>) -> Option<String> {
+    let profiles = Profiles::of(&context.settings.manager_home);
+    let found = profiles.find(identity?).ok().flatten()?;
+    Some(found.name.clone())
+}

@@ -1,0 +1,128 @@
+//! `vault snapshots`: lists the snapshots of the repository.
+
+use super::connection::ConnectionArgs;
+use crate::commands::account::printable;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::vault::snapshot::{self, Snapshot};
+use clap::Args;
+use serde::Serialize;
+
+/// List the snapshots in the vault
+///
+/// Lists the snapshots of all machines that share the vault, and those that other programs made in
+/// the same repository.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager vault snapshots
+  codex-manager vault snapshots --host laptop
+  codex-manager vault snapshots --json | jq -r '.snapshots[].id'")]
+pub(super) struct SnapshotsArgs {
+    /// List only the snapshots of this machine
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct SnapshotsJson {
+    repository: String,
+    snapshots: Vec<SnapshotJson>,
+}
+
+#[derive(Serialize)]
+struct SnapshotJson {
+    id: String,
+    time: String,
+    host: String,
+    email: Option<String>,
+    account_id: Option<String>,
+    profile: Option<String>,
+    mode: Option<&'static str>,
+    label: Option<String>,
+    files: Option<u64>,
+    bytes: Option<u64>,
+    is_own: bool,
+}
+
+impl SnapshotsArgs {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        connection: &ConnectionArgs,
+    ) -> Result<Outcome, CommandError> {
+        let restic = connection.open(context)?;
+        let mut snapshots = snapshot::list(&restic)?;
+        if let Some(host) = &self.host {
+            snapshots.retain(|snapshot| snapshot.host == *host);
+        }
+        show(context, &snapshots);
+        let rows = snapshots.into_iter().map(|s| row(context, s)).collect();
+        context.ui.document(
+            "vault snapshots",
+            &SnapshotsJson {
+                repository: restic.location(),
+                snapshots: rows,
+            },
+        );
+        Ok(Outcome::Done)
+    }
+}
+
+fn row(context: &Context, snapshot: Snapshot) -> SnapshotJson {
+    let tags = snapshot.tags.as_ref();
+    SnapshotJson {
+        time: rfc3339(&snapshot.time, context.settings.zone),
+        email: tags.and_then(|tags| tags.email.clone()),
+        account_id: tags.and_then(|tags| tags.account_id.clone()),
+        profile: tags.and_then(|tags| tags.profile.clone()),
+        mode: tags.map(|tags| tags.mode.name()),
+        label: tags.and_then(|tags| tags.label.clone()),
+        files: tags.map(|tags| tags.files),
+        bytes: tags.map(|tags| tags.bytes),
+        is_own: tags.is_some(),
+        id: snapshot.id,
+        host: snapshot.host,
+    }
+}
+
+fn show(context: &Context, snapshots: &[Snapshot]) {
+    let ui = &context.ui;
+    if snapshots.is_empty() {
+        ui.note("no snapshots; make one: codex-manager vault backup");
+        return;
+    }
+    let mut table = Table::new(ui, &["ID", "MADE", "HOST", "ACCOUNT", "KIND", "SIZE"]);
+    table.keep_whole(0);
+    table.keep_whole(5);
+    let (zone, now) = (context.settings.zone, context.now());
+    for snapshot in snapshots {
+        let made = absolute(&snapshot.time, zone, &now);
+        let (account, kind, size) = match &snapshot.tags {
+            Some(tags) => (
+                tags.email.clone().unwrap_or_else(|| "signed out".into()),
+                match &tags.label {
+                    Some(label) => format!("{} {label}", tags.mode.name()),
+                    None => tags.mode.name().to_owned(),
+                },
+                bytes(tags.bytes),
+            ),
+            None => (String::new(), "other program".into(), String::new()),
+        };
+        let cells = [
+            snapshot.short_id().to_owned(),
+            made,
+            printable(&snapshot.host),
+            printable(&account),
+            printable(&kind),
+            size,
+        ];
+        table.row(ui, cells.map(|text| (Style::Plain, text)));
+    }
+    table.keep_words(1);
+    ui.line(table.render());
+    ui.note("restore one: codex-manager vault restore ID");
+}

@@ -1,0 +1,341 @@
+//! A child process whose standard output is read as a stream, with cancellation and a limit on the
+//! time without progress.
+//!
+//! The child stays in the process group of this process: Ctrl-C on a terminal reaches both, and a
+//! program that it starts (ssh) may ask on the terminal. Reads end early when the user interrupts
+//! this process or the limit has passed; the child is then asked to end, and killed if it does not.
+
+use super::progress::is_interrupted;
+use std::io::{self, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The number of bytes kept of standard error: its end.
+const MAX_STDERR_BYTES: usize = 16 * 1024;
+
+/// The size of a read from the child.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// The number of unread chunks after which the child is blocked.
+const CHUNKS_AHEAD: usize = 8;
+
+/// The interval at which interruption and the limit are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The time that the child has to end by itself: restic removes its lock meanwhile.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time limit for reading the rest of standard error after the child has ended.
+const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The reason for which the child was ended before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The user interrupted this process.
+    Interrupted,
+    /// The child made no progress within the limit.
+    NoProgress,
+}
+
+/// The end of a child.
+#[derive(Debug)]
+pub(crate) struct ChildEnd {
+    /// The exit status; `None` if it could not be obtained.
+    pub(crate) status: Option<ExitStatus>,
+    /// The end of standard error.
+    pub(crate) stderr: String,
+    /// Set if this process ended the child.
+    pub(crate) stop: Option<Stop>,
+}
+
+/// A running child. Dropping it ends the child.
+#[derive(Debug)]
+pub(crate) struct PipedChild {
+    child: Child,
+    chunks: Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+    position: usize,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    stderr_reader: Option<JoinHandle<()>>,
+    limit: Duration,
+    last_progress: Instant,
+    output_is_progress: bool,
+    start_limit: Option<StartLimit>,
+    stop: Option<Stop>,
+    status: Option<ExitStatus>,
+}
+
+/// A limit that counts until the first progress, if standard error shows that the child fails.
+#[derive(Debug)]
+struct StartLimit {
+    limit: Duration,
+    is_failing: fn(&str) -> bool,
+}
+
+impl PipedChild {
+    /// Starts `command` without input. `limit` is the longest time without progress.
+    pub(crate) fn spawn(command: &mut Command, limit: Duration) -> io::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let stdout = child.stdout.take();
+        let stderr_stream = child.stderr.take();
+        let read_stdout = move || {
+            let Some(mut stdout) = stdout else { return };
+            loop {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                match stdout.read(&mut chunk) {
+                    Ok(0) => return,
+                    Ok(n) => {
+                        chunk.truncate(n);
+                        if sender.send(chunk).is_err() {
+                            return;
+                        }
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let kept = Arc::clone(&stderr);
+        let read_stderr = move || {
+            if let Some(mut stream) = stderr_stream {
+                keep_tail(&mut stream, &kept);
+            }
+        };
+        let readers = thread::Builder::new()
+            .spawn(read_stdout)
+            .and_then(|_| thread::Builder::new().spawn(read_stderr));
+        let stderr_reader = match readers {
+            Ok(reader) => Some(reader),
+            Err(e) => {
+                // Without readers the child would block on its output.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(e);
+            }
+        };
+        Ok(Self {
+            child,
+            chunks,
+            chunk: Vec::new(),
+            position: 0,
+            stderr,
+            stderr_reader,
+            limit,
+            last_progress: Instant::now(),
+            output_is_progress: true,
+            start_limit: None,
+            stop: None,
+            status: None,
+        })
+    }
+
+    /// Counts only [`PipedChild::mark_progress`] as progress, not output by itself.
+    pub(crate) fn expect_marks(&mut self) {
+        self.output_is_progress = false;
+    }
+
+    /// Ends the child after `limit` if it has made no progress at all and `is_failing` accepts its
+    /// standard error.
+    pub(crate) fn limit_start(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
+        self.start_limit = Some(StartLimit { limit, is_failing });
+    }
+
+    /// Restarts the time limit for progress.
+    pub(crate) fn mark_progress(&mut self) {
+        self.last_progress = Instant::now();
+        self.start_limit = None;
+    }
+
+    /// Waits for the child to end and returns its end. Unread output is discarded.
+    pub(crate) fn finish(mut self) -> ChildEnd {
+        let mut rest = [0; 8192];
+        while matches!(self.read(&mut rest), Ok(1..)) {}
+        while self.stop.is_none() && self.poll_status().is_none() {
+            thread::sleep(POLL_INTERVAL / 10);
+            self.check_stop();
+        }
+        self.end();
+        ChildEnd {
+            status: self.status,
+            stderr: self.stderr_text(),
+            stop: self.stop,
+        }
+    }
+
+    fn check_stop(&mut self) {
+        if self.stop.is_none() {
+            if is_interrupted() {
+                self.stop = Some(Stop::Interrupted);
+            } else if self.last_progress.elapsed() >= self.limit || self.fails_to_start() {
+                self.stop = Some(Stop::NoProgress);
+            }
+        }
+    }
+
+    fn fails_to_start(&self) -> bool {
+        let elapsed = self.last_progress.elapsed();
+        let limit = self.start_limit.as_ref();
+        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr_so_far()))
+    }
+
+    fn stderr_so_far(&self) -> String {
+        let bytes = self.stderr.lock().map(|kept| kept.clone());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
+
+    fn poll_status(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+
+    /// Asks the child to end, and kills it after [`END_TIMEOUT`]. Its output is read on meanwhile.
+    fn end(&mut self) {
+        if self.poll_status().is_some() {
+            return;
+        }
+        #[cfg(unix)]
+        if let Ok(id) = i32::try_from(self.child.id())
+            && let Some(pid) = rustix::process::Pid::from_raw(id)
+        {
+            // restic 0.14 cleans up on SIGINT only. The id is the child's: it is not reaped yet.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+            let deadline = Instant::now() + END_TIMEOUT;
+            while self.poll_status().is_none() && Instant::now() < deadline {
+                let _ = self.chunks.recv_timeout(POLL_INTERVAL / 5);
+            }
+        }
+        if self.poll_status().is_none() {
+            let _ = self.child.kill();
+            self.status = self.child.wait().ok();
+        }
+    }
+
+    fn stderr_text(&mut self) -> String {
+        let deadline = Instant::now() + STDERR_DRAIN_TIMEOUT;
+        while let Some(reader) = &self.stderr_reader {
+            if reader.is_finished() || Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.stderr_so_far()
+    }
+}
+
+impl Read for PipedChild {
+    /// The next bytes of standard output.
+    ///
+    /// # Errors
+    /// The user interrupted this process, or the limit has passed; [`PipedChild::finish`] tells which.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.chunk.len() {
+            self.check_stop();
+            if let Some(stop) = self.stop {
+                // Not `ErrorKind::Interrupted`: callers would try again.
+                return Err(io::Error::other(match stop {
+                    Stop::Interrupted => "interrupted",
+                    Stop::NoProgress => "no progress within the time limit",
+                }));
+            }
+            match self.chunks.recv_timeout(POLL_INTERVAL) {
+                Ok(chunk) => {
+                    if self.output_is_progress {
+                        self.mark_progress();
+                    }
+                    (self.chunk, self.position) = (chunk, 0);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+        }
+        let available = &self.chunk[self.position..];
+        let n = available.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&available[..n]);
+        self.position += n;
+        Ok(n)
+    }
+}
+
+impl Drop for PipedChild {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let Ok(mut kept) = kept.lock() else { return };
+        kept.extend_from_slice(&buffer[..n]);
+        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
+        kept.drain(..excess);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> PipedChild {
+        PipedChild::spawn(Command::new("sh").args(["-c", script]), limit).expect("sh starts")
+    }
+
+    #[test]
+    fn output_is_read_to_its_end_and_errors_are_kept() {
+        let mut child = shell("echo out; echo err >&2; exit 3", Duration::from_secs(60));
+        let mut text = String::new();
+        child.read_to_string(&mut text).unwrap();
+        let end = child.finish();
+        assert_eq!((text.as_str(), end.stderr.as_str()), ("out\n", "err\n"));
+        assert_eq!(end.status.unwrap().code(), Some(3));
+        assert_eq!(end.stop, None);
+    }
+
+    #[test]
+    fn a_child_without_progress_is_asked_to_end() {
+        let script = "trap 'echo asked >&2; exit 9' INT; echo begun; while :; do sleep 0.01; done";
+        let mut child = shell(script, Duration::from_millis(300));
+        let mut text = String::new();
+        assert!(child.read_to_string(&mut text).is_err());
+        let end = child.finish();
+        assert_eq!(end.stop, Some(Stop::NoProgress));
+        assert_eq!(end.stderr, "asked\n");
+    }
+
+    #[test]
+    fn a_child_that_fails_from_the_beginning_is_ended_early() {
+        let run = |script: &str| {
+            let mut child = shell(script, Duration::from_secs(3));
+            child.limit_start(Duration::from_millis(100), |text| text.contains("retrying"));
+            let begun = Instant::now();
+            let end = child.finish();
+            assert_eq!(end.stop, Some(Stop::NoProgress));
+            begun.elapsed() >= Duration::from_secs(3)
+        };
+        let wait = "while :; do sleep 0.01; done";
+        assert!(!run(&format!("echo retrying >&2; {wait}")));
+        assert!(run(wait), "silence alone is no failure");
+        assert!(run(&format!("echo begun; echo retrying >&2; {wait}")));
+    }
+
+    #[test]
+    fn repeated_output_alone_is_no_progress_where_marks_are_expected() {
+        let mut child = shell(
+            "while :; do echo same; sleep 0.01; done",
+            Duration::from_millis(200),
+        );
+        child.expect_marks();
+        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
+    }
+}

@@ -1,0 +1,207 @@
+//! Makes a snapshot of a folder by `restic backup`.
+
+use super::error::VaultError;
+use super::fault::Fault;
+use super::restic::Restic;
+use super::tags::SnapshotTags;
+use crate::archive::tree_capture::CapturedTree;
+use crate::io::Progress;
+use crate::io::quantity::pluralize;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use std::path::Path;
+
+/// Maximum number of runs of restic because files changed while it read them.
+const MAX_RUNS: u32 = 5;
+
+/// A new snapshot, with the statistics of restic.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SnapshotReport {
+    /// The id in the length that restic prints: short before 0.17, then complete.
+    pub(crate) id: String,
+    /// Number of files that the previous snapshot does not have.
+    pub(crate) files_new: u64,
+    /// Number of files that differ from the previous snapshot.
+    pub(crate) files_changed: u64,
+    /// Number of files that restic did not read.
+    pub(crate) files_unmodified: u64,
+    /// Number of bytes added to the repository, before compression.
+    pub(crate) added_bytes: u64,
+    /// Snapshots with content that changed while restic read it, and that could not be removed.
+    pub(crate) superseded: Vec<String>,
+}
+
+impl SnapshotReport {
+    /// Returns the first 8 characters of the id: restic 0.14 prints no more.
+    pub(crate) fn short_id(&self) -> &str {
+        self.id.get(..8).unwrap_or(&self.id)
+    }
+}
+
+/// The options of a new snapshot.
+pub(super) struct SnapshotOptions<'a> {
+    pub(super) host: &'a str,
+    pub(super) tags: SnapshotTags,
+    /// The time of the snapshot; `None` for the current time.
+    pub(super) time: Option<DateTime<Utc>>,
+    /// Read every file, also those that seem unchanged since the previous snapshot.
+    pub(super) reads_all: bool,
+}
+
+/// A line of `restic backup --json`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+enum BackupLine {
+    Status {
+        #[serde(default)]
+        total_bytes: u64,
+        #[serde(default)]
+        bytes_done: u64,
+        #[serde(default)]
+        files_done: u64,
+    },
+    Summary {
+        files_new: u64,
+        files_changed: u64,
+        files_unmodified: u64,
+        #[serde(default)]
+        data_added: u64,
+        snapshot_id: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Makes a snapshot of a captured home. Repeats it if files changed while restic read them, so that the
+/// snapshot has exactly the captured content.
+///
+/// # Errors
+/// restic fails. Earlier snapshots are unaffected.
+pub(crate) fn backup(
+    restic: &Restic,
+    tree: &mut CapturedTree,
+    host: &str,
+    profile: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
+    let mut superseded: Vec<String> = Vec::new();
+    for _ in 0..MAX_RUNS {
+        let options = SnapshotOptions {
+            host,
+            tags: SnapshotTags::of(&tree.manifest.metadata, profile),
+            time: None,
+            reads_all: false,
+        };
+        let mut report = run_backup(restic, tree.root(), &options, progress)?;
+        let changed = tree.copy_changed_files()?;
+        if changed == 0 {
+            report.superseded = forget(restic, superseded);
+            return Ok(report);
+        }
+        tracing::info!(
+            "{} changed while restic read them; running it again",
+            pluralize(changed, "file")
+        );
+        superseded.push(report.id);
+    }
+    forget(restic, superseded);
+    let home = tree.manifest.metadata.source_codex_home.clone();
+    Err(VaultError::Changing(home))
+}
+
+/// Removes snapshots. Returns those that could not be removed.
+fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
+    let mut args = vec!["forget"];
+    args.extend(ids.iter().map(String::as_str));
+    if ids.is_empty() || restic.run(&args).is_ok() {
+        Vec::new()
+    } else {
+        ids
+    }
+}
+
+/// Runs `restic backup` on the content of `folder`.
+pub(super) fn run_backup(
+    restic: &Restic,
+    folder: &Path,
+    options: &SnapshotOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
+    let tags = options.tags.to_tags();
+    let time = options.time;
+    let time = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+    // Hard links change the ctime of files that did not change.
+    let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
+    for tag in &tags {
+        args.extend(["--tag", tag]);
+    }
+    if options.reads_all {
+        args.push("--force");
+    }
+    if let Some(time) = &time {
+        args.extend(["--time", time]);
+    }
+    args.push(".");
+    let mut report = None;
+    let mut meter = ProgressMeter::new(progress);
+    restic.lines(folder, &args, |line| {
+        match serde_json::from_slice::<BackupLine>(line) {
+            Ok(BackupLine::Status {
+                total_bytes,
+                bytes_done,
+                files_done,
+            }) => meter.update(total_bytes, bytes_done, files_done),
+            Ok(BackupLine::Summary {
+                files_new,
+                files_changed,
+                files_unmodified,
+                data_added,
+                snapshot_id,
+            }) => {
+                report = Some(SnapshotReport {
+                    id: snapshot_id,
+                    files_new,
+                    files_changed,
+                    files_unmodified,
+                    added_bytes: data_added,
+                    superseded: Vec::new(),
+                });
+                true
+            }
+            Ok(BackupLine::Other) | Err(_) => false,
+        }
+    })?;
+    report.ok_or_else(|| restic.error(Fault::Other, "ended without a snapshot"))
+}
+
+/// Converts the cumulative figures of restic into progress.
+struct ProgressMeter<'a> {
+    progress: &'a dyn Progress,
+    expected_bytes: u64,
+    shown_bytes: u64,
+    last: (u64, u64, u64),
+}
+
+impl<'a> ProgressMeter<'a> {
+    fn new(progress: &'a dyn Progress) -> Self {
+        Self {
+            progress,
+            expected_bytes: 0,
+            shown_bytes: 0,
+            last: (0, 0, 0),
+        }
+    }
+
+    /// Returns true if a figure changed: restic repeats its status while it waits for a server.
+    fn update(&mut self, total_bytes: u64, bytes_done: u64, files_done: u64) -> bool {
+        if total_bytes > self.expected_bytes {
+            self.expected_bytes = total_bytes;
+            self.progress.expect_bytes(total_bytes);
+        }
+        self.progress
+            .add_bytes(bytes_done.saturating_sub(self.shown_bytes));
+        self.shown_bytes = self.shown_bytes.max(bytes_done);
+        let figures = (total_bytes, bytes_done, files_done);
+        std::mem::replace(&mut self.last, figures) != figures
+    }
+}

@@ -1,0 +1,181 @@
+//! The manifest of a snapshot: stored in it, or made from the listing of a plain `restic backup`.
+
+use super::error::VaultError;
+use super::listing::{SnapshotNode, for_each_node};
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use crate::archive::entry::{FileEntry, FolderEntry};
+use crate::archive::entry_name::EntryName;
+use crate::archive::file_list::FileList;
+use crate::archive::format::manifest_members;
+use crate::archive::inode_stamp::InodeStamp;
+use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
+use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::path_checks::check_entries;
+use crate::archive::scope::CaptureScope;
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::clock::Zone;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Compressed size for which the limit of the unpacked manifest is computed: 1 GiB of text.
+const MAX_PACKED_MANIFEST_BYTES: u64 = 32 << 20;
+
+/// The manifest of a snapshot, with the place of the home.
+#[derive(Debug)]
+pub(crate) struct SnapshotContents {
+    /// The stored manifest, or for a snapshot of another program one made from its listing.
+    pub(crate) manifest: ArchiveManifest,
+    /// Path of the home within the snapshot, without the leading `/`.
+    pub(super) home: PathBuf,
+    /// The paths to download, relative to the home. The empty path is the whole home.
+    pub(super) roots: Vec<PathBuf>,
+    /// Files of another program's snapshot that are not restored: databases, which restic may have
+    /// read while Codex wrote them, links and special files.
+    pub(crate) left_out: Vec<String>,
+}
+
+impl SnapshotContents {
+    /// Reads the manifest of a snapshot.
+    ///
+    /// # Errors
+    /// restic fails, the manifest is damaged or of a newer version, or the snapshot of another
+    /// program holds no Codex home.
+    pub(crate) fn read(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
+        if snapshot.tags.is_none() {
+            return Self::of_plain_backup(restic, snapshot);
+        }
+        let path = format!("/{MANIFEST_NAME}");
+        let manifest = restic.dump(snapshot, path.as_ref(), |stream| {
+            let id = Path::new(snapshot.short_id());
+            let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
+            check_entries(id, &manifest)?;
+            Ok(manifest)
+        });
+        let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
+        Ok(Self {
+            manifest,
+            home: PathBuf::new(),
+            roots: vec![PathBuf::new()],
+            left_out: Vec::new(),
+        })
+    }
+
+    /// Keeps only the files at `paths` and below them, so that only they are downloaded.
+    pub(crate) fn narrow(&mut self, paths: &[PathBuf]) {
+        let all = std::mem::take(&mut self.manifest.files);
+        let mut files = FileList::with_names(all.names());
+        let mut roots = BTreeSet::new();
+        for file in all.iter() {
+            // Of a path and one below it, only the upper one is downloaded.
+            let above = paths
+                .iter()
+                .filter(|path| file.path.as_path().starts_with(path));
+            if let Some(root) = above.min_by_key(|path| path.components().count()) {
+                roots.insert(root);
+                files.push(&file);
+            }
+        }
+        self.roots = roots.into_iter().cloned().collect();
+        self.manifest.files = files;
+    }
+
+    /// Returns true if a file, folder or link is at `path` or below it.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        let manifest = &self.manifest;
+        let folders = manifest.folders.iter().map(|folder| folder.path.clone());
+        let links = manifest.links.iter().map(|link| link.path.clone());
+        let files = manifest.files.iter().map(|file| file.path);
+        let mut names = folders.chain(links).chain(files);
+        names.any(|name| name.as_path().starts_with(path))
+    }
+
+    /// Returns the argument of restic for a path of the home: absolute, with slashes.
+    pub(crate) fn rooted(&self, path: &Path) -> OsString {
+        let mut rooted = OsString::new();
+        for name in &self.home.join(path) {
+            rooted.push("/");
+            rooted.push(name);
+        }
+        if rooted.is_empty() {
+            rooted.push("/");
+        }
+        rooted
+    }
+
+    fn of_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
+        let mut nodes = Vec::new();
+        for_each_node(restic, &snapshot.id, |node| nodes.push(node))?;
+        let root = find_home(&nodes).ok_or_else(|| VaultError::NoPath {
+            snapshot: snapshot.short_id().to_owned(),
+            path: "a folder with sessions, history.jsonl or auth.json".into(),
+        })?;
+        let mut contents = Self {
+            manifest: ArchiveManifest {
+                // A path that is missing from such a snapshot proves nothing.
+                partial: true,
+                ..ArchiveManifest::default()
+            },
+            home: root.strip_prefix("/").unwrap_or(&root).to_path_buf(),
+            roots: vec![PathBuf::new()],
+            left_out: Vec::new(),
+        };
+        let scope = CaptureScope::new(&root, BackupMode::Full);
+        for node in &nodes {
+            let name = Path::new(&node.path).strip_prefix(&root);
+            if let Some(name) = name.ok().and_then(|name| EntryName::of_path(name).ok()) {
+                contents.add(node, name, &scope);
+            }
+        }
+        let files = &contents.manifest.files;
+        contents.manifest.metadata = Metadata {
+            source_codex_home: root.display().to_string(),
+            created_at: Zone::UTC.at(&snapshot.time),
+            inference_basis: "a snapshot of another program".into(),
+            files: files.len() as u64,
+            bytes: files.bytes(),
+            ..Metadata::default()
+        };
+        Ok(contents)
+    }
+
+    fn add(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
+        let path = name.as_path();
+        if kind_of(path) == HomeEntryKind::Database {
+            self.left_out.push(name.to_string());
+            return;
+        }
+        if name.is_reserved() || !path.ancestors().all(|p| scope.captures(kind_of(p))) {
+            return;
+        }
+        let mtime = node.mtime.and_then(|at| at.timestamp_nanos_opt());
+        let (mode, mtime) = (node.mode, mtime.unwrap_or_default());
+        match node.kind.as_str() {
+            "dir" => self.manifest.folders.push(FolderEntry {
+                path: name,
+                mode,
+                mtime,
+            }),
+            "file" => self.manifest.files.push(&FileEntry {
+                path: name,
+                size: node.size,
+                mode,
+                mtime,
+                sha256: None,
+                stamp: InodeStamp::default(),
+            }),
+            _ => self.left_out.push(name.to_string()),
+        }
+    }
+}
+
+/// Returns the first folder of a listing that looks like a Codex home.
+fn find_home(nodes: &[SnapshotNode]) -> Option<PathBuf> {
+    let marks = ["sessions", "auth.json", "history.jsonl"];
+    nodes
+        .iter()
+        .map(|node| Path::new(&node.path))
+        .find(|path| marks.iter().any(|mark| path.ends_with(mark)))
+        .and_then(|path| path.parent().map(Path::to_path_buf))
+}

@@ -1,0 +1,131 @@
+//! A test of a snapshot: it is restored into a temporary folder and checked there.
+
+use super::contents::SnapshotContents;
+use super::error::VaultError;
+use super::materialize::materialize;
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use crate::accounts::login_selection::AuthPolicy;
+use crate::archive::format::Compression;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::verify;
+use crate::codex::home::kind_of;
+use crate::codex::program::Program;
+use crate::codex::thread_list::{self, ThreadListError};
+use crate::io::Progress;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use crate::io::staging::Staging;
+use crate::restore::apply;
+use crate::restore::plan::{RestoreTarget, Selection};
+use crate::restore::request::RestoreRequest;
+use std::path::Path;
+
+/// The input of a drill besides the snapshot.
+pub(crate) struct DrillOptions<'a> {
+    /// The manager home, whose `tmp/` has the temporary folder.
+    pub(crate) manager_home: &'a Path,
+    /// The installed Codex, if there is one.
+    pub(crate) codex: Option<&'a Program>,
+    /// The environment of the process.
+    pub(crate) env: &'a Environment,
+    /// The current time in the local zone.
+    pub(crate) now: Timestamp,
+}
+
+/// The result of a drill.
+#[derive(Debug)]
+pub(crate) struct DrillReport {
+    /// Number of files in the snapshot.
+    pub(crate) files: u64,
+    /// Size of all files together, in bytes.
+    pub(crate) bytes: u64,
+    /// Number of conversations that Codex listed in the restored home; `None` without Codex.
+    pub(crate) conversations: Option<usize>,
+    /// Problems for the user; empty for a good drill.
+    pub(crate) problems: Vec<String>,
+}
+
+/// Restores the snapshot without its login into a temporary folder, checks all digests and databases,
+/// has Codex list the conversations, and removes the folder.
+///
+/// # Errors
+/// restic fails, the snapshot differs from its manifest, or the disk is full.
+pub(crate) fn drill(
+    restic: &Restic,
+    snapshot: &Snapshot,
+    options: &DrillOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<DrillReport, VaultError> {
+    let tmp = options.manager_home.join("tmp");
+    let staging = Staging::inside(&tmp)?;
+    let contents = SnapshotContents::read(restic, snapshot)?;
+    let (file, packed) = materialize(
+        restic,
+        snapshot,
+        &contents,
+        staging.folder(),
+        Compression::Fast,
+        progress,
+    )?;
+    let verified = verify::verify(file.path(), &tmp, progress)?;
+    if let Some(e) = verified.unread {
+        return Err(e.into());
+    }
+    let mut report = DrillReport {
+        files: packed.manifest.metadata.files,
+        bytes: packed.manifest.metadata.bytes,
+        conversations: None,
+        problems: verified.problems,
+    };
+    if !report.problems.is_empty() {
+        return Ok(report);
+    }
+    let archive = ArchiveReader::open(file.path())?;
+    let home = staging.path("home");
+    restore_into(&home, &archive, options, progress)?;
+    let Some(codex) = options.codex else {
+        return Ok(report);
+    };
+    match thread_list::count_conversations(codex, &home, options.env) {
+        Ok(0) if has_rollouts(&archive) => {
+            let problem = "Codex lists none of the restored conversations";
+            report.problems.push(problem.to_owned());
+        }
+        Ok(count) => report.conversations = Some(count),
+        Err(ThreadListError::Interrupted) => return Err(VaultError::Interrupted),
+        Err(e) => report.problems.push(e.to_string()),
+    }
+    Ok(report)
+}
+
+fn restore_into(
+    home: &Path,
+    archive: &ArchiveReader,
+    options: &DrillOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<(), VaultError> {
+    let request = RestoreRequest {
+        archive,
+        folder: home.to_path_buf(),
+        target: RestoreTarget::Elsewhere,
+        selection: Selection::default(),
+        merge: false,
+        // A Codex that starts with a copy of a login could renew it, and so invalidate the original.
+        auth: AuthPolicy::Skip,
+        may_switch_account: false,
+        safety_backup: false,
+        may_write_outside: false,
+        ignores_case: None,
+        manager_home: options.manager_home,
+        env: options.env,
+        now: options.now,
+    };
+    apply::apply(&request, progress)?;
+    Ok(())
+}
+
+fn has_rollouts(archive: &ArchiveReader) -> bool {
+    let mut files = archive.contents().files.iter();
+    files.any(|file| kind_of(file.path.as_path()).is_rollout_folder())
+}

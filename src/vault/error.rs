@@ -1,0 +1,123 @@
+//! Errors of the vault.
+
+use super::fault::Fault;
+use crate::archive::ArchiveError;
+use crate::codex::program::ProgramError;
+use crate::io::IoError;
+use crate::restore::RestoreError;
+use std::path::PathBuf;
+
+/// The reason why a vault command failed. The repository keeps every earlier snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// No program of this name was found.
+    #[error("restic is not installed")]
+    NoProgram(#[source] ProgramError),
+    /// Only rustic, at this path, is installed.
+    #[error("restic is not installed, and rustic cannot replace it: {}", .0.display())]
+    OnlyRustic(PathBuf),
+    /// The program is older than [`super::restic::OLDEST_VERSION`].
+    #[error("restic {found} is too old: {}", program.display())]
+    TooOld {
+        /// Path of the program.
+        program: PathBuf,
+        /// Version of the program.
+        found: String,
+    },
+    /// The program does not print a version like restic.
+    #[error("not restic: {}", .0.display())]
+    NotRestic(PathBuf),
+    /// Neither a flag nor the configuration names a repository.
+    #[error("no vault is set up")]
+    NotConfigured,
+    /// No source of a password was found.
+    #[error("no password for the vault")]
+    NoPassword,
+    /// restic ended with an error.
+    #[error("{fault}: {location}")]
+    Restic {
+        /// The kind of error.
+        fault: Fault,
+        /// The repository, without credentials.
+        location: String,
+        /// The message that restic printed.
+        #[source]
+        reason: ResticMessage,
+    },
+    /// restic made no progress for this many seconds.
+    #[error("restic made no progress for {0} s and was ended")]
+    NoProgress(u64),
+    /// The user interrupted the command.
+    #[error("interrupted")]
+    Interrupted,
+    /// The output of this restic command has another format than expected.
+    #[error("cannot read the output of restic {0}")]
+    Output(&'static str, #[source] serde_json::Error),
+    /// No snapshot has this id or account.
+    #[error("no snapshot in the vault: {0}")]
+    NoSnapshot(String),
+    /// The prefix matches this many snapshots.
+    #[error("{0:?} is the beginning of {1} snapshot ids")]
+    Ambiguous(String, usize),
+    /// The snapshot does not contain the path.
+    #[error("not in snapshot {snapshot}: {path}")]
+    NoPath {
+        /// Short id of the snapshot.
+        snapshot: String,
+        /// The path as the user gave it.
+        path: String,
+    },
+    /// The tree of a snapshot differs from its manifest.
+    #[error("snapshot {id} is damaged: {detail}")]
+    DamagedSnapshot {
+        /// Short id of the snapshot.
+        id: String,
+        /// The difference, in lower case.
+        detail: String,
+    },
+    /// Files changed during every attempt to read them.
+    #[error("the Codex home changes too fast: {0}")]
+    Changing(String),
+    /// Capturing, reading or writing an archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Restoring into a temporary folder failed.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A file operation failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl VaultError {
+    /// Converts the error that an archive is damaged into one about the snapshot `id`, from which it
+    /// is made.
+    pub(super) fn about_snapshot(self, id: &str) -> Self {
+        let detail = match self {
+            Self::Archive(ArchiveError::Damaged { detail, .. }) => detail,
+            Self::Archive(ArchiveError::Unsafe { entry, reason, .. }) => {
+                format!("an unsafe entry ({reason}: {entry})")
+            }
+            other => return other,
+        };
+        Self::DamagedSnapshot {
+            id: id.to_owned(),
+            detail,
+        }
+    }
+
+    /// Returns true if the error proves that the snapshot or the repository is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::DamagedSnapshot { .. } => true,
+            Self::Restic { fault, .. } => *fault == Fault::Damaged,
+            Self::Archive(e) => !e.is_environmental(),
+            _ => false,
+        }
+    }
+}
+
+/// The message of restic as one line, without credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("restic: {0}")]
+pub struct ResticMessage(pub(crate) String);

@@ -1,0 +1,329 @@
+//! Maps the exit code and the messages of restic to a kind of fault and a message of one line.
+//!
+//! restic has exit codes of its own for a few faults since 0.17 (10 no repository, 11 locked, 12 wrong
+//! password). Older versions end with 1, so the messages decide.
+
+use std::fmt;
+
+/// A kind of fault, each with a hint of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No repository exists at this URL.
+    NoRepository,
+    /// A repository exists at this URL.
+    Exists,
+    /// The password opens no key of the repository.
+    WrongPassword,
+    /// Another process holds a lock on the repository.
+    Locked,
+    /// The server cannot be reached, or the connection was cut.
+    Network,
+    /// The server refuses the credentials, or there are none.
+    Credentials,
+    /// The bucket or container does not exist.
+    NoBucket,
+    /// No space is left in the storage.
+    NoSpace,
+    /// Permission denied on a local folder.
+    Permission,
+    /// Data of the repository is missing or damaged.
+    Damaged,
+    /// A signal ended the restic process.
+    Killed,
+    /// Any other fault; the message of restic says more.
+    Other,
+}
+
+/// Parts of messages, in lower case, by fault. The first match wins.
+const MESSAGES: [(Fault, &[&str]); 10] = [
+    (
+        Fault::WrongPassword,
+        &["wrong password", "an empty password is not"],
+    ),
+    (
+        Fault::Locked,
+        &["already locked", "unable to create lock", "failed to lock"],
+    ),
+    (
+        Fault::Exists,
+        &["config file already exists", "already initialized"],
+    ),
+    (
+        Fault::NoSpace,
+        &["no space left", "disk quota exceeded", "quotaexceeded"],
+    ),
+    (
+        Fault::NoBucket,
+        &["bucket does not exist", "nosuchbucket", "containernotfound"],
+    ),
+    (
+        Fault::Credentials,
+        &[
+            "access key id you provided",
+            "invalidaccesskeyid",
+            "signaturedoesnotmatch",
+            "request signature we calculated",
+            "expired",
+            "access denied",
+            "accessdenied",
+            "403 forbidden",
+            "401 unauthorized",
+            "unauthorized",
+            "no credentials found",
+            "unsupported algorithm",
+            "invalid credentials",
+        ],
+    ),
+    (
+        Fault::Network,
+        &[
+            "connection refused",
+            "connection reset",
+            "no such host",
+            "network is unreachable",
+            "no route to host",
+            "i/o timeout",
+            "tls handshake",
+            "unexpected eof",
+            "unable to start the sftp session",
+            "broken pipe",
+            "server closed",
+            "502 bad gateway",
+            "503 service unavailable",
+        ],
+    ),
+    (
+        Fault::Permission,
+        &["permission denied", "operation not permitted"],
+    ),
+    (
+        Fault::Damaged,
+        &[
+            "not found in repository",
+            "ciphertext verification failed",
+            "invalid data returned",
+            "not found in index",
+            "not found in snapshot",
+            "should be a file, but is a",
+            "pack file",
+            "errors were found",
+            "contains errors",
+            "failed to load index",
+            "load <",
+            "/data/",
+        ],
+    ),
+    (
+        Fault::NoRepository,
+        &[
+            "is there a repository at",
+            "unable to open config file",
+            "repository does not exist",
+            "no repository",
+        ],
+    ),
+];
+
+/// Part of the messages about attempts that restic retries.
+const RETRY: &str = "returned error, retrying after ";
+
+impl Fault {
+    /// Returns the fault of a restic that ended with `code`, or by a signal, and wrote `stderr`.
+    pub(crate) fn of(code: Option<i32>, stderr: &str) -> Self {
+        let text = stderr.to_lowercase();
+        let by_text = MESSAGES
+            .iter()
+            .find(|(_, messages)| messages.iter().any(|m| text.contains(m)))
+            .map(|(fault, _)| *fault);
+        match (code, by_text) {
+            (None, _) => Self::Killed,
+            (Some(10), _) => Self::NoRepository,
+            (Some(11), _) => Self::Locked,
+            (Some(12), _) => Self::WrongPassword,
+            (_, found) => found.unwrap_or(Self::Other),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRepository => "no repository at this URL",
+            Self::Exists => "a repository exists at this URL",
+            Self::WrongPassword => "wrong vault password",
+            Self::Locked => "another process has locked the vault",
+            Self::Network => "the vault cannot be reached",
+            Self::Credentials => "the storage refused the credentials",
+            Self::NoBucket => "the bucket does not exist",
+            Self::NoSpace => "no space left",
+            Self::Permission => "permission denied",
+            Self::Damaged => "data of the vault is missing or damaged",
+            Self::Killed => "restic was killed",
+            Self::Other => "restic failed",
+        })
+    }
+}
+
+/// Returns the message of restic in one line, without its advice and without credentials in URLs.
+pub(crate) fn reason(stderr: &str) -> String {
+    let lines: Vec<String> = stderr.lines().map(plain_message).collect();
+    let is_advice = |line: &str| {
+        line.is_empty()
+            || line.starts_with("Is there a repository")
+            || line.starts_with("the `unlock` command")
+            || line.starts_with("Usage:")
+            || line.contains(RETRY)
+    };
+    let fatal = lines.iter().position(|line| line.starts_with("Fatal:"));
+    let chosen = fatal.map(|i| lines[i].as_str()).or_else(|| {
+        let mut rest = lines.iter().map(String::as_str);
+        rest.find(|line| !is_advice(line))
+    });
+    let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
+    without_credentials(text)
+}
+
+/// Returns true if restic has retried to read the config of the repository, its first access, for several
+/// seconds.
+pub(crate) fn is_unreachable(stderr: &str) -> bool {
+    const MAX_RETRIES: usize = 3;
+    let is_retry = |line: &&str| line.contains("(<config/") && line.contains(RETRY);
+    stderr.lines().filter(is_retry).count() > MAX_RETRIES
+}
+
+/// Returns the reason of the last attempt that restic retries, without credentials in URLs.
+pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
+    let mut attempts = stderr.lines().rev().filter_map(|line| {
+        let (_, rest) = line.split_once(RETRY)?;
+        Some(rest.split_once(": ")?.1)
+    });
+    attempts.next().map(without_credentials)
+}
+
+/// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.
+fn plain_message(line: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = json.as_ref().and_then(|json| {
+        let message = json
+            .get("message")
+            .or_else(|| json.pointer("/error/message"));
+        message.and_then(serde_json::Value::as_str)
+    });
+    message.unwrap_or(line).trim().to_owned()
+}
+
+/// Replaces user and password in the URLs of `text`: `rest:https://***@host/`.
+pub(crate) fn without_credentials(text: &str) -> String {
+    let mut clean = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        clean.push_str(before);
+        let end = after
+            .find(|c: char| c == '/' || c == '"' || c.is_whitespace())
+            .unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                clean.push_str("***@");
+                clean.push_str(host);
+            }
+            None => clean.push_str(authority),
+        }
+        rest = tail;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_restic_map_to_faults() {
+        // As printed by restic 0.14.0.
+        for (text, fault) in [
+            (
+                "Fatal: unable to open config file: stat /r/config: no such file or directory\nIs there a repository at the following location?\n/r\n",
+                Fault::NoRepository,
+            ),
+            (
+                "Fatal: wrong password or no key found\n",
+                Fault::WrongPassword,
+            ),
+            (
+                "Fatal: create repository at /r failed: config file already exists\n",
+                Fault::Exists,
+            ),
+            (
+                "unable to create lock in backend: repository is already locked by PID 24383 on vm by root (UID 0, GID 0)\nlock was created at 2026-11-21 11:43:45 (2.38219691s ago)\nstorage ID d9b88ed5\nthe `unlock` command can be used to remove stale locks\n",
+                Fault::Locked,
+            ),
+            (
+                "Fatal: unable to open config file: Stat: The specified bucket does not exist\nIs there a repository at the following location?\ns3:http://127.0.0.1:1/b/p\n",
+                Fault::NoBucket,
+            ),
+            (
+                "Fatal: unable to open config file: Stat: The Access Key Id you provided does not exist in our records.\nIs there a repository at the following location?\ns3:x\n",
+                Fault::Credentials,
+            ),
+            (
+                "Fatal: unable to open config file: Stat: The request signature we calculated does not match the signature you provided. Check your key and signing method.\n",
+                Fault::Credentials,
+            ),
+            (
+                "Fatal: unable to open config file: Stat: Get \"http://127.0.0.1:18080/buck/?location=\": dial tcp 127.0.0.1:18080: connect: connection refused\nIs there a repository at the following location?\n",
+                Fault::Network,
+            ),
+            (
+                "Fatal: unable to save snapshot: write /r/data/e4/e4-tmp-1: no space left on device\n",
+                Fault::NoSpace,
+            ),
+            (
+                "loading tree for snapshot \"latest\" failed: id 4ecf9e not found in repository\n",
+                Fault::Damaged,
+            ),
+            (
+                "cannot dump file: path \"/.codex-manager/manifest.json\" not found in snapshot\n",
+                Fault::Damaged,
+            ),
+            (
+                "Fatal: unable to open repository at /r: ReadDir: open /r/keys: permission denied\n",
+                Fault::Permission,
+            ),
+            (
+                "Fatal: unable to open repository at sftp:nosuch.invalid:/x: unable to start the sftp session, error: read |0: file already closed\n",
+                Fault::Network,
+            ),
+            ("Fatal: something new\n", Fault::Other),
+        ] {
+            assert_eq!(Fault::of(Some(1), text), fault, "{text}");
+        }
+        assert_eq!(Fault::of(Some(12), "Fatal: nope"), Fault::WrongPassword);
+    }
+
+    #[test]
+    fn a_reason_is_one_line_without_advice_and_without_credentials() {
+        let text = "unable to create lock\nlock was created at 2026\nstorage ID d9\nthe `unlock` command can be used\n";
+        assert_eq!(reason(text), "unable to create lock");
+        let text = "Fatal: unable to open config file: Head \"http://me:secret@host/config\": refused\nIs there a repository at the following location?\nrest:http://me:secret@host/\n";
+        assert_eq!(
+            reason(text),
+            "unable to open config file: Head \"http://***@host/config\": refused"
+        );
+        assert_eq!(without_credentials("s3:http://h/b"), "s3:http://h/b");
+        // As printed by restic 0.19.1.
+        let text = "Stat(<config/>) returned error, retrying after 739.8ms: Head \"http://:***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused\n";
+        assert!(!is_unreachable(&text.repeat(3)) && is_unreachable(&text.repeat(4)));
+        let retried = retry_reason(text).unwrap();
+        assert_eq!(
+            retried,
+            "Head \"http://***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
+        );
+        assert_eq!(Fault::of(Some(1), &retried), Fault::Network);
+        assert_eq!(retry_reason("Fatal: wrong password"), None);
+        let json = r#"{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}"#;
+        assert_eq!(reason(json), "wrong password or no key found");
+    }
+}

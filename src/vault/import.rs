@@ -1,0 +1,182 @@
+//! Makes a snapshot of an archive, with the time of the archive.
+
+use super::backup::{SnapshotOptions, SnapshotReport, run_backup};
+use super::error::VaultError;
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use super::tags::SnapshotTags;
+use super::tree_lock::TreeLock;
+use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
+use crate::archive::format::layout::Layout;
+use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
+use crate::archive::reader::ArchiveReader;
+use crate::archive::sink::{Extent, Sink};
+use crate::archive::tree_capture::{set_attributes, write_manifest};
+use crate::io::{IoContext, Progress, atomic, file_open, hash, position, tree};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The result of an import.
+#[derive(Debug)]
+pub(crate) enum ImportOutcome {
+    /// A new snapshot was made.
+    Added(SnapshotReport),
+    /// The snapshot with this id was made of the same archive before.
+    Present(String),
+}
+
+/// Unpacks the archive at `path`, checking every byte, and makes a snapshot of it. An archive from which
+/// one of the `known` snapshots was made is not imported again.
+///
+/// # Errors
+/// The archive is damaged, the disk is full, or restic fails. No snapshot is made then.
+pub(crate) fn import(
+    restic: &Restic,
+    path: &Path,
+    known: &[Snapshot],
+    lock: &TreeLock,
+    host: &str,
+    progress: &dyn Progress,
+) -> Result<ImportOutcome, VaultError> {
+    let archive = ArchiveReader::open(path)?;
+    let mut file = file_open::open(path).at("read", path)?;
+    let (digest, _) = hash::sha256_of(&mut file).at("read", path)?;
+    let is_same = |snapshot: &&Snapshot| {
+        let tags = snapshot.tags.as_ref();
+        tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
+    };
+    if let Some(present) = known.iter().find(is_same) {
+        return Ok(ImportOutcome::Present(present.short_id().to_owned()));
+    }
+    let unpacked = UnpackedArchive::create(lock)?;
+    progress.expect_bytes(archive.contents().files.bytes());
+    unpacked.fill(&archive, progress)?;
+    let options = SnapshotOptions {
+        host,
+        tags: SnapshotTags {
+            imported: Some(digest),
+            ..SnapshotTags::of(archive.metadata(), None)
+        },
+        time: Some(archive.metadata().created_at.to_utc()),
+        // A database may have changed without its size and time, and a new file may get the inode
+        // number of the one that the import before had unpacked.
+        reads_all: true,
+    };
+    let report = run_backup(restic, &unpacked.folder, &options, progress)?;
+    Ok(ImportOutcome::Added(report))
+}
+
+/// The folder of an unpacked archive, removed when dropped. The next import removes the folder of a
+/// killed one.
+struct UnpackedArchive {
+    folder: PathBuf,
+}
+
+impl UnpackedArchive {
+    fn create(lock: &TreeLock) -> Result<Self, VaultError> {
+        let folder = lock.import_tree();
+        if folder.symlink_metadata().is_ok() {
+            tree::remove(&folder)?;
+        }
+        atomic::create_private_folder(&folder)?;
+        Ok(Self { folder })
+    }
+
+    fn fill(&self, archive: &ArchiveReader, progress: &dyn Progress) -> Result<(), VaultError> {
+        let listing = archive.contents();
+        for folder in listing.folders {
+            atomic::create_private_folder(&self.folder.join(folder.path.as_path()))?;
+        }
+        for link in listing.links {
+            let path = self.folder.join(link.path.as_path());
+            atomic::create_private_folder(atomic::parent_of(&path))?;
+            tree::make_link(&link.target, &path)?;
+        }
+        let sink = FolderSink {
+            folder: &self.folder,
+            open: Mutex::default(),
+        };
+        archive.read(Extent::All, &sink, progress)?;
+        let manifest = manifest_without_members(archive);
+        Ok(write_manifest(&self.folder.join(MANIFEST_NAME), &manifest)?)
+    }
+}
+
+impl Drop for UnpackedArchive {
+    fn drop(&mut self) {
+        let _ = tree::remove(&self.folder);
+    }
+}
+
+/// Returns the manifest for the snapshot of an archive. That of the Python tool's archives has no
+/// digests.
+fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
+    match archive.layout() {
+        Layout::Native(manifest) => ArchiveManifest {
+            members: Vec::new(),
+            void: Vec::new(),
+            ..(**manifest).clone()
+        },
+        Layout::Python(python) => ArchiveManifest {
+            metadata: python.metadata.clone(),
+            folders: python.contents.folders.clone(),
+            links: python.contents.links.clone(),
+            files: python.contents.files.clone(),
+            ..ArchiveManifest::default()
+        },
+    }
+}
+
+/// Writes the files of an archive into a folder.
+struct FolderSink<'a> {
+    folder: &'a Path,
+    /// Files of which some chunks were written.
+    open: Mutex<HashMap<PathBuf, File>>,
+}
+
+impl FolderSink<'_> {
+    fn open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a handle on the file at `path`; creates it for the first chunk.
+    fn file(&self, path: &Path) -> Result<File, ArchiveError> {
+        let mut open = self.open_files();
+        if let Some(file) = open.get(path) {
+            return Ok(file.try_clone().at("write", path)?);
+        }
+        atomic::create_private_folder(atomic::parent_of(path))?;
+        let file = atomic::create_private(path)?;
+        let handle = file.try_clone().at("write", path)?;
+        open.insert(path.to_path_buf(), file);
+        Ok(handle)
+    }
+}
+
+impl Sink for FolderSink<'_> {
+    fn wants(&self, _entry: &FileEntry) -> bool {
+        true
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let path = self.folder.join(entry.path.as_path());
+        let file = self.file(&path)?;
+        Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
+    }
+
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        let path = self.folder.join(entry.path.as_path());
+        if let Some(file) = self.open_files().remove(&path) {
+            set_attributes(&file, &path, entry)?;
+        }
+        Ok(())
+    }
+}

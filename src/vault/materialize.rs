@@ -1,0 +1,202 @@
+//! Converts a snapshot into an archive, so that it is checked and restored like any other archive.
+//!
+//! restic streams folders as tar and files as they are; nothing is unpacked. The manifest names every
+//! file with its size and time and, after an import, its digest. A file that grew while restic read it is
+//! cut at the size in the manifest.
+
+use super::contents::SnapshotContents;
+use super::error::VaultError;
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
+use crate::archive::entry_name::EntryName;
+use crate::archive::format::Compression;
+use crate::archive::format::tar_stream::{EntryContent, RawEntry, RawKind, for_each_entry};
+use crate::archive::manifest::ArchiveManifest;
+use crate::archive::pack::{self, FinishedArchive, PackWriter};
+use crate::io::atomic::TempFile;
+use crate::io::{IoContext, Progress};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+/// Writes an archive of the snapshot, as far as `contents` lists it, into a new temp file in `folder`.
+///
+/// # Errors
+/// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
+pub(crate) fn materialize(
+    restic: &Restic,
+    snapshot: &Snapshot,
+    contents: &SnapshotContents,
+    folder: &Path,
+    compression: Compression,
+    progress: &dyn Progress,
+) -> Result<(TempFile, FinishedArchive), VaultError> {
+    progress.expect_bytes(contents.manifest.files.bytes());
+    let names = contents.manifest.files.names();
+    let mut file = TempFile::inside(folder)?;
+    let path = file.path().to_path_buf();
+    let out = file.file().try_clone().at("write", &path)?;
+    let packed = pack::pack(out, &path, compression, None, names, |writer| {
+        let mut repacker = Repacker::new(snapshot, contents, writer, progress);
+        repacker.add_structure()?;
+        for root in &contents.roots {
+            repacker.download(restic, snapshot, root, &path)?;
+        }
+        Ok::<_, VaultError>(repacker.finish()?)
+    });
+    let packed = packed.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
+    check_digests(snapshot, contents, &packed)?;
+    Ok((file, packed))
+}
+
+/// Compares the digests of the archive with those that the manifest of the snapshot has.
+fn check_digests(
+    snapshot: &Snapshot,
+    contents: &SnapshotContents,
+    packed: &FinishedArchive,
+) -> Result<(), VaultError> {
+    let listed = contents.manifest.files.iter();
+    let digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.sha256?))).collect();
+    let differs = |file: &FileEntry| {
+        let digest = digests.get(&file.path);
+        digest.is_some_and(|digest| Some(*digest) != file.sha256)
+    };
+    match packed.manifest.files.iter().find(differs) {
+        None => Ok(()),
+        Some(file) => Err(VaultError::DamagedSnapshot {
+            id: snapshot.short_id().to_owned(),
+            detail: format!("{} does not match its digest", file.path),
+        }),
+    }
+}
+
+/// Copies the entries of a tar stream into an archive.
+struct Repacker<'a, 'w, 'p> {
+    id: &'a str,
+    contents: &'a SnapshotContents,
+    writer: &'a mut PackWriter<'w>,
+    /// Positions in the manifest of the files that the stream has not had yet.
+    missing: HashMap<EntryName, usize>,
+    progress: &'p dyn Progress,
+}
+
+impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
+    fn new(
+        snapshot: &'a Snapshot,
+        contents: &'a SnapshotContents,
+        writer: &'a mut PackWriter<'w>,
+        progress: &'p dyn Progress,
+    ) -> Self {
+        let files = &contents.manifest.files;
+        Self {
+            id: snapshot.short_id(),
+            contents,
+            writer,
+            missing: files.iter().map(|f| f.path).zip(0..).collect(),
+            progress,
+        }
+    }
+
+    fn add_structure(&mut self) -> Result<(), ArchiveError> {
+        let manifest = &self.contents.manifest;
+        for folder in &manifest.folders {
+            self.writer.add_folder(folder.clone())?;
+        }
+        for link in &manifest.links {
+            self.writer.add_link(link.clone())?;
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, detail: String) -> ArchiveError {
+        ArchiveError::damaged(Path::new(self.id), detail)
+    }
+
+    /// Downloads the file at `root`, or the folder with everything in it. `archive` is the path of
+    /// the archive, for error messages.
+    fn download(
+        &mut self,
+        restic: &Restic,
+        snapshot: &Snapshot,
+        root: &Path,
+        archive: &Path,
+    ) -> Result<(), VaultError> {
+        let place = self.contents.rooted(root);
+        let listed = EntryName::of_path(root)
+            .ok()
+            .and_then(|name| self.take(&name));
+        if let Some(listed) = listed {
+            restic.dump(snapshot, &place, |content| {
+                Ok(self.add_file(&listed, content)?)
+            })
+        } else {
+            restic.dump_folder(snapshot, &place, |stream| {
+                let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
+                    self.add_entry(&entry, content)
+                };
+                for_each_entry(stream, archive, &mut add)?;
+                Ok(())
+            })
+        }
+    }
+
+    /// Returns the entry of a file that the manifest names and that was not added yet.
+    fn take(&mut self, name: &EntryName) -> Option<FileEntry> {
+        let position = self.missing.remove(name)?;
+        self.contents.manifest.files.get(position)
+    }
+
+    /// Adds one entry. Entries that the manifest does not name are left out.
+    fn add_entry(
+        &mut self,
+        entry: &RawEntry,
+        content: &mut EntryContent<'_>,
+    ) -> Result<(), ArchiveError> {
+        let listed = entry
+            .name
+            .as_path()
+            .strip_prefix(&self.contents.home)
+            .ok()
+            .and_then(|path| EntryName::of_path(path).ok())
+            .and_then(|name| self.take(&name));
+        match listed {
+            None => Ok(()),
+            Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
+            Some(listed) => Err(self.damaged(format!("{} is not a file", listed.path))),
+        }
+    }
+
+    /// Adds the first bytes of `content`, as many as the manifest says.
+    fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
+        let file = FileEntry {
+            sha256: None,
+            ..listed.clone()
+        };
+        if !self.writer.add_file(file, content)? {
+            let name = &listed.path;
+            return Err(self.damaged(format!("{name} is shorter than in the manifest")));
+        }
+        self.progress.add_bytes(listed.size);
+        Ok(())
+    }
+
+    /// Returns the manifest without its lists of entries.
+    fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
+        if let Some(name) = self.missing.keys().min() {
+            return Err(self.damaged(format!("{name} is missing")));
+        }
+        let manifest = &self.contents.manifest;
+        Ok(ArchiveManifest {
+            metadata: manifest.metadata.clone(),
+            account_auth: manifest.account_auth.clone(),
+            excluded_globs: manifest.excluded_globs.clone(),
+            skipped: manifest.skipped.clone(),
+            linked: manifest.linked.clone(),
+            partial: manifest.partial,
+            undo_removes: manifest.undo_removes.clone(),
+            ..ArchiveManifest::default()
+        })
+    }
+}

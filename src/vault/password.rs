@@ -1,0 +1,129 @@
+//! The source of the vault's password. restic gets it by variables or reads it itself; it is never an
+//! argument and never in `config.toml`.
+
+use crate::io::IoError;
+use crate::io::atomic;
+use crate::io::environment::Environment;
+use crate::io::secret::SecretBytes;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The file in the vault's folder in which `vault init` stores a typed password (0600).
+pub(crate) const FILE_NAME: &str = "password";
+
+/// The variables from which restic takes a password.
+const VARIABLES: [&str; 3] = [
+    "RESTIC_PASSWORD",
+    "RESTIC_PASSWORD_FILE",
+    "RESTIC_PASSWORD_COMMAND",
+];
+
+/// The source of a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Password {
+    /// A file whose first line is the password.
+    File(PathBuf),
+    /// A command that prints the password.
+    Command(String),
+    /// restic's own variables, passed on unchanged.
+    Environment,
+    /// The text that the user typed at a prompt.
+    Typed(SecretBytes),
+}
+
+/// The sources that flags and settings name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PasswordOptions {
+    /// The value of `--password-file`.
+    pub(crate) file: Option<PathBuf>,
+    /// The value of `--password-command`.
+    pub(crate) command: Option<String>,
+    /// The value of the setting `vault.password_file`.
+    pub(crate) configured_file: Option<PathBuf>,
+    /// The value of the setting `vault.password_command`.
+    pub(crate) configured_command: Option<String>,
+}
+
+impl Password {
+    /// Returns the first existing source: flags, restic's variables, `config.toml`, the stored file.
+    pub(crate) fn find(
+        options: &PasswordOptions,
+        env: &Environment,
+        vault_folder: &Path,
+    ) -> Option<Self> {
+        if let Some(file) = &options.file {
+            return Some(Self::File(env.absolute(file)));
+        }
+        if let Some(command) = &options.command {
+            return Some(Self::Command(command.clone()));
+        }
+        if VARIABLES.iter().any(|name| env.get(name).is_some()) {
+            return Some(Self::Environment);
+        }
+        if let Some(file) = &options.configured_file {
+            return Some(Self::File(env.absolute(file)));
+        }
+        if let Some(command) = &options.configured_command {
+            return Some(Self::Command(command.clone()));
+        }
+        let stored = vault_folder.join(FILE_NAME);
+        stored.is_file().then_some(Self::File(stored))
+    }
+
+    /// Stores a typed password in the vault's folder, 0600, and returns the file.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing is stored then.
+    pub(crate) fn store(secret: &SecretBytes, vault_folder: &Path) -> Result<Self, IoError> {
+        atomic::create_private_folder(vault_folder)?;
+        let path = vault_folder.join(FILE_NAME);
+        let mut line = secret.expose().to_vec();
+        line.push(b'\n');
+        atomic::write(&path, &line)?;
+        Ok(Self::File(path))
+    }
+
+    /// Sets the variables of a restic command.
+    pub(super) fn apply_to(&self, command: &mut Command) {
+        if *self != Self::Environment {
+            for name in VARIABLES {
+                command.env_remove(name);
+            }
+        }
+        match self {
+            Self::File(path) => command.env("RESTIC_PASSWORD_FILE", path),
+            Self::Command(text) => command.env("RESTIC_PASSWORD_COMMAND", text),
+            Self::Environment => command,
+            Self::Typed(secret) => {
+                let text = String::from_utf8_lossy(secret.expose()).into_owned();
+                command.env("RESTIC_PASSWORD", text)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_precede_variables_precede_settings_precede_the_stored_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = Environment::default();
+        let mut options = PasswordOptions::default();
+        assert_eq!(Password::find(&options, &env, folder.path()), None);
+        Password::store(&SecretBytes::new(b"pw".to_vec()), folder.path()).unwrap();
+        let stored = folder.path().join(FILE_NAME);
+        assert_eq!(std::fs::read(&stored).unwrap(), b"pw\n");
+        let found = |options: &PasswordOptions, env: &Environment| {
+            Password::find(options, env, folder.path()).unwrap()
+        };
+        assert_eq!(found(&options, &env), Password::File(stored));
+        options.configured_command = Some("pass show".into());
+        assert_eq!(found(&options, &env), Password::Command("pass show".into()));
+        let set = env.clone().with("RESTIC_PASSWORD", "x");
+        assert_eq!(found(&options, &set), Password::Environment);
+        options.file = Some("/pw".into());
+        assert_eq!(found(&options, &set), Password::File("/pw".into()));
+    }
+}

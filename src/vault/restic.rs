@@ -1,0 +1,199 @@
+//! The restic program: finding it, checking its version, preparing its command lines and errors.
+
+use super::error::{ResticMessage, VaultError};
+use super::fault::{self, Fault};
+use super::password::Password;
+use crate::codex::program::{LOGIN_VARIABLES, Program, ProgramError};
+use crate::io::IoContext;
+use crate::io::environment::Environment;
+use crate::io::piped_child::{ChildEnd, PipedChild, Stop};
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The oldest supported version, that of Debian 12.
+pub(crate) const OLDEST_VERSION: (u32, u32) = (0, 14);
+
+/// Default limit of the time without progress.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Limit of the time in which restic retries to reach the repository. By itself restic 0.17 and newer retry
+/// for 15 minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A restic program with a repository and its password.
+#[derive(Debug, Clone)]
+pub(crate) struct Restic {
+    program: PathBuf,
+    repository: String,
+    password: Password,
+    env: Environment,
+    pub(super) timeout: Duration,
+}
+
+/// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
+///
+/// # Errors
+/// The program does not exist or is not executable.
+pub(crate) fn find_program(
+    configured: Option<&Path>,
+    env: &Environment,
+) -> Result<PathBuf, VaultError> {
+    let wanted = configured.unwrap_or(Path::new("restic"));
+    match Program::find(Some(wanted), env) {
+        Ok(program) => Ok(program.path().to_path_buf()),
+        Err(e @ (ProgramError::NotOnPath(_) | ProgramError::NotAProgram(_))) => {
+            match Program::find(Some(Path::new("rustic")), env) {
+                Ok(rustic) if configured.is_none() => {
+                    Err(VaultError::OnlyRustic(rustic.path().to_path_buf()))
+                }
+                _ => Err(VaultError::NoProgram(e)),
+            }
+        }
+    }
+}
+
+impl Restic {
+    /// Prepares the program for `repository`, and checks its version.
+    ///
+    /// # Errors
+    /// There is no such program, it is not restic, or it is older than [`OLDEST_VERSION`].
+    pub(crate) fn open(
+        configured: Option<&Path>,
+        repository: String,
+        password: Password,
+        env: &Environment,
+        timeout: Duration,
+    ) -> Result<Self, VaultError> {
+        let restic = Self {
+            program: find_program(configured, env)?,
+            repository,
+            password,
+            env: env.clone(),
+            timeout,
+        };
+        restic.check_version()?;
+        Ok(restic)
+    }
+
+    /// Returns the URL of the repository, without credentials.
+    pub(crate) fn location(&self) -> String {
+        fault::without_credentials(&self.repository)
+    }
+
+    fn check_version(&self) -> Result<(), VaultError> {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .envs(self.env.variables())
+            .arg("version");
+        let mut child = self.start(&mut command)?;
+        let mut text = String::new();
+        let read = (&mut child).take(4096).read_to_string(&mut text);
+        let end = child.finish();
+        if end.stop.is_some() {
+            return Err(self.failure(&end));
+        }
+        let Some((found, version)) = read.ok().and_then(|_| parse_version(&text)) else {
+            return Err(VaultError::NotRestic(self.program.clone()));
+        };
+        if version < OLDEST_VERSION {
+            return Err(VaultError::TooOld {
+                program: self.program.clone(),
+                found,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns the command `restic ARGS` on the repository.
+    pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(self.env.variables());
+        for name in LOGIN_VARIABLES {
+            command.env_remove(name);
+        }
+        // The URL may contain credentials, and arguments are visible to every user of the machine.
+        command
+            .env_remove("RESTIC_REPOSITORY_FILE")
+            .env("RESTIC_REPOSITORY", &self.repository)
+            // restic reads the value of `--time` in the local zone.
+            .env("TZ", "UTC")
+            // Makes restic write a status line twice a second also into a pipe. A restic whose
+            // parent was killed then ends at its next line, by SIGPIPE.
+            .env("RESTIC_PROGRESS_FPS", "2")
+            .args(args);
+        self.password.apply_to(&mut command);
+        command
+    }
+
+    /// Starts a command that [`Restic::command`] prepared.
+    pub(super) fn start(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
+        let mut child = PipedChild::spawn(command, self.timeout).at("run", &self.program)?;
+        child.limit_start(CONNECT_TIMEOUT, fault::is_unreachable);
+        Ok(child)
+    }
+
+    fn stopped(&self, stop: Stop) -> VaultError {
+        match stop {
+            Stop::Interrupted => VaultError::Interrupted,
+            Stop::NoProgress => VaultError::NoProgress(self.timeout.as_secs()),
+        }
+    }
+
+    /// Returns the error of a restic that failed or was ended.
+    pub(super) fn failure(&self, end: &ChildEnd) -> VaultError {
+        match (end.stop, fault::retry_reason(&end.stderr)) {
+            (Some(Stop::NoProgress), Some(reason)) => {
+                return self.error(Fault::of(Some(1), &reason), reason);
+            }
+            (Some(stop), _) => return self.stopped(stop),
+            (None, _) => {}
+        }
+        let code = end.status.and_then(|status| status.code());
+        let reason = match (code, end.stderr.trim()) {
+            (None, "") => "ended by a signal".to_owned(),
+            _ => fault::reason(&end.stderr),
+        };
+        self.error(Fault::of(code, &end.stderr), reason)
+    }
+
+    /// Returns an error about the repository.
+    pub(super) fn error(&self, fault: Fault, reason: impl Into<String>) -> VaultError {
+        VaultError::Restic {
+            fault,
+            location: self.location(),
+            reason: ResticMessage(reason.into()),
+        }
+    }
+}
+
+/// Parses `restic 0.14.0 compiled with …` into the version as text and as numbers.
+fn parse_version(text: &str) -> Option<(String, (u32, u32))> {
+    let mut words = text.split_whitespace();
+    if words.next() != Some("restic") {
+        return None;
+    }
+    let version = words.next()?;
+    let mut parts = version.split(['.', '-']);
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next()?.parse().ok()?;
+    Some((version.to_owned(), (major, minor)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_parsed_from_the_output_of_restic() {
+        let printed = "restic 0.14.0 compiled with go1.19.8 on linux/amd64\n";
+        assert_eq!(parse_version(printed), Some(("0.14.0".into(), (0, 14))));
+        let printed = "restic 0.18.0-dev (compiled manually) compiled with go1.24";
+        assert_eq!(parse_version(printed).unwrap().1, (0, 18));
+        assert_eq!(parse_version("rustic 0.10.0"), None);
+        assert_eq!(parse_version(""), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs restic and reads its output: as a whole, line by line, or as a stream.
+
+use super::error::VaultError;
+use super::fault::{self, Fault};
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use crate::io::progress;
+use serde::de::DeserializeOwned;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Maximum size of output that is read as a whole: the list of all snapshots is one document.
+const MAX_OUTPUT_BYTES: u64 = 256 << 20;
+
+/// Time between two attempts on a locked repository.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Exit code of `restic backup` if some files could not be read.
+const INCOMPLETE: i32 = 3;
+
+impl Restic {
+    /// Runs restic to its end and returns its standard output.
+    ///
+    /// # Errors
+    /// restic fails or makes no progress, or the user interrupts.
+    pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+        self.retry_while_locked(|| {
+            let mut child = self.start(&mut self.command(args))?;
+            let mut stdout = Vec::new();
+            let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
+            let end = child.finish();
+            match end.status {
+                Some(status) if status.success() && read.is_ok() => Ok(stdout),
+                _ => Err(self.failure(&end)),
+            }
+        })
+    }
+
+    /// Runs restic and parses its standard output, one JSON document. `verb` is for error messages.
+    ///
+    /// # Errors
+    /// As [`Restic::run`], and output that is not such a document.
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        verb: &'static str,
+        args: &[&str],
+    ) -> Result<T, VaultError> {
+        let stdout = self.run(args)?;
+        serde_json::from_slice(&stdout).map_err(|e| VaultError::Output(verb, e))
+    }
+
+    /// Runs restic in `folder` and passes each line of standard output to `on_line`, which returns
+    /// true if the line shows progress.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]. A backup that could not read every file fails too.
+    pub(super) fn lines(
+        &self,
+        folder: &Path,
+        args: &[&str],
+        mut on_line: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), VaultError> {
+        self.retry_while_locked(|| {
+            let mut child = self.start(self.command(args).current_dir(folder))?;
+            child.expect_marks();
+            let mut lines = BufReader::new(child);
+            let mut line = Vec::new();
+            while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+                if on_line(&line) {
+                    lines.get_mut().mark_progress();
+                }
+                line.clear();
+            }
+            let end = lines.into_inner().finish();
+            match end.status.and_then(|status| status.code()) {
+                Some(0) if end.stop.is_none() => Ok(()),
+                Some(INCOMPLETE) if end.stop.is_none() => {
+                    Err(self.error(Fault::Other, fault::reason(&end.stderr)))
+                }
+                _ => Err(self.failure(&end)),
+            }
+        })
+    }
+
+    /// Passes the content of the file at `path` of a snapshot to `read`. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub(crate) fn dump<T>(
+        &self,
+        snapshot: &Snapshot,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", &snapshot.id].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
+    /// Passes the folder at `path` of a snapshot to `read`, as a tar stream with paths relative to
+    /// the root of the snapshot. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub(crate) fn dump_folder<T>(
+        &self,
+        snapshot: &Snapshot,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", "--archive", "tar", &snapshot.id].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
+    /// Runs restic and passes its standard output to `read`; again from the beginning if the
+    /// repository was locked.
+    ///
+    /// # Errors
+    /// As [`Restic::run`], or the error of `read`. An error of restic takes precedence, because
+    /// `read` then gets a truncated stream.
+    pub(super) fn stream<T>(
+        &self,
+        args: &[impl AsRef<OsStr>],
+        mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        self.retry_while_locked(|| {
+            let mut child = self.start(&mut self.command(args))?;
+            let result = read(&mut child);
+            // If `read` gave up before the end of the stream, restic fails because of that.
+            let is_at_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
+            let end = child.finish();
+            let is_success = end.status.is_some_and(|status| status.success());
+            match (result, end.stop) {
+                (_, Some(_)) => Err(self.failure(&end)),
+                (Ok(_), None) if !is_success => Err(self.failure(&end)),
+                (Err(_), None) if is_at_end && !is_success => Err(self.failure(&end)),
+                (result, None) => result,
+            }
+        })
+    }
+
+    /// Runs `work`, and repeats it while another process holds a lock on the repository, until the
+    /// time limit has passed. `restic unlock` removes the locks of processes that are gone.
+    fn retry_while_locked<T>(
+        &self,
+        mut work: impl FnMut() -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut result = work();
+        while is_locked(&result) && Instant::now() < deadline {
+            let end = self.start(&mut self.command(&["unlock"]))?.finish();
+            if !end.status.is_some_and(|status| status.success()) {
+                return Err(self.failure(&end));
+            }
+            result = work();
+            if is_locked(&result) {
+                progress::report_wait();
+                wait_for_retry()?;
+            }
+        }
+        result
+    }
+}
+
+fn is_locked<T>(result: &Result<T, VaultError>) -> bool {
+    let Err(VaultError::Restic { fault, .. }) = result else {
+        return false;
+    };
+    *fault == Fault::Locked
+}
+
+fn wait_for_retry() -> Result<(), VaultError> {
+    let deadline = Instant::now() + LOCK_RETRY_INTERVAL;
+    while Instant::now() < deadline {
+        if progress::is_interrupted() {
+            return Err(VaultError::Interrupted);
+        }
+        thread::sleep(LOCK_RETRY_INTERVAL / 10);
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
+
+use super::folder::folder;
+use crate::io::clock::Timestamp;
+use crate::io::document::{self, Document, DocumentError};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The content of `vault/state.json`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct VaultState {
+    /// Time of the last successful backup.
+    #[serde(default)]
+    pub(crate) backed_up_at: Option<Timestamp>,
+    /// Result of the last drill.
+    #[serde(default)]
+    pub(crate) drill: Option<DrillResult>,
+    /// Time of the last drill that found no problem.
+    #[serde(default)]
+    pub(crate) drill_passed_at: Option<Timestamp>,
+}
+
+/// The result of a drill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DrillResult {
+    /// Time at which the drill ended.
+    pub(crate) at: Timestamp,
+    /// Id of the snapshot.
+    pub(crate) snapshot: String,
+    /// Problems for the user; empty for a good drill.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Document for VaultState {
+    const SCHEMA: u64 = 1;
+}
+
+fn path(manager_home: &Path) -> PathBuf {
+    folder(manager_home).join("state.json")
+}
+
+/// Reads the state. A missing or damaged document gives the default.
+///
+/// # Errors
+/// The document cannot be read, or is of a newer version.
+pub(crate) fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
+    Ok(document::read(&path(manager_home))?
+        .good()
+        .unwrap_or_default())
+}
+
+/// Changes the state under a lock of its own: the lock of the tree is held for a long time.
+///
+/// # Errors
+/// The document cannot be read or written, or is of a newer version.
+pub(crate) fn update(
+    manager_home: &Path,
+    change: impl FnOnce(&mut VaultState),
+) -> Result<(), DocumentError> {
+    let lock = folder(manager_home).join(".state.lock");
+    document::update(
+        &path(manager_home),
+        &lock,
+        |_| VaultState::default(),
+        change,
+    )
+    .map(drop)
+}

@@ -1,0 +1,42 @@
+//! The folders that restic reads, and the lock on them.
+
+use super::error::VaultError;
+use super::folder::folder;
+use crate::io::atomic;
+use crate::io::lock::FileLock;
+use std::path::{Path, PathBuf};
+
+/// The lock on the folders that restic reads. One command at a time uses them.
+#[derive(Debug)]
+pub(crate) struct TreeLock {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl TreeLock {
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// The file system refuses, or the user interrupts the wait.
+    pub(crate) fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
+        let folder = folder(manager_home);
+        atomic::create_private_folder(manager_home)?;
+        atomic::create_private_folder(&folder)?;
+        let lock = FileLock::exclusive_unless_interrupted(&folder.join(".lock"))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the tree of the captured home. Its path stays the same, so that restic finds the
+    /// previous snapshot as its parent.
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    /// Returns the folder into which archives are unpacked.
+    pub(super) fn import_tree(&self) -> PathBuf {
+        self.folder.join("import")
+    }
+}

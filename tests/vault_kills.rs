@@ -1,0 +1,188 @@
+//! Vault commands that are killed at random moments, and concurrent ones. Prints the seed of the moments.
+
+use crate::support::env::TestEnv;
+use crate::support::faults::{Dice, killed_after};
+use crate::support::restic;
+use crate::support::sample::{put, sample_home, sample_home_at};
+use crate::vault::set_up;
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Number of kills of each command.
+const KILLS: u64 = 10;
+
+/// Minimum number of rounds in which four homes use one vault.
+const MIN_ROUNDS: u32 = 3;
+
+/// Returns a home of 8 MB with a vault and one snapshot.
+fn vault_env(dice: &mut Dice) -> Option<TestEnv> {
+    restic::program()?;
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    for i in 0..8 {
+        grow(&env, dice, i);
+    }
+    set_up(&mut env);
+    env.unset("CODEX_MANAGER_NOW");
+    let _ = env.run(["vault", "backup"]).code(0);
+    Some(env)
+}
+
+/// Writes a file of 1 MB that does not compress.
+fn grow(env: &TestEnv, dice: &mut Dice, number: u64) {
+    let bytes: Vec<u8> = (0..1 << 17)
+        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
+        .collect();
+    put(env, format!("sessions/2026/11/17/big-{number}.bin"), bytes);
+}
+
+/// Asserts that every snapshot can be restored and that no temporary file remains.
+#[track_caller]
+fn assert_intact(env: &TestEnv, least: usize) {
+    let run = env.run(["vault", "check", "--read-data", "--json"]).code(0);
+    assert_eq!(run.json()["ok"], true);
+    let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
+    let snapshots = json["snapshots"].as_array().unwrap();
+    assert!(snapshots.len() >= least, "{json}");
+    for snapshot in snapshots {
+        let id = snapshot["id"].as_str().unwrap();
+        let _ = env.run(["vault", "drill", id]).code(0);
+    }
+    let _ = env.run(["vault", "backup"]).code(0);
+    let left = env.tree("home/.codex-manager");
+    let is_debris = |path: &&std::path::PathBuf| {
+        let text = path.to_string_lossy();
+        text.contains("staging-") || text.contains("vault/import") || text.ends_with("auth.json")
+    };
+    let debris: Vec<_> = left.0.keys().filter(is_debris).collect();
+    assert!(debris.is_empty(), "{debris:?}");
+}
+
+fn kill_at_random(
+    env: &TestEnv,
+    dice: &mut Dice,
+    args: &[&str],
+    mut before: impl FnMut(&mut Dice, u64),
+) {
+    let began = Instant::now();
+    let _ = env.run(args);
+    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    for i in 0..KILLS {
+        before(dice, i);
+        let delay = Duration::from_micros(dice.below(whole));
+        let _ = killed_after(env, args, delay);
+    }
+}
+
+#[test]
+fn i2_a_killed_vault_backup_loses_no_snapshot_and_leaves_no_files() {
+    let mut dice = Dice::new();
+    let Some(env) = vault_env(&mut dice) else {
+        return;
+    };
+    kill_at_random(&env, &mut dice, &["vault", "backup"], |dice, i| {
+        grow(&env, dice, i % 8);
+    });
+    assert_intact(&env, 1);
+}
+
+#[test]
+fn i2_a_killed_forget_keeps_the_snapshots_to_keep() {
+    let mut dice = Dice::new();
+    let Some(env) = vault_env(&mut dice) else {
+        return;
+    };
+    let args = ["vault", "forget", "--keep-last", "1", "--yes"];
+    kill_at_random(&env, &mut dice, &args, |dice, i| {
+        grow(&env, dice, i % 8);
+        let _ = env.run(["vault", "backup"]).code(0);
+    });
+    assert_intact(&env, 1);
+    let _ = env.run(args).code(0);
+    let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
+    assert_eq!(json["snapshots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
+    let mut dice = Dice::new();
+    let Some(env) = vault_env(&mut dice) else {
+        return;
+    };
+    let archive = crate::support::sample::backup(&env, &[]);
+    let archive = archive.to_str().unwrap().to_owned();
+    for _ in 0..KILLS {
+        let delay = Duration::from_micros(dice.below(2_000_000));
+        let _ = killed_after(&env, &["vault", "import", &archive], delay);
+    }
+    let _ = env.run(["vault", "import", &archive]).code(0);
+    assert_intact(&env, 2);
+    let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
+    let of_archive = json["snapshots"].as_array().unwrap().iter();
+    let count = of_archive
+        .filter(|s| s["bytes"] != json["snapshots"][0]["bytes"])
+        .count();
+    assert!(count <= 2, "one snapshot for one archive: {json}");
+}
+
+#[test]
+fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
+    let mut dice = Dice::new();
+    let Some(mut env) = vault_env(&mut dice) else {
+        return;
+    };
+    // More by hand: CODEX_MANAGER_VAULT_SECONDS=300.
+    let wanted = std::env::var("CODEX_MANAGER_VAULT_SECONDS").ok();
+    let seconds = wanted.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut rounds = 0;
+    let homes = ["a", "b", "c", "d"];
+    for name in homes {
+        sample_home_at(&env.path(name));
+        // Each has its manager home, and the vault is the same.
+        let manager = env.path(&format!("{name}-manager"));
+        fs::create_dir(&manager).unwrap();
+        let config = env.manager_home().join("config.toml");
+        fs::copy(config, manager.join("config.toml")).unwrap();
+    }
+    while rounds < MIN_ROUNDS || Instant::now() < until {
+        rounds += 1;
+        let mut running = Vec::new();
+        for (i, name) in homes.into_iter().enumerate() {
+            let folder = env.path(name).join("notes.txt");
+            fs::write(folder, dice.below(u64::MAX).to_string()).unwrap();
+            env.set("CODEX_HOME", env.path(name));
+            env.set("CODEX_MANAGER_HOME", env.path(&format!("{name}-manager")));
+            let forget = [
+                "vault",
+                "forget",
+                "--keep-last",
+                "1",
+                "--yes",
+                "--timeout",
+                "120",
+            ];
+            let backup = ["vault", "backup", "--timeout", "120"];
+            let of_round = [Some(&backup[..]), (i % 2 == 0).then_some(&forget[..])];
+            for args in of_round.into_iter().flatten() {
+                let mut command = env.command(args);
+                let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                running.push(child.spawn().unwrap());
+            }
+        }
+        for child in running {
+            let output = child.wait_with_output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{stderr}");
+        }
+    }
+    env.unset("CODEX_HOME").unset("CODEX_MANAGER_HOME");
+    let _ = env.run(["vault", "check", "--read-data"]).code(0);
+    let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
+    for snapshot in json["snapshots"].as_array().unwrap() {
+        let _ = env
+            .run(["vault", "drill", snapshot["id"].as_str().unwrap()])
+            .code(0);
+    }
+}
