@@ -391,9 +391,9 @@ fn say(env: &TestEnv, n: u32, prompt: Option<&str>) {
         "{{\"timestamp\":\"{at}\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\",\"timestamp\":\"{at}\",\"cwd\":\"/w\"}}}}\n"
     );
     if let Some(prompt) = prompt {
-        text += &format!(
+        text.extend([format!(
             "{{\"timestamp\":\"{at}\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"user_message\",\"message\":\"{prompt}\"}}}}\n"
-        );
+        )]);
     }
     let name = format!("rollout-2026-01-02T00-00-00-{id}.jsonl");
     fs::write(day.join(name), text).unwrap();

@@ -62,7 +62,7 @@ fn moving(screen: &str) -> String {
     for text in picture.lines() {
         let line = begin.find(text).map(|found| found.len());
         let Some(len) = line.filter(|_| !lines.is_empty()) else {
-            rendered += &format!("{text}\n");
+            rendered.extend([text, "\n"]);
             continue;
         };
         let percent = lines.remove(0).0 / total * 100.0;
@@ -75,7 +75,7 @@ fn moving(screen: &str) -> String {
             styles += &rule;
         }
         let (head, rest) = text.split_at(len - 1);
-        rendered += &format!("{head} class=\"{class}\"{rest}\n");
+        rendered.extend([head, " class=\"", &class, "\"", rest, "\n"]);
     }
     styles +=
         "    @media (prefers-reduced-motion: reduce) { tspan { animation: none !important } }\n";
@@ -92,10 +92,10 @@ fn wrapped(screen: &str) -> String {
             && rest.is_char_boundary(WIDTH)
             && let Some(space) = rest[..WIDTH].rfind(' ')
         {
-            lines += &format!("{}\n", &rest[..space]);
+            lines.extend([&rest[..space], "\n"]);
             rest = &rest[space + 1..];
         }
-        lines += &format!("{rest}\n");
+        lines.extend([rest, "\n"]);
     }
     lines
 }

@@ -199,9 +199,9 @@ fn i2_many_new_files_are_durable_before_they_get_their_names() {
     let before = |call: &str| calls[..first].iter().any(|line| line.contains(call));
     assert!(before("syncfs("), "{log}");
     assert!(before("written.jsonl"), "{log}");
-    let last = calls.iter().rposition(|line| is_name(&line)).expect("one");
+    let last = calls.iter().rposition(is_name).expect("one");
     let state = |line: &&str| line.contains("sync(") && line.contains("state.jsonl");
-    assert!(!calls[first..last].iter().any(|line| state(line)), "{log}");
+    assert!(!calls[first..last].iter().any(state), "{log}");
     let syncs = calls.iter().filter(|line| line.contains("fsync("));
     assert!(syncs.count() < MANY / 2, "{log}");
     for path in paths {
