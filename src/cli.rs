@@ -328,10 +328,13 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
         let what = name_of(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
-        let is_history = recovered.interrupted == Interrupted::History;
+        let is_of_databases = matches!(
+            recovered.interrupted,
+            Interrupted::History | Interrupted::Vacuum
+        );
         let is_of_home = |obstacle: &RecoveryObstacle| {
             let is_home = |changed| tree::real(changed) == tree::real(home);
-            is_restore || is_history && obstacle.home().is_none_or(is_home)
+            is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
@@ -356,7 +359,7 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                 context.ui.warn(message);
             }
             Err(e) if is_restore => return Err(e.into()),
-            Err(e) if is_history && command.requires_complete_home() => return Err(e.into()),
+            Err(e) if is_of_databases && command.requires_complete_home() => return Err(e.into()),
             // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");
@@ -374,6 +377,8 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::OtherRestore => "restore of another home",
         Interrupted::Prune => "prune",
         Interrupted::History => "history repair or undo",
+        Interrupted::Vacuum => "storage vacuum",
+        Interrupted::Trash => "storage trash",
     }
 }
 

@@ -7,6 +7,8 @@ use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::journal::{JournalError, Recovery};
 use crate::restore::pending;
+use crate::storage::trash::TrashError;
+use crate::storage::{trash as conversation_trash, vacuum};
 use chrono::Utc;
 use std::path::Path;
 
@@ -21,6 +23,10 @@ pub(crate) enum Interrupted {
     Prune,
     /// `history undo`, or a repair that recreates the database.
     History,
+    /// `storage trash`, while it moved a conversation.
+    Trash,
+    /// `storage vacuum`, while it exchanged databases.
+    Vacuum,
 }
 
 /// An interrupted command, and the result of recovering it.
@@ -41,6 +47,9 @@ pub(crate) enum RecoveryError {
     /// The snapshot of a repair.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A conversation on its way to the trash.
+    #[error(transparent)]
+    Trash(#[from] TrashError),
 }
 
 /// Recovers every interrupted command. Costs a few listings if there is none.
@@ -64,8 +73,15 @@ pub(crate) fn recover_all(
         .collect();
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env, now.with_timezone(&Utc));
+    let vacuum = vacuum::recover(manager_home, env);
+    let trash = conversation_trash::recover(manager_home).map(|number| match number {
+        0 => Recovery::None,
+        _ => Recovery::Finished(Vec::new()),
+    });
     for (interrupted, result) in [
         (Interrupted::Prune, prune),
+        (Interrupted::Vacuum, vacuum.map_err(Into::into)),
+        (Interrupted::Trash, trash.map_err(Into::into)),
         (Interrupted::History, history.map_err(Into::into)),
     ] {
         if !matches!(result, Ok(Recovery::None)) {

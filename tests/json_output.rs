@@ -184,7 +184,8 @@ pub(crate) fn world_of_two() -> TestEnv {
     write_auth(&env.codex_home(), &alice(1));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let login = format!(
-        "#!/bin/sh\n[ \"$1\" = login ] || exit 1\n\
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo codex-cli 0.169.0 && exit\n\
+         [ \"$1\" = login ] || exit 1\n\
          umask 077; cat > \"$CODEX_HOME/auth.json\" <<'END'\n{}\nEND\n",
         auth_json(&bob())
     );
@@ -220,6 +221,18 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             );
             args.extend([id.into(), "--dry-run".into()]);
         }
+        "storage shrink" | "storage expand" => {
+            let id = "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455";
+            let name = format!("rollout-2026-11-20T06-00-00-{id}.jsonl");
+            let text = "{\"type\":\"x\"}\n".repeat(100);
+            env.write(&format!("home/.codex/sessions/2026/11/20/{name}"), text);
+            let all = ["storage", "shrink", "--older-than", "0s", "--min-size", "0"];
+            match &*row {
+                "storage shrink" => args.extend(all[2..].iter().map(|&arg| arg.to_owned())),
+                _ => drop(env.run(all).code(0)),
+            }
+        }
+        "storage trash" => args.push("--no-turns".into()),
         "profile show" | "profile rename" | "profile remove" => args[2] = "home".into(),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
@@ -299,6 +312,7 @@ fn variants() -> Vec<Case> {
         case("status --all", &["status", "--all", "--json"]),
         case("status --history", &["status", "--history", "--json"]),
         case("recommend --use", &["recommend", "--use", "--json"]),
+        case("storage", &["storage", "--json"]),
         case("man --dir", &["man", "--dir", "pages", "--json"]),
         case("prune", &["prune", "--undo", "--dry-run", "--json"]),
         case(

@@ -25,6 +25,8 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     rollout(&env, "2026-10-01", 1, "/proj/one", 4_000_000);
     rollout(&env, "2026-11-05", 2, "/proj/one", 2_000_000);
     rollout(&env, "2026-11-10", 3, "/proj/two", 1_000_000);
+    let old = "sessions/2026/10/01/rollout-2026-10-01T00-00-00-01a10000-0000-7000-8000-000000000001.jsonl";
+    set_time(&env.codex_home().join(old), 1_790_812_800, 0);
     put(&env, "packages/big", vec![0; 9_000_000]);
     put(&env, ".tmp/x", vec![0; 70_000]);
     put(&env, "config.toml", "");
@@ -74,7 +76,7 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
 
     KIND       SIZE      FILES  RECLAIMABLE
     packages   9.0 MB    1      9.0 MB
-    rollouts   7.0 MB    3      -
+    rollouts   7.0 MB    3      4.0 MB
     databases  213.0 kB  1      200.7 kB
     caches     70.0 kB   1      70.0 kB
     other      0 B       1      -
@@ -95,10 +97,11 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     ");
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
-    Codex recreates these files; delete them with Codex closed:
-      rm -rf [ROOT]/home/.codex/packages   # packages, 9.0 MB
-      sqlite3 [ROOT]/home/.codex/state_5.sqlite VACUUM   # databases, 200.7 kB
-      rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, 70.0 kB
+    free disk space, with Codex closed:
+      rm -rf [ROOT]/home/.codex/packages   # packages, about 9.0 MB
+      codex-manager storage shrink   # rollouts, about 4.0 MB
+      codex-manager storage vacuum   # databases, about 200.7 kB
+      rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, about 70.0 kB
     ");
 }
 

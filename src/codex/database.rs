@@ -317,6 +317,42 @@ pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
+/// Returns the tables of a database that no other process uses, with the number of their rows.
+pub(crate) fn row_counts(path: &Path) -> Result<Vec<(String, u64)>, DatabaseError> {
+    let connection = open_immutable(path).on("open", path)?;
+    let counts = || -> rusqlite::Result<Vec<(String, u64)>> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                   ORDER BY name";
+        let mut tables = connection.prepare(sql)?;
+        let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+        let count = |name: String| {
+            let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+            let count = connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok((name, count))
+        };
+        names.map(|name| count(name?)).collect()
+    };
+    counts().on("read", path)
+}
+
+/// Rewrites a private (staged) database without unused pages. Deletes the rows of a table whose
+/// column is below a number first, if that is given; returns how many.
+pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u64, DatabaseError> {
+    let connection = open_private(path)?;
+    let deleted = match below {
+        None => 0,
+        Some((table, column, number)) => {
+            let sql = format!("DELETE FROM {table} WHERE {column} < ?1");
+            connection
+                .execute(&sql, [number])
+                .on("delete rows of", path)?
+        }
+    };
+    connection.execute_batch("VACUUM").on("compact", path)?;
+    connection.close().map_err(|(_, e)| e).on("close", path)?;
+    Ok(deleted as u64)
+}
+
 /// Opens a private (staged) database for writing, without a journal file beside it.
 pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;

@@ -12,6 +12,18 @@ use std::path::Path;
 /// The file name suffix of a compressed rollout.
 pub(crate) const ZST: &str = ".zst";
 
+/// The first version of Codex that reads compressed rollouts: 0.137.0 resumes one, 0.136.0 does not
+/// find it.
+pub(crate) const FIRST_VERSION_WITH_ZST: (u32, u32) = (0, 137);
+
+/// Returns true if this version of Codex, such as "0.169.0", reads compressed rollouts.
+pub(crate) fn reads_zst(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
+    let mut next = || numbers.next().flatten();
+    let version: Option<(u32, u32)> = next().zip(next());
+    version.is_some_and(|version| version >= FIRST_VERSION_WITH_ZST)
+}
+
 /// The name of a rollout, which identifies its conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConversationFile {
@@ -138,7 +150,7 @@ impl<R: Read> Read for SizeLimitedReader<R> {
 
 /// Decompresses a rollout, without a limit on its size.
 pub(crate) fn decompress(compressed: impl Read) -> io::Result<impl Read> {
-    ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
+    zstd::Decoder::new(compressed)
 }
 
 /// The relation of two rollouts of one conversation.
@@ -224,6 +236,16 @@ mod tests {
         assert_eq!(plain.id(), Some(id));
         assert!(zst.compressed && !plain.compressed);
         assert_eq!(ConversationFile::of(Path::new("notes.jsonl")), None);
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for version in ["0.137.0", "0.169.0-alpha.1", "1.0.0"] {
+            assert!(reads_zst(version), "{version}");
+        }
+        for version in ["0.136.9", "0.99.0", "", "dev"] {
+            assert!(!reads_zst(version), "{version}");
+        }
     }
 
     #[test]

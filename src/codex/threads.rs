@@ -115,6 +115,31 @@ pub(crate) fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, Dat
     Ok(rows.unwrap_or_default())
 }
 
+/// Returns the ids of the subagents of a conversation, and of theirs. Empty if the database does not
+/// record them.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
+    const TABLE: &str = "thread_spawn_edges";
+    if !database_view::table_names(path)?
+        .iter()
+        .any(|name| name == TABLE)
+    {
+        return Ok(Vec::new());
+    }
+    database_view::read(path, |connection| {
+        let sql = "WITH RECURSIVE children(id) AS (
+                       SELECT child_thread_id FROM thread_spawn_edges WHERE parent_thread_id = ?1
+                       UNION
+                       SELECT child_thread_id FROM thread_spawn_edges, children
+                       WHERE parent_thread_id = children.id)
+                   SELECT id FROM children ORDER BY id";
+        let mut select = connection.prepare(sql)?;
+        select.query_map([id], |row| row.get(0))?.collect()
+    })
+}
+
 /// The columns that are read, in the order in which [`thread_row`] expects them.
 const COLUMNS: [&str; 13] = [
     "id",

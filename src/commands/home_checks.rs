@@ -6,6 +6,22 @@ use crate::accounts::profile::Profiles;
 use crate::codex::config::CodexConfig;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::restore::pending;
+
+/// Checks that no restore of the home runs: its files would be those of two states.
+///
+/// # Errors
+/// One runs.
+pub(super) fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
+    if pending::is_in_progress(&context.settings.codex_home) {
+        return Err(
+            CommandError::failed("another process is restoring this home").hint(
+                "wait for it to finish, then run the same command again; nothing was written",
+            ),
+        );
+    }
+    Ok(())
+}
 
 /// Checks that Codex reads `auth.json` of the home. Otherwise changing that file has no effect.
 ///

@@ -197,6 +197,9 @@ impl ConfigFile {
                     monthly: keep("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
+                keep_trash: text("storage.keep_trash")
+                    .and_then(span)
+                    .unwrap_or(default.keep_trash),
                 folders,
                 vault: VaultSettings {
                     repository: text("vault.repository").map(Into::into),

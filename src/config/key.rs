@@ -31,7 +31,7 @@ const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> Config
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 20] = [
+pub(crate) const KEYS: [ConfigKey; 21] = [
     ConfigKey {
         variable: Some("TZ"),
         ..key("timezone", ValueKind::Zone, "the local time zone")
@@ -108,6 +108,11 @@ pub(crate) const KEYS: [ConfigKey; 20] = [
         "prune.keep_monthly",
         ValueKind::Count,
         "keep the newest of each of N months",
+    ),
+    key(
+        "storage.keep_trash",
+        ValueKind::Span,
+        "delete conversations in the trash after this time",
     ),
     key(
         "vault.repository",

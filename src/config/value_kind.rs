@@ -130,6 +130,7 @@ mod tests {
             ("prune.keep_last", "0", "-1"),
             ("prune.keep_last", "7", "4294967296"),
             ("prune.keep_within", "14d", "soon"),
+            ("storage.keep_trash", "30d", "soon"),
             ("recommend.strategy", "most-left", "best"),
             ("folders./work", "client-a", "../client"),
             ("trusted./work", "true", "yes"),

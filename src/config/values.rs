@@ -5,6 +5,7 @@ use crate::archive::reuse::VerifyReused;
 use crate::io::retention::RetentionPolicy;
 use crate::launch::folders::FolderAccounts;
 use crate::quota::recommend::Strategy;
+use chrono::TimeDelta;
 use std::path::PathBuf;
 
 /// The assumed duration of the weekly quota of a legacy file, in hours.
@@ -54,6 +55,8 @@ pub(crate) struct Preferences {
     pub(crate) include_api_key: bool,
     /// The retention rules of `prune`.
     pub(crate) keep: RetentionPolicy,
+    /// The time after which conversations in the trash are deleted.
+    pub(crate) keep_trash: TimeDelta,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
     /// The repository, the program and the password of the vault.
@@ -85,6 +88,7 @@ impl Default for Preferences {
             strategy: Strategy::default(),
             include_api_key: false,
             keep: RetentionPolicy::default(),
+            keep_trash: TimeDelta::days(30),
             folders: FolderAccounts::default(),
             vault: VaultSettings::default(),
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 42] = [
+pub const CHECKS: [(&str, &str); 43] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
@@ -24,6 +24,10 @@ pub const CHECKS: [(&str, &str); 42] = [
         "the databases: readable, with the tables that Codex needs to start",
     ),
     ("home.conversations", "conversations that no database lists"),
+    (
+        "home.compressed",
+        "compressed conversations that this Codex does not read",
+    ),
     ("home.daemon", "Codex's background daemon and its account"),
     ("home.cloud", "a Codex home inside a synced folder"),
     ("home.disk", "a Codex home on a network file system"),

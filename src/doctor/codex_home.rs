@@ -10,7 +10,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::program::Program;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::{self, ConversationFile};
 use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::remedies;
@@ -25,7 +25,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
 pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let mut checks = vec![program(input)];
+    let (program, version) = program(input);
+    let mut checks = vec![program];
     let home = input.codex_home;
     if let Some(unusable) = unusable_home(input) {
         checks.push(unusable);
@@ -39,6 +40,7 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     checks.extend(other_files(home));
     checks.extend(databases::run_checks(input, &config));
     checks.push(conversations(input));
+    checks.extend(compressed(home, version.as_deref()));
     checks.extend(check_daemon(input));
     checks
 }
@@ -148,25 +150,29 @@ fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
     })
 }
 
-fn program(input: &DoctorInput<'_>) -> Check {
+/// Checks the Codex program. Also returns its version, if it is known.
+fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
     const ID: &str = "codex.binary";
     const WHY: &str = "live quota is not available";
     let program = match Program::find(input.codex_bin, input.env) {
         Ok(program) => program,
         Err(e) => {
-            return Check::warn(ID, e.to_string()).because(WHY).advised(
+            let check = Check::warn(ID, e.to_string()).because(WHY).advised(
                 "install Codex (npm install -g @openai/codex), or set its path: codex-manager \
                  config set codex.bin FILE",
             );
+            return (check, None);
         }
     };
     let path = program.path().display();
-    match program.version(input.env, VERSION_TIMEOUT) {
+    let version = program.version(input.env, VERSION_TIMEOUT);
+    let check = match &version {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not print its version: {path}"))
             .because(WHY)
             .advised("run codex --version to see the error, and reinstall it"),
-    }
+    };
+    (check, version)
 }
 
 /// The fix for logins that are not in `auth.json`.
@@ -304,6 +310,28 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
             with_cause(&e)
         )),
     }
+}
+
+/// Reports compressed conversations if the installed Codex does not read them.
+fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
+    let version = version.filter(|version| !rollout::reads_zst(version))?;
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
+    let files = folders
+        .iter()
+        .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
+    let found = files.flatten().find(|entry| {
+        ConversationFile::of(entry.path()).is_some_and(|conversation| conversation.compressed)
+    })?;
+    let path = found.path().display();
+    let check = Check::fail(
+        "home.compressed",
+        format!("Codex {version} does not read compressed conversations: {path}"),
+    );
+    Some(
+        check
+            .because("it does not find them")
+            .fixed_by("codex-manager storage expand"),
+    )
 }
 
 fn links(meta: &fs::Metadata) -> u64 {

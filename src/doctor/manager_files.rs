@@ -8,13 +8,14 @@ use crate::logging;
 use crate::vault;
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 18] = [
+const MANAGER_FILES: [&str; 19] = [
     "backups",
     "profiles",
     "sync",
     "sync.toml",
     "sync-backups",
     "tmp",
+    "trash",
     "inventory.json",
     "cooldown.json",
     registry::FILE_NAME,

@@ -2,6 +2,38 @@
 
 use super::{CommandError, ErrorKind};
 
+impl From<crate::storage::trash::TrashError> for CommandError {
+    fn from(error: crate::storage::trash::TrashError) -> Self {
+        use crate::storage::trash::TrashError;
+        match error {
+            TrashError::Io(e) => e.into(),
+            TrashError::Document(e) => e.into(),
+            TrashError::Index(e) => e.into(),
+            TrashError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("close the conversation in Codex, then run the same command again"),
+            TrashError::Occupied(_) => {
+                Self::wrap(ErrorKind::Conflict, error).hint("nothing was changed")
+            }
+            TrashError::Changed(_) | TrashError::Database(_) => {
+                Self::wrap(ErrorKind::Failed, error).hint("run the same command again")
+            }
+        }
+    }
+}
+
+impl From<crate::storage::vacuum::VacuumError> for CommandError {
+    fn from(error: crate::storage::vacuum::VacuumError) -> Self {
+        use crate::storage::vacuum::VacuumError;
+        match error {
+            VacuumError::Io(e) => e.into(),
+            VacuumError::Journal(e) => e.into(),
+            VacuumError::Database(_) | VacuumError::Different(_) => {
+                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
 impl From<crate::history::HistoryError> for CommandError {
     fn from(error: crate::history::HistoryError) -> Self {
         use crate::history::HistoryError;

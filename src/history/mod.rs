@@ -6,7 +6,6 @@
 //! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
 
 pub(crate) mod check;
-mod file_exchange;
 pub(crate) mod files;
 pub(crate) mod hidden;
 pub(crate) mod id;
@@ -54,7 +53,7 @@ pub enum HistoryError {
     /// The exchange of files failed. Its steps were undone, or the next command finishes or undoes
     /// them.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// Processes have files of the Codex home open.
     #[error("the Codex home is in use by {}", join(.0))]
     Busy(Vec<Holder>),
@@ -79,6 +78,18 @@ pub enum HistoryError {
     #[error("interrupted")]
     Interrupted,
 }
+
+impl From<JournalError> for HistoryError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Busy(holders) => Self::Busy(holders),
+            error => Self::Journal(error),
+        }
+    }
+}
+
+/// The name of the journal of `history undo`, and of a repair that recreates the database.
+const JOURNAL: &str = "history";
 
 fn join(holders: &[Holder]) -> String {
     let shown: Vec<_> = holders.iter().map(ToString::to_string).collect();

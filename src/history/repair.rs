@@ -2,7 +2,6 @@
 //! Rollouts are read and never written.
 
 use super::check::{Conversations, Findings, MissingRow, is_given};
-use super::file_exchange::{self, FileExchange};
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use super::rewrite::FileRewrite;
@@ -11,10 +10,10 @@ use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::session_index::ThreadNameIndex;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::{HistoryError, SkippedFile, for_each_file};
+use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
-use crate::codex::process::{self, Holder};
+use crate::codex::process::Holder;
 use crate::codex::program::Program;
 use crate::codex::rollout::ZST;
 use crate::codex::threads::{self, NewRow, RowChange};
@@ -22,7 +21,7 @@ use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
-use crate::journal::{Recovery, RecoveryPolicy};
+use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -237,12 +236,7 @@ fn names(
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
-    holders_of(context.home, context.env)
-}
-
-fn holders_of(home: &Path, env: &Environment) -> Vec<Holder> {
-    let outside = process::outside_folders(home, env);
-    process::find_holders(home, &outside)
+    IdleHome { env: context.env }.holders(context.home)
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
@@ -437,7 +431,7 @@ fn recreate_database(
     let snapshot =
         snapshots.create(context.home, SnapshotReason::Repair, unrewritten(kept), now)?;
     install(exchange, &created.database, &target, policy).inspect_err(|_| {
-        if !file_exchange::is_pending(context.manager_home) {
+        if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }
     })?;
@@ -454,13 +448,13 @@ fn install(
     for sidecar in database_sidecars(target) {
         exchange.remove(&sidecar)?;
     }
-    exchange.replace(target, |staged| {
+    exchange.replace(target, |staged| -> Result<(), HistoryError> {
         let mut temp = atomic::TempFile::beside(staged)?;
         let mut source = file_open::open(created).at("read", created)?;
         io::copy(&mut source, temp.file()).at("write", staged)?;
         Ok(temp.replace(staged)?)
     })?;
-    exchange.commit(policy)
+    Ok(exchange.commit(policy)?)
 }
 
 /// Restores the state before a repair or a rebuild. Takes a snapshot of the current state first and returns it.
@@ -478,7 +472,7 @@ pub(crate) fn undo(
     let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
     let restored = snapshots.restore(snapshot, exchange, policy, now);
     restored.inspect_err(|_| {
-        if !file_exchange::is_pending(context.manager_home) {
+        if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             present.discard();
         }
     })?;
@@ -516,16 +510,5 @@ pub(crate) fn recover(
             return Ok(Recovery::Finished(Vec::new()));
         }
     }
-    Ok(file_exchange::recover(manager_home, policy)?)
-}
-
-/// Recovers an exchange only while no process uses the Codex home.
-struct IdleHome<'a> {
-    env: &'a Environment,
-}
-
-impl RecoveryPolicy for IdleHome<'_> {
-    fn holders(&self, home: &Path) -> Vec<Holder> {
-        holders_of(home, self.env)
-    }
+    Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
 }

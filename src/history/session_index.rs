@@ -145,6 +145,73 @@ pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     Ok(atomic::write(&path, &extended(bytes, entries))?)
 }
 
+/// Takes the lines of a conversation out of the index, under Codex's lock, and returns them as they
+/// were.
+pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
+    change_lines(home, |lines| {
+        let (taken, kept) = lines.into_iter().partition(|line| is_of(line, id));
+        (kept, taken)
+    })
+}
+
+/// Appends lines of a conversation as they were, under Codex's lock, unless the index has lines of it.
+pub(crate) fn put_lines(
+    home: &Path,
+    id: &ConversationId,
+    taken: &[String],
+) -> Result<(), HistoryError> {
+    change_lines(home, |mut lines| {
+        if !lines.iter().any(|line| is_of(line, id)) {
+            lines.extend(taken.iter().cloned());
+        }
+        (lines, ())
+    })
+}
+
+/// Returns the lines of a conversation.
+pub(crate) fn lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
+    let text = read_text(&home.join(FILE_NAME))?;
+    let lines = text.lines().filter(|line| is_of(line, id));
+    Ok(lines.map(Into::into).collect())
+}
+
+fn is_of(line: &str, id: &ConversationId) -> bool {
+    serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
+}
+
+fn change_lines<T>(
+    home: &Path,
+    change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
+) -> Result<T, HistoryError> {
+    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+    let path = home.join(FILE_NAME);
+    let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
+    let (after, result) = change(before.clone());
+    if after != before {
+        let mut text = after.join("\n");
+        if !after.is_empty() {
+            text.push('\n');
+        }
+        if before.is_empty() {
+            atomic::write(&path, text.as_bytes())?;
+        } else {
+            atomic::write_as_it_was(&path, text.as_bytes())?;
+        }
+    }
+    Ok(result)
+}
+
+/// Reads the index. A missing file is an empty one.
+fn read_text(path: &Path) -> Result<String, IoError> {
+    match file_open::read(path) {
+        Ok(bytes) => String::from_utf8(bytes)
+            .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
+            .at("read", path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(e).at("read", path),
+    }
+}
+
 /// Returns `bytes` with `entries` appended, adding a newline if the last line has none.
 pub(crate) fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {

@@ -3,16 +3,15 @@
 //! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
-use super::HistoryError;
-use super::file_exchange::{self, FileExchange};
 use super::rewrite::FileRewrite;
+use super::{HistoryError, JOURNAL};
 use crate::codex::database;
 use crate::codex::home::SIDECAR_SUFFIXES;
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic, hash, tree};
-use crate::journal::RecoveryPolicy;
+use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -122,7 +121,7 @@ impl RepairSnapshots {
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn remove_stale_temps(&self) -> Result<(), HistoryError> {
-        if file_exchange::is_pending(atomic::parent_of(&self.folder)) {
+        if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
         }
         atomic::remove_stale_temps(&self.folder);
@@ -144,7 +143,8 @@ impl RepairSnapshots {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<FileExchange, HistoryError> {
-        FileExchange::begin(atomic::parent_of(&self.folder), home, policy)
+        let manager_home = atomic::parent_of(&self.folder);
+        Ok(FileExchange::begin(manager_home, JOURNAL, home, policy)?)
     }
 
     /// Restores a snapshot and records that in it, or changes nothing. Logs of a database are
@@ -176,9 +176,10 @@ impl RepairSnapshots {
                 _ => exchange.remove(&file.path)?,
             }
         }
-        exchange.replace(&folder.join(DOCUMENT), |staged| {
-            Ok(document::write(staged, document)?)
-        })?;
+        exchange.replace(
+            &folder.join(DOCUMENT),
+            |staged| -> Result<(), HistoryError> { Ok(document::write(staged, document)?) },
+        )?;
         exchange.commit(policy)?;
         let mark = self.folder.join(OLD_MARK);
         if mark.exists() { remove(&mark) } else { Ok(()) }

@@ -43,6 +43,9 @@ pub enum JournalError {
     /// One step would move away what another puts in place. Nothing was changed.
     #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
+    /// Processes use the folder whose files would be exchanged. Nothing was changed.
+    #[error("the Codex home is in use by {}", join_holders(.0))]
+    Busy(Vec<Holder>),
     /// An interrupted transaction cannot be finished now. Nothing was changed.
     #[error(transparent)]
     Deferred(#[from] RecoveryObstacle),

@@ -20,6 +20,7 @@
 
 mod document;
 mod error;
+mod file_exchange;
 mod folder;
 mod late_writes;
 mod policy;
@@ -33,11 +34,12 @@ mod write_times;
 
 pub(crate) use error::join_holders;
 pub use error::{JournalError, RecoveryObstacle};
+pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
     FOLDER_SUFFIX, KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder,
     kept_as, list_kept, staging_in,
 };
-pub(crate) use policy::{NoPolicy, RecoveryPolicy};
+pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy};
 pub(crate) use recovery::{Recovery, is_in_progress, recover};
 pub(crate) use step::Step;
 pub(crate) use transaction::{Outcome, Transaction};

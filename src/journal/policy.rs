@@ -1,13 +1,27 @@
 //! The policy that each user of the journal adds to its recovery.
 
-use crate::codex::process::Holder;
+use crate::codex::process::{self, Holder};
 use crate::io::IoError;
+use crate::io::environment::Environment;
 use std::path::Path;
 
 /// The policy of transactions that need none.
 pub(crate) struct NoPolicy;
 
 impl RecoveryPolicy for NoPolicy {}
+
+/// Exchanges files only while no process uses the Codex home.
+pub(crate) struct IdleHome<'a> {
+    /// The environment, which may say where Codex has its databases.
+    pub env: &'a Environment,
+}
+
+impl RecoveryPolicy for IdleHome<'_> {
+    fn holders(&self, home: &Path) -> Vec<Holder> {
+        let outside = process::outside_folders(home, self.env);
+        process::find_holders(home, &outside)
+    }
+}
 
 /// The knowledge about the files of a transaction that its recovery needs.
 pub(crate) trait RecoveryPolicy {

@@ -1,7 +1,8 @@
 //! Disk usage by kind of file, and the space that each kind could free.
 
-use crate::codex::database_view;
+use super::vacuum;
 use crate::codex::home::{DB_BACKUPS, HomeEntryKind};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,11 @@ pub(crate) struct KindUsage {
 pub(crate) struct Usage {
     kinds: BTreeMap<&'static str, (u64, usize)>,
     databases: Vec<PathBuf>,
+    logs: Vec<PathBuf>,
 }
+
+/// The age, in days, from which `storage` proposes to delete log entries.
+pub(super) const LOG_DAYS: i64 = 7;
 
 impl Usage {
     /// Adds a file to the sums of its kind.
@@ -35,19 +40,27 @@ impl Usage {
         let (sum, files) = self.kinds.entry(name).or_default();
         *sum += bytes;
         *files += 1;
-        if name == "databases" && kind == HomeEntryKind::Database {
-            self.databases.push(path.to_path_buf());
+        if kind == HomeEntryKind::Database {
+            let databases = match name {
+                "logs" => &mut self.logs,
+                _ => &mut self.databases,
+            };
+            databases.push(path.to_path_buf());
         }
     }
 
-    /// Returns the kinds, largest first.
-    pub(super) fn finish(self, home: &Path) -> Vec<KindUsage> {
-        let free: Vec<(u64, &PathBuf)> = self
-            .databases
-            .iter()
-            .map(|path| (free_bytes(path), path))
-            .filter(|(free, _)| *free > 0)
-            .collect();
+    /// Returns the kinds, largest first. `shrink_gain` is the number of bytes that compressing the
+    /// conversations frees.
+    pub(super) fn finish(
+        self,
+        home: &Path,
+        shrink_gain: u64,
+        now: DateTime<Utc>,
+    ) -> Vec<KindUsage> {
+        let since = now - TimeDelta::days(LOG_DAYS);
+        let vacuum_gain =
+            |paths: &[PathBuf]| -> u64 { paths.iter().map(|path| vacuum::gain(path, since)).sum() };
+        let command = |command: String| Some(format!("codex-manager storage {command}"));
         let mut kinds: Vec<_> = self
             .kinds
             .into_iter()
@@ -58,18 +71,14 @@ impl Usage {
                 };
                 let (reclaimable_bytes, command) = match kind {
                     "packages" => (bytes, remove(&["packages"])),
-                    "logs" => (
-                        bytes,
-                        Some(format!("rm -rf {}/logs_*.sqlite*", shown(home))),
-                    ),
+                    "rollouts" => (shrink_gain, command("shrink".to_owned())),
+                    "logs" => {
+                        let vacuum = format!("vacuum --keep-logs {LOG_DAYS}d");
+                        (vacuum_gain(&self.logs), command(vacuum))
+                    }
                     "caches" => (bytes, remove(&[".tmp", "tmp"])),
                     "set aside" => (bytes, remove(&[DB_BACKUPS])),
-                    "databases" => {
-                        let largest = free.iter().max();
-                        let command =
-                            largest.map(|(_, path)| format!("sqlite3 {} VACUUM", shown(path)));
-                        (free.iter().map(|(free, _)| free).sum(), command)
-                    }
+                    "databases" => (vacuum_gain(&self.databases), command("vacuum".to_owned())),
                     _ => (0, None),
                 };
                 KindUsage {
@@ -117,17 +126,4 @@ fn name_of(kind: HomeEntryKind, relative: &Path) -> &'static str {
             _ => "other",
         },
     }
-}
-
-/// Returns the size of a database's free pages; 0 if it cannot be read.
-fn free_bytes(path: &Path) -> u64 {
-    let free = database_view::read(path, |connection| {
-        let number = |pragma| {
-            connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
-        };
-        Ok(number("freelist_count")?.saturating_mul(number("page_size")?))
-    });
-    free.ok()
-        .and_then(|free| u64::try_from(free).ok())
-        .unwrap_or(0)
 }

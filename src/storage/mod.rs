@@ -3,26 +3,34 @@
 //! One walk reads names and sizes. Project and account of a conversation come from the database;
 //! only rollouts without a row are opened, for their first line.
 
+mod facts;
+mod form;
 mod growth;
 mod kinds;
+mod manager_usage;
 mod report;
 mod rollout_usage;
+pub(crate) mod selection;
 mod shares;
+pub(crate) mod shrink;
+pub(crate) mod trash;
+pub(crate) mod vacuum;
+mod walk;
 
-pub(crate) use kinds::Usage;
+pub(crate) use form::Form;
 pub(crate) use report::{StorageReport, UsageShare};
 
-use self::rollout_usage::RolloutUsage;
-use crate::codex::home::{HomeEntryKind, kind_of};
+use self::walk::UsageWalk;
+use crate::codex::home::HomeEntryKind;
 use crate::io::space;
 use chrono::{DateTime, Utc};
 use std::path::Path;
-use walkdir::WalkDir;
 
 /// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
 /// instead. Databases in the folder `databases` outside of the home are counted too.
 pub(crate) fn measure(
     home: &Path,
+    manager_home: &Path,
     databases: Option<&Path>,
     state: Option<&Path>,
     now: DateTime<Utc>,
@@ -37,13 +45,14 @@ pub(crate) fn measure(
             )
         });
     }
+    let shrink_gain = shrink::gain(&walk.rollouts, now);
     let growth = growth::of(&walk.rollouts, now);
     let free_bytes = space::free_bytes(home);
     let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
-        kinds: walk.usage.finish(home),
+        kinds: walk.usage.finish(home, shrink_gain, now),
         projects: Vec::new(),
         months: Vec::new(),
         accounts: Vec::new(),
@@ -51,47 +60,9 @@ pub(crate) fn measure(
         growth,
         unreadable: walk.unreadable,
         free_bytes,
+        manager: manager_usage::measure(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
     shares::add_shares(walk.rollouts, state, &mut report);
     report
-}
-
-/// The files found by a walk, counted.
-#[derive(Default)]
-struct UsageWalk {
-    usage: Usage,
-    rollouts: Vec<RolloutUsage>,
-    total_bytes: u64,
-    files: usize,
-    unreadable: usize,
-}
-
-impl UsageWalk {
-    /// Adds the files below `top` whose kind `accepts` takes.
-    fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
-        for entry in WalkDir::new(top).follow_root_links(true) {
-            let Ok(entry) = entry else {
-                self.unreadable += 1;
-                continue;
-            };
-            if entry.file_type().is_dir() {
-                continue;
-            }
-            let Ok(meta) = entry.metadata() else {
-                self.unreadable += 1;
-                continue;
-            };
-            let path = entry.path();
-            let relative = path.strip_prefix(top).unwrap_or(path);
-            let kind = kind_of(relative);
-            if !accepts(kind) {
-                continue;
-            }
-            self.files += 1;
-            self.total_bytes += meta.len();
-            self.usage.add(kind, relative, path, meta.len());
-            self.rollouts.extend(RolloutUsage::of(path, kind, &meta));
-        }
-    }
 }

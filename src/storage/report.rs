@@ -37,6 +37,15 @@ pub(crate) struct LargeConversation {
     pub archived: bool,
 }
 
+/// The disk usage of a top-level entry of the manager home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ManagerUsage {
+    /// Its name, such as `backups`.
+    pub name: String,
+    /// The size of its files.
+    pub bytes: u64,
+}
+
 /// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StorageReport {
@@ -60,6 +69,8 @@ pub(crate) struct StorageReport {
     pub unreadable: usize,
     /// The free space of the disk; null if the system does not report it.
     pub free_bytes: Option<u64>,
+    /// The usage of the manager home by top-level entry, largest first.
+    pub manager: Vec<ManagerUsage>,
     /// The number of days until the disk is full at this growth; null without a growth.
     pub full_in_days: Option<u64>,
 }

@@ -15,6 +15,7 @@ pub(super) struct RolloutUsage {
     pub(super) changed: Option<DateTime<Utc>>,
     pub(super) bytes: u64,
     pub(super) archived: bool,
+    pub(super) compressed: bool,
 }
 
 impl RolloutUsage {
@@ -30,6 +31,7 @@ impl RolloutUsage {
             changed: meta.modified().ok().map(Into::into),
             bytes: meta.len(),
             archived: kind == HomeEntryKind::ArchivedSessions,
+            compressed: conversation.compressed,
             path: path.into(),
         })
     }

@@ -797,9 +797,8 @@ impl Machine {
         }
         let mtime = path.metadata().unwrap().modified().unwrap();
         let text = fs::read(path).unwrap();
-        let level = ruzstd::encoding::CompressionLevel::Fastest;
         let content = Content {
-            bytes: ruzstd::encoding::compress_to_vec(&*text, level),
+            bytes: zstd::encode_all(&*text, 1).unwrap(),
             mtime,
         };
         let mut name = path.as_os_str().to_owned();

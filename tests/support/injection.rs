@@ -63,7 +63,7 @@ pub(crate) fn can_inject() -> bool {
 
 /// Returns true if the command starts a Codex, which has to run without faults.
 fn starts_codex(args: &[&str]) -> bool {
-    args.first() == Some(&"launch")
+    args.starts_with(&["launch"]) || args.starts_with(&["storage", "shrink"])
 }
 
 /// The command under strace.

@@ -5,7 +5,6 @@ use crate::codex::auth::Login;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::cleanup;
-use crate::restore::pending;
 use std::path::Path;
 
 /// Refuses a backup of two accounts: the login must be the same before and after the capture.
@@ -22,17 +21,6 @@ pub(in crate::commands) fn check_account_unchanged(
             "the login changed from {before} to {after} while the home was captured"
         ))
         .hint("run the same command again; no backup was made"));
-    }
-    Ok(())
-}
-
-/// Fails while a restore of the home runs: the archive would mix the states before and after it.
-pub(in crate::commands) fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_in_progress(&context.settings.codex_home) {
-        return Err(
-            CommandError::failed("another process is restoring this home")
-                .hint("wait for it to finish, then run the same command again; no backup was made"),
-        );
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ mod result;
 mod show;
 
 pub(super) use self::capture_args::CaptureArgs;
-pub(super) use self::guards::{check_account_unchanged, refuse_during_restore, remove_stale_temps};
+pub(super) use self::guards::{check_account_unchanged, remove_stale_temps};
 pub(super) use self::result::BackupPlan;
 use self::result::BackupResult;
 pub(super) use self::show::show_left_out;
@@ -25,6 +25,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::commands::account::{warn_all, warn_not_recorded};
+use crate::commands::home_checks::refuse_during_restore;
 use crate::commands::refresh::inquiry;
 use crate::commands::status_text::read_text;
 use crate::context::Context;

@@ -5,9 +5,8 @@ use crate::accounts::profile::Profiles;
 use crate::archive::tree_capture::{CapturedTree, capture_tree};
 use crate::codex::identity::Identity;
 use crate::commands::account::warn_not_recorded;
-use crate::commands::backup::{
-    BackupPlan, check_account_unchanged, refuse_during_restore, remove_stale_temps,
-};
+use crate::commands::backup::{BackupPlan, check_account_unchanged, remove_stale_temps};
+use crate::commands::home_checks::refuse_during_restore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;

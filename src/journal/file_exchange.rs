@@ -1,14 +1,18 @@
 //! Replaces files of a Codex home as a whole: after a kill, the next command finishes or undoes it.
 
-use super::HistoryError;
+use super::error::JournalError;
+use super::folder;
+use super::policy::RecoveryPolicy;
+use super::recovery::{self, Recovery};
+use super::step::Step;
+use super::transaction::{Outcome, Transaction};
 use crate::io::{IoContext, atomic};
-use crate::journal::{self, JournalError, Outcome, Recovery, RecoveryPolicy, Step, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// An exchange that is being prepared.
 #[derive(Debug)]
-pub(super) struct FileExchange {
+pub(crate) struct FileExchange {
     transaction: Transaction,
     home: PathBuf,
     /// The staging folders beside the files.
@@ -18,33 +22,17 @@ pub(super) struct FileExchange {
     files: Vec<Step>,
 }
 
-fn journal_folder(manager_home: &Path) -> PathBuf {
-    journal::folder_of_command(manager_home, "history")
-}
-
-/// Returns true if an exchange was interrupted and is not recovered yet.
-pub(super) fn is_pending(manager_home: &Path) -> bool {
-    journal_folder(manager_home).symlink_metadata().is_ok()
-}
-
-/// Finishes or undoes an exchange that a killed command left incomplete.
-pub(super) fn recover(
-    manager_home: &Path,
-    policy: &dyn RecoveryPolicy,
-) -> Result<Recovery, JournalError> {
-    journal::recover(&journal_folder(manager_home), policy)
-}
-
 impl FileExchange {
-    /// Begins an exchange of files of the Codex home `home`. The caller holds the lock on the
-    /// snapshots.
-    pub(super) fn begin(
+    /// Begins an exchange of files of the Codex home `home` by the command `command`.
+    pub(crate) fn begin(
         manager_home: &Path,
+        command: &str,
         home: &Path,
         policy: &dyn RecoveryPolicy,
-    ) -> Result<Self, HistoryError> {
+    ) -> Result<Self, JournalError> {
+        let folder = folder::folder_of_command(manager_home, command);
         Ok(Self {
-            transaction: Transaction::begin(&journal_folder(manager_home), home, policy)?,
+            transaction: Transaction::begin(&folder, home, policy)?,
             home: home.to_path_buf(),
             folders: BTreeSet::new(),
             number: 0,
@@ -53,8 +41,23 @@ impl FileExchange {
         })
     }
 
+    /// Returns true if an exchange by `command` was interrupted and is not recovered yet.
+    pub(crate) fn is_pending(manager_home: &Path, command: &str) -> bool {
+        let folder = folder::folder_of_command(manager_home, command);
+        folder.symlink_metadata().is_ok()
+    }
+
+    /// Finishes or undoes an exchange that a killed `command` left incomplete.
+    pub(crate) fn recover(
+        manager_home: &Path,
+        command: &str,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<Recovery, JournalError> {
+        recovery::recover(&folder::folder_of_command(manager_home, command), policy)
+    }
+
     /// Removes the file at `live`, if there is one.
-    pub(super) fn remove(&mut self, live: &Path) -> Result<(), HistoryError> {
+    pub(crate) fn remove(&mut self, live: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
             let staged = self.stage(live)?;
             self.removals.push(Step::new(live.to_path_buf(), staged)?);
@@ -63,28 +66,29 @@ impl FileExchange {
     }
 
     /// Replaces the file at `live`, which may be missing, by the one that `write` writes.
-    pub(super) fn replace(
+    pub(crate) fn replace<E: From<JournalError>>(
         &mut self,
         live: &Path,
-        write: impl FnOnce(&Path) -> Result<(), HistoryError>,
-    ) -> Result<(), HistoryError> {
+        write: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), E> {
         let staged = self.stage(live)?;
         write(&staged)?;
-        self.files.push(Step::new(live.to_path_buf(), staged)?);
+        let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
+        self.files.push(step);
         Ok(())
     }
 
     /// Performs the exchange, unless a process uses the home. Durable on return.
     ///
     /// # Errors
-    /// Nothing was changed, or [`is_pending`] is true.
-    pub(super) fn commit(self, policy: &dyn RecoveryPolicy) -> Result<(), HistoryError> {
+    /// Nothing was changed, or [`FileExchange::is_pending`] is true.
+    pub(crate) fn commit(self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
         // SQLite would apply a log to whichever database lies beside it, so logs are removed before
         // their database is replaced.
         let steps = [self.removals, self.files].concat();
         let mut holders = policy.holders(&self.home);
         if !holders.is_empty() {
-            return Err(HistoryError::Busy(holders));
+            return Err(JournalError::Busy(holders));
         }
         let confirm = || {
             holders = policy.holders(&self.home);
@@ -92,17 +96,17 @@ impl FileExchange {
         };
         match self.transaction.commit(steps, confirm)? {
             Outcome::Done(_) => Ok(()),
-            Outcome::Undone(_) => Err(HistoryError::Busy(holders)),
+            Outcome::Undone(_) => Err(JournalError::Busy(holders)),
         }
     }
 
     /// Returns a free staging path on the file system of `live`.
-    fn stage(&mut self, live: &Path) -> Result<PathBuf, HistoryError> {
+    fn stage(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
         // One folder for all spellings.
         let parent = parent.canonicalize().at("look at", parent)?;
-        let folder = journal::staging_in(&parent);
+        let folder = folder::staging_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;
         }

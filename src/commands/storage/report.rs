@@ -1,8 +1,8 @@
-//! `storage`: shows the disk usage of the Codex home.
+//! `storage` without a subcommand: shows the disk usage of the Codex home.
 
-use super::account::{printable, shortened};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
+use crate::commands::account::{printable, shortened};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -10,7 +10,7 @@ use crate::storage::{self, StorageReport, UsageShare};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
-use clap::Args;
+use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
@@ -18,35 +18,40 @@ const SHOWN: usize = 8;
 /// Maximum length of a title, in characters.
 const TITLE_CHARS: usize = 26;
 
-/// Show the disk usage of the Codex home, and what could be deleted
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager storage
-  codex-manager storage --verbose
-  codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
-pub struct StorageArgs {}
+/// Prints the disk usage of the Codex home.
+///
+/// # Errors
+/// The Codex home does not exist.
+pub(super) fn run(context: &Context) -> Result<Outcome, CommandError> {
+    let home = existing_home(context)?;
+    let databases = CodexConfig::read(home).database_folder(home, &context.env);
+    let state = threads::find_state_database(home, &context.env);
+    let report = storage::measure(
+        home,
+        &context.settings.manager_home,
+        databases.as_deref(),
+        state.as_deref(),
+        context.now(),
+    );
+    show(context, &report);
+    forecast(context, &report);
+    context.ui.document("storage", &report);
+    Ok(Outcome::partial_if(report.unreadable > 0))
+}
 
-impl StorageArgs {
-    /// Prints the disk usage of the Codex home.
-    ///
-    /// # Errors
-    /// The Codex home does not exist.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let home = &context.settings.codex_home;
-        if !home.is_dir() {
-            return Err(
-                CommandError::failed(format!("no Codex home: {}", home.display()))
-                    .hint("start codex once, or name the folder with --codex-home DIR"),
-            );
-        }
-        let databases = CodexConfig::read(home).database_folder(home, &context.env);
-        let state = threads::find_state_database(home, &context.env);
-        let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
-        show(context, &report);
-        forecast(context, &report);
-        context.ui.document("storage", &report);
-        Ok(Outcome::partial_if(report.unreadable > 0))
+/// Returns the Codex home.
+///
+/// # Errors
+/// It does not exist.
+pub(super) fn existing_home(context: &Context) -> Result<&Path, CommandError> {
+    let home = &context.settings.codex_home;
+    if home.is_dir() {
+        return Ok(home);
     }
+    Err(
+        CommandError::failed(format!("no Codex home: {}", home.display()))
+            .hint("start codex once, or name the folder with --codex-home DIR"),
+    )
 }
 
 fn show(context: &Context, report: &StorageReport) {
@@ -70,6 +75,7 @@ fn show(context: &Context, report: &StorageReport) {
         shares(context, "ACCOUNT", &report.accounts, false);
     }
     show_largest(context, report);
+    show_manager(context, report);
     show_commands(context, report);
 }
 
@@ -121,19 +127,43 @@ fn show_largest(context: &Context, report: &StorageReport) {
 /// Prints the commands that free disk space.
 fn show_commands(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let mut commands = report.kinds.iter().filter_map(|kind| {
-        let command = kind.command.as_ref()?;
-        Some(format!(
-            "  {command}   # {}, {}",
-            kind.kind,
-            bytes(kind.reclaimable_bytes)
-        ))
-    });
-    if let Some(first) = commands.next() {
-        ui.note("\nCodex recreates these files; delete them with Codex closed:");
-        ui.note(first);
-        commands.for_each(|line| ui.note(line));
+    let commands: Vec<_> = report
+        .kinds
+        .iter()
+        .filter_map(|kind| Some((kind.command.as_ref()?, kind)))
+        .collect();
+    if commands.is_empty() {
+        return;
     }
+    ui.note("\nfree disk space, with Codex closed:");
+    for (command, kind) in commands {
+        let gain = bytes(kind.reclaimable_bytes);
+        ui.note(format_args!("  {command}   # {}, about {gain}", kind.kind));
+    }
+}
+
+/// Prints the size of the manager home.
+fn show_manager(context: &Context, report: &StorageReport) {
+    /// Smaller entries are of no interest here.
+    const MIN_BYTES: u64 = 1_000_000;
+    let ui = &context.ui;
+    let large = report
+        .manager
+        .iter()
+        .filter(|entry| entry.bytes >= MIN_BYTES);
+    let large: Vec<_> = large
+        .map(|entry| format!("{} {}", printable(&entry.name), bytes(entry.bytes)))
+        .collect();
+    if large.is_empty() {
+        return;
+    }
+    let total = report.manager.iter().map(|entry| entry.bytes).sum();
+    ui.prose(format_args!(
+        "\n{} in {}: {}",
+        bytes(total),
+        context.settings.manager_home.display(),
+        large.join(", ")
+    ));
 }
 
 fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: bool) {

@@ -1,0 +1,162 @@
+//! A row of the table `threads` with all its columns, taken out of the live database and put back.
+//!
+//! Codex may have the database open: each change is one transaction. Rows of other tables stay.
+
+use super::database::{self, COMMIT, DatabaseError, SqliteContext};
+use super::database_view;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// The time limit for a transaction of another process.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The values of a row by column.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct SavedRow(BTreeMap<String, SavedValue>);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SavedValue {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl From<Value> for SavedValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(number) => Self::Integer(number),
+            Value::Real(number) => Self::Real(number),
+            Value::Text(text) => Self::Text(text),
+            Value::Blob(bytes) => Self::Blob(bytes),
+        }
+    }
+}
+
+impl From<&SavedValue> for Value {
+    fn from(value: &SavedValue) -> Self {
+        match value {
+            SavedValue::Null => Self::Null,
+            SavedValue::Integer(number) => Self::Integer(*number),
+            SavedValue::Real(number) => Self::Real(*number),
+            SavedValue::Text(text) => Self::Text(text.clone()),
+            SavedValue::Blob(bytes) => Self::Blob(bytes.clone()),
+        }
+    }
+}
+
+/// Reads the row of the conversation `id`; `None` if it has none. Changes no file.
+///
+/// # Errors
+/// The database cannot be read, or has no table `threads`.
+pub(crate) fn read(path: &Path, id: &str) -> Result<Option<SavedRow>, DatabaseError> {
+    database_view::read(path, |connection| {
+        let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
+        let names: Vec<String> = select.column_names().into_iter().map(Into::into).collect();
+        let mut rows = select.query([id])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let values = names.iter().enumerate().map(|(i, name)| {
+            let value: Value = row.get(i)?;
+            Ok((name.clone(), value.into()))
+        });
+        values
+            .collect::<rusqlite::Result<_>>()
+            .map(|row| Some(SavedRow(row)))
+    })
+}
+
+/// Deletes the row of the conversation `id`, if it has one. Durable on return.
+///
+/// # Errors
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
+    let connection = open(path)?;
+    let sql = "DELETE FROM threads WHERE id=?1 COLLATE NOCASE";
+    connection.execute(sql, [id]).on(COMMIT, path)?;
+    connection.close().map_err(|(_, e)| e).on(COMMIT, path)
+}
+
+/// Adds a row, unless the conversation has one. Columns that the table lacks by now are skipped.
+/// Durable on return.
+///
+/// # Errors
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub(crate) fn insert(path: &Path, row: &SavedRow) -> Result<(), DatabaseError> {
+    let connection = open(path)?;
+    let columns = || -> rusqlite::Result<Vec<String>> {
+        let mut select = connection.prepare("SELECT name FROM pragma_table_info('threads')")?;
+        select.query_map([], |row| row.get(0))?.collect()
+    };
+    let columns = columns().on("read", path)?;
+    let known = row.0.iter().filter(|(name, _)| columns.contains(name));
+    let (names, values): (Vec<_>, Vec<_>) = known
+        .map(|(name, value)| (format!("\"{name}\""), Value::from(value)))
+        .unzip();
+    let places = vec!["?"; names.len()].join(",");
+    let sql = format!(
+        "INSERT OR IGNORE INTO threads({}) VALUES({places})",
+        names.join(",")
+    );
+    connection
+        .execute(&sql, params_from_iter(values))
+        .on(COMMIT, path)?;
+    connection.close().map_err(|(_, e)| e).on(COMMIT, path)
+}
+
+fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
+    // Rows of other tables that belong to the conversation must stay for its return.
+    connection
+        .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=FULL;")
+        .on("open", path)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_comes_back_with_every_value_and_keeps_what_belongs_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let database = Connection::open(&path).unwrap();
+        database
+            .execute_batch(
+                "PRAGMA foreign_keys=ON;
+                 CREATE TABLE threads(id TEXT PRIMARY KEY, n INTEGER, r REAL, b BLOB, t TEXT);
+                 CREATE TABLE tools(thread_id TEXT REFERENCES threads(id) ON DELETE CASCADE);
+                 INSERT INTO threads VALUES('a', 1, 0.5, x'00ff', NULL), ('b', 2, 1, x'', 'x');
+                 INSERT INTO tools VALUES('a');",
+            )
+            .unwrap();
+        let row = read(&path, "A").unwrap().expect("a row");
+        delete(&path, "a").unwrap();
+        assert_eq!(read(&path, "a").unwrap(), None);
+        let text = serde_json::to_string(&row).unwrap();
+        let again: SavedRow = serde_json::from_str(&text).unwrap();
+        database
+            .execute_batch("ALTER TABLE threads DROP COLUMN r")
+            .unwrap();
+        insert(&path, &again).unwrap();
+        insert(&path, &again).unwrap();
+        let back = read(&path, "a").unwrap().expect("a row");
+        let mut expected = row;
+        let _ = expected.0.remove("r");
+        assert_eq!(back, expected);
+        let tools: i64 = database
+            .query_row("SELECT count(*) FROM tools", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(tools, 1);
+    }
+}

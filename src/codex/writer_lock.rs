@@ -1,0 +1,83 @@
+//! The lock of a conversation that Codex holds while it has the conversation loaded.
+//!
+//! While another process holds `thread-writer-locks/<id>.lock`, Codex refuses to load the conversation
+//! ("already has an active writer"). Lock files are created and removed under `.coordination.lock`.
+
+use super::home::THREAD_LOCKS;
+use crate::io::lock::{FileLock, LockError};
+use crate::io::{IoError, atomic, tree};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The lock under which lock files are created and removed.
+const COORDINATION: &str = ".coordination.lock";
+
+/// The time limit for the coordination lock, which Codex holds for milliseconds.
+const COORDINATION_LIMIT: Duration = Duration::from_secs(5);
+
+/// The held lock of a conversation. Dropping it removes the lock file, as Codex does.
+#[derive(Debug)]
+pub(crate) struct WriterLock {
+    path: PathBuf,
+    _lock: FileLock,
+}
+
+impl WriterLock {
+    /// Takes the lock of the conversation `id` in `home`; `None` if another process holds it.
+    ///
+    /// # Errors
+    /// The lock file cannot be created.
+    pub(crate) fn take(home: &Path, id: &str) -> Result<Option<Self>, IoError> {
+        let folder = home.join(THREAD_LOCKS);
+        atomic::create_private_folder(&folder)?;
+        let Some(_coordination) = coordination(&folder)? else {
+            return Ok(None);
+        };
+        let path = folder.join(format!("{id}.lock"));
+        let lock = held_as_none(FileLock::try_exclusive(&path))?;
+        Ok(lock.map(|lock| Self { path, _lock: lock }))
+    }
+}
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        let folder = atomic::parent_of(&self.path);
+        // A lock file that stays is harmless: Codex removes unlocked ones when it starts.
+        if let Ok(Some(_coordination)) = coordination(folder) {
+            let _ = tree::remove(&self.path);
+        }
+    }
+}
+
+fn coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
+    let path = folder.join(COORDINATION);
+    held_as_none(FileLock::exclusive_within(&path, COORDINATION_LIMIT))
+}
+
+fn held_as_none(lock: Result<FileLock, LockError>) -> Result<Option<FileLock>, IoError> {
+    match lock {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held(_)) => Ok(None),
+        Err(LockError::Io(e)) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::lock;
+
+    #[test]
+    fn a_conversation_has_one_writer() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(THREAD_LOCKS).join("a.lock");
+        let take = |id| WriterLock::take(home.path(), id).unwrap();
+        let first = take("a").unwrap();
+        assert!(lock::is_held(&file));
+        assert!(take("a").is_none());
+        assert!(take("b").is_some());
+        drop(first);
+        assert!(!file.exists());
+        assert!(lock::once_free(|| take("a"), Option::is_none).is_some());
+    }
+}

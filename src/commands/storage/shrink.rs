@@ -1,0 +1,343 @@
+//! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
+
+use super::report::existing_home;
+use crate::codex::program::Program;
+use crate::codex::{rollout, threads};
+use crate::commands::account::printable;
+use crate::commands::home_checks::refuse_during_restore;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::quantity::pluralize;
+use crate::io::time_format;
+use crate::storage::Form;
+use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::bytes;
+use chrono::TimeDelta;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The time limit for `codex --version`.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Maximum number of projects and of skipped conversations that are shown without --verbose.
+const SHOWN: usize = 8;
+
+/// Compress conversations that are at rest
+///
+/// A conversation becomes a `.jsonl.zst`, which Codex lists, reads and resumes like a plain one;
+/// when it resumes one, it makes it plain again. The compressed file is compared with the plain one
+/// before that is removed. Conversations that Codex has open are skipped.
+/// `codex-manager storage expand` is the exact reverse.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager storage shrink --dry-run
+  codex-manager storage shrink
+  codex-manager storage shrink --older-than 3d --min-size 1MB
+  codex-manager storage shrink --project ~/work/site --max-time 10m")]
+pub(super) struct ShrinkArgs {
+    /// Only conversations that are unchanged for this long: 14d, 12h
+    #[arg(long, value_name = "DURATION", default_value_t = format!("{}d", shrink::DEFAULT_DAYS))]
+    older_than: String,
+    /// Only files of at least this size: 64kB, 1MB
+    #[arg(long, value_name = "SIZE", default_value_t = format!("{}kB", shrink::DEFAULT_MIN_BYTES / 1000))]
+    min_size: String,
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+/// Make compressed conversations plain again
+///
+/// Codex does this by itself when it resumes a conversation.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager storage expand --dry-run
+  codex-manager storage expand
+  codex-manager storage expand --session 01a1f78b")]
+pub(super) struct ExpandArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+#[derive(Debug, Args)]
+struct ScopeArgs {
+    /// Only conversations that work in this folder or below it; repeatable
+    #[arg(long, value_name = "DIR")]
+    project: Vec<PathBuf>,
+    /// Only this conversation, whatever its age and size: its id, or the beginning; repeatable
+    #[arg(long, value_name = "ID")]
+    session: Vec<String>,
+    /// Begin no further conversation after this time: 10m, 1h
+    #[arg(long, value_name = "DURATION")]
+    max_time: Option<String>,
+    /// Show what would be done, and estimate the sizes from a sample
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document of both commands. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct ShrinkJson<'a> {
+    items: &'a [ShrinkItem],
+    before_bytes: u64,
+    after_bytes: u64,
+    dry_run: bool,
+}
+
+impl ShrinkArgs {
+    /// Compresses the conversations.
+    ///
+    /// # Errors
+    /// An option is invalid, or the installed Codex does not read compressed conversations. Nothing
+    /// is changed then.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let filter = ShrinkFilter {
+            to: Form::Compressed,
+            older_than: parse_duration("--older-than", &self.older_than)?,
+            min_bytes: parse_size("--min-size", &self.min_size)?,
+            ..self.scope.filter(Form::Compressed, context)
+        };
+        existing_home(context)?;
+        check_codex(context)?;
+        self.scope.run(context, &filter, "storage shrink")
+    }
+}
+
+impl ExpandArgs {
+    /// Makes the conversations plain.
+    ///
+    /// # Errors
+    /// An option is invalid. Nothing is changed then.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let filter = self.scope.filter(Form::Plain, context);
+        self.scope.run(context, &filter, "storage expand")
+    }
+}
+
+impl ScopeArgs {
+    fn filter(&self, to: Form, context: &Context) -> ShrinkFilter {
+        ShrinkFilter {
+            to,
+            older_than: TimeDelta::zero(),
+            min_bytes: 0,
+            projects: self
+                .project
+                .iter()
+                .map(|p| context.env.absolute(p))
+                .collect(),
+            sessions: self.session.clone(),
+        }
+    }
+
+    fn run(
+        &self,
+        context: &Context,
+        filter: &ShrinkFilter,
+        command: &str,
+    ) -> Result<Outcome, CommandError> {
+        let home = existing_home(context)?;
+        let limit = self.max_time.as_deref();
+        let limit = limit
+            .map(|text| parse_duration("--max-time", text))
+            .transpose()?;
+        let deadline = limit.map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
+        let state = threads::find_state_database(home, &context.env);
+        let mut plan = ShrinkPlan::new(home, state.as_deref(), filter, context.now());
+        if let Some(unknown) = plan.unknown_sessions.first() {
+            return Err(
+                CommandError::failed(format!("no such conversation: {unknown:?}"))
+                    .hint("list the largest ones with: codex-manager storage"),
+            );
+        }
+        let completed = if self.dry_run {
+            plan.estimate();
+            true
+        } else {
+            refuse_during_restore(context)?;
+            let bar = context.ui.bar(filter.to.verb(), plan.bytes());
+            plan.apply(home, deadline, &bar)
+        };
+        self.show(context, filter.to, &plan.items);
+        let (before_bytes, after_bytes) = sums(&plan.items);
+        context.ui.document(
+            command,
+            &ShrinkJson {
+                items: &plan.items,
+                before_bytes,
+                after_bytes,
+                dry_run: self.dry_run,
+            },
+        );
+        if !completed {
+            return Err(CommandError::interrupted());
+        }
+        let failed = plan
+            .items
+            .iter()
+            .any(|item| item.action == ShrinkAction::Fail);
+        Ok(Outcome::partial_if(failed))
+    }
+
+    fn show(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
+        let ui = &context.ui;
+        show_projects(context, items);
+        show_skipped(context, items);
+        let converted = items.iter().filter(|item| item.action.converts()).count();
+        if converted == 0 {
+            ui.line(format_args!("no conversations to {}", to.infinitive()));
+            return;
+        }
+        let (before, after) = sums(items);
+        let done = if self.dry_run { "would be " } else { "" };
+        let about = if self.dry_run { "about " } else { "" };
+        ui.prose(format_args!(
+            "{} {done}{}: {} → {about}{}",
+            pluralize(converted, "conversation"),
+            to.participle(),
+            bytes(before),
+            bytes(after),
+        ));
+        if self.dry_run {
+            ui.note("dry run: nothing was written");
+        } else if to == Form::Compressed {
+            ui.note("undo with: codex-manager storage expand");
+        }
+    }
+}
+
+impl Form {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Compressed => "compressing",
+            Self::Plain => "expanding",
+        }
+    }
+
+    fn infinitive(self) -> &'static str {
+        match self {
+            Self::Compressed => "compress",
+            Self::Plain => "expand",
+        }
+    }
+
+    fn participle(self) -> &'static str {
+        match self {
+            Self::Compressed => "compressed",
+            Self::Plain => "expanded",
+        }
+    }
+}
+
+/// Returns the sizes of the converted rollouts before and after.
+fn sums(items: &[ShrinkItem]) -> (u64, u64) {
+    let items = items.iter().filter(|item| item.action.converts());
+    items.fold((0, 0), |(before, after), item| {
+        (before + item.before_bytes, after + item.after_bytes)
+    })
+}
+
+fn show_projects(context: &Context, items: &[ShrinkItem]) {
+    let ui = &context.ui;
+    let projects = shrink::by_project(items);
+    if projects.is_empty() {
+        return;
+    }
+    let shown = if ui.is_verbose() {
+        projects.len()
+    } else {
+        SHOWN
+    };
+    let mut table = Table::new(ui, &["PROJECT", "CONVERSATIONS", "BEFORE", "AFTER"]);
+    for (name, sum) in projects.iter().take(shown) {
+        table.row(
+            ui,
+            [
+                (Style::Plain, printable(name)),
+                (Style::Plain, sum.conversations.to_string()),
+                (Style::Plain, bytes(sum.before_bytes)),
+                (Style::Plain, bytes(sum.after_bytes)),
+            ],
+        );
+    }
+    ui.prose(table.render());
+    if projects.len() > shown {
+        ui.prose(format_args!("… {} more: --verbose", projects.len() - shown));
+    }
+}
+
+fn show_skipped(context: &Context, items: &[ShrinkItem]) {
+    let ui = &context.ui;
+    let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
+    let shown = if ui.is_verbose() {
+        skipped.len()
+    } else {
+        SHOWN
+    };
+    for item in skipped.iter().take(shown) {
+        let reason = item.reason.as_deref().unwrap_or_default();
+        ui.warn(format_args!("skipped {}: {reason}", item.session_id));
+    }
+    if skipped.len() > shown {
+        ui.warn(format_args!("… {} more: --verbose", skipped.len() - shown));
+    }
+}
+
+/// Fails if the installed Codex does not read compressed conversations.
+fn check_codex(context: &Context) -> Result<(), CommandError> {
+    let (major, minor) = rollout::FIRST_VERSION_WITH_ZST;
+    let advice = format!("install Codex {major}.{minor} or newer: npm install -g @openai/codex");
+    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env);
+    let program = program.map_err(|e| {
+        CommandError::refused("no Codex is installed that reads compressed conversations")
+            .because(e)
+            .hint(&advice)
+    })?;
+    let version = program.version(&context.env, VERSION_TIMEOUT);
+    match version.as_deref() {
+        Some(version) if rollout::reads_zst(version) => Ok(()),
+        version => Err(CommandError::refused(format!(
+            "Codex {} does not read compressed conversations",
+            version.unwrap_or("of unknown version")
+        ))
+        .hint(advice)),
+    }
+}
+
+/// Parses the value of an option.
+pub(super) fn parse_duration(option: &str, text: &str) -> Result<TimeDelta, CommandError> {
+    time_format::parse_span(text).ok_or_else(|| {
+        CommandError::usage(format!("{option} is not a duration: {text:?}"))
+            .hint("use a form like 12h, 14d or \"1d 12h\"")
+    })
+}
+
+/// Parses a size such as `64kB`, `1.5 MB` or `2GiB`.
+fn parse_size(option: &str, text: &str) -> Result<u64, CommandError> {
+    let trimmed = text.trim();
+    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = trimmed.split_at(end.unwrap_or(trimmed.len()));
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "" | "b" => Some(1.0),
+        "k" | "kb" => Some(1e3),
+        "m" | "mb" => Some(1e6),
+        "g" | "gb" => Some(1e9),
+        "kib" => Some(1024.0),
+        "mib" => Some(1024.0 * 1024.0),
+        "gib" => Some(1024.0 * 1024.0 * 1024.0),
+        _ => None,
+    };
+    let number: Option<f64> = number.parse().ok();
+    let size = number.zip(factor).map(|(number, factor)| number * factor);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the number has no sign, and the cast saturates"
+    )]
+    size.map(|size| size as u64).ok_or_else(|| {
+        CommandError::usage(format!("{option} is not a size: {text:?}"))
+            .hint("use a form like 500kB, 1MB or 2GiB")
+    })
+}

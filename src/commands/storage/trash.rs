@@ -1,0 +1,386 @@
+//! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
+
+use super::report::existing_home;
+use super::shrink::parse_duration;
+use crate::codex::threads;
+use crate::commands::account::printable;
+use crate::commands::home_checks::refuse_during_restore;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::progress;
+use crate::io::quantity::pluralize;
+use crate::storage::selection::{Selected, Selection, TrashFilter};
+use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::bytes;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Maximum number of conversations that are shown without --verbose.
+const SHOWN: usize = 20;
+
+/// Move conversations to the trash
+///
+/// A conversation goes with its row and its names, and `codex-manager storage undelete` brings it
+/// back as it was. Codex does not list it any more. After 30 days (setting `storage.keep_trash`), the
+/// next run deletes it permanently. A conversation whose history a fork needs is moved only together with that fork.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager storage trash 01a1f78b
+  codex-manager storage trash --no-turns --dry-run
+  codex-manager storage trash --older-than 180d --project ~/old
+  codex-manager storage trash --empty-trash")]
+pub(super) struct TrashArgs {
+    /// Conversations: ids, beginnings of ids, or names
+    #[arg(value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// Only conversations that are unchanged for this long: 180d, 12h
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<String>,
+    /// Only conversations that work in this folder or below it; repeatable
+    #[arg(long, value_name = "DIR")]
+    project: Vec<PathBuf>,
+    /// Only the subagents of this conversation, given by its id
+    #[arg(long, value_name = "ID")]
+    subagents_of: Option<String>,
+    /// Only conversations without a message
+    #[arg(long)]
+    no_turns: bool,
+    /// Delete everything in the trash permanently
+    #[arg(long, conflicts_with_all = ["sessions", "older_than", "project", "subagents_of", "no_turns"])]
+    empty_trash: bool,
+    /// Show what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Bring conversations back from the trash
+///
+/// Without an argument, lists the trash.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager storage undelete
+  codex-manager storage undelete 01a1f78b")]
+pub(super) struct UndeleteArgs {
+    /// Conversations in the trash: ids, or beginnings of ids
+    #[arg(value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// Show what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document of both commands. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct TrashJson {
+    items: Vec<TrashItem>,
+    before_bytes: u64,
+    after_bytes: u64,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct TrashItem {
+    session_id: String,
+    title: String,
+    path: String,
+    before_bytes: u64,
+    after_bytes: u64,
+    /// "trash", "undelete", "list", "remove", "skip"
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl TrashItem {
+    fn of_selected(selected: &Selected, result: &Result<(), TrashError>) -> Self {
+        let path = selected.rollouts.first();
+        let is_moved = result.is_ok();
+        Self {
+            session_id: selected.id.clone(),
+            title: selected.title.clone(),
+            path: path
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+            before_bytes: selected.bytes,
+            after_bytes: if is_moved { 0 } else { selected.bytes },
+            action: if is_moved { "trash" } else { "skip" },
+            reason: result.as_ref().err().map(ToString::to_string),
+        }
+    }
+
+    fn of_unit(unit: &Unit, action: &'static str) -> Self {
+        let size = unit.bytes();
+        Self {
+            session_id: unit.conversation.id.clone(),
+            title: unit.conversation.title.clone(),
+            path: unit.folder.display().to_string(),
+            before_bytes: size,
+            after_bytes: if action == "remove" { 0 } else { size },
+            action,
+            reason: None,
+        }
+    }
+}
+
+impl TrashArgs {
+    /// Moves the conversations.
+    ///
+    /// # Errors
+    /// Nothing is chosen, or a fork needs a chosen conversation. Nothing is changed then.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.empty_trash {
+            return self.empty(context);
+        }
+        let filter = self.filter(context)?;
+        let home = existing_home(context)?;
+        let state = threads::find_state_database(home, &context.env);
+        let selection = Selection::new(home, state.as_deref(), &filter, context.now())
+            .map_err(TrashError::from)?;
+        check(&selection)?;
+        let mut items = Vec::new();
+        if self.dry_run {
+            let chosen = selection.conversations.iter();
+            items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
+        } else if !selection.conversations.is_empty() {
+            refuse_during_restore(context)?;
+            let trash = ConversationTrash::lock(&context.settings.manager_home)?;
+            for selected in &selection.conversations {
+                if progress::is_interrupted() {
+                    break;
+                }
+                let discarded = Discarded {
+                    id: &selected.id,
+                    title: &selected.title,
+                    rollouts: &selected.rollouts,
+                };
+                let result = trash.discard(home, state.as_deref(), &discarded, context.now());
+                items.push(TrashItem::of_selected(selected, &result.map(drop)));
+            }
+            let units = trash::units(&context.settings.manager_home)?;
+            let keep = context.settings.preferences.keep_trash;
+            trash.remove(&trash::expired(&units, keep, context.now()))?;
+        }
+        let moved = items.iter().filter(|item| item.action == "trash").count();
+        let done = if self.dry_run {
+            "would be moved to the trash"
+        } else {
+            "moved to the trash"
+        };
+        show(context, &items);
+        if moved == 0 {
+            context.ui.line("no conversation moved");
+        } else {
+            let freed: u64 = items
+                .iter()
+                .map(|item| item.before_bytes - item.after_bytes)
+                .sum();
+            let what = pluralize(moved, "conversation");
+            context
+                .ui
+                .prose(format_args!("{what} {done}, {}", bytes(freed)));
+            let hint = if self.dry_run {
+                "dry run: nothing was written"
+            } else {
+                "undo with: codex-manager storage undelete SESSION"
+            };
+            context.ui.note(hint);
+        }
+        let is_partial = items.iter().any(|item| item.action == "skip");
+        finish(context, "storage trash", items, self.dry_run);
+        if progress::is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        Ok(Outcome::partial_if(is_partial))
+    }
+
+    fn filter(&self, context: &Context) -> Result<TrashFilter, CommandError> {
+        let older_than = self.older_than.as_deref();
+        let filter = TrashFilter {
+            sessions: self.sessions.clone(),
+            older_than: older_than
+                .map(|text| parse_duration("--older-than", text))
+                .transpose()?,
+            projects: self
+                .project
+                .iter()
+                .map(|path| context.env.absolute(path))
+                .collect(),
+            subagents_of: self.subagents_of.clone(),
+            no_turns: self.no_turns,
+        };
+        let is_empty = filter.sessions.is_empty()
+            && filter.older_than.is_none()
+            && filter.projects.is_empty()
+            && filter.subagents_of.is_none()
+            && !filter.no_turns;
+        if is_empty {
+            return Err(CommandError::usage("no conversation is chosen").hint(
+                "name some, or use a filter: codex-manager storage trash --no-turns --dry-run",
+            ));
+        }
+        Ok(filter)
+    }
+
+    fn empty(&self, context: &Context) -> Result<Outcome, CommandError> {
+        let manager_home = &context.settings.manager_home;
+        let units = trash::units(manager_home)?;
+        let size = units.iter().map(Unit::bytes).sum();
+        let what = format!(
+            "{}, {}",
+            pluralize(units.len(), "conversation"),
+            bytes(size)
+        );
+        let ui = &context.ui;
+        if units.is_empty() {
+            ui.line("the trash is empty");
+        } else if self.dry_run {
+            ui.prose(format_args!("would be deleted permanently: {what}"));
+        } else {
+            let agreed = context.settings.assume_yes
+                || ui
+                    .confirm(format_args!("delete {what} permanently?"))
+                    .unwrap_or_default();
+            if !agreed {
+                return Err(CommandError::refused(format!(
+                    "deleting from the trash needs confirmation: {what}"
+                ))
+                .hint("delete them permanently with --yes; nothing was changed"));
+            }
+        }
+        let items = units
+            .iter()
+            .map(|unit| TrashItem::of_unit(unit, "remove"))
+            .collect();
+        if !self.dry_run && !units.is_empty() {
+            ConversationTrash::lock(manager_home)?.remove(&units)?;
+            ui.prose(format_args!("deleted permanently: {what}"));
+        }
+        finish(context, "storage trash", items, self.dry_run);
+        Ok(Outcome::Done)
+    }
+}
+
+impl UndeleteArgs {
+    /// Brings the conversations back, or lists the trash.
+    ///
+    /// # Errors
+    /// A name matches no conversation in the trash, or the home has it again. Nothing is changed then.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let manager_home = &context.settings.manager_home;
+        let units = trash::units(manager_home)?;
+        let mut chosen = Vec::new();
+        for wanted in &self.sessions {
+            let lower = wanted.to_lowercase();
+            let is_wanted = |unit: &&Unit| unit.conversation.id.starts_with(&lower);
+            // The newest, if a conversation was moved there twice.
+            let Some(unit) = units.iter().rfind(is_wanted) else {
+                return Err(CommandError::failed(format!("not in the trash: {wanted}"))
+                    .hint("list the trash with: codex-manager storage undelete"));
+            };
+            chosen.push(unit);
+        }
+        if self.sessions.is_empty() {
+            let items: Vec<_> = units
+                .iter()
+                .map(|unit| TrashItem::of_unit(unit, "list"))
+                .collect();
+            if items.is_empty() {
+                context.ui.line("the trash is empty");
+            }
+            show(context, &items);
+            finish(context, "storage undelete", items, self.dry_run);
+            return Ok(Outcome::Done);
+        }
+        let items: Vec<_> = chosen
+            .iter()
+            .map(|unit| TrashItem::of_unit(unit, "undelete"))
+            .collect();
+        if !self.dry_run {
+            refuse_during_restore(context)?;
+            let trash = ConversationTrash::lock(manager_home)?;
+            for unit in &chosen {
+                trash.put_back(unit)?;
+            }
+        }
+        let done = if self.dry_run {
+            "would be brought back"
+        } else {
+            "brought back"
+        };
+        show(context, &items);
+        context.ui.line(format_args!(
+            "{} {done}",
+            pluralize(items.len(), "conversation")
+        ));
+        finish(context, "storage undelete", items, self.dry_run);
+        Ok(Outcome::Done)
+    }
+}
+
+/// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
+fn check(selection: &Selection) -> Result<(), CommandError> {
+    if let Some(unknown) = selection.unknown.first() {
+        return Err(
+            CommandError::failed(format!("no such conversation: {unknown:?}"))
+                .hint("list the largest ones with: codex-manager storage"),
+        );
+    }
+    if let Some(ambiguous) = selection.ambiguous.first() {
+        return Err(
+            CommandError::failed(format!("{ambiguous:?} matches several conversations"))
+                .hint("give more of the id"),
+        );
+    }
+    if selection.needed_by.is_empty() {
+        return Ok(());
+    }
+    let mut error = CommandError::refused("forks need the history of these conversations");
+    for (child, parent) in &selection.needed_by {
+        error = error.hint(format!(
+            "{child} begins with the history of {parent}: move both, or neither"
+        ));
+    }
+    Err(error)
+}
+
+fn show(context: &Context, items: &[TrashItem]) {
+    let ui = &context.ui;
+    if items.is_empty() {
+        return;
+    }
+    let shown = if ui.is_verbose() { items.len() } else { SHOWN };
+    let mut table = Table::new(ui, &["CONVERSATION", "SIZE", "TITLE"]);
+    for item in items.iter().take(shown) {
+        table.row(
+            ui,
+            [
+                (Style::Plain, item.session_id.clone()),
+                (Style::Plain, bytes(item.before_bytes)),
+                (Style::Dim, printable(&item.title)),
+            ],
+        );
+    }
+    table.keep_whole(0);
+    ui.prose(table.render());
+    if items.len() > shown {
+        ui.prose(format_args!("… {} more: --verbose", items.len() - shown));
+    }
+    for item in items {
+        if let Some(reason) = &item.reason {
+            ui.warn(format_args!("skipped: {reason}"));
+        }
+    }
+}
+
+fn finish(context: &Context, command: &str, items: Vec<TrashItem>, dry_run: bool) {
+    let document = TrashJson {
+        before_bytes: items.iter().map(|item| item.before_bytes).sum(),
+        after_bytes: items.iter().map(|item| item.after_bytes).sum(),
+        items,
+        dry_run,
+    };
+    context.ui.document(command, &document);
+}

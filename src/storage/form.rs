@@ -1,0 +1,282 @@
+//! The two forms of a rollout, plain and compressed, and the conversion between them.
+//!
+//! A conversion writes the new form beside the old one, compares the text of both, gives the new
+//! file its name, and then removes the old one. A kill in between leaves both forms with the same
+//! text. Codex and this program treat these as one conversation, and the next conversion removes
+//! the older one.
+
+use crate::codex::rollout::{self, Relation, ZST};
+use crate::codex::writer_lock::WriterLock;
+use crate::io::atomic::{self, TempFile};
+use crate::io::file_id::{self, FileId};
+use crate::io::{IoContext, IoError, Progress, file_open, progress, tree};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The compression level, which is the default of `zstd`.
+const LEVEL: i32 = 3;
+
+/// The base-2 logarithm of the window. Images repeat at each compaction of a conversation, megabytes
+/// apart. Codex reads windows of up to 27 bits.
+const WINDOW_LOG: u32 = 27;
+
+/// The part of a file that one thread compresses at a time, in bytes. The default would be four
+/// windows.
+const JOB_BYTES: u32 = 16 << 20;
+
+/// The form of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The text itself, in `rollout-….jsonl`.
+    Plain,
+    /// Compressed with zstd, in `rollout-….jsonl.zst`.
+    Compressed,
+}
+
+/// The reason why a rollout was not converted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConversionError {
+    /// Codex, or another command, holds the lock of the conversation.
+    #[error("Codex has this conversation open")]
+    Busy,
+    /// Another program wrote, moved or removed the rollout meanwhile.
+    #[error("the conversation changed meanwhile")]
+    Changed,
+    /// Both forms exist, and the other one has text that this one lacks.
+    #[error("the plain and the compressed file have different contents")]
+    Diverged,
+    /// The compressed form would not be smaller.
+    #[error("compression does not make it smaller")]
+    Incompressible,
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl Form {
+    /// Returns the path in this form of a rollout at `path` in the other form.
+    pub(crate) fn path_of(self, path: &Path) -> PathBuf {
+        match self {
+            Self::Plain => path.with_extension(""),
+            Self::Compressed => atomic::with_suffix(path, ZST),
+        }
+    }
+}
+
+/// Converts the rollout `source` of the conversation `id` in `home` to the form `to`, with the same
+/// modification time and permissions. Returns the size of the new file. Durable on return.
+/// `workers` is the number of threads that compress it.
+///
+/// # Errors
+/// The rollout has its old form, or both. If the last fsync fails, it has the new one, and the removal
+/// of the old one is not durable.
+pub(crate) fn convert(
+    home: &Path,
+    id: &str,
+    source: &Path,
+    to: Form,
+    workers: u32,
+    progress: &dyn Progress,
+) -> Result<u64, ConversionError> {
+    let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
+    let before = FileState::of(source)?.ok_or(ConversionError::Changed)?;
+    let target = to.path_of(source);
+    if target.symlink_metadata().is_ok()
+        && let Some(bytes) = merge_forms(source, &target, &before, to)?
+    {
+        return Ok(bytes);
+    }
+    let mut temp = TempFile::beside(&target)?;
+    let open = || -> io::Result<Box<dyn Read>> {
+        match to {
+            Form::Compressed => Ok(Box::new(file_open::open(source)?)),
+            Form::Plain => rollout::open_plain(source),
+        }
+    };
+    let reader = open().at("open", source)?;
+    let mut reader = InterruptibleReader { reader, progress };
+    let written = match to {
+        Form::Compressed => compress(&mut reader, before.meta.len(), temp.file(), workers),
+        Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
+    };
+    written.map_err(|e| failure(e, source, &before))?;
+    let file = temp.file();
+    let bytes = file.metadata().at("read", &target)?.len();
+    if to == Form::Compressed && bytes >= before.meta.len() {
+        return Err(ConversionError::Incompressible);
+    }
+    copy_attributes(&before.meta, file).at("set the attributes of", &target)?;
+    temp.sync()?;
+    let (plain, compressed) = match to {
+        Form::Plain => (temp.path(), source),
+        Form::Compressed => (source, temp.path()),
+    };
+    if !is_same_text(plain, compressed).at("compare", source)? {
+        return Err(ConversionError::Changed);
+    }
+    match temp.publish(&target)? {
+        Ok(()) => {}
+        Err(_taken) => return Err(ConversionError::Changed),
+    }
+    if let Err(e) = remove_old_form(source, &before) {
+        // Codex may have moved or deleted the conversation, or written to it.
+        tree::remove(&target)?;
+        return Err(e);
+    }
+    atomic::sync_folder(atomic::parent_of(source))?;
+    Ok(bytes)
+}
+
+/// Removes the superfluous one of two forms of a conversation. Returns the size of `target` if it is
+/// the one that stays.
+fn merge_forms(
+    source: &Path,
+    target: &Path,
+    before: &FileState,
+    to: Form,
+) -> Result<Option<u64>, ConversionError> {
+    let bytes = target.metadata().at("read", target)?.len();
+    match (rollout::compare(source, target).at("compare", source)?, to) {
+        // Codex reads the plain file, and appends to it.
+        (Relation::Equal, _) | (Relation::SecondExtends, Form::Plain) => {
+            remove_old_form(source, before)?;
+            atomic::sync_folder(atomic::parent_of(source))?;
+            Ok(Some(bytes))
+        }
+        (Relation::FirstExtends, Form::Compressed) => {
+            tree::remove(target)?;
+            Ok(None)
+        }
+        _ => Err(ConversionError::Diverged),
+    }
+}
+
+/// Removes `source`, unless it changed since `before`.
+///
+/// # Errors
+/// It was not removed.
+fn remove_old_form(source: &Path, before: &FileState) -> Result<(), ConversionError> {
+    match FileState::of(source)? {
+        Some(now) if now.is_same(before) => {}
+        _ => return Err(ConversionError::Changed),
+    }
+    Ok(tree::remove(source)?)
+}
+
+/// The identity and metadata of a rollout at one time.
+struct FileState {
+    id: FileId,
+    meta: Metadata,
+}
+
+impl FileState {
+    /// Returns the state of a regular file; `None` if there is none.
+    fn of(path: &Path) -> Result<Option<Self>, IoError> {
+        let found = file_id::look(path)?.filter(|(_, meta)| meta.is_file());
+        Ok(found.map(|(id, meta)| Self { id, meta }))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.id.is(other.id)
+            && self.meta.len() == other.meta.len()
+            && self.meta.modified().ok() == other.meta.modified().ok()
+    }
+}
+
+/// Returns the error of reading `source`, which may have changed meanwhile.
+fn failure(error: io::Error, source: &Path, before: &FileState) -> ConversionError {
+    if progress::is_interrupted() {
+        return ConversionError::Interrupted;
+    }
+    match FileState::of(source) {
+        Ok(Some(now)) if now.is_same(before) => ConversionError::Io(IoError {
+            action: "convert",
+            path: source.to_path_buf(),
+            source: error,
+        }),
+        _ => ConversionError::Changed,
+    }
+}
+
+/// Compresses the `size` bytes of `reader` into `to`.
+fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+    encoder.set_pledged_src_size(Some(size))?;
+    encoder.include_contentsize(true)?;
+    encoder.include_checksum(true)?;
+    encoder.long_distance_matching(true)?;
+    encoder.window_log(WINDOW_LOG)?;
+    if workers > 1 {
+        encoder.multithread(workers)?;
+        encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(JOB_BYTES))?;
+    }
+    io::copy(reader, &mut encoder)?;
+    encoder.finish()?;
+    Ok(())
+}
+
+/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes
+/// of the plain and the compressed text.
+pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<(u64, u64)> {
+    let mut file = file_open::open(source)?;
+    match to {
+        Form::Compressed => {
+            let mut packed = CountingWriter(0);
+            let size = file.metadata()?.len().min(limit);
+            compress(&mut file.take(size), size, &mut packed, 1)?;
+            Ok((size, packed.0))
+        }
+        Form::Plain => {
+            let mut plain = rollout::decompress(&mut file)?.take(limit);
+            let size = io::copy(&mut plain, &mut io::sink())?;
+            drop(plain);
+            Ok((size, file.stream_position()?))
+        }
+    }
+}
+
+/// Counts the bytes that are written to it.
+struct CountingWriter(u64);
+
+impl Write for CountingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns true if a compressed rollout has exactly the bytes of a plain one.
+fn is_same_text(plain: &Path, compressed: &Path) -> io::Result<bool> {
+    Ok(rollout::compare(plain, compressed)? == Relation::Equal)
+}
+
+fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {
+    to.set_permissions(from.permissions())?;
+    to.set_modified(from.modified()?)
+}
+
+/// Reports the bytes of a plain rollout that were read, and fails after Ctrl-C.
+struct InterruptibleReader<'a> {
+    reader: Box<dyn Read>,
+    progress: &'a dyn Progress,
+}
+
+impl Read for InterruptibleReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if progress::is_interrupted() {
+            // Not `Interrupted`, after which readers try again.
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.reader.read(buffer)?;
+        self.progress.add_bytes(n as u64);
+        Ok(n)
+    }
+}

@@ -1,0 +1,188 @@
+//! Chooses the conversations that go to the trash, and finds the ones that need them.
+
+use super::facts::{facts, read_facts};
+use super::rollout_usage::RolloutUsage;
+use super::walk::UsageWalk;
+use crate::codex::database::DatabaseError;
+use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
+use crate::codex::threads::{self, ThreadRow};
+use crate::history::id::ConversationId;
+use crate::history::rollout;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Chooses conversations: those that are named and pass every filter.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrashFilter {
+    /// Ids, beginnings of ids, or names; empty for any conversation.
+    pub sessions: Vec<String>,
+    /// The time since the last change.
+    pub older_than: Option<TimeDelta>,
+    /// Folders that conversations work in; empty for any.
+    pub projects: Vec<PathBuf>,
+    /// Only subagents of this conversation.
+    pub subagents_of: Option<String>,
+    /// Only conversations without a message of the user.
+    pub no_turns: bool,
+}
+
+/// A chosen conversation with its rollouts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Selected {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) project: String,
+    pub(crate) bytes: u64,
+    /// Its rollouts, in all forms.
+    pub(crate) rollouts: Vec<PathBuf>,
+}
+
+/// The result of a choice.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    pub(crate) conversations: Vec<Selected>,
+    /// Names that match no conversation.
+    pub(crate) unknown: Vec<String>,
+    /// Names that match several.
+    pub(crate) ambiguous: Vec<String>,
+    /// Forks that stay and begin with the history of a chosen conversation: the id of each, and that
+    /// of its parent.
+    pub(crate) needed_by: Vec<(String, String)>,
+}
+
+impl Selection {
+    /// Applies `filter` to the conversations of `home`. `state` is the state database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(crate) fn new(
+        home: &Path,
+        state: Option<&Path>,
+        filter: &TrashFilter,
+        now: DateTime<Utc>,
+    ) -> Result<Self, DatabaseError> {
+        let mut walk = UsageWalk::default();
+        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
+        walk.add_rollouts(
+            &home.join(ARCHIVED_SESSIONS),
+            HomeEntryKind::ArchivedSessions,
+        );
+        let mut rollouts = walk.rollouts;
+        rollouts.retain(|rollout| rollout.id.is_some());
+        let rows = read_rows(state)?;
+        let mut selection = Self::default();
+        let named = selection.resolve(filter, &rollouts, &rows);
+        let subagents: Option<HashSet<ConversationId>> = match (&filter.subagents_of, state) {
+            (None, _) => None,
+            (Some(parent), Some(state)) => {
+                let ids = threads::subagents_of(state, parent)?;
+                Some(ids.iter().map(|id| ConversationId::of(id)).collect())
+            }
+            (Some(_), None) => Some(HashSet::new()),
+        };
+        let mut known = read_facts(&rollouts, state);
+        let facts = facts(&rollouts, &mut known);
+        let mut chosen: BTreeMap<String, Selected> = BTreeMap::new();
+        for (rollout, (project, _)) in rollouts.iter().zip(facts) {
+            let Some(id) = &rollout.id else { continue };
+            let project = known.projects.name(project);
+            let row = rows.get(id);
+            let age = rollout.changed.map(|at| now - at);
+            let passes = named.as_ref().is_none_or(|named| named.contains(id))
+                && subagents
+                    .as_ref()
+                    .is_none_or(|subagents| subagents.contains(id))
+                && filter
+                    .older_than
+                    .is_none_or(|limit| age.is_some_and(|age| age >= limit))
+                && (filter.projects.is_empty()
+                    || filter
+                        .projects
+                        .iter()
+                        .any(|folder| Path::new(&project).starts_with(folder)))
+                && (!filter.no_turns || row.is_some_and(|row| row.first_user_message.is_empty()));
+            if !passes {
+                continue;
+            }
+            let selected = chosen.entry(id.to_string()).or_default();
+            selected.id = id.to_string();
+            selected.title = row.map(title_of).unwrap_or_default();
+            selected.project = project;
+            selected.bytes += rollout.bytes;
+            selected.rollouts.push(rollout.path.to_path_buf());
+        }
+        selection.conversations = chosen.into_values().collect();
+        selection.needed_by = needed_by(&rollouts, &selection.conversations);
+        Ok(selection)
+    }
+
+    /// Returns the ids that the filter names; `None` if it names none.
+    fn resolve(
+        &mut self,
+        filter: &TrashFilter,
+        rollouts: &[RolloutUsage],
+        rows: &HashMap<ConversationId, ThreadRow>,
+    ) -> Option<HashSet<ConversationId>> {
+        if filter.sessions.is_empty() {
+            return None;
+        }
+        let mut named = HashSet::new();
+        for wanted in &filter.sessions {
+            let lower = wanted.to_lowercase();
+            let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+            let has_prefix = |id: &&ConversationId| id.with_text(|text| text.starts_with(&lower));
+            let mut found: HashSet<_> = ids().filter(has_prefix).collect();
+            if found.is_empty() {
+                let has_name = |id: &&ConversationId| {
+                    let row = rows.get(id);
+                    row.is_some_and(|row| row.given_name() == Some(wanted))
+                };
+                found = ids().filter(has_name).collect();
+            }
+            match found.len() {
+                0 => self.unknown.push(wanted.clone()),
+                1 => named.extend(found.into_iter().cloned()),
+                _ => self.ambiguous.push(wanted.clone()),
+            }
+        }
+        Some(named)
+    }
+}
+
+fn read_rows(state: Option<&Path>) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
+    let Some(state) = state else {
+        return Ok(HashMap::new());
+    };
+    let rows = threads::fold_rows(state, HashMap::new, |rows, row: ThreadRow| {
+        let _ = rows.insert(ConversationId::of(&row.id), row);
+    })?;
+    Ok(rows.unwrap_or_default())
+}
+
+fn title_of(row: &ThreadRow) -> String {
+    let title = row.given_name().unwrap_or(&row.title);
+    rollout::first_line(title).unwrap_or_default()
+}
+
+/// Returns the forks that are not chosen but begin with the history of a chosen conversation.
+fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, String)> {
+    let chosen: HashSet<ConversationId> = chosen
+        .iter()
+        .map(|selected| ConversationId::of(&selected.id))
+        .collect();
+    if chosen.is_empty() {
+        return Vec::new();
+    }
+    let others = rollouts
+        .iter()
+        .filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
+    let others = others.filter(|(id, _)| !chosen.contains(id));
+    let children = others.filter_map(|(id, path)| {
+        let parent = rollout::head(path).ok().flatten()?.parent()?;
+        chosen
+            .contains(&ConversationId::of(&parent))
+            .then(|| (id.to_string(), parent))
+    });
+    children.collect()
+}

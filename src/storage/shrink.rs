@@ -1,0 +1,374 @@
+//! Compresses the rollouts of conversations at rest, and the reverse: selects, converts, reports.
+
+use super::facts::{facts, read_facts};
+use super::form::{self, ConversionError, Form};
+use super::rollout_usage::RolloutUsage;
+use super::walk::UsageWalk;
+use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
+use crate::history::id::ConversationId;
+use crate::io::processes::ProcessTable;
+use crate::io::{Progress, atomic, parallel, progress};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads. Each
+/// smaller one has a window of at most its own size.
+const LARGE_BYTES: u64 = 32 << 20;
+
+/// The bytes that the estimate of a plan reads.
+const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// The bytes that the estimate of a report reads.
+const REPORT_SAMPLE_BYTES: u64 = 8 << 20;
+
+/// The default time since the last change, in days.
+pub(crate) const DEFAULT_DAYS: i64 = 14;
+
+/// The default smallest size, in bytes.
+pub(crate) const DEFAULT_MIN_BYTES: u64 = 16_000;
+
+/// The rollouts that an estimate reads at least a part of.
+const SAMPLE_ROLLOUTS: usize = 64;
+
+/// Chooses the rollouts to convert.
+#[derive(Debug, Clone)]
+pub(crate) struct ShrinkFilter {
+    /// The form to convert to.
+    pub to: Form,
+    /// The time since the last change. Does not apply to conversations in `sessions`.
+    pub older_than: TimeDelta,
+    /// The smallest size in bytes. Does not apply to conversations in `sessions`.
+    pub min_bytes: u64,
+    /// Folders that conversations work in; empty for any.
+    pub projects: Vec<PathBuf>,
+    /// Ids, or beginnings of ids, of conversations; empty for any.
+    pub sessions: Vec<String>,
+}
+
+/// A rollout that is to be converted, or that is not, for a reason.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShrinkItem {
+    /// The id of the conversation.
+    pub session_id: ConversationId,
+    /// The path of the rollout before the conversion.
+    pub path: PathBuf,
+    /// Its size before the conversion.
+    pub before_bytes: u64,
+    /// Its size after the conversion; an estimate in a plan.
+    pub after_bytes: u64,
+    /// The change that is planned or was made.
+    pub action: ShrinkAction,
+    /// The reason why nothing was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The folder that the conversation works in.
+    #[serde(skip)]
+    pub project: String,
+}
+
+/// The change of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ShrinkAction {
+    Compress,
+    Expand,
+    /// In use, or not worth it.
+    Skip,
+    /// It could not be read or written.
+    Fail,
+}
+
+/// The rollouts that a filter matches, largest first.
+#[derive(Debug)]
+pub(crate) struct ShrinkPlan {
+    to: Form,
+    pub(crate) items: Vec<ShrinkItem>,
+    /// Sessions of the filter that match no rollout.
+    pub(crate) unknown_sessions: Vec<String>,
+    /// The folders in which killed conversions left files.
+    temp_folders: BTreeSet<PathBuf>,
+}
+
+impl ShrinkPlan {
+    /// The rollouts of `home` that `filter` matches. `state` is the state database. Rollouts that a
+    /// process has open are skipped.
+    pub(crate) fn new(
+        home: &Path,
+        state: Option<&Path>,
+        filter: &ShrinkFilter,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let mut walk = UsageWalk::default();
+        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
+        walk.add_rollouts(
+            &home.join(ARCHIVED_SESSIONS),
+            HomeEntryKind::ArchivedSessions,
+        );
+        let mut rollouts = walk.rollouts;
+        let unknown_sessions = unknown_sessions(&rollouts, &filter.sessions);
+        rollouts.retain(|rollout| filter.matches(rollout, now));
+        rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+        let mut known = read_facts(&rollouts, state);
+        let facts = facts(&rollouts, &mut known);
+        let open = OpenFiles::read(home);
+        let mut items = Vec::new();
+        for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
+            let project = known.projects.name(project);
+            if !filter.projects.is_empty() && !is_below(Path::new(&project), &filter.projects) {
+                continue;
+            }
+            let Some(session_id) = rollout.id else {
+                continue;
+            };
+            let path = rollout.path.into_path_buf();
+            let is_open = open.contains(&path);
+            items.push(ShrinkItem {
+                session_id,
+                before_bytes: rollout.bytes,
+                after_bytes: rollout.bytes,
+                action: match filter.to {
+                    _ if is_open => ShrinkAction::Skip,
+                    Form::Compressed => ShrinkAction::Compress,
+                    Form::Plain => ShrinkAction::Expand,
+                },
+                reason: is_open.then(|| "a process has it open".to_owned()),
+                path,
+                project,
+            });
+        }
+        Self {
+            to: filter.to,
+            items,
+            unknown_sessions,
+            temp_folders: walk.temp_folders,
+        }
+    }
+
+    /// The bytes of the rollouts that are to be converted.
+    pub(crate) fn bytes(&self) -> u64 {
+        let items = self.items.iter().filter(|item| item.action.converts());
+        items.map(|item| item.before_bytes).sum()
+    }
+
+    /// Sets the sizes after the conversion from a sample of at most [`SAMPLE_BYTES`].
+    pub(crate) fn estimate(&mut self) {
+        let to = self.to;
+        let converted = self.items.iter_mut();
+        let mut converted: Vec<_> = converted.filter(|item| item.action.converts()).collect();
+        let paths: Vec<&Path> = converted.iter().map(|item| item.path.as_path()).collect();
+        let Some((plain, compressed)) = sample(&paths, to, SAMPLE_BYTES) else {
+            return;
+        };
+        for item in &mut converted {
+            let (from, into) = match to {
+                Form::Compressed => (plain, compressed),
+                Form::Plain => (compressed, plain),
+            };
+            item.after_bytes = scale(item.before_bytes, into, from);
+        }
+    }
+
+    /// Converts the rollouts, and starts none after `deadline`. Every item that is still to be
+    /// converted then keeps its action, with a reason. Returns false after Ctrl-C.
+    pub(crate) fn apply(
+        &mut self,
+        home: &Path,
+        deadline: Option<Instant>,
+        progress: &dyn Progress,
+    ) -> bool {
+        let to = self.to;
+        for folder in &self.temp_folders {
+            atomic::remove_stale_temps(folder);
+        }
+        let workers = parallel::threads();
+        let large = self
+            .items
+            .partition_point(|item| item.before_bytes >= LARGE_BYTES);
+        let work = |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if !item.action.converts() || is_over || progress::is_interrupted() {
+                return None;
+            }
+            let workers = u32::try_from(workers).unwrap_or(1);
+            let id = item.session_id.to_string();
+            Some(form::convert(home, &id, &item.path, to, workers, progress))
+        };
+        let (large, small) = self.items.split_at_mut(large);
+        for item in large {
+            let result = work(item, workers);
+            item.finish(result);
+        }
+        let mut results = Vec::with_capacity(small.len());
+        let Ok(()) = parallel::ordered::<_, _, _, std::convert::Infallible>(
+            2 * workers,
+            |item: &ShrinkItem| work(item, 1),
+            |result| {
+                results.push(result);
+                Ok(())
+            },
+            |submitter| {
+                // The consumer never fails.
+                let _ = small.iter().try_for_each(|item| submitter.submit(item));
+                Ok(())
+            },
+        );
+        for (item, result) in small.iter_mut().zip(results) {
+            item.finish(result);
+        }
+        !progress::is_interrupted()
+    }
+}
+
+impl ShrinkItem {
+    /// Records the result of the conversion; `None` if it was not begun.
+    fn finish(&mut self, result: Option<Result<u64, ConversionError>>) {
+        let error = match result {
+            None if self.action.converts() => {
+                self.action = ShrinkAction::Skip;
+                self.reason = Some("not begun: the time was over".to_owned());
+                return;
+            }
+            None => return,
+            Some(Ok(bytes)) => {
+                self.after_bytes = bytes;
+                return;
+            }
+            Some(Err(error)) => error,
+        };
+        self.after_bytes = self.before_bytes;
+        self.action = match error {
+            ConversionError::Io(_) | ConversionError::Diverged => ShrinkAction::Fail,
+            _ => ShrinkAction::Skip,
+        };
+        self.reason = Some(match error {
+            ConversionError::Io(e) => format!("{e}: {}", e.source),
+            other => other.to_string(),
+        });
+    }
+}
+
+impl ShrinkAction {
+    /// True if the rollout is converted.
+    pub(crate) fn converts(self) -> bool {
+        matches!(self, Self::Compress | Self::Expand)
+    }
+}
+
+impl ShrinkFilter {
+    fn matches(&self, rollout: &RolloutUsage, now: DateTime<Utc>) -> bool {
+        let Some(id) = &rollout.id else { return false };
+        if rollout.compressed != (self.to == Form::Plain) {
+            return false;
+        }
+        if !self.sessions.is_empty() {
+            return self.sessions.iter().any(|session| has_prefix(id, session));
+        }
+        let age = rollout.changed.map(|at| now - at);
+        let is_old = self.older_than.is_zero() || age.is_some_and(|age| age >= self.older_than);
+        is_old && rollout.bytes >= self.min_bytes
+    }
+}
+
+/// Returns the bytes that compressing the rollouts at rest would free, from a sample.
+pub(super) fn gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
+    let filter = ShrinkFilter {
+        to: Form::Compressed,
+        older_than: TimeDelta::days(DEFAULT_DAYS),
+        min_bytes: DEFAULT_MIN_BYTES,
+        projects: Vec::new(),
+        sessions: Vec::new(),
+    };
+    let at_rest = rollouts
+        .iter()
+        .filter(|rollout| filter.matches(rollout, now));
+    let at_rest: Vec<_> = at_rest.collect();
+    let paths: Vec<&Path> = at_rest.iter().map(|rollout| &*rollout.path).collect();
+    let before: u64 = at_rest.iter().map(|rollout| rollout.bytes).sum();
+    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |(plain, compressed)| {
+        before.saturating_sub(scale(before, compressed, plain))
+    })
+}
+
+/// Converts parts of some of the rollouts without writing, `bytes` bytes of text in total. Returns
+/// the sizes of these parts, plain and compressed; `None` if nothing could be read.
+fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
+    let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
+    let sampled = rollouts.iter().step_by(step);
+    let each = bytes / (sampled.len() as u64).max(1);
+    // A file that cannot be read adds nothing.
+    let parts = sampled.filter_map(|path| form::sample(path, to, each).ok());
+    let sum = parts.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+    Some(sum).filter(|(plain, compressed)| *plain > 0 && *compressed > 0)
+}
+
+/// Returns `bytes` × `into` / `from`.
+fn scale(bytes: u64, into: u64, from: u64) -> u64 {
+    let scaled = u128::from(bytes) * u128::from(into) / u128::from(from.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+fn has_prefix(id: &ConversationId, prefix: &str) -> bool {
+    id.with_text(|text| text.starts_with(&prefix.to_lowercase()))
+}
+
+fn unknown_sessions(rollouts: &[RolloutUsage], sessions: &[String]) -> Vec<String> {
+    let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+    let is_unknown = |session: &&String| !ids().any(|id| has_prefix(id, session));
+    sessions.iter().filter(is_unknown).cloned().collect()
+}
+
+fn is_below(project: &Path, folders: &[PathBuf]) -> bool {
+    folders.iter().any(|folder| project.starts_with(folder))
+}
+
+/// The files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of
+/// each conversation is the evidence.
+struct OpenFiles(HashSet<PathBuf>);
+
+impl OpenFiles {
+    fn read(home: &Path) -> Self {
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+        let folders = folders.map(|folder| folder.canonicalize().unwrap_or(folder));
+        let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+        let table = ProcessTable::read();
+        Self(
+            table
+                .iter()
+                .flat_map(|process| process.open_beneath(&folders))
+                .collect(),
+        )
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        let real = || path.canonicalize().is_ok_and(|real| self.0.contains(&real));
+        !self.0.is_empty() && (self.0.contains(path) || real())
+    }
+}
+
+/// The sums of one project.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProjectSum {
+    pub conversations: usize,
+    pub before_bytes: u64,
+    pub after_bytes: u64,
+}
+
+/// Returns the sums of the converted rollouts by project, the largest gain first.
+pub(crate) fn by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
+    let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
+    for item in items.iter().filter(|item| item.action.converts()) {
+        let sum = sums.entry(&item.project).or_default();
+        sum.conversations += 1;
+        sum.before_bytes += item.before_bytes;
+        sum.after_bytes += item.after_bytes;
+    }
+    let mut sums: Vec<_> = sums
+        .into_iter()
+        .map(|(name, sum)| (name.to_owned(), sum))
+        .collect();
+    sums.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.before_bytes.abs_diff(sum.after_bytes)));
+    sums
+}

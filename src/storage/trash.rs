@@ -1,0 +1,437 @@
+//! The trash of conversations: rollouts, row and names of a conversation as one unit.
+//!
+//! Each unit is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
+//! `conversation.json`. Until all is taken out of the Codex home, its name begins with `.pending-`.
+//! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
+//! rest may go too.
+
+use crate::codex::database::DatabaseError;
+use crate::codex::rollout::ConversationFile;
+use crate::codex::saved_row::{self, SavedRow};
+use crate::codex::writer_lock::WriterLock;
+use crate::history::HistoryError;
+use crate::history::id::ConversationId;
+use crate::history::session_index;
+use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::json_path::ListedPath;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The folder of the units, below the manager home.
+const FOLDER: &str = "trash/conversations";
+
+/// The name of the document of a unit.
+const DOCUMENT: &str = "conversation.json";
+
+/// The beginning of the name of a unit that is not complete.
+const PENDING: &str = ".pending-";
+
+/// The format of the time in the name of a unit.
+const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+
+/// A conversation in the trash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrashedConversation {
+    pub(crate) id: String,
+    /// Its name or the first line of its title; empty if unknown.
+    pub(crate) title: String,
+    pub(crate) trashed_at: DateTime<Utc>,
+    /// The Codex home that it belongs to.
+    pub(crate) home: ListedPath,
+    /// The state database with its row; `None` if it had no row.
+    database: Option<ListedPath>,
+    row: Option<SavedRow>,
+    /// Its lines in the index of names, as they were.
+    names: Vec<String>,
+    /// Its rollouts: the path in the home, and the file name in the unit.
+    files: Vec<(ListedPath, String)>,
+}
+
+impl Document for TrashedConversation {
+    const SCHEMA: u64 = 1;
+}
+
+/// The reason why a conversation was not moved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrashError {
+    /// Codex has the conversation open.
+    #[error("Codex has the conversation open: {0}")]
+    Busy(String),
+    /// Codex changed, moved or removed it meanwhile.
+    #[error("the conversation changed meanwhile: {0}")]
+    Changed(String),
+    /// A conversation with this id is in the home again.
+    #[error("the home has this conversation again: {}", .0.display())]
+    Occupied(PathBuf),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The unit cannot be read or written.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The row cannot be read or written.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The index of names cannot be read or written.
+    #[error(transparent)]
+    Index(#[from] HistoryError),
+}
+
+/// A conversation that is to be moved to the trash.
+#[derive(Debug, Clone)]
+pub(crate) struct Discarded<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) title: &'a str,
+    /// Its rollouts, in all forms.
+    pub(crate) rollouts: &'a [PathBuf],
+}
+
+/// The trash of a manager home, locked.
+#[derive(Debug)]
+pub(crate) struct ConversationTrash {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+/// A unit in the trash.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    pub(crate) folder: PathBuf,
+    pub(crate) conversation: TrashedConversation,
+}
+
+impl Unit {
+    /// The size of its rollouts.
+    pub(crate) fn bytes(&self) -> u64 {
+        let files = self.conversation.files.iter();
+        let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
+        sizes.sum()
+    }
+}
+
+impl ConversationTrash {
+    /// Locks the trash, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(crate) fn lock(manager_home: &Path) -> Result<Self, IoError> {
+        let folder = manager_home.join(FOLDER);
+        atomic::create_private_folder(&folder)?;
+        let lock = FileLock::exclusive_unless_interrupted(&folder.join(".lock"))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Moves a conversation of `home` to the trash. Durable on return. `database` is the state
+    /// database.
+    ///
+    /// # Errors
+    /// Nothing was changed, or [`recover`] undoes it.
+    pub(crate) fn discard(
+        &self,
+        home: &Path,
+        database: Option<&Path>,
+        discarded: &Discarded<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Unit, TrashError> {
+        let id = discarded.id;
+        let busy = || TrashError::Busy(id.to_owned());
+        let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
+        let row = match database {
+            Some(database) => saved_row::read(database, id)?,
+            None => None,
+        };
+        let names = session_index::lines_of(home, &ConversationId::of(id))?;
+        let files = discarded.rollouts.iter().enumerate().map(|(n, path)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = if n == 0 {
+                name.into_owned()
+            } else {
+                format!("{n}-{name}")
+            };
+            (ListedPath(path.clone()), name)
+        });
+        let conversation = TrashedConversation {
+            id: id.to_owned(),
+            title: discarded.title.to_owned(),
+            trashed_at: now,
+            home: ListedPath(home.to_path_buf()),
+            database: database
+                .filter(|_| row.is_some())
+                .map(|path| ListedPath(path.to_path_buf())),
+            row,
+            names,
+            files: files.collect(),
+        };
+        let name = format!("{}-{id}", now.format(NAME_FORMAT));
+        let pending = self.folder.join(format!("{PENDING}{name}"));
+        let target = self.folder.join(&name);
+        if target.symlink_metadata().is_ok() {
+            return Err(TrashError::Occupied(target));
+        }
+        let unit = Unit {
+            folder: pending,
+            conversation,
+        };
+        let done = unit.write().and_then(|()| unit.take_out());
+        if let Err(e) = done {
+            unit.settle(&self.folder)?;
+            return Err(e);
+        }
+        unit.publish(&target)?;
+        Ok(Unit {
+            folder: target,
+            ..unit
+        })
+    }
+
+    /// Puts a conversation back as it was. Durable on return. Repeated safely.
+    ///
+    /// # Errors
+    /// The unit stays in the trash.
+    pub(crate) fn put_back(&self, unit: &Unit) -> Result<(), TrashError> {
+        let conversation = &unit.conversation;
+        let home = &conversation.home.0;
+        let busy = || TrashError::Busy(conversation.id.clone());
+        let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
+        for (path, _) in &conversation.files {
+            unit.check_free(&path.0)?;
+        }
+        unit.put_in()?;
+        tree::remove(&unit.folder)?;
+        Ok(atomic::sync_folder(&self.folder)?)
+    }
+
+    /// Deletes units permanently.
+    ///
+    /// # Errors
+    /// A file cannot be deleted.
+    pub(crate) fn remove(&self, units: &[Unit]) -> Result<(), IoError> {
+        for unit in units {
+            tree::remove(&unit.folder)?;
+        }
+        atomic::sync_folder(&self.folder)
+    }
+}
+
+/// Returns the units, oldest first. Units that cannot be read are left out.
+///
+/// # Errors
+/// The trash cannot be listed.
+pub(crate) fn units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
+    list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
+}
+
+fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
+    let entries = match tree::list(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.at("list", folder)?,
+    };
+    let mut units = Vec::new();
+    for (name, kind) in entries {
+        let unit = folder.join(&name);
+        if kind.is_dir()
+            && is_wanted(name.as_encoded_bytes())
+            && let DocumentState::Good(conversation) = document::read(&unit.join(DOCUMENT))?
+        {
+            units.push(Unit {
+                folder: unit,
+                conversation,
+            });
+        }
+    }
+    units.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(units)
+}
+
+/// Returns the units that are older than `age`.
+pub(crate) fn expired(units: &[Unit], age: TimeDelta, now: DateTime<Utc>) -> Vec<Unit> {
+    let old = |unit: &&Unit| now - unit.conversation.trashed_at > age;
+    units.iter().filter(old).cloned().collect()
+}
+
+/// Finishes or undoes what a killed `storage trash` left incomplete. Returns the number of such
+/// conversations. Costs one `lstat` if there is no trash.
+///
+/// # Errors
+/// The files cannot be written. The next call tries again.
+pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
+    let folder = manager_home.join(FOLDER);
+    let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
+    let entries = tree::list(&folder).unwrap_or_default();
+    if !entries
+        .iter()
+        .any(|(name, _)| is_pending(name.as_encoded_bytes()))
+    {
+        return Ok(0);
+    }
+    let trash = ConversationTrash::lock(manager_home)?;
+    let pending = list(&folder, is_pending)?;
+    for unit in &pending {
+        unit.settle(&trash.folder)?;
+    }
+    // Without its document, nothing was taken out of the home.
+    for (name, _) in tree::list(&folder).at("list", &folder)? {
+        if is_pending(name.as_encoded_bytes()) {
+            tree::remove(&folder.join(name))?;
+        }
+    }
+    Ok(pending.len())
+}
+
+impl Unit {
+    /// Writes the unit. The rollouts are linked, or copied from another file system.
+    fn write(&self) -> Result<(), TrashError> {
+        atomic::create_private_folder(&self.folder)?;
+        for (path, name) in &self.conversation.files {
+            keep(&path.0, &self.folder.join(name))?;
+        }
+        // Last: without it, nothing was taken out of the home.
+        document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(atomic::sync_folder(atomic::parent_of(&self.folder))?)
+    }
+
+    /// Takes the row, the names and the rollouts out of the home.
+    fn take_out(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        for (path, name) in &conversation.files {
+            if !is_same_file(&path.0, &self.folder.join(name))? {
+                return Err(TrashError::Changed(conversation.id.clone()));
+            }
+        }
+        if let Some(database) = &conversation.database {
+            saved_row::delete(&database.0, &conversation.id)?;
+        }
+        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+        self.remove_rollouts()
+    }
+
+    fn remove_rollouts(&self) -> Result<(), TrashError> {
+        for (path, _) in &self.conversation.files {
+            tree::remove(&path.0)?;
+        }
+        for (path, _) in &self.conversation.files {
+            atomic::sync_folder(atomic::parent_of(&path.0))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the rollouts, the row and the names into the home, if they are not there.
+    fn put_in(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        for (path, name) in &conversation.files {
+            let path = &path.0;
+            atomic::create_private_folder(atomic::parent_of(path))?;
+            if path.symlink_metadata().is_err() {
+                keep(&self.folder.join(name), path)?;
+            }
+            atomic::sync_folder(atomic::parent_of(path))?;
+        }
+        if let (Some(database), Some(row)) = (&conversation.database, &conversation.row) {
+            saved_row::insert(&database.0, row)?;
+        }
+        let id = ConversationId::of(&conversation.id);
+        Ok(session_index::put_lines(
+            &conversation.home.0,
+            &id,
+            &conversation.names,
+        )?)
+    }
+
+    /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
+    fn settle(&self, trash: &Path) -> Result<(), TrashError> {
+        if self.folder.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let files = &self.conversation.files;
+        let is_whole = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        let all_live = files
+            .iter()
+            .all(|(path, _)| path.0.symlink_metadata().is_ok());
+        if is_whole && !all_live {
+            self.take_out_rest()?;
+            let name = self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            return self.publish(&trash.join(name.trim_start_matches(PENDING)));
+        }
+        if is_whole {
+            self.put_in()?;
+        }
+        tree::remove(&self.folder)?;
+        Ok(atomic::sync_folder(trash)?)
+    }
+
+    fn take_out_rest(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        if let Some(database) = &conversation.database {
+            saved_row::delete(&database.0, &conversation.id)?;
+        }
+        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+        self.remove_rollouts()
+    }
+
+    /// Gives the complete unit its name.
+    fn publish(&self, target: &Path) -> Result<(), TrashError> {
+        Ok(atomic::rename_new(&self.folder, target)?)
+    }
+
+    /// Fails if the home has another rollout of this conversation, in any form, at `path`.
+    fn check_free(&self, path: &Path) -> Result<(), TrashError> {
+        let Some(file) = ConversationFile::of(path) else {
+            return Ok(());
+        };
+        let plain = path.with_file_name(&file.name);
+        let packed = atomic::with_suffix(&plain, crate::codex::rollout::ZST);
+        let files = &self.conversation.files;
+        for form in [plain, packed] {
+            let own = files.iter().find(|(path, _)| path.0 == form);
+            let is_own = match own {
+                Some((path, name)) => is_same_file(&path.0, &self.folder.join(name))?,
+                None => false,
+            };
+            if form.symlink_metadata().is_ok() && !is_own {
+                return Err(TrashError::Occupied(form));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Links `from` as the new file `to`; copies it, with its attributes, to another file system.
+fn keep(from: &Path, to: &Path) -> Result<(), IoError> {
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    atomic::publish_copy(from, to)?;
+    let meta = from.metadata().at("read", from)?;
+    let copy = fs::OpenOptions::new()
+        .append(true)
+        .open(to)
+        .at("open", to)?;
+    let attributes = copy
+        .set_permissions(meta.permissions())
+        .and_then(|()| copy.set_modified(meta.modified()?))
+        .and_then(|()| copy.sync_all());
+    attributes.at("set the attributes of", to)
+}
+
+/// Returns true if both exist, and are links to one file or copies with the same size and time.
+fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
+    let (Some((a, first)), Some((b, second))) = (file_id::look(first)?, file_id::look(second)?)
+    else {
+        return Ok(false);
+    };
+    let is_copy = first.len() == second.len() && first.modified().ok() == second.modified().ok();
+    Ok(a.is(b) || is_copy)
+}

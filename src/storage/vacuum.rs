@@ -1,0 +1,276 @@
+//! Rewrites Codex's databases without unused space.
+//!
+//! SQLite writes a compact copy, which is checked. Then the files are exchanged as a whole, and the
+//! originals stay in the trash until the next successful run.
+
+use crate::codex::database::{self, DatabaseError};
+use crate::codex::home::{
+    SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
+};
+use crate::codex::{database_view, threads};
+use crate::io::environment::Environment;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The name of the journal of `storage vacuum`.
+const JOURNAL: &str = "vacuum";
+
+/// The folder of the original databases, below the manager home.
+const TRASH: &str = "trash/databases";
+
+/// The prefix of the database with Codex's logs.
+const LOGS: &str = "logs_";
+
+/// The reason why no database was rewritten.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VacuumError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The files were not exchanged.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The database cannot be read or copied.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The compact copy has other rows than the original, which stays.
+    #[error("the compact copy has other rows than the database: {}", .0.display())]
+    Different(PathBuf),
+}
+
+/// A database, and the space that a vacuum frees.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct VacuumItem {
+    /// The path of the database.
+    pub path: PathBuf,
+    /// Its size with its write-ahead log.
+    pub before_bytes: u64,
+    /// Its size afterwards; an estimate in a plan.
+    pub after_bytes: u64,
+    /// The log entries that are deleted.
+    pub deleted_rows: u64,
+    /// The change, which is always "vacuum".
+    pub action: &'static str,
+}
+
+/// The databases from which space can be freed, largest gain first.
+#[derive(Debug, Default)]
+pub(crate) struct VacuumPlan {
+    pub(crate) items: Vec<VacuumItem>,
+    /// Databases that cannot be read, with the reason.
+    pub(crate) unreadable: Vec<DatabaseError>,
+    /// Log entries from before this time are deleted.
+    logs_since: Option<DateTime<Utc>>,
+}
+
+impl VacuumPlan {
+    /// Examines the databases of `home`. With `keep_logs`, log entries older than that are deleted.
+    pub(crate) fn new(
+        home: &Path,
+        env: &Environment,
+        keep_logs: Option<TimeDelta>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let mut plan = Self {
+            logs_since: keep_logs.map(|age| now - age),
+            ..Self::default()
+        };
+        for path in databases(home, env) {
+            match examine(&path, plan.logs_since) {
+                Ok(item) if item.after_bytes < item.before_bytes => plan.items.push(item),
+                Ok(_) => {}
+                Err(e) => plan.unreadable.push(e),
+            }
+        }
+        plan.items
+            .sort_by_key(|item| std::cmp::Reverse(item.before_bytes - item.after_bytes));
+        plan
+    }
+
+    /// Rewrites the databases, all or none. Returns the folder with the originals. Durable on return.
+    ///
+    /// # Errors
+    /// A process uses the home, or a database cannot be copied. Nothing was changed.
+    pub(crate) fn apply(
+        &mut self,
+        home: &Path,
+        manager_home: &Path,
+        env: &Environment,
+        now: DateTime<Utc>,
+    ) -> Result<PathBuf, VacuumError> {
+        let policy = IdleHome { env };
+        let holders = policy.holders(home);
+        if !holders.is_empty() {
+            return Err(JournalError::Busy(holders).into());
+        }
+        let trash = manager_home.join(TRASH);
+        atomic::create_private_folder(&trash)?;
+        let _lock = FileLock::exclusive_unless_interrupted(&trash.join(".lock"))?;
+        let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
+        let batch = trash.join(now.format("%Y%m%dT%H%M%SZ").to_string());
+        for mut item in std::mem::take(&mut self.items) {
+            let since = self
+                .logs_since
+                .filter(|_| is_database_named(&item.path, LOGS));
+            let mut result = (0, 0);
+            let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
+                result = write_compact(&item.path, staged, since)?;
+                Ok(())
+            });
+            match written {
+                Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
+                    self.unreadable.push(e);
+                    continue;
+                }
+                written => written?,
+            }
+            for sidecar in database_sidecars(&item.path) {
+                exchange.remove(&sidecar)?;
+            }
+            (item.after_bytes, item.deleted_rows) = result;
+            self.items.push(item);
+        }
+        let earlier = batches(&trash)?;
+        let done = keep_originals(&self.items, &batch)
+            .map_err(VacuumError::from)
+            .and_then(|()| Ok(exchange.commit(&policy)?));
+        if let Err(e) = done {
+            if !FileExchange::is_pending(manager_home, JOURNAL) {
+                let _ = tree::remove(&batch);
+            }
+            return Err(e);
+        }
+        for old in earlier.into_iter().filter(|old| *old != batch) {
+            tree::remove(&old)?;
+        }
+        Ok(batch)
+    }
+}
+
+/// Finishes or undoes a vacuum that was killed.
+///
+/// # Errors
+/// A process uses the home, or the files cannot be written. The next call tries again.
+pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, JournalError> {
+    FileExchange::recover(manager_home, JOURNAL, &IdleHome { env })
+}
+
+/// Returns the databases in the folders that Codex uses. A link stays as it is, so it is left out.
+fn databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
+    let mut folders = vec![
+        threads::state_folder(home, env),
+        home.to_path_buf(),
+        home.join(SQLITE_FOLDER),
+    ];
+    folders.dedup();
+    let mut found: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| entry.path())
+        .filter(|path| is_versioned_database(path) && database::is_sqlite(path))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem, DatabaseError> {
+    let since = logs_since.filter(|_| is_database_named(path, LOGS));
+    let (pages, free, page_size, rows, old_rows) = database_view::read(path, |connection| {
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let (rows, old_rows) = match since {
+            None => (0, 0),
+            Some(since) => {
+                let old = format!("SELECT count(*) FROM logs WHERE ts < {}", since.timestamp());
+                (number("SELECT count(*) FROM logs")?, number(&old)?)
+            }
+        };
+        let pages = number("PRAGMA page_count")?;
+        let free = number("PRAGMA freelist_count")?;
+        Ok((pages, free, number("PRAGMA page_size")?, rows, old_rows))
+    })?;
+    let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+    let before_bytes = size(path)
+        + database_sidecars(path)
+            .iter()
+            .map(|path| size(path))
+            .sum::<u64>();
+    let used = (pages - free).max(1);
+    let kept = used - if rows > 0 { used * old_rows / rows } else { 0 };
+    let after = kept.max(1).saturating_mul(page_size);
+    Ok(VacuumItem {
+        path: path.to_path_buf(),
+        before_bytes,
+        after_bytes: u64::try_from(after).unwrap_or(0).min(before_bytes),
+        deleted_rows: u64::try_from(old_rows).unwrap_or(0),
+        action: "vacuum",
+    })
+}
+
+/// Returns the bytes that a vacuum of a database frees, if log entries from before `logs_since` are
+/// deleted; 0 if it cannot be read.
+pub(super) fn gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
+    let item = examine(path, Some(logs_since));
+    item.map_or(0, |item| item.before_bytes - item.after_bytes)
+}
+
+/// Writes a compact copy of the database `source`, without the log entries before `since`. Returns
+/// its size, and the number of deleted entries.
+fn write_compact(
+    source: &Path,
+    staged: &Path,
+    since: Option<DateTime<Utc>>,
+) -> Result<(u64, u64), VacuumError> {
+    database::snapshot(source, staged)?;
+    let before = database::row_counts(staged)?;
+    let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
+    database::check(staged)?;
+    let after = database::row_counts(staged)?;
+    let is_complete = before.len() == after.len()
+        && before
+            .iter()
+            .zip(&after)
+            .all(|((table, before), (_, after))| {
+                let deleted = if table == "logs" { deleted } else { 0 };
+                *before == *after + deleted
+            });
+    if !is_complete {
+        return Err(VacuumError::Different(source.to_path_buf()));
+    }
+    let meta = source.metadata().at("read", source)?;
+    fs::set_permissions(staged, meta.permissions()).at("set the permissions of", staged)?;
+    let bytes = staged.metadata().at("read", staged)?.len();
+    Ok((bytes, deleted))
+}
+
+/// Links the databases, with their logs, into the new folder `batch`; on another file system, copies
+/// them.
+fn keep_originals(items: &[VacuumItem], batch: &Path) -> Result<(), IoError> {
+    atomic::create_private_folder(batch)?;
+    for item in items {
+        for path in std::iter::once(item.path.clone()).chain(database_sidecars(&item.path)) {
+            let Some(name) = path.file_name().filter(|_| path.exists()) else {
+                continue;
+            };
+            let kept = batch.join(name);
+            if fs::hard_link(&path, &kept).is_err() {
+                atomic::publish_copy(&path, &kept)?;
+            }
+        }
+    }
+    atomic::sync_folder(batch)?;
+    atomic::sync_folder(atomic::parent_of(batch))
+}
+
+/// Returns the folders of originals.
+fn batches(trash: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let entries = tree::list(trash).at("list", trash)?;
+    let folders = entries.into_iter().filter(|(_, kind)| kind.is_dir());
+    Ok(folders.map(|(name, _)| trash.join(name)).collect())
+}

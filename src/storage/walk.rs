@@ -1,0 +1,67 @@
+//! The walk through a home that counts its files.
+
+use super::kinds::Usage;
+use super::rollout_usage::RolloutUsage;
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::atomic;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// The files found by a walk, counted.
+#[derive(Default)]
+pub(super) struct UsageWalk {
+    pub(super) usage: Usage,
+    pub(super) rollouts: Vec<RolloutUsage>,
+    pub(super) total_bytes: u64,
+    pub(super) files: usize,
+    pub(super) unreadable: usize,
+    /// The folders of rollouts with temporary files.
+    pub(super) temp_folders: BTreeSet<PathBuf>,
+}
+
+impl UsageWalk {
+    /// Adds the rollouts in `folder`, which is of this kind.
+    pub(super) fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
+        for entry in WalkDir::new(folder).follow_root_links(true) {
+            let Ok(entry) = entry else { continue };
+            if atomic::is_temp_name(entry.file_name()) {
+                let folder = atomic::parent_of(entry.path());
+                self.temp_folders.insert(folder.to_path_buf());
+            }
+            if entry.file_type().is_file()
+                && let Ok(meta) = entry.metadata()
+            {
+                let found = RolloutUsage::of(entry.path(), kind, &meta);
+                self.rollouts.extend(found);
+            }
+        }
+    }
+
+    /// Adds the files below `top` whose kind `accepts` takes.
+    pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
+        for entry in WalkDir::new(top).follow_root_links(true) {
+            let Ok(entry) = entry else {
+                self.unreadable += 1;
+                continue;
+            };
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            let Ok(meta) = entry.metadata() else {
+                self.unreadable += 1;
+                continue;
+            };
+            let path = entry.path();
+            let relative = path.strip_prefix(top).unwrap_or(path);
+            let kind = kind_of(relative);
+            if !accepts(kind) {
+                continue;
+            }
+            self.files += 1;
+            self.total_bytes += meta.len();
+            self.usage.add(kind, relative, path, meta.len());
+            self.rollouts.extend(RolloutUsage::of(path, kind, &meta));
+        }
+    }
+}

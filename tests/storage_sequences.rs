@@ -1,0 +1,192 @@
+//! Random sequences of turns, `storage shrink` and `expand` (some killed), sync, backup and restore on
+//! two machines: no line is lost, and no conversation is there twice.
+//!
+//! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "the steps are shown when a test fails, or with --nocapture"
+)]
+
+use crate::support::env::Run;
+use crate::support::fake_codex::FakeCodex;
+use crate::support::faults::{Dice, killed_after};
+use crate::support::pair::Pair;
+use codex_manager::codex::rollout::open_plain;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The default number of sequences.
+const SEQUENCES: u64 = 4;
+
+/// The number of steps of a sequence.
+const STEPS: usize = 30;
+
+const CONVERSATIONS: usize = 3;
+
+fn path(conversation: usize) -> PathBuf {
+    let id = format!("01a10000-0000-7000-8000-{conversation:012}");
+    PathBuf::from(format!(
+        "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{id}.jsonl"
+    ))
+}
+
+struct Machines {
+    pair: Pair,
+    /// The text of each conversation.
+    texts: Vec<String>,
+    steps: Vec<String>,
+}
+
+impl Machines {
+    fn new() -> (Self, FakeCodex) {
+        let mut pair = Pair::new();
+        let codex = FakeCodex::new(&pair.0.path("codex"));
+        pair.0
+            .set("PATH", format!("{}:/usr/bin:/bin", codex.dir().display()));
+        let texts = (0..CONVERSATIONS).map(|n| {
+            let id = format!("01a10000-0000-7000-8000-{n:012}");
+            format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n")
+        });
+        let texts: Vec<_> = texts.collect();
+        for (n, text) in texts.iter().enumerate() {
+            pair.put("a", path(n).to_str().unwrap(), text);
+        }
+        pair.apply("a");
+        pair.apply("b");
+        (
+            Self {
+                pair,
+                texts,
+                steps: Vec::new(),
+            },
+            codex,
+        )
+    }
+
+    fn arguments(&self, machine: &str, args: &[&str]) -> Vec<String> {
+        let home = self.pair.home(machine);
+        let mut all = vec![
+            "--manager-home".to_owned(),
+            format!("manager-{machine}"),
+            "--codex-home".to_owned(),
+            home.display().to_string(),
+            "--yes".to_owned(),
+        ];
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        all
+    }
+
+    fn run(&mut self, machine: &str, args: &[&str]) -> Run {
+        self.steps.push(format!("{machine}: {args:?}"));
+        self.pair.0.run(self.arguments(machine, args)).code(0)
+    }
+
+    fn kill(&mut self, machine: &str, args: &[&str], dice: &mut Dice) {
+        let delay = Duration::from_micros(dice.below(60_000));
+        let all = self.arguments(machine, args);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let ended = killed_after(&self.pair.0, &all, delay);
+        self.steps.push(format!(
+            "{machine}: {args:?} killed after {delay:?}: ended {ended}"
+        ));
+    }
+
+    /// Continues a conversation, as Codex does: it makes a compressed one plain first.
+    fn turn(&mut self, machine: &str, dice: &mut Dice) {
+        self.pair.apply(machine);
+        let n = usize::try_from(dice.below(CONVERSATIONS as u64)).unwrap();
+        let plain = self.pair.home(machine).join(path(n));
+        let packed = plain.with_extension("jsonl.zst");
+        if !plain.exists() {
+            fs::write(&plain, read(&packed)).unwrap();
+            fs::remove_file(&packed).unwrap();
+        }
+        let words = format!("{:?}", dice.bytes(40));
+        let line = format!("{{\"type\":\"event_msg\",\"payload\":\"{words}\"}}\n");
+        self.texts[n].push_str(&line);
+        let text = fs::read_to_string(&plain).unwrap() + &line;
+        fs::write(&plain, text).unwrap();
+        self.steps.push(format!("{machine}: a turn in {n}"));
+        self.pair.apply(machine);
+    }
+
+    fn step(&mut self, dice: &mut Dice) {
+        const SHRINK: [&str; 6] = ["storage", "shrink", "--older-than", "0s", "--min-size", "0"];
+        const EXPAND: [&str; 2] = ["storage", "expand"];
+        let machine = ["a", "b"][usize::from(dice.below(2) == 1)];
+        match dice.below(9) {
+            0 | 1 => self.turn(machine, dice),
+            2 => drop(self.run(machine, &SHRINK)),
+            3 => drop(self.run(machine, &EXPAND)),
+            4 => self.kill(machine, &SHRINK, dice),
+            5 => self.kill(machine, &EXPAND, dice),
+            6 => drop(self.run(machine, &["backup", "--no-status"])),
+            7 => {
+                let _ = self.run(machine, &["backup", "--no-status"]);
+                let _ = self.run(machine, &SHRINK);
+                let _ = self.run(machine, &["restore", "latest", "--auth", "skip"]);
+            }
+            _ => {
+                self.steps.push(format!("{machine}: sync"));
+                self.pair.apply(machine);
+            }
+        }
+    }
+
+    /// Checks that both machines have every line once, in one file for each conversation.
+    fn check(&mut self) {
+        for machine in ["a", "b", "a", "b"] {
+            self.pair.apply(machine);
+        }
+        for machine in ["a", "b"] {
+            let _ = self.run(machine, &["storage", "expand"]);
+            for (n, text) in self.texts.clone().iter().enumerate() {
+                let plain = self.pair.home(machine).join(path(n));
+                assert_eq!(read(&plain), text.as_bytes(), "{machine} {n}");
+                assert!(!plain.with_extension("jsonl.zst").exists(), "{machine} {n}");
+            }
+            let folder = self.pair.home(machine).join(path(0));
+            let files = fs::read_dir(folder.parent().unwrap()).unwrap().flatten();
+            let names: Vec<_> = files.map(|entry| entry.file_name()).collect();
+            assert_eq!(names.len(), CONVERSATIONS, "{names:?}");
+        }
+    }
+}
+
+/// The text of a rollout in any form.
+fn read(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut reader = open_plain(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let _ = reader.read_to_end(&mut bytes).expect("read");
+    bytes
+}
+
+/// Prints the steps if the sequence fails.
+struct Story(Machines, u64);
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("seed {}\n  {}", self.1, self.0.steps.join("\n  "));
+        }
+    }
+}
+
+#[test]
+fn i2_shrink_expand_sync_backup_and_restore_lose_no_line() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let sequences = number("CODEX_MANAGER_SEQUENCES").unwrap_or(SEQUENCES);
+    let first = number("CODEX_MANAGER_TEST_SEED").unwrap_or_else(|| Dice::new().below(1 << 40));
+    for seed in first..first + sequences {
+        let mut dice = Dice::seeded(seed);
+        let (machines, _codex) = Machines::new();
+        let mut story = Story(machines, seed);
+        for _ in 0..STEPS {
+            story.0.step(&mut dice);
+        }
+        story.0.check();
+    }
+}

@@ -1,0 +1,184 @@
+//! The real Codex with conversations that `storage shrink` has compressed.
+
+use crate::support::lab::{Lab, messages, rollout};
+use codex_manager::io::lock::FileLock;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Conversations in every state: plain, named, archived, a parent with its fork.
+struct Conversations {
+    lab: Lab,
+    plain: String,
+    named: String,
+    archived: String,
+    parent: String,
+    fork: String,
+}
+
+fn ask(lab: &Lab, method: &str, params: Value) -> Value {
+    let home = lab.home();
+    let answer = lab
+        .codex
+        .app_server_request(&home, &lab.backend, method, params);
+    answer.unwrap_or_else(|e| panic!("{method}: {e}"))
+}
+
+fn conversations() -> Option<Conversations> {
+    let lab = Lab::new()?;
+    let [plain, named, archived, parent] =
+        ["plain", "named", "archived", "parent"].map(|prompt| lab.say(prompt));
+    ask(
+        &lab,
+        "thread/name/set",
+        json!({"threadId": named, "name": "a name"}),
+    );
+    ask(&lab, "thread/archive", json!({"threadId": archived}));
+    let answer = ask(&lab, "thread/fork", json!({"threadId": parent}));
+    let fork = answer["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.go_on(&lab.home(), &fork, "fork");
+    Some(Conversations {
+        lab,
+        plain,
+        named,
+        archived,
+        parent,
+        fork,
+    })
+}
+
+/// The conversations that Codex lists: id, name and archived state, sorted.
+fn listed(lab: &Lab) -> Vec<(String, Option<String>, bool)> {
+    let mut all = Vec::new();
+    for archived in [false, true] {
+        let sources = ["exec", "vscode", "cli", "appServer"];
+        let params = json!({"sourceKinds": sources, "archived": archived, "limit": 100});
+        let answer = ask(lab, "thread/list", params);
+        for thread in answer["data"].as_array().expect("threads") {
+            let text = |key: &str| thread[key].as_str().map(str::to_owned);
+            all.push((text("id").expect("an id"), text("name"), archived));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn zst(path: &Path) -> PathBuf {
+    path.with_extension("jsonl.zst")
+}
+
+fn shrink(lab: &Lab) -> Value {
+    let options = ["--older-than", "0s", "--min-size", "0", "--json"];
+    let run = lab.manager([&["storage", "shrink"], &options[..]].concat());
+    run.code(0).json()
+}
+
+#[test]
+fn codex_lists_and_reads_the_same_after_shrink_and_expand() {
+    let Some(all) = conversations() else { return };
+    let lab = &all.lab;
+    let ids = [
+        &all.plain,
+        &all.named,
+        &all.archived,
+        &all.parent,
+        &all.fork,
+    ];
+    let shown = || ids.map(|id| lab.shown(&lab.home(), id));
+    let (listed_before, shown_before) = (listed(lab), shown());
+    assert_eq!(listed_before.len(), 5, "{listed_before:?}");
+    for command in ["shrink", "expand"] {
+        let items = match command {
+            "shrink" => shrink(lab),
+            _ => lab.manager(["storage", "expand", "--json"]).code(0).json(),
+        };
+        assert_eq!(
+            items["items"].as_array().expect("items").len(),
+            5,
+            "{items}"
+        );
+        assert_eq!(listed(lab), listed_before, "{command}");
+        assert_eq!(shown(), shown_before, "{command}");
+        let _ = lab.manager(["history", "check"]).code(0);
+    }
+}
+
+#[test]
+fn codex_continues_compressed_conversations() {
+    let Some(all) = conversations() else { return };
+    let (lab, home) = (&all.lab, all.lab.home());
+    let before = listed(lab);
+    let _ = shrink(lab);
+    // Resume makes it plain again, and nothing is lost.
+    lab.go_on(&home, &all.plain, "more");
+    assert_eq!(messages(&rollout(&home, &all.plain)), ["plain", "more"]);
+    assert!(!zst(&rollout(&home, &all.plain)).exists());
+    // A fork continues although its parent stays compressed.
+    lab.go_on(&home, &all.fork, "more");
+    assert_eq!(lab.shown(&home, &all.fork), ["parent", "fork", "more"]);
+    // A new fork of a compressed conversation.
+    let answer = ask(lab, "thread/fork", json!({"threadId": all.named}));
+    assert_ne!(answer["thread"]["id"], Value::from(all.named.clone()));
+    // Rename, archive and unarchive.
+    ask(
+        lab,
+        "thread/name/set",
+        json!({"threadId": all.parent, "name": "other"}),
+    );
+    ask(lab, "thread/unarchive", json!({"threadId": all.archived}));
+    lab.go_on(&home, &all.archived, "more");
+    assert_eq!(lab.shown(&home, &all.archived), ["archived", "more"]);
+    ask(lab, "thread/archive", json!({"threadId": all.archived}));
+    let after = listed(lab);
+    assert!(after.len() >= before.len(), "{after:?}");
+    let name = after.iter().find(|(id, ..)| *id == all.parent);
+    assert_eq!(name.and_then(|(_, name, _)| name.as_deref()), Some("other"));
+    let _ = shrink(lab);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(listed(lab), after);
+}
+
+#[test]
+fn codex_deletes_compressed_conversations() {
+    let Some(all) = conversations() else { return };
+    let lab = &all.lab;
+    let _ = shrink(lab);
+    ask(lab, "thread/delete", json!({"threadId": all.named}));
+    assert!(listed(lab).iter().all(|(id, ..)| *id != all.named));
+    let left = crate::support::lab::rollouts(&lab.home());
+    assert!(
+        left.iter()
+            .all(|path| !path.to_string_lossy().contains(&all.named))
+    );
+}
+
+#[test]
+fn codex_does_not_resume_a_conversation_during_its_conversion() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("first");
+    let path = home.join(format!("thread-writer-locks/{id}.lock"));
+    let lock = FileLock::exclusive(&path).unwrap();
+    let refused = lab.codex.exec_resume(&home, &lab.backend, &id, "second");
+    let refused = refused.expect_failure();
+    assert!(
+        refused.to_string().contains("already has an active writer"),
+        "{refused}"
+    );
+    drop(lock);
+    lab.go_on(&home, &id, "second");
+    assert_eq!(messages(&rollout(&home, &id)), ["first", "second"]);
+}
+
+#[test]
+fn a_conversation_that_codex_has_loaded_is_skipped() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("first");
+    let mut server = lab.codex.app_server(&home, &lab.backend);
+    server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("resumed");
+    let items = shrink(&lab);
+    assert_eq!(items["items"][0]["action"], "skip", "{items}");
+    assert!(rollout(&home, &id).exists());
+}

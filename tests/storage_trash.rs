@@ -1,0 +1,378 @@
+//! `storage trash` and `undelete`: which conversations go, and that they come back as they were.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
+use crate::support::lab::{Lab, conversation_rows, rollouts};
+use crate::support::sample::{put, set_time};
+use codex_manager::io::lock::FileLock;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn id(n: u32) -> String {
+    format!("01a10000-0000-7000-8000-{n:012}")
+}
+
+/// A home with five conversations: 1 is named, 2 is archived, 3 has no turn, 4 is a fork of 1, and 5
+/// is a subagent of 2.
+fn home() -> TestEnv {
+    let env = TestEnv::new();
+    fs::create_dir_all(env.codex_home()).unwrap();
+    let database = Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, title TEXT NOT NULL,
+                 name TEXT, first_user_message TEXT NOT NULL, cwd TEXT NOT NULL,
+                 archived INTEGER NOT NULL, updated_at INTEGER NOT NULL, model TEXT);
+             CREATE TABLE thread_spawn_edges(parent_thread_id TEXT NOT NULL,
+                 child_thread_id TEXT NOT NULL PRIMARY KEY, status TEXT NOT NULL);
+             CREATE TABLE tools(thread_id TEXT REFERENCES threads(id) ON DELETE CASCADE, n INTEGER);",
+        )
+        .unwrap();
+    for n in 1..=5 {
+        let name = format!("rollout-2026-10-01T00-00-00-{}.jsonl", id(n));
+        let path = match n {
+            2 => format!("archived_sessions/{name}"),
+            _ => format!("sessions/2026/10/01/{name}"),
+        };
+        let mut payload = json!({"id": id(n), "cwd": "/one"});
+        if n == 4 {
+            payload["history_base"] = json!({"thread_id": id(1)});
+        }
+        let text = format!("{}\n", json!({"type": "session_meta", "payload": payload}));
+        let path = put(&env, path, text);
+        set_time(&path, 1_790_000_000 + u64::from(n) * 86_400, 1);
+        let _ = database
+            .execute(
+                "INSERT INTO threads VALUES(?1, ?2, ?3, NULL, ?4, ?5, ?6, 1790000000, NULL)",
+                (
+                    id(n),
+                    path.to_str(),
+                    format!("title {n}"),
+                    if n == 3 { "" } else { "hello" },
+                    if n == 5 { "/two" } else { "/one" },
+                    n == 2,
+                ),
+            )
+            .unwrap();
+        let _ = database
+            .execute("INSERT INTO tools VALUES(?1, ?2)", (id(n), n))
+            .unwrap();
+    }
+    let _ = database
+        .execute(
+            "INSERT INTO thread_spawn_edges VALUES(?1, ?2, 'open')",
+            (id(2), id(5)),
+        )
+        .unwrap();
+    database.close().unwrap();
+    let line = |n: u32, name: &str| {
+        format!(
+            "{}\n",
+            json!({"id": id(n), "thread_name": name, "updated_at": "2026-10-01T00:00:00Z"})
+        )
+    };
+    put(
+        &env,
+        "session_index.jsonl",
+        line(1, "old") + &line(2, "two") + &line(1, "the first"),
+    );
+    env
+}
+
+/// The rows of all tables, sorted.
+fn rows(home: &Path) -> Vec<String> {
+    let database = Connection::open(home.join("state_5.sqlite")).unwrap();
+    let mut all = Vec::new();
+    for sql in [
+        "SELECT id || rollout_path || title || coalesce(name, '-') || first_user_message || cwd ||
+         archived || updated_at || coalesce(model, '-') FROM threads",
+        "SELECT thread_id || n FROM tools",
+        "SELECT parent_thread_id || child_thread_id || status FROM thread_spawn_edges",
+    ] {
+        let mut select = database.prepare(sql).unwrap();
+        let texts = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        all.extend(texts.map(Result::unwrap));
+    }
+    all.sort();
+    all
+}
+
+/// The lines of the index, sorted: undelete appends what was taken out.
+fn names(home: &Path) -> Vec<String> {
+    let text = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn ids(document: &Value) -> Vec<String> {
+    let items = document["items"].as_array().expect("items").iter();
+    items
+        .map(|item| item["session_id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+#[test]
+fn a_conversation_comes_back_as_it_was() {
+    let env = home();
+    let home = env.codex_home();
+    let state = || {
+        (
+            rows(&home),
+            names(&home),
+            env.tree("home/.codex")
+                .only(&["sessions", "archived_sessions"]),
+        )
+    };
+    let time = |n| {
+        rollouts(&home)
+            .iter()
+            .find(|path| path.to_string_lossy().contains(&id(n)))
+            .map(|path| path.metadata().unwrap().modified().unwrap())
+    };
+    let before = state();
+    let times: Vec<_> = (1..=5).map(time).collect();
+    let run = env
+        .run(["storage", "trash", &id(2), &id(3), "--json"])
+        .code(0);
+    assert_eq!(ids(&run.json()), [id(2), id(3)]);
+    assert_eq!(rollouts(&home).len(), 3);
+    assert!(!rows(&home).iter().any(|row| row.contains("title 2")));
+    // What belongs to the row stays for its return.
+    assert_eq!(rows(&home).len(), before.0.len() - 2);
+    assert!(!names(&home).join("\n").contains(&id(2)));
+    let listed = env.run(["storage", "undelete", "--json"]).code(0).json();
+    assert_eq!(ids(&listed), [id(2), id(3)]);
+    assert_eq!(listed["items"][0]["title"], "title 2");
+
+    let _ = env.run(["storage", "undelete", &id(2), &id(3)]).code(0);
+    let after = state();
+    assert_eq!((&after.0, &after.1), (&before.0, &before.1));
+    assert_same_tree(&before.2, &after.2);
+    assert_eq!((1..=5).map(time).collect::<Vec<_>>(), times);
+    let run = env.run(["storage", "undelete", &id(2)]).code(1);
+    assert!(run.stderr.contains("not in the trash"), "{run}");
+}
+
+#[test]
+fn filters_choose_conversations_and_nothing_is_chosen_without_one() {
+    let env = home();
+    let before = env.tree("home");
+    let chosen = |args: &[&str]| -> Vec<String> {
+        let args = [&["storage", "trash", "--dry-run", "--json"], args].concat();
+        ids(&env.run(args).code(0).json())
+    };
+    assert_eq!(chosen(&["--no-turns"]), [id(3)]);
+    assert_eq!(chosen(&["--subagents-of", &id(2)]), [id(5)]);
+    assert_eq!(chosen(&["--project", "/two"]), [id(5)]);
+    assert_eq!(
+        chosen(&["--older-than", "1d", "--project", "/two"]),
+        [id(5)]
+    );
+    assert_eq!(chosen(&["--older-than", "900d"]), Vec::<String>::new());
+    assert_same_tree(&before, &env.tree("home"));
+    let _ = env.run(["storage", "trash"]).code(4);
+    let _ = env.run(["storage", "trash", "ffff"]).code(1);
+    let _ = env.run(["storage", "trash", "01a1"]).code(1);
+    let _ = env.run(["storage", "trash", "--older-than", "x"]).code(4);
+}
+
+#[test]
+fn a_history_that_a_fork_needs_goes_only_with_the_fork() {
+    let env = home();
+    let before = env.tree("home/.codex");
+    let run = env.run(["storage", "trash", &id(1)]).code(5);
+    assert!(run.stderr.contains(&id(4)), "{run}");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    let run = env
+        .run(["storage", "trash", &id(1), &id(4), "--json"])
+        .code(0);
+    assert_eq!(ids(&run.json()), [id(1), id(4)]);
+    let _ = env.run(["storage", "trash", &id(5), "--json"]).code(0);
+}
+
+#[test]
+fn a_conversation_in_use_is_skipped() {
+    let env = home();
+    let lock = put(&env, format!("thread-writer-locks/{}.lock", id(3)), "");
+    let lock = FileLock::exclusive(&lock).unwrap();
+    let before = rows(&env.codex_home());
+    let run = env.run(["storage", "trash", "--no-turns"]).code(6);
+    assert!(run.stderr.contains("open"), "{run}");
+    assert_eq!(rows(&env.codex_home()), before);
+    drop(lock);
+    let _ = env.run(["storage", "trash", "--no-turns"]).code(0);
+}
+
+#[test]
+fn a_conversation_that_is_there_again_is_not_overwritten() {
+    let env = home();
+    let path = rollouts(&env.codex_home())
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains(&id(3)));
+    let path = path.expect("a rollout");
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    fs::write(&path, "another\n").unwrap();
+    let _ = env.run(["storage", "undelete", &id(3)]).code(2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another\n");
+    fs::remove_file(&path).unwrap();
+    let _ = env.run(["storage", "undelete", &id(3)]).code(0);
+}
+
+#[test]
+fn the_trash_is_emptied_after_its_time_or_on_request() {
+    let mut env = home();
+    let listed = |env: &TestEnv| ids(&env.run(["storage", "undelete", "--json"]).code(0).json());
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    let _ = env
+        .run(["config", "set", "storage.keep_trash", "10d"])
+        .code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-29T00:00:00Z");
+    let _ = env.run(["storage", "trash", &id(5)]).code(0);
+    assert_eq!(listed(&env), [id(3), id(5)]);
+    env.set("CODEX_MANAGER_NOW", "2026-12-02T00:00:00Z");
+    let _ = env.run(["storage", "trash", &id(2)]).code(0);
+    assert_eq!(listed(&env), [id(5), id(2)]);
+    let _ = env.run(["storage", "trash", "--empty-trash"]).code(5);
+    assert_eq!(listed(&env).len(), 2);
+    let _ = env
+        .run(["storage", "trash", "--empty-trash", "--yes"])
+        .code(0);
+    assert_eq!(listed(&env), Vec::<String>::new());
+}
+
+/// The number of failing points per command and kind of failure.
+const POINTS: usize = 25;
+
+#[test]
+fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
+    if !can_inject() {
+        return;
+    }
+    let env = home();
+    let home = env.codex_home();
+    let whole = (rows(&home), names(&home));
+    let kept = tempfile::tempdir().unwrap();
+    let copy = |from: &Path, to: &Path| {
+        let done = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(from.join("."))
+            .arg(to)
+            .status();
+        assert!(done.unwrap().success());
+    };
+    let conversation = id(2);
+    let mut dice = Dice::new();
+    for command in ["trash", "undelete"] {
+        if command == "undelete" {
+            let _ = env.run(["storage", "trash", &conversation]).code(0);
+        }
+        let _ = fs::remove_dir_all(kept.path().join("home"));
+        fs::create_dir(kept.path().join("home")).unwrap();
+        copy(&env.path("home"), &kept.path().join("home"));
+        let put_back = || {
+            fs::remove_dir_all(env.path("home")).unwrap();
+            fs::create_dir(env.path("home")).unwrap();
+            copy(&kept.path().join("home"), &env.path("home"));
+        };
+        let args = ["storage", command, &conversation];
+        let all = points(&env, &args);
+        let mut tried = 0;
+        for fault in [
+            Fault::Killed,
+            Fault::FromThenOn("ENOSPC"),
+            Fault::Once("EIO"),
+        ] {
+            for point in sample_of(POINTS, &all, &mut dice) {
+                put_back();
+                let context = format!("{command} {point:?} {fault:?}");
+                let Some(output) = faulty(&env, &args, &point, fault) else {
+                    continue;
+                };
+                tried += 1;
+                // Any command finishes or undoes what was killed.
+                let listed = env.run(["storage", "undelete", "--json"]);
+                assert_eq!(listed.code, 0, "{context}\n{output:?}\n{listed}");
+                let trashed = ids(&listed.json());
+                let is_live = rollouts(&home).len() == 5;
+                assert!(is_live || trashed == [id(2)], "{context}: lost\n{output:?}");
+                if trashed.is_empty() {
+                    assert_eq!((rows(&home), names(&home)), whole, "{context}\n{output:?}");
+                } else {
+                    let run = env.run(["storage", "undelete", &conversation]);
+                    assert_eq!(run.code, 0, "{context}\n{run}");
+                    assert_eq!((rows(&home), names(&home)), whole, "{context}\n{output:?}");
+                    assert_eq!(rollouts(&home).len(), 5, "{context}");
+                }
+                let left = env.tree("home").0.into_keys();
+                let left: Vec<PathBuf> = left
+                    .filter(|p| p.to_string_lossy().contains(".pending"))
+                    .collect();
+                assert_eq!(left, Vec::<PathBuf>::new(), "{context}");
+            }
+        }
+        put_back();
+        println!("{command}: {} points, {tried} faults tried", all.len());
+        assert!(tried > POINTS, "{tried}");
+    }
+}
+
+#[test]
+fn codex_lists_and_resumes_what_came_back() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let ids = ["first", "second", "third"].map(|prompt| lab.say(prompt));
+    let ask = |method: &str, params: Value| {
+        let answer = lab
+            .codex
+            .app_server_request(&home, &lab.backend, method, params);
+        answer.unwrap_or_else(|e| panic!("{method}: {e}"))
+    };
+    ask(
+        "thread/name/set",
+        json!({"threadId": ids[0], "name": "a name"}),
+    );
+    ask("thread/archive", json!({"threadId": ids[1]}));
+    let listed = || {
+        let mut all = Vec::new();
+        for archived in [false, true] {
+            let answer = ask(
+                "thread/list",
+                json!({"sourceKinds": ["exec"], "archived": archived}),
+            );
+            for thread in answer["data"].as_array().expect("threads") {
+                let keys = ["id", "name", "createdAt", "updatedAt", "preview"];
+                all.push(keys.map(|key| thread[key].to_string()).join(" "));
+            }
+        }
+        all.sort();
+        all
+    };
+    let shown = || ids.clone().map(|id| lab.shown(&home, &id));
+    let before = (listed(), shown(), conversation_rows(&home));
+    for id in &ids {
+        let _ = lab.manager(["storage", "trash", id]).code(0);
+    }
+    assert_eq!(listed(), Vec::<String>::new());
+    let _ = lab.manager(["history", "check"]).code(0);
+    let fourth = lab.say("fourth");
+    let _ = lab.manager(["storage", "trash", &fourth]).code(0);
+    let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let _ = lab
+        .manager([&["storage", "undelete"], &all[..]].concat())
+        .code(0);
+    assert_eq!((listed(), shown(), conversation_rows(&home)), before);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.go_on(&home, &ids[0], "more");
+    lab.go_on(&home, &ids[2], "more");
+    // Codex has a loaded conversation for itself.
+    let mut server = lab.codex.app_server(&home, &lab.backend);
+    server
+        .request("thread/resume", json!({"threadId": ids[0]}))
+        .expect("resumed");
+    let _ = lab.manager(["storage", "trash", &ids[0]]).code(6);
+    assert!(listed().iter().any(|row| row.contains(&ids[0])));
+}
