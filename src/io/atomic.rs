@@ -295,9 +295,17 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
 /// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable
 /// on return. A missing `root` is not created.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
+    for made in create_below(root, folder)? {
+        sync_folder(parent_of(&made))?;
+    }
+    Ok(())
+}
+
+/// Like [`create_durable_below`], but syncs nothing. Returns the new folders, outermost first.
+pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let above = folder.ancestors().take_while(|path| *path != root);
     let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
-    for made in missing.into_iter().rev() {
+    for made in missing.iter().rev() {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         {
@@ -309,9 +317,8 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
         }
-        sync_folder(parent_of(made))?;
     }
-    Ok(())
+    Ok(missing.into_iter().rev().map(Path::to_path_buf).collect())
 }
 
 /// Appends `suffix` to the file name.

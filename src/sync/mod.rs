@@ -1,6 +1,6 @@
 //! Synchronizes Codex's state between machines through a folder that another program replicates.
 //!
-//! docs/sync.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
+//! docs/sync-protocol.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
 //! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
 //! by file, so that an interrupted run leaves only complete files.
 

@@ -323,6 +323,17 @@ impl Ui {
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks for a line of text; `None` without a terminal or if it is empty.
+    pub fn ask(&self, question: impl Display) -> Option<String> {
+        if !self.interactive {
+            return None;
+        }
+        err(format_args!("{question} "));
+        let mut answer = String::new();
+        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
+        Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
+    }
+
     /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
     pub fn ask_secret(&self, question: impl Display) -> Option<SecretBytes> {
         if !self.interactive {
