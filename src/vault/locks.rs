@@ -32,7 +32,7 @@ struct RepositoryLock {
 }
 
 /// The note of a running restic that may hold a lock: an empty file with the process id as its name.
-/// It remains if this process or restic is killed.
+/// It remains if this process is killed, or restic fails.
 #[derive(Debug)]
 pub(super) struct ProcessNote(PathBuf);
 
@@ -42,15 +42,20 @@ impl ProcessNote {
     pub(super) fn write(vault_folder: &Path, pid: u32) -> Self {
         let folder = vault_folder.join(NOTES);
         let path = folder.join(pid.to_string());
+        remove_notes(vault_folder, |path| {
+            let age = |noted| Clock::System.now() - DateTime::<Utc>::from(noted);
+            let noted = path.symlink_metadata().and_then(|meta| meta.modified());
+            noted.is_ok_and(|noted| age(noted) > STALE_AGE)
+        });
         let _ = fs::remove_file(&path);
         let _ = atomic::create_private_folder(&folder).and_then(|()| atomic::create_private(&path));
         Self(path)
     }
 
-    /// Removes the note of a restic that exited, because it has removed its lock. A restic that was
-    /// killed has not.
+    /// Removes the note of a restic that succeeded. Any other may have left its lock: restic 0.14 does
+    /// so if it is interrupted at the beginning.
     pub(super) fn close(self, end: &ChildEnd) {
-        if end.status.is_some_and(|status| status.code().is_some()) {
+        if end.status.is_some_and(|status| status.success()) {
             let _ = fs::remove_file(self.0);
         }
     }
@@ -65,12 +70,12 @@ fn is_of_noted(lock: &RepositoryLock, vault_folder: &Path) -> bool {
         && processes::started(lock.pid).is_none()
 }
 
-/// Removes the notes of processes that are gone.
-fn remove_notes(vault_folder: &Path) {
-    for entry in fs::read_dir(vault_folder.join(NOTES)).into_iter().flatten() {
-        let Ok(entry) = entry else { continue };
+/// Removes the notes that `is_old` accepts, of processes that are gone.
+fn remove_notes(vault_folder: &Path, is_old: impl Fn(&Path) -> bool) {
+    let notes = fs::read_dir(vault_folder.join(NOTES));
+    for entry in notes.into_iter().flatten().flatten() {
         let pid = entry.file_name().to_string_lossy().parse();
-        if pid.is_ok_and(|pid| processes::started(pid).is_none()) {
+        if is_old(&entry.path()) && pid.is_ok_and(|pid| processes::started(pid).is_none()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -104,7 +109,49 @@ impl Restic {
             }
         }
         self.output(&["unlock"])?;
-        remove_notes(&self.folder);
+        remove_notes(&self.folder, |_| true);
         Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    /// The wait status of a process that exited with code 1.
+    const EXIT_1: i32 = 1 << 8;
+
+    #[test]
+    fn only_locks_of_noted_processes_that_failed_and_are_gone_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let lock = |pid: u32, minutes: i64| RepositoryLock {
+            time: Clock::System.now() + TimeDelta::minutes(minutes),
+            hostname: String::new(),
+            pid,
+        };
+        let end = |status: i32| ChildEnd {
+            status: Some(ExitStatus::from_raw(status)),
+            stderr: String::new(),
+            stop: None,
+        };
+        assert!(!is_of_noted(&lock(pid, 0), folder.path()));
+        ProcessNote::write(folder.path(), pid).close(&end(EXIT_1));
+        assert!(is_of_noted(&lock(pid, 0), folder.path()));
+        assert!(
+            !is_of_noted(&lock(pid, 31), folder.path()),
+            "of a later process"
+        );
+        ProcessNote::write(folder.path(), pid).close(&end(0));
+        assert!(!is_of_noted(&lock(pid, 0), folder.path()));
+        let own = std::process::id();
+        ProcessNote::write(folder.path(), own).close(&end(EXIT_1));
+        assert!(!is_of_noted(&lock(own, 0), folder.path()), "it runs");
+        remove_notes(folder.path(), |_| true);
+        assert!(folder.path().join(NOTES).join(own.to_string()).exists());
     }
 }
