@@ -39,7 +39,9 @@ impl Restic {
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
-        note.into_iter().for_each(|note| note.close(&end));
+        if let Some(note) = note {
+            note.close(&end);
+        }
         match end.status {
             Some(status) if status.success() && read.is_ok() => Ok(stdout),
             _ => Err(self.failure(&end)),
@@ -89,7 +91,9 @@ impl Restic {
                 line.clear();
             }
             let end = lines.into_inner().finish();
-            note.into_iter().for_each(|note| note.close(&end));
+            if let Some(note) = note {
+                note.close(&end);
+            }
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
                 Some(INCOMPLETE) if end.stop.is_none() => {
