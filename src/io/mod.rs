@@ -29,6 +29,7 @@ pub(crate) mod position;
 pub mod processes;
 pub mod progress;
 pub(crate) mod quantity;
+pub(crate) mod random_id;
 pub(crate) mod retention;
 pub(crate) mod secret;
 pub(crate) mod shell;

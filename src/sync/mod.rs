@@ -21,7 +21,6 @@ pub(crate) mod manifest;
 mod mtime;
 pub(crate) mod pending_index_updates;
 pub mod plan;
-mod random_id;
 mod read_failure;
 pub(crate) mod remote_manifests;
 pub(crate) mod resolutions;
