@@ -53,7 +53,7 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
             .is_none_or(|line| line.starts_with("  caused by: "));
     let is_done = code == 0 || code == 6;
     assert!(
-        is_done || is_mute || stderr.contains("error: "),
+        is_done || is_mute || stderr.contains("error: ") || stderr.contains("{\"error\":{"),
         "{context}"
     );
     is_done

@@ -121,14 +121,9 @@ fn a_negative_limit_is_a_usage_error() {
     let env = prepare(&fixtures().join("limit"));
     let before = env.tree("home");
     let run = rebuild(&env, "--max-threads -1").code(4);
-    insta::assert_snapshot!(run, @r"
-    exit 4
-    --- stdout
-    --- stderr
-    error: --max-threads is negative: -1
-
-    hint: 0 means all conversations; nothing was changed
-    ");
+    let error = "{\"error\":{\"causes\":[],\"exit_code\":4,\"hints\":[\"0 means all conversations; \
+                 nothing was changed\"],\"message\":\"--max-threads is negative: -1\"},\"schema\":1}\n";
+    assert_eq!((&*run.stdout, &*run.stderr), ("", error));
     assert_same_tree(&before, &env.tree("home"));
 }
 
@@ -510,6 +505,7 @@ fn prompts_of_conversations_on_disk_are_told_from_those_of_lost_ones() {
     would be written: [ROOT]/home/.codex/session_index.jsonl
     would be written: [ROOT]/home/.codex/history.jsonl
     --- stderr
+    nothing was written (--dry-run)
     ");
     let document = rebuild(&env, "").code(0).json();
     assert_eq!(document["history_dropped"], 3);

@@ -168,7 +168,7 @@ fn latest_is_the_newest_archive_of_a_home_in_every_command() {
     let shown = picker.picture(120, LINES);
     let row = shown.lines().find(|row| row.starts_with("  1  "));
     assert!(row.is_some_and(|row| row.contains("  safety  ")), "{shown}");
-    picker.type_keys("\r");
+    picker.type_keys("\u{1b}");
     let _ = picker.end();
 
     fs::remove_file(&made[0]).unwrap();

@@ -48,9 +48,11 @@ pub(super) fn show(rows: &[(&Account, &Verdict)], context: &Context) {
     }
 }
 
-/// Returns true if the manager knows that it has no login of the account to switch to.
+/// Returns true if the manager knows that it has no login of the account to switch to. A login that was
+/// moved to another machine is not missing.
 fn lacks_login(account: &Account) -> bool {
-    !account.current && !matches!(account.login, LoginState::Ok | LoginState::Unknown)
+    use LoginState::{Moved, Ok, Unknown};
+    !account.current && !matches!(account.login, Ok | Unknown | Moved)
 }
 
 fn cells(

@@ -32,7 +32,7 @@ const COLUMNS: [Column; 8] = [
     Column::new("KIND").rank(2),
     Column::new("SIZE").rank(3).number(),
     // With this width, CREATED and KIND fit 80 columns too.
-    Column::new("ARCHIVE").shorten_middle(52),
+    Column::new("ARCHIVE").shorten_middle(46),
     Column::new("LABEL").rank(4).shorten(8),
     Column::new("PROBLEM").only_tsv(),
 ];

@@ -275,6 +275,8 @@ pub(crate) fn latest_first(
     let is_of_home =
         |r: &&ArchiveRecord| !r.metadata.is_safety() && !r.metadata.is_single_login() && accepts(r);
     let mut archives: Vec<_> = records.iter().filter(is_of_home).collect();
+    // Of archives of the same time, the last one in the list is the latest.
+    archives.reverse();
     archives.sort_by_key(|r| std::cmp::Reverse(preference(r)));
     archives
 }
