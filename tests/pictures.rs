@@ -89,24 +89,6 @@ fn moving(screen: &str) -> String {
     rendered.replacen("  </style>", &format!("{styles}  </style>"), 1)
 }
 
-/// Breaks long lines between words, as the program does on a terminal.
-fn wrapped(screen: &str) -> String {
-    const WIDTH: usize = 84;
-    let mut lines = String::new();
-    for line in screen.lines() {
-        let mut rest = line;
-        while rest.len() > WIDTH
-            && rest.is_char_boundary(WIDTH)
-            && let Some(space) = rest[..WIDTH].rfind(' ')
-        {
-            lines.extend([&rest[..space], "\n"]);
-            rest = &rest[space + 1..];
-        }
-        lines.extend([rest, "\n"]);
-    }
-    lines
-}
-
 fn compare_picture(name: &str, screen: &str, picture: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/pictures/{name}.svg"));
     let refers = picture.matches("http").count() > 1 || picture.contains("<script");
@@ -176,7 +158,8 @@ fn the_moving_picture_matches_the_output() {
             &["restore", "latest"],
         ],
     );
-    let screen = wrapped(&screen.replace("[ROOT]/home/", "~/"));
+    let home = format!("{}/", env.path("home").display());
+    let screen = screen.replace(&home, "~/");
     compare_picture("tour", &screen, &moving(&screen));
 }
 
