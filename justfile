@@ -26,6 +26,10 @@ lint:
 demo:
     cargo run --release -- demo
 
+# the binary as it is shipped, in target/dist
+dist:
+    cargo build --profile dist --locked
+
 # whole commands beside their peers
 bench:
     benches/compare.sh

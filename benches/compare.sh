@@ -15,4 +15,4 @@ else
   echo "the Python codex-manager could not be installed: it has no row" >&2
 fi
 command -v pigz >/dev/null || echo "pigz is not installed: it has no row" >&2
-exec cargo bench --bench compare -- "${peer[@]}" "$@"
+exec cargo bench --profile dist --bench compare -- "${peer[@]}" "$@"

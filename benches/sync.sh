@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `sync` of the release binary beside codexSync, unison and rsync, each where it is installed, and beside
+# `sync` of the shipped binary (profile `dist`) beside codexSync, unison and rsync, each where it is installed, and beside
 # one `find -printf` over both sides. What is said behind the name is passed on: benches/sync.sh --rounds 9
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,4 +18,4 @@ for program in unison rsync; do
   command -v "$program" >/dev/null || echo "$program is not installed: no row" >&2
 done
 echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || uptime)"
-exec cargo bench --bench compare -- --sync "${peer[@]}" "$@"
+exec cargo bench --profile dist --bench compare -- --sync "${peer[@]}" "$@"

@@ -1,5 +1,9 @@
 //! The command line: global flags, the list of commands, and the exit code of the process.
 
+mod help;
+
+pub use self::help::{COMMANDS, GLOBAL_OPTIONS, global_options, tree};
+
 use crate::commands;
 use crate::commands::run_log::RunLog;
 use crate::config::ColorChoice;
@@ -9,10 +13,10 @@ use crate::io::limits;
 use crate::io::progress;
 use crate::io::tree;
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
-use crate::logging::LogSettings;
+use crate::logging::{self, LogSettings};
 use crate::recovery::{self, Interrupted};
-use crate::ui::{self, Ui, Verbosity};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use crate::ui::{self, Ui, Verbosity, picker};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -77,6 +81,7 @@ enum Command {
     Hook(commands::hook::HookArgs),
     Man(commands::man::ManArgs),
     Restore(commands::restore::RestoreArgs),
+    #[command(visible_alias = "backups")]
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
     Prune(commands::prune::PruneArgs),
@@ -91,9 +96,12 @@ enum Command {
     Sync(commands::sync::SyncArgs),
     Schedule(commands::schedule::ScheduleArgs),
     Profile(commands::profile::ProfileArgs),
+    #[command(visible_alias = "ls")]
     List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
+    #[command(visible_alias = "switch")]
     Use(commands::use_account::UseArgs),
+    Login(commands::profile::TopLoginArgs),
     Launch(commands::launch::LaunchArgs),
     Resume(commands::resume::ResumeArgs),
     Launches(commands::launches::LaunchesArgs),
@@ -117,7 +125,7 @@ impl Command {
     }
 
     /// Returns true if Codex takes over the terminal. `launch::run` then handles the signals; before
-    /// Codex starts, a signal ends this process without cleanup.
+    /// Codex starts, a signal ends this process without cleanup, except of the terminal.
     fn hands_over_terminal(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_))
     }
@@ -138,6 +146,17 @@ impl Command {
         }
     }
 
+    /// Returns the hint for an interrupted command: the state that it leaves.
+    fn after_interrupt(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "no archive was written, and the Codex home is unchanged",
+            Self::Restore(_) => "the Codex home is unchanged",
+            Self::Verify(_) => "the archives are unchanged",
+            Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
+            _ => "each file is either unchanged or complete; run the same command again to go on",
+        }
+    }
+
     /// Returns true if the command runs with an invalid `config.toml`: it repairs the file or does not
     /// need it.
     fn tolerates_invalid_config(&self) -> bool {
@@ -153,7 +172,7 @@ impl Command {
             Self::Completions(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Hook(args) => args.run(context),
-            Self::Man(args) => args.run(context, Cli::command()),
+            Self::Man(args) => args.run(context, tree()),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
@@ -172,6 +191,7 @@ impl Command {
             Self::List(args) => args.run(context),
             Self::Current(args) => args.run(context),
             Self::Use(args) => args.run(context),
+            Self::Login(args) => args.run(context),
             Self::Launch(args) => args.run(context),
             Self::Resume(args) => args.run(context),
             Self::Launches(args) => args.run(context),
@@ -198,30 +218,34 @@ enum PromptCommand {
     Recommend(commands::recommend::RecommendArgs),
 }
 
-/// Parses the arguments of the process.
+/// Parses the arguments of the process. Returns also whether they ask for a dry run.
 ///
 /// `recommend` is first parsed alone, because building the tree of all commands takes longer than
 /// `recommend` itself. Help and usage errors always come from the full tree.
-fn parse() -> Result<Cli, clap::Error> {
+fn parse() -> Result<(Cli, bool), clap::Error> {
     if std::env::args_os().any(|word| word == "recommend")
-        && let Ok(PromptCli { global, command }) = PromptCli::try_parse()
+        && let Ok(matches) = PromptCli::command().try_get_matches()
+        && let Ok(PromptCli { global, command }) = PromptCli::from_arg_matches(&matches)
     {
         let PromptCommand::Recommend(args) = command;
-        return Ok(Cli {
+        let cli = Cli {
             global,
             command: Command::Recommend(args),
-        });
+        };
+        return Ok((cli, is_dry_run(&matches)));
     }
-    let parsed = Cli::try_parse();
-    match &parsed {
+    let parsed = tree().try_get_matches();
+    let matches = match parsed {
         Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
             let words: Vec<_> = std::env::args_os().collect();
             with_marked_negations(words)
-                .and_then(|words| Cli::try_parse_from(words).ok())
-                .map_or(parsed, Ok)
+                .and_then(|words| tree().try_get_matches_from(words).ok())
+                .map_or(Err(e), Ok)
         }
-        _ => parsed,
-    }
+        parsed => parsed,
+    }?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut tree()))?;
+    Ok((cli, is_dry_run(&matches)))
 }
 
 /// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
@@ -239,6 +263,15 @@ fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     Some(words.into_iter().enumerate().map(mark).collect())
 }
 
+/// Returns true if the command has the flag `--dry-run`.
+fn is_dry_run(matches: &ArgMatches) -> bool {
+    if let Some((_, inner)) = matches.subcommand() {
+        return is_dry_run(inner);
+    }
+    let flag = matches.try_get_one("dry_run").ok().flatten();
+    flag.copied().unwrap_or(false)
+}
+
 /// Parses the arguments of the process, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let env = Environment::of_process();
@@ -246,17 +279,21 @@ pub fn main() -> ExitCode {
         return complete(&env);
     }
     limits::survive_large_files();
-    let cli = match parse() {
-        Ok(cli) => cli,
+    if std::env::args_os().skip(1).eq(["help", "global"]) {
+        ui::print_help(&global_options());
+        return ExitCode::SUCCESS;
+    }
+    let (cli, is_dry_run) = match parse() {
+        Ok(parsed) => parsed,
         Err(e) => return usage_exit(&e),
     };
-    if !cli.command.runs_in_prompt() && !cli.command.hands_over_terminal() {
-        install_interrupt_handler();
+    if !cli.command.runs_in_prompt() {
+        install_interrupt_handler(cli.command.hands_over_terminal());
     }
-    run(cli, env)
+    run(cli, is_dry_run, env)
 }
 
-fn run(cli: Cli, env: Environment) -> ExitCode {
+fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     let Cli { global, command } = cli;
     let verbosity = match (global.quiet, global.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -284,6 +321,7 @@ fn run(cli: Cli, env: Environment) -> ExitCode {
     progress::on_wait(move || {
         waiting_ui.note("waiting for another codex-manager to finish");
     });
+    let after_interrupt = command.after_interrupt();
     let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
         .and_then(|(settings, clock)| {
@@ -303,8 +341,16 @@ fn run(cli: Cli, env: Environment) -> ExitCode {
             ),
         });
     match result {
-        Ok(outcome) => ExitCode::from(outcome.code()),
-        Err(error) => {
+        Ok(outcome) => {
+            if is_dry_run {
+                ui.note("nothing was written (--dry-run)");
+            }
+            ExitCode::from(outcome.code())
+        }
+        Err(mut error) => {
+            if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
+                error.hints.push(after_interrupt.into());
+            }
             if !error.is_silent || ui.is_verbose() {
                 ui.error(&error);
             }
@@ -316,6 +362,9 @@ fn run(cli: Cli, env: Environment) -> ExitCode {
 /// Finishes what killed commands left, then runs the command; both are logged if `log` asks for it.
 fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome, CommandError> {
     warn_of_unknown_keys(context, &command);
+    if context.ui.is_verbose() {
+        print_steps(context, log || command.keeps_log(context));
+    }
     let log = log && !command.keeps_log(context);
     let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
     let result = recover(context, &command).and_then(|()| command.run(context));
@@ -325,9 +374,24 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
     result
 }
 
+/// Prints the homes, and each step from now on. A run with a log has its steps there.
+fn print_steps(context: &Context, has_log: bool) {
+    let Settings {
+        codex_home,
+        manager_home,
+        ..
+    } = &context.settings;
+    let ui = context.ui.clone();
+    ui.detail(format_args!("the Codex home: {}", codex_home.display()));
+    ui.detail(format_args!("the manager home: {}", manager_home.display()));
+    if !has_log {
+        logging::print_events(move |step| ui.detail(step));
+    }
+}
+
 /// Prints completion candidates for a shell.
 fn complete(env: &Environment) -> ExitCode {
-    let answered = CompleteEnv::with_factory(|| commands::candidates::attach(Cli::command()))
+    let answered = CompleteEnv::with_factory(|| commands::candidates::attach(tree()))
         .var(commands::completions::VARIABLE)
         .try_complete(std::env::args_os(), Some(&env.current_dir));
     // No message on failure: the shell would insert it into the user's command line.
@@ -425,15 +489,19 @@ fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBu
 }
 
 /// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
-/// process at once.
-fn install_interrupt_handler() {
+/// process at once, and so does the first one if `ends_at_once`. A picker is always closed first.
+fn install_interrupt_handler(ends_at_once: bool) {
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
+        if progress::is_handed_over() {
+            return;
+        }
         #[allow(
             clippy::exit,
             reason = "no operation is running, or this is the second signal"
         )]
-        if progress::ends_at_once() {
+        if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
+            picker::restore_terminal();
             std::process::exit(ErrorKind::Interrupted as i32);
         }
         progress::interrupt();
@@ -442,10 +510,18 @@ fn install_interrupt_handler() {
 
 /// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
 fn usage_exit(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() {
-        ExitCode::from(ErrorKind::Usage as u8)
-    } else {
-        ExitCode::SUCCESS
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
+    let mut words = std::env::args_os().take_while(|word| word != "--");
+    if words.any(|word| word == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        ui::print_json_error(&CommandError::usage(message));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(ErrorKind::Usage as u8)
 }

@@ -38,7 +38,7 @@ pub struct Settings {
 }
 
 /// Everything that a command may use besides its own arguments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// All settings, resolved from flags, environment and `config.toml`.
     pub settings: Settings,

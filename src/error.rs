@@ -120,6 +120,11 @@ impl CommandError {
         Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
+    /// Creates the error for a picker that the user left without a choice, with exit code 130.
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
+    }
+
     /// Adds the cause of the error.
     #[must_use]
     pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {

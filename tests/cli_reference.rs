@@ -1,7 +1,7 @@
 //! The CLI reference and the manual pages match the help of the program.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use clap::{Command, CommandFactory};
+use clap::Command;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
@@ -26,6 +26,8 @@ fn describe(command: &Command, path: &str, text: &mut String) {
         .term_width(90)
         .render_long_help()
         .to_string();
+    // The same for each command: one section at the end has them.
+    let help = help.replace(codex_manager::cli::GLOBAL_OPTIONS, "");
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
     write!(
         text,
@@ -42,7 +44,9 @@ fn describe(command: &Command, path: &str, text: &mut String) {
 fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
-    describe(&codex_manager::cli::Cli::command(), "", &mut text);
+    describe(&codex_manager::cli::tree(), "", &mut text);
+    let global = codex_manager::cli::global_options();
+    write!(text, "\n## Global options\n\n```text\n{global}\n```\n").unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &text).unwrap();
     }
@@ -83,6 +87,68 @@ fn the_cli_reference_lists_only_commands_that_exist() {
         }
     }
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_overview_lists_every_command_with_its_summary_in_one_line() {
+    let tree = codex_manager::cli::tree();
+    let overview = codex_manager::cli::COMMANDS;
+    for command in tree.get_subcommands().filter(|c| c.get_name() != "help") {
+        let about = command.get_about().unwrap().to_string();
+        let line = format!("  {:<12}  {about}", command.get_name());
+        let count = overview.lines().filter(|l| *l == line).count();
+        assert_eq!(count, 1, "not listed once: {line:?}");
+        for alias in command.get_visible_aliases() {
+            let name = format!("{alias} = {}", command.get_name());
+            assert!(overview.contains(&name), "not listed: {name}");
+        }
+    }
+    let entries = overview.lines().filter(|line| line.starts_with("  "));
+    assert_eq!(entries.count(), tree.get_subcommands().count() + 1);
+    assert!(overview.lines().all(|line| line.len() <= 80), "{overview}");
+}
+
+#[test]
+fn global_options_follow_the_examples_and_have_a_page_of_their_own() {
+    let env = TestEnv::new();
+    let options = codex_manager::cli::GLOBAL_OPTIONS;
+    let page = env.run(["help", "global"]).code(0).stdout;
+    let mut tree = codex_manager::cli::tree();
+    tree.build();
+    for arg in tree.get_arguments().filter(|arg| arg.is_global_set()) {
+        let name = format!("--{}", arg.get_long().unwrap());
+        let is_shown = !arg.is_hide_set();
+        assert_eq!(options.contains(&name), is_shown, "{name}");
+        assert_eq!(page.contains(&name), is_shown, "{name}\n{page}");
+    }
+    for args in [&["restore", "--help"][..], &["profile", "-h"], &["--help"]] {
+        let help = env.run(args).code(0).stdout;
+        assert!(help.trim_end().ends_with(options), "{help}");
+        assert_eq!(help.matches("--codex-home").count(), 1, "{help}");
+    }
+    let help = env.run(["restore", "--help"]).code(0).stdout;
+    assert!(
+        help.find("Examples:") < help.find("Global options"),
+        "{help}"
+    );
+}
+
+#[test]
+fn other_names_of_commands_work() {
+    let env = TestEnv::new();
+    for (alias, name) in [
+        ("ls", "list"),
+        ("switch", "use"),
+        ("backups", "list-backups"),
+    ] {
+        let printed = env.run([alias, "--help"]).code(0).stdout;
+        assert_eq!(printed, env.run([name, "--help"]).code(0).stdout, "{alias}");
+    }
+    let login = |words: &[&str]| env.run(words).code(1).stderr;
+    assert_eq!(
+        login(&["login", "work"]),
+        login(&["profile", "login", "work"])
+    );
 }
 
 #[test]
@@ -171,7 +237,7 @@ fn every_option_takes_at_most_one_value() {
         }
         command.get_subcommands().for_each(check);
     }
-    let mut command = codex_manager::cli::Cli::command();
+    let mut command = codex_manager::cli::tree();
     command.build();
     check(&command);
 }

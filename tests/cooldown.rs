@@ -99,20 +99,13 @@ fn the_table_is_aligned_at_80_columns() {
     insta::assert_snapshot!(env.run(["cooldown"]).code(0), @r#"
 exit 0
 --- stdout
-ACCOUNT              STATE        QUOTA LEFT             WHEN
-a.much.longer.name.  ready        weekly ████████ 100 %  from  Thu 12 Nov 00:00
-than.that@subdomain               window has reset
-.example.com                      live, 1 h ago
-alice@example.com    ready        5h     ███████░  88 %  from  Mon 16 Nov 07:08
-live                              weekly █████░░░  60 %  used  Fri 20 Nov 10:30
-                                  live, 1 h ago
-carol@example.com    cooldown     no figures yet         next  Sat 21 Nov 00:00
-client               in 12 h
-                     held back
-                     set 3 h ago
-bob@example.com      cooldown     weekly ░░░░░░░░   0 %  next  Tue 24 Nov 15:55
-login expired        in 4 d 3 h   live, 1 h ago          from  Tue 17 Nov 15:55
+   PROFILE  ACCOUNT                                             STATE      WEEKLY LEFT     NEXT      AT                5H LEFT  NOTE                         LOGIN    SEEN           LAST USED
+            a.much.longer.name.than.that@subdomain.example.com  ready      ████████ 100 %                                       window has reset                      live, 1 h ago
+*           alice@example.com                                   ready      █████░░░  60 %  2 d 19 h  Mon 23 Nov 07:08     88 %                                        live, 1 h ago  1 h 30 min ago
+   client   carol@example.com                                   held back                  12 h      Sat 21 Nov 00:00           set 3 h ago, no figures yet
+!           bob@example.com                                     cooldown   ░░░░░░░░   0 %  4 d 3 h   Tue 24 Nov 15:55                                        expired  live, 1 h ago
 --- stderr
+! marks an account without a usable login; sign in to it: codex-manager profile login NAME
 "#);
 }
 
@@ -136,7 +129,7 @@ a@x.com                    ─────────────────�
 a.much.longer.name.than.…  ????????????????????????????????????????????????
 b@x.com                    ████████████····································
 c@x.com                    ██████████████████████████████████████████······
-                           █ cooldown  ─ window running  ┤ reset  · ready  ? unknown
+                       █ cooldown  ─ window running  ┤ reset  · ready  ? unknown
 --- stderr
 "#);
 }
@@ -171,7 +164,7 @@ fn without_data_the_list_is_empty_and_nothing_is_written() {
     let before = env.tree("");
     let run = env.run(["cooldown"]).code(0);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile login NAME"),
         "{run}"
     );
     assert_eq!(accounts(&env), [] as [Value; 0]);

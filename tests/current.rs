@@ -156,5 +156,5 @@ fn refresh_queries_codex_and_shows_source_and_age() {
     });
     let printed = lab.manager(["current", "--refresh"]).code(6);
     assert!(printed.stderr.contains("no live figure"), "{printed}");
-    assert!(printed.stdout.contains("91 % used"), "{printed}");
+    assert!(printed.stdout.contains("9 % left"), "{printed}");
 }

@@ -17,6 +17,9 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "backup",
         "restore",
         "verify",
+        "profile save personal",
+        "use personal",
+        "sync run --apply",
     ] {
         assert!(
             run.stdout.contains(&format!("$ codex-manager {verb}")),
@@ -25,6 +28,13 @@ fn demo_runs_every_step_and_removes_its_folder() {
     }
     assert!(
         run.stdout.contains("All conversations are restored"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("The second machine has all"), "{run}");
+    let next = run.stdout.lines().rev().take(3);
+    assert!(
+        next.clone()
+            .all(|line| line.starts_with("  codex-manager ")),
         "{run}"
     );
     assert_same_tree(&before, &env.tree(""));
@@ -37,7 +47,8 @@ fn demo_as_json_is_one_document() {
     let run = env.run(["demo", "--json"]).code(0);
     let json = run.json();
     assert_eq!(json["home_is_as_before"], true);
-    assert_eq!(json["steps"].as_array().map(Vec::len), Some(6));
+    assert_eq!(json["second_home_is_equal"], true);
+    assert_eq!(json["steps"].as_array().map(Vec::len), Some(13));
     assert_eq!(run.stderr, "");
 }
 

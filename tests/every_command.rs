@@ -3,7 +3,7 @@
 use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::sample::{backup, put, sample_home};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +32,7 @@ pub(crate) fn leaves() -> Vec<Leaf> {
         }
     }
     let mut found = Vec::new();
-    visit(&codex_manager::cli::Cli::command(), &[], &mut found);
+    visit(&codex_manager::cli::tree(), &[], &mut found);
     assert!(found.len() > 15, "the tree was walked");
     found
 }
@@ -128,14 +128,15 @@ pub(crate) fn assert_civil(what: &str, run: &Run) {
     assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
     assert!(!run.stderr.contains("panicked"), "{what}: {run}");
     if [1, 2, 3, 4].contains(&run.code) {
-        assert!(run.stderr.contains("error: "), "{what}: {run}");
+        let is_error = |line: &str| line.starts_with("error: ") || line.contains("\"error\":");
+        assert!(run.stderr.lines().any(is_error), "{what}: {run}");
     }
 }
 
 #[test]
 fn every_help_has_an_example_that_parses() {
     let env = TestEnv::new();
-    let tree = codex_manager::cli::Cli::command();
+    let tree = codex_manager::cli::tree();
     for leaf in leaves() {
         let mut args = leaf.words.clone();
         args.push("--help".into());
@@ -174,6 +175,43 @@ fn every_help_has_an_example_that_parses() {
 }
 
 #[test]
+fn verbose_prints_steps_and_json_errors_are_json_in_every_command() {
+    let env = world();
+    for leaf in leaves() {
+        let what = leaf.words.join(" ");
+        let run = env.run(leaf.with(&["--yes", "--verbose"]));
+        assert!(run.stderr.contains("the Codex home: "), "{what}: {run}");
+        let run = env.run(leaf.with(&["--no-such-flag", "--json"])).code(4);
+        let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert_eq!(error["error"]["exit_code"], 4, "{what}: {run}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains("--no-such-flag"), "{what}: {run}");
+    }
+    let run = env.run(["restore", "nothing", "--json"]).code(1);
+    let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert_eq!(message, "no archive or account named \"nothing\"");
+    assert_eq!(error["error"]["exit_code"], 1);
+    let hints = error["error"]["hints"].as_array().unwrap();
+    assert!(!hints.is_empty() && run.stdout.is_empty(), "{run}");
+    // A command that writes names each file.
+    let run = env.run(["backup", "--no-status", "-v"]).code(0);
+    assert!(run.stderr.contains("-codex.tar.gz"), "{run}");
+    assert!(run.stderr.contains("wrote "), "{run}");
+}
+
+#[test]
+fn every_dry_run_has_the_short_flag() {
+    for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
+        let flag = leaf
+            .command
+            .get_arguments()
+            .find(|a| a.get_long() == Some("dry-run"));
+        assert_eq!(flag.and_then(Arg::get_short), Some('n'), "{:?}", leaf.words);
+    }
+}
+
+#[test]
 fn no_dry_run_changes_a_byte() {
     let env = world();
     let before = env.tree("");
@@ -181,6 +219,13 @@ fn no_dry_run_changes_a_byte() {
         let run = env.run(leaf.with(&["--dry-run"]));
         assert_civil(&leaf.words.join(" "), &run);
         assert_same_tree(&before, &env.tree(""));
+        // Each says so in the same words, once.
+        let trailers = run
+            .stderr
+            .matches("nothing was written (--dry-run)")
+            .count();
+        assert_eq!(trailers, usize::from([0, 6].contains(&run.code)), "{run}");
+        assert!(!run.stderr.contains("dry run: nothing"), "{run}");
     }
 }
 

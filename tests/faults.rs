@@ -44,12 +44,16 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
         code == 0 || code == 1 || may_lack || is_unnoted,
         "{context}"
     );
-    // What it had to say may be what could not be written.
-    let is_mute =
-        point.call == "write" && (stderr.is_empty() || stderr.starts_with("  caused by: "));
+    // The message may be what could not be written, after the line that names the archive.
+    let named = |line: &&str| line.contains("-codex.tar.gz: ") && line.contains(" archive of ");
+    let mut messages = stderr.lines().skip_while(named);
+    let is_mute = point.call == "write"
+        && messages
+            .next()
+            .is_none_or(|line| line.starts_with("  caused by: "));
     let is_done = code == 0 || code == 6;
     assert!(
-        is_done || is_mute || stderr.contains("error: "),
+        is_done || is_mute || stderr.contains("error: ") || stderr.contains("{\"error\":{"),
         "{context}"
     );
     is_done

@@ -212,7 +212,7 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     let names = ["session_index.jsonl", "history.jsonl"];
     let read = |home: &Home| names.map(|name| fs::read_to_string(home.path(name)).unwrap());
     let old = read(&home);
-    let args = ["history", "rebuild"];
+    let args = ["history", "rebuild", "--yes"];
     let tries = tries(&home, &args);
     let new = read(&home);
     assert!(old[0] != new[0] && old[1] != new[1]);

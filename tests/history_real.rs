@@ -216,7 +216,10 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
     let Some(context) = context() else { return };
     let (lab, home) = (&context.lab, context.lab.home());
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
-    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    let document = lab
+        .manager(["history", "rebuild", "--json", "--yes"])
+        .code(0)
+        .json();
     assert_eq!(document["source"], "database");
     let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
     let mut names: Vec<String> = index
@@ -272,7 +275,7 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     expected.sort();
     assert_eq!(listed(lab, &home), expected);
     // A rebuild keeps it.
-    let _ = lab.manager(["history", "rebuild"]).code(0);
+    let _ = lab.manager(["history", "rebuild", "--yes"]).code(0);
     assert_eq!(listed(lab, &home), expected);
 }
 
@@ -284,7 +287,10 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
     name(&lab, &home, &named, "release");
     // A later conversation whose first line is that name, followed by more text.
     let other = lab.say("release\nthe kraken");
-    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    let document = lab
+        .manager(["history", "rebuild", "--json", "--yes"])
+        .code(0)
+        .json();
     assert_eq!(
         document["titles_taken"], 0,
         "its title is more than its first line"
@@ -305,7 +311,10 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
     assert_eq!(resumed.expect_success().session_id(), Some(&*named));
     // Without a table its title is the first line, which must not compete with the given name.
     remove_database(&home);
-    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    let document = lab
+        .manager(["history", "rebuild", "--json", "--yes"])
+        .code(0)
+        .json();
     assert_eq!(document["source"], "rollouts");
     let _ = lab.manager(["history", "repair"]).code(0);
     let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();

@@ -37,7 +37,7 @@ fn prepare(case: &Path) -> TestEnv {
 }
 
 fn rebuild(env: &TestEnv, args: &str) -> Run {
-    let words = ["history", "rebuild", "--json"];
+    let words = ["history", "rebuild", "--json", "--yes"];
     env.run(words.into_iter().chain(args.split_whitespace()))
 }
 
@@ -121,14 +121,9 @@ fn a_negative_limit_is_a_usage_error() {
     let env = prepare(&fixtures().join("limit"));
     let before = env.tree("home");
     let run = rebuild(&env, "--max-threads -1").code(4);
-    insta::assert_snapshot!(run, @r"
-    exit 4
-    --- stdout
-    --- stderr
-    error: --max-threads is negative: -1
-
-    hint: 0 means all conversations; nothing was changed
-    ");
+    let error = "{\"error\":{\"causes\":[],\"exit_code\":4,\"hints\":[\"0 means all conversations; \
+                 nothing was changed\"],\"message\":\"--max-threads is negative: -1\"},\"schema\":1}\n";
+    assert_eq!((&*run.stdout, &*run.stderr), ("", error));
     assert_same_tree(&before, &env.tree("home"));
 }
 
@@ -136,7 +131,7 @@ fn a_negative_limit_is_a_usage_error() {
 fn the_report_counts_what_was_left_out_and_suggests_the_next_step() {
     let env = prepare(&fixtures().join("limit"));
     let run = env
-        .run(["history", "rebuild", "--max-threads", "2"])
+        .run(["history", "rebuild", "--max-threads", "2", "--yes"])
         .code(0);
     insta::assert_snapshot!(run, @r"
     exit 0
@@ -146,14 +141,15 @@ fn the_report_counts_what_was_left_out_and_suggests_the_next_step() {
     older conversations left out by --max-threads 2 (0 for all): 3
     names kept of conversations that --max-threads leaves out: 3
     damaged lines skipped: 2
-    prompts removed from history.jsonl because no conversation contains them: 1
-    prompts removed from history.jsonl because --max-threads leaves out their conversation: 1
+    prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 1
+    prompts to remove from history.jsonl, because --max-threads leaves out their conversation: 1
     written: [ROOT]/home/.codex/session_index.jsonl
       copy of the previous file: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
     written: [ROOT]/home/.codex/history.jsonl
       copy of the previous file: [ROOT]/home/.codex/history.jsonl.bak.20261120T120000Z
     --- stderr
     restart Codex to see the new list
+    undo it with: codex-manager history undo
     ");
 }
 
@@ -265,7 +261,7 @@ fn a_line_of_a_gigabyte_is_skipped_in_bounded_memory() {
     file.write_all(late.as_bytes()).unwrap();
     // 600 MB of address space for everything, stacks and reserves of each thread included.
     let mut command = std::process::Command::new("sh");
-    let inner = env.command(["history", "rebuild", "--json"]);
+    let inner = env.command(["history", "rebuild", "--json", "--yes"]);
     command
         .args(["-c", "ulimit -v 614400; exec \"$0\" \"$@\""])
         .arg(inner.get_program())
@@ -330,7 +326,7 @@ fn lines_that_codex_appends_during_a_rebuild_are_preserved() {
     );
     fs::write(home.join("session_index.jsonl"), &line).unwrap();
     let now = chrono::DateTime::from_timestamp(1_767_312_000, 0).unwrap();
-    let _ = apply(&home, &mut planned, true, now).unwrap();
+    let _ = apply(&home, &mut planned, Some(&env.manager_home()), now).unwrap();
     let index = read(&env, "session_index.jsonl");
     assert!(
         index.lines().count() == 7 && index.ends_with(&line),
@@ -355,4 +351,179 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
     drop(lock);
     assert!(child.wait().unwrap().success());
     assert!(!read(&env, "session_index.jsonl").contains("broken"));
+}
+
+/// A home with conversations of one prompt each, all of them in `history.jsonl`.
+fn home_of(conversations: u32) -> TestEnv {
+    let env = TestEnv::new();
+    let mut history = String::new();
+    for n in 1..=conversations {
+        say(&env, n, Some(&format!("question {n}")));
+        history += &history_line(n);
+    }
+    fs::write(env.codex_home().join("history.jsonl"), history).unwrap();
+    env
+}
+
+fn id_of(n: u32) -> String {
+    format!("01a10000-0000-7000-8000-{n:012x}")
+}
+
+fn history_line(n: u32) -> String {
+    let id = id_of(n);
+    let ts = 1_767_312_000 + n;
+    format!("{{\"session_id\":\"{id}\",\"ts\":{ts},\"text\":\"question {n}\"}}\n")
+}
+
+/// Writes the rollout of a conversation. Without a prompt it lacks the event of the user's message.
+fn say(env: &TestEnv, n: u32, prompt: Option<&str>) {
+    let (id, day) = (id_of(n), env.codex_home().join("sessions/2026/01/02"));
+    fs::create_dir_all(&day).unwrap();
+    let at = chrono::DateTime::from_timestamp(1_767_312_000 + i64::from(n), 0).unwrap();
+    let at = at.format("%Y-%m-%dT%H:%M:%SZ");
+    let mut text = format!(
+        "{{\"timestamp\":\"{at}\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\",\"timestamp\":\"{at}\",\"cwd\":\"/w\"}}}}\n"
+    );
+    if let Some(prompt) = prompt {
+        text.extend([format!(
+            "{{\"timestamp\":\"{at}\",\"type\":\"event_msg\",\"payload\":{{\"type\":\"user_message\",\"message\":\"{prompt}\"}}}}\n"
+        )]);
+    }
+    let name = format!("rollout-2026-01-02T00-00-00-{id}.jsonl");
+    fs::write(day.join(name), text).unwrap();
+}
+
+const LISTS: [&str; 2] = ["session_index.jsonl", "history.jsonl"];
+
+#[test]
+fn a_rebuild_that_removes_prompts_is_refused_without_consent() {
+    let env = home_of(130);
+    let before = env.tree("home");
+    let run = env.run(["history", "rebuild"]).code(5);
+    insta::assert_snapshot!(run, @r"
+    exit 5
+    --- stdout
+    100 conversations, from the conversations on disk
+    100 prompts
+    older conversations left out by --max-threads 100 (0 for all): 30
+    prompts to remove from history.jsonl, because --max-threads leaves out their conversation: 30
+    --- stderr
+    error: removing 30 prompts from history.jsonl needs confirmation
+
+    hint: confirm with --yes, or include all conversations with --max-threads 0; nothing was changed
+    ");
+    assert_same_tree(&before, &env.tree("home"));
+    // Nothing is lost, so nothing is asked.
+    let _ = env
+        .run(["history", "rebuild", "--only", "session-index"])
+        .code(0);
+    let _ = env
+        .run(["history", "rebuild", "--max-threads", "0"])
+        .code(0);
+    assert_eq!(read(&env, "history.jsonl").lines().count(), 130);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_rebuild_asks_on_a_terminal_before_it_removes_prompts() {
+    use crate::support::terminal::Terminal;
+    use std::time::Duration;
+    let env = home_of(103);
+    let before = env.tree("home");
+    for (answer, code) in [("n\n", 5), ("y\n", 0)] {
+        let mut terminal = Terminal::start(&mut env.command(["history", "rebuild"]));
+        let question = "remove 3 prompts from history.jsonl? [y/N]";
+        terminal.wait_for(question, Duration::from_secs(60));
+        assert_same_tree(&before, &env.tree("home"));
+        terminal.type_keys(answer);
+        assert_eq!(terminal.end().code(), Some(code));
+    }
+    assert_eq!(read(&env, "history.jsonl").lines().count(), 100);
+}
+
+#[test]
+fn an_undo_restores_rebuilt_files_and_keeps_what_codex_appended() {
+    for had_index in [false, true] {
+        let env = home_of(130);
+        if had_index {
+            fs::write(env.codex_home().join("session_index.jsonl"), "not a line\n").unwrap();
+        }
+        let before = env.tree("home/.codex").only(&LISTS);
+        let run = env.run(["history", "rebuild", "--yes"]).code(0);
+        assert!(run.stderr.contains("codex-manager history undo"), "{run}");
+        assert_eq!(read(&env, "history.jsonl").lines().count(), 100);
+        let _ = env.run(["history", "undo"]).code(0);
+        assert_same_tree(&before, &env.tree("home/.codex").only(&LISTS));
+
+        let _ = env.run(["history", "rebuild", "--yes"]).code(0);
+        let name =
+            "{\"id\":\"x\",\"thread_name\":\"late\",\"updated_at\":\"2026-01-03T00:00:00Z\"}\n";
+        for (list, line) in LISTS.iter().zip([name.to_owned(), history_line(131)]) {
+            let path = env.codex_home().join(list);
+            let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+        }
+        let _ = env.run(["history", "undo"]).code(0);
+        let all: String = (1..=131).map(history_line).collect();
+        assert_eq!(read(&env, "history.jsonl"), all);
+        let old = if had_index { "not a line\n" } else { "" };
+        assert_eq!(read(&env, "session_index.jsonl"), format!("{old}{name}"));
+        let run = env.run(["history", "undo"]).code(1);
+        assert!(run.stderr.contains("no repair or rebuild"), "{run}");
+    }
+}
+
+#[test]
+fn a_rebuild_without_copies_makes_no_snapshot() {
+    let env = home_of(2);
+    let _ = env.run(["history", "rebuild", "--no-backup"]).code(0);
+    assert!(!read(&env, "session_index.jsonl").is_empty());
+    assert!(!env.manager_home().join("history").exists());
+}
+
+#[test]
+fn prompts_of_conversations_on_disk_are_told_from_those_of_lost_ones() {
+    let env = home_of(1);
+    // On disk: without the event, and archived. Not on disk: the last one.
+    say(&env, 2, None);
+    let archived = env.codex_home().join("archived_sessions");
+    fs::create_dir(&archived).unwrap();
+    say(&env, 3, Some("question 3"));
+    let name = format!("rollout-2026-01-02T00-00-00-{}.jsonl", id_of(3));
+    let from = env.codex_home().join("sessions/2026/01/02").join(&name);
+    fs::rename(from, archived.join(name)).unwrap();
+    let history: String = (1..=4).map(history_line).collect();
+    fs::write(env.codex_home().join("history.jsonl"), history).unwrap();
+    let run = env.run(["history", "rebuild", "--dry-run"]).code(0);
+    insta::assert_snapshot!(run, @r"
+    exit 0
+    --- stdout
+    2 conversations, from the conversations on disk
+    1 prompt
+    prompts to remove from history.jsonl, because their conversation is not on disk: 1
+    prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 2
+    would be written: [ROOT]/home/.codex/session_index.jsonl
+    would be written: [ROOT]/home/.codex/history.jsonl
+    --- stderr
+    nothing was written (--dry-run)
+    ");
+    let document = rebuild(&env, "").code(0).json();
+    assert_eq!(document["history_dropped"], 3);
+    assert_eq!(document["history_unrecorded"], 2);
+    assert_eq!(read(&env, "history.jsonl"), history_line(1));
+}
+
+#[test]
+fn rows_without_a_file_are_counted_apart_from_conversations_on_disk() {
+    let env = prepare(&fixtures().join("limit"));
+    let day = env.codex_home().join("sessions/2026/01/02");
+    fs::remove_file(day.join(format!("rollout-2026-01-02T00-00-00-{ID}.jsonl"))).unwrap();
+    let check = env.run(["history", "check", "--json"]).code(5).json();
+    let document = rebuild(&env, "--max-threads 0 --dry-run").code(0).json();
+    assert_eq!(document["without_file"], 1);
+    let on_disk = document["refreshed"].as_u64().unwrap() - 1;
+    assert_eq!(check["on_disk"], on_disk);
+    let run = env.run(["history", "rebuild", "--dry-run"]).code(0);
+    let line = "of them only in Codex's database, without a file in sessions/: 1";
+    assert!(run.stdout.contains(line), "{run}");
 }

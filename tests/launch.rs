@@ -438,7 +438,7 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
         env.run(["list"])
             .code(0)
             .stdout
-            .contains("weekly 44 % used")
+            .contains("weekly 56 % left")
     );
 }
 

@@ -24,8 +24,8 @@ fn pasted_status_text_stands_in_for_codex() {
     exit 0
     --- stdout
     alice@example.com (plus, acct-alice)
-    5h      [█░░░░░░░░░░░]  12 % used, resets Fri 20 Nov 14:08, in 2 h 8 min
-    weekly  [███████████░]  91 % used, resets Mon 23 Nov 07:08, in 2 d 19 h
+    5h      ███████░  88 % left, resets Fri 20 Nov 14:08, in 2 h 8 min
+    weekly  █░░░░░░░   9 % left, resets Mon 23 Nov 07:08, in 2 d 19 h
     source: status-file, recorded Fri 20 Nov 12:00, just now
     --- stderr
     ");
@@ -197,8 +197,8 @@ fn the_user_may_name_the_account_of_the_text() {
     exit 0
     --- stdout
     bob@example.com (pro)
-    5h      [█░░░░░░░░░░░]  12 % used, resets Fri 20 Nov 14:08, in 2 h 8 min
-    weekly  [████████████] 100 % used, exhausted, resets Tue 24 Nov 06:41, in 3 d 18 h
+    5h      ███████░  88 % left, resets Fri 20 Nov 14:08, in 2 h 8 min
+    weekly  ░░░░░░░░   0 % left, exhausted, resets Tue 24 Nov 06:41, in 3 d 18 h
     available again Tue 24 Nov 06:41, in 3 d 18 h
     source: status-file, recorded Fri 20 Nov 12:00, just now
     --- stderr

@@ -4,6 +4,7 @@ use crate::cooldown::entry;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::terminal::Terminal;
 use anstyle_svg::Term;
 use serde_json::{Value, json};
 use std::fs;
@@ -12,6 +13,9 @@ use std::path::Path;
 /// The environment variable that writes the pictures instead of comparing them.
 const MAKE: &str = "CODEX_MANAGER_MAKE_PICTURES";
 
+/// The width of the terminal in the pictures.
+const COLUMNS: u16 = 84;
+
 /// Commands with what they print, as a terminal would show it.
 fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
     let mut screen = String::new();
@@ -19,20 +23,76 @@ fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
         if !screen.is_empty() {
             screen.push('\n');
         }
-        let run = env.run(words.iter().chain(&["--color", "always"])).code(0);
+        let mut command = env.command(*words);
+        command.args(["--color", "always"]).env_remove("COLUMNS");
+        let mut terminal = Terminal::watch(&mut command, COLUMNS);
+        assert!(terminal.end().success(), "{}", terminal.text());
         let line = format!(
             "\u{1b}[2m$\u{1b}[0m \u{1b}[1mcodex-manager {}\u{1b}[0m\n",
             words.join(" ")
         );
-        screen.extend([line, run.stdout, run.stderr]);
+        screen.extend([line, terminal.colored()]);
     }
     screen
 }
 
 /// Compares `screen` with the picture `name`, or makes that.
 fn compare(name: &str, screen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/pictures/{name}.svg"));
+    compare_picture(name, screen, &Term::new().render_svg(screen));
+}
+
+/// Seconds from the appearance of a command to that of its output, and from there to the next command.
+const TYPED_SECS: f64 = 0.8;
+const READ_SECS: f64 = 2.2;
+/// Seconds for which the whole screen is shown.
+const END_SECS: f64 = 6.0;
+
+/// Renders a session whose commands, and then their outputs, appear one after the other, for ever. A
+/// program that shows no animation shows the whole screen, and so does a reader who wants no motion.
+fn moving(screen: &str) -> String {
     let picture = Term::new().render_svg(screen);
+    let is_command = |line: &str| line.starts_with("\u{1b}[2m$");
+    let commands = screen.lines().filter(|line| is_command(line)).count();
+    let step = TYPED_SECS + READ_SECS;
+    let total = f64::from(u32::try_from(commands).unwrap()) * step + END_SECS;
+    let (mut at, mut styles, mut lines) = (-READ_SECS, String::new(), Vec::new());
+    for line in screen.lines() {
+        if is_command(line) {
+            at += READ_SECS;
+        } else if lines.last().is_some_and(|(_, was_command)| *was_command) {
+            at += TYPED_SECS;
+        }
+        lines.push((at, is_command(line)));
+    }
+    let mut rendered = String::new();
+    let begin = regex::Regex::new(r#"^    <tspan x="10px" y="\d+px">"#).unwrap();
+    for text in picture.lines() {
+        let line = begin.find(text).map(|found| found.len());
+        let Some(len) = line.filter(|_| !lines.is_empty()) else {
+            rendered.extend([text, "\n"]);
+            continue;
+        };
+        let percent = lines.remove(0).0 / total * 100.0;
+        let class = format!("at-{}", (percent * 100.0).round());
+        let rule = format!(
+            "    .{class} {{ animation: {class} {total}s step-end infinite }}\n    \
+             @keyframes {class} {{ 0% {{ visibility: hidden }} {percent:.2}% {{ visibility: visible }} }}\n"
+        );
+        if percent > 0.0 && !styles.contains(&rule) {
+            styles += &rule;
+        }
+        let (head, rest) = text.split_at(len - 1);
+        rendered.extend([head, " class=\"", &class, "\"", rest, "\n"]);
+    }
+    styles +=
+        "    @media (prefers-reduced-motion: reduce) { tspan { animation: none !important } }\n";
+    rendered.replacen("  </style>", &format!("{styles}  </style>"), 1)
+}
+
+fn compare_picture(name: &str, screen: &str, picture: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/pictures/{name}.svg"));
+    let refers = picture.matches("http").count() > 1 || picture.contains("<script");
+    assert!(!refers, "{name}.svg needs something outside it");
     if std::env::var_os(MAKE).is_some() {
         return fs::write(&path, picture).expect("write");
     }
@@ -40,14 +100,14 @@ fn compare(name: &str, screen: &str) {
     let sizes = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let known = fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        sizes.replace_all(&known, "") == sizes.replace_all(&picture, ""),
+        sizes.replace_all(&known, "") == sizes.replace_all(picture, ""),
         "{} shows something else than:\n{screen}\nrun docs/pictures/make, and look at it",
         path.display()
     );
 }
 
-#[test]
-fn the_accounts_picture_matches_the_output() {
+/// A home with three accounts, of which `work` is signed in and has no quota left.
+fn accounts() -> TestEnv {
     let env = TestEnv::new();
     for name in ["home", "lab", "work"] {
         let login = SignIn::new(&format!("acct-{name}"), &format!("me@{name}.example"));
@@ -76,6 +136,36 @@ fn the_accounts_picture_matches_the_output() {
         }
     }
     fs::write(&path, document.to_string()).unwrap();
+    env
+}
+
+#[test]
+fn the_moving_picture_matches_the_output() {
+    let env = accounts();
+    env.write("home/.codex/config.toml", "model = \"gpt-5-codex\"\n");
+    for n in 1..=9 {
+        let name =
+            format!("rollout-2026-11-1{n}T10-00-00-01a10000-0000-7000-8000-00000000000{n}.jsonl");
+        let text = "{\"type\":\"event_msg\"}\n".repeat(2000);
+        env.write(&format!("home/.codex/sessions/2026/11/1{n}/{name}"), &text);
+    }
+    let screen = session(
+        &env,
+        &[
+            &["recommend"],
+            &["use", "home"],
+            &["backup", "--no-status"],
+            &["restore", "latest"],
+        ],
+    );
+    let home = format!("{}/", env.path("home").display());
+    let screen = screen.replace(&home, "~/");
+    compare_picture("tour", &screen, &moving(&screen));
+}
+
+#[test]
+fn the_accounts_picture_matches_the_output() {
+    let env = accounts();
     let screen = session(
         &env,
         &[&["recommend"], &["cooldown"], &["cooldown", "--timeline"]],

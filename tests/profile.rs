@@ -4,6 +4,7 @@ use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::profiles::{folder, kept};
 use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
+use crate::support::terminal::{LINES, Terminal};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -70,9 +71,8 @@ fn list_and_profile_list_have_the_documented_keys() {
     insta::assert_snapshot!(env.run(["list"]).code(0), @r"
     exit 0
     --- stdout
-    PROFILE  ACCOUNT            STATE    QUOTA LEFT
-    work     alice@example.com  unknown  no figures yet
-    live     acct-alice
+       PROFILE  ACCOUNT            PLAN  STATE    NOTE
+    *  work     alice@example.com  plus  unknown  no figures yet
     --- stderr
     ");
 }
@@ -576,4 +576,69 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
     }
     assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
     assert!(!folder(&env, "alice@example.com").exists());
+}
+
+#[test]
+fn a_file_without_a_login_leads_to_another_file() {
+    let env = TestEnv::new();
+    env.write("junk.json", "not json");
+    for file in ["junk.json", "missing.json"] {
+        let run = env.run(["profile", "save", "work", "--from", file]);
+        assert!(run.stderr.contains("codex-manager list-backups"), "{run}");
+        assert!(!run.stderr.contains("profile login"), "{run}");
+    }
+}
+
+#[test]
+fn undo_puts_the_profile_back_that_was_removed_last() {
+    let env = TestEnv::new();
+    for (name, who) in [("work", SignIn::alice()), ("home", SignIn::bob())] {
+        write_auth(&env.codex_home(), &who);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    let profiles = env.manager_home().join("profiles");
+    let login = fs::read(profiles.join("work/auth.json")).unwrap();
+    let run = env.run(["profile", "remove", "work"]).code(0);
+    assert!(
+        run.stderr
+            .contains("undo with: codex-manager profile undo work"),
+        "{run}"
+    );
+    let before = env.tree("");
+    let _ = env.run(["profile", "undo", "--dry-run"]).code(0);
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env.run(["profile", "undo"]).code(0);
+    assert_eq!(fs::read(profiles.join("work/auth.json")).unwrap(), login);
+    let list = env.run(["list", "--json"]).code(0).json();
+    assert_eq!(list["profiles"].as_array().unwrap().len(), 2);
+    let run = env.run(["profile", "undo"]).code(1);
+    assert!(run.stderr.contains("there is no removed profile"), "{run}");
+    // A newer profile of the account stays.
+    let _ = env.run(["profile", "remove", "home"]).code(0);
+    let _ = env.run(["profile", "save", "again"]).code(0);
+    let run = env.run(["profile", "undo", "home"]).code(5);
+    assert!(run.stderr.contains("has the profile again by now"), "{run}");
+}
+
+#[test]
+fn remove_asks_on_a_terminal() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::alice());
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let before = env.tree("home/.codex-manager/profiles/work");
+    let remove = ["profile", "remove", "work"];
+    let limit = std::time::Duration::from_secs(60);
+    let mut terminal = Terminal::start(&mut env.command(remove));
+    terminal.wait_for("move the profile work to the trash? [y/N]", limit);
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    assert_same_tree(&before, &env.tree("home/.codex-manager/profiles/work"));
+    let mut terminal = Terminal::start(&mut env.command(remove));
+    terminal.wait_for("[y/N]", limit);
+    terminal.type_keys("y\n");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    // The command that undoes it is alone on its line.
+    let left = terminal.picture(120, LINES);
+    let is_alone = |line: &str| line.trim() == "codex-manager profile undo work";
+    assert!(left.lines().any(is_alone), "{left}");
 }

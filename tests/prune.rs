@@ -114,12 +114,12 @@ fn the_plan_is_shown_with_the_reason_for_each() {
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
-            MADE              KIND  SIZE    WHY
+      DO    MADE              KIND    SIZE  ARCHIVE                              WHY
     alice@example.com
-      keep  Fri 20 Nov 10:00  full  [SIZE]  last 1, daily
-      keep  Thu 19 Nov 10:00  full  [SIZE]  daily
-      drop  Thu 19 Nov 09:00  full  [SIZE]  no rule keeps it
-      drop  Tue 10 Nov 10:00  full  [SIZE]  no rule keeps it
+      keep  Fri 20 Nov 10:00  full  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
+      keep  Thu 19 Nov 10:00  full  [SIZE]  2026-11-19-100000-alice@example.com  daily
+      drop  Thu 19 Nov 09:00  full  [SIZE]  2026-11-19-090000-alice@example.com  no rule keeps it
+      drop  Tue 10 Nov 10:00  full  [SIZE]  2026-11-10-100000-alice@example.com  no rule keeps it
     2 archives would be moved to the trash, [SIZE]
     ");
     assert_same_tree(&before, &env.tree(""));
@@ -184,6 +184,43 @@ fn undo_moves_archives_back_unchanged() {
     assert_same_tree(&before, &after);
     let _ = env.run(["prune", "--undo"]).code(1);
     let _ = env.run(["verify", "--all"]).code(0);
+}
+
+#[test]
+fn an_archive_that_an_undo_renames_keeps_its_result_of_verify() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..2]);
+    let _ = env.run(["verify", "--all"]).code(0);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    // Another archive takes the name.
+    fs::copy(&made[1], &made[0]).unwrap();
+    let _ = env.run(["prune", "--undo"]).code(0);
+    let inventory = fs::read(env.manager_home().join("inventory.json")).unwrap();
+    let inventory: serde_json::Value = serde_json::from_slice(&inventory).unwrap();
+    let mut records = inventory["archives"].as_array().unwrap().iter();
+    let renamed = records.find(|r| r["path"].as_str().unwrap().ends_with("-2-codex.tar.gz"));
+    assert_eq!(
+        renamed.expect("a record")["verified"]["ok"],
+        true,
+        "{inventory}"
+    );
+}
+
+#[test]
+fn a_quiet_prune_prints_no_table() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &DAYS[..2]);
+    let rules = ["prune", "--keep-last", "1", "--dry-run"];
+    let shown = env.run(rules).code(0).stdout;
+    for day in &DAYS[..2] {
+        let name = format!(
+            "{}-alice@example.com",
+            day[..19].replace(':', "").replace('T', "-")
+        );
+        assert!(shown.contains(&name), "{shown}");
+    }
+    let quiet = env.run(rules.iter().chain(&["--quiet"])).code(0).stdout;
+    assert!(!quiet.contains("keep"), "{quiet}");
 }
 
 #[test]

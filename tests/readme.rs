@@ -68,13 +68,13 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
         "hint: create one with: codex-manager backup",
     ),
     ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
-    ("cooldown", 0, "codex-manager profile save"),
+    ("cooldown", 0, "codex-manager profile login NAME"),
     (
         "recommend",
         5,
-        "hint: save the live login: codex-manager profile save",
+        "then sign in: codex-manager profile login NAME",
     ),
-    ("status", 6, "hint: sign in with codex login"),
+    ("status", 6, "then sign in with codex login"),
     ("history check", 1, "hint: start codex once"),
     (
         "prune --keep-last 3 --keep-weekly 4 --dry-run",

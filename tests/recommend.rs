@@ -44,6 +44,19 @@ fn the_least_recently_used_ready_account_is_named() {
 }
 
 #[test]
+fn stay_names_the_current_account_while_it_is_ready() {
+    let env = three();
+    write_auth(&env.codex_home(), &SignIn::new("acct-used", "used@x.com"));
+    assert_eq!(email(&env, &["--strategy", "stay"]), "used@x.com");
+    let reason = env.run(["recommend", "--strategy", "stay", "--format", "{reason}"]);
+    assert!(reason.code(0).stdout.starts_with("ready, in use; 90 %"));
+    let _ = env
+        .run(["config", "set", "recommend.strategy", "stay"])
+        .code(0);
+    assert_eq!(email(&env, &[]), "used@x.com");
+}
+
+#[test]
 fn the_json_is_the_accounts_in_order_with_the_reason_of_each() {
     let env = three();
     let document = env.run(["recommend", "--json"]).code(0).json();
@@ -139,7 +152,7 @@ fn nothing_known_is_exit_5_and_null() {
     let before = env.tree("");
     let run = env.run(["recommend"]).code(5);
     assert!(
-        run.stdout.is_empty() && run.stderr.contains("codex-manager profile save"),
+        run.stdout.is_empty() && run.stderr.contains("codex-manager profile login NAME"),
         "{run}"
     );
     assert_eq!(env.run(["recommend", "--json"]).code(5).stdout, "null\n");

@@ -5,7 +5,6 @@ use crate::support::env::TestEnv;
 use crate::support::real_codex::E2E_VARIABLE;
 use crate::support::sample::{backup, sample_home};
 use crate::support::write_program;
-use clap::CommandFactory;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -280,7 +279,7 @@ fn a_young_figure_is_not_asked_for_again() {
     let env = world();
     // It was seen an hour ago. There is no codex: whoever asks has no answer.
     let run = env.run(["status", "--if-older", "2h"]).code(0);
-    assert!(run.stdout.contains("40 % used"), "{run}");
+    assert!(run.stdout.contains("60 % left"), "{run}");
     let _ = env.run(["status", "--if-older", "30min"]).code(6);
     let _ = env.run(["status", "--if-older", "soon"]).code(4);
 }
@@ -525,7 +524,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
 
 #[test]
 fn the_snippets_of_the_documentation_are_what_hook_prints() {
-    let tree = codex_manager::cli::Cli::command();
+    let tree = codex_manager::cli::tree();
     let hook = tree.find_subcommand("hook").expect("the command");
     let shell = hook.get_positionals().next().expect("its argument");
     let shells = shell.get_possible_values();

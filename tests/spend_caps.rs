@@ -194,15 +194,10 @@ fn documents_with_and_without_caps_round_trip() {
     insta::assert_snapshot!(env.run(["cooldown"]).code(0), @"
     exit 0
     --- stdout
-    ACCOUNT      STATE                QUOTA LEFT             WHEN
-    free@x.com   ready                weekly ███████░  88 %  from  Sat 14 Nov 12:00
-                                      live, 1 h ago
-    limit@x.com  cooldown             weekly ███████░  88 %  next  Tue 1 Dec 00:00
-                 in 10 d 12 h         live, 1 h ago          from  Sat 14 Nov 12:00
-                 spend limit reached
-    credits@x.c  cooldown             weekly ███████░  88 %  from  Sat 14 Nov 12:00
-    om           credits used up      live, 1 h ago
-                 no reset known
+    ACCOUNT        STATE     WEEKLY LEFT     NEXT       AT                NOTE                 SEEN
+    free@x.com     ready     ███████░  88 %  1 d        Sat 21 Nov 12:00                       live, 1 h ago
+    limit@x.com    cooldown  ███████░  88 %  10 d 12 h  Tue 1 Dec 00:00   spend limit reached  live, 1 h ago
+    credits@x.com  cooldown  ███████░  88 %  unknown                      credits used up      live, 1 h ago
     --- stderr
     ");
     insta::assert_snapshot!(env.run(["cooldown", "--timeline"]).code(0), @"

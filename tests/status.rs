@@ -177,7 +177,7 @@ fn an_exhausted_account_is_available_when_its_last_exhausted_window_resets() {
     assert_eq!(world.entry()["observation"]["usage_allowed"], false);
     let text = world.env.run(["status"]).code(0).stdout;
     assert!(
-        text.contains("[████████████] 100 % used, exhausted, resets "),
+        text.contains("░░░░░░░░   0 % left, exhausted, resets "),
         "{text}"
     );
     assert!(text.contains("\navailable again "), "{text}");
@@ -496,9 +496,9 @@ fn each_window_is_a_bar_with_reset_and_source() {
     exit 0
     --- stdout
     alice@example.com (plus, acct-alice)
-    5h              [████████████] 100 % used, exhausted, resets Fri 20 Nov 21:25, in 3 h 55 min
-    weekly          [███████████░]  91 % used, resets Tue 24 Nov 21:25, in 4 d 3 h
-    codex_other 1d  [░░░░░░░░░░░░] 0.5 % used, resets Fri 20 Nov 18:00, in 30 min
+    5h              ░░░░░░░░   0 % left, exhausted, resets Fri 20 Nov 21:25, in 3 h 55 min
+    weekly          █░░░░░░░   9 % left, resets Tue 24 Nov 21:25, in 4 d 3 h
+    codex_other 1d  ████████ 99.5 % left, resets Fri 20 Nov 18:00, in 30 min
     available again Fri 20 Nov 21:25, in 3 h 55 min
     source: live, recorded Fri 20 Nov 17:30, just now
     --- stderr
@@ -522,9 +522,9 @@ fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     exit 6
     --- stdout
     alice@example.com (plus, acct-alice)
-    5h              [░░░░░░░░░░░░]  reset Fri 20 Nov 15:55, 1 h 5 min ago, was 100 % used
-    weekly          [███████████░]  91 % used, resets Tue 24 Nov 15:55, in 3 d 22 h
-    codex_other 1d  [░░░░░░░░░░░░]  reset Fri 20 Nov 12:30, 4 h 30 min ago, was 0.5 % used
+    5h              ████████ 100 % left, reset Fri 20 Nov 15:55, 1 h 5 min ago; before: 0 % left
+    weekly          █░░░░░░░   9 % left, resets Tue 24 Nov 15:55, in 3 d 22 h
+    codex_other 1d  ████████ 100 % left, reset Fri 20 Nov 12:30, 4 h 30 min ago; before: 99.5 % left
     source: live, recorded Fri 20 Nov 12:00, 5 h ago
     --- stderr
     warning: no live figures: cannot reach the server: error sending request for url (x)

@@ -39,12 +39,11 @@ fn a_moved_reset_is_reported_at_once_and_in_the_history() {
     exit 0
     --- stdout
     alice@example.com
-
+      SEEN              LEFT            RESETS            CHANGE
     weekly
-    SEEN              USED            RESETS
-    Fri 20 Nov 12:00  █████░░░  62 %  Fri 27 Nov 15:55  moved
-    Thu 19 Nov 09:00  █████░░░  60 %  Tue 24 Nov 15:55
-    Wed 18 Nov 09:00  █░░░░░░░  10 %  Tue 24 Nov 15:55
+      Fri 20 Nov 12:00  ███░░░░░  38 %  Fri 27 Nov 15:55  moved
+      Thu 19 Nov 09:00  ███░░░░░  40 %  Tue 24 Nov 15:55
+      Wed 18 Nov 09:00  ███████░  90 %  Tue 24 Nov 15:55
 
     weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday
     --- stderr

@@ -74,23 +74,23 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     insta::assert_snapshot!(shown.join("\n"), @r"
     16.3 MB in 7 files: [ROOT]/home/.codex
 
-    KIND       SIZE      FILES  RECLAIMABLE
-    packages   9.0 MB    1      9.0 MB
-    rollouts   7.0 MB    3      4.0 MB
-    databases  213.0 kB  1      200.7 kB
-    caches     70.0 kB   1      70.0 kB
-    other      0 B       1      -
+    KIND           SIZE  FILES  RECLAIMABLE
+    packages     9.0 MB      1       9.0 MB
+    rollouts     7.0 MB      3       4.0 MB
+    databases  213.0 kB      1     200.7 kB
+    caches      70.0 kB      1      70.0 kB
+    other           0 B      1            -
 
-    PROJECT    SIZE    CONVERSATIONS
-    /proj/one  4.0 MB  1
-    /row       2.0 MB  1
-    /proj/two  1.0 MB  1
+    PROJECT      SIZE  CONVERSATIONS
+    /proj/one  4.0 MB              1
+    /row       2.0 MB              1
+    /proj/two  1.0 MB              1
 
-    MONTH    SIZE    CONVERSATIONS
-    2026-10  4.0 MB  1
-    2026-11  3.0 MB  2
+    MONTH      SIZE  CONVERSATIONS
+    2026-10  4.0 MB              1
+    2026-11  3.0 MB              2
 
-    LARGEST                               SIZE    TITLE
+    LARGEST                                 SIZE  TITLE
     01a10000-0000-7000-8000-000000000001  4.0 MB
     01a10000-0000-7000-8000-000000000002  2.0 MB  two
     01a10000-0000-7000-8000-000000000003  1.0 MB

@@ -377,13 +377,42 @@ fn a_configuration_of_codexsync_works_unchanged() {
 }
 
 #[test]
+fn init_needs_the_cloud_folder() {
+    let env = TestEnv::new();
+    let before = env.tree("home");
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let run = env.run(["sync", "init"].iter().chain(dry_run)).code(4);
+        assert!(run.stderr.contains("no cloud folder was given"), "{run}");
+        assert!(run.stderr.contains("--cloud DIR"), "{run}");
+    }
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn init_asks_for_the_cloud_folder_on_a_terminal() {
+    use crate::support::terminal::Terminal;
+    let env = TestEnv::new();
+    for (answer, code) in [("\n", 4), ("~/Dropbox/codex\n", 0)] {
+        let mut terminal = Terminal::start(&mut env.command(["sync", "init"]));
+        let question = "such as ~/Dropbox/codex:";
+        terminal.wait_for(question, std::time::Duration::from_secs(60));
+        terminal.type_keys(answer);
+        assert_eq!(terminal.end().code(), Some(code));
+    }
+    let text = fs::read_to_string(env.manager_home().join("sync.toml")).unwrap();
+    let cloud = env.path("home/Dropbox/codex").display().to_string();
+    assert!(text.contains(&cloud), "{text}");
+}
+
+#[test]
 fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);
-    let _ = env.run(["sync", "init"]).code(0);
+    let _ = env.run(["sync", "init", "--cloud", "home/first"]).code(0);
     // codexSync has the same exit code for it.
     let _ = env.run(["sync", "init"]).code(4);
-    let _ = env.run(["sync", "init", "--dry-run"]).code(4);
+    let run = env.run(["sync", "init", "--dry-run"]).code(4);
+    assert!(run.stderr.contains("exists already"), "{run}");
     let _ = env
         .run(["sync", "init", "--force", "--cloud", "home/cloud"])
         .code(0);

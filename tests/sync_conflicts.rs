@@ -100,7 +100,10 @@ fn a_conflict_stops_the_run_only_with_manual_abort() {
         if name == "manual_abort" {
             assert_eq!(actions(&json), [""; 0]);
             assert!(run.stderr.contains("nothing was changed"), "{run}");
-            assert!(run.stderr.contains("conflict.policy = \"manual\""), "{run}");
+            assert!(
+                run.stderr.contains("conflict.policy = \\\"manual\\\""),
+                "{run}"
+            );
             assert_same_tree(&before, &pair.tree());
             continue;
         }

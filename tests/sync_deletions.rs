@@ -188,3 +188,24 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
         }
     }
 }
+
+#[test]
+fn a_plan_shows_the_size_of_what_it_deletes() {
+    let pair = deleting(&["a", "b"], 40);
+    fs::remove_file(pair.home("a").join(skill(0))).unwrap();
+    let args = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "plan",
+    ];
+    let run = pair.0.run(args).code(0);
+    let row = run.stdout.lines().find(|line| line.contains(&skill(0)));
+    let row = row.unwrap_or_else(|| panic!("no row: {run}"));
+    assert!(
+        row.contains("delete-cloud") && row.contains(" 3 B "),
+        "{row}"
+    );
+}

@@ -1,7 +1,7 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
 use crate::support::faults::Mount;
-use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at};
+use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at, traced};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use codex_manager::io::hash::Sha256Digest;
 use std::fs;
@@ -156,6 +156,105 @@ fn i2_a_killed_first_sync_of_many_files_continues() {
                 break;
             }
         }
+    }
+}
+
+/// More files than are synced one by one.
+const MANY: usize = 200;
+
+fn many_files(pair: &Pair) -> Vec<String> {
+    let paths: Vec<_> = (0..MANY)
+        .map(|n| format!("skills/mine-{}/{n}.md", n % 7))
+        .collect();
+    for path in &paths {
+        pair.put("a", path, &format!("the text of {path}"));
+    }
+    paths
+}
+
+const RUN_OF_A: [&str; 7] = [
+    "--manager-home",
+    "manager-a",
+    "sync",
+    "-c",
+    "a.toml",
+    "run",
+    "--apply",
+];
+
+#[test]
+fn i2_many_new_files_are_durable_before_they_get_their_names() {
+    if !can_inject() {
+        return;
+    }
+    let pair = Pair::new();
+    let paths = many_files(&pair);
+    let calls = "trace=syncfs,fsync,fdatasync,rename,renameat2";
+    let options = ["-y", "-e", calls].map(str::to_owned);
+    let (output, log) = traced(&pair.0, &options, &RUN_OF_A);
+    assert!(output.status.success(), "{output:?}");
+    let calls: Vec<&str> = log.lines().collect();
+    let is_name = |line: &&str| line.contains("rename") && line.contains("/cloud/skills/");
+    let first = calls.iter().position(is_name).expect("a rename");
+    let before = |call: &str| calls[..first].iter().any(|line| line.contains(call));
+    assert!(before("syncfs("), "{log}");
+    assert!(before("written.jsonl"), "{log}");
+    let last = calls.iter().rposition(is_name).expect("one");
+    let state = |line: &&str| line.contains("sync(") && line.contains("state.jsonl");
+    assert!(!calls[first..last].iter().any(state), "{log}");
+    let syncs = calls.iter().filter(|line| line.contains("fsync("));
+    assert!(syncs.count() < MANY / 2, "{log}");
+    for path in paths {
+        assert_eq!(pair.text("cloud", &path), format!("the text of {path}"));
+    }
+}
+
+#[test]
+fn i2_a_killed_sync_of_many_files_leaves_complete_files_and_continues() {
+    if !can_inject() {
+        return;
+    }
+    let kills = [
+        ("syncfs", 1),
+        ("fdatasync", 1),
+        ("renameat2", 1),
+        ("renameat2", 150),
+    ];
+    for (call, number) in kills.into_iter().chain([("fsync", 4), ("fsync", 9)]) {
+        let pair = Pair::new();
+        let paths = many_files(&pair);
+        assert!(!killed_at(&pair.0, &RUN_OF_A, call, number), "{call}");
+        for path in &paths {
+            assert_whole(&pair, "cloud", path, &[&format!("the text of {path}")]);
+        }
+        pair.apply("a");
+        pair.apply("b");
+        for path in &paths {
+            let text = format!("the text of {path}");
+            assert_eq!(pair.text("cloud", path), text, "{call} {number}");
+            assert_eq!(pair.text("b", path), text, "{call} {number}");
+        }
+        let temps = pair.0.tree("").0.into_keys();
+        let temps = temps.filter(|path| path.to_string_lossy().contains(".codex-manager-tmp"));
+        assert_eq!(temps.count(), 0, "{call} {number}");
+    }
+}
+
+#[test]
+fn i3_many_files_on_a_disk_that_cannot_sync_as_a_whole_are_synced_one_by_one() {
+    if !can_inject() {
+        return;
+    }
+    let pair = Pair::new();
+    let paths = many_files(&pair);
+    let point = Point {
+        call: "syncfs".into(),
+        number: 1,
+    };
+    let output = faulty(&pair.0, &RUN_OF_A, &point, Fault::FromThenOn("EIO"));
+    assert!(output.expect("reached").status.success());
+    for path in paths {
+        assert_eq!(pair.text("cloud", &path), format!("the text of {path}"));
     }
 }
 

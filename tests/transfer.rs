@@ -156,7 +156,7 @@ fn a_profile_whose_login_stayed_on_the_other_machine_is_no_warning() {
     let _ = import(&other, &env.path("out.export"), &[]).code(0);
     assert_eq!(kept(&other, "work"), None);
     let run = other.run(["list"]).code(0);
-    assert!(run.stdout.contains("login moved"), "{run}");
+    assert!(run.stdout.contains("  moved"), "{run}");
     assert_eq!(run.stderr, "", "{run}");
     let shown = other.run(["profile", "show", "work", "--json"]).code(0);
     assert_eq!(shown.json()["problem"], Value::Null, "{shown}");

@@ -9,6 +9,7 @@ use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
+use crate::support::terminal::Terminal;
 use codex_manager::io::lock::FileLock;
 use codex_manager::io::processes;
 use serde_json::{Value, json};
@@ -19,6 +20,50 @@ use std::time::{Duration, Instant};
 
 fn switch(env: &TestEnv, args: &[&str]) -> Run {
     env.run([&["use", "--json"], args].concat())
+}
+
+/// Sets the weekly figures of Bob, whose profile is `home`.
+fn know_bob(env: &TestEnv, used: f64) {
+    let path = env.manager_home().join("cooldown.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let bobs = document["accounts"].as_array_mut().expect("accounts");
+    let bobs = bobs.iter_mut().find(|a| a["email"] == "bob@example.com");
+    let seen = crate::cooldown::entry("bob@example.com", used, "2026-11-24T15:55:00Z");
+    bobs.expect("Bob")["observation"] = seen["observation"].clone();
+    fs::write(&path, document.to_string()).unwrap();
+}
+
+#[test]
+fn the_quota_of_the_new_account_is_shown_after_a_switch() {
+    let env = alice_and_bob();
+    know_bob(&env, 75.0);
+    let run = env.run(["use", "home"]).code(0);
+    assert!(
+        run.stdout
+            .contains("██░░░░░░  25 % left, resets Tue 24 Nov 15:55"),
+        "{run}"
+    );
+    assert!(!run.stderr.contains("cooldown"), "{run}");
+}
+
+#[test]
+fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
+    let env = alice_and_bob();
+    know_bob(&env, 100.0);
+    let warning = "home is in cooldown until Tue 24 Nov 15:55, in 4 d 3 h";
+    let before = env.tree("home/.codex");
+    let dry = env.run(["use", "home", "--dry-run"]).code(0);
+    assert!(dry.stderr.contains(warning), "{dry}");
+    let mut terminal = Terminal::start(&mut env.command(["use", "home"]));
+    terminal.wait_for("switch anyway? [y/N]", Duration::from_secs(60));
+    assert!(terminal.text().contains(warning), "{}", terminal.text());
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    // Without a terminal it warns and switches.
+    let run = env.run(["use", "home"]).code(0);
+    assert!(run.stderr.contains(warning), "{run}");
+    assert_eq!(live(&env), auth_json(&bob()));
 }
 
 #[test]
@@ -64,8 +109,9 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     exit 0
     --- stdout
     switched to home (bob@example.com)
-      saved the login of alice@example.com to the profile work
+      the profile work already has the login of alice@example.com
     --- stderr
+    its quota is not known yet; query it: codex-manager status
     codex resume no longer shows the conversations of alice@example.com; continue them under their account with: codex-manager resume
     ");
     let again = env.run(["use", "bob"]).code(0);
@@ -350,7 +396,7 @@ fn a_keyring_home_is_refused_with_the_setting_to_change() {
     assert!(
         refused
             .stderr
-            .contains("cli_auth_credentials_store = \"file\""),
+            .contains(r#"cli_auth_credentials_store = \"file\""#),
         "{refused}"
     );
     assert_same_tree(&before, &env.tree(""));
@@ -680,4 +726,17 @@ fn a_dry_run_under_a_daemon_exits_like_the_switch() {
     let would = env.run(stopping).code(0);
     assert!(would.stdout.contains("would stop"), "{would}");
     assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_dry_run_and_a_switch_say_the_same_of_a_login_that_is_saved_already() {
+    let env = alice_and_bob();
+    let planned = env.run(["use", "home", "--dry-run"]).code(0);
+    let done = env.run(["use", "home"]).code(0);
+    for run in [&planned, &done] {
+        let says = run
+            .stdout
+            .contains("the profile work already has the login of");
+        assert!(says, "{run}");
+    }
 }

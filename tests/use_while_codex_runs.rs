@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
-use crate::support::terminal::Terminal;
+use crate::support::terminal::{LINES, Terminal};
 use codex_manager::codex::process::running_daemon_turns;
 use codex_manager::io::lock::FileLock;
 use std::fs;
@@ -25,20 +25,23 @@ fn use_offers_a_picker_on_a_terminal() {
         let _ = env.run(["profile", "save", name]).code(0);
     }
     let mut terminal = Terminal::start(&mut env.command(["use"]));
-    terminal.wait_for("which account? [1-2]", LIMIT);
+    terminal.wait_for("which account?", LIMIT);
     let shown = terminal.text();
     assert!(
         shown.contains("home") && shown.contains("(current)"),
         "{shown}"
     );
-    terminal.type_keys("1\n");
+    // The account that is not in use is selected first.
+    terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(terminal.text().contains("switched to home"));
-    // Nothing that is in the list is nothing.
+    // A filter that nothing fits chooses nothing.
     let mut terminal = Terminal::start(&mut env.command(["use"]));
     terminal.wait_for("which account?", LIMIT);
-    terminal.type_keys("7\n");
-    assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
+    terminal.type_keys("7\r");
+    terminal.wait_until((120, LINES), LIMIT, |picture| picture.contains("0/2"));
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
 }
 
 /// Codex's interface on a terminal, in a folder that it trusts, which begins with a turn. Nothing is

@@ -192,6 +192,16 @@ fn a_typed_password_is_stored_for_the_user_only() {
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("the passwords differ"), "{text}");
     assert!(!env.path("vault").exists());
+    // restic would not find the space in the file.
+    let mut command = env.command(["vault", "init", "vault"]);
+    let mut terminal = Terminal::start(&mut command);
+    for prompt in ["vault password:", "repeat the password:"] {
+        terminal.wait_for(prompt, LIMIT);
+        terminal.type_keys(&format!("{PASSWORD} \r"));
+    }
+    assert_eq!(terminal.end().code(), Some(4));
+    assert!(terminal.text().contains("ends with a space"));
+    assert!(!env.path("vault").exists());
     let (code, text) = init(PASSWORD);
     assert_eq!(code, Some(0), "{text}");
     let file = env.manager_home().join("vault/password");
@@ -409,6 +419,88 @@ fn forget_applies_the_rules_and_leaves_other_programs_alone() {
     let _ = env.run(["vault", "check", "--read-data"]).code(0);
     let text = env.run(["vault", "cat", "latest", "notes.txt"]).code(0);
     assert_eq!(text.stdout, "three");
+}
+
+#[test]
+fn secrets_and_settings_are_never_linked() {
+    let Some(env) = vault_env() else { return };
+    let names = [
+        ".credentials.json",
+        ".env",
+        "auth.json.bak",
+        "config.toml",
+        "auth.json",
+        "21apr_me@x.com_auth.json",
+    ];
+    for name in names {
+        let path = put(&env, name, "{}");
+        set_time(&path, 1_790_000_000, 0);
+    }
+    backup(&env);
+    for name in names {
+        let meta = fs::metadata(env.codex_home().join(name)).unwrap();
+        assert_eq!(meta.nlink(), 1, "{name}");
+    }
+    let left = env.tree("home/.codex-manager/vault/tree");
+    assert!(left.only(&names).0.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_vault_in_a_home_and_a_url_without_a_kind_are_refused() {
+    let Some(env) = vault_env() else { return };
+    let before = env.tree("home");
+    std::os::unix::fs::symlink(env.manager_home(), env.path("link")).unwrap();
+    for folder in [
+        "home/.codex/vault",
+        "home/.codex-manager/vault/tree",
+        "local:link/vault",
+    ] {
+        let run = env.run(["vault", "init", folder]).code(4);
+        assert!(
+            run.stderr.contains("error: the vault would be in the"),
+            "{run}"
+        );
+    }
+    let run = env
+        .run(["vault", "init", "https://me:hunter2@nas/x"])
+        .code(4);
+    assert!(!run.to_string().contains("hunter2"), "{run}");
+    let run = env.run(["vault", "init", "https://nas/x"]).code(4);
+    assert!(
+        run.stderr
+            .contains("error: not a URL of restic: https://nas/x"),
+        "{run}"
+    );
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn a_foreign_folder_is_left_alone() {
+    let Some(env) = vault_env() else { return };
+    env.write("foreign/config", "[core]\n");
+    env.write("foreign/keys/key", "x");
+    let before = env.tree("foreign");
+    let run = env.run(["vault", "init", "foreign"]);
+    assert_ne!(run.code, 0, "{run}");
+    assert_same_tree(&before, &env.tree("foreign"));
+    let config = fs::read_to_string(env.manager_home().join("config.toml")).unwrap();
+    assert!(!config.contains("foreign"), "{config}");
+}
+
+#[test]
+fn relative_paths_in_variables_and_urls_work_for_every_command() {
+    let Some(mut env) = vault_env() else { return };
+    env.unset("RESTIC_PASSWORD");
+    let folder = env.path("");
+    fs::write(folder.join("pw"), PASSWORD).unwrap();
+    env.set("RESTIC_PASSWORD_FILE", "pw");
+    env.set("RESTIC_CACHE_DIR", "cache");
+    let _ = env.run(["vault", "init", "local:other"]).code(0);
+    backup(&env);
+    assert_eq!(snapshots(&env).len(), 1);
+    let _ = env.run(["vault", "check"]).code(0);
+    let left = env.tree("home/.codex-manager/vault/tree");
+    assert!(left.only(&["cache"]).0.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -9,8 +9,16 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Number of kills of each command.
+/// Number of kills of each command. More by hand: `CODEX_MANAGER_VAULT_KILLS=30`.
 const KILLS: u64 = 10;
+
+/// Number of kills of the restic of each command.
+const RESTIC_KILLS: u64 = 3;
+
+fn kills(default: u64) -> u64 {
+    let wanted = std::env::var("CODEX_MANAGER_VAULT_KILLS").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
 
 /// Minimum number of rounds in which four homes use one vault.
 const MIN_ROUNDS: u32 = 3;
@@ -50,6 +58,12 @@ fn assert_intact(env: &TestEnv, least: usize) {
         let _ = env.run(["vault", "drill", id]).code(0);
     }
     let _ = env.run(["vault", "backup"]).code(0);
+    assert_no_leftovers(env);
+}
+
+/// Asserts that no staging folder, unpacked archive or copy of a login is left.
+#[track_caller]
+fn assert_no_leftovers(env: &TestEnv) {
     let left = env.tree("home/.codex-manager");
     let is_debris = |path: &&std::path::PathBuf| {
         let text = path.to_string_lossy();
@@ -68,7 +82,7 @@ fn kill_at_random(
     let began = Instant::now();
     let _ = env.run(args);
     let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
-    for i in 0..KILLS {
+    for i in 0..kills(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
         let _ = killed_after(env, args, delay);
@@ -112,7 +126,7 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     };
     let archive = crate::support::sample::backup(&env, &[]);
     let archive = archive.to_str().unwrap().to_owned();
-    for _ in 0..KILLS {
+    for _ in 0..kills(KILLS) {
         let delay = Duration::from_micros(dice.below(2_000_000));
         let _ = killed_after(&env, &["vault", "import", &archive], delay);
     }
@@ -124,6 +138,70 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
         .filter(|s| s["bytes"] != json["snapshots"][0]["bytes"])
         .count();
     assert!(count <= 2, "one snapshot for one archive: {json}");
+}
+
+/// Kills the restic of a command after `delay`, at the latest when the command ends. Returns the exit code
+/// of the command.
+fn restic_killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> Option<i32> {
+    let mut command = env.command(args);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn().unwrap();
+    let pid = child.id();
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let children = threads.filter_map(|t| fs::read_to_string(t.path().join("children")).ok());
+        let restic: Vec<i32> = children
+            .flat_map(|text| {
+                text.split(' ')
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        if let (true, [restic, ..]) = (begun.elapsed() >= delay, &restic[..]) {
+            let restic = rustix::process::Pid::from_raw(*restic).unwrap();
+            let _ = rustix::process::kill_process(restic, rustix::process::Signal::KILL);
+            return child.wait().unwrap().code();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
+    let mut dice = Dice::new();
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let Some(env) = vault_env(&mut dice) else {
+        return;
+    };
+    let archive = crate::support::sample::backup(&env, &[]);
+    let commands = [
+        &["vault", "backup"][..],
+        &["vault", "import", archive.to_str().unwrap()],
+        &["vault", "forget", "--keep-last", "1", "--yes"],
+    ];
+    let mut killed = 0;
+    for i in 0..kills(RESTIC_KILLS) {
+        for args in commands {
+            grow(&env, &mut dice, i % 8);
+            let delay = Duration::from_micros(dice.below(3_000_000));
+            let code = restic_killed_after(&env, args, delay);
+            assert!(matches!(code, Some(0 | 1)), "{code:?} {args:?}");
+            killed += u64::from(code == Some(1));
+            assert_no_leftovers(&env);
+        }
+        let _ = env.run(["vault", "backup"]).code(0);
+    }
+    assert!(killed > 0, "no moment was within a run");
+    let notes = fs::read_dir(env.manager_home().join("vault/restic")).unwrap();
+    println!("killed {killed} times, {} notes left", notes.count());
+    assert_intact(&env, 1);
 }
 
 #[test]

@@ -42,6 +42,35 @@ fn the_login_of_another_machine_is_not_restored() {
     assert!(env.path("with-login/auth.json").exists());
 }
 
+#[test]
+fn the_login_of_another_machine_with_the_same_name_is_not_restored() {
+    let Some(mut env) = vault_env() else { return };
+    backup(&env);
+    // As in a container with the same host name.
+    let manager = env.path("other-manager");
+    fs::create_dir(&manager).unwrap();
+    let config = env.manager_home().join("config.toml");
+    fs::copy(config, manager.join("config.toml")).unwrap();
+    let usual = env.manager_home();
+    env.set("CODEX_MANAGER_HOME", &manager);
+    let args = ["vault", "restore", "latest", "--json", "--to"];
+    let run = env.run([&args[..], &["new"]].concat()).code(0);
+    assert_eq!(run.json()["auth"], "skipped");
+    assert!(!env.path("new/auth.json").exists());
+    assert!(
+        run.stderr.contains("another machine or manager home"),
+        "{run}"
+    );
+    // Its own snapshots do not change that.
+    backup(&env);
+    env.set("CODEX_MANAGER_HOME", &usual);
+    let run = env.run([&args[..], &["newest"]].concat()).code(0);
+    assert_eq!(run.json()["auth"], "skipped");
+    let first = snapshots(&env)[0]["id"].as_str().unwrap().to_owned();
+    let args = ["vault", "restore", &first, "--json", "--to", "own"];
+    assert_eq!(env.run(args).code(0).json()["auth"], "restored");
+}
+
 /// Returns the paths that restic downloaded since the last call.
 fn downloaded(seen: &Path) -> Vec<String> {
     let text = fs::read_to_string(seen).unwrap();

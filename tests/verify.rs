@@ -5,7 +5,7 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{backup, bob, put, sample_home, text};
 use crate::support::sign_in::write_auth;
-use crate::support::terminal::Terminal;
+use crate::support::terminal::{LINES, Terminal};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -165,10 +165,10 @@ fn latest_is_the_newest_archive_of_a_home_in_every_command() {
     assert!(plan.stdout.contains("  safety  "), "{plan}");
     let mut picker = Terminal::start(&mut env.command(["restore"]));
     picker.wait_for("which archive?", std::time::Duration::from_secs(60));
-    let shown = picker.text();
-    let row = shown.lines().find(|row| row.contains("  1  "));
+    let shown = picker.picture(120, LINES);
+    let row = shown.lines().find(|row| row.starts_with("  1  "));
     assert!(row.is_some_and(|row| row.contains("  safety  ")), "{shown}");
-    picker.type_keys("\r");
+    picker.type_keys("\u{1b}");
     let _ = picker.end();
 
     fs::remove_file(&made[0]).unwrap();
@@ -498,4 +498,31 @@ fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
             }
         }
     }
+}
+
+#[test]
+fn doctor_knows_the_damaged_sidecar_that_a_repair_replaced() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    fs::write(sidecar(&made), "{").unwrap();
+    let _ = env.run(["verify", "--repair"]).code(0);
+    assert!(Path::new(&format!("{}.damaged", text(&sidecar(&made)))).exists());
+    let checks = env.run(["doctor", "--json"]).json()["checks"].clone();
+    let checks = checks.as_array().unwrap().clone();
+    assert!(
+        checks.iter().all(|c| c["id"] != "archives.foreign"),
+        "{checks:?}"
+    );
+}
+
+#[test]
+fn a_damaged_archive_leads_to_a_new_one() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    let bytes = fs::read(&made).unwrap();
+    fs::write(&made, &bytes[..bytes.len() / 2]).unwrap();
+    let run = env.run(["verify"]).code(5);
+    assert!(run.stderr.contains("codex-manager backup"), "{run}");
 }

@@ -20,7 +20,7 @@ const VERBATIM: [&str; 3] = ["completions", "hook", "man"];
 /// Returns the output of a command on a terminal of [`COLUMNS`] without input.
 fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
     let mut command = env.command(args);
-    command.env_remove("COLUMNS");
+    command.env_remove("COLUMNS").env("PAGER", "cat");
     let mut terminal = Terminal::watch(&mut command, COLUMNS);
     let status = terminal.end();
     (terminal.text(), status)

@@ -1,4 +1,4 @@
-//! Whole commands of the release binary beside their peers, on sample homes.
+//! Whole commands of the shipped binary beside their peers, on sample homes.
 //!
 //! `cargo bench --bench compare`, with `-- --help` for what can be chosen. Times are of whole
 //! processes; everybody does the same work in turn (A B A B), and a ratio is the median of the

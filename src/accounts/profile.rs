@@ -276,6 +276,14 @@ pub enum ProfileError {
         /// The account of the login.
         of: String,
     },
+    /// A removed profile cannot be put back beside a newer one of the account.
+    #[error("{of} has the profile {name} by now")]
+    HasProfile {
+        /// The account of the removed profile.
+        of: String,
+        /// The name of its newer profile.
+        name: String,
+    },
     /// The name is the email of another account.
     #[error("the name {name} is the email of another account, {of}")]
     EmailOfAnother {
@@ -315,8 +323,13 @@ pub enum ProfileError {
         names: Vec<String>,
     },
     /// No profile has this name.
-    #[error("no such profile: {0:?}")]
-    Unknown(String),
+    #[error("no such profile: {name:?}")]
+    Unknown {
+        /// The name as typed.
+        name: String,
+        /// The names of all profiles.
+        choices: Vec<String>,
+    },
 }
 
 /// All profiles of one manager home.

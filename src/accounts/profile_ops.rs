@@ -137,7 +137,11 @@ pub(crate) fn check_no_email(
 
 /// Fails if another profile than `own` is called `name`. Names that differ in letter case only are
 /// the same, as on macOS and Windows disks.
-fn check_free(profiles: &[Profile], name: &str, own: Option<&Profile>) -> Result<(), ProfileError> {
+pub(super) fn check_free(
+    profiles: &[Profile],
+    name: &str,
+    own: Option<&Profile>,
+) -> Result<(), ProfileError> {
     let same = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
     match profiles.iter().find(same) {
         Some(other) if own.is_none_or(|own| own.name != other.name) => Err(ProfileError::Taken {
@@ -381,7 +385,14 @@ pub(super) fn find_named<'a>(
     profiles
         .iter()
         .find(|p| p.name.to_lowercase() == name.to_lowercase())
-        .ok_or_else(|| ProfileError::Unknown(name.to_owned()))
+        .ok_or_else(|| unknown(profiles, name))
+}
+
+pub(super) fn unknown(profiles: &[Profile], name: &str) -> ProfileError {
+    ProfileError::Unknown {
+        name: name.to_owned(),
+        choices: profiles.iter().map(|p| p.name.clone()).collect(),
+    }
 }
 
 #[cfg(test)]

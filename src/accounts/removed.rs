@@ -5,7 +5,7 @@
 
 use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
-use super::profile_ops::find_named;
+use super::profile_ops::{check_free, find_named, unknown};
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
@@ -109,6 +109,51 @@ impl Profiles {
         Ok(place)
     }
 
+    /// Puts the profile that was removed last back, or the last one named `name`. Returns its name and its
+    /// folder in the trash, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The account or the name has a profile by now, or an I/O error.
+    pub(crate) fn undo_remove(
+        &self,
+        name: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Option<(String, PathBuf)>, ProfileError> {
+        let _held = self.hold(dry_run)?;
+        let trash = self.folder.join(TRASH);
+        let entries = fs::read_dir(&trash).into_iter().flatten().flatten();
+        let last = entries
+            .filter_map(|entry| {
+                let folder = entry.file_name().into_string().ok()?;
+                let of = trashed_name(&folder)?.to_owned();
+                let stamp = folder[of.len()..].to_owned();
+                let is_wanted = name.is_none_or(|name| name.to_lowercase() == of.to_lowercase());
+                is_wanted.then_some((stamp, of, folder))
+            })
+            .max();
+        let Some((_, of, folder)) = last else {
+            return Ok(None);
+        };
+        let profiles = self.list()?;
+        check_free(&profiles, &of, None)?;
+        let removed = self.read(format!("{TRASH}/{folder}"))?;
+        if let Some(identity) = removed.identity() {
+            let is_same = |p: &&Profile| p.identity().is_some_and(|other| other.is_same(identity));
+            if let Some(other) = profiles.iter().find(is_same) {
+                return Err(ProfileError::HasProfile {
+                    of: identity.to_string(),
+                    name: other.name.clone(),
+                });
+            }
+        }
+        let place = trash.join(folder);
+        if !dry_run {
+            atomic::rename(&place, &self.folder.join(&of))?;
+            atomic::sync_folder(&trash)?;
+        }
+        Ok(Some((of, place)))
+    }
+
     /// Deletes a profile and everything of that name in the trash. Returns the number of deleted
     /// folders.
     ///
@@ -178,7 +223,7 @@ impl Profiles {
             }
         }
         if places.is_empty() {
-            return Err(ProfileError::Unknown(name.to_owned()));
+            return Err(unknown(&profiles, name));
         }
         places.sort();
         Ok(places)

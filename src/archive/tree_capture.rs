@@ -78,14 +78,8 @@ pub(crate) fn capture_tree(
 
     atomic::create_private_folder(root)?;
     let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
-    writer.add_structure(&scan.folders, &scan.links)?;
-    for snapshot in &databases.snapshots {
-        writer.add_database(&snapshot.planned, &snapshot.copy)?;
-    }
-    writer.add_files(&files)?;
-    writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
-    writer.remove_others()?;
-    let login = add_login(&mut writer, scope, scan.login.as_ref())?;
+    let login = fill(&mut writer, scope, &scan, &databases, &files)
+        .inspect_err(|_| writer.remove_copies())?;
     let TreeWriter {
         files,
         linked,
@@ -113,7 +107,25 @@ pub(crate) fn capture_tree(
     Ok(tree)
 }
 
-/// Adds the login, last.
+/// Adds everything; the login last.
+fn fill(
+    writer: &mut TreeWriter<'_>,
+    scope: &CaptureScope,
+    scan: &HomeScan,
+    databases: &DatabaseSnapshots,
+    files: &FileList,
+) -> Result<Option<LoginFile>, ArchiveError> {
+    writer.add_structure(&scan.folders, &scan.links)?;
+    for snapshot in &databases.snapshots {
+        writer.add_database(&snapshot.planned, &snapshot.copy)?;
+    }
+    writer.add_files(files)?;
+    writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
+    writer.remove_others()?;
+    add_login(writer, scope, scan.login.as_ref())
+}
+
+/// Adds the login, if there is one.
 fn add_login(
     writer: &mut TreeWriter<'_>,
     scope: &CaptureScope,

@@ -294,7 +294,7 @@ impl<'a> TreeWriter<'a> {
 
     fn may_link(&self, entry: &FileEntry) -> bool {
         entry.mtime < self.started_at.saturating_sub(MIN_LINK_AGE_NANOS)
-            && !is_always_copied(kind_of(entry.path.as_path()))
+            && !is_always_copied(entry.path.as_path())
     }
 
     fn rollout_id(&self, planned: &FileEntry, stamp: InodeStamp) -> Option<RolloutId> {
@@ -317,6 +317,14 @@ impl<'a> TreeWriter<'a> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
+    /// Removes the copies that this capture has placed.
+    pub(super) fn remove_copies(&self) {
+        let copies = self.files.iter().map(|entry| entry.path);
+        for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
+            let _ = fs::remove_file(self.root.join(name.as_path()));
+        }
+    }
+
     /// Removes everything from the tree that this capture did not place.
     pub(super) fn remove_others(&self) -> Result<(), IoError> {
         self.remove_others_in(Path::new(""))
@@ -336,13 +344,18 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// Returns true for kinds of files that are always copied: Codex writes databases in place, and a link
-/// would be a second name of a login.
-fn is_always_copied(kind: HomeEntryKind) -> bool {
-    matches!(
-        kind,
-        HomeEntryKind::Database | HomeEntryKind::Auth | HomeEntryKind::LegacyAuth
-    )
+/// Returns true for files that are always copied: Codex writes databases in place, and a link would keep
+/// a login or a key that Codex deletes. Files like `.credentials.json` (logins of MCP servers), `.env`
+/// and copies of auth.json have no kind of their own.
+fn is_always_copied(path: &Path) -> bool {
+    match kind_of(path) {
+        HomeEntryKind::Database
+        | HomeEntryKind::Auth
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::Config => true,
+        HomeEntryKind::Unknown => path.components().count() == 1,
+        _ => false,
+    }
 }
 
 /// Removes the file or folder at `path`, if there is one.
@@ -371,9 +384,12 @@ pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Re
 /// durable: the next capture replaces a tree that a crash left.
 fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
     let mut file = atomic::create_private(path)?;
-    let written = io::copy(content, &mut file).at("write", path)?;
-    set_attributes(&file, path, entry)?;
-    Ok(written)
+    let written = io::copy(content, &mut file).at("write", path);
+    written
+        .and_then(|written| set_attributes(&file, path, entry).map(|()| written))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(path);
+        })
 }
 
 /// Sets the modification time and the permission bits of `entry`.

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::remedies;
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
@@ -125,15 +126,6 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Truncates `text` to at most `max_chars` characters, ending in "…" if it was longer.
-pub(crate) fn shortened(text: &str, max_chars: usize) -> String {
-    if text.chars().count() <= max_chars {
-        return text.to_owned();
-    }
-    let beginning: String = text.chars().take(max_chars - 1).collect();
-    format!("{}…", beginning.trim_end())
-}
-
 /// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
 /// milliseconds.
 pub(super) fn short_id(session_id: &str) -> &str {
@@ -147,28 +139,6 @@ pub(crate) fn style_of(state: AccountState) -> Style {
         AccountState::Unknown => Style::Plain,
         AccountState::Cooldown => Style::Warn,
     }
-}
-
-/// Draws the remaining percentage of a window as a bar of eight characters.
-pub(crate) fn bar(left_percent: f64) -> String {
-    const WIDTH: usize = 8;
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "clamped to 0..=8"
-    )]
-    let mut full = (left_percent / 100.0 * WIDTH as f64)
-        .round()
-        .clamp(0.0, 8.0) as usize;
-    // A window that is not exhausted never looks empty, and a used one never looks full.
-    if full == 0 && left_percent >= 0.5 {
-        full = 1;
-    }
-    if full == WIDTH && left_percent < 99.5 {
-        full = WIDTH - 1;
-    }
-    format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
 }
 
 /// Returns all known accounts: those of `cooldown.json` and the live one. Prints the warnings of
@@ -207,6 +177,13 @@ pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<A
         AuthFile::Missing
     });
     accounts::list(&context.settings.manager_home, live.login(), file)
+}
+
+/// Returns how to get the first profile on this machine; see [`remedies::first_login`].
+pub(crate) fn first_login(context: &Context) -> String {
+    let settings = &context.settings;
+    let program = settings.codex_bin.as_deref();
+    remedies::first_login(&settings.codex_home, program, &context.env)
 }
 
 /// Prints each of the warnings.

@@ -6,6 +6,9 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
+use crate::io::quantity::pluralize;
+use crate::io::similar;
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 /// The argument that denotes the newest archive of a home; see [`latest`].
@@ -32,28 +35,113 @@ pub(super) fn partial(kind: &str) -> String {
     format!("{kind} (partial)")
 }
 
-/// Returns the archive that [`LATEST`] denotes among those that `accepts` accepts; see
+/// Returns how many archives before the latest one `text` denotes: 0 for `latest`, N for `latest~N`.
+pub(super) fn latest_offset(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix(LATEST)?;
+    if rest.is_empty() {
+        return Some(0);
+    }
+    rest.strip_prefix('~')?.parse().ok()
+}
+
+/// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
 /// [`store::latest`].
 ///
 /// # Errors
 /// There is none. The message says whether there are other archives.
 pub(super) fn latest<'r>(
     records: &'r [ArchiveRecord],
+    offset: usize,
     backups: &Path,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord, CommandError> {
-    store::latest(records, &accepts).ok_or_else(|| {
-        if records.iter().any(accepts) {
-            CommandError::failed("latest: there are only safety and partial archives").hint(
-                "name an archive from codex-manager list-backups, or create one with: codex-manager backup",
-            )
-        } else if records.iter().any(|r| r.archive.is_some()) {
-            CommandError::failed("latest: no archive is undamaged")
-                .hint("list the problems with: codex-manager list-backups")
-        } else {
-            no_archives(backups)
-        }
+    let all = store::latest_first(records, &accepts);
+    if let Some(record) = all.get(offset) {
+        return Ok(record);
+    }
+    Err(if !all.is_empty() {
+        CommandError::failed(format!(
+            "{LATEST}~{offset}: there are only {}",
+            pluralize(all.len(), "archive")
+        ))
+        .hint("list archives with: codex-manager list-backups")
+    } else if records.iter().any(accepts) {
+        CommandError::failed("latest: there are only safety and partial archives").hint(
+            "name an archive from codex-manager list-backups, or create one with: codex-manager backup",
+        )
+    } else if records.iter().any(|r| r.archive.is_some()) {
+        CommandError::failed("latest: no archive is undamaged")
+            .hint("list the problems with: codex-manager list-backups")
+    } else {
+        no_archives(backups)
     })
+}
+
+/// Returns the archives in the order of their numbers in `list-backups`: newest first, from 1.
+pub(super) fn numbered(records: &[ArchiveRecord]) -> Vec<&ArchiveRecord> {
+    let mut archives: Vec<_> = records.iter().filter(|r| r.archive.is_some()).collect();
+    archives.sort_by_key(|r| Reverse((r.metadata.created_at, &r.path)));
+    archives
+}
+
+/// Returns the archive with the number `text` in `list-backups`.
+pub(super) fn by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<&'r ArchiveRecord> {
+    let index = text.parse::<usize>().ok()?.checked_sub(1)?;
+    numbered(records).get(index).copied()
+}
+
+/// Returns the only archive in `backups/` whose name begins with `text`.
+///
+/// # Errors
+/// Several names do.
+pub(super) fn by_beginning<'r>(
+    records: &'r [ArchiveRecord],
+    text: &str,
+) -> Result<Option<&'r ArchiveRecord>, CommandError> {
+    let mut fitting = numbered(records);
+    fitting.retain(|r| !text.is_empty() && r.path.starts_with(text));
+    match fitting.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let names: Vec<_> = several.iter().map(|r| typed_name(r)).collect();
+            let error = CommandError::failed(format!(
+                "{text:?} is the beginning of {}",
+                pluralize(names.len(), "archive name")
+            ));
+            Err(error.hint(format!("they are: {}", similar::first_of(&names))))
+        }
+    }
+}
+
+/// Returns the shortest name of an archive that commands accept.
+pub(super) fn typed_name(record: &ArchiveRecord) -> String {
+    let name = record.path.strip_suffix(names::ARCHIVE_SUFFIX);
+    name.unwrap_or(&record.path).to_owned()
+}
+
+/// Creates the error for a text that denotes no archive, with the nearest of the names that it could be:
+/// archives and `others`.
+pub(super) fn unknown(
+    message: String,
+    text: &str,
+    records: &[ArchiveRecord],
+    others: &[String],
+) -> CommandError {
+    let archives = numbered(records);
+    let latest = (!archives.is_empty()).then(|| LATEST.to_owned());
+    let names: Vec<_> = latest
+        .into_iter()
+        .chain(archives.into_iter().map(typed_name))
+        .chain(others.iter().cloned())
+        .collect();
+    let mut error = CommandError::failed(message);
+    if names.is_empty() {
+        return error.hint("create an archive with: codex-manager backup");
+    }
+    let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
+    error.hints.extend(suggestion);
+    error.hint("list archives with: codex-manager list-backups")
 }
 
 /// Creates the error for a folder without archives.
@@ -62,11 +150,42 @@ pub(super) fn no_archives(backups: &Path) -> CommandError {
         .hint("create one with: codex-manager backup")
 }
 
-/// Finds the archive `name`: a path, or a name in `backups/` with or without its suffix.
+/// Finds the archive that `name` denotes: `latest`, `latest~N`, a path, a name in `backups/` with or
+/// without its suffix, its number in `list-backups`, or an unambiguous beginning of its name. `accepts`
+/// limits what `latest` denotes.
 ///
 /// # Errors
-/// No such file exists.
-pub(super) fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandError> {
+/// There is none, or several names begin so.
+pub(super) fn find_archive(
+    context: &Context,
+    name: &Path,
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Result<PathBuf, CommandError> {
+    let manager_home = &context.settings.manager_home;
+    let backups = store::backups(manager_home);
+    let text = name.to_string_lossy();
+    let offset = latest_offset(&text);
+    if offset.is_none()
+        && let Some(file) = find_file(context, name)
+    {
+        return Ok(file);
+    }
+    let records = store::archives(manager_home)?;
+    let found = match offset {
+        Some(offset) => Some(latest(&records, offset, &backups, accepts)?),
+        None => match by_number(&records, &text) {
+            Some(record) => Some(record),
+            None => by_beginning(&records, &text)?,
+        },
+    };
+    found.map(|r| backups.join(&r.path)).ok_or_else(|| {
+        let message = format!("no such archive: {}", name.display());
+        unknown(message, &text, &records, &[])
+    })
+}
+
+/// Finds the file of an archive: a path, or a name in `backups/` with or without its suffix.
+pub(super) fn find_file(context: &Context, name: &Path) -> Option<PathBuf> {
     let in_backups = store::backups(&context.settings.manager_home).join(name);
     let as_path = context.env.absolute(name);
     let is_name = name.components().count() == 1;
@@ -88,8 +207,19 @@ pub(super) fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, Co
         let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
         candidates.clone().find(|p| is_archive && p.exists())
     };
-    file.or_else(named).ok_or_else(|| {
-        CommandError::failed(format!("no such archive: {}", name.display()))
-            .hint("list archives with: codex-manager list-backups")
-    })
+    file.or_else(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latest_can_be_followed_by_the_number_of_archives_before_it() {
+        assert_eq!(latest_offset("latest"), Some(0));
+        assert_eq!(latest_offset("latest~2"), Some(2));
+        for other in ["lates", "latest~", "latest~x", "latest2", "Latest"] {
+            assert_eq!(latest_offset(other), None, "{other}");
+        }
+    }
 }

@@ -1,21 +1,20 @@
 //! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
 
 use super::account::{
-    AccountView, absolute, accounts_and_profiles, accounts_with_live, bar, full, label, local,
-    printable, relative, style_of, warn_all, with_verdict,
+    AccountView, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
+    warn_all, with_verdict,
 };
+use super::account_table;
+use super::table_format::TableArgs;
 use super::timeline;
-use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
-use crate::quota::account::{Account, AccountEntry, LoginState};
+use crate::quota::account::Account;
 use crate::quota::reset_time;
-use crate::quota::state::{self, AccountState, Cause, Verdict};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::quota::state::Verdict;
 use clap::Args;
 use serde::Serialize;
 
@@ -23,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   codex-manager cooldown
   codex-manager cooldown --timeline
+  codex-manager cooldown --format tsv | grep me@example.com
   codex-manager cooldown --set work --until 'tue 15:55'
   codex-manager cooldown --set me@example.com --until '+3d 4h'
   codex-manager cooldown --clear work";
@@ -30,12 +30,14 @@ Examples:
 /// Show which accounts are ready, and when the others will be
 ///
 /// Uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
-/// quota windows or a spending limit is exhausted, or while you hold it back.
+/// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
+/// NEXT is the time until the account is ready again, or for a ready one until its next reset. * marks
+/// the live account, ! one without a usable login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {
     /// Draw a timeline of the next seven days instead of the table
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     timeline: bool,
     /// Hold an account back until a time
     #[arg(long, value_name = "ACCOUNT", requires = "until")]
@@ -47,8 +49,10 @@ pub(crate) struct CooldownArgs {
     #[arg(long, value_name = "ACCOUNT", conflicts_with = "set")]
     clear: Option<String>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// A requested change of a hold.
@@ -71,6 +75,7 @@ impl CooldownArgs {
     /// read or
     /// written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let change = change_of(&self, context)?;
         let accounts = match &change {
             None => accounts_and_profiles(context)?.0,
@@ -121,7 +126,6 @@ fn apply(
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
         context.ui.note(planned);
-        context.ui.note("dry run: nothing was written");
         return Ok(loaded.file);
     }
     let updated = cooldown::update(home, &now, zone, |file| {
@@ -192,124 +196,18 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         },
     );
     if rows.is_empty() {
-        context
-            .ui
-            .note("no account is known yet; save the live login: codex-manager profile save NAME");
+        let next = first_login(context);
+        let note = format_args!("no account is known yet; {next}");
+        context.ui.note(note);
         return;
     }
     if as_timeline {
         timeline::draw(&rows, context);
         return;
     }
-    show_table(&rows, context);
-}
-
-fn show_table(rows: &[(Account, Verdict)], context: &Context) {
-    let ui = &context.ui;
-    let mut table = Table::new(ui, &["ACCOUNT", "STATE", "QUOTA LEFT", "WHEN"]);
-    for (account, verdict) in rows {
-        table.row(
-            ui,
-            [
-                (
-                    if account.current {
-                        Style::Strong
-                    } else {
-                        Style::Plain
-                    },
-                    account_cell(account),
-                ),
-                (
-                    style_of(verdict.state),
-                    state_cell(account, verdict, context),
-                ),
-                (Style::Plain, quota_cell(&account.entry, context)),
-                (Style::Plain, when_cell(&account.entry, verdict, context)),
-            ],
-        );
-    }
-    (1..=3).for_each(|column| table.keep_whole(column));
-    ui.line(table.render());
-}
-
-fn account_cell(account: &Account) -> String {
-    let mut lines = vec![printable(account.entry.identity.email.as_str())];
-    let mut marks = Vec::new();
-    if let Some(profile) = &account.entry.profile {
-        marks.push(printable(profile));
-    }
-    if account.current {
-        marks.push("live".into());
-    }
-    if !marks.is_empty() {
-        lines.push(marks.join(", "));
-    }
-    match account.login {
-        LoginState::Ok | LoginState::Unknown => {}
-        LoginState::Archived => lines.push("login archived".into()),
-        LoginState::None => lines.push("no login".into()),
-        LoginState::Expired => lines.push("login expired".into()),
-        LoginState::Moved => lines.push("login moved".into()),
-    }
-    lines.join("\n")
-}
-
-pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String {
-    let mut lines = vec![verdict.state.name().to_owned()];
-    if let Some(at) = &verdict.next_available_at {
-        lines.push(relative(at, context));
-    }
-    if let Some(Cause::Capped(cap)) = &verdict.cause {
-        lines.push(cap.describe().into());
-    }
-    if verdict.state == AccountState::Cooldown && verdict.next_available_at.is_none() {
-        lines.push("no reset known".into());
-    }
-    if verdict.cause == Some(Cause::Held) {
-        lines.push("held back".into());
-        if let Some(since) = &account.entry.held_since {
-            lines.push(format!("set {}", relative(since, context)));
-        }
-    }
-    lines.join("\n")
-}
-
-pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
-    let Some(observation) = &entry.observation else {
-        return "no figures yet".into();
-    };
-    let now = context.now();
-    let line = |window: &Window| {
-        let left = state::left(window, &now);
-        let mut line = format!("{:<6} {} {left:>3.0} %", window.label(), bar(left));
-        if window.is_over(&now) {
-            line.push_str("\nwindow has reset");
-        }
-        if window.limit_id == crate::codex::window::CODEX_LIMIT {
-            line
-        } else {
-            format!("{}\n{line}", printable(&window.limit_id))
-        }
-    };
-    let mut lines: Vec<String> = observation.windows.iter().map(line).collect();
-    let age = relative(&observation.observed_at, context);
-    lines.push(format!("{}, {age}", observation.source.name()));
-    lines.join("\n")
-}
-
-fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
-    let lines: Vec<_> = [
-        ("next", verdict.next_available_at),
-        ("from", verdict.session_start_at),
-        ("empty", verdict.quota_end_detected_at),
-        ("used", entry.last_used_at),
-    ]
-    .iter()
-    .filter_map(|(name, at)| Some(format!("{name:<5} {}", absolute(at.as_ref()?, context))))
-    .collect();
-    if lines.is_empty() {
-        "-".into()
-    } else {
-        lines.join("\n")
-    }
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|(account, verdict)| (account, verdict))
+        .collect();
+    account_table::show(&shown, context);
 }

@@ -183,7 +183,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
         if facts.is_empty() {
             ui.line(email);
         } else {
-            ui.line(format_args!("{email} ({})", facts.join(", ")));
+            ui.prose(format_args!("{email} ({})", facts.join(", ")));
         }
     }
     if let Some(problem) = &view.problem {
@@ -192,9 +192,9 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
     if let Some(seen) = live.and_then(|a| a.entry.observation.as_ref()) {
         let (zone, now) = (context.settings.zone, context.now());
         for line in windows::lines(ui, seen, zone, &now) {
-            ui.line(line);
+            ui.prose(line);
         }
-        ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+        ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
     }
     for process in view.daemon.iter().chain(&view.processes) {
         let pid = process

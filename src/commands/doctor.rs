@@ -30,7 +30,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     fix: bool,
     /// With --fix: show what would be fixed; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -1,7 +1,8 @@
 //! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
 
-use super::account::{local, printable, relative, short_id, shortened, warn_all};
+use super::account::{local, printable, relative, short_id, warn_all};
 use super::account_choice::named;
+use super::table_format::TableArgs;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads;
@@ -10,7 +11,7 @@ use crate::error::{CommandError, Outcome};
 use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::launch::settle;
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use clap::Args;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -19,8 +20,14 @@ use std::path::Path;
 /// The number of launches shown without `--all`.
 const DEFAULT_LAUNCHES: usize = 20;
 
-/// The longest title that fits a row of 80 columns, in characters.
-const TITLE_CHARS: usize = 24;
+const COLUMNS: [Column; 6] = [
+    Column::new("STATE"),
+    Column::new("PROFILE").shorten(8),
+    Column::new("STARTED").rank(1),
+    Column::new("FOLDER").rank(3).shorten(8),
+    Column::new("CONVERSATION"),
+    Column::new("TITLE").rank(2).shorten(8),
+];
 
 /// List launches and their conversations
 ///
@@ -38,6 +45,8 @@ pub(crate) struct LaunchesArgs {
     /// Show all launches, not only the last 20
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Lists launches for `sessions --launched`.
@@ -47,9 +56,15 @@ pub(crate) struct LaunchesArgs {
 pub(super) fn show_launched(
     profile: Option<String>,
     all: bool,
+    table: TableArgs,
     context: &Context,
 ) -> Result<Outcome, CommandError> {
-    LaunchesArgs { profile, all }.show("sessions", context)
+    LaunchesArgs {
+        profile,
+        all,
+        table,
+    }
+    .show("sessions", context)
 }
 
 /// A launch in JSON. Its keys are an interface.
@@ -99,6 +114,7 @@ impl LaunchesArgs {
     }
 
     fn show(self, command: &str, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let settings = &context.settings;
         let (launches, warnings) = settle::settle_ended(
             &settings.manager_home,
@@ -231,14 +247,11 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
         ui.note("there are no recorded launches yet; start one: codex-manager launch PROFILE");
         return;
     }
-    let mut table = Table::new(
-        ui,
-        &["STATE", "PROFILE", "STARTED", "FOLDER", "CONVERSATION"],
-    );
+    let mut table = Table::new(ui, COLUMNS);
     for launch in launches {
-        table.row(ui, cells(launch, context));
+        table.row(cells(launch, context));
     }
-    ui.line(table.render());
+    table.print(ui);
     for launch in launches {
         if let Some(warning) = &launch.warning {
             let pid = launch
@@ -256,7 +269,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
     }
 }
 
-fn cells(launch: &LaunchView, context: &Context) -> [(Style, String); 5] {
+fn cells(launch: &LaunchView, context: &Context) -> [Cell; 6] {
     let style = match launch.state {
         LaunchState::Running => Style::Good,
         LaunchState::Unbound => Style::Warn,
@@ -277,14 +290,14 @@ fn cells(launch: &LaunchView, context: &Context) -> [(Style, String); 5] {
         |name| name.to_string_lossy().into_owned(),
     );
     let id = launch.conversation.session_id.as_deref();
-    let short = short_id(id.unwrap_or_default());
-    let title = launch.title.as_deref().unwrap_or_default();
-    let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
+    let id = id.unwrap_or_default();
+    let process = &launch.process;
     [
-        (style, state),
-        (Style::Plain, printable(&launch.profile)),
-        (Style::Dim, started),
-        (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
-        (Style::Plain, printable(conversation.trim())),
+        Cell::new(style, state),
+        Cell::plain(&launch.profile),
+        Cell::new(Style::Dim, started).value(&process.started_at),
+        Cell::plain(folder).value(printable(&process.cwd)),
+        Cell::plain(short_id(id)).value(id),
+        Cell::plain(launch.title.clone().unwrap_or_default()),
     ]
 }

@@ -1,16 +1,16 @@
 //! `list`: shows all profiles with their remaining quota. Queries the quota only with `--refresh`.
 
-use super::account::{AccountView, accounts_and_profiles, printable, style_of, with_verdict};
-use super::cooldown::{quota_cell, state_cell};
+use super::account::{AccountView, accounts_and_profiles, first_login, printable, with_verdict};
+use super::account_table;
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
+use super::table_format::TableArgs;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{AccountState, Verdict};
 use crate::ui::Style;
-use crate::ui::table::Table;
 use crate::ui::windows::QuotaJson;
 use clap::Args;
 use serde::Serialize;
@@ -22,11 +22,14 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   codex-manager list
   codex-manager list --json
+  codex-manager list --format tsv | cut -f1,2
   codex-manager list --refresh         # queries the quota first")]
 pub(crate) struct ListArgs {
     /// Query the quota of all profiles first, like `status --all`
     #[arg(long)]
     refresh: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// A profile in JSON. Its keys are an interface.
@@ -73,6 +76,7 @@ impl ListArgs {
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let is_fresh = !self.refresh || refresh::refresh_all(context)?;
         let outcome = show("list", context)?;
         Ok(if is_fresh { outcome } else { Outcome::Partial })
@@ -90,10 +94,15 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     context.ui.list_document(command, "profiles", &profiles);
     let ui = &context.ui;
     if rows.is_empty() {
-        ui.note("there are no profiles yet; save the live login: codex-manager profile save NAME");
+        let next = first_login(context);
+        ui.note(format_args!("there are no profiles yet; {next}"));
         return Ok(Outcome::Done);
     }
-    show_table(&rows, context);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| (&row.account, &row.verdict))
+        .collect();
+    account_table::show(&shown, context);
     for row in &rows {
         let usage = usages.of(&row.account.entry);
         if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
@@ -132,36 +141,6 @@ impl ProfileView {
     }
 }
 
-fn show_table(rows: &[AccountRow], context: &Context) {
-    let ui = &context.ui;
-    let mut table = Table::new(ui, &["PROFILE", "ACCOUNT", "STATE", "QUOTA LEFT"]);
-    for row in rows {
-        let mut name = printable(&row.profile.name);
-        if row.account.current {
-            name.push_str("\nlive");
-        }
-        let style = if row.account.current {
-            Style::Strong
-        } else {
-            Style::Plain
-        };
-        table.row(
-            ui,
-            [
-                (style, name),
-                (Style::Plain, account_cell(row)),
-                (
-                    style_of(row.verdict.state),
-                    state_cell(&row.account, &row.verdict, context),
-                ),
-                (Style::Plain, quota_cell(&row.account.entry, context)),
-            ],
-        );
-    }
-    (2..=3).for_each(|column| table.keep_whole(column));
-    ui.line(table.render());
-}
-
 /// Describes the damage of a profile's login; `None` if it is usable or on another machine.
 pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
@@ -178,16 +157,4 @@ pub(super) fn problem(profile: &Profile) -> Option<String> {
         AuthFile::Missing => Some("its auth.json is missing".into()),
         AuthFile::Unreadable { reason, .. } => Some(format!("its auth.json is {reason}")),
     }
-}
-
-fn account_cell(row: &AccountRow) -> String {
-    let entry = &row.account.entry;
-    let mut lines = vec![printable(entry.identity.email.as_str())];
-    if let Some(id) = &entry.identity.account_id {
-        lines.push(printable(id));
-    }
-    if row.account.login != LoginState::Ok {
-        lines.push(format!("login {}", row.account.login.name()));
-    }
-    lines.join("\n")
 }

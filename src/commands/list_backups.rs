@@ -1,10 +1,11 @@
 //! `list-backups`: lists archives, grouped by account.
 
 use super::account::{self, local, printable, style_of};
+use super::account_names::AccountNames;
 use super::archive_choice;
 use super::archive_json::ArchiveJson;
+use super::table_format::TableArgs;
 use crate::archive::metadata::Metadata;
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -16,13 +17,25 @@ use crate::io::quantity::pluralize;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes};
 use crate::ui::{Style, problem};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
+
+const COLUMNS: [Column; 8] = [
+    Column::new("#").number(),
+    Column::new("ACCOUNT").only_tsv(),
+    Column::new("CREATED").rank(1),
+    Column::new("KIND").rank(2),
+    Column::new("SIZE").rank(3).number(),
+    // With this width, CREATED and KIND fit 80 columns too.
+    Column::new("ARCHIVE").shorten_middle(46),
+    Column::new("LABEL").rank(4).shorten(8),
+    Column::new("PROBLEM").only_tsv(),
+];
 
 /// Sort key of `list-backups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -45,6 +58,7 @@ enum Sort {
 #[command(after_help = "Examples:
   codex-manager list-backups
   codex-manager list-backups --account me@example.com --latest
+  codex-manager list-backups --format tsv | cut -f5
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
@@ -60,11 +74,14 @@ pub struct ListBackupsArgs {
     /// no other
     #[arg(long)]
     latest: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// An archive in JSON. Its keys are a contract.
 #[derive(Serialize)]
 struct BackupRow {
+    number: Option<usize>,
     archive: Option<String>,
     path: Option<PathBuf>,
     #[serde(flatten)]
@@ -73,6 +90,8 @@ struct BackupRow {
     archive_bytes: Option<u64>,
     files: u64,
     label: Option<String>,
+    /// True if it holds a part of a home: one login, or what a restore changed.
+    partial: bool,
     state: AccountState,
     problem: Option<String>,
 }
@@ -83,12 +102,14 @@ impl ListBackupsArgs {
     /// # Errors
     /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let mut records = store::archives(&context.settings.manager_home)?;
         let is_empty = records.is_empty();
         let accounts: Vec<_> = account::known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
+        let numbers = Numbers::of(&records);
         if let Some(text) = &self.account {
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
@@ -104,11 +125,18 @@ impl ListBackupsArgs {
         if context.ui.wants_json() {
             let rows: Vec<_> = records
                 .iter()
-                .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
+                .map(|r| {
+                    row(
+                        context,
+                        r,
+                        numbers.of_record(r),
+                        state_of(&r.metadata, &accounts),
+                    )
+                })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &accounts, is_empty);
+            show(context, &records, &numbers, &accounts, is_empty);
         }
         if is_empty {
             offer_import(context);
@@ -159,6 +187,25 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
         .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
+/// The numbers by which `restore` and `verify` accept archives. They do not depend on filters.
+struct Numbers(HashMap<String, usize>);
+
+impl Numbers {
+    fn of(records: &[ArchiveRecord]) -> Self {
+        let archives = archive_choice::numbered(records).into_iter();
+        Self(
+            archives
+                .zip(1..)
+                .map(|(r, n)| (r.path.clone(), n))
+                .collect(),
+        )
+    }
+
+    fn of_record(&self, record: &ArchiveRecord) -> Option<usize> {
+        self.0.get(&record.path).copied()
+    }
+}
+
 /// Keeps the newest restorable archive of each account and mode, or the newest one where none is
 /// restorable. Safety backups and single logins are kept only where there is nothing else.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
@@ -185,10 +232,16 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     });
 }
 
-fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> BackupRow {
+fn row(
+    context: &Context,
+    record: &ArchiveRecord,
+    number: Option<usize>,
+    state: AccountState,
+) -> BackupRow {
     let metadata = &record.metadata;
     let path = store::backups(&context.settings.manager_home).join(&record.path);
     BackupRow {
+        number,
         archive: record.archive.is_some().then(|| record.path.clone()),
         path: record.archive.is_some().then_some(path),
         metadata: ArchiveJson::of(metadata, context),
@@ -196,6 +249,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
         archive_bytes: record.archive.as_ref().map(|a| a.bytes),
         files: metadata.files,
         label: metadata.label.clone(),
+        partial: metadata.is_single_login() || metadata.is_safety(),
         state,
         problem: record.problem().map(problem::problem),
     }
@@ -205,6 +259,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: AccountState) -> Backup
 fn show(
     context: &Context,
     records: &[ArchiveRecord],
+    numbers: &Numbers,
     accounts: &[(Account, Verdict)],
     is_empty: bool,
 ) {
@@ -218,35 +273,22 @@ fn show(
         return;
     }
     // One table for all accounts, so that columns align across accounts.
-    let mut table = Table::new(ui, &["CREATED", "MODE", "SIZE", "ARCHIVE"]);
-    // Cells are never wrapped: scripts count lines, and names can be copied.
-    (0..4).for_each(|column| table.keep_whole(column));
-    let mut heads = Vec::new();
+    let mut table = Table::new(ui, COLUMNS);
+    let names = AccountNames::of(&entries_of(accounts, records));
     for group in by_account(records) {
-        heads.push((heading(group[0], accounts), group.len()));
+        let identity = group[0].metadata.identity();
+        let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
+        let state = state_of(&group[0].metadata, accounts);
+        table.group(who, Some(Cell::new(style_of(state), state.name())));
         for record in group {
-            table.row(ui, row_cells(context, record));
+            table.row(row_cells(context, record, numbers.of_record(record)));
         }
     }
-    let table = table.render();
-    let mut lines = table.lines();
-    // One write for all lines: a system call per line would take most of the time.
-    let mut text = String::from(lines.next().unwrap_or_default());
+    table.print(ui);
     let mut problems = records
         .iter()
         .filter_map(|r| r.problem().map(|p| (&r.path, problem::problem(p))))
         .peekable();
-    for ((who, state), rows) in heads {
-        text.push('\n');
-        text.push_str(&ui.paint(Style::Strong, who));
-        text.push_str("  ");
-        text.push_str(&ui.paint(style_of(state), state.name()));
-        for line in lines.by_ref().take(rows) {
-            text.push('\n');
-            text.push_str(line);
-        }
-    }
-    ui.line(text);
     if problems.peek().is_some() {
         ui.line("");
     }
@@ -258,6 +300,10 @@ fn show(
             printable(&problem)
         ));
     }
+    ui.note(
+        "names begin with the start of the quota window, or with the time of the backup if that is unknown; \
+         CREATED is the time of the backup",
+    );
     ui.note("restore one with: codex-manager restore ARCHIVE");
 }
 
@@ -290,41 +336,32 @@ fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn heading(record: &ArchiveRecord, accounts: &[(Account, Verdict)]) -> (String, AccountState) {
-    let who = record.metadata.email.as_deref().unwrap_or("signed out");
-    (printable(who), state_of(&record.metadata, accounts))
-}
-
-fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] {
+fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 8] {
     let (zone, now) = (context.settings.zone, context.now());
     let metadata = &record.metadata;
     let made = absolute(&metadata.created_at.to_utc(), zone, &now);
-    let size = record
-        .archive
-        .as_ref()
-        .map_or("record".into(), |a| bytes(a.bytes));
+    let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_choice::kind(metadata),
         None => metadata.mode.name().to_owned(),
     };
-    let kind = match &metadata.label {
-        Some(label) if !metadata.is_safety() => format!("{kind} {}", printable(label)),
-        _ => kind,
-    };
-    // The shortest form that `restore` and `verify` accept.
-    let name = record
-        .path
-        .strip_suffix(ARCHIVE_SUFFIX)
-        .unwrap_or(&record.path);
-    let style = if record.problem().is_some() {
+    let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+    let name = archive_choice::typed_name(record);
+    let problem = record.problem().map(problem::problem);
+    let style = if problem.is_some() {
         Style::Bad
     } else {
         Style::Plain
     };
     [
-        (Style::Plain, format!("  {made}")),
-        (Style::Plain, kind),
-        (Style::Plain, size),
-        (style, printable(name)),
+        Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
+        Cell::plain(metadata.email.clone().unwrap_or_default()),
+        Cell::plain(made).value(local(&metadata.created_at, context)),
+        Cell::plain(kind),
+        Cell::plain(size.map_or("record".into(), bytes))
+            .value(size.map_or(String::new(), |size| size.to_string())),
+        Cell::new(style, name),
+        Cell::plain(label.unwrap_or_default()),
+        Cell::plain(problem.unwrap_or_default()),
     ]
 }

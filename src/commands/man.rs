@@ -1,26 +1,31 @@
 //! `man`: prints or writes manual pages, generated from the same text as `--help`.
 
 use super::account::printable;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::progress::waiting_for_input;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use clap::{Args, Command};
 use clap_mangen::Man;
 use serde_json::json;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-/// Print the manual page, or write one page per command
+/// Show the manual page, or write one page per command
+///
+/// Opens the pager of man on a terminal; prints the page into a pipe.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  codex-manager man | man -l -
+  codex-manager man
   codex-manager man --dir ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// Write the pages of all commands to this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// With --dir: list the pages; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -32,6 +37,9 @@ impl ManArgs {
     pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render(tree)?).into_owned();
+            if context.ui.writes_to_terminal() && open_in_pager(&page, context) {
+                return Ok(Outcome::Done);
+            }
             context.ui.line(page.trim_end());
             context.ui.document("man", &json!({ "page": page }));
             return Ok(Outcome::Done);
@@ -64,6 +72,32 @@ impl ManArgs {
         );
         Ok(Outcome::Done)
     }
+}
+
+/// Shows a page with the system's `man`, which formats it and opens a pager. Returns false if that is not
+/// possible.
+fn open_in_pager(page: &str, context: &Context) -> bool {
+    let Ok(program) = Program::find(Some(Path::new("man")), &context.env) else {
+        return false;
+    };
+    let file = tempfile::Builder::new()
+        .prefix("codex-manager-")
+        .suffix(".1")
+        .tempfile_in(context.env.temp_dir());
+    let Ok(mut file) = file else {
+        return false;
+    };
+    if file.write_all(page.as_bytes()).is_err() {
+        return false;
+    }
+    // A path, not a name, is shown by every man.
+    let mut command = std::process::Command::new(program.path());
+    command
+        .arg(file.path())
+        .env_clear()
+        .envs(context.env.variables());
+    let status = waiting_for_input(|| command.status());
+    status.is_ok_and(|status| status.success())
 }
 
 fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), CommandError> {

@@ -1,8 +1,9 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::archive_choice;
+use super::prune_table;
 use super::retention_args::{RULES, RetentionArgs};
+use super::table_format::TableArgs;
 use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
@@ -22,9 +23,7 @@ use crate::io::lock::FileLock;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
-use crate::ui::Style;
-use crate::ui::table::Table;
-use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::ui::time::{bytes, rfc3339};
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -58,8 +57,10 @@ pub struct PruneArgs {
     #[arg(long, group = "instead", conflicts_with_all = RULES)]
     empty_trash: bool,
     /// Show what would be done, and why
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// The JSON document of `prune --json`. Its keys are a contract.
@@ -92,6 +93,7 @@ impl PruneArgs {
     /// # Errors
     /// No rule is given, a rule is invalid, or a file cannot be moved. Nothing is moved then.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         if self.undo {
             self.undo_last(context)
         } else if self.empty_trash {
@@ -120,7 +122,7 @@ impl PruneArgs {
         };
         let moved = sum(&plan.drop);
         let mut is_recorded = true;
-        show_plan(context, &plan);
+        prune_table::show(context, &plan, "ARCHIVE");
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
@@ -129,7 +131,7 @@ impl PruneArgs {
                 .collect();
             trash::discard(manager, &names, &context.now(), &lock)?;
             drop(lock);
-            is_recorded = refresh(context);
+            is_recorded = refresh(context, &[]);
         }
         let trash_bytes = trash::content(manager)?.bytes;
         self.show_outcome(plan.drop.len(), moved, trash_bytes, context);
@@ -161,7 +163,6 @@ impl PruneArgs {
                     pluralize(n, "archive"),
                     bytes(moved)
                 ));
-                ui.note("dry run: nothing was written");
             }
             (n, false) => {
                 ui.prose(format_args!(
@@ -186,7 +187,7 @@ impl PruneArgs {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let restored = trash::undo(manager, &lock)?;
             drop(lock);
-            is_recorded = refresh(context);
+            is_recorded = refresh(context, &restored);
             restored
         };
         if restored.is_empty() {
@@ -264,11 +265,15 @@ impl PruneArgs {
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.
-fn refresh(context: &Context) -> bool {
+fn refresh(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = &context.settings.manager_home;
+    let renamed = restored.iter().filter(|r| r.archive != r.name);
+    let renamed: Vec<_> = renamed
+        .map(|r| (r.archive.clone(), r.name.clone()))
+        .collect();
     let refreshed = trash::archive_names(manager)
         .map_err(DocumentError::from)
-        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash));
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
@@ -412,71 +417,4 @@ pub(super) fn row(decision: RetentionDecision, context: &Context) -> DecisionJso
             .map(|at| rfc3339(&at, context.settings.zone)),
         archive_bytes: candidate.bytes,
     }
-}
-
-/// Prints which archives or snapshots are kept and dropped, and why.
-pub(super) fn show_plan(context: &Context, plan: &RetentionPlan) {
-    let ui = &context.ui;
-    if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
-        return;
-    }
-    let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
-    rows.extend(plan.drop.iter().map(|d| (d, false)));
-    let who = |d: &RetentionDecision| {
-        let identity = d.candidate.identity.as_ref();
-        identity.map_or("signed out".to_owned(), |i| printable(i.email.as_str()))
-    };
-    rows.sort_by_cached_key(|(d, _)| {
-        let newest_first = std::cmp::Reverse(d.candidate.made_at);
-        (who(d).to_lowercase(), d.candidate.class, newest_first)
-    });
-    let mut table = Table::new(ui, &["", "MADE", "KIND", "SIZE", "WHY"]);
-    // Cells are never wrapped, because scripts count lines.
-    (0..5).for_each(|column| table.keep_whole(column));
-    let mut heads = Vec::new();
-    for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
-        heads.push((who(group[0].0), group.len()));
-        for (decision, kept) in group {
-            table.row(ui, cells(context, decision, *kept));
-        }
-    }
-    let table = table.render();
-    let mut lines = table.lines();
-    ui.line(lines.next().unwrap_or_default());
-    for (who, count) in heads {
-        ui.line(ui.paint(Style::Strong, who));
-        for line in lines.by_ref().take(count) {
-            ui.line(line);
-        }
-    }
-    for decision in &plan.drop {
-        ui.detail(format_args!(
-            "to the trash: {}",
-            printable(&decision.candidate.archive)
-        ));
-    }
-}
-
-fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [(Style, String); 5] {
-    let candidate = &decision.candidate;
-    let (zone, now) = (context.settings.zone, context.now());
-    let made = candidate
-        .made_at
-        .map_or("unknown".into(), |at| absolute(&at, zone, &now));
-    let kind = match candidate.class.name() {
-        class if candidate.is_single_login => archive_choice::partial(class),
-        class => class.to_owned(),
-    };
-    let (style, word) = if kept {
-        (Style::Good, "  keep")
-    } else {
-        (Style::Warn, "  drop")
-    };
-    [
-        (style, word.to_owned()),
-        (Style::Plain, made),
-        (Style::Plain, kind),
-        (Style::Plain, bytes(candidate.bytes)),
-        (Style::Plain, printable(&decision.reason)),
-    ]
 }

@@ -1,9 +1,10 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, LATEST, find_archive};
+use super::archive_choice::{self, find_archive, latest_offset};
 use super::list_backups::entries_of;
-use super::restore_report::{show_plan, show_report};
+use super::restore_diff;
+use super::restore_report::{describe, removed_names, show_plan, show_report};
 use super::restore_session::{self, ConversationSource};
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
@@ -13,8 +14,9 @@ use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve;
+use crate::inventory::resolve::{self, AccountResolveError};
 use crate::inventory::store;
+use crate::io::quantity::pluralize;
 use crate::io::tree;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -22,7 +24,8 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
-use crate::ui::problem;
+use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::{Style, problem};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,16 +46,21 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 #[command(after_help = "Examples:
   codex-manager restore latest
   codex-manager restore me@example.com --dry-run
+  codex-manager restore latest --diff                  # which conversations would change
   codex-manager restore latest --only sessions/2026/11 --only config.toml
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub struct RestoreArgs {
-    /// A name under backups/, a path, an account, or `latest`: the newest undamaged archive that is neither
-    /// a safety nor a partial one, full before other modes
+    /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
+    /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
+    /// `latest~1` is the one before it
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
     options: RestoreOptions,
+    /// Show which conversations would change; write nothing
+    #[arg(long)]
+    diff: bool,
 }
 
 /// The options of `restore` and `vault restore`.
@@ -84,22 +92,24 @@ pub(super) struct RestoreOptions {
     #[arg(long)]
     no_safety_backup: bool,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
 impl RestoreArgs {
-    /// Runs the command. Asks before it replaces the login of another account.
+    /// Runs the command. On a terminal it asks before it replaces a home or the login of another account.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
+        context.ui.note(describe(context, &archive));
         let selection = self.options.selection(&archive)?;
+        self.options.dry_run |= self.diff;
         self.options
-            .restore(context, &archive, selection, "restore")
+            .restore(context, &archive, selection, "restore", self.diff)
     }
 
     /// Returns the path of the archive that the argument names.
@@ -109,40 +119,32 @@ impl RestoreArgs {
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {
-            return find_archive(context, Path::new(what));
+            return find_archive(context, Path::new(what), ArchiveRecord::is_usable);
         }
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
-        let record = if what == LATEST {
-            let latest = archive_choice::latest(&records, &backups, ArchiveRecord::is_usable)?;
-            warn_if_damaged_is_newer(context, &records, latest);
-            Some(latest)
-        } else {
-            if let Ok(path) = find_archive(context, Path::new(what)) {
-                return Ok(path);
+        if let Some(offset) = latest_offset(what) {
+            let latest =
+                archive_choice::latest(&records, offset, &backups, ArchiveRecord::is_usable)?;
+            if offset == 0 {
+                warn_if_damaged_is_newer(context, &records, latest);
             }
-            let accounts: Vec<_> = account::known_accounts(context)?
-                .into_iter()
-                .map(|a| account::with_verdict(a, context))
-                .collect();
-            let entries = entries_of(&accounts, &records);
-            let wanted = &entries[resolve::resolve(&entries, what)?].identity;
-            store::preferred(&records, |r| {
-                r.is_usable() && r.metadata.identity().is_some_and(|i| i.is_same(wanted))
-            })
+            return Ok(backups.join(&latest.path));
+        }
+        if let Some(path) = archive_choice::find_file(context, Path::new(what)) {
+            return Ok(path);
+        }
+        let record = match archive_choice::by_number(&records, what) {
+            Some(record) => record,
+            None => by_account_or_beginning(&records, what, context)?,
         };
-        record.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive found: {what}")).hint(if records.is_empty() {
-                "create one with: codex-manager backup"
-            } else {
-                "list archives with: codex-manager list-backups; nothing was changed"
-            })
-        })
+        Ok(backups.join(&record.path))
     }
 }
 
 impl RestoreOptions {
-    /// Restores the selected part of an archive. `command` is the name in the JSON document.
+    /// Restores the selected part of an archive. `command` is the name in the JSON document. A dry run with
+    /// `diff` compares conversations.
     ///
     /// # Errors
     /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
@@ -152,6 +154,7 @@ impl RestoreOptions {
         archive: &ArchiveReader,
         selection: Selection,
         command: &str,
+        diff: bool,
     ) -> Result<Outcome, CommandError> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
@@ -166,13 +169,20 @@ impl RestoreOptions {
         };
         if self.dry_run {
             let holders = apply::holders(&request);
-            show_plan(context, command, archive, &request, &plan);
+            let changes =
+                diff.then(|| restore_diff::conversations(archive, &plan, &request.folder));
+            show_plan(context, command, archive, &request, &plan, changes);
             for holder in holders {
                 context
                     .ui
                     .warn(format_args!("the Codex home is in use: {holder}"));
             }
             return Ok(Outcome::Done);
+        }
+        if !confirm_replacement(context, &request, &plan) {
+            return Err(CommandError::refused("the restore was not confirmed").hint(
+                "nothing was changed; show what would change: codex-manager restore --diff",
+            ));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
@@ -288,6 +298,62 @@ impl RestoreOptions {
     }
 }
 
+/// Returns the preferred archive of the account that `what` denotes, else the only archive whose name
+/// begins so.
+fn by_account_or_beginning<'r>(
+    records: &'r [ArchiveRecord],
+    what: &str,
+    context: &Context,
+) -> Result<&'r ArchiveRecord, CommandError> {
+    let accounts: Vec<_> = account::known_accounts(context)?
+        .into_iter()
+        .map(|a| account::with_verdict(a, context))
+        .collect();
+    let entries = entries_of(&accounts, records);
+    let accounts = match resolve::resolve(&entries, what) {
+        Ok(i) => {
+            let wanted = &entries[i].identity;
+            let is_of_account =
+                |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(wanted));
+            let found = store::preferred(records, |r| r.is_usable() && is_of_account(r));
+            return found.ok_or_else(|| {
+                CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
+                    "create one with: codex-manager backup"
+                } else {
+                    "list archives with: codex-manager list-backups; nothing was changed"
+                })
+            });
+        }
+        Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
+        Err(AccountResolveError::Unknown { choices, .. }) => choices,
+    };
+    archive_choice::by_beginning(records, what)?.ok_or_else(|| {
+        let message = format!("no archive or account named {what:?}");
+        archive_choice::unknown(message, what, records, &accounts)
+    })
+}
+
+/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if
+/// nothing live is replaced or removed.
+fn confirm_replacement(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> bool {
+    let replaced = plan.writes.len() - plan.added.len();
+    let is_harmless = plan.partial || (replaced == 0 && plan.removed.is_empty());
+    if request.target != RestoreTarget::Home || is_harmless || context.settings.assume_yes {
+        return true;
+    }
+    let question = format!(
+        "replace {} in {} and remove {}?",
+        pluralize(replaced, "file"),
+        request.folder.display(),
+        removed_names(&plan.removed).len()
+    );
+    context.ui.confirm(question) != Some(false)
+}
+
 /// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files
 /// missing in the archive as deleted by the user.
 fn apply_marked(
@@ -331,34 +397,59 @@ fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreR
     warn_not_recorded(ui, failures)
 }
 
-/// Lets the user choose at a terminal. Elsewhere the archive has to be an argument.
+/// Lets the user choose at a terminal; the latest archive is selected first. Elsewhere the archive has to
+/// be an argument.
 fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
-    let mut records = store::archives(manager)?;
-    records.retain(ArchiveRecord::is_usable);
-    records.sort_by_key(|r| std::cmp::Reverse(r.metadata.created_at));
-    let choices: Vec<_> = records
-        .iter()
-        .map(|r| {
-            let created = account::absolute(&r.metadata.created_at, context);
-            format!(
-                "{created}  {:14}  {}",
-                archive_choice::kind(&r.metadata),
-                r.path
-            )
-        })
+    let records = store::archives(manager)?;
+    let latest = store::latest_first(&records, ArchiveRecord::is_usable);
+    let latest = latest.first().map(|r| r.path.clone());
+    let offered: Vec<_> = archive_choice::numbered(&records)
+        .into_iter()
+        .zip(1..)
+        .filter(|(r, _)| r.is_usable())
         .collect();
-    match context.ui.pick("which archive?", &choices) {
-        Some(i) => Ok(store::backups(manager).join(&records[i].path)),
+    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
+    let picker = Picker {
+        question: "which archive?",
+        default: offered.iter().position(is_latest).unwrap_or(0),
+        items: offered
+            .iter()
+            .map(|(record, number)| item(record, *number, context))
+            .collect(),
+    };
+    match picker.run(&context.ui)? {
+        Some(path) => Ok(store::backups(manager).join(path)),
         None => Err(CommandError::usage("which archive?")
             .hint("codex-manager restore latest, or a name from codex-manager list-backups")),
     }
 }
 
+fn item(record: &ArchiveRecord, number: usize, context: &Context) -> PickerItem {
+    let metadata = &record.metadata;
+    let email = metadata.email.as_deref().unwrap_or("signed out");
+    PickerItem::new(
+        record.path.clone(),
+        vec![
+            (Style::Dim, number.to_string()),
+            (
+                Style::Plain,
+                account::absolute(&metadata.created_at, context),
+            ),
+            (Style::Plain, archive_choice::kind(metadata)),
+            (Style::Plain, account::printable(email)),
+            (
+                Style::Dim,
+                account::printable(&archive_choice::typed_name(record)),
+            ),
+        ],
+    )
+}
+
 /// Warns if a newer archive than `latest` was passed over because of its damage.
 fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let newest = store::latest(records, |r| r.archive.is_some());
-    if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
+    let newest = store::latest_first(records, |r| r.archive.is_some());
+    if let Some(newest) = newest.first().filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()
     {
         context.ui.warn(format_args!(

@@ -1,9 +1,12 @@
-//! The output of `restore` and `vault restore`: the plan, the result, the JSON document.
+//! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
-use super::archive_choice::file_name;
+use super::account;
+use super::archive_choice::{self, file_name};
+use super::restore_diff::{self, ConversationChange};
 use crate::accounts::login_selection::AuthOutcome;
-use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::context::Context;
 use crate::inventory::catalog;
 use crate::inventory::store;
@@ -16,6 +19,18 @@ use crate::ui::Style;
 use crate::ui::time::bytes;
 use serde::Serialize;
 use std::path::Path;
+
+/// Describes an archive: its name, kind, account and age.
+pub(super) fn describe(context: &Context, archive: &ArchiveReader) -> String {
+    let metadata = archive.metadata();
+    format!(
+        "{}: {} archive of {}, made {}",
+        account::printable(&file_name(archive.path())),
+        archive_choice::kind(metadata),
+        account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
+        account::full(&metadata.created_at, context)
+    )
+}
 
 /// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
@@ -30,10 +45,18 @@ struct RestoreJson<'a> {
     auth: Option<AuthOutcome>,
     notes: &'a [String],
     dry_run: bool,
+    /// The conversations that would change, with `--diff`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversations: Option<Vec<ConversationChange>>,
 }
 
-fn names_as_text(names: &[EntryName]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
+/// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
+pub(super) fn removed_names(removed: &NameSet) -> Vec<String> {
+    let names = removed.sorted().into_iter();
+    names
+        .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
+        .map(|name| name.to_string())
+        .collect()
 }
 
 /// Prints the plan of a dry run.
@@ -43,8 +66,12 @@ pub(super) fn show_plan(
     archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
+    changes: Option<Vec<ConversationChange>>,
 ) {
-    let removed = names_as_text(&plan.removed.sorted());
+    let removed = removed_names(&plan.removed);
+    if let Some(changes) = &changes {
+        restore_diff::show(changes, &request.folder, context);
+    }
     context.ui.document(
         command,
         &RestoreJson {
@@ -58,6 +85,7 @@ pub(super) fn show_plan(
             auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
             notes: &[],
             dry_run: true,
+            conversations: changes,
         },
     );
     let ui = &context.ui;
@@ -78,10 +106,9 @@ pub(super) fn show_plan(
     for path in &removed {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
-    ui.note("dry run: nothing was written");
 }
 
-/// Prints the result of a restore.
+/// Prints the result of a restore, with the command that undoes it.
 pub(super) fn show_report(
     context: &Context,
     command: &str,
@@ -89,6 +116,7 @@ pub(super) fn show_report(
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
+    let removed = removed_names(&report.removed);
     let safety = report.safety.as_ref().map(|s| {
         catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
     });
@@ -100,11 +128,12 @@ pub(super) fn show_report(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: names_as_text(&report.removed.sorted()),
+            removed: removed.clone(),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,
             dry_run: false,
+            conversations: None,
         },
     );
     let ui = &context.ui;
@@ -120,10 +149,11 @@ pub(super) fn show_report(
         AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
         AuthOutcome::Skipped => "login: unchanged",
     });
-    if !report.removed.is_empty() {
-        let removed = pluralize(report.removed.len(), "file");
+    if !removed.is_empty() {
+        let verb = if removed.len() == 1 { "is" } else { "are" };
+        let removed = pluralize(removed.len(), "file");
         ui.report(format_args!(
-            "removed {removed} that are not in the archive"
+            "removed {removed} that {verb} not in the archive"
         ));
     }
     for record_result in &report.notes {

@@ -1,21 +1,23 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{printable, short_id, shortened};
+use super::account::{absolute, first_login, printable, short_id};
 use super::account_choice::{named, pick};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
+use crate::ui::Style;
+use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::text_width::without_end;
+use chrono::DateTime;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// The number of conversations that the picker offers.
-const MAX_PICKER_ENTRIES: usize = 20;
 
 /// The longest title that the picker shows, in characters.
 const TITLE_CHARS: usize = 54;
@@ -115,6 +117,10 @@ impl ResumeArgs {
         let rows = rows(context)?;
         let home = &context.settings.codex_home;
         let Some(text) = &self.session else {
+            if rows.is_empty() && read_login(home)?.login().is_none() {
+                return Err(CommandError::failed("there are no conversations yet")
+                    .hint(first_login(context)));
+            }
             let row = if self.last {
                 last_of_folder(&rows, context)?
             } else {
@@ -218,28 +224,43 @@ fn pick_conversation<'a>(
 ) -> Result<&'a ThreadRow, CommandError> {
     let here = &context.env.current_dir;
     let listed = || rows.iter().filter(|row| !row.archived);
-    let mut offered: Vec<_> = listed()
-        .filter(|row| Path::new(&row.cwd) == here)
-        .take(MAX_PICKER_ENTRIES)
-        .collect();
+    let mut offered: Vec<_> = listed().filter(|row| Path::new(&row.cwd) == here).collect();
     if offered.is_empty() {
-        offered = listed().take(MAX_PICKER_ENTRIES).collect();
+        offered = listed().collect();
     }
-    let choices: Vec<_> = offered
-        .iter()
-        .map(|row| {
-            let title = row.given_name().unwrap_or(&row.title);
-            let title = title.lines().next().unwrap_or_default();
-            let short = short_id(&row.id);
-            format!("{short}  {}", printable(&shortened(title, TITLE_CHARS)))
-        })
-        .collect();
-    let chosen = context.ui.pick("which conversation?", &choices);
-    chosen.map(|i| offered[i]).ok_or_else(|| {
+    let picker = Picker {
+        question: "which conversation?",
+        items: offered.iter().map(|row| item(row, context)).collect(),
+        default: 0,
+    };
+    let chosen = picker.run(&context.ui)?;
+    let row = offered
+        .into_iter()
+        .find(|row| Some(&row.id) == chosen.as_ref());
+    row.ok_or_else(|| {
         CommandError::usage("which conversation?").hint(
             "name it: codex-manager resume SESSION, or take the last one of this folder: --last",
         )
     })
+}
+
+fn item(row: &ThreadRow, context: &Context) -> PickerItem {
+    let title = row.given_name().unwrap_or(&row.title);
+    let title = printable(title.lines().next().unwrap_or_default());
+    let changed = row.updated_ms.and_then(DateTime::from_timestamp_millis);
+    let changed = changed.map(|at| absolute(&context.settings.zone.at(&at), context));
+    let folder = Path::new(&row.cwd).file_name().unwrap_or_default();
+    let columns = vec![
+        (Style::Dim, changed.unwrap_or_default()),
+        (Style::Plain, without_end(&title, TITLE_CHARS).into_owned()),
+        (Style::Dim, printable(&folder.to_string_lossy())),
+        (Style::Dim, short_id(&row.id).to_owned()),
+    ];
+    PickerItem {
+        search: format!("{title} {} {}", row.cwd, row.id),
+        id: row.id.clone(),
+        columns,
+    }
 }
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
@@ -259,7 +280,7 @@ fn owner(
         known.is_none() || written.is_none() || known == written
     };
     let profiles = Profiles::of(manager_home).list()?;
-    let live = crate::codex::config::read_login(&context.settings.codex_home)?;
+    let live = read_login(&context.settings.codex_home)?;
     let known = profiles
         .iter()
         .filter_map(Profile::identity)

@@ -82,13 +82,19 @@ impl SessionView {
     }
 }
 
-/// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 91 % used". Returns `None` without
+/// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
 pub(super) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
     let windows: Vec<_> = usage
         .windows
         .iter()
-        .map(|window| format!("{} {:.0} % used", window.label(), window.used_percent))
+        .map(|window| {
+            format!(
+                "{} {:.0} % left",
+                window.label(),
+                (100.0 - window.used_percent).max(0.0)
+            )
+        })
         .collect();
     let short = short_id(&usage.session_id);
     let when = relative(&usage.captured_at, context);

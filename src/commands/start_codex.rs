@@ -24,7 +24,7 @@ pub(super) struct StartArgs {
     #[arg(long)]
     stop_daemon: bool,
     /// Show what would be done; write nothing, start nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -217,7 +217,6 @@ fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
         "would run: {}",
         printable(&plan.command.join(" "))
     ));
-    ui.note("dry run: nothing was written");
 }
 
 fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
@@ -234,5 +233,4 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));
-    ui.note("dry run: nothing was written");
 }

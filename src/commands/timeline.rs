@@ -7,30 +7,26 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
+use crate::ui::text_width::without_end;
 use chrono::{Duration, Timelike};
 
 /// The number of days that the timeline shows.
 const DAYS: usize = 8;
 
 /// The longest name before the line of an account, in characters.
-const NAME_MAX: usize = 24;
+const NAME_MAX: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
 /// window has a mark.
 pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let ui = &context.ui;
+    let name_max = NAME_MAX.min(ui.width() / 3);
     let names: Vec<String> = rows
         .iter()
-        .map(|(account, _)| {
-            let name = label(account);
-            match name.char_indices().nth(NAME_MAX) {
-                Some((end, _)) => format!("{}…", &name[..end]),
-                None => name,
-            }
-        })
+        .map(|(account, _)| without_end(&label(account), name_max).into_owned())
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
-    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(4, 24);
+    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
     let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
     let starts: Vec<Timestamp> = (0..=DAYS * per_day)
         .scan(context.local_now(), |at, _| {
@@ -41,7 +37,11 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
         .collect();
     ui.line(ui.paint(
         Style::Dim,
-        format!("{:name_width$}  {}", "", day_names(&starts).trim_end()),
+        format!(
+            "{:name_width$}  {}",
+            "",
+            day_names(&starts, per_day).trim_end()
+        ),
     ));
     for ((account, verdict), name) in rows.iter().zip(names) {
         let line = line(account, verdict, &starts)
@@ -49,18 +49,16 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
             .concat();
         ui.line(format_args!("{name:<name_width$}  {line}"));
     }
-    ui.line(ui.paint(
-        Style::Dim,
-        format!(
-            "{:name_width$}  █ cooldown  ─ window running  ┤ reset  · ready  ? unknown",
-            ""
-        ),
-    ));
+    let legend = "█ cooldown  ─ window running  ┤ reset  · ready  ? unknown";
+    let indent = (name_width + 2).min(ui.width().saturating_sub(legend.chars().count()));
+    let legend = format!("{:indent$}{legend}", "");
+    ui.line(ui.paint(Style::Dim, ui.wrapped(indent, legend)));
 }
 
-/// Returns the line of weekdays. The name of a day starts at the column of its midnight. `starts` has the
+/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the column of its midnight. `starts` has the
 /// start of each cell, and the end of the last one.
-fn day_names(starts: &[Timestamp]) -> String {
+fn day_names(starts: &[Timestamp], per_day: usize) -> String {
+    let name_chars = if per_day > 3 { 3 } else { 2 };
     let mut head = vec![' '; starts.len() - 1];
     for (i, pair) in starts.windows(2).enumerate() {
         let is_first = i == 0 && pair[0].hour() < 12;
@@ -68,7 +66,7 @@ fn day_names(starts: &[Timestamp]) -> String {
             let day = if is_first { pair[0] } else { pair[1] };
             for (cell, c) in head[i..]
                 .iter_mut()
-                .zip(day.format("%a").to_string().chars())
+                .zip(day.format("%a").to_string().chars().take(name_chars))
             {
                 *cell = c;
             }

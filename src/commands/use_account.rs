@@ -1,6 +1,8 @@
 //! `use`: switches the Codex home to another account.
 
-use super::account::{accounts_and_profiles, label, printable, shortened, warn_all, with_verdict};
+use super::account::{accounts_and_profiles, full, label, printable, warn_all, with_verdict};
+use super::account_choice::{named, pick};
+use super::after_switch::{note_hidden_conversations, show_quota, warn_after_switch};
 use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
@@ -11,14 +13,11 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
 use crate::codex::process::Holder;
-use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::history::hidden;
-use crate::inventory::resolve::resolve;
 use crate::inventory::store;
-use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
+use crate::quota::state::AccountState;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -59,7 +58,7 @@ pub(super) struct SwitchArgs {
     #[arg(long)]
     force_stale: bool,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -84,7 +83,33 @@ impl UseArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         check_store(context)?;
         let to = self.target(context)?;
+        self.confirm_exhausted(&to, context)?;
         self.switch.run(&to, context)
+    }
+
+    /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
+    fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+        let (accounts, _) = accounts_and_profiles(context)?;
+        let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
+        let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
+            return Ok(());
+        };
+        if verdict.state != AccountState::Cooldown || account.current {
+            return Ok(());
+        }
+        let until = verdict.next_available_at;
+        let until = until.map_or("; no reset known".into(), |at| {
+            format!(" until {}", full(&at, context))
+        });
+        context
+            .ui
+            .warn(format_args!("{} is in cooldown{until}", label(&account)));
+        let is_asked = !self.switch.dry_run && !context.settings.assume_yes;
+        if is_asked && context.ui.confirm("switch anyway?") == Some(false) {
+            return Err(CommandError::refused("the switch was not confirmed")
+                .hint("nothing was changed; find a ready account: codex-manager recommend"));
+        }
+        Ok(())
     }
 
     fn target(&self, context: &Context) -> Result<Identity, CommandError> {
@@ -96,31 +121,10 @@ impl UseArgs {
                     .hint("name an account; list them: codex-manager list")
             });
         }
-        let (mut accounts, _) = accounts_and_profiles(context)?;
-        let position = if let Some(text) = &self.account {
-            resolve(accounts.iter().map(|a| &a.entry), text)?
-        } else {
-            accounts.retain(|a| a.entry.profile.is_some());
-            let choices: Vec<_> = accounts
-                .iter()
-                .map(|account| {
-                    let (account, verdict) = with_verdict(account.clone(), context);
-                    let now = if account.current { "  (current)" } else { "" };
-                    let email = printable(account.entry.identity.email.as_str());
-                    format!(
-                        "{:20}  {:9} {email}{now}",
-                        label(&account),
-                        verdict.state.name()
-                    )
-                })
-                .collect();
-            context.ui.pick("which account?", &choices).ok_or_else(|| {
-                CommandError::usage("which account?").hint(
-                    "name an account: codex-manager use ACCOUNT; list them: codex-manager list",
-                )
-            })?
-        };
-        Ok(accounts.swap_remove(position).entry.identity)
+        match &self.account {
+            Some(text) => named(text, context),
+            None => pick("which account?", context),
+        }
     }
 }
 
@@ -286,7 +290,6 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ui.report("would stop Codex's background daemon");
     }
     ui.report(format_args!("would switch to {}", view.to));
-    ui.note("dry run: nothing was written");
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
@@ -379,6 +382,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
                 "  the profile {profile} has a newer login of {from}; the previous live login was added \
                 to its history"
             ),
+            SaveOutcome::Unchanged => {
+                format!("  the profile {profile} already has the login of {from}")
+            }
             _ => format!("  saved the login of {from} to the profile {profile}"),
         });
         warn_if_live_elsewhere(&saved.profile, context);
@@ -386,6 +392,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
     }
+    show_quota(to, context);
     warn_after_switch(report, daemon, context);
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
@@ -393,69 +400,4 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     {
         note_hidden_conversations(from, context);
     }
-}
-
-/// Warns of a login that may not work, and of programs that keep the old account.
-fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
-    let ui = &context.ui;
-    if let Some(kept) = &report.quarantined {
-        let reason = report.plan.unreadable.as_deref().unwrap_or_default();
-        ui.warn(format_args!(
-            "auth.json was {reason}; a copy is kept: {}",
-            kept.display()
-        ));
-    }
-    if report.plan.is_missing {
-        ui.warn("there was no auth.json, so the previous account is unknown");
-    }
-    if report.plan.is_stale {
-        ui.warn(format_args!(
-            "a newer login of this account exists, so this one is probably invalid; if Codex fails, \
-            sign in again: codex-manager profile login {}",
-            printable(&report.plan.profile)
-        ));
-    }
-    if daemon == "running" {
-        ui.warn(
-            "Codex's background daemon was started during the switch and may use the old account",
-        );
-    }
-    for running in &report.still_running {
-        ui.warn(format_args!(
-            "still running under the old account: {running}"
-        ));
-    }
-}
-
-/// Notes the conversations that disappear from Codex's picker, which shows only those of the live
-/// account. If Codex's database does not record accounts, the note is about all conversations.
-fn note_hidden_conversations(from: &Identity, context: &Context) {
-    const TITLE_CHARS: usize = 40;
-    let database = threads::find_state_database(&context.settings.codex_home, &context.env);
-    let found = database
-        .zip(from.account_id.as_deref())
-        .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
-    let email = printable(from.email.as_str());
-    let hidden = match found {
-        Some(found) if found.count == 0 => return,
-        Some(found) => {
-            let titles: Vec<_> = found
-                .latest_titles
-                .iter()
-                .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
-                .collect();
-            let conversations = pluralize(found.count, "conversation");
-            let more = if found.count > titles.len() {
-                ", …"
-            } else {
-                ""
-            };
-            let titles = titles.join(", ");
-            format!("codex resume no longer shows {conversations} of {email}: {titles}{more}")
-        }
-        None => format!("codex resume no longer shows the conversations of {email}"),
-    };
-    context.ui.note(format_args!(
-        "{hidden}; continue them under their account with: codex-manager resume"
-    ));
 }

@@ -1,7 +1,7 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use super::account::printable;
-use super::archive_choice::{self, LATEST, file_name, find_archive, no_archives};
+use super::archive_choice::{LATEST, file_name, find_archive, no_archives};
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -11,7 +11,7 @@ use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::inventory::catalog;
-use crate::inventory::records::{FileStamp, VerifyRecord};
+use crate::inventory::records::{ArchiveRecord, FileStamp, VerifyRecord};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::io::clock::Timestamp;
 use crate::io::file_open;
@@ -23,8 +23,9 @@ use serde::Serialize;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// Check archives: every byte against its digest, every database with SQLite's integrity check
+/// Check every byte and every database of archives
 ///
+/// Compares every byte with its digest, and checks every database with SQLite's integrity check.
 /// The results are recorded in inventory.json. For each account, `prune` always keeps the newest full
 /// archive without damage.
 #[derive(Debug, Args)]
@@ -33,8 +34,8 @@ use std::path::{Path, PathBuf};
   codex-manager verify --all
   codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
 pub struct VerifyArgs {
-    /// Names under backups/, paths, or `latest`: the newest archive that is neither a safety nor a partial
-    /// one, full before other modes [default: latest]
+    /// Names under backups/ or their beginnings, numbers of `list-backups`, paths, or `latest`: the newest
+    /// archive that is neither a safety nor a partial one, full before other modes [default: latest]
     #[arg(value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
     /// All archives under backups/
@@ -44,7 +45,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     repair: bool,
     /// Write nothing: neither sidecars nor the results in inventory.json
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -82,6 +83,11 @@ impl VerifyArgs {
         ended?;
         let ok = results.iter().all(|r| r.ok);
         context.ui.list_document("verify", "archives", &results);
+        if findings.iter().any(|f| !f.verified.ok) {
+            let ui = &context.ui;
+            ui.note("make a new archive: codex-manager backup");
+            ui.note("look for an undamaged one: codex-manager verify --all");
+        }
         Ok(if ok {
             Outcome::Done
         } else {
@@ -125,17 +131,12 @@ impl VerifyArgs {
             return self
                 .archives
                 .iter()
-                .map(|named| {
-                    if named.as_os_str() == LATEST {
-                        latest(manager)
-                    } else {
-                        find_archive(context, named)
-                    }
-                })
+                .map(|named| find_archive(context, named, |r| r.archive.is_some()))
                 .collect();
         }
         if !self.all {
-            return Ok(vec![latest(manager)?]);
+            let is_archive = |r: &ArchiveRecord| r.archive.is_some();
+            return Ok(vec![find_archive(context, Path::new(LATEST), is_archive)?]);
         }
         let backups = store::backups(manager);
         let records = store::archives(manager)?;
@@ -180,14 +181,6 @@ pub(super) fn finding_of(
         verified: VerifyRecord { at, ok },
         is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
     })
-}
-
-/// Returns the path of the archive that `latest` denotes, even if it is known to be damaged.
-fn latest(manager: &Path) -> Result<PathBuf, CommandError> {
-    let backups = store::backups(manager);
-    let records = store::archives(manager)?;
-    let latest = archive_choice::latest(&records, &backups, |r| r.archive.is_some())?;
-    Ok(backups.join(&latest.path))
 }
 
 /// The folder in which databases are unpacked for the check: in the manager home, or in the

@@ -92,7 +92,7 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
     if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
-            .fixed_by("codex-manager backup");
+            .fixed_by_backup(input.codex_home);
         return vec![none];
     }
     let count = records.iter().filter(|r| r.archive.is_some()).count();
@@ -191,6 +191,8 @@ fn foreign_archives(home: &Path) -> Option<Check> {
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
+            // The damaged sidecar that `verify --repair` replaced.
+            || name.split_once(".damaged").is_some_and(|(stem, _)| names::is_sidecar_name(stem))
             || name.starts_with(atomic::TEMP_PREFIX)
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)

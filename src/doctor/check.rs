@@ -161,6 +161,16 @@ impl Check {
         self
     }
 
+    /// Adds a backup as the fix, which needs a Codex home.
+    #[must_use]
+    pub(super) fn fixed_by_backup(self, codex_home: &Path) -> Self {
+        if codex_home.is_dir() {
+            self.fixed_by("codex-manager backup")
+        } else {
+            self.advised("sign in to Codex first, then: codex-manager backup")
+        }
+    }
+
     /// Adds a description of the fix, where no single command does it.
     #[must_use]
     pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {

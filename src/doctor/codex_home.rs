@@ -63,7 +63,11 @@ fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
         return Some(if input.has_archive() {
             check.fixed_by("codex-manager restore latest")
         } else {
-            check.advised("start codex once to create it")
+            let sign_in = "sign in, which creates it: codex login";
+            match Program::find(input.codex_bin, input.env) {
+                Ok(_) => check.advised(sign_in),
+                Err(_) => check.advised(format!("{}, then {sign_in}", remedies::INSTALL_CODEX)),
+            }
         });
     }
     let e = fs::read_dir(home).err()?;

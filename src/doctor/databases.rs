@@ -12,8 +12,11 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The table without which Codex 0.169 does not start on a state database.
-const REQUIRED_TABLE: &str = "threads";
+/// The table of conversations, without which Codex 0.169 does not start on a state database.
+const THREADS: &str = "threads";
+
+/// Tables that Codex creates together. With only one of them, its migrations fail.
+const MIGRATED_TOGETHER: [&str; 2] = ["_sqlx_migrations", "backfill_state"];
 
 /// Damage of a database.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +31,8 @@ enum DatabaseFault {
     #[error("{0}")]
     Damaged(String),
     /// A table is missing. Codex does not start, and does not replace the database either.
-    #[error("lacks the table {REQUIRED_TABLE}")]
-    MissingTable,
+    #[error("lacks the table {0}")]
+    MissingTable(&'static str),
 }
 
 /// Checks all databases of the Codex home.
@@ -53,7 +56,7 @@ pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<C
             .because("Codex does not start, or loses its list of conversations");
         match fault {
             // Codex creates the database again from the conversations.
-            DatabaseFault::NotAFile | DatabaseFault::MissingTable => {
+            DatabaseFault::NotAFile | DatabaseFault::MissingTable(_) => {
                 check.fixed_by(remedies::put_aside(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
@@ -128,11 +131,9 @@ fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
 fn schema_fault(path: &Path) -> Option<DatabaseFault> {
     match database_view::table_names(path) {
         Ok(tables) => {
-            // Codex creates all tables in a database that has none.
-            let is_incomplete = home::is_database_named(path, home::STATE_DATABASE_PREFIX)
-                && !tables.is_empty()
-                && !tables.iter().any(|name| name == REQUIRED_TABLE);
-            is_incomplete.then_some(DatabaseFault::MissingTable)
+            let is_state = home::is_database_named(path, home::STATE_DATABASE_PREFIX);
+            let missing = missing_table(&tables).filter(|_| is_state);
+            missing.map(DatabaseFault::MissingTable)
         }
         Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
         // A lock or a full disk proves nothing about the database.
@@ -140,9 +141,41 @@ fn schema_fault(path: &Path) -> Option<DatabaseFault> {
     }
 }
 
+/// Returns a table without which Codex does not start on a state database with these tables.
+fn missing_table(tables: &[String]) -> Option<&'static str> {
+    let has = |table: &str| tables.iter().any(|name| name == table);
+    // Codex creates all tables in a database that has none.
+    if tables.is_empty() {
+        return None;
+    }
+    if !has(THREADS) {
+        return Some(THREADS);
+    }
+    let [migrations, backfill] = MIGRATED_TOGETHER;
+    match (has(migrations), has(backfill)) {
+        (true, false) => Some(backfill),
+        (false, true) => Some(migrations),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_database_needs_the_tables_that_migrations_rely_on() {
+        let missing = |tables: &[&str]| {
+            let tables: Vec<_> = tables.iter().map(|&table| table.to_owned()).collect();
+            missing_table(&tables)
+        };
+        let [migrations, backfill] = MIGRATED_TOGETHER;
+        assert_eq!(missing(&[]), None);
+        assert_eq!(missing(&[THREADS, migrations, backfill]), None);
+        assert_eq!(missing(&[migrations, backfill]), Some(THREADS));
+        assert_eq!(missing(&[THREADS, migrations]), Some(backfill));
+        assert_eq!(missing(&[THREADS, backfill]), Some(migrations));
+    }
 
     #[test]
     fn a_damaged_database_is_found_by_header_and_length() {

@@ -29,7 +29,8 @@ pub struct DoctorInput<'a> {
 impl DoctorInput<'_> {
     /// Returns true if `restore latest` has an archive to restore.
     pub(super) fn has_archive(&self) -> bool {
-        store::archives(self.manager_home)
-            .is_ok_and(|records| store::latest(&records, ArchiveRecord::is_usable).is_some())
+        store::archives(self.manager_home).is_ok_and(|records| {
+            !store::latest_first(&records, ArchiveRecord::is_usable).is_empty()
+        })
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
                 format!("does not exist yet: {}", home.display()),
             )
             .because("there is no backup to restore")
-            .fixed_by("codex-manager backup"),
+            .fixed_by_backup(input.codex_home),
         );
     }
     checks.extend(python_home(input));

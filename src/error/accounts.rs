@@ -2,7 +2,7 @@
 
 use super::{CommandError, ErrorKind};
 use crate::codex::process::{Holder, Role};
-use crate::io::shell;
+use crate::io::{shell, similar};
 use std::path::Path;
 
 impl From<crate::accounts::profile::ProfileError> for CommandError {
@@ -17,6 +17,8 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             | ProfileError::EmailOfAnother { .. }
             | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose another name; nothing was changed"),
+            ProfileError::HasProfile { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("remove that profile first; nothing was changed"),
             ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),
@@ -38,8 +40,15 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 };
                 Self::wrap(ErrorKind::Failed, error).hint(hint)
             }
-            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list all profiles: codex-manager profile list; nothing was changed"),
+            ProfileError::Unknown {
+                ref name,
+                ref choices,
+            } => {
+                let suggestion = similar::suggestion(name, choices.iter().map(String::as_str));
+                let mut wrapped = Self::wrap(ErrorKind::Failed, error);
+                wrapped.hints.extend(suggestion);
+                wrapped.hint("list all profiles: codex-manager profile list; nothing was changed")
+            }
         }
     }
 }

@@ -1,18 +1,29 @@
 //! Exit codes and hints for errors about known accounts and their status.
 
 use super::{CommandError, ErrorKind};
+use crate::io::similar;
 
 impl From<crate::inventory::resolve::AccountResolveError> for CommandError {
     fn from(error: crate::inventory::resolve::AccountResolveError) -> Self {
-        let choices = error.choices().join(", ");
+        use crate::inventory::resolve::AccountResolveError;
+        let hints = match &error {
+            AccountResolveError::Unknown { choices, .. } if choices.is_empty() => {
+                vec!["no account is known yet; sign in: codex-manager profile login NAME".into()]
+            }
+            AccountResolveError::Unknown { text, choices }
+                if choices.len() > similar::MAX_SUGGESTIONS =>
+            {
+                let suggestion = similar::suggestion(text, choices.iter().map(String::as_str));
+                let list = "list all accounts: codex-manager cooldown".to_owned();
+                suggestion.into_iter().chain([list]).collect()
+            }
+            AccountResolveError::Unknown { choices, .. }
+            | AccountResolveError::Ambiguous { choices, .. } => {
+                vec![format!("the accounts are: {}", similar::first_of(choices))]
+            }
+        };
         let wrapped = Self::wrap(ErrorKind::Failed, error);
-        if choices.is_empty() {
-            wrapped.hint(
-                "no account is known yet; save the live login: codex-manager profile save NAME",
-            )
-        } else {
-            wrapped.hint(format!("the accounts are: {choices}"))
-        }
+        hints.into_iter().fold(wrapped, Self::hint)
     }
 }
 

@@ -104,9 +104,15 @@ impl From<SyncRestoreError> for CommandError {
             SyncRestoreError::Io(e) => e.into(),
             SyncRestoreError::Backup(e) => e.into(),
             SyncRestoreError::Cloud(e) => e.into(),
-            SyncRestoreError::None(_)
-            | SyncRestoreError::Changed(_)
-            | SyncRestoreError::Stopped { .. } => Self::wrap(ErrorKind::Failed, error),
+            SyncRestoreError::None(ref path) => {
+                let folder = path.parent().unwrap_or(path).display().to_string();
+                Self::wrap(ErrorKind::Failed, error)
+                    .hint(format!("the snapshots are the folders in {folder}"))
+                    .hint("show the newest one: codex-manager sync restore; nothing was changed")
+            }
+            SyncRestoreError::Changed(_) | SyncRestoreError::Stopped { .. } => {
+                Self::wrap(ErrorKind::Failed, error)
+            }
             SyncRestoreError::Outside { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }

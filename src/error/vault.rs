@@ -63,7 +63,7 @@ fn of_fault(fault: Fault, error: VaultError) -> CommandError {
             wrapped.hint("give the right password with --password-file FILE; nothing was changed")
         }
         Fault::Locked => wrapped.hint(
-            "wait for the other process to end, then run the same command again; nothing was changed",
+            "wait for the other process to end, then run the same command again; if it was killed, its lock expires after 30 minutes, or remove it: restic unlock",
         ),
         Fault::Network => wrapped
             .hint("check the connection, then run the same command again; earlier snapshots are unaffected"),

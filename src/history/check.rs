@@ -3,7 +3,7 @@
 //! Rows are compared one at a time and only differences are kept, because a home may have a hundred
 //! thousand conversations.
 
-use super::files::{self, Folders, RolloutFile};
+use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
@@ -97,12 +97,7 @@ pub(crate) fn compare(
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    compare_rollouts(
-        home,
-        database,
-        live_account,
-        files::find(home, Folders::All)?,
-    )
+    compare_rollouts(home, database, live_account, files::find(home)?)
 }
 
 /// Compares only the rollouts in `files`; see [`compare`].

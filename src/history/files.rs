@@ -42,27 +42,14 @@ pub(crate) fn without_zst(path: &Path) -> &Path {
     plain.map_or(path, Path::new)
 }
 
-/// The folders that [`find`] searches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Folders {
-    /// `sessions/`, the conversations that are not archived.
-    Sessions,
-    /// `sessions/` and `archived_sessions/`, all conversations.
-    All,
-}
-
 /// Returns all rollouts below `home`, ordered by path. No file is opened. Symbolic links are
 /// ignored, as Codex ignores them, except for the two top folders themselves.
 ///
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> {
+pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
     let mut found = Vec::new();
-    let tops: &[&str] = match folders {
-        Folders::Sessions => &[SESSIONS],
-        Folders::All => &[SESSIONS, ARCHIVED_SESSIONS],
-    };
-    for top in tops {
+    for top in [SESSIONS, ARCHIVED_SESSIONS] {
         let folder = home.join(top);
         if !folder.exists() {
             continue;
@@ -79,7 +66,7 @@ pub(crate) fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, Io
             if entry.file_type().is_file() && ConversationFile::of(path).is_some() {
                 found.push(RolloutFile {
                     relative: path.strip_prefix(home).unwrap_or(path).into(),
-                    is_archived: *top == ARCHIVED_SESSIONS,
+                    is_archived: top == ARCHIVED_SESSIONS,
                     has_compressed_copy: false,
                 });
             }

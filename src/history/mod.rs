@@ -3,7 +3,7 @@
 //! Rollouts are the source of truth and are never written. Codex's lists are derived data in three
 //! places: the table `threads` of the state database, `session_index.jsonl` for names and
 //! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
-//! writes the two files again, and [`snapshot`] keeps the state before a repair and restores it.
+//! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
 
 pub(crate) mod check;
 pub(crate) mod files;
@@ -14,6 +14,7 @@ pub(crate) mod lines;
 pub(crate) mod prompts;
 pub mod rebuild;
 pub(crate) mod repair;
+mod rewrite;
 pub(crate) mod rfc3339;
 pub(crate) mod rollout;
 pub(crate) mod row;

@@ -4,6 +4,7 @@
 use super::check::{Conversations, Findings, MissingRow, is_given};
 use super::files::RolloutFile;
 use super::id::ConversationId;
+use super::rewrite::FileRewrite;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database;
@@ -273,7 +274,7 @@ pub(crate) fn apply(
     let snapshot = snapshots.create(
         context.home,
         SnapshotReason::Repair,
-        &database_files(&database),
+        unrewritten(database_files(&database)),
         now,
     )?;
     let changed = require_unused_home(context).and_then(|()| change(&database, plan));
@@ -427,7 +428,8 @@ fn recreate_database(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(context.home, policy)?;
-    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, &kept, now)?;
+    let snapshot =
+        snapshots.create(context.home, SnapshotReason::Repair, unrewritten(kept), now)?;
     install(exchange, &created.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
@@ -455,7 +457,7 @@ fn install(
     Ok(exchange.commit(policy)?)
 }
 
-/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
+/// Restores the state before a repair or a rebuild. Takes a snapshot of the current state first and returns it.
 pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
@@ -463,15 +465,11 @@ pub(crate) fn undo(
 ) -> Result<RepairSnapshot, HistoryError> {
     require_unused_home(context)?;
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let paths: Vec<_> = snapshot
-        .document
-        .files
-        .iter()
-        .map(|f| f.path.clone())
-        .collect();
+    let files = snapshot.document.files.iter();
+    let paths = unrewritten(files.map(|f| f.path.clone()).collect());
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
-    let present = snapshots.create(context.home, SnapshotReason::Undo, &paths, now)?;
+    let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
     let restored = snapshots.restore(snapshot, exchange, policy, now);
     restored.inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -479,6 +477,11 @@ pub(crate) fn undo(
         }
     })?;
     Ok(present)
+}
+
+/// Returns files for a snapshot that restores them exactly.
+fn unrewritten(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<FileRewrite>)> {
+    paths.into_iter().map(|path| (path, None))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates

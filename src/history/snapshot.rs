@@ -1,8 +1,9 @@
-//! Snapshots of the few files that a repair changes: exact copies, and restoring them.
+//! Snapshots of the few files that a repair or a rebuild changes: exact copies, and restoring them.
 //!
 //! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
+use super::rewrite::FileRewrite;
 use super::{HistoryError, JOURNAL};
 use crate::codex::database;
 use crate::codex::home::SIDECAR_SUFFIXES;
@@ -27,10 +28,10 @@ const OLD_MARK: &str = ".undoing";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SnapshotReason {
-    /// A repair; `history undo` restores the newest of these.
+    /// A repair or a rebuild; `history undo` restores the newest of these.
     #[default]
     Repair,
-    /// The undo of a repair.
+    /// The undo of one.
     Undo,
 }
 
@@ -61,6 +62,9 @@ pub(crate) struct SnapshotEntry {
     pub path: PathBuf,
     /// The copy; `None` if the original did not exist.
     pub content: Option<SnapshotContent>,
+    /// The rewrite that followed, if Codex may append to the new file; an undo keeps such lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<FileRewrite>,
 }
 
 /// The copy of a file.
@@ -156,10 +160,18 @@ impl RepairSnapshots {
         snapshot.document.undone_at = Some(now);
         let (folder, document) = (&snapshot.folder, &snapshot.document);
         for file in &document.files {
-            match &file.content {
-                Some(content) if !is_sidecar(&file.path) => {
-                    exchange
-                        .replace(&file.path, |staged| stage(snapshot, file, content, staged))?;
+            let appended = file.rewrite.as_ref().map(|by| by.appended(&file.path));
+            let appended = appended.transpose()?.flatten();
+            match (&file.content, &appended) {
+                (Some(content), _) if !is_sidecar(&file.path) => {
+                    exchange.replace(&file.path, |staged| {
+                        stage(snapshot, file, content, staged)?;
+                        let lines = appended.as_ref();
+                        lines.map_or(Ok(()), |lines| lines.append_to(staged))
+                    })?;
+                }
+                (None, Some(lines)) => {
+                    exchange.replace(&file.path, |staged| lines.append_to(staged))?;
                 }
                 _ => exchange.remove(&file.path)?,
             }
@@ -173,16 +185,17 @@ impl RepairSnapshots {
         if mark.exists() { remove(&mark) } else { Ok(()) }
     }
 
-    /// Copies `paths` into a new snapshot. Durable on return; an error leaves no snapshot.
+    /// Copies files into a new snapshot, each with the rewrite that is to follow. Durable on return;
+    /// an error leaves no snapshot.
     pub(crate) fn create(
         &self,
         codex_home: &Path,
         reason: SnapshotReason,
-        paths: &[PathBuf],
+        files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
         let folder = self.new_folder(now)?;
-        let taken = write_snapshot(&folder, codex_home, reason, paths, now)
+        let taken = write_snapshot(&folder, codex_home, reason, files, now)
             .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
         match taken {
             Ok(document) => Ok(RepairSnapshot { folder, document }),
@@ -217,15 +230,16 @@ fn write_snapshot(
     folder: &Path,
     codex_home: &Path,
     reason: SnapshotReason,
-    paths: &[PathBuf],
+    sources: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshotFile, HistoryError> {
     let mut files = Vec::new();
-    for (i, path) in paths.iter().enumerate() {
-        let content = copy_into(path, folder, &format!("{i}"))?;
+    for (i, (path, rewrite)) in sources.into_iter().enumerate() {
+        let content = copy_into(&path, folder, &format!("{i}"))?;
         files.push(SnapshotEntry {
-            path: path.clone(),
+            path,
             content,
+            rewrite,
         });
     }
     let document = RepairSnapshotFile {
@@ -254,8 +268,8 @@ fn discard(folder: &Path) {
     }
 }
 
-/// Returns the snapshot `name`, else the newest one taken before a repair of `codex_home` that was
-/// not undone yet.
+/// Returns the snapshot `name`, else the newest one taken before a repair or rebuild of `codex_home`
+/// that was not undone yet.
 pub(crate) fn find(
     manager_home: &Path,
     codex_home: &Path,
@@ -284,7 +298,10 @@ pub(crate) fn find(
         None => can_be_undone(&snapshot.document),
     });
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
-    let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
+    let missing = || {
+        name.unwrap_or("no repair or rebuild of this home to undo")
+            .to_owned()
+    };
     found
         .into_iter()
         .max_by_key(newest)

@@ -4,6 +4,9 @@ use super::store;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::archive::metadata::BackupMode;
 use crate::codex::auth::Login;
+use crate::codex::config::read_login;
+use crate::codex::program::Program;
+use crate::io::environment::Environment;
 use crate::io::shell;
 use std::path::Path;
 
@@ -23,6 +26,25 @@ pub(crate) fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<Stri
     let name = shell::word(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))
 }
+
+/// Returns how to get the first profile: by saving the live login, else by signing in, which needs Codex.
+pub(crate) fn first_login(
+    codex_home: &Path,
+    codex_bin: Option<&Path>,
+    env: &Environment,
+) -> String {
+    if read_login(codex_home).is_ok_and(|auth| auth.login().is_some()) {
+        return "save the live login: codex-manager profile save NAME".into();
+    }
+    let sign_in = "sign in: codex-manager profile login NAME";
+    match Program::find(codex_bin, env) {
+        Ok(_) => sign_in.into(),
+        Err(_) => format!("{INSTALL_CODEX}, then {sign_in}"),
+    }
+}
+
+/// The step before a sign-in on a machine without Codex.
+pub(crate) const INSTALL_CODEX: &str = "install Codex (npm install -g @openai/codex)";
 
 /// Returns true if `use` would accept the login of this profile.
 fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {

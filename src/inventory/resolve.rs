@@ -24,15 +24,6 @@ pub(crate) enum AccountResolveError {
     },
 }
 
-impl AccountResolveError {
-    /// Returns the accounts to choose from, sorted, as they can be typed.
-    pub(crate) fn choices(&self) -> &[String] {
-        match self {
-            Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => choices,
-        }
-    }
-}
-
 /// Returns the index in `accounts` of the account that `text` denotes, without regard to case: a
 /// whole profile name first, then a whole email, then a prefix of either.
 pub(crate) fn resolve<'a>(
@@ -104,7 +95,10 @@ mod tests {
     }
 
     fn resolved(text: &str) -> Result<usize, Vec<String>> {
-        resolve(&accounts(), text).map_err(|e| e.choices().to_vec())
+        resolve(&accounts(), text).map_err(|e| match e {
+            AccountResolveError::Unknown { choices, .. }
+            | AccountResolveError::Ambiguous { choices, .. } => choices,
+        })
     }
 
     #[test]

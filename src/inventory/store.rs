@@ -9,7 +9,7 @@ use crate::archive::publish::PublishedArchive;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::io::IoError;
-use crate::io::clock::Zone;
+use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
@@ -49,9 +49,17 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
+    renamed: &[(String, String)],
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let mut known = inventory.archives.clone();
+        for (old, new) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *old);
+            known.extend(record.map(|record| ArchiveRecord {
+                path: new.clone(),
+                ..record.clone()
+            }));
+        }
         for record in &inventory.trashed {
             if !known.iter().any(|r| r.path == record.path) {
                 known.push(record.clone());
@@ -258,13 +266,19 @@ pub(crate) fn newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the archive that `latest` denotes: of the accepted ones the newest full archive, else the
-/// newest of another mode. Never a safety backup or a single login, which may hold one file.
-pub(crate) fn latest(
+/// Returns the archives that `latest`, `latest~1`, … denote: of the accepted ones the full archives, newest
+/// first, then those of other modes. Never a safety backup or a single login, which may hold one file.
+pub(crate) fn latest_first(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,
-) -> Option<&ArchiveRecord> {
-    preferred(records, |r| accepts(r) && !r.metadata.is_single_login())
+) -> Vec<&ArchiveRecord> {
+    let is_of_home =
+        |r: &&ArchiveRecord| !r.metadata.is_safety() && !r.metadata.is_single_login() && accepts(r);
+    let mut archives: Vec<_> = records.iter().filter(is_of_home).collect();
+    // Of archives of the same time, the last one in the list is the latest.
+    archives.reverse();
+    archives.sort_by_key(|r| std::cmp::Reverse(preference(r)));
+    archives
 }
 
 /// Returns the accepted archive that a restore prefers: a full one, else one of a home, else a single
@@ -276,14 +290,17 @@ pub(crate) fn preferred(
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| {
-            (
-                r.metadata.mode == BackupMode::Full,
-                !r.metadata.is_single_login(),
-                r.metadata.created_at,
-                r.metadata.mode == BackupMode::Sessions,
-            )
-        })
+        .max_by_key(|r| preference(r))
+}
+
+fn preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
+    let metadata = &record.metadata;
+    (
+        metadata.mode == BackupMode::Full,
+        !metadata.is_single_login(),
+        metadata.created_at,
+        metadata.mode == BackupMode::Sessions,
+    )
 }
 
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged

@@ -1,7 +1,7 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
-use super::file_open;
 use super::{IoContext, IoError};
+use super::{events, file_open};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -100,6 +100,7 @@ impl TempFile {
     pub(crate) fn replace_synced(self, path: &Path) -> Result<(), IoError> {
         let replaced = self.0.persist(path).map_err(|e| e.error);
         replaced.at("replace", path)?;
+        events::debug!("wrote {}", path.display());
         sync_folder(parent_of(path))
     }
 
@@ -120,7 +121,9 @@ impl TempFile {
             }
             e.file.persist(path).map_err(|e| e.error)
         });
-        named.at("create", path).map(drop)
+        named.at("create", path)?;
+        events::debug!("wrote {}", path.display());
+        Ok(())
     }
 
     /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
@@ -148,6 +151,7 @@ impl TempFile {
         }
         match self.0.persist_noclobber(path) {
             Ok(_) => {
+                events::debug!("wrote {}", path.display());
                 sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
@@ -255,6 +259,7 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
 #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).at("rename", from)?;
+    events::debug!("renamed {} to {}", from.display(), to.display());
     sync_folder(parent_of(to))
 }
 
@@ -263,6 +268,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 /// so a file created in between is replaced.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     rename_new_unsynced(from, to)?;
+    events::debug!("renamed {} to {}", from.display(), to.display());
     sync_folder(parent_of(to))
 }
 
@@ -289,9 +295,17 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
 /// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable
 /// on return. A missing `root` is not created.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
+    for made in create_below(root, folder)? {
+        sync_folder(parent_of(&made))?;
+    }
+    Ok(())
+}
+
+/// Like [`create_durable_below`], but syncs nothing. Returns the new folders, outermost first.
+pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let above = folder.ancestors().take_while(|path| *path != root);
     let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
-    for made in missing.into_iter().rev() {
+    for made in missing.iter().rev() {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         {
@@ -303,9 +317,8 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
         }
-        sync_folder(parent_of(made))?;
     }
-    Ok(())
+    Ok(missing.into_iter().rev().map(Path::to_path_buf).collect())
 }
 
 /// Appends `suffix` to the file name.

@@ -30,7 +30,7 @@ impl AttachedExit {
 #[cfg(unix)]
 mod system {
     use super::{AttachedExit, Command, io};
-    use crate::io::processes;
+    use crate::io::{processes, progress};
     use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::{Handle, Signals};
@@ -53,6 +53,7 @@ mod system {
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+            progress::hand_over();
             let handle = signals.handle();
             let child = command.spawn()?;
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -134,6 +135,7 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     use super::{AttachedExit, Command, io};
+    use crate::io::progress;
     use std::process::Child;
 
     /// A child that has the console.
@@ -146,8 +148,8 @@ mod system {
         /// # Errors
         /// It cannot be started.
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
-            // Ctrl-C goes to the whole console group; a handler keeps this process alive for the child.
-            let _ = ctrlc::set_handler(|| ());
+            // Ctrl-C goes to the whole console group; the handler keeps this process alive for the child.
+            progress::hand_over();
             command.spawn().map(Self)
         }
 
@@ -171,6 +173,7 @@ mod system {
 
     /// Runs `command` to its end and exits with its code. Returns only the error.
     pub(crate) fn replace(command: &mut Command) -> io::Error {
+        progress::hand_over();
         match command.status() {
             #[allow(clippy::exit, reason = "stands in for the process that was replaced")]
             Ok(status) => std::process::exit(status.code().unwrap_or(1)),

@@ -4,6 +4,7 @@
 //! would leave the wrapped program behind. No call waits without a time limit. A foreign process
 //! that inherited the child's output can at most keep one sleeping thread alive.
 
+use super::events;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -92,6 +93,7 @@ impl ChildGroup {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        events::debug!("started {}", command.get_program().to_string_lossy());
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
             Ok(readers) => readers,

@@ -17,7 +17,7 @@ const NOT_A_FILE: &str = "not a regular file";
 /// The file cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or
 /// device ([`ErrorKind::InvalidInput`]).
 pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
-    open_with(path.as_ref(), false)
+    Ok(open_with(path.as_ref(), false)?.0)
 }
 
 /// Opens a file that was seen to be a regular one, without following a link that has replaced it.
@@ -25,7 +25,7 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// Those of [`open`]; the path is a link.
 pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
-    open_with(path.as_ref(), true)
+    Ok(open_with(path.as_ref(), true)?.0)
 }
 
 /// Opens a regular file for appending, without following a link.
@@ -61,8 +61,8 @@ pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// # Errors
 /// See [`open`].
 pub(crate) fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| capacity_for(&m)));
+    let (file, meta) = open_with(path.as_ref(), false)?;
+    let mut bytes = Vec::with_capacity(capacity_for(&meta));
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -83,9 +83,9 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// Those of [`read_to_string`]; the file is larger ([`ErrorKind::FileTooLarge`]).
 pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
-    let file = open(path)?;
+    let (file, meta) = open_with(path.as_ref(), false)?;
     // The file may grow, so the bytes that are read count, not its size.
-    if file.metadata()?.len() <= limit {
+    if meta.len() <= limit {
         file.take(limit + 1).read_to_string(&mut text)?;
         if text.len() as u64 <= limit {
             return Ok(text);
@@ -110,7 +110,7 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
     with_flags(options, false)
 }
 
-fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
+fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     with_flags(options.read(true), no_link);
     let file = options.open(path);
@@ -124,8 +124,9 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
         }
     });
     let file = file?;
-    check_kind(&file.metadata()?)?;
-    Ok(file)
+    let meta = file.metadata()?;
+    check_kind(&meta)?;
+    Ok((file, meta))
 }
 
 fn with_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {

@@ -11,6 +11,18 @@ pub(crate) fn end_within(seconds: u32) {
     let _ = seconds;
 }
 
+/// Returns the number of files that this process may have open. On Windows, a number that is always
+/// possible.
+pub(crate) fn open_files() -> usize {
+    #[cfg(unix)]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    let limit = Some(512);
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
 /// Blocks SIGXFSZ, so that exceeding `ulimit -f` is reported as a write error instead of killing
 /// the process. Call it before starting a thread. Child processes are not affected: the standard
 /// library resets their signal mask.

@@ -22,6 +22,7 @@ impl Progress for Silent {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
 
 /// Requests all long operations of this process to stop at the next safe point (Ctrl-C).
 pub(crate) fn interrupt() {
@@ -59,6 +60,16 @@ pub(crate) fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
     let result = read();
     WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
     result
+}
+
+/// Leaves all signals to a program that takes over the terminal.
+pub(crate) fn hand_over() {
+    HANDED_OVER.store(true, Ordering::SeqCst);
+}
+
+/// Returns true after [`hand_over`].
+pub(crate) fn is_handed_over() -> bool {
+    HANDED_OVER.load(Ordering::SeqCst)
 }
 
 /// Returns true if Ctrl-C should end the process at once: it waits for input, or this is the second

@@ -186,6 +186,38 @@ pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     sync_entries(folder)
 }
 
+/// Makes everything on the file systems of these paths durable, by one call per file system. Returns
+/// false if that failed or is not to be relied on: only Linux reports write errors of it, and FUSE
+/// does not pass it on to the program that stores the files.
+pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        const FUSE_MAGIC: u32 = 0x6573_5546;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a folder, or a file of this program"
+        )]
+        let sync = |path: &Path| {
+            let file = fs::File::open(path)?;
+            if u32::try_from(rustix::fs::fstatfs(&file)?.f_type) == Ok(FUSE_MAGIC) {
+                return Ok(false);
+            }
+            rustix::fs::syncfs(&file)?;
+            std::io::Result::Ok(true)
+        };
+        let mut synced = std::collections::BTreeSet::new();
+        paths.into_iter().all(|path| {
+            let device = path.metadata().map(|meta| meta.dev());
+            device.is_ok_and(|device| !synced.insert(device) || sync(path).unwrap_or(false))
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        paths.into_iter().next().is_none()
+    }
+}
+
 /// Syncs the files and folders one by one, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::ordered(

@@ -48,9 +48,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
 /// The message and the fields of an event, redacted.
 #[derive(Debug, Default)]
-struct EventFields {
-    message: String,
-    others: Vec<(&'static str, FieldValue)>,
+pub(super) struct EventFields {
+    pub(super) message: String,
+    pub(super) others: Vec<(&'static str, FieldValue)>,
 }
 
 impl EventFields {

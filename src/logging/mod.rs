@@ -11,12 +11,14 @@ mod line;
 pub(crate) mod retention;
 mod settings;
 mod severity;
+mod steps;
 mod writer;
 
 pub use file::{FOLDER, LogLocation, LogName};
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};
 pub use severity::Severity;
+pub(crate) use steps::print_events;
 pub(crate) use writer::LogWriter;
 
 use self::layer::LogLayer;

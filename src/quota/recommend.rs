@@ -20,6 +20,8 @@ pub(crate) enum Strategy {
     ExpiringFirst,
     /// The account with the most weekly quota left.
     MostLeft,
+    /// The current account while it is ready, else as expiring-first.
+    Stay,
 }
 
 /// An account with the figures that decide its rank.
@@ -88,12 +90,13 @@ impl RankedAccount<'_> {
         let by_turn = || match (self.verdict.state, strategy) {
             (AccountState::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
             (_, Strategy::Lru) => self.by_last_use(other),
-            (_, Strategy::ExpiringFirst) => self
-                .loses_at(now)
-                // Accounts without expiring quota come last.
-                .map_or((1, None), |at| (0, Some(at)))
-                .cmp(&other.loses_at(now).map_or((1, None), |at| (0, Some(at))))
-                .then_with(|| self.by_last_use(other)),
+            (AccountState::Ready, Strategy::Stay) => {
+                let is_current = |c: &Self| c.account.current;
+                is_current(other)
+                    .cmp(&is_current(self))
+                    .then_with(|| self.by_expiry(other, now))
+            }
+            (_, Strategy::ExpiringFirst | Strategy::Stay) => self.by_expiry(other, now),
             (_, Strategy::MostLeft) => self
                 .by_weekly_left(other)
                 .then_with(|| self.by_last_use(other)),
@@ -129,6 +132,14 @@ impl RankedAccount<'_> {
         // `None` sorts before any time, so accounts that were never used come first.
         let used = |c: &Self| c.account.entry.last_used_at;
         used(self).cmp(&used(other))
+    }
+
+    fn by_expiry(&self, other: &Self, now: &DateTime<Utc>) -> Ordering {
+        // Accounts without expiring quota come last.
+        let expiry = |c: &Self| c.loses_at(now).map_or((1, None), |at| (0, Some(at)));
+        expiry(self)
+            .cmp(&expiry(other))
+            .then_with(|| self.by_last_use(other))
     }
 
     fn by_weekly_left(&self, other: &Self) -> Ordering {
@@ -235,10 +246,13 @@ impl Ranking<'_> {
         let reset = observation.and_then(|observation| observation.weekly()?.resets_at);
         match (self.strategy, reset) {
             (Strategy::MostLeft, _) => format!("ready{figure}; {used}"),
-            (Strategy::ExpiringFirst, Some(at)) if !figure.is_empty() => {
+            (Strategy::Stay, _) if candidate.account.current => format!("ready, in use{figure}"),
+            (Strategy::ExpiringFirst | Strategy::Stay, Some(at)) if !figure.is_empty() => {
                 format!("ready{figure}, reset {}; {used}", ago(&at))
             }
-            (Strategy::Lru | Strategy::ExpiringFirst, _) => format!("ready, {used}{figure}"),
+            (Strategy::Lru | Strategy::ExpiringFirst | Strategy::Stay, _) => {
+                format!("ready, {used}{figure}")
+            }
         }
     }
 }
@@ -314,6 +328,25 @@ mod tests {
         assert_eq!(
             order(&accounts, Strategy::Lru),
             ["ready", "unknown", "soon", "late"]
+        );
+    }
+
+    #[test]
+    fn stay_keeps_the_current_account_while_it_is_ready() {
+        let mut accounts = [
+            account("expires", Some(10.0), SOON, None),
+            account("current", Some(90.0), LATE, Some(NOW)),
+            account("later", Some(1.0), LATE, None),
+        ];
+        accounts[1].current = true;
+        assert_eq!(
+            order(&accounts, Strategy::Stay),
+            ["current", "expires", "later"]
+        );
+        accounts[1].entry.observation.as_mut().unwrap().windows[0].used_percent = 100.0;
+        assert_eq!(
+            order(&accounts, Strategy::Stay),
+            ["expires", "later", "current"]
         );
     }
 

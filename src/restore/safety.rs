@@ -25,7 +25,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Makes the safety backup. `None` if the request does not want one or nothing live changes.
+/// Makes the safety backup. `None` if the request does not want one or nothing live changes. That of
+/// selected files also lists the added ones, so that restoring it removes them.
 pub(super) fn make_backup(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -88,12 +89,13 @@ struct SafetyBackup<'a> {
 }
 
 impl SafetyBackup<'_> {
-    /// Returns true if the restore replaces or removes anything live.
+    /// Returns true if the restore replaces or removes anything live, or adds selected files to it.
     fn is_needed(&self) -> bool {
         !self.plan.removed.is_empty()
             || !self.plan.writes.without(&self.plan.added).is_empty()
             || self.replaces_login
             || !self.replaced_outside.is_empty()
+            || (self.plan.partial && !self.plan.added.is_empty())
     }
 
     fn scope(&self) -> CaptureScope {

@@ -135,7 +135,7 @@ impl CopyReason {
     }
 }
 
-/// Returns the action for a file; docs/sync.md has the table that this function implements.
+/// Returns the action for a file; docs/sync-protocol.md has the table that this function implements.
 pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    /// Mirrors the table of docs/sync.md.
+    /// Mirrors the table of docs/sync-protocol.md.
     #[test]
     fn decide_matches_the_documented_table() {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};

@@ -1,6 +1,6 @@
 //! Synchronizes Codex's state between machines through a folder that another program replicates.
 //!
-//! docs/sync.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
+//! docs/sync-protocol.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
 //! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
 //! by file, so that an interrupted run leaves only complete files.
 
@@ -21,7 +21,6 @@ pub(crate) mod manifest;
 mod mtime;
 pub(crate) mod pending_index_updates;
 pub mod plan;
-mod random_id;
 mod read_failure;
 pub(crate) mod remote_manifests;
 pub(crate) mod resolutions;

@@ -3,7 +3,7 @@
 //! The marker is the file `restored` in the folder of a state. It is written before the home is exchanged and
 //! removed by the run that has processed all files.
 
-use super::random_id::random_id;
+use crate::io::random_id::random_id;
 use crate::io::{IoContext, IoError, atomic, file_open};
 use std::fs;
 use std::io;

@@ -232,6 +232,7 @@ pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<&
 fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if size < MAX_PARSED_BYTES {
+        bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
         from.take(MAX_PARSED_BYTES).read_to_end(&mut bytes)?;
     }
     Ok(bytes)

@@ -3,13 +3,16 @@
 //! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
 //! prompts and errors.
 
+mod column;
 pub mod dialog;
 mod markdown;
 pub(crate) mod pager;
+pub mod picker;
 pub mod problem;
 pub mod progress;
 mod secret;
 pub mod table;
+pub mod text_width;
 pub mod time;
 pub mod windows;
 mod wrap;
@@ -19,6 +22,7 @@ use crate::error::CommandError;
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
+
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -63,6 +67,7 @@ pub enum Style {
 #[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
+    tsv: bool,
     silent: bool,
     verbosity: Verbosity,
     color_out: bool,
@@ -70,6 +75,7 @@ pub struct Ui {
     terminal_out: bool,
     terminal_err: bool,
     interactive: bool,
+    can_pick: bool,
     width: usize,
     width_err: usize,
 }
@@ -79,6 +85,7 @@ impl Ui {
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
+        let interactive = err && io::stdin().is_terminal();
         let colored = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -90,13 +97,16 @@ impl Ui {
         let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
         Self {
             json,
+            tsv: false,
             silent: false,
             verbosity,
             color_out: colored(out) && !json,
             color_err: colored(err),
             terminal_out: out,
             terminal_err: err,
-            interactive: err && io::stdin().is_terminal(),
+            interactive,
+            // A picker moves the cursor.
+            can_pick: interactive && env.text("TERM") != Some("dumb"),
             width: width(out.then(|| terminal_width(&io::stdout())).flatten()),
             width_err: width(err.then(|| terminal_width(&io::stderr())).flatten()),
         }
@@ -118,14 +128,34 @@ impl Ui {
         }
     }
 
+    /// The same printer with tables as tab-separated values, and nothing else on stdout.
+    #[must_use]
+    pub fn with_tsv(&self) -> Self {
+        Self {
+            tsv: true,
+            color_out: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns true if the result is to be tab-separated values.
+    pub fn wants_tsv(&self) -> bool {
+        self.tsv
+    }
+
     /// Returns true under `--verbose`.
     pub fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// The width of a table in columns.
+    /// The width of drawings in columns.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Returns true if stdout is a terminal and the result is text.
+    pub fn writes_to_terminal(&self) -> bool {
+        self.terminal_out && !self.json && !self.silent
     }
 
     /// Returns true if the user can be asked on the terminal.
@@ -143,9 +173,9 @@ impl Ui {
         paint(self.color_out, style, text)
     }
 
-    /// Prints a line of data on stdout. Prints nothing in JSON mode.
+    /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
     pub fn line(&self, text: impl Display) {
-        if !self.json && !self.silent {
+        if !self.json && !self.tsv && !self.silent {
             out(format_args!("{text}\n"));
         }
     }
@@ -189,13 +219,6 @@ impl Ui {
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
-        }
-    }
-
-    /// A table on stdout that tells what was done; `--quiet` omits it.
-    pub fn report_table(&self, table: impl Display) {
-        if self.verbosity >= Verbosity::Normal {
-            self.line(table);
         }
     }
 
@@ -273,14 +296,17 @@ impl Ui {
     /// A line for stderr: wrapped on a terminal, whole in a pipe.
     fn broken(&self, indent: usize, text: &str) -> String {
         if self.terminal_err {
-            wrap::wrap(text, indent, self.width_err)
+            wrap::with_commands_apart(text, indent, self.width_err)
         } else {
             text.to_owned()
         }
     }
 
-    /// Prints a failed command: message, causes, then hints.
+    /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.
     pub fn error(&self, error: &CommandError) {
+        if self.json {
+            return print_json_error(error);
+        }
         let word = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.broken(
             2,
@@ -300,22 +326,6 @@ impl Ui {
         err(format_args!("{}\n", lines.join("\n")));
     }
 
-    /// Lets the user choose from a numbered list on the terminal; `None` without a terminal or a
-    /// valid choice.
-    pub fn pick(&self, question: &str, choices: &[String]) -> Option<usize> {
-        if !self.interactive || choices.is_empty() {
-            return None;
-        }
-        for (i, choice) in choices.iter().enumerate() {
-            err(format_args!("{:3}  {choice}\n", i + 1));
-        }
-        err(format_args!("{question} [1-{}] ", choices.len()));
-        let mut answer = String::new();
-        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
-        let number: usize = answer.trim().parse().ok()?;
-        number.checked_sub(1).filter(|i| *i < choices.len())
-    }
-
     /// Asks a yes/no question on the terminal; `None` without a terminal.
     pub fn confirm(&self, question: impl Display) -> Option<bool> {
         if !self.interactive {
@@ -325,6 +335,17 @@ impl Ui {
         let mut answer = String::new();
         waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a line of text; `None` without a terminal or if it is empty.
+    pub fn ask(&self, question: impl Display) -> Option<String> {
+        if !self.interactive {
+            return None;
+        }
+        err(format_args!("{question} "));
+        let mut answer = String::new();
+        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
+        Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
     }
 
     /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
@@ -342,6 +363,25 @@ impl Ui {
     fn draws_progress(&self) -> bool {
         self.terminal_err && self.verbosity >= Verbosity::Normal && !self.json
     }
+}
+
+/// Prints an error as one line of JSON on stderr: stdout has only the documents of commands that succeed.
+pub fn print_json_error(error: &CommandError) {
+    let document = serde_json::json!({
+        "schema": 1,
+        "error": {
+            "message": error.to_string(),
+            "causes": error.causes(),
+            "hints": error.hints,
+            "exit_code": error.kind as u8,
+        },
+    });
+    err(format_args!("{document}\n"));
+}
+
+/// Prints help on stdout.
+pub fn print_help(text: &str) {
+    out(format_args!("{text}\n"));
 }
 
 fn paint(color: bool, style: Style, text: impl Display) -> String {
@@ -433,20 +473,9 @@ fn tame(text: &str) -> Cow<'_, str> {
     Cow::Owned(tamed)
 }
 
-/// The escape sequences of [`paint`] and `comfy-table`.
-const COLORS: [&str; 12] = [
-    "\x1b[0m",
-    "\x1b[1m",
-    "\x1b[2m",
-    "\x1b[22m",
-    "\x1b[31m",
-    "\x1b[32m",
-    "\x1b[33m",
-    "\x1b[39m",
-    "\x1b[38;5;9m",
-    "\x1b[38;5;10m",
-    "\x1b[38;5;11m",
-    "\x1b[49m",
+/// The escape sequences of [`paint`].
+const COLORS: [&str; 6] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
 ];
 
 #[cfg(unix)]

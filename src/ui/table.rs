@@ -1,125 +1,433 @@
-//! Tables that align at the width of the terminal.
+//! Tables: aligned columns that fit the terminal, or tab-separated values.
+//!
+//! A command declares its columns and adds rows. On a terminal the least important columns become
+//! shorter or disappear, and where even the important ones do not fit, each row becomes a block of
+//! lines. In a pipe each row is one line with all of its columns. No cell is ever broken inside a word.
 
-use super::{Style, Ui};
-use comfy_table::{Cell, ColumnConstraint, ContentArrangement, TableComponent, Width, presets};
+use super::column::{Fit, GAP, NARROW, Scope, ShownColumn, fit};
+use super::text_width::{columns as width_of, without_end};
+use super::{Style, Ui, Verbosity, out, paint, wrap};
+use std::borrow::Cow;
+use std::fmt::Display;
 
-/// A table with a header line, no frame, and columns two blanks apart.
+pub use super::column::Column;
+
+/// A cell of a row.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    style: Style,
+    text: String,
+    value: Option<String>,
+}
+
+impl Cell {
+    /// A cell with the meaning of its text. Control characters are replaced.
+    pub fn new(style: Style, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let text = if text.contains(char::is_control) {
+            text.replace(char::is_control, "\u{fffd}")
+        } else {
+            text
+        };
+        Self {
+            style,
+            text,
+            value: None,
+        }
+    }
+
+    /// A cell without a meaning of its own.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self::new(Style::Plain, text)
+    }
+
+    /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
+    #[must_use]
+    pub fn value(self, value: impl Display) -> Self {
+        let value = Some(format!("{value}"));
+        Self { value, ..self }
+    }
+}
+
+impl<S: Into<String>> From<(Style, S)> for Cell {
+    fn from((style, text): (Style, S)) -> Self {
+        Self::new(style, text)
+    }
+}
+
+#[derive(Debug)]
+enum Line {
+    /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
+    Group(Cell, Option<Cell>),
+    Row(Vec<Cell>),
+}
+
+/// A table with a line of heads, without a frame.
 #[derive(Debug)]
 pub struct Table {
-    table: comfy_table::Table,
+    columns: Vec<Column>,
+    lines: Vec<Line>,
+    /// The width of the terminal; `None` in a pipe.
+    width: Option<usize>,
+    is_colored: bool,
 }
 
 impl Table {
-    /// A table with these column heads.
-    pub fn new(ui: &Ui, heads: &[&str]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(u16::try_from(ui.width()).unwrap_or(80));
-        table.set_style(TableComponent::VerticalLines, ' ');
-        if ui.color_out {
-            table.enforce_styling();
+    /// An empty table with these columns.
+    pub fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
+        Self {
+            columns: columns.into_iter().collect(),
+            lines: Vec::new(),
+            width: ui.terminal_out.then_some(ui.width),
+            is_colored: ui.color_out,
+        }
+    }
+
+    /// Adds a row with a cell for each column.
+    pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        let cells = cells.into_iter().map(Into::into).collect();
+        self.lines.push(Line::Row(cells));
+    }
+
+    /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
+    pub fn group(&mut self, name: impl Into<String>, word: Option<Cell>) {
+        let name = Cell::new(Style::Strong, name);
+        self.lines.push(Line::Group(name, word));
+    }
+
+    fn heading(&self, name: &Cell, word: Option<&Cell>) -> String {
+        let word_width = word.map_or(0, |word| width_of(&word.text) + GAP);
+        let name_text = match self.width {
+            Some(width) => without_end(&name.text, width.saturating_sub(word_width)),
+            None => Cow::Borrowed(&*name.text),
+        };
+        let mut heading = paint(self.is_colored, name.style, name_text);
+        if let Some(word) = word {
+            heading.push_str(&" ".repeat(GAP));
+            heading.push_str(&paint(self.is_colored, word.style, &word.text));
+        }
+        heading
+    }
+
+    /// Prints the table on stdout: for people, or as tab-separated values.
+    pub fn print(&self, ui: &Ui) {
+        if ui.tsv && !ui.silent {
+            out(format_args!("{}\n", self.tsv()));
         } else {
-            table.force_no_tty();
-        }
-        table.set_width(u16::try_from(ui.width()).unwrap_or(80));
-        table.set_header(heads.iter().map(|head| cell(ui, Style::Dim, head)));
-        Self { table }
-    }
-
-    /// Adds a row; each cell with its meaning.
-    pub fn row<S: AsRef<str>>(&mut self, ui: &Ui, cells: impl IntoIterator<Item = (Style, S)>) {
-        self.table.add_row(
-            cells
-                .into_iter()
-                .map(|(style, text)| cell(ui, style, text.as_ref())),
-        );
-    }
-
-    /// Keeps a column from being wrapped.
-    pub fn keep_whole(&mut self, column: usize) {
-        if let Some(column) = self.table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+            ui.line(self.text());
         }
     }
 
-    /// Keeps the words of a column, of the rows so far, from being broken.
-    pub fn keep_words(&mut self, column: usize) {
-        let rows = self.table.row_iter();
-        let cells = rows.filter_map(|row| row.cell_iter().nth(column));
-        let texts: Vec<_> = cells.map(Cell::content).collect();
-        let words = texts.iter().flat_map(|text| text.split_whitespace());
-        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
-        // With the blank behind it.
-        let longest = u16::try_from(longest + 1).unwrap_or(u16::MAX);
-        if let Some(column) = self.table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest)));
+    /// Prints the table like [`Table::print`]; `--quiet` omits it, unless it is tab-separated.
+    pub fn report(&self, ui: &Ui) {
+        if ui.verbosity >= Verbosity::Normal || ui.tsv {
+            self.print(ui);
         }
     }
 
-    /// Gives a column at most `width` characters a line.
-    pub fn limit(&mut self, column: usize, width: u16) {
-        if let Some(column) = self.table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(width)));
+    /// The tab-separated values: a line of heads, then one of values for each row.
+    fn tsv(&self) -> String {
+        let is_shown = |column: &Column| column.scope != Scope::Text;
+        let heads = self.columns.iter().filter(|column| is_shown(column));
+        let heads: Vec<_> = heads.map(|column| column.head).collect();
+        let mut text = heads.join("\t");
+        for cells in self.rows() {
+            let cells = self.columns.iter().zip(cells);
+            let values: Vec<_> = cells
+                .filter(|(column, _)| is_shown(column))
+                .map(|(_, cell)| cell.value.as_ref().unwrap_or(&cell.text).as_str())
+                .collect();
+            text.push('\n');
+            text.push_str(&values.join("\t"));
         }
+        text
     }
 
-    /// The table as lines without trailing blanks.
-    pub fn render(mut self) -> String {
-        for column in self.table.column_iter_mut() {
-            column.set_padding((0, 1));
-        }
-        let text = self.table.to_string();
-        let lines: Vec<_> = text.lines().map(without_trailing_blanks).collect();
+    /// The lines for people, at the width of the terminal.
+    fn text(&self) -> String {
+        let shown = self.shown();
+        let widths = match self.width {
+            None => Some(shown.iter().map(|s| s.natural).collect()),
+            Some(width) => fit(&shown, width.saturating_sub(self.indent()), width < NARROW),
+        };
+        let lines = match (widths, self.width) {
+            (Some(widths), _) => self.aligned(&shown, &widths),
+            (None, width) => self.blocks(&shown, width.unwrap_or(usize::MAX)),
+        };
         lines.join("\n")
     }
+
+    /// Returns the number of blanks before the rows: they are below headings, or not.
+    fn indent(&self) -> usize {
+        let is_group = |line: &Line| matches!(line, Line::Group(..));
+        if self.lines.iter().any(is_group) {
+            GAP
+        } else {
+            0
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Row(cells) => Some(cells),
+            Line::Group(..) => None,
+        })
+    }
+
+    /// Returns the columns for people: those that are not empty, with their natural widths.
+    fn shown(&self) -> Vec<ShownColumn> {
+        let columns = self.columns.iter().enumerate();
+        columns
+            .filter(|(_, column)| column.scope != Scope::Tsv)
+            .filter_map(|(index, column)| {
+                let cells = self.rows().filter_map(|cells| cells.get(index));
+                let widest = cells.map(|cell| width_of(&cell.text)).max();
+                Some(ShownColumn {
+                    index,
+                    column: *column,
+                    natural: widest.filter(|w| *w > 0)?.max(width_of(column.head)),
+                })
+            })
+            .collect()
+    }
+
+    fn aligned(&self, shown: &[ShownColumn], widths: &[usize]) -> Vec<String> {
+        let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
+        let heads = kept
+            .iter()
+            .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
+        let indent = self.indent();
+        let mut lines = vec![self.line(indent, heads)];
+        for line in &self.lines {
+            let cells = match line {
+                Line::Group(name, word) => {
+                    lines.push(self.heading(name, word.as_ref()));
+                    continue;
+                }
+                Line::Row(cells) => cells,
+            };
+            let cells = kept.iter().filter_map(|(s, w)| {
+                let cell = cells.get(s.index)?;
+                Some((
+                    s.column,
+                    **w,
+                    cell.style,
+                    s.column.shortened(&cell.text, **w),
+                ))
+            });
+            lines.push(self.line(indent, cells));
+        }
+        lines
+    }
+
+    /// Returns a row as a line, or as several where its last cell is wrapped.
+    fn line<'c>(
+        &self,
+        indent: usize,
+        cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
+    ) -> String {
+        let mut line = String::new();
+        // Blanks are added before the next text only, so that none trail.
+        let mut blanks = indent;
+        let mut start = indent;
+        for (column, width, style, text) in cells {
+            let free = width.saturating_sub(width_of(&text));
+            let (before, after) = if column.is_number {
+                (free, 0)
+            } else {
+                (0, free)
+            };
+            if text.is_empty() {
+                blanks += width + GAP;
+            } else {
+                line.push_str(&" ".repeat(blanks + before));
+                let text = match column.fit {
+                    Fit::Wrap(_) => Cow::Owned(hanging(&text, start, width)),
+                    _ => text,
+                };
+                line.push_str(&paint(self.is_colored, style, text));
+                blanks = after + GAP;
+            }
+            start += width + GAP;
+        }
+        line
+    }
+
+    /// Returns each row as a block of lines: the most important cell with the marks, then the others with
+    /// their heads.
+    fn blocks(&self, shown: &[ShownColumn], width: usize) -> Vec<String> {
+        let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
+        let is_mark = |s: &ShownColumn| s.column.head.is_empty();
+        let in_title = |s: &&ShownColumn| Some(s.index) == title || is_mark(s);
+        let others = || shown.iter().filter(|s| !in_title(s));
+        let heads = shown.iter().filter(|s| Some(s.index) == title);
+        let mut lines: Vec<_> = heads
+            .map(|s| paint(self.is_colored, Style::Dim, s.column.head))
+            .collect();
+        let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
+        for line in &self.lines {
+            let cells = match line {
+                Line::Group(name, word) => {
+                    lines.push(self.heading(name, word.as_ref()));
+                    continue;
+                }
+                Line::Row(cells) => cells,
+            };
+            let cell = |s: &ShownColumn| cells.get(s.index).filter(|cell| !cell.text.is_empty());
+            let mut heading = String::new();
+            for s in shown.iter().filter(in_title) {
+                let Some(cell) = cell(s) else { continue };
+                if is_mark(s) {
+                    heading = format!("{} ", cell.text);
+                } else {
+                    let free = width.saturating_sub(width_of(&heading));
+                    heading.push_str(&s.column.shortened(&cell.text, free));
+                }
+            }
+            lines.push(paint(self.is_colored, Style::Strong, heading));
+            for s in others() {
+                let Some(cell) = cell(s) else { continue };
+                let head = format!("  {:head_width$}", s.column.head);
+                let indent = width_of(&head) + GAP;
+                let text = s.column.shortened(&cell.text, width.saturating_sub(indent));
+                let text = paint(self.is_colored, cell.style, text);
+                let head = paint(self.is_colored, Style::Dim, head);
+                lines.push(wrap::wrap(&format!("{head}  {text}"), indent, width));
+            }
+        }
+        lines
+    }
 }
 
-/// A line without the blanks at its end, also where a colour ends behind them.
-fn without_trailing_blanks(line: &str) -> String {
-    let mut rest = line.trim_end();
-    let mut colours = Vec::new();
-    while let Some((before, colour)) = rest.rsplit_once("\x1b[")
-        && let Some(code) = colour.strip_suffix('m')
-        && code.chars().all(|c| c.is_ascii_digit() || c == ';')
-    {
-        colours.push(&rest[before.len()..]);
-        rest = before.trim_end();
-    }
-    let colours = colours.into_iter().rev();
-    std::iter::once(rest).chain(colours).collect()
-}
-
-fn cell(ui: &Ui, style: Style, text: &str) -> Cell {
-    use comfy_table::{Attribute, Color};
-    let cell = Cell::new(text);
-    if !ui.color_out {
-        return cell;
-    }
-    match style {
-        Style::Plain => cell,
-        Style::Good => cell.fg(Color::Green),
-        Style::Warn => cell.fg(Color::Yellow),
-        Style::Bad => cell.fg(Color::Red),
-        Style::Dim => cell.add_attribute(Attribute::Dim),
-        Style::Strong => cell.add_attribute(Attribute::Bold),
-    }
+/// Wraps `text` to lines of `width` columns; those after the first begin after `start` blanks.
+fn hanging(text: &str, start: usize, width: usize) -> String {
+    wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(start)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn blanks_before_the_end_of_a_colour_are_trailing_ones() {
-        for (line, trimmed) in [
-            ("a b  ", "a b"),
-            ("\x1b[33ma  \x1b[39m  ", "\x1b[33ma\x1b[39m"),
-            ("a \x1b[1;2m  \x1b[0m \x1b[39m", "a\x1b[1;2m\x1b[0m\x1b[39m"),
-            ("a [0m", "a [0m"),
+    const COLUMNS: [Column; 4] = [
+        Column::new("ACCOUNT").shorten(10),
+        Column::new("PLAN").rank(2),
+        Column::new("SIZE").rank(1).number().shorten(4),
+        Column::new("WHY").rank(3).wrap(8),
+    ];
+
+    fn table(width: Option<usize>) -> Table {
+        let mut table = Table {
+            columns: COLUMNS.to_vec(),
+            lines: Vec::new(),
+            width,
+            is_colored: false,
+        };
+        for (account, plan, size, why) in [
+            (
+                "another1@example.com",
+                "plus",
+                "1.5 MB",
+                "the newest of the day",
+            ),
+            ("me@x.com", "", "12 B", "kept"),
         ] {
-            assert_eq!(without_trailing_blanks(line), trimmed);
+            table.row([
+                Cell::plain(account),
+                Cell::plain(plan),
+                Cell::plain(size).value(7),
+                Cell::plain(why),
+            ]);
         }
+        table
+    }
+
+    #[test]
+    fn a_pipe_gets_all_of_each_row_in_one_line() {
+        assert_eq!(
+            table(None).text(),
+            "ACCOUNT               PLAN    SIZE  WHY\n\
+             another1@example.com  plus  1.5 MB  the newest of the day\n\
+             me@x.com                      12 B  kept"
+        );
+    }
+
+    #[test]
+    fn columns_wrap_shorten_and_disappear_by_their_rank() {
+        assert_eq!(
+            table(Some(60)).text(),
+            "ACCOUNT               PLAN    SIZE  WHY\n\
+             another1@example.com  plus  1.5 MB  the newest of the day\n\
+             me@x.com                      12 B  kept"
+        );
+        let mut wide = table(Some(60));
+        wide.group("others", None);
+        wide.row(
+            [
+                "an.address.of.thirty.characters@example.com",
+                "pro",
+                "1 B",
+                "one of several words",
+            ]
+            .map(Cell::plain),
+        );
+        assert_eq!(
+            wide.text(),
+            [
+                "  ACCOUNT                               PLAN  SIZE  WHY",
+                "  another1@example.com                  plus  1.5…  the",
+                "                                                    newest",
+                "                                                    of the",
+                "                                                    day",
+                "  me@x.com                                    12 B  kept",
+                "others",
+                "  an.address.of.thirty.characters@exa…  pro    1 B  one of",
+                "                                                    several",
+                "                                                    words",
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_a_block_for_each_row() {
+        let mut narrow = table(Some(40));
+        narrow.columns.insert(0, Column::new("").rank(1));
+        for (line, mark) in narrow.lines.iter_mut().zip(["*", ""]) {
+            if let Line::Row(cells) = line {
+                cells.insert(0, Cell::plain(mark));
+            }
+        }
+        assert_eq!(
+            narrow.text(),
+            "ACCOUNT\n* another1@example.com\n  PLAN  plus\n  SIZE  1.5 MB\n  WHY   the newest of the day\n\
+             me@x.com\n  SIZE  12 B\n  WHY   kept"
+        );
+    }
+
+    #[test]
+    fn columns_that_are_never_shortened_make_blocks_at_any_width() {
+        let mut table = table(Some(80));
+        table.columns = vec![Column::new("NAME"), Column::new("SIZE")];
+        table.lines.clear();
+        table.row(["n".repeat(90), "1 B".into()].map(Cell::plain));
+        assert_eq!(
+            table.text(),
+            format!("NAME\n{}\n  SIZE  1 B", "n".repeat(90))
+        );
+    }
+
+    #[test]
+    fn values_for_programs_are_exact_and_free_of_separators() {
+        let mut table = table(None);
+        table.columns[1] = Column::new("PLAN").only_text();
+        table.group("others", None);
+        table.row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));
+        assert_eq!(
+            table.tsv(),
+            "ACCOUNT\tSIZE\tWHY\n\
+             another1@example.com\t7\tthe newest of the day\n\
+             me@x.com\t7\tkept\n\
+             a\u{fffd}b\td\te\u{fffd}f"
+        );
     }
 }

@@ -8,7 +8,8 @@ use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-const BAR_CELLS: usize = 12;
+/// The length of a bar in characters.
+const BAR_CELLS: usize = 8;
 
 /// A window in JSON output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -101,8 +102,8 @@ pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> Str
     )
 }
 
-/// Windows of other limits are named with their limit.
-fn label(window: &Window) -> String {
+/// Returns the label of a window; with its limit, if that is not Codex's own.
+pub fn label(window: &Window) -> String {
     if window.limit_id == CODEX_LIMIT {
         window.label()
     } else {
@@ -114,31 +115,47 @@ fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
     let when = window
         .resets_at
         .map(|at| time::full(&at.to_utc(), zone, now));
-    let used = percent(window.used_percent);
+    let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
     if window.is_over(now) {
-        let bar = ui.paint(Style::Dim, bar(0.0));
+        let bar = ui.paint(Style::Dim, bar(100.0));
         let when = when.unwrap_or_default();
-        return format!("{bar}  reset {when}, was {used} % used");
+        return format!(
+            "{bar} 100 % left, reset {when}; before: {} % left",
+            percent(left)
+        );
     }
-    let (style, word) = match window.used_percent {
-        used if used >= 100.0 => (Style::Bad, ", exhausted"),
-        used if used >= 80.0 => (Style::Warn, ""),
-        _ => (Style::Good, ""),
-    };
-    let bar = ui.paint(style, bar(window.used_percent));
-    let when = when.map(|when| format!(", resets {when}"));
-    format!("{bar} {used:>3} % used{word}{}", when.unwrap_or_default())
+    let word = if left <= 0.0 { ", exhausted" } else { "" };
+    let bar = ui.paint(style_of(left), bar(left));
+    let when = when.map_or(String::new(), |when| format!(", resets {when}"));
+    format!("{bar} {:>3} % left{word}{when}", percent(left))
 }
 
-fn bar(percent: f64) -> String {
+/// Returns the style of what is left of a window, in percent.
+pub fn style_of(left: f64) -> Style {
+    match left {
+        left if left <= 0.0 => Style::Bad,
+        left if left <= 20.0 => Style::Warn,
+        _ => Style::Good,
+    }
+}
+
+/// Draws what is left of a window, in percent.
+pub fn bar(left: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "between 0 and the number of cells"
     )]
-    let full = (percent.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
-    format!("[{}{}]", "█".repeat(full), "░".repeat(BAR_CELLS - full))
+    let mut full = (left.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
+    // A window that is not exhausted never looks empty, and a used one never looks full.
+    if full == 0 && left >= 0.5 {
+        full = 1;
+    }
+    if full == BAR_CELLS && left < 99.5 {
+        full = BAR_CELLS - 1;
+    }
+    format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }
 
 /// Whole where it is whole, else with one digit behind the point.

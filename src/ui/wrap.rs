@@ -1,6 +1,8 @@
 //! Wraps prose at the width of a terminal, between words and if possible not inside a command,
 //! which is there to be copied.
 
+use super::text_width::columns;
+
 /// The first word of a command, which is kept on one line.
 const PROGRAM: &str = "codex-manager";
 
@@ -12,6 +14,51 @@ pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
         .map(|line| wrap_line(line, indent, width))
         .collect();
     lines.join("\n")
+}
+
+/// Wraps `text` like [`wrap()`], with each command that a colon introduces alone on a line, ready to be
+/// copied, however long it is.
+pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        let mut prose: Vec<&str> = Vec::new();
+        let mut words = line.split(' ').peekable();
+        while let Some(word) = words.next() {
+            let last = prose.last().map(|last| last.trim_end_matches("\x1b[0m"));
+            let is_introduced = last.is_some_and(|last| last.ends_with(':'));
+            if !is_introduced || !begins_command(word) {
+                prose.push(word);
+                continue;
+            }
+            let mut command = vec![word];
+            while !ends_command(command[command.len() - 1])
+                && let Some(next) = words.next()
+            {
+                command.push(next);
+            }
+            lines.push(wrap_line(&prose.join(" "), indent, width));
+            let command = command.join(" ");
+            let command = command.trim_end_matches([',', ';']);
+            lines.push(format!("{}{command}", " ".repeat(indent + 2)));
+            prose.clear();
+            if words.peek().is_some() {
+                // The words after it continue the sentence.
+                prose.extend(std::iter::repeat_n("", indent));
+            }
+        }
+        if !prose.is_empty() {
+            lines.push(wrap_line(&prose.join(" "), indent, width));
+        }
+    }
+    lines.join("\n")
+}
+
+fn begins_command(word: &str) -> bool {
+    word == PROGRAM || word.starts_with("CODEX_HOME=")
+}
+
+fn ends_command(word: &str) -> bool {
+    word.ends_with([',', ';'])
 }
 
 fn wrap_line(line: &str, indent: usize, width: usize) -> String {
@@ -68,20 +115,6 @@ fn units(line: &str, longest: usize) -> Vec<String> {
     units
 }
 
-/// The display width of `text` in columns. Colour codes have none.
-fn columns(text: &str) -> usize {
-    let mut count = 0;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c == '\x1b' {
-            let _ = chars.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            count += 1;
-        }
-    }
-    count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +131,28 @@ mod tests {
         assert_eq!(
             wrap("codex-manager restore me@x.com", 2, 20),
             "codex-manager\n  restore me@x.com"
+        );
+    }
+
+    #[test]
+    fn a_command_after_a_colon_is_alone_on_its_line() {
+        let apart = |text| with_commands_apart(text, 2, 30);
+        assert_eq!(
+            apart("hint: sign in: codex-manager profile login work; nothing was changed"),
+            "hint: sign in:\n    codex-manager profile login work\n  nothing was changed"
+        );
+        assert_eq!(
+            apart("use it with: CODEX_HOME='/a b' codex"),
+            "use it with:\n    CODEX_HOME='/a b' codex"
+        );
+        assert_eq!(apart("run codex-manager list"), "run codex-manager list");
+        assert_eq!(
+            apart("error: codex login failed"),
+            "error: codex login failed"
+        );
+        assert_eq!(
+            apart("\x1b[1mhint:\x1b[0m codex-manager list"),
+            "\x1b[1mhint:\x1b[0m\n    codex-manager list"
         );
     }
 

@@ -38,6 +38,17 @@ impl SnapshotReport {
     }
 }
 
+/// The machine and the account of a new snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// Name of the machine.
+    pub(crate) host: &'a str,
+    /// Id of the machine, see [`super::state::machine_id`].
+    pub(crate) machine: Option<&'a str>,
+    /// Profile of the account.
+    pub(crate) profile: Option<&'a str>,
+}
+
 /// The options of a new snapshot.
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
@@ -80,31 +91,52 @@ enum BackupLine {
 pub(crate) fn backup(
     restic: &Restic,
     tree: &mut CapturedTree,
-    host: &str,
-    profile: Option<&str>,
+    origin: Origin<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     let mut superseded: Vec<String> = Vec::new();
+    match backup_until_unchanged(restic, tree, origin, &mut superseded, progress) {
+        Ok(report) => Ok(SnapshotReport {
+            superseded: forget(restic, superseded),
+            ..report
+        }),
+        Err(e) => {
+            forget(restic, superseded);
+            Err(e)
+        }
+    }
+}
+
+/// Adds the ids of snapshots whose content changed while restic read it to `superseded`.
+fn backup_until_unchanged(
+    restic: &Restic,
+    tree: &mut CapturedTree,
+    origin: Origin<'_>,
+    superseded: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
         let options = SnapshotOptions {
-            host,
-            tags: SnapshotTags::of(&tree.manifest.metadata, profile),
+            host: origin.host,
+            tags: SnapshotTags {
+                machine: origin.machine.map(str::to_owned),
+                ..SnapshotTags::of(&tree.manifest.metadata, origin.profile)
+            },
             time: None,
             reads_all: false,
         };
-        let mut report = run_backup(restic, tree.root(), &options, progress)?;
+        let report = run_backup(restic, tree.root(), &options, progress)?;
+        superseded.push(report.id.clone());
         let changed = tree.copy_changed_files()?;
         if changed == 0 {
-            report.superseded = forget(restic, superseded);
+            superseded.pop();
             return Ok(report);
         }
         tracing::info!(
             "{} changed while restic read them; running it again",
             pluralize(changed, "file")
         );
-        superseded.push(report.id);
     }
-    forget(restic, superseded);
     let home = tree.manifest.metadata.source_codex_home.clone();
     Err(VaultError::Changing(home))
 }

@@ -13,6 +13,7 @@ pub(crate) mod fault;
 mod folder;
 pub(crate) mod import;
 pub(crate) mod listing;
+mod locks;
 pub(crate) mod materialize;
 pub(crate) mod password;
 pub(crate) mod restic;

@@ -23,13 +23,25 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// for 15 minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Variables with the path of a file or folder, which may be relative.
+const FILE_VARIABLES: [&str; 6] = [
+    "RESTIC_PASSWORD_FILE",
+    "RESTIC_CACERT",
+    "RESTIC_TLS_CLIENT_CERT",
+    "RESTIC_CACHE_DIR",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
 /// A restic program with a repository and its password.
 #[derive(Debug, Clone)]
 pub(crate) struct Restic {
     program: PathBuf,
     repository: String,
     password: Password,
-    env: Environment,
+    pub(super) env: Environment,
+    /// The vault's folder in the manager home.
+    pub(super) folder: PathBuf,
     pub(super) timeout: Duration,
 }
 
@@ -65,6 +77,7 @@ impl Restic {
         repository: String,
         password: Password,
         env: &Environment,
+        folder: PathBuf,
         timeout: Duration,
     ) -> Result<Self, VaultError> {
         let restic = Self {
@@ -72,6 +85,7 @@ impl Restic {
             repository,
             password,
             env: env.clone(),
+            folder,
             timeout,
         };
         restic.check_version()?;
@@ -114,6 +128,12 @@ impl Restic {
         command.env_clear().envs(self.env.variables());
         for name in LOGIN_VARIABLES {
             command.env_remove(name);
+        }
+        // A backup runs in the folder of the tree.
+        for name in FILE_VARIABLES {
+            if let Some(path) = self.env.get(name) {
+                command.env(name, self.env.current_dir.join(path));
+            }
         }
         // The URL may contain credentials, and arguments are visible to every user of the machine.
         command

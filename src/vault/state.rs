@@ -3,12 +3,16 @@
 use super::folder::folder;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError};
+use crate::io::random_id::random_id;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The content of `vault/state.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct VaultState {
+    /// Random id of this machine and manager home: several machines may have one host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<String>,
     /// Time of the last successful backup.
     #[serde(default)]
     pub(crate) backed_up_at: Option<Timestamp>,
@@ -47,6 +51,21 @@ pub(crate) fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
     Ok(document::read(&path(manager_home))?
         .good()
         .unwrap_or_default())
+}
+
+/// Returns the id of this machine. Creates it for the first snapshot.
+///
+/// # Errors
+/// As [`update`].
+pub(crate) fn machine_id(manager_home: &Path) -> Result<String, DocumentError> {
+    if let Some(id) = read(manager_home)?.machine {
+        return Ok(id);
+    }
+    let mut id = random_id();
+    update(manager_home, |state| {
+        id.clone_from(state.machine.get_or_insert_with(|| id.clone()));
+    })?;
+    Ok(id)
 }
 
 /// Changes the state under a lock of its own: the lock of the tree is held for a long time.

@@ -22,6 +22,8 @@ pub(crate) struct SnapshotTags {
     pub(crate) account_id: Option<String>,
     /// Id of the user (`chatgpt_user_id`).
     pub user_id: Option<String>,
+    /// Id of the machine; `None` after an import.
+    pub(crate) machine: Option<String>,
     /// Profile of the account on the machine that made the snapshot.
     pub(crate) profile: Option<String>,
     /// Label of the user (`--label`).
@@ -48,6 +50,7 @@ impl SnapshotTags {
             email: metadata.email.clone(),
             account_id: metadata.account_id.clone(),
             user_id: metadata.user_id.clone(),
+            machine: None,
             profile: profile.map(str::to_owned),
             label: metadata.label.clone(),
             home: metadata.source_codex_home.clone(),
@@ -72,6 +75,7 @@ impl SnapshotTags {
         add("email", &text(&self.email));
         add("account", &text(&self.account_id));
         add("user", &text(&self.user_id));
+        add("machine", &text(&self.machine));
         add("profile", &text(&self.profile));
         add("label", &text(&self.label));
         add("home", &self.home);
@@ -109,6 +113,7 @@ impl SnapshotTags {
             email: value("email"),
             account_id: value("account"),
             user_id: value("user"),
+            machine: value("machine"),
             profile: value("profile"),
             label: value("label"),
             home,

@@ -4,7 +4,7 @@
 //! that Codex puts to a terminal before it draws are answered.
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -39,13 +39,7 @@ impl Terminal {
             .expect("a pseudo-terminal");
         grantpt(&master).expect("grant it");
         unlockpt(&master).expect("unlock it");
-        let size = Winsize {
-            ws_row: 40,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).expect("its size");
+        tcsetwinsize(&master, size(columns, LINES)).expect("its size");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
         let slave = OpenOptions::new().read(true).write(true).open(path);
@@ -89,6 +83,63 @@ impl Terminal {
         }
     }
 
+    /// Changes the size of the terminal, and has the program notice it.
+    pub(crate) fn resize(&mut self, columns: u16, lines: u16) {
+        tcsetwinsize(&self.keys, size(columns, lines)).expect("its size");
+        super::processes::signal_group("WINCH", self.child.id());
+    }
+
+    /// Sends this signal to the program.
+    pub(crate) fn signal(&self, name: &str) {
+        super::processes::signal_group(name, self.child.id());
+    }
+
+    /// Returns true if the terminal shows what is typed and takes lines.
+    pub(crate) fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.keys).expect("its modes").local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    }
+
+    /// Returns what a user sees: the lines of the screen that the output so far leaves, without empty ones
+    /// at the end.
+    pub(crate) fn picture(&self, columns: u16, lines: u16) -> String {
+        let size = |n| std::num::NonZero::new(n).expect("a size");
+        let mut screen = vt100::Parser::new(size(lines), size(columns), 0);
+        screen.process(&self.screen.0.lock().expect("the screen"));
+        let contents = screen.screen().contents();
+        let lines: Vec<_> = contents.lines().map(str::trim_end).collect();
+        lines.join("\n").trim_end().to_owned()
+    }
+
+    /// Waits until the picture fulfils a condition; panics with it when it does not within `limit`.
+    #[track_caller]
+    pub(crate) fn wait_until(
+        &self,
+        (columns, lines): (u16, u16),
+        limit: Duration,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> String {
+        let end = Instant::now() + limit;
+        loop {
+            let shown = self.screen.0.lock().expect("the screen");
+            let left = end.saturating_duration_since(Instant::now());
+            let (shown, waited) = self
+                .screen
+                .1
+                .wait_timeout(shown, left.min(TICK))
+                .expect("wait");
+            drop(shown);
+            let picture = self.picture(columns, lines);
+            if is_wanted(&picture) {
+                return picture;
+            }
+            assert!(
+                !left.is_zero() || !waited.timed_out(),
+                "never shown:\n{picture}"
+            );
+        }
+    }
+
     /// Types these keys into the terminal.
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("type");
@@ -97,6 +148,12 @@ impl Terminal {
     /// Returns the output so far, in its order.
     pub(crate) fn text(&self) -> String {
         plain(&self.screen.0.lock().expect("the screen"))
+    }
+
+    /// Returns the output so far with its colours.
+    pub(crate) fn colored(&self) -> String {
+        let screen = self.screen.0.lock().expect("the screen");
+        String::from_utf8_lossy(&screen).replace('\r', "")
     }
 
     /// Forgets what was shown so far.
@@ -139,6 +196,21 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         super::processes::signal_group("KILL", self.child.id());
         let _ = self.child.wait();
+    }
+}
+
+/// The lines of a terminal, unless it is resized.
+pub(crate) const LINES: u16 = 40;
+
+/// The longest wait for output before the picture is looked at again.
+const TICK: Duration = Duration::from_millis(50);
+
+fn size(columns: u16, lines: u16) -> Winsize {
+    Winsize {
+        ws_row: lines,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 

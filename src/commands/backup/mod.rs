@@ -86,7 +86,7 @@ pub struct BackupArgs {
     #[arg(long)]
     vault: bool,
     /// Show what would be archived; make no query, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

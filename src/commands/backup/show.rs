@@ -196,7 +196,6 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome,
     ));
     show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
     warn_of_unused_globs(context, &plan.globs, &scan.excluded);
-    ui.note("dry run: nothing was written");
     let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
     Ok(Outcome::partial_if(!is_whole))
 }

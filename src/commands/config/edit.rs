@@ -22,7 +22,7 @@ use std::process::Command;
   EDITOR='code --wait' codex-manager config edit")]
 pub(super) struct ConfigEditArgs {
     /// Check the result; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -6,12 +6,19 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::transfer::python_home::{self, CopyOutcome, CopyPlan, CopyTarget};
-use crate::ui::table::Table;
+use crate::ui::Ui;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
-use crate::ui::{Style, Ui};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+
+const COLUMNS: [Column; 4] = [
+    Column::new("ARCHIVE"),
+    Column::new("MODE").rank(2),
+    Column::new("SIZE").rank(3).number(),
+    Column::new("OUTCOME").rank(1).shorten(8),
+];
 
 /// Copy the archives and the cooldown of a Python codex-manager into the manager home
 ///
@@ -28,7 +35,7 @@ pub(super) struct ImportPythonArgs {
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Show what would be copied; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -85,7 +92,7 @@ impl ImportPythonArgs {
         };
         ui.document("config import-python", &json);
         if !plan.archives.is_empty() {
-            ui.report_table(table(ui, plan));
+            table(ui, plan).report(ui);
         }
         for left in &plan.left {
             ui.warn(format_args!(
@@ -117,19 +124,16 @@ impl ImportPythonArgs {
             plan.archives.len() - added,
             pluralize(plan.accounts.len(), "account"),
         ));
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
-        } else if added > 0 {
+        if !self.dry_run && added > 0 {
             ui.note(format_args!("nothing was changed in {}", folder.display()));
             ui.note("verify the copies: codex-manager verify --all");
         }
     }
 }
 
-fn table(ui: &Ui, plan: &CopyPlan) -> String {
+fn table(ui: &Ui, plan: &CopyPlan) -> Table {
     let short = |path: &str| printable(path.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(path));
-    let mut table = Table::new(ui, &["ARCHIVE", "MODE", "SIZE", "OUTCOME"]);
-    table.keep_whole(0);
+    let mut table = Table::new(ui, COLUMNS);
     for copy in &plan.archives {
         let size = copy.archive_bytes.map_or("record".into(), bytes);
         let outcome = match copy.outcome {
@@ -143,7 +147,7 @@ fn table(ui: &Ui, plan: &CopyPlan) -> String {
             size,
             outcome,
         ];
-        table.row(ui, cells.map(|cell| (Style::Plain, cell)));
+        table.row(cells.map(Cell::plain));
     }
-    table.render()
+    table
 }

@@ -56,7 +56,7 @@ impl ConfigArgs {
     /// then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.verb {
-            ConfigCommand::List(ConfigListArgs {}) => settings::list(context),
+            ConfigCommand::List(args) => settings::list(context, &args),
             ConfigCommand::Get(args) => settings::get(context, &args),
             ConfigCommand::Set(args) => settings::set(context, &args),
             ConfigCommand::Unset(args) => settings::unset(context, &args),

@@ -1,23 +1,34 @@
 //! `config list`, `get`, `set` and `unset`: the values of settings.
 
 use crate::commands::account::printable;
+use crate::commands::table_format::TableArgs;
 use crate::config::file::{self, ConfigFile, ConfigFileError};
 use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use toml_edit::Value;
+
+const COLUMNS: [Column; 4] = [
+    Column::new("KEY"),
+    Column::new("VALUE"),
+    Column::new("FROM").rank(2),
+    Column::new("FOR").rank(1).wrap(20),
+];
 
 /// List all settings with their values and where each value comes from
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config list
   codex-manager config list --json | jq '.settings[].key'")]
-pub(super) struct ConfigListArgs {}
+pub(super) struct ConfigListArgs {
+    #[command(flatten)]
+    table: TableArgs,
+}
 
 /// Print the value of one setting
 #[derive(Debug, Args)]
@@ -44,7 +55,7 @@ pub(super) struct ConfigSetArgs {
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: String,
     /// Show the change; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -57,7 +68,7 @@ pub(super) struct ConfigUnsetArgs {
     #[arg(value_name = "KEY")]
     key: String,
     /// Show the change; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -106,7 +117,8 @@ struct SettingChangeJson {
     dry_run: bool,
 }
 
-pub(super) fn list(context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome, CommandError> {
+    let context = &args.table.apply(context)?;
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let ui = &context.ui;
     warn_about_unknown(context, &file);
@@ -117,7 +129,7 @@ pub(super) fn list(context: &Context) -> Result<Outcome, CommandError> {
         .chain(&folders)
         .map(|key| effective(key, &file, context))
         .collect();
-    let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
+    let mut table = Table::new(ui, COLUMNS);
     let mut long = Vec::new();
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
@@ -125,25 +137,18 @@ pub(super) fn list(context: &Context) -> Result<Outcome, CommandError> {
             _ => Style::Plain,
         };
         let value = printable(&to_text(&setting.value));
-        let cell = match setting.value {
-            // The table wraps a list between its items.
-            Json::Array(_) => value.clone(),
-            _ => in_table(&value),
-        };
+        let cell = in_table(&value);
         if cell != value {
-            long.push((key.name.to_owned(), value));
+            long.push((key.name.to_owned(), value.clone()));
         }
-        let cells = [
-            (Style::Plain, key.name.to_owned()),
-            (style, cell),
-            (style, setting.origin.name().to_owned()),
-            (Style::Dim, key.about.to_owned()),
-        ];
-        table.row(ui, cells);
+        table.row([
+            Cell::plain(key.name),
+            Cell::new(style, cell).value(value),
+            Cell::new(style, setting.origin.name()),
+            Cell::new(Style::Dim, key.about),
+        ]);
     }
-    table.keep_whole(0);
-    table.keep_words(1);
-    ui.line(table.render());
+    table.print(ui);
     // Folder keys are paths, too long for a table of 80 columns.
     let folder_values = settings.iter().skip(KEYS.len());
     long.extend(folder_values.map(|s| (printable(&s.key), printable(&to_text(&s.value)))));
@@ -239,9 +244,6 @@ fn change(
         format!("{name}: {} → {}", describe(&before), describe(&after))
     };
     context.ui.prose(text);
-    if dry_run {
-        context.ui.note("dry run: nothing was written");
-    }
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
         command,

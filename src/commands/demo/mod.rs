@@ -5,25 +5,29 @@ mod sample;
 use crate::commands::backup::BackupArgs;
 use crate::commands::cooldown::CooldownArgs;
 use crate::commands::normalize::NormalizeArgs;
+use crate::commands::profile::ProfileArgs;
 use crate::commands::recommend::RecommendArgs;
 use crate::commands::restore::RestoreArgs;
+use crate::commands::sync::SyncArgs;
+use crate::commands::use_account::UseArgs;
 use crate::commands::verify::VerifyArgs;
 use crate::config::Preferences;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::file_open;
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, atomic, tree};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Demonstrate backup, restore and account recommendation on a sample home
+/// Try backup, restore, switching and sync on a sample home
 ///
 /// Creates a Codex home and old login files in a temp folder. Then runs normalize, cooldown, recommend
-/// and backup, damages the home, restores it, and verifies the archive. Needs neither Codex nor an
-/// account, and does not touch your homes.
+/// and backup, damages the home, restores it, verifies the archive, switches between two accounts, and
+/// syncs the conversations to a second home. Needs neither Codex nor an account, and does not touch
+/// your homes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager demo
@@ -34,10 +38,18 @@ pub(crate) struct DemoArgs {
     keep: bool,
 }
 
+/// The first commands for a user's own home.
+const NEXT: [&str; 3] = [
+    "codex-manager backup",
+    "codex-manager profile save personal",
+    "codex-manager sync init",
+];
+
 #[derive(Serialize)]
 struct DemoJson {
     steps: Vec<StepJson>,
     home_is_as_before: bool,
+    second_home_is_equal: bool,
 }
 
 #[derive(Serialize)]
@@ -71,13 +83,13 @@ impl DemoArgs {
 struct Demo<'a> {
     context: &'a Context,
     inner: Context,
-    dumps: std::path::PathBuf,
+    folder: &'a Path,
     steps: Vec<StepJson>,
 }
 
 impl<'a> Demo<'a> {
     /// Creates the demo with a context whose homes are below `temp_home`.
-    fn new(context: &'a Context, temp_home: &Path) -> Self {
+    fn new(context: &'a Context, temp_home: &'a Path) -> Self {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_home.join("codex-home");
         settings.manager_home = temp_home.join("manager-home");
@@ -93,21 +105,21 @@ impl<'a> Demo<'a> {
         Self {
             context,
             inner,
-            dumps: temp_home.join("old-dumps"),
+            folder: temp_home,
             steps: Vec::new(),
         }
     }
 
     fn run_steps(mut self) -> Result<Outcome, CommandError> {
         let home = self.inner.settings.codex_home.clone();
+        let dumps = self.folder.join("old-dumps");
         let now = self.context.now();
         self.heading(
             "A sample Codex home with three conversations, and files of three old logins.",
         );
         sample::codex_home(&home, now)?;
-        sample::legacy_dumps(&self.dumps, now)?;
+        sample::legacy_dumps(&dumps, now)?;
 
-        let dumps = self.dumps.clone();
         self.heading("Import the old logins: when does each account have quota again?");
         self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
         self.step("cooldown", &[], CooldownArgs::run)?;
@@ -125,31 +137,74 @@ impl<'a> Demo<'a> {
         self.heading("Restore the newest archive.");
         self.step("restore", &["latest".into()], RestoreArgs::run)?;
         self.step("verify", &["--all".into()], VerifyArgs::run)?;
-        let same = conversations(&home)? == before && home.join("config.toml").exists();
-        self.context.ui.line("");
-        self.context.ui.line(if same {
-            self.context.ui.paint(
-                Style::Good,
-                "All conversations are restored, byte for byte.",
-            )
-        } else {
-            self.context
-                .ui
-                .paint(Style::Bad, "The conversations differ from the original.")
-        });
+        let is_restored = conversations(&home)? == before && home.join("config.toml").exists();
+        self.verdict(
+            is_restored,
+            "All conversations are restored, byte for byte.",
+        );
+
+        self.switch(&home)?;
+        self.sync()?;
+        let second_home = &self.inner.settings.codex_home;
+        let is_synced = conversations(second_home)? == before;
+        self.verdict(is_synced, "The second machine has all conversations.");
+        self.heading("Next, with your own home:");
+        for command in NEXT {
+            self.context.ui.line(format_args!("  {command}"));
+        }
         let steps = std::mem::take(&mut self.steps);
         self.context.ui.document(
             "demo",
             &DemoJson {
                 steps,
-                home_is_as_before: same,
+                home_is_as_before: is_restored,
+                second_home_is_equal: is_synced,
             },
         );
-        Ok(if same {
+        Ok(if is_restored && is_synced {
             Outcome::Done
         } else {
             Outcome::CheckFailed
         })
+    }
+
+    /// Saves two logins as profiles and switches to the first one.
+    fn switch(&mut self, home: &Path) -> Result<(), CommandError> {
+        self.heading("Two accounts: name each login, then switch.");
+        let save = |name: &str| ["save".into(), name.into()];
+        self.step("profile", &save("personal"), ProfileArgs::run)?;
+        sample::sign_in(home, "work", self.context.now())?;
+        self.context.ui.line("  signed in as work@example.com");
+        self.step("profile", &save("work"), ProfileArgs::run)?;
+        self.step("use", &["personal".into()], UseArgs::run)
+    }
+
+    /// Syncs the home to a second one through a shared folder. The later steps use the second one.
+    fn sync(&mut self) -> Result<(), CommandError> {
+        let cloud = self.folder.join("shared-folder");
+        let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];
+        let run = ["run".into(), "--apply".into()];
+        self.heading("Another machine: sync through a shared folder.");
+        self.step("sync", &init, SyncArgs::run)?;
+        self.step("sync", &run, SyncArgs::run)?;
+        self.heading("On the second machine:");
+        let settings = &mut self.inner.settings;
+        settings.codex_home = self.folder.join("second-codex-home");
+        settings.manager_home = self.folder.join("second-manager-home");
+        atomic::create_private_folder(&settings.codex_home)?;
+        self.step("sync", &init, SyncArgs::run)?;
+        self.step("sync", &run, SyncArgs::run)
+    }
+
+    /// Prints `success`, or that the comparison failed.
+    fn verdict(&self, is_equal: bool, success: &str) {
+        let ui = &self.context.ui;
+        let verdict = if is_equal {
+            ui.paint(Style::Good, success)
+        } else {
+            ui.paint(Style::Bad, "The conversations differ from the original.")
+        };
+        ui.line(format_args!("\n{verdict}"));
     }
 
     fn heading(&self, text: &str) {

@@ -12,9 +12,6 @@ use std::fs::{File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The email of the sample's live account.
-pub(super) const EMAIL: &str = "you@example.com";
-
 /// The id of the first conversation.
 pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
 
@@ -22,10 +19,7 @@ pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
 /// threads.
 pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
     let put = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
-    put(
-        "auth.json",
-        &auth_json(EMAIL, "you", now - Duration::hours(3)),
-    )?;
+    sign_in(home, "you", now - Duration::hours(3))?;
     put(
         "config.toml",
         "model = \"gpt-5-codex\"\nmodel_reasoning_effort = \"high\"\n",
@@ -61,6 +55,15 @@ pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError>
     }
     put("history.jsonl", &history)?;
     threads(&home.join("state_5.sqlite"), &rows)
+}
+
+/// Replaces the login by that of `<user>@example.com`.
+pub(super) fn sign_in(home: &Path, user: &str, at: DateTime<Utc>) -> Result<(), IoError> {
+    let email = format!("{user}@example.com");
+    write(
+        &home.join("auth.json"),
+        auth_json(&email, user, at).as_bytes(),
+    )
 }
 
 /// Writes login files as users created them by hand: `21apr_me@x.com_auth.json`. The date in the name

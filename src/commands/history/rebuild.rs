@@ -7,6 +7,7 @@ use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
+use crate::history::prompts;
 use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, ThreadTable, UnusedCounts,
@@ -30,7 +31,9 @@ enum OnlyArg {
 /// Rebuild `session_index.jsonl` and `history.jsonl`
 ///
 /// Their sources are the conversations on disk and Codex's database. Names that you gave
-/// are kept, also those of conversations beyond the limit. A copy of each file is kept beside it.
+/// are kept, also those of conversations beyond the limit. Asks before it removes prompts from
+/// `history.jsonl`; without a terminal that needs --yes. A copy of each file is kept beside it;
+/// `history undo` restores both.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -39,7 +42,8 @@ enum OnlyArg {
 #[command(after_help = "Examples:
   codex-manager history rebuild --dry-run
   codex-manager history rebuild --max-threads 0           # every conversation
-  codex-manager history rebuild --only session-index")]
+  codex-manager history rebuild --only session-index
+  codex-manager history undo                              # restores the previous files")]
 pub(super) struct RebuildArgs {
     /// The files to rebuild
     #[arg(long, value_name = "FILE", default_value = "both")]
@@ -58,11 +62,11 @@ pub(super) struct RebuildArgs {
     /// Keep every prompt, ignoring `history.max_bytes` of Codex's config.toml
     #[arg(long)]
     ignore_history_max_bytes: bool,
-    /// Keep no copies of the files
+    /// Keep no copies of the files; `history undo` cannot restore them
     #[arg(long)]
     no_backup: bool,
     /// Show what would be written; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -87,8 +91,8 @@ impl RebuildArgs {
     /// Plans, shows and, unless `--dry-run` is given, writes the files.
     ///
     /// # Errors
-    /// The limit is negative, the home cannot be read, or Codex holds the lock of a file for more
-    /// than 10 seconds.
+    /// The limit is negative, the home cannot be read, the removal of prompts is not confirmed, or
+    /// Codex holds the lock of a file for more than 10 seconds.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let max_threads = usize::try_from(self.max_threads).map_err(|_| {
             CommandError::usage(format!("--max-threads is negative: {}", self.max_threads))
@@ -110,12 +114,14 @@ impl RebuildArgs {
         let bar = context.ui.bar("reading conversations", 0);
         let mut plan = rebuild::plan(target.home, table, options, &bar)?;
         drop(bar);
-        let files = if self.dry_run {
-            rebuild::preview(target.home, &mut plan)?
-        } else {
-            rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?
-        };
-        self.show(context, &plan, &files, options.max_threads);
+        self.show(context, &plan, options.max_threads);
+        let mut files = rebuild::preview(target.home, &mut plan)?;
+        if !self.dry_run {
+            require_consent(context, &plan, &files)?;
+            let keep_in = (!self.no_backup).then_some(target.manager_home);
+            files = rebuild::apply(target.home, &mut plan, keep_in, context.now())?;
+        }
+        self.show_files(context, &files);
         context.ui.document(
             "history rebuild",
             &RebuildJson {
@@ -150,13 +156,7 @@ impl RebuildArgs {
         None
     }
 
-    fn show(
-        &self,
-        context: &Context,
-        plan: &RebuildPlan,
-        files: &[RebuiltFile],
-        max_threads: Option<usize>,
-    ) {
+    fn show(&self, context: &Context, plan: &RebuildPlan, max_threads: Option<usize>) {
         let ui = &context.ui;
         let source = match plan.source {
             RebuildSource::Database => "Codex's database and the conversations on disk",
@@ -174,7 +174,6 @@ impl RebuildArgs {
             let path = printable(&skipped.path.to_string_lossy());
             ui.warn(format_args!("cannot read ({}): {path}", skipped.reason));
         }
-        self.show_files(context, files);
     }
 
     fn show_files(&self, context: &Context, files: &[RebuiltFile]) {
@@ -198,6 +197,9 @@ impl RebuildArgs {
                 ui.warn(format_args!("{holder} still shows the old list"));
             }
             ui.note("restart Codex to see the new list");
+            if !self.no_backup {
+                ui.note("undo it with: codex-manager history undo");
+            }
         }
     }
 }
@@ -209,6 +211,10 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
             context.ui.prose(format_args!("{text}: {n}"));
         }
     };
+    say(
+        plan.conversations.without_file,
+        "of them only in Codex's database, without a file in sessions/",
+    );
     say(
         plan.conversations.beyond_limit,
         &format!("older conversations left out by --max-threads {limit} (0 for all)"),
@@ -243,13 +249,46 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
     say(
-        plan.prompts.dropped,
-        "prompts removed from history.jsonl because no conversation contains them",
+        plan.prompts.dropped - plan.prompts.unrecorded,
+        "prompts to remove from history.jsonl, because their conversation is not on disk",
+    );
+    say(
+        plan.prompts.unrecorded,
+        "prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out",
     );
     say(
         plan.prompts.beyond_limit,
-        "prompts removed from history.jsonl because --max-threads leaves out their conversation",
+        "prompts to remove from history.jsonl, because --max-threads leaves out their conversation",
     );
+}
+
+/// Asks before lines of `history.jsonl` are removed.
+fn require_consent(
+    context: &Context,
+    plan: &RebuildPlan,
+    files: &[RebuiltFile],
+) -> Result<(), CommandError> {
+    let replaces_history = |file: &RebuiltFile| {
+        file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
+    };
+    let removed = plan.prompts.removed();
+    if removed == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
+        return Ok(());
+    }
+    let removed = pluralize(removed, "prompt");
+    let question = format!("remove {removed} from history.jsonl?");
+    if context.ui.confirm(question) == Some(true) {
+        return Ok(());
+    }
+    let hint = if plan.prompts.beyond_limit > 0 {
+        "confirm with --yes, or include all conversations with --max-threads 0; nothing was changed"
+    } else {
+        "confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"
+    };
+    Err(CommandError::refused(format!(
+        "removing {removed} from history.jsonl needs confirmation"
+    ))
+    .hint(hint))
 }
 
 /// Reads Codex's table. Warns and returns `None` if the database cannot be used.

@@ -24,7 +24,7 @@ use std::path::PathBuf;
   codex-manager history undo              # restores the previous state")]
 pub(super) struct RepairArgs {
     /// Show what would be changed; change nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

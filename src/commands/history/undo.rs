@@ -1,4 +1,4 @@
-//! `history undo`: restores the state before a repair.
+//! `history undo`: restores the state before a repair or a rebuild.
 
 use super::home::{repair_context, require_home};
 use crate::context::Context;
@@ -10,17 +10,19 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Restore the state before the last repair
+/// Restore the state before the last repair or rebuild
+///
+/// Requires that Codex is closed. Lines that Codex appended to a rebuilt file since are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
   codex-manager history undo --snapshot 20261120T120000Z")]
 pub(super) struct UndoArgs {
-    /// The snapshot to restore [default: that of the last repair]
+    /// The snapshot to restore [default: that of the last repair or rebuild]
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
     /// Show what would be changed; change nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 

@@ -10,7 +10,7 @@ use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-/// Print shell code that shows the recommended account in the prompt
+/// Print shell code that shows the best account in the prompt
 ///
 /// The prompt reads a small local file and shows nothing if no account is ready. In a shell, the quota is
 /// queried in the background when the figures are older than --every; tmux and starship only show them.
@@ -197,7 +197,7 @@ impl HookArgs {
                 ))
                 .hint("write 30min, 2h or 1d")
             })?;
-        crate::commands::recommend::check_template(&self.format)?;
+        crate::commands::recommend_template::check_template(&self.format)?;
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
         }

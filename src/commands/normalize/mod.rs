@@ -28,7 +28,7 @@ Examples:
   codex-manager normalize --recursive --session-duration-hours 1.5 ~/dumps
   codex-manager normalize --dry-run --json ~/old-dumps";
 
-/// Import old login files named like `21apr_me@x.com_auth.json`, and their reset times
+/// Import old login files such as `21apr_me@x.com_auth.json`
 ///
 /// The modification time of a file is the time at which its account's quota ran out. The session
 /// began --session-duration-hours before, and the account is available again seven days after that.
@@ -61,7 +61,7 @@ pub struct NormalizeArgs {
     #[arg(long)]
     write_archives: bool,
     /// Show what would be done, and write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -111,9 +111,7 @@ impl NormalizeArgs {
             }
         }
         show::document(&merged, &skipped, files, self.dry_run, context);
-        if self.dry_run {
-            context.ui.note("dry run: nothing was written");
-        } else if !merged.records.is_empty() {
+        if !self.dry_run && !merged.records.is_empty() {
             context
                 .ui
                 .note("see which accounts are ready with: codex-manager cooldown");
@@ -198,9 +196,8 @@ fn plan_normalize(
         let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
         let error = CommandError::from(e);
         if is_missing {
-            return error.hint(
-                "name an existing folder, or none to read the Codex home: codex-manager normalize",
-            );
+            return error
+                .hint("name an existing folder with old login files: codex-manager normalize DIR");
         }
         error
     })?;

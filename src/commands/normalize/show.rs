@@ -7,11 +7,19 @@ use crate::inventory::records::LegacyRecord;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::quota::legacy::ValidationStatus;
-use crate::ui::table::Table;
+use crate::ui::table::{Column, Table};
 use crate::ui::{Style, Ui};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+const COLUMNS: [Column; 5] = [
+    Column::new("ACCOUNT").shorten(18),
+    Column::new("DAY IN NAME").rank(1),
+    Column::new("STARTED").rank(3),
+    Column::new("NEXT AVAILABLE").rank(2),
+    Column::new("LOGIN"),
+];
 
 /// The JSON document of `normalize --json`. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -131,14 +139,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
     if records.is_empty() {
         return;
     }
-    let heads = [
-        "ACCOUNT",
-        "DAY IN NAME",
-        "STARTED",
-        "NEXT AVAILABLE",
-        "LOGIN",
-    ];
-    let mut table = Table::new(ui, &heads);
+    let mut table = Table::new(ui, COLUMNS);
     for record in records {
         let metadata = &record.metadata;
         let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute(&at, context));
@@ -158,19 +159,15 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
                 (Style::Warn, "none".to_owned())
             }
         };
-        table.row(
-            ui,
-            [
-                (Style::Plain, email),
-                (style, token),
-                (Style::Plain, time(metadata.session_start_at)),
-                (Style::Plain, time(metadata.next_available_at)),
-                login,
-            ],
-        );
+        table.row([
+            (Style::Plain, email),
+            (style, token),
+            (Style::Plain, time(metadata.session_start_at)),
+            (Style::Plain, time(metadata.next_available_at)),
+            login,
+        ]);
     }
-    (1..=4).for_each(|column| table.keep_whole(column));
-    ui.report_table(table.render());
+    table.report(ui);
 }
 
 /// Prints the reasons why logins cannot be used: each once, not once per file.

@@ -46,7 +46,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
@@ -207,9 +207,7 @@ fn show(view: &ExportView<'_>, context: &Context) {
             printable(&left.reason)
         ));
     }
-    if view.dry_run {
-        ui.note("dry run: nothing was written");
-    } else if !view.logins.is_empty() {
+    if !view.dry_run && !view.logins.is_empty() {
         ui.note(format_args!(
             "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
             view.file

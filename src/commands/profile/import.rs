@@ -39,7 +39,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// Check the file and show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
@@ -83,7 +83,6 @@ impl ImportArgs {
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
             self.show(&plan, &[], &path, context);
-            context.ui.note("dry run: nothing was written");
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
         let report = merge::apply(&package, &options)?;

@@ -39,7 +39,7 @@ pub(super) struct LoginArgs {
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
     /// Show what would be done; do not sign in, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
@@ -126,7 +126,6 @@ impl LoginArgs {
             "would run {line} in an empty home and save the login as {}",
             self.name
         ));
-        context.ui.note("dry run: nothing was written");
         Outcome::Done
     }
 

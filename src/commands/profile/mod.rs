@@ -12,6 +12,7 @@ mod rename;
 mod restore_login;
 mod save;
 mod show;
+mod undo;
 
 use self::export::ExportArgs;
 use self::import::ImportArgs;
@@ -21,7 +22,9 @@ use self::rename::RenameArgs;
 use self::restore_login::RestoreLoginArgs;
 use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
+use self::undo::ProfileUndoArgs;
 use super::list;
+use super::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
@@ -42,6 +45,28 @@ pub(crate) struct ProfileArgs {
     command: ProfileCommand,
 }
 
+/// Sign in to another account and save it as a profile
+///
+/// The same as `profile login`: runs `codex login` in an empty temporary home, so that no other account is
+/// signed out.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager login work
+  codex-manager login work -- --device-auth")]
+pub(crate) struct TopLoginArgs {
+    #[command(flatten)]
+    login: LoginArgs,
+}
+
+impl TopLoginArgs {
+    /// # Errors
+    /// The errors of `profile login`.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let command = ProfileCommand::Login(self.login);
+        ProfileArgs { command }.run(context)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
     Save(SaveArgs),
@@ -49,6 +74,7 @@ enum ProfileCommand {
     Show(ProfileShowArgs),
     Rename(RenameArgs),
     Remove(ProfileRemoveArgs),
+    Undo(ProfileUndoArgs),
     Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
     Export(ExportArgs),
@@ -59,7 +85,10 @@ enum ProfileCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile list")]
-struct ProfileListArgs {}
+struct ProfileListArgs {
+    #[command(flatten)]
+    table: TableArgs,
+}
 
 impl ProfileArgs {
     /// # Errors
@@ -71,10 +100,11 @@ impl ProfileArgs {
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(ProfileListArgs {}) => list::show("profile list", context),
+            ProfileCommand::List(args) => list::show("profile list", &args.table.apply(context)?),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
+            ProfileCommand::Undo(args) => args.run(context),
             ProfileCommand::Login(args) => args.run(context),
             ProfileCommand::RestoreLogin(args) => args.run(context),
             ProfileCommand::Export(args) => args.run(context),
@@ -90,6 +120,7 @@ impl ProfileCommand {
             Self::List(_) | Self::Show(_) => false,
             Self::Rename(args) => args.dry_run,
             Self::Remove(args) => args.dry_run,
+            Self::Undo(args) => args.dry_run,
             Self::Login(args) => args.dry_run,
             Self::RestoreLogin(args) => args.dry_run,
             Self::Export(args) => args.dry_run,

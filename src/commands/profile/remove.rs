@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// Move a profile to the trash, or with --purge delete it
 ///
 /// The account is not logged out, and the Codex home is not changed. The trash is a folder below
-/// profiles/.
+/// profiles/; `profile undo` puts the profile back.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile remove work
@@ -32,7 +32,7 @@ pub(super) struct ProfileRemoveArgs {
     #[arg(long)]
     purge: bool,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 
@@ -80,11 +80,17 @@ impl ProfileRemoveArgs {
             profiles.named(&self.name)?;
             ui.prose(format_args!("would move the profile {name} to the trash"));
         } else {
+            profiles.named(&self.name)?;
+            let question = format!("move the profile {name} to the trash?");
+            // Off a terminal there is no question, because the command can be undone.
+            if !settings.assume_yes && ui.confirm(question) == Some(false) {
+                return Err(CommandError::refused("not removed").hint("nothing was changed"));
+            }
             let place = profiles.remove(&self.name, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
-                "undo with: codex-manager profile save {name} --from {}",
-                shell::word(&place.join(AUTH_JSON).to_string_lossy())
+                "undo with: codex-manager profile undo {}",
+                shell::word(&self.name)
             ));
             view.trash = Some(place);
         }

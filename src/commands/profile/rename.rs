@@ -22,7 +22,7 @@ pub(super) struct RenameArgs {
     #[arg(value_name = "NEW")]
     new: String,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 

@@ -29,7 +29,7 @@ pub(super) struct RestoreLoginArgs {
     #[arg(value_name = "LOGIN")]
     login: Option<String>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
 

@@ -38,9 +38,13 @@ pub(super) struct SaveArgs {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
+
+/// The hint for a file without a usable login.
+const OTHER_FILE: &str =
+    "name another auth.json, or an archive of: codex-manager list-backups; nothing was changed";
 
 /// The JSON document of `save`. Its keys are an interface.
 #[derive(Debug, Serialize)]
@@ -113,16 +117,23 @@ impl SaveArgs {
                 context.settings.codex_home.join(AUTH_JSON)
             }
             Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
-                find_archive(context, from)?
+                find_archive(context, from, |r| r.archive.is_some())?
             }
             Some(from) => context.env.absolute(from),
         };
-        let snapshot = source::read(&path)?;
+        let snapshot = source::read(&path).map_err(|e| {
+            let mut error = CommandError::from(e);
+            if self.from.is_some() {
+                error.hints = vec![OTHER_FILE.into()];
+            }
+            error
+        })?;
         let Some(login) = snapshot.login.clone() else {
-            return Err(
-                CommandError::refused(format!("contains no login: {}", path.display()))
-                    .hint("sign in with codex login; nothing was changed"),
-            );
+            let error = CommandError::refused(format!("contains no login: {}", path.display()));
+            return Err(error.hint(match self.from {
+                Some(_) => OTHER_FILE,
+                None => "sign in: codex-manager profile login NAME; nothing was changed",
+            }));
         };
         Ok((snapshot, login))
     }
@@ -152,9 +163,6 @@ impl SaveArgs {
                 }
             ),
         });
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
-        }
         if login.identity.kind == LoginKind::ApiKey {
             return;
         }

@@ -58,7 +58,8 @@ impl ProfileShowArgs {
             .into_iter()
             .find(|row| row.profile.name == name)
         else {
-            return Err(ProfileError::Unknown(name).into());
+            let choices = Vec::new();
+            return Err(ProfileError::Unknown { name, choices }.into());
         };
         let AccountRow {
             profile, account, ..

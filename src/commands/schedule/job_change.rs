@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
     /// Show what would be done; write nothing, run nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
     /// Show the files for another system's scheduler; only with --dry-run
     #[arg(long, value_name = "WHICH", requires = "dry_run")]

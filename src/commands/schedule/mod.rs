@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
 
-/// Run sync, backup, status or vault regularly with the system's scheduler
+/// Run sync, backup, status or vault with the system's scheduler
 ///
 /// Uses systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. A job uses
 /// the homes that are configured when it is installed. There is no background process between runs.

@@ -3,17 +3,26 @@
 use super::place::{codex_bin, current_place};
 use super::run_times::shown_when;
 use super::scheduler_commands::run;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
 use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
+use crate::ui::Style;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time;
-use crate::ui::{Style, table::Table};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+
+const COLUMNS: [Column; 4] = [
+    Column::new("JOB"),
+    Column::new("STATE"),
+    Column::new("RUNS").rank(1).shorten(12),
+    Column::new("NEXT").rank(2),
+];
 
 /// Show the installed jobs, their state and their next runs
 #[derive(Debug, Args)]
@@ -23,6 +32,8 @@ use std::path::PathBuf;
 pub(super) struct ScheduleShowArgs {
     /// Show only this job
     job: Option<JobKind>,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// The JSON document of show. Its keys are an interface.
@@ -46,12 +57,13 @@ struct JobJson {
 
 impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
         let place = current_place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
         let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
-        let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
+        let mut table = Table::new(ui, COLUMNS);
         let mut documents = Vec::new();
         let mut hints = Vec::new();
         for job in jobs {
@@ -72,15 +84,12 @@ impl ScheduleShowArgs {
             });
             let at = next.map_or("-".into(), |at| time::full(&at, zone, &now));
             let name = job.name().to_owned();
-            table.row(
-                ui,
-                [
-                    (Style::Strong, name),
-                    (style, state.to_owned()),
-                    (Style::Plain, runs),
-                    (Style::Plain, at),
-                ],
-            );
+            table.row([
+                Cell::new(Style::Strong, name),
+                Cell::new(style, state),
+                Cell::plain(runs),
+                Cell::plain(at).value(next.map_or(String::new(), |at| time::rfc3339(&at, zone))),
+            ]);
             documents.push(JobJson {
                 job,
                 installed: found.is_some(),
@@ -99,7 +108,7 @@ impl ScheduleShowArgs {
                 jobs: documents,
             },
         );
-        ui.line(table.render());
+        table.print(ui);
         for hint in hints {
             ui.note(hint);
         }

@@ -11,6 +11,7 @@ mod table;
 mod unlisted;
 
 use super::launches;
+use super::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::Args;
@@ -63,6 +64,8 @@ pub(crate) struct SessionsArgs {
     /// With --launched: show all launches, not only the last 20
     #[arg(long, requires = "launched")]
     all: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,8 +81,9 @@ impl SessionsArgs {
             return args.run(context);
         }
         if self.launched {
-            return launches::show_launched(self.profile, self.all, context);
+            return launches::show_launched(self.profile, self.all, self.table, context);
         }
+        let context = &self.table.apply(context)?;
         let filter = self.filter.resolve(context)?;
         let options = ListOptions {
             archived: self.archived,

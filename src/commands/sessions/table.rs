@@ -1,26 +1,24 @@
-//! The table of conversations, with as many columns as the terminal has room for.
+//! The table of conversations.
 
-use super::super::account::{printable, short_id, shortened};
+use super::super::account::{local, short_id};
 use super::session_view::SessionView;
 use crate::context::Context;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time;
 use chrono::{DateTime, Datelike, Utc};
 use std::path::Path;
 
-/// The width in columns from which folder, size and account are shown.
-const WIDTH_WITH_PROJECT: usize = 60;
-const WIDTH_WITH_SIZE: usize = 80;
-const WIDTH_WITH_ACCOUNT: usize = 100;
-
-/// The longest project and account, in characters.
-const PROJECT_CHARS: usize = 16;
-const ACCOUNT_CHARS: usize = 14;
-
-/// The shortest title, in characters.
-const MIN_TITLE_CHARS: usize = 16;
+const COLUMNS: [Column; 7] = [
+    Column::new("SESSION"),
+    Column::new("AGE").rank(1),
+    Column::new("PROJECT").rank(2).shorten(8),
+    Column::new("ACCOUNT").rank(4).shorten(8),
+    Column::new("SIZE").number().rank(3),
+    Column::new("TITLE").shorten(16),
+    Column::new("STATE").rank(5),
+];
 
 /// A conversation in the table.
 pub(super) struct SessionRow {
@@ -35,49 +33,23 @@ pub(super) struct SessionRow {
 
 /// Prints the table on stdout.
 pub(super) fn print(rows: &[SessionRow], context: &Context) {
-    let ui = &context.ui;
-    let width = ui.width();
-    let mut heads = vec!["SESSION", "AGE"];
-    let mut used = 13 + 2 + 7 + 2;
-    for (head, from, columns) in [
-        ("PROJECT", WIDTH_WITH_PROJECT, PROJECT_CHARS + 2),
-        ("ACCOUNT", WIDTH_WITH_ACCOUNT, ACCOUNT_CHARS + 2),
-        ("SIZE", WIDTH_WITH_SIZE, 10),
-    ] {
-        if width >= from {
-            heads.push(head);
-            used += columns;
-        }
-    }
-    heads.push("TITLE");
-    let title_chars = width.saturating_sub(used).max(MIN_TITLE_CHARS);
-    let mut table = Table::new(ui, &heads);
+    let mut table = Table::new(&context.ui, COLUMNS);
     for row in rows {
         let session = &row.session;
-        let cells = heads.iter().map(|head| match *head {
-            "SESSION" => (Style::Plain, printable(short_id(&session.id))),
-            "AGE" => (Style::Dim, age(session.updated_ms, context)),
-            "PROJECT" => (
-                Style::Plain,
-                printable(&shortened(folder_name(&session.cwd), PROJECT_CHARS)),
-            ),
-            "ACCOUNT" => (Style::Plain, account(session)),
-            "SIZE" => {
-                let size = session.bytes.map_or("–".to_owned(), time::bytes);
-                (Style::Plain, size)
-            }
-            _ => title(row, title_chars),
-        });
-        table.row(ui, cells);
+        let account = session.profile.as_deref().or(session.email.as_deref());
+        let size = session.bytes;
+        table.row([
+            Cell::plain(short_id(&session.id)).value(&session.id),
+            age(session.updated_ms, context),
+            Cell::plain(folder_name(&session.cwd)).value(&session.cwd),
+            Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
+            Cell::plain(size.map_or("–".to_owned(), time::bytes))
+                .value(size.map_or(String::new(), |size| size.to_string())),
+            title(row),
+            Cell::new(Style::Dim, badges(row)),
+        ]);
     }
-    table.keep_whole(0);
-    table.keep_whole(1);
-    ui.line(table.render());
-}
-
-fn account(session: &SessionView) -> String {
-    let name = session.profile.as_deref().or(session.email.as_deref());
-    printable(&shortened(name.unwrap_or("–"), ACCOUNT_CHARS))
+    table.print(&context.ui);
 }
 
 fn folder_name(path: &str) -> &str {
@@ -85,8 +57,21 @@ fn folder_name(path: &str) -> &str {
     name.unwrap_or(path)
 }
 
-/// Returns the title, then the badges in brackets. The badges are always shown whole.
-fn title(row: &SessionRow, chars: usize) -> (Style, String) {
+/// Returns the title, indented below the conversation of which it is a subagent.
+fn title(row: &SessionRow) -> Cell {
+    let indent = match row.depth {
+        0 => String::new(),
+        depth => format!("{}└ ", "  ".repeat(depth - 1)),
+    };
+    let style = if row.is_running {
+        Style::Good
+    } else {
+        Style::Plain
+    };
+    Cell::new(style, format!("{indent}{}", row.session.title)).value(&row.session.title)
+}
+
+fn badges(row: &SessionRow) -> String {
     let session = &row.session;
     let mut badges = Vec::new();
     if row.is_running {
@@ -108,32 +93,17 @@ fn title(row: &SessionRow, chars: usize) -> (Style, String) {
     if row.folded > 0 {
         badges.push(pluralize(row.folded, "subagent"));
     }
-    let badges = match &badges[..] {
-        [] => String::new(),
-        _ => format!(" [{}]", badges.join(", ")),
-    };
-    let indent = match row.depth {
-        0 => String::new(),
-        depth => format!("{}└ ", "  ".repeat(depth - 1)),
-    };
-    let taken = indent.chars().count() + badges.chars().count();
-    let title = shortened(&session.title, chars.saturating_sub(taken).max(8));
-    let style = if row.is_running {
-        Style::Good
-    } else {
-        Style::Plain
-    };
-    (style, printable(&format!("{indent}{title}{badges}")))
+    badges.join(", ")
 }
 
 /// Formats the time since the last change: "5 min", "3 h", "6 d", else the date.
-fn age(updated_ms: Option<i64>, context: &Context) -> String {
+fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
     let Some(at) = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis) else {
-        return "–".to_owned();
+        return Cell::plain("–").value("");
     };
     let now = context.now();
     let minutes = (now - at).num_minutes();
-    match minutes {
+    let text = match minutes {
         ..1 => "now".to_owned(),
         1..60 => format!("{minutes} min"),
         60..1440 => format!("{} h", minutes / 60),
@@ -148,5 +118,6 @@ fn age(updated_ms: Option<i64>, context: &Context) -> String {
             };
             at.format(format).to_string()
         }
-    }
+    };
+    Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
 }

@@ -2,16 +2,15 @@
 
 use super::report::{StatusJson, show};
 use crate::commands::account::{
-    accounts_and_profiles, label, printable, style_of, warn_all, with_verdict,
+    accounts_and_profiles, first_login, printable, warn_all, with_verdict,
 };
-use crate::commands::cooldown::{quota_cell, state_cell};
+use crate::commands::account_table;
 use crate::commands::refresh::{probe, probe_targets};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::inventory::resolve::resolve;
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::quota::account::Account;
 use serde::Serialize;
 
 /// An account of `--all` in JSON. Its keys are an interface.
@@ -59,9 +58,8 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
-        ui.note(
-            "there are no saved logins; sign in with codex login, then run codex-manager profile save NAME",
-        );
+        let next = first_login(context);
+        ui.note(format_args!("there are no saved logins; {next}"));
         return Ok(Outcome::Done);
     }
     show_table(&probes, context)?;
@@ -92,40 +90,25 @@ impl AccountJson {
 }
 
 fn show_table(probes: &[AccountProbe], context: &Context) -> Result<(), CommandError> {
-    let ui = &context.ui;
     let (accounts, _) = accounts_and_profiles(context)?;
-    let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
-    for probe in probes {
-        let who = &probe.target.identity;
-        let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
-            continue;
-        };
-        let (account, verdict) = with_verdict(account.clone(), context);
-        let is_current = probe.target.place == ProbeLocation::Live;
-        let mut name = label(&account);
-        if is_current {
-            name.push_str("\nlive");
-        }
-        let style = if is_current {
-            Style::Strong
-        } else {
-            Style::Plain
-        };
-        table.row(
-            ui,
-            [
-                (style, name),
-                (Style::Plain, printable(who.email.as_str())),
-                (
-                    style_of(verdict.state),
-                    state_cell(&account, &verdict, context),
-                ),
-                (Style::Plain, quota_cell(&account.entry, context)),
-            ],
-        );
-    }
-    (2..=3).for_each(|column| table.keep_whole(column));
-    ui.line(table.render());
+    let rows: Vec<_> = probes
+        .iter()
+        .filter_map(|probe| {
+            let who = &probe.target.identity;
+            let account = accounts.iter().find(|a| a.entry.identity.is_same(who))?;
+            let current = probe.target.place == ProbeLocation::Live;
+            let account = Account {
+                current,
+                ..account.clone()
+            };
+            Some(with_verdict(account, context))
+        })
+        .collect();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(account, verdict)| (account, verdict))
+        .collect();
+    account_table::show(&rows, context);
     Ok(())
 }
 

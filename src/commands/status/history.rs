@@ -1,7 +1,6 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use crate::codex::window::{CODEX_LIMIT, Window};
-use crate::commands::account::{absolute, bar, known_accounts, local, printable};
+use crate::commands::account::{absolute, known_accounts, local, printable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;
@@ -9,12 +8,20 @@ use crate::inventory::resolve::resolve;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
+use crate::ui::{Style, windows};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.
 const MAX_POINTS_SHOWN: usize = 20;
+
+const COLUMNS: [Column; 5] = [
+    Column::new("WINDOW").only_tsv(),
+    Column::new("SEEN"),
+    Column::new("LEFT"),
+    Column::new("RESETS").rank(1),
+    Column::new("CHANGE").rank(2),
+];
 
 /// The JSON document. Its keys are an interface.
 #[derive(Debug, Serialize)]
@@ -97,8 +104,12 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     if courses.is_empty() {
         ui.note("there are no recorded figures yet; each codex-manager status adds one");
     }
+    let mut table = Table::new(ui, COLUMNS);
     for course in &courses {
-        draw(course, context);
+        add_rows(&mut table, course, context);
+    }
+    if !courses.is_empty() {
+        table.print(ui);
     }
     if !all_moved.is_empty() {
         ui.line("");
@@ -154,60 +165,38 @@ impl MovedView {
     }
 }
 
-fn draw(course: &WindowHistory, context: &Context) {
-    let ui = &context.ui;
+fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
     let Some(last) = course.samples.last() else {
         return;
     };
-    ui.line(format_args!(
-        "\n{}",
-        ui.paint(Style::Strong, name(&last.window))
-    ));
-    let mut table = Table::new(ui, &["SEEN", "USED", "RESETS", ""]);
+    let ui = &context.ui;
+    let label = windows::label(&last.window);
+    table.group(&label, None);
     for point in course.samples.iter().rev().take(MAX_POINTS_SHOWN) {
-        let used = point.window.used_percent;
-        let style = match used {
-            used if used >= 100.0 => Style::Bad,
-            used if used >= 80.0 => Style::Warn,
-            _ => Style::Plain,
-        };
+        let left = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
         let (note_style, note) = match point.change {
             WindowChange::None => (Style::Plain, ""),
             WindowChange::NewWindow => (Style::Dim, "new window"),
             WindowChange::ResetMoved => (Style::Warn, "moved"),
         };
-        table.row(
-            ui,
-            [
-                (Style::Plain, absolute(&point.observed_at, context)),
-                (style, format!("{} {used:>3.0} %", bar(used))),
-                (
-                    Style::Plain,
-                    resets.map_or("-".into(), |at| absolute(at, context)),
-                ),
-                (note_style, note.to_owned()),
-            ],
-        );
+        table.row([
+            Cell::plain(&label),
+            Cell::plain(absolute(&point.observed_at, context))
+                .value(local(&point.observed_at, context)),
+            Cell::new(
+                windows::style_of(left),
+                format!("{} {left:>3.0} %", windows::bar(left)),
+            )
+            .value(left),
+            Cell::plain(resets.map_or(String::new(), |at| absolute(at, context)))
+                .value(resets.map_or(String::new(), |at| local(at, context))),
+            Cell::new(note_style, note),
+        ]);
     }
-    (0..=2).for_each(|column| table.keep_whole(column));
-    ui.line(table.render());
-    if let Some(older) = course
-        .samples
-        .len()
-        .checked_sub(MAX_POINTS_SHOWN)
-        .filter(|n| *n > 0)
-    {
-        ui.note(format_args!("{older} older: shown with --json"));
-    }
-}
-
-/// The label of a window; with its limit, where that is not Codex's own.
-fn name(window: &Window) -> String {
-    if window.limit_id == CODEX_LIMIT {
-        window.label()
-    } else {
-        format!("{} {}", printable(&window.limit_id), window.label())
+    let older = course.samples.len().saturating_sub(MAX_POINTS_SHOWN);
+    if older > 0 {
+        ui.note(format_args!("{label}: {older} older, shown with --json"));
     }
 }
 
@@ -230,7 +219,7 @@ fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
     };
     format!(
         "{} reset moved from {} to {} {since}{seen}",
-        name(&moved.after),
+        printable(&windows::label(&moved.after)),
         time(moved.before.resets_at.as_ref()),
         time(moved.after.resets_at.as_ref())
     )

@@ -10,6 +10,7 @@ use crate::codex::config::read_login;
 use crate::commands::account::{accounts_and_profiles, warn_all};
 use crate::commands::refresh;
 use crate::commands::status_text::read_text;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -20,7 +21,7 @@ use chrono::Duration;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Show the quota windows of the live account, of another, or of all
+/// Show the quota of the live account, of another, or of all
 ///
 /// Codex itself runs the query (`codex app-server`; at most 10 seconds, or 40 if it renews the login). If
 /// it cannot answer, the last known figures are shown. With --status-file, pasted text is used instead.
@@ -52,8 +53,10 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
     if_older: Option<String>,
     /// Show the last known figures; make no query, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 impl StatusArgs {
@@ -61,11 +64,15 @@ impl StatusArgs {
     /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
     /// cannot be recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         if self.history {
             return history::show(self.account.as_deref(), context);
         }
         if self.all {
             return accounts::all(self.dry_run, context);
+        }
+        if context.ui.wants_tsv() {
+            return Err(CommandError::usage("--format needs --all or --history"));
         }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         match (&self.account, &text) {

@@ -2,6 +2,7 @@
 
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
@@ -67,7 +68,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         },
     );
     let (ui, zone) = (&context.ui, context.settings.zone);
-    ui.line(account_line(ui, report));
+    ui.prose(account_line(ui, report));
     match seen {
         None if report.is_api_key() => {
             ui.line("an API key is billed by use and has no quota windows");
@@ -75,7 +76,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         None => ui.line("quota unknown"),
         Some(seen) => {
             for line in windows::lines(ui, seen, zone, &now) {
-                ui.line(line);
+                ui.prose(line);
             }
             if seen.windows.is_empty() && seen.spend_cap.is_none() {
                 ui.line("the server reports no quota windows");
@@ -84,7 +85,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
                 let when = full(&at.to_utc(), zone, &now);
                 ui.line(format!("available again {when}"));
             }
-            ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+            ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
         }
     }
     for note in &report.notes {
@@ -129,6 +130,9 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
             Some(command) => {
                 format!("sign in with codex login, or restore the last login: {command}")
             }
+            None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
+                format!("{}, then sign in with codex login", remedies::INSTALL_CODEX)
+            }
             None => "sign in with codex login".into(),
         },
         StatusProblem::Unreadable { .. } => match saved() {
@@ -163,6 +167,7 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
         StatusProblem::AnotherAccount { .. } => {
             "the account may have been switched during the query: run the same command again".into()
         }
-        StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
+        StatusProblem::Probe(_) => "check Codex and its home: codex-manager doctor".into(),
+        StatusProblem::NotUnderstood(_) => return None,
     })
 }

@@ -5,6 +5,7 @@ mod shrink;
 mod trash;
 mod vacuum;
 
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
@@ -17,6 +18,8 @@ use clap::{Args, Subcommand};
   codex-manager storage shrink --dry-run
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
 pub struct StorageArgs {
+    #[command(flatten)]
+    table: TableArgs,
     #[command(subcommand)]
     command: Option<StorageCommand>,
 }
@@ -37,7 +40,7 @@ impl StorageArgs {
     /// See each subcommand.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.command {
-            None => report::run(context),
+            None => report::run(self.table, context),
             Some(StorageCommand::Shrink(args)) => args.run(context),
             Some(StorageCommand::Expand(args)) => args.run(context),
             Some(StorageCommand::Trash(args)) => args.run(context),

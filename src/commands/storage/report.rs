@@ -2,27 +2,39 @@
 
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
-use crate::commands::account::{printable, shortened};
+use crate::commands::account::printable;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::storage::{self, StorageReport, UsageShare};
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
 
-/// Maximum length of a title, in characters.
-const TITLE_CHARS: usize = 26;
+const KIND_COLUMNS: [Column; 4] = [
+    Column::new("KIND"),
+    Column::new("SIZE").number(),
+    Column::new("FILES").number().rank(1),
+    Column::new("RECLAIMABLE").number(),
+];
+
+const LARGEST_COLUMNS: [Column; 3] = [
+    Column::new("LARGEST"),
+    Column::new("SIZE").number().rank(1),
+    Column::new("TITLE").rank(2).shorten(8),
+];
 
 /// Prints the disk usage of the Codex home.
 ///
 /// # Errors
-/// The Codex home does not exist.
-pub(super) fn run(context: &Context) -> Result<Outcome, CommandError> {
+/// The Codex home does not exist, or `--format` is given together with `--json`.
+pub(super) fn run(table: TableArgs, context: &Context) -> Result<Outcome, CommandError> {
+    let context = &table.apply(context)?;
     let home = existing_home(context)?;
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state = threads::find_state_database(home, &context.env);
@@ -69,6 +81,9 @@ fn show(context: &Context, report: &StorageReport) {
         ));
     }
     show_kinds(context, report);
+    if ui.wants_tsv() {
+        return;
+    }
     shares(context, "PROJECT", &report.projects, false);
     shares(context, "MONTH", &report.months, true);
     if report.accounts.len() > 1 {
@@ -81,23 +96,21 @@ fn show(context: &Context, report: &StorageReport) {
 
 fn show_kinds(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "RECLAIMABLE"]);
+    let mut table = Table::new(ui, KIND_COLUMNS);
     for kind in &report.kinds {
         let free = match kind.reclaimable_bytes {
             0 => "-".to_owned(),
             n => bytes(n),
         };
-        table.row(
-            ui,
-            [
-                (Style::Strong, kind.kind.to_owned()),
-                (Style::Plain, bytes(kind.bytes)),
-                (Style::Plain, kind.files.to_string()),
-                (Style::Plain, free),
-            ],
-        );
+        table.row([
+            Cell::new(Style::Strong, kind.kind),
+            Cell::plain(bytes(kind.bytes)).value(kind.bytes),
+            Cell::plain(kind.files.to_string()),
+            Cell::plain(free).value(kind.reclaimable_bytes),
+        ]);
     }
-    ui.prose(format_args!("\n{}", table.render()));
+    ui.line("");
+    table.print(ui);
 }
 
 fn show_largest(context: &Context, report: &StorageReport) {
@@ -105,23 +118,18 @@ fn show_largest(context: &Context, report: &StorageReport) {
     if report.largest.is_empty() {
         return;
     }
-    let mut table = Table::new(ui, &["LARGEST", "SIZE", "TITLE"]);
+    let mut table = Table::new(ui, LARGEST_COLUMNS);
     for large in &report.largest {
         let name = large.path.file_name().unwrap_or_default().to_string_lossy();
         let id = large.id.as_ref().map(ToString::to_string);
-        let id = id.unwrap_or_else(|| printable(&name));
-        table.row(
-            ui,
-            [
-                (Style::Plain, id),
-                (Style::Plain, bytes(large.bytes)),
-                (Style::Dim, shortened(&printable(&large.title), TITLE_CHARS)),
-            ],
-        );
+        table.row([
+            Cell::plain(id.unwrap_or_else(|| name.into_owned())),
+            Cell::plain(bytes(large.bytes)),
+            Cell::new(Style::Dim, &large.title),
+        ]);
     }
-    table.keep_whole(0);
-    table.keep_whole(1);
-    ui.prose(format_args!("\n{}", table.render()));
+    ui.line("");
+    table.print(ui);
 }
 
 /// Prints the commands that free disk space.
@@ -166,7 +174,7 @@ fn show_manager(context: &Context, report: &StorageReport) {
     ));
 }
 
-fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: bool) {
+fn shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_last: bool) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;
@@ -177,19 +185,23 @@ fn shares(context: &Context, head: &str, shares: &[UsageShare], newest_last: boo
     } else {
         0
     };
-    let mut table = Table::new(ui, &[head, "SIZE", "CONVERSATIONS"]);
+    let mut table = Table::new(
+        ui,
+        [
+            Column::new(head).shorten_middle(16),
+            Column::new("SIZE").number(),
+            Column::new("CONVERSATIONS").number().rank(1),
+        ],
+    );
     for share in shares.iter().skip(from).take(shown) {
-        table.row(
-            ui,
-            [
-                (Style::Plain, printable(&share.name)),
-                (Style::Plain, bytes(share.bytes)),
-                (Style::Plain, share.conversations.to_string()),
-            ],
-        );
+        table.row([
+            Cell::plain(&share.name),
+            Cell::plain(bytes(share.bytes)),
+            Cell::plain(share.conversations.to_string()),
+        ]);
     }
-    table.keep_whole(1);
-    ui.prose(format_args!("\n{}", table.render()));
+    ui.line("");
+    table.print(ui);
     if shares.len() > shown {
         ui.prose(format_args!("… {} more: --verbose", shares.len() - shown));
     }

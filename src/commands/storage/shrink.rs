@@ -3,7 +3,6 @@
 use super::report::existing_home;
 use crate::codex::program::Program;
 use crate::codex::{rollout, threads};
-use crate::commands::account::printable;
 use crate::commands::home_checks::refuse_during_restore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -11,8 +10,7 @@ use crate::io::quantity::pluralize;
 use crate::io::time_format;
 use crate::storage::Form;
 use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use chrono::TimeDelta;
 use clap::Args;
@@ -74,9 +72,16 @@ struct ScopeArgs {
     #[arg(long, value_name = "DURATION")]
     max_time: Option<String>,
     /// Show what would be done, and estimate the sizes from a sample
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
+
+const COLUMNS: [Column; 4] = [
+    Column::new("PROJECT").shorten_middle(12),
+    Column::new("CONVERSATIONS").number().rank(1),
+    Column::new("BEFORE").number(),
+    Column::new("AFTER").number(),
+];
 
 /// The JSON document of both commands. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -200,9 +205,7 @@ impl ScopeArgs {
             bytes(before),
             bytes(after),
         ));
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
-        } else if to == Form::Compressed {
+        if !self.dry_run && to == Form::Compressed {
             ui.note("undo with: codex-manager storage expand");
         }
     }
@@ -250,19 +253,16 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     } else {
         SHOWN
     };
-    let mut table = Table::new(ui, &["PROJECT", "CONVERSATIONS", "BEFORE", "AFTER"]);
+    let mut table = Table::new(ui, COLUMNS);
     for (name, sum) in projects.iter().take(shown) {
-        table.row(
-            ui,
-            [
-                (Style::Plain, printable(name)),
-                (Style::Plain, sum.conversations.to_string()),
-                (Style::Plain, bytes(sum.before_bytes)),
-                (Style::Plain, bytes(sum.after_bytes)),
-            ],
-        );
+        table.row([
+            Cell::plain(name),
+            Cell::plain(sum.conversations.to_string()),
+            Cell::plain(bytes(sum.before_bytes)),
+            Cell::plain(bytes(sum.after_bytes)),
+        ]);
     }
-    ui.prose(table.render());
+    table.print(ui);
     if projects.len() > shown {
         ui.prose(format_args!("… {} more: --verbose", projects.len() - shown));
     }

@@ -3,7 +3,6 @@
 use super::report::existing_home;
 use super::shrink::parse_duration;
 use crate::codex::threads;
-use crate::commands::account::printable;
 use crate::commands::home_checks::refuse_during_restore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -12,7 +11,7 @@ use crate::io::quantity::pluralize;
 use crate::storage::selection::{Selected, Selection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
@@ -52,7 +51,7 @@ pub(super) struct TrashArgs {
     #[arg(long, conflicts_with_all = ["sessions", "older_than", "project", "subagents_of", "no_turns"])]
     empty_trash: bool,
     /// Show what would be done
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -68,9 +67,15 @@ pub(super) struct UndeleteArgs {
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// Show what would be done
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
+
+const COLUMNS: [Column; 3] = [
+    Column::new("CONVERSATION"),
+    Column::new("SIZE").number().rank(1),
+    Column::new("TITLE").rank(2).shorten(8),
+];
 
 /// The JSON document of both commands. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -181,12 +186,10 @@ impl TrashArgs {
             context
                 .ui
                 .prose(format_args!("{what} {done}, {}", bytes(freed)));
-            let hint = if self.dry_run {
-                "dry run: nothing was written"
-            } else {
-                "undo with: codex-manager storage undelete SESSION"
-            };
-            context.ui.note(hint);
+            if !self.dry_run {
+                let hint = "undo with: codex-manager storage undelete SESSION";
+                context.ui.note(hint);
+            }
         }
         let is_partial = items.iter().any(|item| item.action == "skip");
         finish(context, "storage trash", items, self.dry_run);
@@ -352,19 +355,15 @@ fn show(context: &Context, items: &[TrashItem]) {
         return;
     }
     let shown = if ui.is_verbose() { items.len() } else { SHOWN };
-    let mut table = Table::new(ui, &["CONVERSATION", "SIZE", "TITLE"]);
+    let mut table = Table::new(ui, COLUMNS);
     for item in items.iter().take(shown) {
-        table.row(
-            ui,
-            [
-                (Style::Plain, item.session_id.clone()),
-                (Style::Plain, bytes(item.before_bytes)),
-                (Style::Dim, printable(&item.title)),
-            ],
-        );
+        table.row([
+            Cell::plain(&item.session_id),
+            Cell::plain(bytes(item.before_bytes)),
+            Cell::new(Style::Dim, &item.title),
+        ]);
     }
-    table.keep_whole(0);
-    ui.prose(table.render());
+    table.print(ui);
     if items.len() > shown {
         ui.prose(format_args!("… {} more: --verbose", items.len() - shown));
     }

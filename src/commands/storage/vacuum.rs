@@ -7,8 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::storage::vacuum::{VacuumItem, VacuumPlan};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
@@ -29,9 +28,15 @@ pub(super) struct VacuumArgs {
     #[arg(long, value_name = "DURATION")]
     keep_logs: Option<String>,
     /// Show what would be freed
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
+
+const COLUMNS: [Column; 3] = [
+    Column::new("DATABASE"),
+    Column::new("BEFORE").number(),
+    Column::new("AFTER").number(),
+];
 
 /// The JSON document of the command. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -86,19 +91,16 @@ impl VacuumArgs {
             ui.line("the databases have no unused space");
             return;
         }
-        let mut table = Table::new(ui, &["DATABASE", "BEFORE", "AFTER"]);
+        let mut table = Table::new(ui, COLUMNS);
         for item in items {
             let name = item.path.file_name().unwrap_or_default();
-            table.row(
-                ui,
-                [
-                    (Style::Plain, name.to_string_lossy().into_owned()),
-                    (Style::Plain, bytes(item.before_bytes)),
-                    (Style::Plain, bytes(item.after_bytes)),
-                ],
-            );
+            table.row([
+                Cell::plain(name.to_string_lossy()),
+                Cell::plain(bytes(item.before_bytes)),
+                Cell::plain(bytes(item.after_bytes)),
+            ]);
         }
-        ui.prose(table.render());
+        table.print(ui);
         let (before, after) = sums(items);
         let (done, about) = if self.dry_run {
             ("would be ", "about ")
@@ -114,9 +116,6 @@ impl VacuumArgs {
         let deleted: u64 = items.iter().map(|item| item.deleted_rows).sum();
         if deleted > 0 {
             ui.prose(format_args!("{deleted} old log entries {done}deleted"));
-        }
-        if self.dry_run {
-            ui.note("dry run: nothing was written");
         }
         if let Some(folder) = originals {
             ui.note(format_args!(

@@ -19,14 +19,14 @@ pub(super) struct InitArgs {
     /// Path of the new file [default: sync.toml in the manager home]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The folder that another program replicates
+    /// The folder that another program replicates; without it, asks on a terminal
     #[arg(long, value_name = "DIR")]
     cloud: Option<PathBuf>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
     /// Print the configuration; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -42,19 +42,18 @@ impl InitArgs {
             Some(path) => context.env.absolute(path),
             None => default.to_path_buf(),
         };
-        let cloud = self.cloud.as_ref().map(|cloud| context.env.absolute(cloud));
-        let text = template(
-            cloud.as_deref(),
-            &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
-        );
-        // Validates before writing, so that no invalid file is created.
-        SyncConfig::parse(&path, &text, &config_context(context))?;
         if path.exists() && !self.force {
             let message = format!("the configuration exists already: {}", path.display());
             return Err(
                 CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
+        let text = template(
+            &self.cloud(context)?,
+            &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
+        );
+        // Validates before writing, so that no invalid file is created.
+        SyncConfig::parse(&path, &text, &config_context(context))?;
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
@@ -66,11 +65,6 @@ impl InitArgs {
                 atomic::write(&target, text.as_bytes())?;
             }
             context.ui.prose(format_args!("wrote {}", path.display()));
-            if cloud.is_none() {
-                context
-                    .ui
-                    .note("next: set paths.cloud_root_dir in this file");
-            }
             let preflight = shared::command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
         }
@@ -81,11 +75,22 @@ impl InitArgs {
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)
     }
+
+    /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
+    fn cloud(&self, context: &Context) -> Result<PathBuf, CommandError> {
+        let question = "folder that the cloud client replicates, such as ~/Dropbox/codex:";
+        let answer = || context.ui.ask(question).map(PathBuf::from);
+        match self.cloud.clone().or_else(answer) {
+            Some(cloud) => Ok(context.env.absolute(&cloud)),
+            None => Err(CommandError::usage("no cloud folder was given")
+                .hint("name it with --cloud DIR; nothing was changed")),
+        }
+    }
 }
 
 /// Returns the text of a new configuration.
-fn template(cloud: Option<&Path>, machine: &str) -> String {
-    let cloud = cloud.map_or("~/CloudFolder/codex".into(), Path::to_string_lossy);
+fn template(cloud: &Path, machine: &str) -> String {
+    let cloud = cloud.to_string_lossy();
     let cloud = toml_edit::Value::from(&*cloud).to_string();
     let text = include_str!("template.toml");
     // The machine first: its name has no `<`.

@@ -3,6 +3,7 @@
 use super::codex_use;
 use super::shared::{self, document, read_config, replica};
 use crate::commands::shutdown::ShutdownArgs;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -21,6 +22,8 @@ use std::path::Path;
 pub(super) struct PlanArgs {
     #[command(flatten)]
     plan_flags: PlanFlags,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 impl PlanArgs {
@@ -30,6 +33,7 @@ impl PlanArgs {
         path: &Path,
         flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let config = read_config(context, path)?;
         show(context, &config, &self.plan_flags, flags, "sync plan")
     }

@@ -21,10 +21,16 @@ use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::rollouts;
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
+
+const COLUMNS: [Column; 3] = [
+    Column::new("FILE").shorten_middle(36),
+    Column::new("KEEP").rank(1),
+    Column::new("WHY").rank(2).wrap(16),
+];
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
@@ -43,7 +49,7 @@ pub(super) struct ResolveArgs {
     #[arg(long, value_enum, requires = "what")]
     keep: Option<KeepArg>,
     /// Show what would be done; write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -179,7 +185,8 @@ impl ResolveArgs {
         plan: &SyncPlan,
         open: &[ConflictCopy],
     ) -> Result<Outcome, CommandError> {
-        if self.what.is_some() {
+        if let Some(what) = &self.what {
+            find(what, plan, open.to_vec())?;
             return Err(CommandError::usage("no version is chosen: --keep is missing")
                 .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed"));
         }
@@ -204,33 +211,27 @@ impl ResolveArgs {
             ui.line("nothing needs a decision");
             return Ok(Outcome::Done);
         }
-        let mut table = Table::new(ui, &["FILE", "WHY", "--keep"]);
+        let mut table = Table::new(ui, COLUMNS);
         for conflict in &plan.conflicts {
             let choices = if rollouts::key(&conflict.path).is_some() {
                 "local, cloud, both"
             } else {
                 "local, cloud"
             };
-            table.row(
-                ui,
-                [
-                    (Style::Strong, &*conflict.path),
-                    (Style::Plain, &*conflict.reason),
-                    (Style::Dim, choices),
-                ],
-            );
+            table.row([
+                Cell::new(Style::Strong, &*conflict.path),
+                Cell::new(Style::Dim, choices),
+                Cell::plain(&*conflict.reason),
+            ]);
         }
         for fork in open {
-            table.row(
-                ui,
-                [
-                    (Style::Strong, &*fork.name),
-                    (Style::Plain, "continued differently on another machine"),
-                    (Style::Dim, "local, fork, both"),
-                ],
-            );
+            table.row([
+                Cell::new(Style::Strong, &*fork.name),
+                Cell::new(Style::Dim, "local, fork, both"),
+                Cell::plain("continued differently on another machine"),
+            ]);
         }
-        ui.line(table.render());
+        table.print(ui);
         Ok(Outcome::Done)
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct SyncRestoreArgs {
     #[arg(long, value_enum)]
     target: Option<TargetArg>,
     /// Show what would be done; write nothing
-    #[arg(long, conflicts_with = "apply")]
+    #[arg(short = 'n', long, conflicts_with = "apply")]
     dry_run: bool,
     /// Restore the files; without it, `dry_run_default` decides
     #[arg(long)]

@@ -31,7 +31,7 @@ use std::path::Path;
   codex-manager sync run --apply")]
 pub(super) struct RunArgs {
     /// Show what would be done; write nothing
-    #[arg(long, conflicts_with = "apply")]
+    #[arg(short = 'n', long, conflicts_with = "apply")]
     dry_run: bool,
     /// Change files; without it, `dry_run_default` decides
     #[arg(long)]

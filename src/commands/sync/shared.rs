@@ -12,7 +12,7 @@ use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
 use crate::sync::plan::{SyncPlan, SyncStep, UndeliveredVersion};
 use crate::sync::state::Replica;
 use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -260,36 +260,39 @@ pub(super) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
 }
 
+const STEP_COLUMNS: [Column; 4] = [
+    Column::new("ACTION"),
+    Column::new("FILE").shorten_middle(24),
+    Column::new("SIZE").number().rank(2),
+    Column::new("WHY").rank(1).wrap(16),
+];
+
 /// Prints the steps of the plan as a table.
 pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     let ui = &context.ui;
-    let rows: Vec<_> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            [
-                (Style::Strong, step.action.name().to_owned()),
-                (Style::Plain, short(&step.path)),
-                (Style::Dim, bytes(step.bytes)),
-                (Style::Dim, step.reason.clone()),
-            ]
-        })
-        .collect();
-    if rows.is_empty() {
+    if plan.steps.is_empty() {
         return;
     }
-    let mut table = Table::new(ui, &["ACTION", "FILE", "SIZE", "WHY"]);
-    let count = rows.len();
-    for row in rows.into_iter().take(MAX_TABLE_ROWS) {
-        table.row(ui, row);
+    let mut table = Table::new(ui, STEP_COLUMNS);
+    let shown = if ui.wants_tsv() {
+        plan.steps.len()
+    } else {
+        MAX_TABLE_ROWS
+    };
+    for step in plan.steps.iter().take(shown) {
+        let size = step.bytes.max(step.removed_bytes());
+        table.row([
+            Cell::new(Style::Strong, step.action.name()),
+            Cell::plain(short(&step.path)).value(&step.path),
+            Cell::new(Style::Dim, bytes(size)).value(size),
+            Cell::new(Style::Dim, &*step.reason),
+        ]);
     }
-    table.keep_whole(0);
-    table.keep_whole(2);
-    ui.line(table.render());
-    if count > MAX_TABLE_ROWS {
+    table.print(ui);
+    if plan.steps.len() > shown {
         ui.line(format_args!(
             "… and {} more; --json has all",
-            count - MAX_TABLE_ROWS
+            plan.steps.len() - shown
         ));
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct BackupArgs {
     #[arg(long, value_name = "DURATION")]
     drill_if_older: Option<String>,
     /// Show what would be captured; make no connection, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -144,7 +144,6 @@ fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandErr
         bytes(metadata.bytes)
     ));
     show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
-    ui.note("dry run: nothing was written");
     let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
     Ok(Outcome::partial_if(!is_whole))
 }

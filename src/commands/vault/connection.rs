@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The schemes of restic's URLs. Any other text is a local folder.
-const SCHEMES: [&str; 9] = [
-    "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:", "local:",
+const SCHEMES: [&str; 8] = [
+    "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:",
 ];
 
 #[derive(Debug, Default, Args)]
@@ -45,7 +45,8 @@ pub(super) fn absolute_url(context: &Context, url: &str) -> String {
     if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return url.to_owned();
     }
-    let path = context.env.absolute(Path::new(url));
+    let folder = url.strip_prefix("local:").unwrap_or(url);
+    let path = context.env.absolute(Path::new(folder));
     path.to_string_lossy().into_owned()
 }
 
@@ -119,6 +120,7 @@ impl ConnectionArgs {
             url,
             password,
             env,
+            folder(&context.settings.manager_home),
             timeout,
         )?)
     }

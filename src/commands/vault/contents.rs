@@ -4,11 +4,10 @@ use super::connection::ConnectionArgs;
 use super::snapshot_choice::find_snapshot;
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
-use crate::commands::account::printable;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes, rfc3339};
 use crate::vault::VaultError;
 use crate::vault::listing::{SnapshotNode, for_each_node};
@@ -16,6 +15,12 @@ use crate::vault::snapshot::Snapshot;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+
+const COLUMNS: [Column; 3] = [
+    Column::new("MODIFIED").rank(2),
+    Column::new("SIZE").rank(1).number(),
+    Column::new("PATH").shorten_middle(40),
+];
 
 /// Maximum size of a file that `cat --json` prints.
 const MAX_JSON_BYTES: u64 = 64 << 20;
@@ -33,6 +38,8 @@ pub(super) struct LsArgs {
     /// List only this file or folder, with everything below it
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// The JSON document. Its keys are an interface.
@@ -60,6 +67,7 @@ impl LsArgs {
         context: &Context,
         connection: &ConnectionArgs,
     ) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let wanted = rooted(self.path.as_deref().unwrap_or(Path::new("")));
@@ -87,18 +95,17 @@ fn show(context: &Context, snapshot: &Snapshot, files: Vec<SnapshotNode>) {
     let ui = &context.ui;
     let (zone, now) = (context.settings.zone, context.now());
     if !ui.wants_json() {
-        let mut table = Table::new(ui, &["MODIFIED", "SIZE", "PATH"]);
-        (0..3).for_each(|column| table.keep_whole(column));
+        let mut table = Table::new(ui, COLUMNS);
         for file in &files {
             let modified = file.mtime.map(|at| absolute(&at.to_utc(), zone, &now));
-            let cells = [
-                modified.unwrap_or_default(),
-                bytes(file.size),
-                printable(file.path.trim_start_matches('/')),
-            ];
-            table.row(ui, cells.map(|text| (Style::Plain, text)));
+            let exact = file.mtime.map(|at| rfc3339(&at.to_utc(), zone));
+            table.row([
+                Cell::plain(modified.unwrap_or_default()).value(exact.unwrap_or_default()),
+                Cell::plain(bytes(file.size)).value(file.size),
+                Cell::plain(file.path.trim_start_matches('/')),
+            ]);
         }
-        ui.line(table.render());
+        table.print(ui);
     }
     let files = files.into_iter().map(|file| SnapshotFileJson {
         path: file.path.trim_start_matches('/').to_owned(),

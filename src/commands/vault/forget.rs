@@ -1,7 +1,8 @@
 //! `vault forget`: the rules of `prune` for snapshots.
 
 use super::connection::ConnectionArgs;
-use crate::commands::prune::{DecisionJson, row, show_plan};
+use crate::commands::prune::{DecisionJson, row};
+use crate::commands::prune_table;
 use crate::commands::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -24,7 +25,7 @@ pub(super) struct ForgetArgs {
     #[command(flatten)]
     rules: RetentionArgs,
     /// Show what would be removed, and why; remove nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -48,13 +49,12 @@ impl ForgetArgs {
         let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
         let plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
         let ui = &context.ui;
-        show_plan(context, &plan);
+        prune_table::show(context, &plan, "SNAPSHOT");
         let count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
         } else if self.dry_run {
             ui.prose(format_args!("{count} would be removed"));
-            ui.note("dry run: nothing was removed");
         } else {
             let agreed = context.settings.assume_yes
                 || ui

@@ -23,7 +23,7 @@ pub(super) struct ImportArgs {
     #[arg(value_name = "ARCHIVE", required = true)]
     archives: Vec<PathBuf>,
     /// Show what would be imported; contact nothing and write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -52,7 +52,7 @@ impl ImportArgs {
         let found: Result<Vec<PathBuf>, CommandError> = self
             .archives
             .iter()
-            .map(|archive| find_archive(context, archive))
+            .map(|archive| find_archive(context, archive, |r| r.archive.is_some()))
             .collect();
         let paths = found?;
         let mut rows = Vec::new();
@@ -67,7 +67,6 @@ impl ImportArgs {
                 ui.report(format_args!("would import {}", path.display()));
                 rows.push(row(path, None, "planned", None));
             }
-            ui.note("dry run: nothing was written");
         } else {
             let restic = connection.open(context)?;
             let known = snapshot::list(&restic)?;

@@ -12,7 +12,7 @@ use crate::vault::restic::Restic;
 use crate::vault::{VaultError, folder, snapshot};
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml_edit::Value;
 
 /// Create a vault, or open one that exists
@@ -30,7 +30,7 @@ pub(super) struct InitArgs {
     #[arg(value_name = "URL")]
     url: String,
     /// Show what would be done; make no connection, write nothing
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
@@ -78,9 +78,14 @@ impl InitArgs {
                 ),
             );
         }
+        if self.url.contains("://") && url != self.url {
+            let error = format!("not a URL of restic: {}", without_credentials(&self.url));
+            return Err(CommandError::usage(error)
+                .hint("name the kind of storage first, as in rest:https://… or s3:https://…"));
+        }
+        refuse_inside_homes(context, &url)?;
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown}"));
-            ui.note("dry run: nothing was written");
             ui.document(
                 "vault init",
                 &InitJson {
@@ -132,6 +137,32 @@ impl InitArgs {
     }
 }
 
+/// Refuses a folder in the Codex home, of which every snapshot would contain the vault, and in the manager
+/// home, of which a backup removes unknown files.
+fn refuse_inside_homes(context: &Context, url: &str) -> Result<(), CommandError> {
+    let folder = Path::new(url);
+    if !folder.is_absolute() {
+        return Ok(());
+    }
+    let settings = &context.settings;
+    let homes = [
+        ("Codex home", &settings.codex_home),
+        ("manager home", &settings.manager_home),
+    ];
+    for (name, home) in homes {
+        let real = home.canonicalize().ok();
+        let is_home =
+            |above: &Path| above == home || (real.is_some() && above.canonicalize().ok() == real);
+        if folder.ancestors().any(is_home) {
+            let error = format!("the vault would be in the {name}: {}", folder.display());
+            return Err(
+                CommandError::usage(error).hint("choose a folder on another disk or machine")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Creates the repository. Returns false if it exists.
 fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
     // restic 0.14 creates format version 1, without compression, by default.
@@ -169,13 +200,24 @@ fn save_settings(
     })
 }
 
+fn unusable(reason: &str) -> CommandError {
+    CommandError::usage(format!("the password {reason}"))
+        .hint("run the same command again with another password; nothing was changed")
+}
+
 fn ask_twice(context: &Context) -> Result<SecretBytes, CommandError> {
     let first = context.ui.ask_secret("vault password:");
     let second = first
         .as_ref()
         .and_then(|_| context.ui.ask_secret("repeat the password:"));
     match (first, second) {
-        (Some(first), Some(second)) if first == second => Ok(first),
+        (Some(first), Some(second)) if first == second => match std::str::from_utf8(first.expose())
+        {
+            // restic removes such spaces from a password that it reads from a file.
+            Ok(text) if text.trim() == text => Ok(first),
+            Ok(_) => Err(unusable("begins or ends with a space")),
+            Err(_) => Err(unusable("is not UTF-8")),
+        },
         (Some(_), Some(_)) => Err(CommandError::usage("the passwords differ")
             .hint("run the same command again; nothing was changed")),
         _ => Err(VaultError::NoPassword.into()),

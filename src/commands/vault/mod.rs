@@ -22,7 +22,7 @@ use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
 use connection::ConnectionArgs;
 
-/// Keep encrypted, deduplicated snapshots outside this machine, with restic
+/// Keep encrypted, deduplicated snapshots elsewhere, with restic
 ///
 /// Needs restic 0.14 or newer. Every storage of restic works: a folder, S3 and compatible servers,
 /// SFTP, a REST server, Azure, Google Cloud, and the storages of rclone. Several machines can share

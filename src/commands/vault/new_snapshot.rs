@@ -10,7 +10,7 @@ use crate::commands::home_checks::refuse_during_restore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
-use crate::vault::backup::{SnapshotReport, backup};
+use crate::vault::backup::{Origin, SnapshotReport, backup};
 use crate::vault::{TreeLock, state};
 
 /// Makes a snapshot after `backup` has made an archive. Returns its id.
@@ -56,9 +56,16 @@ impl NewSnapshot {
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
         let host = host(context);
+        // The update of the state below reports errors.
+        let machine = state::machine_id(manager).ok();
         let profile = profile_of(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
-        let report = backup(&restic, &mut tree, &host, profile.as_deref(), &bar)?;
+        let origin = Origin {
+            host: &host,
+            machine: machine.as_deref(),
+            profile: profile.as_deref(),
+        };
+        let report = backup(&restic, &mut tree, origin, &bar)?;
         drop(bar);
         let recorded = state::update(manager, |state| {
             state.backed_up_at = Some(context.local_now());

@@ -24,6 +24,7 @@ use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::Snapshot;
+use crate::vault::state;
 use clap::Args;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -81,7 +82,7 @@ impl RestoreArgs {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
                 .options
-                .restore(context, &listed, selection, "vault restore");
+                .restore(context, &listed, selection, "vault restore", false);
         }
         self.options.check(context, &listed, &selection)?;
         drop(listed);
@@ -99,7 +100,7 @@ impl RestoreArgs {
         drop(bar);
         let archive = ArchiveReader::open(&path)?;
         self.options
-            .restore(context, &archive, selection, "vault restore")
+            .restore(context, &archive, selection, "vault restore", false)
     }
 }
 
@@ -190,7 +191,13 @@ impl ConversationSource for SnapshotSource {
 }
 
 fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bool {
-    snapshot.tags.is_some() && snapshot.host == host(context)
+    let Some(tags) = &snapshot.tags else {
+        return false;
+    };
+    // Containers often share one host name. An import has no id.
+    let state = state::read(&context.settings.manager_home);
+    let known = state.ok().and_then(|state| state.machine);
+    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)
 }
 
 /// Prints why the login is not restored, and how to sign in.
@@ -205,9 +212,16 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
         Some(email) => format!("the login of {email}"),
         None => "the login".into(),
     };
+    let machine = if snapshot.host == host(context) {
+        format!(
+            "another machine or manager home of the name {}",
+            snapshot.host
+        )
+    } else {
+        snapshot.host.clone()
+    };
     context.ui.note(format_args!(
-        "{login} is not restored: {} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME",
-        snapshot.host
+        "{login} is not restored: {machine} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
 }
 

@@ -1,15 +1,23 @@
 //! `vault snapshots`: lists the snapshots of the repository.
 
 use super::connection::ConnectionArgs;
-use crate::commands::account::printable;
+use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::ui::Style;
-use crate::ui::table::Table;
+use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes, rfc3339};
 use crate::vault::snapshot::{self, Snapshot};
 use clap::Args;
 use serde::Serialize;
+
+const COLUMNS: [Column; 6] = [
+    Column::new("ID"),
+    Column::new("MADE").rank(1),
+    Column::new("HOST").rank(3).shorten(8),
+    Column::new("ACCOUNT").shorten(18),
+    Column::new("KIND").rank(2),
+    Column::new("SIZE").rank(4).number(),
+];
 
 /// List the snapshots in the vault
 ///
@@ -24,6 +32,8 @@ pub(super) struct SnapshotsArgs {
     /// List only the snapshots of this machine
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// The JSON document. Its keys are an interface.
@@ -54,6 +64,7 @@ impl SnapshotsArgs {
         context: &Context,
         connection: &ConnectionArgs,
     ) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let mut snapshots = snapshot::list(&restic)?;
         if let Some(host) = &self.host {
@@ -95,9 +106,7 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         ui.note("no snapshots; make one: codex-manager vault backup");
         return;
     }
-    let mut table = Table::new(ui, &["ID", "MADE", "HOST", "ACCOUNT", "KIND", "SIZE"]);
-    table.keep_whole(0);
-    table.keep_whole(5);
+    let mut table = Table::new(ui, COLUMNS);
     let (zone, now) = (context.settings.zone, context.now());
     for snapshot in snapshots {
         let made = absolute(&snapshot.time, zone, &now);
@@ -112,17 +121,16 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
             ),
             None => (String::new(), "other program".into(), String::new()),
         };
-        let cells = [
-            snapshot.short_id().to_owned(),
-            made,
-            printable(&snapshot.host),
-            printable(&account),
-            printable(&kind),
-            size,
-        ];
-        table.row(ui, cells.map(|text| (Style::Plain, text)));
+        let exact_size = snapshot.tags.as_ref().map(|tags| tags.bytes.to_string());
+        table.row([
+            Cell::plain(snapshot.short_id()).value(&snapshot.id),
+            Cell::plain(made).value(rfc3339(&snapshot.time, zone)),
+            Cell::plain(&snapshot.host),
+            Cell::plain(account),
+            Cell::plain(kind),
+            Cell::plain(size).value(exact_size.unwrap_or_default()),
+        ]);
     }
-    table.keep_words(1);
-    ui.line(table.render());
+    table.print(ui);
     ui.note("restore one: codex-manager vault restore ID");
 }

@@ -11,7 +11,7 @@ use super::store::{self, IndexStore};
 use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::SkippedFile;
-use crate::history::files::{self, Folders};
+use crate::history::files;
 use crate::io::progress::{Progress, is_interrupted};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
@@ -218,7 +218,7 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
         .collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
-    for file in files::find(source.home, Folders::All)? {
+    for file in files::find(source.home)? {
         let path = file.path(source.home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         // A conversation that is there twice is searched once.

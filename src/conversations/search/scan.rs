@@ -8,7 +8,7 @@ use crate::conversations::event::{EventSelection, Role};
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
-use crate::history::files::{self, Folders};
+use crate::history::files;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use chrono::{DateTime, Utc};
@@ -45,7 +45,7 @@ pub(crate) fn conversations(
     let mut rows: HashMap<_, _> = rows.collect();
     let mut known = HashSet::new();
     let mut found = Vec::new();
-    for file in files::find(home, Folders::All)? {
+    for file in files::find(home)? {
         let path = file.path(home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         let Some(session) = id.filter(|id| known.insert(id.clone())) else {

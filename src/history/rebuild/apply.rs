@@ -2,8 +2,11 @@
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
 use crate::history::HistoryError;
+use crate::history::rewrite::FileRewrite;
 use crate::history::session_index;
+use crate::history::snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
 use crate::io::file_open;
+use crate::io::hash;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
@@ -75,21 +78,65 @@ fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }
 
-/// Writes the planned files under the locks that Codex takes. Each file is copied to
-/// `<file>.bak.<time>` if `keep_copies` is set, then replaced by one rename.
+/// Writes the planned files under the locks that Codex takes. If `keep_in` is a manager home, it
+/// gets a snapshot for `history undo`, and each file is copied to `<file>.bak.<time>`. Each is then
+/// replaced by one rename.
 ///
 /// # Errors
 /// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
-/// fails. The copy of that file is removed again; files written before stay.
+/// fails. The copy of that file is removed again; files written before stay, and their snapshot.
 pub fn apply(
+    home: &Path,
+    plan: &mut RebuildPlan,
+    keep_in: Option<&Path>,
+    now: DateTime<Utc>,
+) -> Result<Vec<RebuiltFile>, HistoryError> {
+    // Remove temp files of killed commands.
+    atomic::remove_stale_temps(home);
+    let is_needed = preview(home, plan)?.iter().any(|file| file.written);
+    let mut done = Vec::new();
+    let Some(manager_home) = keep_in.filter(|_| is_needed) else {
+        write_files(home, plan, keep_in.is_some(), now, &mut done)?;
+        return Ok(done);
+    };
+    let snapshots = RepairSnapshots::lock(manager_home)?;
+    let snapshot = take_snapshot(&snapshots, home, plan, now)?;
+    let written = write_files(home, plan, true, now, &mut done);
+    if written.is_err() && !done.iter().any(|file| file.written) {
+        snapshot.discard();
+    }
+    written.map(|()| done)
+}
+
+/// Copies the files that the rebuild may replace, with what tells the lines that Codex appends later.
+fn take_snapshot(
+    snapshots: &RepairSnapshots,
+    home: &Path,
+    plan: &mut RebuildPlan,
+    now: DateTime<Utc>,
+) -> Result<RepairSnapshot, HistoryError> {
+    let mut files = Vec::new();
+    for file in &mut plan.files {
+        let path = home.join(file.name);
+        file.text.rewind().at("read a temp file for", &path)?;
+        let (sha256, bytes) = hash::sha256_of(&mut file.text).at("read a temp file for", &path)?;
+        let rewrite = FileRewrite {
+            old_bytes: file.read_bytes,
+            new_bytes: bytes,
+            new_sha256: sha256,
+        };
+        files.push((path, Some(rewrite)));
+    }
+    snapshots.create(home, SnapshotReason::Repair, files, now)
+}
+
+fn write_files(
     home: &Path,
     plan: &mut RebuildPlan,
     keep_copies: bool,
     now: DateTime<Utc>,
-) -> Result<Vec<RebuiltFile>, HistoryError> {
-    let mut done = Vec::new();
-    // Remove temp files of killed commands.
-    atomic::remove_stale_temps(home);
+    done: &mut Vec<RebuiltFile>,
+) -> Result<(), HistoryError> {
     for file in &mut plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.
@@ -125,7 +172,7 @@ pub fn apply(
             backup,
         });
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Writes the planned text, followed by the lines appended since the plan.

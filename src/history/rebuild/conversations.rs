@@ -3,8 +3,9 @@
 use super::plan::RebuildSource;
 use super::titles::Span;
 use crate::codex::database::DatabaseError;
+use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
-use crate::history::files::{self, Folders, RolloutFile};
+use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
 use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, SessionMeta, first_line};
@@ -119,6 +120,8 @@ pub(super) struct ConversationSet {
     files: Vec<RolloutFile>,
     /// Indices into `files`, grouped by conversation.
     owned: Vec<u32>,
+    /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
+    excluded: HashSet<ConversationId>,
     pub(super) orphans: usize,
     pub(super) without_id: usize,
 }
@@ -127,6 +130,11 @@ impl ConversationSet {
     pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
         let place = self.place(id)?;
         self.conversations.get(place)
+    }
+
+    /// Returns true if a rollout of this conversation is on disk, or a row of it is archived.
+    pub(super) fn has(&self, id: &ConversationId) -> bool {
+        self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
     pub(super) fn place(&self, id: &ConversationId) -> Option<usize> {
@@ -154,7 +162,7 @@ pub(super) fn gather(
     include_orphans: bool,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
-    let mut archived = HashSet::new();
+    let (mut archived, mut archived_files) = (HashSet::new(), HashSet::new());
     let mut conversations = Vec::new();
     for row in table.map_or(Vec::new(), |table| table.rows) {
         if row.archived {
@@ -174,14 +182,21 @@ pub(super) fn gather(
             RebuildSource::Database
         },
         conversations,
-        files: files::find(home, Folders::Sessions)?,
+        files: files::find(home)?,
         owned: Vec::new(),
+        excluded: HashSet::new(),
         orphans: 0,
         without_id: 0,
     };
+    // A file name has the id of its conversation, so archived rollouts are not read.
+    for file in set.files.extract_if(.., |file| file.is_archived) {
+        let name = ConversationFile::of(&file.relative);
+        archived_files.extend(name.and_then(|name| name.id().map(ConversationId::of)));
+    }
     let mut owners = OwnerSearch {
         set: &set,
         archived,
+        unlisted: HashSet::new(),
         takes_orphans: include_orphans || set.source == RebuildSource::Rollouts,
         found: Vec::new(),
         orphans: 0,
@@ -194,12 +209,17 @@ pub(super) fn gather(
     })?;
     let OwnerSearch {
         found,
+        archived,
+        unlisted,
         orphans,
         without_id,
         ..
     } = owners;
     (set.orphans, set.without_id) = (orphans, without_id);
     set.assign(found);
+    set.excluded = archived_files;
+    set.excluded.extend(archived);
+    set.excluded.extend(unlisted);
     Ok(set)
 }
 
@@ -208,6 +228,8 @@ struct OwnerSearch<'a> {
     set: &'a ConversationSet,
     archived: HashSet<ConversationId>,
     takes_orphans: bool,
+    /// Conversations on disk without a row, if they are left out.
+    unlisted: HashSet<ConversationId>,
     found: Vec<OwnedRollout>,
     orphans: usize,
     without_id: usize,
@@ -226,6 +248,7 @@ impl OwnerSearch<'_> {
         let known = self.set.place(&meta.id);
         if known.is_none() && !self.takes_orphans {
             self.orphans += 1;
+            self.unlisted.insert(meta.id);
             return;
         }
         let row = known.and_then(|place| self.set.conversations[place].row);

@@ -1,7 +1,8 @@
 //! Rebuilds `session_index.jsonl` and `history.jsonl` from the rollouts and the table `threads`.
 //!
-//! [`plan()`] reads and writes nothing. [`apply()`] keeps a copy of each file and replaces it under
-//! the lock that Codex takes; lines that Codex appended since the plan are preserved.
+//! [`plan()`] reads and writes nothing. [`apply()`] keeps a copy of each file, and a snapshot of both
+//! for `history undo`, and replaces each under the lock that Codex takes; lines that Codex appended
+//! since the plan are preserved.
 //!
 //! A home may have more conversations, prompts and names than memory should hold. So memory holds
 //! only times and files of a conversation, and lines are sorted through temp files
@@ -64,10 +65,12 @@ pub fn plan(
     let bad_lines = scan(home, &mut set, &mut contents, &mut skipped, progress)?;
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
+    let refreshed = restored.filter(|c| c.updated.is_some());
     let mut plan = RebuildPlan {
         source: set.source,
         conversations: ConversationCounts {
-            refreshed: restored.count() - without_time,
+            refreshed: refreshed.clone().count(),
+            without_file: refreshed.filter(|c| c.files().is_empty()).count(),
             beyond_limit,
             names_kept: 0,
             titles_taken: 0,

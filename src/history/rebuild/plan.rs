@@ -15,6 +15,15 @@ pub enum RebuildTarget {
     Both,
 }
 
+impl PromptCounts {
+    /// The number of lines that a rebuild removes from the current history, or more: a line that
+    /// `max_bytes` removes may be in a rollout only.
+    #[must_use]
+    pub fn removed(&self) -> usize {
+        self.dropped + self.beyond_limit + self.trimmed
+    }
+}
+
 impl RebuildTarget {
     pub(super) fn wants_index(self) -> bool {
         self != Self::History
@@ -86,6 +95,8 @@ pub struct RebuildPlan {
 pub struct ConversationCounts {
     /// Conversations in the rebuilt files.
     pub refreshed: usize,
+    /// Those of them that have no rollout in `sessions/`, only a row.
+    pub without_file: usize,
     /// Conversations left out by the limit.
     pub beyond_limit: usize,
     /// Names kept although the conversation is left out.
@@ -107,6 +118,10 @@ pub struct PromptCounts {
     /// Lines of the current history that are in no rollout.
     #[serde(rename = "history_dropped")]
     pub dropped: usize,
+    /// The number of dropped lines whose conversation is on disk: it does not record them, or the
+    /// rebuild leaves it out.
+    #[serde(rename = "history_unrecorded")]
+    pub unrecorded: usize,
     /// Lines of the current history whose conversation the limit leaves out.
     #[serde(rename = "history_beyond_limit")]
     pub beyond_limit: usize,

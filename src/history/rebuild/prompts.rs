@@ -94,7 +94,10 @@ impl Prompts {
                     Some(conversation) if !conversation.is_restored => {
                         counts.beyond_limit += 1;
                     }
-                    _ => counts.dropped += 1,
+                    _ => {
+                        counts.dropped += 1;
+                        counts.unrecorded += usize::from(set.has(&id));
+                    }
                 }
             }
         }

@@ -101,7 +101,9 @@ impl CooldownFile {
         };
         let entry = self.entry(identity);
         entry.profile = Some(profile.name.clone());
-        entry.plan.clone_from(&profile.file.plan);
+        if profile.file.plan.is_some() {
+            entry.plan.clone_from(&profile.file.plan);
+        }
         let known_since = entry.expired_since();
         let renewed = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {

@@ -1,4 +1,5 @@
-//! Batches of new files, so that many fsync calls run at the same time.
+//! Batches of new files. Few files are synced by fsync calls that run at the same time, many by one call
+//! per file system.
 //!
 //! The order of durable writes is: the copies, the ledger, the names, the folders, the state. A single file differs
 //! only in that its ledger entry comes before its copy. A run killed in between leaves the same traces for each file of
@@ -8,15 +9,19 @@ use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
-use super::targets::{prepare_target, rename_new};
+use super::targets::{NewFolders, prepare_folder, prepare_place, rename_new};
 use crate::io::atomic;
+use crate::io::limits;
 use crate::io::parallel::{self, ConsumerFailed};
+use crate::io::tree;
 use crate::sync::plan::{CopyOp, Op, SyncStep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-/// Maximum number of files in a batch.
-const MAX_BATCH_FILES: usize = 128;
+/// Maximum number of files in a batch that is synced file by file.
+const MAX_FEW_FILES: usize = 128;
+/// Maximum number of files in a batch. Each is open until it has its name.
+const MAX_BATCH_FILES: usize = 4096;
 /// Maximum number of bytes in a batch, unless it has a single file.
 const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// Number of copying threads. Independent of the number of processors: the threads wait for fsync, and a disk commits
@@ -26,7 +31,8 @@ const COPY_THREADS: usize = 16;
 /// Returns the first steps of `steps` that can be one batch: each creates exactly one new file.
 pub(super) fn batch_prefix(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
-    let fit = steps.iter().take(MAX_BATCH_FILES).enumerate();
+    let max_files = (limits::open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
+    let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
         new_copy(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
@@ -59,7 +65,13 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(new_copy).collect();
         let mut outcome = Ok(());
-        let staged = take_until_abort(self.stage_all(&copies)?, &mut outcome);
+        let are_few = copies.len() <= MAX_FEW_FILES;
+        let mut staged = self.stage_all(&copies, are_few)?;
+        let temps = staged.iter().flatten().map(|staged| staged.temp.path());
+        if !are_few && !tree::sync_file_systems(temps) {
+            staged = sync_each(staged);
+        }
+        let staged = take_until_abort(staged, &mut outcome);
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
                 self.record_cancelled_deletions(step)?;
@@ -70,7 +82,7 @@ impl ApplyRun<'_> {
         self.ledger.sync()?;
         let named = staged.into_iter().map(|staged| self.publish_name(staged?));
         let mut named = take_until_abort(named, &mut outcome);
-        sync_folders(&mut named, &mut outcome);
+        self.sync_folders(&mut named, are_few, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
@@ -83,41 +95,48 @@ impl ApplyRun<'_> {
         outcome
     }
 
-    /// Makes durable temp copies beside their targets, in the order of `copies`.
+    /// Makes temp copies beside their targets, in the order of `copies`. They are durable if they are few.
     fn stage_all(
         &self,
         copies: &[&CopyOp],
+        are_few: bool,
     ) -> Result<Vec<Result<StagedCopy, StepFailure>>, ApplyError> {
+        let new_folders = if are_few {
+            NewFolders::Durable
+        } else {
+            NewFolders::Unsynced
+        };
+        let config = self.request.config;
         let mut jobs = Vec::with_capacity(copies.len());
+        // Folders are prepared once per batch.
+        let mut prepared = HashSet::new();
         for copy in copies {
             self.check_interrupt()?;
-            jobs.push((
-                *copy,
-                prepare_target(self.request.config, self.plan, &copy.to),
-            ));
+            let folder = (
+                copy.to.0,
+                copy.to.1.rsplit_once('/').map(|(folder, _)| folder),
+            );
+            let place = if prepared.contains(&folder) {
+                Ok(prepare_place(config, &copy.to))
+            } else {
+                prepare_folder(config, self.plan, &copy.to, new_folders).map(|()| {
+                    prepared.insert(folder);
+                    prepare_place(config, &copy.to)
+                })
+            };
+            jobs.push((*copy, place));
         }
         let shared = self.copier;
-        let mut staged = Vec::with_capacity(jobs.len());
-        let done = parallel::ordered_on(
-            COPY_THREADS.min(jobs.len()),
-            jobs.len(),
+        Ok(in_threads(
+            jobs,
             |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
                 let staged = shared.stage(copy, place?)?;
-                staged.temp.sync()?;
+                if are_few {
+                    staged.temp.sync()?;
+                }
                 Ok(staged)
             },
-            |copy| {
-                staged.push(copy);
-                Ok(())
-            },
-            |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
-        );
-        debug_assert_eq!(
-            done,
-            Ok::<(), ConsumerFailed>(()),
-            "the consumer never fails"
-        );
-        Ok(staged)
+        ))
     }
 
     /// Gives a durable copy its name, which is durable once the folder is synced.
@@ -129,6 +148,85 @@ impl ApplyRun<'_> {
             placed: staged.placed,
         })
     }
+
+    /// Syncs the folders of the files: few by one call each, many by one call per file system. If that is not
+    /// possible, also the folders above them, which may be new. Files whose folder cannot be synced become failures.
+    fn sync_folders(
+        &self,
+        files: &mut [Result<NamedFile, StepFailure>],
+        are_few: bool,
+        outcome: &mut Result<(), ApplyError>,
+    ) {
+        let targets = files
+            .iter()
+            .flatten()
+            .map(|file| atomic::parent_of(&file.target));
+        if !are_few && tree::sync_file_systems(targets) {
+            return;
+        }
+        let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            let Ok(NamedFile { target, placed }) = file else {
+                continue;
+            };
+            let root = self.request.config.root(placed.to.0);
+            let above = atomic::parent_of(target).ancestors();
+            let above = above.take_while(|folder| folder.starts_with(root));
+            let parent = std::iter::once(atomic::parent_of(target));
+            let above = above.skip(1).take(if are_few { 0 } else { usize::MAX });
+            for folder in parent.chain(above) {
+                folders.entry(folder.to_path_buf()).or_default().push(index);
+            }
+        }
+        for (folder, indexes) in folders {
+            let Err(error) = atomic::sync_folder(&folder) else {
+                continue;
+            };
+            let why = match error.into() {
+                StepFailure::Skip(why) => why,
+                StepFailure::Abort(error) => {
+                    let why = error.to_string();
+                    *outcome = Err(error);
+                    why
+                }
+            };
+            for index in indexes {
+                files[index] = Err(StepFailure::Skip(why.clone()));
+            }
+        }
+    }
+}
+
+type StageResult = Result<StagedCopy, StepFailure>;
+
+/// Makes the staged copies durable one by one; each that cannot be synced becomes a failure.
+fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
+    in_threads(staged, |staged| {
+        let staged = staged?;
+        staged.temp.sync()?;
+        Ok(staged)
+    })
+}
+
+/// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
+fn in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
+    let mut results = Vec::with_capacity(jobs.len());
+    let done = parallel::ordered_on(
+        COPY_THREADS.min(jobs.len()),
+        jobs.len(),
+        work,
+        |result| {
+            results.push(result);
+            Ok(())
+        },
+        |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
+    );
+    debug_assert_eq!(
+        done,
+        Ok::<(), ConsumerFailed>(()),
+        "the consumer never fails"
+    );
+    results
 }
 
 /// Returns the results before the first [`StepFailure::Abort`], whose error goes to `outcome`.
@@ -145,34 +243,4 @@ fn take_until_abort<T>(
         before.push(result);
     }
     before
-}
-
-/// Syncs the folder of each file, once per folder. Files whose folder cannot be synced become failures.
-fn sync_folders(
-    files: &mut [Result<NamedFile, StepFailure>],
-    outcome: &mut Result<(), ApplyError>,
-) {
-    let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-    for (index, file) in files.iter().enumerate() {
-        if let Ok(NamedFile { target, .. }) = file {
-            let folder = atomic::parent_of(target).to_path_buf();
-            folders.entry(folder).or_default().push(index);
-        }
-    }
-    for (folder, indexes) in folders {
-        let Err(error) = atomic::sync_folder(&folder) else {
-            continue;
-        };
-        let why = match error.into() {
-            StepFailure::Skip(why) => why,
-            StepFailure::Abort(error) => {
-                let why = error.to_string();
-                *outcome = Err(error);
-                why
-            }
-        };
-        for index in indexes {
-            files[index] = Err(StepFailure::Skip(why.clone()));
-        }
-    }
 }

@@ -12,13 +12,34 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns the full path of a target and creates its folders. Fails if a link is on the way, except for links at the
-/// top of the home, which the user placed there and which are followed.
+/// The durability of the folders that [`prepare_folder`] creates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NewFolders {
+    /// New folders are durable on return.
+    Durable,
+    /// The caller syncs new folders.
+    Unsynced,
+}
+
+/// Returns the full path of a target and creates its folders, which are durable on return. Fails as
+/// [`prepare_folder`] does.
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,
     to: &(Side, String),
 ) -> Result<PathBuf, StepFailure> {
+    prepare_folder(config, plan, to, NewFolders::Durable)?;
+    Ok(prepare_place(config, to))
+}
+
+/// Creates the folders of a target. Fails if a link is on the way, except for links at the top of the home, which the
+/// user placed there and which are followed.
+pub(super) fn prepare_folder(
+    config: &SyncConfig,
+    plan: &SyncPlan,
+    to: &(Side, String),
+    new_folders: NewFolders,
+) -> Result<(), StepFailure> {
     let root = config.root(to.0);
     if to.0 == Side::Local {
         atomic::create_durable_folder(root)?;
@@ -39,15 +60,23 @@ pub(super) fn prepare_target(
                 let why = format!("not a folder, or a link to one: {}", folder.display());
                 return Err(StepFailure::Skip(why));
             }
+            Err(_) if new_folders == NewFolders::Unsynced => {
+                atomic::create_below(root, &folder)?;
+            }
             Err(_) => atomic::create_durable_below(root, &folder)?,
         }
     }
+    Ok(())
+}
+
+/// Returns the full path of a target whose folders exist, and removes empty folders in its place.
+pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let place = config.file_path(to.0, &to.1);
     if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
         // Removes empty folders only; one with files stays, and placing the file fails.
         tree::remove_empty_folders(&place);
     }
-    Ok(place)
+    place
 }
 
 /// Fails if the target is not as the plan observed it.

@@ -1,7 +1,7 @@
 //! The content of a state: the files of the last sync, and the facts that later runs need.
 
 use crate::io::hash::Sha256Digest;
-use crate::sync::random_id::random_id;
+use crate::io::random_id::random_id;
 use crate::sync::scan::Stat;
 use crate::sync::version_vector::Ancestry;
 use std::collections::{BTreeSet, HashMap};

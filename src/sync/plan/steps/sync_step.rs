@@ -260,6 +260,15 @@ pub struct SyncStep {
 }
 
 impl SyncStep {
+    /// Returns the size of the files that the step deletes.
+    pub(crate) fn removed_bytes(&self) -> u64 {
+        let sizes = self.ops.iter().map(|op| match op {
+            Op::Remove(file) => file.stat.size,
+            _ => 0,
+        });
+        sizes.sum()
+    }
+
     /// Returns the names of the conflict copies that the step creates.
     pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
         self.ops.iter().filter_map(|op| match op {

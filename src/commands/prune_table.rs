@@ -1,0 +1,95 @@
+//! The plan of `prune` and `vault forget` as a table.
+
+use super::account::{self, printable};
+use super::account_names::AccountNames;
+use super::archive_choice;
+use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::inventory::retention::{RetentionDecision, RetentionPlan};
+use crate::quota::account::AccountEntry;
+use crate::ui::Style;
+use crate::ui::table::{Cell, Column, Table};
+use crate::ui::time::{absolute, bytes, rfc3339};
+
+/// Returns the columns. The head `name` is that of archives or of snapshots.
+fn columns(name: &'static str) -> [Column; 7] {
+    [
+        Column::new("ACCOUNT").only_tsv(),
+        Column::new("DO").rank(1),
+        Column::new("MADE").rank(4),
+        Column::new("KIND").rank(3),
+        Column::new("SIZE").rank(5).number(),
+        Column::new(name).shorten_middle(40),
+        Column::new("WHY").rank(2).wrap(16),
+    ]
+}
+
+/// Prints the plan, grouped by account: what is kept and what is dropped, and why.
+pub(super) fn show(context: &Context, plan: &RetentionPlan, name: &'static str) {
+    let ui = &context.ui;
+    if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
+        return;
+    }
+    let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
+    rows.extend(plan.drop.iter().map(|d| (d, false)));
+    let known = account::known_accounts(context).unwrap_or_default();
+    let entry_of = |identity: &Identity| {
+        let known = known.iter().find(|a| a.entry.identity.is_same(identity));
+        known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
+    };
+    let identities = rows
+        .iter()
+        .filter_map(|(d, _)| d.candidate.identity.as_ref());
+    let entries: Vec<_> = identities.map(entry_of).collect();
+    let names = AccountNames::of(&entries);
+    let who = |d: &RetentionDecision| {
+        let identity = d.candidate.identity.as_ref();
+        identity.map_or("signed out".to_owned(), |identity| names.name(identity))
+    };
+    rows.sort_by_cached_key(|(d, _)| {
+        let newest_first = std::cmp::Reverse(d.candidate.made_at);
+        (who(d).to_lowercase(), d.candidate.class, newest_first)
+    });
+    let mut table = Table::new(ui, columns(name));
+    for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
+        table.group(who(group[0].0), None);
+        for (decision, kept) in group {
+            table.row(cells(context, decision, *kept));
+        }
+    }
+    table.report(ui);
+    for decision in &plan.drop {
+        ui.detail(format_args!(
+            "to the trash: {}",
+            printable(&decision.candidate.archive)
+        ));
+    }
+}
+
+fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [Cell; 7] {
+    let candidate = &decision.candidate;
+    let (zone, now) = (context.settings.zone, context.now());
+    let made = candidate.made_at;
+    let kind = match candidate.class.name() {
+        class if candidate.is_single_login => archive_choice::partial(class),
+        class => class.to_owned(),
+    };
+    let (style, word) = if kept {
+        (Style::Good, "keep")
+    } else {
+        (Style::Warn, "drop")
+    };
+    let email = candidate.identity.as_ref().map(|i| i.email.to_string());
+    let name = &candidate.archive;
+    [
+        Cell::plain(email.unwrap_or_default()),
+        Cell::new(style, word),
+        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, zone, &now)))
+            .value(made.map_or(String::new(), |at| rfc3339(&at, zone))),
+        Cell::plain(kind),
+        Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
+        Cell::plain(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(name)),
+        Cell::new(Style::Dim, &decision.reason),
+    ]
+}

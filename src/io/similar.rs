@@ -1,0 +1,86 @@
+//! The names nearest to a mistyped one.
+
+use std::cmp::Ordering;
+
+/// The number of names that a message suggests.
+pub(crate) const MAX_SUGGESTIONS: usize = 3;
+
+/// The largest difference of similarity to the most similar name.
+const MAX_DIFFERENCE: f64 = 0.2;
+
+/// The least similarity of a suggestion.
+const MIN_SIMILARITY: f64 = 0.7;
+
+/// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
+/// without regard to case, with each name and with each of its parts, such as those of an email.
+fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let text = text.trim().to_lowercase();
+    let mut rated: Vec<_> = names
+        .into_iter()
+        .map(|name| (similarity(&text, name), name))
+        .collect();
+    // Stable: equally similar names keep their order.
+    rated.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
+    let best = rated.first().map_or(0.0, |(best, _)| *best);
+    let least = (best - MAX_DIFFERENCE).max(MIN_SIMILARITY);
+    let nearest = rated.into_iter().take_while(|(rating, _)| *rating >= least);
+    nearest
+        .map(|(_, name)| name)
+        .take(MAX_SUGGESTIONS)
+        .collect()
+}
+
+fn similarity(text: &str, name: &str) -> f64 {
+    let name = name.to_lowercase();
+    let parts = name.split([' ', '(', ')', '@']).filter(|p| !p.is_empty());
+    parts
+        .chain([&*name])
+        .map(|part| strsim::jaro_winkler(text, part))
+        .fold(0.0, f64::max)
+}
+
+/// Returns the hint that suggests the names similar to `text`, if there are any.
+pub(crate) fn suggestion<'a>(
+    text: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let nearest = nearest(text, names);
+    (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")))
+}
+
+/// Joins the first names of a list and counts the others: "a, b, c and 27 more".
+pub(crate) fn first_of(names: &[String]) -> String {
+    let listed = &names[..names.len().min(MAX_SUGGESTIONS)];
+    match names.len() - listed.len() {
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_nearest_names_come_first_by_any_of_their_parts() {
+        let names = [
+            "bob@example.com",
+            "work (alice@example.com)",
+            "workshop (carol@example.com)",
+            "acct33 (dave@example.com)",
+        ];
+        assert_eq!(nearest("acct34", names)[0], names[3]);
+        assert_eq!(nearest("wrok", names)[..2], [names[1], names[2]]);
+        assert_eq!(nearest("ALICE@example.org", names)[0], names[1]);
+        assert_eq!(nearest("bob", names), [names[0]]);
+        assert_eq!(nearest("x", names), [""; 0]);
+        assert_eq!(nearest("x", []), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_list_is_counted_instead_of_printed() {
+        let names: Vec<_> = ["a", "b", "c", "d"].map(String::from).into();
+        assert_eq!(first_of(&names[..3]), "a, b, c");
+        assert_eq!(first_of(&names), "a, b, c and 1 more");
+    }
+}

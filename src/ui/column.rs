@@ -1,0 +1,163 @@
+//! The columns of a table, and how they share the width of a terminal.
+
+use super::text_width::{columns as width_of, without_end, without_middle};
+use std::borrow::Cow;
+
+/// The blanks between two columns.
+pub(super) const GAP: usize = 2;
+
+/// Below this width, rows that do not fit completely become blocks.
+pub(super) const NARROW: usize = 60;
+
+/// The way in which the cells of a column become shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// They do not: they are short, or there to be copied.
+    Whole,
+    /// They lose their end, down to this width.
+    End(usize),
+    /// They lose their middle, down to this width.
+    Middle(usize),
+    /// They continue on further lines, at least this wide. Only in the last column.
+    Wrap(usize),
+}
+
+/// The output that contains a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    Text,
+    Tsv,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    pub(super) head: &'static str,
+    /// Of the columns above 0, the highest disappears first.
+    pub(super) rank: u8,
+    pub(super) fit: Fit,
+    pub(super) is_number: bool,
+    pub(super) scope: Scope,
+}
+
+impl Column {
+    /// A column that never disappears.
+    pub const fn new(head: &'static str) -> Self {
+        Self {
+            head,
+            rank: 0,
+            fit: Fit::Whole,
+            is_number: false,
+            scope: Scope::All,
+        }
+    }
+
+    /// Lets the column disappear, before all columns of a lower rank.
+    #[must_use]
+    pub const fn rank(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// Lets the cells lose their end, down to `least` columns.
+    #[must_use]
+    pub const fn shorten(self, least: usize) -> Self {
+        let fit = Fit::End(least);
+        Self { fit, ..self }
+    }
+
+    /// Lets the cells lose their middle, down to `least` columns.
+    #[must_use]
+    pub const fn shorten_middle(self, least: usize) -> Self {
+        let fit = Fit::Middle(least);
+        Self { fit, ..self }
+    }
+
+    /// Lets the cells of the last column continue on further lines of at least `least` columns.
+    #[must_use]
+    pub const fn wrap(self, least: usize) -> Self {
+        let fit = Fit::Wrap(least);
+        Self { fit, ..self }
+    }
+
+    /// Aligns the cells to the right.
+    #[must_use]
+    pub const fn number(self) -> Self {
+        Self {
+            is_number: true,
+            ..self
+        }
+    }
+
+    /// Omits the column from tab-separated values.
+    #[must_use]
+    pub const fn only_text(self) -> Self {
+        let scope = Scope::Text;
+        Self { scope, ..self }
+    }
+
+    /// Shows the column only in tab-separated values.
+    #[must_use]
+    pub const fn only_tsv(self) -> Self {
+        let scope = Scope::Tsv;
+        Self { scope, ..self }
+    }
+
+    /// Returns the smallest width to which cells of the width `natural` can be shortened.
+    fn least(&self, natural: usize) -> usize {
+        match self.fit {
+            Fit::Whole => natural,
+            Fit::End(least) | Fit::Middle(least) | Fit::Wrap(least) => {
+                natural.min(least.max(width_of(self.head)))
+            }
+        }
+    }
+
+    /// Returns `text` in at most `width` columns, if the column may be shortened.
+    pub(super) fn shortened<'t>(&self, text: &'t str, width: usize) -> Cow<'t, str> {
+        match self.fit {
+            Fit::End(_) => without_end(text, width),
+            Fit::Middle(_) => without_middle(text, width),
+            Fit::Whole | Fit::Wrap(_) => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// A column that people see.
+#[derive(Debug)]
+pub(super) struct ShownColumn {
+    pub(super) index: usize,
+    pub(super) column: Column,
+    /// The width of its widest cell, or of its head.
+    pub(super) natural: usize,
+}
+
+/// Returns a width for each column so that all fit into `width`; 0 for those that disappear. `None` if
+/// rows have to become blocks.
+///
+/// In the order of their importance, columns are taken that fit in their least widths. What remains goes
+/// to them in the same order.
+pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Option<Vec<usize>> {
+    let mut by_rank: Vec<_> = (0..shown.len()).collect();
+    by_rank.sort_by_key(|i| shown[*i].column.rank);
+    let mut widths = vec![0; shown.len()];
+    let mut spare = width + GAP;
+    for &i in &by_rank {
+        let least = shown[i].column.least(shown[i].natural);
+        match spare.checked_sub(least + GAP) {
+            Some(rest) => (widths[i], spare) = (least, rest),
+            None if shown[i].column.rank == 0 => return None,
+            None => {}
+        }
+    }
+    for i in by_rank {
+        if widths[i] == 0 {
+            continue;
+        }
+        let more = spare.min(shown[i].natural - widths[i]);
+        widths[i] += more;
+        spare -= more;
+    }
+    let is_complete = widths.iter().zip(shown).all(|(w, s)| *w == s.natural);
+    (is_complete || !is_narrow).then_some(widths)
+}

@@ -1,0 +1,150 @@
+//! A part of the terminal below the cursor. All movements are relative to its first line, because asking
+//! the terminal for the position of the cursor would need stdout, which may be a pipe.
+
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use ratatui_core::buffer::{Buffer, Cell};
+use ratatui_core::style::{Color, Modifier};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Erases the part and shows the cursor.
+const CLEAR: &str = "\r\x1b[J\x1b[?25h";
+
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Returns true while a picker has the terminal.
+pub(crate) fn is_open() -> bool {
+    OPEN.load(Ordering::SeqCst)
+}
+
+/// Restores the terminal if a picker has it. May be called from any thread.
+pub(crate) fn restore_terminal() {
+    if OPEN.swap(false, Ordering::SeqCst) {
+        let _ = write(CLEAR);
+        let _ = disable_raw_mode();
+    }
+}
+
+/// Lines below the cursor, in raw mode. The cursor stays in the first one, so that all of them can be
+/// erased after the terminal has wrapped them anew. Restores the terminal when dropped.
+#[derive(Debug)]
+pub struct InlineScreen {
+    shown: Buffer,
+}
+
+impl InlineScreen {
+    /// Takes over the terminal and reserves `height` lines.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub fn open(height: u16) -> io::Result<Self> {
+        restore_on_panic();
+        enable_raw_mode()?;
+        OPEN.store(true, Ordering::SeqCst);
+        let screen = Self {
+            shown: Buffer::default(),
+        };
+        write(&reserve(height))?;
+        Ok(screen)
+    }
+
+    /// Erases everything and reserves `height` lines.
+    pub(super) fn resize(&mut self, height: u16) -> io::Result<()> {
+        self.shown = Buffer::default();
+        write(&format!("{CLEAR}{}", reserve(height)))
+    }
+
+    /// Shows a frame, with the cursor in its first line at the column `cursor`.
+    pub(super) fn draw(&mut self, frame: Buffer, cursor: u16) -> io::Result<()> {
+        if self.shown.area != frame.area {
+            self.shown = Buffer::empty(frame.area);
+        }
+        // One write, so that the cursor is in the first line whenever a signal comes.
+        let mut text = String::from("\x1b[?25l");
+        let (mut column, mut line) = (u16::MAX, 0);
+        for (x, y, cell) in self.shown.diff(&frame) {
+            if (x, y) != (column, line) {
+                text.push_str(&vertical(line, y));
+                text.push_str(&horizontal(x));
+            }
+            text.push_str(&sgr(cell));
+            text.push_str(cell.symbol());
+            (column, line) = (x + 1, y);
+        }
+        text.push_str("\x1b[0m");
+        text.push_str(&vertical(line, 0));
+        text.push_str(&horizontal(cursor));
+        text.push_str("\x1b[?25h");
+        self.shown = frame;
+        write(&text)
+    }
+}
+
+impl Drop for InlineScreen {
+    fn drop(&mut self) {
+        restore_terminal();
+    }
+}
+
+/// Scrolls until there are `height` lines from the cursor on, and returns to the first.
+fn reserve(height: u16) -> String {
+    let below = height.saturating_sub(1);
+    format!("\r{}{}", "\n".repeat(below.into()), vertical(below, 0))
+}
+
+fn vertical(from: u16, to: u16) -> String {
+    match to.cmp(&from) {
+        std::cmp::Ordering::Less => format!("\x1b[{}A", from - to),
+        std::cmp::Ordering::Equal => String::new(),
+        std::cmp::Ordering::Greater => format!("\x1b[{}B", to - from),
+    }
+}
+
+fn horizontal(column: u16) -> String {
+    if column == 0 {
+        "\r".into()
+    } else {
+        format!("\r\x1b[{column}C")
+    }
+}
+
+/// Returns the sequence that selects the style of a cell.
+fn sgr(cell: &Cell) -> String {
+    let mut codes = String::from("\x1b[0");
+    for (modifier, code) in [
+        (Modifier::BOLD, 1),
+        (Modifier::DIM, 2),
+        (Modifier::REVERSED, 7),
+    ] {
+        if cell.modifier.contains(modifier) {
+            let _ = write!(codes, ";{code}");
+        }
+    }
+    codes.push_str(match cell.fg {
+        Color::Red => ";31m",
+        Color::Green => ";32m",
+        Color::Yellow => ";33m",
+        _ => "m",
+    });
+    codes
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes())?;
+    stderr.flush()
+}
+
+/// Restores the terminal before a panic is reported. A release build does not unwind.
+fn restore_on_panic() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            restore_terminal();
+            report(panic);
+        }));
+    });
+}

@@ -1,0 +1,85 @@
+//! The width of text on a terminal, and text made shorter to fit one.
+
+use std::borrow::Cow;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+const ELLIPSIS: char = '…';
+
+/// Returns the display width of `text` in columns. Colour codes have none.
+pub(super) fn columns(text: &str) -> usize {
+    if !text.contains('\x1b') {
+        return text.width();
+    }
+    let mut count = 0;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            let _ = chars.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            count += c.width().unwrap_or(0);
+        }
+    }
+    count
+}
+
+/// Returns the longest beginning of `text` that is at most `width` columns wide.
+fn beginning(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let too_far = text.char_indices().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > width
+    });
+    too_far.map_or(text, |(end, _)| &text[..end])
+}
+
+/// Returns the longest end of `text` that is at most `width` columns wide.
+fn end(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let too_far = text.char_indices().rev().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > width
+    });
+    too_far.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
+}
+
+/// Replaces the end of a text that is wider than `width` columns by "…".
+pub fn without_end(text: &str, width: usize) -> Cow<'_, str> {
+    if columns(text) <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept = beginning(text, width.saturating_sub(1)).trim_end();
+    Cow::Owned(format!("{kept}{ELLIPSIS}"))
+}
+
+/// Replaces the middle of a text that is wider than `width` columns by "…".
+pub(super) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
+    if columns(text) <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept = width.saturating_sub(1);
+    let head = beginning(text, kept / 2);
+    let tail = end(text, kept - columns(head));
+    Cow::Owned(format!("{head}{ELLIPSIS}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortened_text_is_as_wide_as_asked() {
+        assert_eq!(without_end("daniel@example.com", 18), "daniel@example.com");
+        assert_eq!(without_end("daniel@example.com", 8), "daniel@…");
+        assert_eq!(without_end("a b c", 3), "a…");
+        assert_eq!(without_middle("/home/me/auth.json", 13), "/home/…h.json");
+        assert_eq!(without_middle("abcdef", 4), "a…ef");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_colours_none() {
+        assert_eq!(columns("漢字"), 4);
+        assert_eq!(columns("\x1b[1mone\x1b[0m"), 3);
+        assert_eq!(without_end("漢字漢字", 5), "漢字…");
+        assert_eq!(without_middle("漢字漢字", 5), "漢…字");
+    }
+}

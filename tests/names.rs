@@ -1,0 +1,135 @@
+//! Names of accounts and archives as they are typed: mistakes, beginnings, numbers.
+
+use crate::cooldown::know;
+use crate::every_command::world;
+use crate::prune::archives;
+use crate::support::env::TestEnv;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// A home with archives of three days, the newest first: 20, 19 and 18 November.
+fn three_archives() -> (TestEnv, Vec<String>) {
+    let mut env = TestEnv::new();
+    let times = ["20", "19", "18"].map(|day| format!("2026-11-{day}T10:00:00Z"));
+    let made = archives(&mut env, &times.each_ref().map(String::as_str));
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    (env, made.iter().map(name).collect())
+}
+
+/// Returns the archive that `restore TEXT` takes.
+fn restored(env: &TestEnv, text: &str) -> String {
+    let run = env.run(["restore", text, "--dry-run", "--json"]).code(0);
+    run.json()["archive"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_unknown_account_gets_the_three_nearest_of_many() {
+    let env = TestEnv::new();
+    let known: Vec<_> = (10..40)
+        .map(|i| json!({"email": format!("acct{i}@example.com")}))
+        .collect();
+    know(&env, &known);
+    let run = env.run(["use", "acct42"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no account or profile named "acct42"
+
+hint: did you mean: acct24@example.com, acct12@example.com, acct14@example.com
+hint: list all accounts: codex-manager cooldown
+"#);
+    let run = env.run(["use", "acct1"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: "acct1" matches 10 accounts
+
+hint: the accounts are: acct10@example.com, acct11@example.com, acct12@example.com and 7 more
+"#);
+}
+
+#[test]
+fn an_unknown_profile_gets_the_nearest() {
+    let (env, _) = three_archives();
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let run = env.run(["profile", "show", "wrok"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no such profile: "wrok"
+
+hint: did you mean: work
+hint: list all profiles: codex-manager profile list; nothing was changed
+"#);
+}
+
+#[test]
+fn a_mistyped_archive_gets_the_nearest_archives() {
+    let (env, _) = three_archives();
+    let run = env.run(["restore", "lates"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no archive or account named "lates"
+
+hint: did you mean: latest
+hint: list archives with: codex-manager list-backups
+"#);
+    let run = env.run(["restore", "2026-11-21"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no archive or account named "2026-11-21"
+
+hint: did you mean: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
+hint: list archives with: codex-manager list-backups
+"#);
+    let run = env.run(["verify", "2026-11-21"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no such archive: 2026-11-21
+
+hint: did you mean: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
+hint: list archives with: codex-manager list-backups
+"#);
+    let run = env.run(["restore", "2026-11"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: "2026-11" is the beginning of 3 archive names
+
+hint: they are: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
+"#);
+    // Without any archive there is nothing to suggest but a backup.
+    let empty = TestEnv::new();
+    let run = empty.run(["restore", "lates"]).code(1);
+    assert!(run.stderr.contains("codex-manager backup"), "{run}");
+}
+
+#[test]
+fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
+    let (env, names) = three_archives();
+    let listed = env.run(["list-backups", "--json"]).code(0).json();
+    for backup in listed["backups"].as_array().unwrap() {
+        let number = usize::try_from(backup["number"].as_u64().unwrap()).unwrap();
+        assert_eq!(backup["archive"], names[number - 1]);
+        assert_eq!(restored(&env, &number.to_string()), backup["archive"]);
+    }
+    assert_eq!(restored(&env, "latest"), names[0]);
+    assert_eq!(restored(&env, "latest~0"), names[0]);
+    assert_eq!(restored(&env, "latest~2"), names[2]);
+    assert_eq!(restored(&env, "2026-11-19"), names[1]);
+    let verified = env.run(["verify", "latest~1", "3", "--json"]).code(0);
+    assert_eq!(verified.json()["archives"][0]["archive"], names[1]);
+    assert_eq!(verified.json()["archives"][1]["archive"], names[2]);
+    for beyond in ["latest~3", "4", "0"] {
+        let run = env.run(["restore", beyond]).code(1);
+        assert!(run.stderr.contains("list-backups"), "{run}");
+    }
+    // The numbers do not depend on the order or the filters of the list.
+    let table = env.run(["list-backups", "--sort", "size"]).code(0).stdout;
+    let oldest = names[2].trim_end_matches("-codex.tar.gz");
+    let row = table.lines().find(|row| row.ends_with(oldest)).unwrap();
+    assert!(row.starts_with("  3 "), "{table}");
+}
+
+#[test]
+fn a_mistyped_conflict_or_snapshot_is_named_before_anything_else() {
+    let env = world();
+    let run = env.run(["sync", "resolve", "typo"]).code(1);
+    assert!(
+        run.stderr
+            .contains("no conflict or conflict copy matches: typo"),
+        "{run}"
+    );
+    let run = env.run(["sync", "restore", "--from", "typo"]).code(1);
+    assert!(run.stderr.contains("no such snapshot"), "{run}");
+    assert!(run.stderr.contains("codex-manager sync restore"), "{run}");
+}

@@ -1,0 +1,202 @@
+//! The picker on a terminal: typing, moving, leaving, resizing, and a terminal that is always restored.
+
+use crate::prune::archives;
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::terminal::{LINES, Terminal};
+use codex_manager::ui::picker::screen::InlineScreen;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The size of a terminal in columns and lines.
+type Size = (u16, u16);
+
+const WIDE: Size = (120, LINES);
+
+/// Three archives, of 18, 19 and 20 November.
+fn three_archives() -> TestEnv {
+    let mut env = TestEnv::new();
+    let times = ["18", "19", "20"].map(|day| format!("2026-11-{day}T10:00:00Z"));
+    archives(&mut env, &times.each_ref().map(String::as_str));
+    env
+}
+
+/// Starts `restore --dry-run` without an archive, so that it asks.
+fn ask(env: &TestEnv) -> Terminal {
+    let terminal = Terminal::start(&mut env.command(["restore", "--dry-run", "--json"]));
+    terminal.wait_for("which archive?", LIMIT);
+    terminal
+}
+
+/// Returns the line of the selected entry.
+fn selected(picture: &str) -> &str {
+    let line = picture.lines().find(|line| line.starts_with("> "));
+    line.unwrap_or_else(|| panic!("no entry is selected:\n{picture}"))
+}
+
+#[test]
+fn the_list_has_one_line_each_and_the_latest_is_selected() {
+    let env = three_archives();
+    let terminal = ask(&env);
+    let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    insta::assert_snapshot!(picture, @r"
+which archive?                                                                                                      3/3
+> 1  Fri 20 Nov 10:00  full  alice@example.com  2026-11-20-100000-alice@example.com
+  2  Thu 19 Nov 10:00  full  alice@example.com  2026-11-19-100000-alice@example.com
+  3  Wed 18 Nov 10:00  full  alice@example.com  2026-11-18-100000-alice@example.com
+enter choose · ↑↓ move · esc cancel · type to filter
+");
+}
+
+#[test]
+fn arrows_move_and_enter_chooses() {
+    let env = three_archives();
+    let mut terminal = ask(&env);
+    terminal.type_keys("\x1b[B");
+    let is_second = |picture: &str| selected(picture).contains("19 Nov");
+    terminal.wait_until(WIDE, LIMIT, is_second);
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    // Nothing of the picker is left, and the archive was restored.
+    let left = terminal.picture(WIDE.0, WIDE.1);
+    assert!(left.contains("2026-11-19-100000"), "{left}");
+    assert!(!left.contains("enter choose"), "{left}");
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn typing_filters_and_escape_and_control_c_change_nothing() {
+    let env = three_archives();
+    let before = env.tree("home");
+    for key in ["\x1b", "\x03"] {
+        let mut terminal = ask(&env);
+        terminal.type_keys("18 nov");
+        let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("1/3"));
+        assert!(selected(&picture).contains("18 Nov"), "{picture}");
+        terminal.type_keys(key);
+        assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+        let left = terminal.picture(WIDE.0, WIDE.1);
+        assert!(
+            left.starts_with("{\"error\":") && left.contains("\"cancelled\""),
+            "{left}"
+        );
+        assert!(left.contains("nothing was changed"), "{left}");
+        assert!(terminal.is_cooked());
+    }
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn a_list_of_a_thousand_is_paged_and_filtered() {
+    let env = three_archives();
+    let backups = env.manager_home().join("backups");
+    let name = |suffix: &str| backups.join(format!("2026-11-18-100000-alice@example.com{suffix}"));
+    for i in 0..997 {
+        for end in [".tar.gz", ".metadata.json"] {
+            let copy = name(&format!("-{}-codex{end}", 1000 + i));
+            fs::hard_link(name(&format!("-codex{end}")), copy).unwrap();
+        }
+    }
+    let mut terminal = ask(&env);
+    let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    assert!(picture.contains("1000/1000"), "{picture}");
+    assert_eq!(picture.lines().count(), 20, "{picture}");
+    terminal.type_keys("\x1b[6~");
+    terminal.wait_until(WIDE, LIMIT, |p| selected(p).starts_with("> 19 "));
+    terminal.type_keys("\x1b[F");
+    terminal.wait_until(WIDE, LIMIT, |p| selected(p).starts_with("> 1000 "));
+    terminal.type_keys("-1500");
+    let is_filtered = |p: &str| p.contains(" 1/1000") && selected(p).contains("-1500");
+    terminal.wait_until(WIDE, LIMIT, is_filtered);
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130));
+}
+
+#[test]
+fn a_narrow_or_changed_terminal_keeps_one_line_each() {
+    let env = three_archives();
+    let mut terminal = ask(&env);
+    terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    for size in [(40, 10), (20, 5), (100, 30)] {
+        terminal.forget();
+        terminal.resize(size.0, size.1);
+        let picture = terminal.wait_until(size, LIMIT, |picture| picture.contains("enter"));
+        assert!(picture.lines().count() <= 5, "{picture}");
+        assert!(
+            selected(&picture).starts_with("> 1  Fri 20 Nov"),
+            "{picture}"
+        );
+        if size.0 == 40 {
+            insta::assert_snapshot!(picture, @r"
+which archive?                      3/3
+> 1  Fri 20 Nov 10:00  full  alice@exa…
+  2  Thu 19 Nov 10:00  full  alice@exa…
+  3  Wed 18 Nov 10:00  full  alice@exa…
+enter choose · ↑↓ move · esc cancel
+");
+        }
+    }
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+}
+
+#[test]
+fn a_signal_ends_the_command_and_restores_the_terminal() {
+    let env = three_archives();
+    for signal in ["TERM", "HUP"] {
+        let mut terminal = ask(&env);
+        assert!(!terminal.is_cooked());
+        terminal.signal(signal);
+        assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+        assert!(terminal.is_cooked());
+        let left = terminal.picture(WIDE.0, WIDE.1);
+        assert!(!left.contains("enter choose"), "{left}");
+    }
+}
+
+#[test]
+fn a_signal_ends_launch_and_restores_the_terminal() {
+    let env = three_archives();
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let mut terminal = Terminal::start(&mut env.command(["launch"]));
+    terminal.wait_for("which account?", LIMIT);
+    terminal.signal("TERM");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn a_panic_restores_the_terminal() {
+    const CHILD: &str = "CODEX_MANAGER_TEST_PANICS";
+    if std::env::var_os(CHILD).is_some() {
+        // A release build does not unwind, so that nothing is dropped.
+        std::mem::forget(InlineScreen::open(3).unwrap());
+        panic!("on purpose");
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "picker::a_panic_restores_the_terminal",
+        "--exact",
+        "--nocapture",
+    ]);
+    let mut terminal = Terminal::start(command.env(CHILD, "1"));
+    assert!(!terminal.end().success());
+    assert!(
+        terminal.text().contains("on purpose"),
+        "{}",
+        terminal.text()
+    );
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn without_a_capable_terminal_the_choice_is_an_argument() {
+    let mut env = three_archives();
+    let run = env.run(["restore", "--dry-run"]).code(4);
+    assert!(run.stderr.contains("which archive?"), "{run}");
+    env.set("TERM", "dumb");
+    let mut terminal = Terminal::start(&mut env.command(["restore", "--dry-run"]));
+    assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
+}

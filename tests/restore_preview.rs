@@ -1,0 +1,170 @@
+//! `restore` says what it will do: the archive, the question, the conversations, the undo.
+
+use crate::prune::archives;
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::{FIRST, SECOND, backup, put, rollout, sample_home, text};
+use crate::support::terminal::Terminal;
+use serde_json::{Value, json};
+use std::fs;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_chosen_archive_is_named_with_account_and_age_before_the_start() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let named = "2026-11-20-100000-alice@example.com-codex.tar.gz: full archive of alice@example.com, \
+                 made Fri 20 Nov 10:00, 2 h ago\n";
+    for args in [
+        &["restore", "latest", "--dry-run"][..],
+        &["restore", "alice@example.com", "--dry-run"],
+        &["restore", "latest"],
+    ] {
+        let run = env.run(args).code(0);
+        assert!(run.stderr.starts_with(named), "{run}");
+    }
+}
+
+#[test]
+fn a_terminal_is_asked_before_a_live_home_is_replaced() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-20T10:00:00Z"]);
+    put(&env, "notes.txt", "changed");
+    let before = env.tree("home/.codex");
+    let mut terminal = Terminal::start(&mut env.command(["restore", "latest"]));
+    terminal.wait_for("[y/N]", LIMIT);
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    assert!(terminal.text().contains("nothing was changed"));
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    let mut terminal = Terminal::start(&mut env.command(["restore", "latest"]));
+    terminal.wait_for("[y/N]", LIMIT);
+    terminal.type_keys("y\n");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    let notes = fs::read_to_string(env.codex_home().join("notes.txt")).unwrap();
+    assert_eq!(notes, "2026-11-20T10:00:00Z");
+    // --yes answers, and a single file is restored without a question.
+    for args in [
+        &["restore", "latest", "--yes"][..],
+        &["restore", "latest", "--only", "notes.txt"],
+    ] {
+        let mut terminal = Terminal::start(&mut env.command(args));
+        assert!(terminal.end().success(), "{}", terminal.text());
+    }
+}
+
+#[test]
+fn side_files_of_databases_are_not_counted_as_removed() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    for suffix in ["-wal", "-shm"] {
+        put(&env, format!("state_5.sqlite{suffix}"), "");
+    }
+    let run = env.run(["restore", &archive, "--dry-run"]).code(0);
+    assert!(
+        run.stdout.contains(" added, 0 files removed") || run.stdout.contains(", 0 removed"),
+        "{run}"
+    );
+    assert!(
+        !run.stdout.contains("-wal") && !run.stdout.contains("-shm"),
+        "{run}"
+    );
+    let json = env
+        .run(["restore", &archive, "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(json["removed"], json!([]));
+}
+
+#[test]
+fn a_diff_lists_the_conversations_that_would_change() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let first = env.codex_home().join(rollout(FIRST));
+    let archived = fs::metadata(&first).unwrap().len();
+    let longer = format!("{}{{}}\n", fs::read_to_string(&first).unwrap());
+    fs::write(&first, longer).unwrap();
+    let lost = fs::metadata(env.codex_home().join(rollout(SECOND)))
+        .unwrap()
+        .len();
+    fs::remove_file(env.codex_home().join(rollout(SECOND))).unwrap();
+    let newer = "01a1f790-0000-7000-8000-0000000000bb";
+    put(
+        &env,
+        format!("sessions/2026/11/19/rollout-2026-11-19T10-00-00-{newer}.jsonl"),
+        "{}\n",
+    );
+    let before = env.tree("");
+    let document = env
+        .run(["restore", &archive, "--diff", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(document["dry_run"], true);
+    let change = |id: &str, change: &str, live: Value, archived: Value| json!({"id": id, "change": change, "live_bytes": live, "archive_bytes": archived});
+    assert_eq!(
+        document["conversations"],
+        json!([
+            change(newer, "removed", json!(3), Value::Null),
+            change(FIRST, "shortened", json!(archived + 3), json!(archived)),
+            change(SECOND, "added", Value::Null, json!(lost)),
+        ])
+    );
+    let shown = env.run(["restore", &archive, "--diff"]).code(0).stdout;
+    for words in [
+        "removed",
+        "shortened",
+        "added",
+        "3 conversations would change",
+    ] {
+        assert!(shown.contains(words), "{shown}");
+    }
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn the_restore_of_a_lost_conversation_can_be_undone() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let lost = env.codex_home().join(rollout(SECOND));
+    fs::remove_file(&lost).unwrap();
+    let run = env.run(["restore", &archive, "--session", SECOND]).code(0);
+    assert!(lost.exists());
+    let undo = run
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("undo with: codex-manager "));
+    let undo = undo.unwrap_or_else(|| panic!("no undo: {run}"));
+    let _ = env.run(undo.split(' ')).code(0);
+    assert!(!lost.exists());
+}
+
+#[test]
+fn the_list_explains_the_dates_in_names_once_and_marks_partial_archives() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    put(&env, "notes.txt", "changed");
+    let _ = env.run(["restore", "latest"]).code(0);
+    let run = env.run(["list-backups"]).code(0);
+    assert_eq!(
+        run.stderr.matches("start of the quota window").count(),
+        1,
+        "{run}"
+    );
+    let document = env.run(["list-backups", "--json"]).code(0).json();
+    let partial = document["backups"].as_array().unwrap().iter();
+    let partial: Vec<_> = partial
+        .map(|b| (b["label"].clone(), b["partial"].clone()))
+        .collect();
+    assert_eq!(
+        partial,
+        [
+            (json!("safety"), json!(true)),
+            (Value::Null, json!(false)),
+            (Value::Null, json!(false))
+        ]
+    );
+}

@@ -1,0 +1,310 @@
+//! Tables: complete rows for programs, whole words for people, at every width.
+
+use crate::cooldown::{entry, know};
+use crate::prune::archives;
+use crate::support::env::TestEnv;
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
+use crate::support::terminal::Terminal;
+use serde_json::json;
+
+const WIDTHS: [u16; 5] = [40, 60, 80, 100, 160];
+
+/// Returns what a terminal of this width shows of stdout.
+pub(crate) fn shown(env: &TestEnv, args: &[&str], columns: u16) -> String {
+    let mut command = env.command(args);
+    command
+        .env_remove("COLUMNS")
+        .stderr(std::process::Stdio::null());
+    let mut terminal = Terminal::watch(&mut command, columns);
+    assert!(terminal.end().success(), "{args:?}: {}", terminal.text());
+    terminal.text().replace('\r', "")
+}
+
+/// The emails of thirty accounts, some of them long.
+fn emails() -> Vec<String> {
+    let domains = [
+        "x.com",
+        "acme-consulting.example",
+        "very-long-client-company-name.example",
+    ];
+    let names = ["me", "contractor-daniel.novak", "d.novak+alias"];
+    (0..30)
+        .map(|i| format!("{}{i}@{}", names[i % 3], domains[i / 3 % 3]))
+        .collect()
+}
+
+/// Creates thirty accounts with profiles, in several states.
+fn thirty_accounts() -> TestEnv {
+    let env = TestEnv::new();
+    let entries = emails().into_iter().enumerate().map(|(i, email)| {
+        let profile = format!("client-{i:02}");
+        let login = SignIn::new(&format!("acct-{i}"), &email);
+        let path = format!("home/.codex-manager/profiles/{profile}/auth.json");
+        env.write(&path, auth_json(&login));
+        if i == 4 {
+            write_auth(&env.codex_home(), &login);
+        }
+        let used = [0.0, 12.0, 91.0, 100.0][i % 4];
+        let mut entry = entry(&email, used, "2026-11-24T15:55:00Z");
+        entry["plan"] = json!(["plus", "pro", "business"][i % 3]);
+        entry["profile"] = json!(profile);
+        entry["account_id"] = json!(format!("acct-{i}"));
+        entry
+    });
+    let entries: Vec<_> = entries.collect();
+    know(&env, &entries);
+    env
+}
+
+#[test]
+fn each_piped_row_is_one_line_with_the_whole_address() {
+    let env = thirty_accounts();
+    for args in [
+        &["cooldown"][..],
+        &["list"],
+        &["profile", "list"],
+        &["status", "--all", "--dry-run"],
+    ] {
+        let text = env.run(args).code(0).stdout;
+        assert_eq!(text.lines().count(), 31, "{args:?}: {text}");
+        for email in emails() {
+            let rows = text
+                .lines()
+                .filter(|line| line.contains(&format!(" {email} ")));
+            assert_eq!(rows.count(), 1, "{args:?} {email}: {text}");
+        }
+    }
+}
+
+#[test]
+fn thirty_accounts_fit_thirty_lines_and_one_layout_with_the_plan() {
+    let env = thirty_accounts();
+    let list = shown(&env, &["list"], 80);
+    assert_eq!(list.trim_end().lines().count(), 31, "{list}");
+    assert!(
+        list.lines().all(|line| line.chars().count() <= 80),
+        "{list}"
+    );
+    let head = list.lines().next().unwrap();
+    for name in ["PROFILE", "ACCOUNT", "PLAN", "STATE", "WEEKLY LEFT", "NEXT"] {
+        assert!(head.contains(name), "{head}");
+    }
+    assert_eq!(list.matches(" business ").count(), 10, "{list}");
+    let sorted = |text: &str| {
+        let rows = text.lines().filter(|line| !line.contains("--dry-run"));
+        let mut lines: Vec<_> = rows.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for args in [&["cooldown"][..], &["status", "--all", "--dry-run"]] {
+        assert_eq!(sorted(&shown(&env, args, 80)), sorted(&list), "{args:?}");
+    }
+}
+
+#[test]
+fn no_width_breaks_an_address() {
+    let env = thirty_accounts();
+    for columns in WIDTHS {
+        let text = shown(&env, &["cooldown"], columns);
+        for line in text.lines() {
+            assert!(line.chars().count() <= usize::from(columns), "{line}");
+        }
+        for email in emails() {
+            let beginning =
+                |word: &str| word.strip_suffix('…').is_some_and(|w| email.starts_with(w));
+            let is_shown = |word: &str| word == email || beginning(word);
+            assert!(
+                text.split_whitespace().any(is_shown),
+                "{columns}: {email}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_terminal_of_40_columns_shows_a_block_for_each_account() {
+    let env = TestEnv::new();
+    let mut alice = entry(
+        "alice.of.the.first.department@example.com",
+        38.0,
+        "2026-11-24T15:55:00Z",
+    );
+    alice["plan"] = json!("plus");
+    know(&env, &[alice]);
+    insta::assert_snapshot!(shown(&env, &["cooldown"], 40), @"
+ACCOUNT
+alice.of.the.first.department@example.c…
+  PLAN         plus
+  STATE        ready
+  WEEKLY LEFT  █████░░░  62 %
+  NEXT         4 d 3 h
+  AT           Tue 24 Nov 15:55
+  SEEN         live, 1 h ago
+");
+}
+
+#[test]
+fn names_of_archives_are_whole_at_80_columns() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let _ = env.run(["restore", "latest", "--yes"]).code(0);
+    for args in [
+        &["list-backups"][..],
+        &["prune", "--keep-last=1", "--dry-run"],
+    ] {
+        for columns in [80, 100] {
+            let text = shown(&env, args, columns);
+            assert!(
+                text.lines()
+                    .all(|line| line.chars().count() <= usize::from(columns)),
+                "{text}"
+            );
+            let names = [
+                "2026-11-19-100000-alice@example.com",
+                "2026-11-20-100000-alice@example.com",
+            ];
+            for name in names {
+                assert!(text.split_whitespace().any(|word| word == name), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
+    let env = TestEnv::new();
+    let email = "contractor-daniel.novak@very-long-client-company-name.example";
+    write_auth(&env.codex_home(), &SignIn::new("acct-long", email));
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    for args in [
+        &["list-backups"][..],
+        &["prune", "--keep-last=1", "--dry-run"],
+    ] {
+        let text = shown(&env, args, 80);
+        let rows = text
+            .lines()
+            .filter(|line| line.contains(" 2026-11-20-120000-c"));
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(rows.len(), 1, "{text}");
+        assert!(rows[0].contains('…') && rows[0].contains(" full"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn figures_and_timelines_fit_narrow_terminals() {
+    let env = thirty_accounts();
+    for columns in [40, 60, 80] {
+        for args in [&["cooldown", "--timeline"][..], &["status", "--dry-run"]] {
+            let text = shown(&env, args, columns);
+            // A longer word stands alone.
+            let long = text.lines().find(|line| {
+                line.chars().count() > usize::from(columns) && line.trim().contains(' ')
+            });
+            assert_eq!(long, None, "{columns}: {text}");
+        }
+    }
+}
+
+/// Returns the rows of tab-separated values after the heads, each with as many cells as there are heads.
+fn tsv(env: &TestEnv, args: &[&str]) -> (Vec<String>, Vec<Vec<String>>) {
+    let text = env.run(args.iter().chain(&["--format", "tsv"])).stdout;
+    let mut lines = text
+        .lines()
+        .map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
+    let heads = lines.next().unwrap_or_else(|| panic!("{args:?}: nothing"));
+    let rows: Vec<_> = lines.collect();
+    assert!(
+        rows.iter().all(|row| row.len() == heads.len()),
+        "{args:?}: {text}"
+    );
+    assert!(!rows.is_empty(), "{args:?}: {text}");
+    (heads, rows)
+}
+
+#[test]
+fn commands_that_list_have_tab_separated_values() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    env.write(
+        "home/.codex-manager/sync.toml",
+        "[paths]\ncloud_root_dir = \"~/cloud\"\nbackup_dir = \"~/sync-backups\"\n",
+    );
+    env.write("home/cloud/prompts/there.md", "of another machine\n");
+    for args in [
+        &["list"][..],
+        &["profile", "list"],
+        &["cooldown"],
+        &["list-backups"],
+        &["status", "--all", "--dry-run"],
+        &["storage"],
+        &["config", "list"],
+        &["schedule", "show"],
+        &["sync", "plan"],
+        &["prune", "--keep-last", "1", "--dry-run"],
+    ] {
+        let _ = tsv(&env, args);
+        let _ = env
+            .run(args.iter().chain(&["--format", "tsv", "--json"]))
+            .code(4);
+    }
+}
+
+#[test]
+fn values_for_programs_are_exact() {
+    let env = TestEnv::new();
+    let mut ready = entry("a@x.com", 62.0, "2026-11-24T15:55:00Z");
+    ready["account_id"] = json!("acct-a");
+    know(&env, &[ready]);
+    let (heads, rows) = tsv(&env, &["cooldown"]);
+    let value = |head: &str| &rows[0][heads.iter().position(|h| h == head).unwrap()];
+    assert_eq!(value("ACCOUNT"), "a@x.com");
+    assert_eq!(value("WEEKLY LEFT"), "38");
+    // Of a ready account: its next reset, not the start of its window.
+    assert_eq!(value("NEXT"), "2026-11-24T15:55:00+00:00");
+    assert_eq!(value("ID"), "acct-a");
+    assert_eq!(value("LIVE"), "false");
+}
+
+#[test]
+fn accounts_with_one_email_are_told_apart() {
+    let env = TestEnv::new();
+    let of = |id: &str, used: f64| {
+        let mut entry = entry("me@x.com", used, "2026-11-24T15:55:00Z");
+        entry["account_id"] = json!(id);
+        entry["user_id"] = json!("user-me");
+        entry
+    };
+    know(
+        &env,
+        &[of("aaaaaaaa-1111", 10.0), of("bbbbbbbb-2222", 20.0)],
+    );
+    let text = env.run(["cooldown"]).code(0).stdout;
+    for name in ["me@x.com (aaaaaaaa)", "me@x.com (bbbbbbbb)"] {
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn bars_show_what_is_left_with_the_number_everywhere() {
+    let env = TestEnv::new();
+    let login = SignIn::new("acct-a", "alice@example.com");
+    write_auth(&env.codex_home(), &login);
+    let mut alice = entry("alice@example.com", 75.0, "2026-11-24T15:55:00Z");
+    alice["account_id"] = json!("acct-a");
+    know(&env, &[alice]);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    for args in [
+        &["status", "--dry-run"][..],
+        &["cooldown"],
+        &["list"],
+        &["current"],
+    ] {
+        let text = env.run(args).stdout;
+        assert!(text.contains("██░░░░░░  25 %"), "{args:?}: {text}");
+    }
+}
