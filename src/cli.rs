@@ -240,7 +240,7 @@ fn parse() -> Result<(Cli, bool), clap::Error> {
             let words: Vec<_> = std::env::args_os().collect();
             with_marked_negations(words)
                 .and_then(|words| tree().try_get_matches_from(words).ok())
-                .map_or(Err(e), Ok)
+                .ok_or(e)
         }
         parsed => parsed,
     }?;

@@ -1,5 +1,6 @@
 //! `find`: searches the contents of conversations, and keeps the index of it.
 
+use crate::sessions::has_row;
 use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
 use crate::support::env::TestEnv;
 use crate::support::faults::Mount;
@@ -215,7 +216,7 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     assert_eq!(found(&env, &["needle"]), [id(2)]);
     assert_eq!(found(&env, &["needle", "--project", "/work/proj"]), [id(2)]);
     let list = env.run(["sessions"]).code(0).stdout;
-    assert!(list.contains("Not listed [unlisted]"), "{list}");
+    assert!(has_row(&list, "Not listed", "unlisted"), "{list}");
     // A new one is found at once, although a walk was made just now.
     let path = write(&env, &Conversation::new(3, 60, "Third", "pin"));
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(3)]);

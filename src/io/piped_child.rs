@@ -138,11 +138,6 @@ impl PipedChild {
         })
     }
 
-    /// Returns the process id of the child.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Counts only [`PipedChild::mark_progress`] as progress, not output by itself.
     pub(crate) fn expect_marks(&mut self) {
         self.output_is_progress = false;

@@ -13,7 +13,6 @@ pub(crate) mod fault;
 mod folder;
 pub(crate) mod import;
 pub(crate) mod listing;
-mod locks;
 pub(crate) mod materialize;
 pub(crate) mod password;
 pub(crate) mod restic;

@@ -39,9 +39,7 @@ pub(crate) struct Restic {
     program: PathBuf,
     repository: String,
     password: Password,
-    pub(super) env: Environment,
-    /// The vault's folder in the manager home.
-    pub(super) folder: PathBuf,
+    env: Environment,
     pub(super) timeout: Duration,
 }
 
@@ -77,7 +75,6 @@ impl Restic {
         repository: String,
         password: Password,
         env: &Environment,
-        folder: PathBuf,
         timeout: Duration,
     ) -> Result<Self, VaultError> {
         let restic = Self {
@@ -85,7 +82,6 @@ impl Restic {
             repository,
             password,
             env: env.clone(),
-            folder,
             timeout,
         };
         restic.check_version()?;

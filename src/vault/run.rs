@@ -2,10 +2,8 @@
 
 use super::error::VaultError;
 use super::fault::{self, Fault};
-use super::locks::ProcessNote;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
-use crate::io::piped_child::PipedChild;
 use crate::io::progress;
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
@@ -29,29 +27,16 @@ impl Restic {
     /// # Errors
     /// restic fails or makes no progress, or the user interrupts.
     pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        self.retry_while_locked(|| self.output(args))
-    }
-
-    /// As [`Restic::run`], but fails if the repository is locked.
-    pub(super) fn output(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        let mut child = self.start(&mut self.command(args))?;
-        let note = self.note(args, &child);
-        let mut stdout = Vec::new();
-        let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
-        let end = child.finish();
-        if let Some(note) = note {
-            note.close(&end);
-        }
-        match end.status {
-            Some(status) if status.success() && read.is_ok() => Ok(stdout),
-            _ => Err(self.failure(&end)),
-        }
-    }
-
-    /// Notes a restic that may lock the repository.
-    fn note(&self, args: &[&str], child: &PipedChild) -> Option<ProcessNote> {
-        let locks = !args.contains(&"--no-lock") && !["init", "unlock"].contains(&args[0]);
-        locks.then(|| ProcessNote::write(&self.folder, child.id()))
+        self.retry_while_locked(|| {
+            let mut child = self.start(&mut self.command(args))?;
+            let mut stdout = Vec::new();
+            let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
+            let end = child.finish();
+            match end.status {
+                Some(status) if status.success() && read.is_ok() => Ok(stdout),
+                _ => Err(self.failure(&end)),
+            }
+        })
     }
 
     /// Runs restic and parses its standard output, one JSON document. `verb` is for error messages.
@@ -80,7 +65,6 @@ impl Restic {
     ) -> Result<(), VaultError> {
         self.retry_while_locked(|| {
             let mut child = self.start(self.command(args).current_dir(folder))?;
-            let note = self.note(args, &child);
             child.expect_marks();
             let mut lines = BufReader::new(child);
             let mut line = Vec::new();
@@ -91,9 +75,6 @@ impl Restic {
                 line.clear();
             }
             let end = lines.into_inner().finish();
-            if let Some(note) = note {
-                note.close(&end);
-            }
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
                 Some(INCOMPLETE) if end.stop.is_none() => {
@@ -161,7 +142,7 @@ impl Restic {
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until the
-    /// time limit has passed. Removes the locks of dead processes.
+    /// time limit has passed. `restic unlock` removes the locks of processes that are gone.
     fn retry_while_locked<T>(
         &self,
         mut work: impl FnMut() -> Result<T, VaultError>,
@@ -169,7 +150,10 @@ impl Restic {
         let deadline = Instant::now() + self.timeout;
         let mut result = work();
         while is_locked(&result) && Instant::now() < deadline {
-            self.remove_stale_locks()?;
+            let end = self.start(&mut self.command(&["unlock"]))?.finish();
+            if !end.status.is_some_and(|status| status.success()) {
+                return Err(self.failure(&end));
+            }
             result = work();
             if is_locked(&result) {
                 progress::report_wait();

@@ -120,7 +120,6 @@ impl ConnectionArgs {
             url,
             password,
             env,
-            folder(&context.settings.manager_home),
             timeout,
         )?)
     }
