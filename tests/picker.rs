@@ -122,8 +122,10 @@ fn a_narrow_or_changed_terminal_keeps_one_line_each() {
     for size in [(40, 10), (20, 5), (100, 30)] {
         terminal.forget();
         terminal.resize(size.0, size.1);
-        let picture = terminal.wait_until(size, LIMIT, |picture| picture.contains("enter"));
-        assert!(picture.lines().count() <= 5, "{picture}");
+        let picture = terminal.wait_until(size, LIMIT, |picture| {
+            let is_drawn = picture.contains("> 1  Fri 20 Nov") && picture.contains("enter");
+            is_drawn && picture.lines().count() <= 5
+        });
         assert!(
             selected(&picture).starts_with("> 1  Fri 20 Nov"),
             "{picture}"
