@@ -139,6 +139,7 @@ mod vault_drill;
 mod vault_faults;
 mod vault_hostile;
 mod vault_kills;
+mod vault_locks;
 mod vault_restore;
 mod vault_s3;
 mod verify;

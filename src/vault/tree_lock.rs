@@ -6,6 +6,15 @@ use crate::io::atomic;
 use crate::io::lock::FileLock;
 use std::path::{Path, PathBuf};
 
+/// Name of the tree of the captured home in the vault's folder.
+pub(super) const TREE: &str = "tree";
+
+/// Name of the folder into which archives are unpacked.
+pub(super) const IMPORT: &str = "import";
+
+/// Name of the lock file.
+pub(super) const LOCK: &str = ".lock";
+
 /// The lock on the folders that restic reads. One command at a time uses them.
 #[derive(Debug)]
 pub(crate) struct TreeLock {
@@ -22,7 +31,7 @@ impl TreeLock {
         let folder = folder(manager_home);
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::exclusive_unless_interrupted(&folder.join(".lock"))?;
+        let lock = FileLock::exclusive_unless_interrupted(&folder.join(LOCK))?;
         Ok(Self {
             folder,
             _lock: lock,
@@ -32,11 +41,11 @@ impl TreeLock {
     /// Returns the tree of the captured home. Its path stays the same, so that restic finds the
     /// previous snapshot as its parent.
     pub(crate) fn tree(&self) -> PathBuf {
-        self.folder.join("tree")
+        self.folder.join(TREE)
     }
 
     /// Returns the folder into which archives are unpacked.
     pub(super) fn import_tree(&self) -> PathBuf {
-        self.folder.join("import")
+        self.folder.join(IMPORT)
     }
 }

@@ -19,12 +19,12 @@ use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, atomic};
 use crate::restore::needed_paths::needed_paths;
 use crate::restore::plan::Selection;
-use crate::vault::VaultError;
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state;
+use crate::vault::{VaultError, folder, staging_folder};
 use clap::Args;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -92,7 +92,8 @@ impl RestoreArgs {
         }
         let manager = &context.settings.manager_home;
         atomic::create_private_folder(manager)?;
-        let staging = Staging::inside(&manager.join("tmp"))?;
+        atomic::create_private_folder(&folder(manager))?;
+        let staging = Staging::inside(&staging_folder(manager))?;
         // `restore` prints the file name as the name of the archive.
         let path = staging.path(&id);
         let bar = context.ui.bar("downloading", 0);
