@@ -137,6 +137,7 @@ mod use_while_codex_runs;
 mod vault;
 mod vault_drill;
 mod vault_faults;
+mod vault_homes;
 mod vault_hostile;
 mod vault_kills;
 mod vault_locks;

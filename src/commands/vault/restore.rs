@@ -113,18 +113,12 @@ struct SnapshotSource {
 }
 
 impl SnapshotSource {
-    fn no_path(&self, path: impl Into<String>) -> CommandError {
-        let path = path.into();
-        let snapshot = self.snapshot.short_id().to_owned();
-        VaultError::NoPath { snapshot, path }.into()
-    }
-
     /// Fails if the snapshot has nothing at a path of `--only`.
     fn check_paths(&self, selection: &Selection) -> Result<(), CommandError> {
         let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
         match missing.next() {
             None => Ok(()),
-            Some(path) => Err(self.no_path(path.display().to_string())),
+            Some(path) => Err(self.snapshot.no_path(path.display()).into()),
         }
     }
 
@@ -187,7 +181,7 @@ impl ConversationSource for SnapshotSource {
     }
 
     fn not_found(&self, wanted: &str) -> CommandError {
-        self.no_path(wanted)
+        self.snapshot.no_path(wanted).into()
     }
 }
 
