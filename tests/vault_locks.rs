@@ -194,12 +194,49 @@ fn the_next_command_removes_the_secrets_that_a_killed_backup_left() {
     assert_eq!(left().only(&copies).0.len(), copies.len());
     manager.kill().unwrap();
     manager.wait().unwrap();
+    // restic may still read them.
+    let _ = env.run(["list"]).code(0);
     assert_eq!(left().only(&copies).0.len(), copies.len());
+    kill_orphan(restic);
     put(&env, "../.codex-manager/vault/import/auth.json", "{}");
     let _ = env.run(["list"]).code(0);
     let tree = left();
     assert!(tree.only(&copies).0.is_empty(), "{tree:?}");
     assert!(tree.0.contains_key(&rollout(FIRST)), "links stay: {tree:?}");
     assert!(!env.manager_home().join("vault/import").exists());
-    kill_orphan(restic);
+}
+
+#[test]
+fn the_restic_of_a_killed_manager_keeps_its_files() {
+    let Some(env) = vault_env() else { return };
+    // It reads late, and does not end by SIGPIPE.
+    let script = "touch \"$HOME/begun\"\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.05; done\n\
+         exec /usr/bin/restic \"$@\" > \"$HOME/made\" 2>&1";
+    replace_verb(&env, "backup", script);
+    let mut command = env.command(["vault", "backup"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = quiet.spawn().unwrap();
+    wait_for("restic starts", || env.path("home/begun").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_file(env.path("bin/restic")).unwrap();
+    let _ = env.run(["list"]).code(0);
+    // The next backup waits for it.
+    let stderr = fs::File::create(env.path("stderr")).unwrap();
+    let mut command = env.command(["vault", "backup"]);
+    let next = command.stdout(Stdio::null()).stderr(stderr);
+    let mut next = next.spawn().unwrap();
+    wait_for("the next backup waits", || {
+        let text = fs::read_to_string(env.path("stderr"));
+        text.is_ok_and(|text| text.contains("waiting for"))
+    });
+    env.write("home/go", "");
+    assert!(next.wait().unwrap().success());
+    let made = snapshots(&env);
+    assert_eq!(made.len(), 3, "{made:?}");
+    for snapshot in made {
+        let _ = env
+            .run(["vault", "drill", snapshot["id"].as_str().unwrap()])
+            .code(0);
+    }
 }

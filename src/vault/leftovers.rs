@@ -1,6 +1,7 @@
 //! Removes the secrets that killed commands left in the vault's folder.
 
 use super::folder::{folder, staging_folder};
+use super::process_note::is_backup_running;
 use super::tree_lock::{IMPORT, LOCK, TREE};
 use crate::archive::tree_capture::is_always_copied;
 use crate::io::lock::FileLock;
@@ -9,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Removes downloaded snapshots, the copies of the login, of other secrets and of databases that a backup
-/// made, and an unpacked archive. Leaves those of running commands. Links to conversations stay for the next
-/// backup.
+/// made, and an unpacked archive. Leaves those of running commands and of their restic. Links to
+/// conversations stay for the next backup.
 ///
 /// # Errors
 /// A file cannot be removed. The next command tries again.
@@ -24,6 +25,9 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     let Ok(_lock) = FileLock::try_exclusive(&folder.join(LOCK)) else {
         return Ok(());
     };
+    if is_backup_running(&folder) {
+        return Ok(());
+    }
     // A backup may have ended meanwhile.
     find(&folder).iter().try_for_each(|path| tree::remove(path))
 }

@@ -19,6 +19,9 @@ const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
 /// Name of the folder of the notes in the vault's folder.
 const FOLDER: &str = "restic";
 
+/// Prefix of the names of notes of `restic backup`, which reads the folders of [`super::TreeLock`].
+const BACKUP_PREFIX: &str = "backup-";
+
 /// Exit code of a restic that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -26,7 +29,8 @@ const INTERRUPTED: i32 = 130;
 ///
 /// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the
 /// file ends with restic, also in another process namespace. Its name is a random id, and the process id
-/// as soon as that is known: `ID` or `ID-PID`. Its time is that of the start.
+/// as soon as that is known: `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the
+/// start.
 #[derive(Debug)]
 pub(super) struct ProcessNote(PathBuf);
 
@@ -34,10 +38,11 @@ impl ProcessNote {
     /// Creates the note of a process that is not yet started, and returns it with the standard input of
     /// the process. Without a note, as on a read-only disk, a lock that restic leaves is removed only when it
     /// is stale.
-    pub(super) fn create(vault_folder: &Path) -> Option<(Self, File)> {
+    pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
         let folder = vault_folder.join(FOLDER);
         remove_old_notes(&folder);
-        let path = folder.join(random_id());
+        let prefix = if is_backup { BACKUP_PREFIX } else { "" };
+        let path = folder.join(format!("{prefix}{}", random_id()));
         atomic::create_private_folder(&folder).ok()?;
         let file = atomic::create_private(&path).ok()?;
         let note = Self(path);
@@ -90,13 +95,21 @@ fn remove_old_notes(folder: &Path) {
     }
 }
 
+/// Returns true if a noted `restic backup` runs, also one whose codex-manager was killed.
+pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
+    notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(BACKUP_PREFIX) && !is_free(&path)
+    })
+}
+
 /// Returns true if a process that is noted in `vault_folder`, with the id `pid`, made a lock or refreshed it at
 /// `locked_at`, and is dead.
 pub(super) fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
     notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
-        let is_maker = match name.split_once('-') {
+        let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
             Some((_, noted)) => noted.parse() == Ok(pid) && age > -START_TIME,
             // This program was killed before it had the process id.
             None => age.abs() < START_TIME,
@@ -136,15 +149,17 @@ mod tests {
             let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
             is_of_dead_process(vault.path(), pid, locked_at)
         };
-        let (mut note, input) = ProcessNote::create(vault.path()).unwrap();
+        let (mut note, input) = ProcessNote::create(vault.path(), true).unwrap();
         let mut child = sleeper(&mut note, input);
         let pid = child.id();
         assert!(!is_dead(pid, 0), "it runs");
+        assert!(is_backup_running(vault.path()));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         note.close(&end(status));
         let dead = once_free(|| is_dead(pid, 0), |dead| !dead);
         assert!(dead, "the note of a killed process remains");
+        assert!(!is_backup_running(vault.path()));
         assert!(is_dead(pid, 120), "refreshed");
         assert!(!is_dead(pid, -5), "older than the process");
         assert!(!is_dead(pid + 1, 0));
@@ -157,7 +172,7 @@ mod tests {
             let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
             is_of_dead_process(vault.path(), 7, locked_at)
         };
-        let (_note, input) = ProcessNote::create(vault.path()).unwrap();
+        let (_note, input) = ProcessNote::create(vault.path(), false).unwrap();
         assert!(!is_dead(0), "it runs");
         drop(input);
         assert!(once_free(|| is_dead(0), |dead| !dead));
@@ -170,7 +185,7 @@ mod tests {
         let count = || notes(&vault.path().join(FOLDER)).count();
         // Exit codes 0, 1 and 130 as wait statuses.
         for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED << 8, 1)] {
-            let (note, _input) = ProcessNote::create(vault.path()).unwrap();
+            let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();
             note.close(&end(ExitStatus::from_raw(status)));
             assert_eq!(count(), left, "{status}");
         }

@@ -170,7 +170,7 @@ impl Restic {
     ) -> Result<(PipedChild, Option<ProcessNote>), VaultError> {
         let locks = !args.contains(&"--no-lock") && !["init", "unlock"].contains(&args[0]);
         let (mut note, input) = locks
-            .then(|| ProcessNote::create(&self.vault_folder))
+            .then(|| ProcessNote::create(&self.vault_folder, args[0] == "backup"))
             .flatten()
             .unzip();
         let input = input.map_or_else(Stdio::null, Stdio::from);
