@@ -474,6 +474,7 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::History => "history repair or undo",
         Interrupted::Vacuum => "storage vacuum",
         Interrupted::Trash => "storage trash",
+        Interrupted::Snapshot => "vault backup or import",
     }
 }
 

@@ -1,7 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::prune_table;
+use super::prune_table::{self, RetentionSubject};
 use super::retention_args::{RULES, RetentionArgs};
 use super::table_format::TableArgs;
 use super::verify::{finding_of, verify_archive};
@@ -122,7 +122,7 @@ impl PruneArgs {
         };
         let moved = sum(&plan.drop);
         let mut is_recorded = true;
-        prune_table::show(context, &plan, "ARCHIVE");
+        prune_table::show(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop

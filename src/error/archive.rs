@@ -90,6 +90,7 @@ impl From<crate::recovery::RecoveryError> for CommandError {
             RecoveryError::Journal(e) => e.into(),
             RecoveryError::History(e) => e.into(),
             RecoveryError::Trash(e) => e.into(),
+            RecoveryError::Io(e) => e.into(),
         }
     }
 }

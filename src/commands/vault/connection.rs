@@ -120,6 +120,7 @@ impl ConnectionArgs {
             url,
             password,
             env,
+            folder(&context.settings.manager_home),
             timeout,
         )?)
     }
