@@ -14,6 +14,7 @@
 #![allow(dead_code, reason = "shared helpers are not all used on every system")]
 
 mod architecture;
+mod archive_index;
 mod backup_status;
 mod busy_home;
 mod changing_homes;
