@@ -101,6 +101,7 @@ mod status_accounts;
 mod status_history;
 mod status_screens;
 mod storage;
+mod storage_report_choice;
 mod storage_sequences;
 mod storage_shrink;
 mod storage_shrink_real;
