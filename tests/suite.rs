@@ -81,6 +81,7 @@ mod python_import;
 mod python_manager;
 mod readme;
 mod recommend;
+mod release;
 mod remedies;
 mod restore;
 mod restore_login;
