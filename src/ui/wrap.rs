@@ -25,8 +25,8 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
             let last = prose.last().map(|last| last.trim_end_matches("\x1b[0m"));
-            let is_introduced = last.is_some_and(|last| last.ends_with(':'));
-            if !is_introduced || !begins_command(word) {
+            let is_introduced = last.is_some_and(introduces);
+            if !is_introduced || !begins_command(word, words.peek().copied()) {
                 prose.push(word);
                 continue;
             }
@@ -39,7 +39,9 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
             lines.push(wrap_line(&prose.join(" "), indent, width));
             let command = command.join(" ");
             let command = command.trim_end_matches([',', ';']);
-            lines.push(format!("{}{command}", " ".repeat(indent + 2)));
+            let fits = indent + 2 + columns(command) <= width;
+            let blanks = if fits { indent + 2 } else { indent.min(2) + 2 };
+            lines.push(format!("{}{command}", " ".repeat(blanks)));
             prose.clear();
             if words.peek().is_some() {
                 // The words after it continue the sentence.
@@ -53,8 +55,20 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
     lines.join("\n")
 }
 
-fn begins_command(word: &str) -> bool {
-    word == PROGRAM || word.starts_with("CODEX_HOME=")
+/// Returns true for a word before a command, unlike "error:", which is followed by prose.
+fn introduces(word: &str) -> bool {
+    word.ends_with(':')
+        && !["error:", "warning:", "by:"]
+            .iter()
+            .any(|label| word.ends_with(label))
+}
+
+fn begins_command(word: &str, next: Option<&str>) -> bool {
+    match word {
+        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "tar" => true,
+        "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
+        _ => word.starts_with("CODEX_HOME="),
+    }
 }
 
 fn ends_command(word: &str) -> bool {
