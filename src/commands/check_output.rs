@@ -38,11 +38,8 @@ pub(super) fn show(ui: &Ui, check: &Check) {
         None => return,
         Some(Remedy::Advice(words)) => printable(words),
         Some(Remedy::Command(command)) => {
-            let command = printable(command);
-            let fits = column + 2 + command.chars().count() <= ui.width();
-            let indent = if fits { column + 2 } else { 4 };
             ui.line(ui.paint(Style::Dim, format_args!("{blank}→ fix it with:")));
-            ui.line(format_args!("{}{command}", " ".repeat(indent)));
+            ui.line(ui.command_line(column + 2, &printable(command)));
             return;
         }
     };

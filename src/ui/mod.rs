@@ -223,6 +223,11 @@ impl Ui {
         }
     }
 
+    /// Returns the line of a command that people copy, indented by `indent` blanks if it fits then.
+    pub(crate) fn command_line(&self, indent: usize, command: &str) -> String {
+        wrap::command_line(command, indent, self.width)
+    }
+
     /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
     pub(crate) fn with_commands_apart(&self, indent: usize, text: impl Display) -> String {
         wrap::with_commands_apart(&text.to_string(), indent, self.width)
