@@ -503,6 +503,7 @@ fn install_interrupt_handler(ends_at_once: bool) {
         )]
         if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
             picker::restore_terminal();
+            ui::report_cancelled();
             std::process::exit(ErrorKind::Interrupted as i32);
         }
         progress::interrupt();

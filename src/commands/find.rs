@@ -209,7 +209,7 @@ impl FindArgs {
             Err(e) => return Err(e.into()),
         };
         if hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
-            // What is not found may be in a conversation that Codex's database does not tell of.
+            // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
             (store, report) = access.updated(Thoroughness::All)?;

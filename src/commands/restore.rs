@@ -125,7 +125,7 @@ impl RestoreArgs {
         let records = store::archives(&context.settings.manager_home)?;
         if let Some(offset) = latest_offset(what) {
             let latest =
-                archive_choice::latest(&records, offset, &backups, ArchiveRecord::is_usable)?;
+                archive_choice::latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
                 warn_if_damaged_is_newer(context, &records, latest);
             }
@@ -318,9 +318,9 @@ fn by_account_or_beginning<'r>(
             let found = store::preferred(records, |r| r.is_usable() && is_of_account(r));
             return found.ok_or_else(|| {
                 CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
-                    "create one with: codex-manager backup"
+                    account::first_archive(context)
                 } else {
-                    "list archives with: codex-manager list-backups; nothing was changed"
+                    "list archives with: codex-manager list-backups; nothing was changed".into()
                 })
             });
         }
@@ -329,7 +329,7 @@ fn by_account_or_beginning<'r>(
     };
     archive_choice::by_beginning(records, what)?.ok_or_else(|| {
         let message = format!("no archive or account named {what:?}");
-        archive_choice::unknown(message, what, records, &accounts)
+        archive_choice::unknown(message, what, records, &accounts, context)
     })
 }
 
@@ -421,7 +421,8 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     match picker.run(&context.ui)? {
         Some(path) => Ok(store::backups(manager).join(path)),
         None => Err(CommandError::usage("which archive?")
-            .hint("codex-manager restore latest, or a name from codex-manager list-backups")),
+            .hint("restore the newest one: codex-manager restore latest")
+            .hint("or list all: codex-manager list-backups")),
     }
 }
 

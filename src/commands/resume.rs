@@ -9,6 +9,7 @@ use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::{shell, similar};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::ui::Style;
@@ -130,21 +131,25 @@ impl ResumeArgs {
         };
         match find(&rows, text)? {
             Some(row) => Ok(of_row(row, home)),
-            // The conversation may have a rollout without a row in Codex's list.
-            None => match binding::find_rollout(home, text) {
-                Some(rollout) => Ok(ResumeTarget {
-                    id: text.clone(),
-                    rollout: Some(rollout),
-                }),
-                None => Err(CommandError::failed(format!(
-                    "no conversation has this id or name: {}",
-                    printable(text)
-                ))
-                .hint("choose one on a terminal: codex-manager resume")
-                .hint("find unlisted conversations: codex-manager history check")),
-            },
+            None => unlisted(&rows, text, home),
         }
     }
+}
+
+/// Finds the rollout of a conversation without a row in Codex's list, by its id.
+fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, CommandError> {
+    let Some(rollout) = binding::find_rollout(home, id) else {
+        let message = format!("no conversation has this id or name: {}", printable(id));
+        let mut error = CommandError::failed(message);
+        error.hints.extend(suggestion(rows, id));
+        return Err(error
+            .hint("choose one on a terminal: codex-manager resume")
+            .hint("find unlisted conversations: codex-manager history check"));
+    };
+    Ok(ResumeTarget {
+        id: id.to_owned(),
+        rollout: Some(rollout),
+    })
 }
 
 /// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
@@ -170,6 +175,17 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
             .filter(|path| path.exists())
             .or_else(|| binding::find_rollout(home, &row.id)),
     }
+}
+
+/// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
+pub(super) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
+    let names = rows.iter().filter_map(ThreadRow::given_name);
+    let nearest = similar::nearest(text, names);
+    let quoted: Vec<_> = nearest
+        .iter()
+        .map(|name| shell::word(&printable(name)))
+        .collect();
+    (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
 }
 
 /// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.

@@ -39,15 +39,19 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
     });
     let rollout = recorded.or_else(|| binding::find_rollout(home, id));
     let Some(rollout) = rollout else {
-        return Err(CommandError::failed(match row {
+        let mut error = CommandError::failed(match row {
             Some(row) => format!(
                 "the rollout of the conversation is missing: {}",
                 row.rollout_path
             ),
             None => format!("no conversation has this id or name: {}", printable(text)),
-        })
-        .hint("list conversations: codex-manager sessions --archived")
-        .hint("find unlisted conversations: codex-manager history check"));
+        });
+        if row.is_none() {
+            error.hints.extend(resume::suggestion(&rows, text));
+        }
+        return Err(error
+            .hint("list conversations: codex-manager sessions --archived")
+            .hint("find unlisted conversations: codex-manager history check"));
     };
     let title = row.map(|row| {
         let title = row.given_name().unwrap_or(&row.title);

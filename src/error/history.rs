@@ -47,11 +47,11 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("Codex is writing it; run the same command again"),
             HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end these programs first (the daemon with: codex app-server daemon stop); nothing was changed"),
+                .hint("end these programs first, the daemon with: codex app-server daemon stop; nothing was changed"),
             HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again"),
             HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("codex-manager history repair creates a snapshot before it changes anything; nothing was changed"),
+                .hint("only a repair or a rebuild creates a snapshot; nothing was changed"),
             HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("nothing was changed"),
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)

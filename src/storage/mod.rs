@@ -18,6 +18,7 @@ pub(crate) mod vacuum;
 mod walk;
 
 pub(crate) use form::Form;
+pub(crate) use kinds::KindUsage;
 pub(crate) use report::{StorageReport, UsageShare};
 
 use self::walk::UsageWalk;

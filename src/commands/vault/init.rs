@@ -225,10 +225,11 @@ fn unusable(reason: &str) -> CommandError {
 }
 
 fn ask_twice(context: &Context) -> Result<SecretBytes, CommandError> {
-    let first = context.ui.ask_secret("vault password:");
-    let second = first
-        .as_ref()
-        .and_then(|_| context.ui.ask_secret("repeat the password:"));
+    let first = context.ui.ask_secret("vault password:")?;
+    let second = match first {
+        Some(_) => context.ui.ask_secret("repeat the password:")?,
+        None => None,
+    };
     match (first, second) {
         (Some(first), Some(second)) if first == second => match std::str::from_utf8(first.expose())
         {
