@@ -179,6 +179,9 @@ pub(crate) fn undo(
         items = files.iter().map(item).collect();
         Ok(files.into_iter().map(|(path, _)| path).collect())
     })?;
+    for item in &mut items {
+        item.after_bytes = size_with_sidecars(&item.path);
+    }
     Ok((items, Some(folder)))
 }
 
