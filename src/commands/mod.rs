@@ -27,6 +27,7 @@ pub(crate) mod list;
 pub mod list_backups;
 pub(crate) mod man;
 pub mod normalize;
+mod permanent_deletion;
 pub(crate) mod profile;
 pub mod prune;
 mod prune_table;

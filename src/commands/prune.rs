@@ -1,6 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
+use super::permanent_deletion;
 use super::prune_table::{self, RetentionSubject};
 use super::retention_args::{RULES, RetentionArgs};
 use super::table_format::TableArgs;
@@ -234,16 +235,7 @@ impl PruneArgs {
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else if size > 0 {
-            let agreed = context.settings.assume_yes
-                || ui
-                    .confirm(format_args!("delete {what} permanently?"))
-                    .unwrap_or_default();
-            if !agreed {
-                return Err(CommandError::refused(format!(
-                    "deleting from the trash needs confirmation: {what}"
-                ))
-                .hint("delete them permanently with --yes; nothing was changed"));
-            }
+            permanent_deletion::confirm(context, &what)?;
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::remove(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));

@@ -27,6 +27,10 @@ impl From<crate::storage::vacuum::VacuumError> for CommandError {
         match error {
             VacuumError::Io(e) => e.into(),
             VacuumError::Journal(e) => e.into(),
+            VacuumError::Document(e) => e.into(),
+            VacuumError::NothingKept => Self::wrap(ErrorKind::Failed, error).hint(
+                "the originals stay until the next successful run of: codex-manager storage vacuum",
+            ),
             VacuumError::Database(_) | VacuumError::Different(_) => {
                 Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
             }

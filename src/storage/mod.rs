@@ -8,6 +8,7 @@ mod form;
 mod growth;
 mod kinds;
 mod manager_usage;
+mod originals;
 mod report;
 mod rollout_usage;
 pub(crate) mod selection;

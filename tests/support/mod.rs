@@ -11,6 +11,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod imports;
 pub(crate) mod injection;
+pub(crate) mod kept_folder;
 pub(crate) mod lab;
 pub(crate) mod launched;
 pub(crate) mod memory;
