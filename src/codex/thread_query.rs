@@ -120,18 +120,30 @@ pub(crate) struct ListedThread {
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThread>, DatabaseError> {
+    list_as(path, filter, |thread| thread)
+}
+
+/// Like [`list`], but keeps only what `convert` makes of each row: a list may have 100,000 rows.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn list_as<T>(
+    path: &Path,
+    filter: &ThreadFilter,
+    convert: impl Fn(ListedThread) -> T,
+) -> Result<Vec<T>, DatabaseError> {
     database_view::read(path, |connection| {
         let schema = Schema::of(connection)?;
         if !schema.threads.contains("id") {
             return Ok(Vec::new());
         }
         let few = match &filter.folder {
-            Some(folder) => schema.few_in_folder(connection, folder)?,
+            Some(folder) => few_in_folder(connection, folder)?,
             None => None,
         };
         let (sql, values) = schema.query(filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| Ok(listed(row)))?;
+        let rows = statement.query_map(params_from_iter(values), |row| Ok(convert(listed(row))))?;
         rows.collect()
     })
 }
@@ -220,32 +232,6 @@ impl Schema {
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
         )
-    }
-
-    /// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
-    /// `None` if they are many, or without that index: reading the list in its order is faster then.
-    fn few_in_folder(
-        &self,
-        connection: &Connection,
-        folder: &str,
-    ) -> rusqlite::Result<Option<Vec<String>>> {
-        let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
-        let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
-        if count == 0 {
-            return Ok(None);
-        }
-        let parent = folder.trim_end_matches('/');
-        // `0` follows `/`, so this is the range of the paths that begin with the folder.
-        let below = [format!("{parent}/"), format!("{parent}0")];
-        let sql = format!(
-            "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
-             UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
-             WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 AND cwd <> ?1 LIMIT {MAX_LOOKUPS}"
-        );
-        let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([folder, &below[0], &below[1]], |row| row.get(0))?;
-        let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
-        Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
     }
 
     fn query(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> (String, Vec<Value>) {
@@ -373,6 +359,28 @@ impl Schema {
             values,
         );
     }
+}
+
+/// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
+/// `None` if they are many, or without that index: reading the list in its order is faster then.
+fn few_in_folder(connection: &Connection, folder: &str) -> rusqlite::Result<Option<Vec<String>>> {
+    let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
+    let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let parent = folder.trim_end_matches('/');
+    // `0` follows `/`, so this is the range of the paths that begin with the folder.
+    let below = [format!("{parent}/"), format!("{parent}0")];
+    let sql = format!(
+        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
+         UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
+         WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 AND cwd <> ?1 LIMIT {MAX_LOOKUPS}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([folder, &below[0], &below[1]], |row| row.get(0))?;
+    let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
 }
 
 /// The conditions of a query, joined by AND, and their values in order.

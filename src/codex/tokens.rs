@@ -6,6 +6,7 @@
 
 use super::auth;
 use regex::{Captures, Regex, bytes};
+use std::iter;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -158,7 +159,7 @@ pub(super) fn token_places(text: &str) -> Vec<Range<usize>> {
     for (form, pattern) in FORMS.iter().zip(FORM_PATTERNS.iter()) {
         let Some(pattern) = pattern else {
             // Without the pattern, an empty text is the safe result.
-            return vec![0..text.len()];
+            return iter::once(0..text.len()).collect();
         };
         let mut from = 0;
         while let Some(token) = pattern.find_at(bytes, from) {

@@ -4,7 +4,7 @@ use super::session_choice::{NamedSession, session_named};
 use super::show::{head, markdown_writer, read_error};
 use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead};
+use crate::conversations::html::{HtmlWriter, PageHead, html_head};
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::history::rollout;
@@ -28,6 +28,10 @@ use std::path::{Path, PathBuf};
   codex-manager export 01a1fd26 > parser.md
   codex-manager export 01a1fd26 --format html --out parser.html
   codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
 pub(crate) struct ExportArgs {
     /// Ids, prefixes of ids, or names
     #[arg(value_name = "SESSION", required = true)]
@@ -224,7 +228,7 @@ impl ExportArgs {
                 for (_, value) in &mut head.facts {
                     *value = safe(value);
                 }
-                to(&html.head(&head))?;
+                to(&html_head(&head))?;
             }
             ExportFormat::Json => {
                 let text = |text: &str| serde_json::to_string(text).unwrap_or_default();

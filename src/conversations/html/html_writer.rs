@@ -35,6 +35,28 @@ pub(crate) struct HtmlWriter<F> {
     format_time: F,
 }
 
+/// Returns the beginning of the page.
+pub(crate) fn html_head(head: &PageHead) -> String {
+    let title = escaped(&head.title);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; \
+         style-src &#39;unsafe-inline&#39;; img-src data:; base-uri &#39;none&#39;; form-action &#39;none&#39;\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <header>\n<h1>{title}</h1>\n<dl>\n"
+    );
+    for (name, value) in &head.facts {
+        let value = escaped(value);
+        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+    page.push_str("</dl>\n</header>\n<main>\n");
+    page
+}
+
 impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     /// Creates a writer that formats times with `format_time`.
     pub(crate) fn new(with_images: bool, format_time: F) -> Self {
@@ -45,28 +67,6 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             with_images,
             format_time,
         }
-    }
-
-    /// Returns the beginning of the page.
-    pub(crate) fn head(&self, head: &PageHead) -> String {
-        let title = escaped(&head.title);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <meta name=\"referrer\" content=\"no-referrer\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; \
-             style-src &#39;unsafe-inline&#39;; img-src data:; base-uri &#39;none&#39;; form-action &#39;none&#39;\">\n\
-             <link rel=\"icon\" href=\"data:,\">\n\
-             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-             <header>\n<h1>{title}</h1>\n<dl>\n"
-        );
-        for (name, value) in &head.facts {
-            let value = escaped(value);
-            let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-        }
-        page.push_str("</dl>\n</header>\n<main>\n");
-        page
     }
 
     /// Returns the HTML of the next entry. A call is returned with its output.
@@ -302,8 +302,7 @@ mod tests {
             title: "</title><script>".into(),
             facts: vec![("Folder", "<b>".into())],
         };
-        let writer = HtmlWriter::new(true, |_| String::new());
-        let head = writer.head(&head);
+        let head = html_head(&head);
         assert!(!head.contains("<script") && !head.contains("<b>"), "{head}");
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());

@@ -25,7 +25,7 @@ pub(super) fn markdown_html(text: &str) -> String {
     page
 }
 
-/// Converts a message of the user: text as it was typed, and blocks of code between ``` lines.
+/// Converts a message of the user: text as it was typed, and fenced blocks of code.
 pub(super) fn typed_html(text: &str) -> String {
     let mut page = String::with_capacity(text.len() * 2);
     let mut shown_to = 0;

@@ -10,4 +10,4 @@ mod html_writer;
 mod image;
 mod message;
 
-pub(crate) use html_writer::{HtmlWriter, PageHead};
+pub(crate) use html_writer::{HtmlWriter, PageHead, html_head};
