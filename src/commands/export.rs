@@ -2,17 +2,20 @@
 
 use super::session_choice::{NamedSession, session_named};
 use super::show::{head, markdown_writer, read_error};
-use crate::codex::tokens::redact_found;
+use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PAGE_END, page_head};
+use crate::conversations::html::{HtmlWriter, PageHead, html_head};
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
+use crate::history::rollout;
 use crate::io::atomic::TempFile;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
 use crate::ui::time;
+use chrono::DateTime;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +28,10 @@ use std::path::{Path, PathBuf};
   codex-manager export 01a1fd26 > parser.md
   codex-manager export 01a1fd26 --format html --out parser.html
   codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
 pub(crate) struct ExportArgs {
     /// Ids, prefixes of ids, or names
     #[arg(value_name = "SESSION", required = true)]
@@ -41,6 +48,9 @@ pub(crate) struct ExportArgs {
     /// Include summaries of reasoning
     #[arg(long)]
     reasoning: bool,
+    /// Leave images out of HTML
+    #[arg(long)]
+    no_images: bool,
     /// Keep tokens and keys
     #[arg(long)]
     no_redact: bool,
@@ -190,6 +200,7 @@ impl ExportArgs {
         let zone = context.settings.zone;
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
+            images: self.format == ExportFormat::Html,
             reasoning: self.reasoning,
             turn: None,
         };
@@ -207,10 +218,18 @@ impl ExportArgs {
             ..session.clone()
         };
         let mut markdown = markdown_writer(self.tools, context);
-        let mut html = HtmlWriter::new(move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string());
+        let mut html = HtmlWriter::new(!self.no_images, move |at| {
+            zone.at(at).format("%Y-%m-%d %H:%M").to_string()
+        });
         match self.format {
             ExportFormat::Md => to(&safe(&head(session)))?,
-            ExportFormat::Html => to(&html_head(session))?,
+            ExportFormat::Html => {
+                let mut head = page_head(session, context);
+                for (_, value) in &mut head.facts {
+                    *value = safe(value);
+                }
+                to(&html_head(&head))?;
+            }
             ExportFormat::Json => {
                 let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
                 let (id, title) = (text(&session.id), text(&session.title));
@@ -221,9 +240,10 @@ impl ExportArgs {
         let mut is_first = true;
         transcript::read(&session.rollout, options, |mut entry: TranscriptEntry| {
             entry.text = safe(&entry.text);
+            entry.tool = entry.tool.as_deref().map(&mut safe);
             let text = match self.format {
                 ExportFormat::Md => markdown.entry(&entry),
-                ExportFormat::Html => html.entry(&entry),
+                ExportFormat::Html => html.entry(entry),
                 ExportFormat::Json => {
                     let view = EntryJson {
                         turn: entry.turn,
@@ -244,15 +264,37 @@ impl ExportArgs {
         failed?;
         match self.format {
             ExportFormat::Md => {}
-            ExportFormat::Html => to(PAGE_END)?,
+            ExportFormat::Html => to(&html.end(redacted))?,
             ExportFormat::Json => to("\n]}\n")?,
         }
         Ok(redacted)
     }
 }
 
-fn html_head(session: &NamedSession) -> String {
-    let title = Some(&*session.title).filter(|title| !title.is_empty());
-    let about = format!("Codex session {}", session.id);
-    page_head(title.unwrap_or("Conversation"), &about)
+/// Returns the title and the facts about a conversation.
+fn page_head(session: &NamedSession, context: &Context) -> PageHead {
+    let title = Some(&session.title).filter(|title| !title.is_empty());
+    let mut facts = Vec::new();
+    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+        let zone = context.settings.zone;
+        let text = |key: &str| meta.text(key).map(str::to_owned);
+        let started = meta
+            .created()
+            .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+        let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
+        let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
+        facts = vec![
+            ("Started", started),
+            ("Folder", text("cwd")),
+            ("Branch", branch.map(str::to_owned)),
+            ("Codex", text("cli_version")),
+            ("Continues", meta.parent()),
+        ];
+    }
+    facts.push(("Session", Some(session.id.clone())));
+    let known = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+    PageHead {
+        title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),
+        facts: facts.into_iter().filter_map(known).collect(),
+    }
 }

@@ -115,6 +115,7 @@ impl ShowArgs {
         let session = session_named(&self.session, context)?;
         let options = TranscriptOptions {
             outputs: self.tools,
+            images: false,
             reasoning: self.reasoning,
             turn: self.turn,
         };

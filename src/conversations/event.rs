@@ -36,6 +36,8 @@ pub(crate) enum EventKind {
     FilesTouched(String),
     /// The output of a tool.
     ToolOutput(String),
+    /// An image of a message or of a tool's output: its URL, which usually contains it.
+    Image(String),
     /// Codex replaced the messages so far by a summary, which is the text.
     Compaction(String),
     /// The settings of the following turn.
@@ -104,7 +106,7 @@ impl EventKind {
             Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
                 Some((Role::Tool, text))
             }
-            Self::Compaction(_) | Self::TurnContext(_) | Self::Tokens(_) => None,
+            Self::Image(_) | Self::Compaction(_) | Self::TurnContext(_) | Self::Tokens(_) => None,
         }
     }
 }
@@ -114,6 +116,8 @@ impl EventKind {
 pub(crate) enum EventSelection {
     /// Texts and compactions, without figures.
     Texts,
+    /// Texts, compactions and images.
+    TextsAndImages,
     /// Texts, compactions, turn contexts and tokens.
     All,
 }

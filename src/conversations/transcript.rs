@@ -36,6 +36,8 @@ pub(crate) enum EntryKind {
     Files,
     /// The output of a tool.
     ToolOutput,
+    /// An image, whose URL is the text.
+    Image,
     /// Codex replaced the entries before by a summary, which is the text. They are still in the rollout.
     Compaction,
 }
@@ -48,6 +50,7 @@ impl EntryKind {
             Self::Assistant => "assistant",
             Self::Reasoning => "reasoning",
             Self::ToolCall | Self::Files | Self::ToolOutput => "tool",
+            Self::Image => "image",
             Self::Compaction => "compaction",
         }
     }
@@ -58,6 +61,8 @@ impl EntryKind {
 pub(crate) struct TranscriptOptions {
     /// True for the outputs of tools too.
     pub outputs: bool,
+    /// True for images too.
+    pub images: bool,
     /// True for reasoning too.
     pub reasoning: bool,
     /// The only turn to return, if given.
@@ -73,7 +78,12 @@ pub(crate) fn read(
     options: TranscriptOptions,
     mut each: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<()> {
-    let mut reader = EventReader::open(path, EventSelection::Texts)?;
+    let selection = if options.images {
+        EventSelection::TextsAndImages
+    } else {
+        EventSelection::Texts
+    };
+    let mut reader = EventReader::open(path, selection)?;
     while let Some(event) = reader.next_event()? {
         if options.turn.is_some_and(|turn| event.turn > turn) {
             break;
@@ -102,6 +112,7 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolCall { name, text } => (EntryKind::ToolCall, Some(name), text),
         EventKind::FilesTouched(text) => (EntryKind::Files, None, text),
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
+        EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
         EventKind::TurnContext(_) | EventKind::Tokens(_) => return None,
     };

@@ -2,6 +2,7 @@
 
 pub(crate) mod aftermath;
 pub(crate) mod archives;
+pub(crate) mod browser;
 pub(crate) mod cloud;
 pub(crate) mod conversations;
 pub(crate) mod env;

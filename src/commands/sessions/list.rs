@@ -93,16 +93,20 @@ pub(super) fn show(
     for session in sessions {
         let id = session.id.clone();
         let folded = children.folded.get(&id).copied().unwrap_or_default();
-        rows.push(row(&session, 0, folded, home));
-        all.push(session);
+        // A table looks at the lock of each conversation, which a document of 50,000 does not show.
+        let mut add = |session: SessionView, depth, folded| {
+            if !ui.wants_json() {
+                rows.push(row(&session, depth, folded, home));
+            }
+            all.push(session);
+        };
+        add(session, 0, folded);
         for (depth, child) in children.of(&id) {
-            let child = view(child.clone());
-            rows.push(row(&child, depth, 0, home));
-            all.push(child);
+            add(view(child.clone()), depth, 0);
         }
     }
     ui.list_document("sessions", "sessions", &all);
-    if rows.is_empty() {
+    if all.is_empty() {
         ui.note(match (&database, filter.is_restricted()) {
             (Some(_), true) => "no conversation matches",
             (Some(_), false) => "there are no conversations",
