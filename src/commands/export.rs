@@ -1,7 +1,9 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
+use super::account::{printable, short_id};
 use super::session_choice::{NamedSession, session_named};
-use super::show::{head, markdown_writer, read_error};
+use super::session_picker::SessionPicker;
+use super::transcript_text::{head, markdown_writer, read_error};
 use crate::codex::tokens::redact_found;
 use crate::context::Context;
 use crate::conversations::html::{HtmlWriter, PAGE_END, page_head};
@@ -26,8 +28,8 @@ use std::path::{Path, PathBuf};
   codex-manager export 01a1fd26 --format html --out parser.html
   codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
 pub(crate) struct ExportArgs {
-    /// Ids, prefixes of ids, or names
-    #[arg(value_name = "SESSION", required = true)]
+    /// Ids, prefixes of ids, or names [default: a picker]
+    #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// The format of the files
     #[arg(long, value_name = "FORMAT", default_value = "md")]
@@ -85,6 +87,23 @@ struct EntryJson<'a> {
 }
 
 impl ExportArgs {
+    /// Exports a conversation as an HTML page into the current folder.
+    ///
+    /// # Errors
+    /// See [`ExportArgs::run`].
+    pub(crate) fn run_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
+        let name = format!("codex-{}.html", printable(short_id(&id)));
+        let args = Self {
+            sessions: vec![id],
+            format: ExportFormat::Html,
+            out: Some(name.into()),
+            tools: false,
+            reasoning: false,
+            no_redact: false,
+        };
+        args.run(context)
+    }
+
     /// # Errors
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -93,10 +112,13 @@ impl ExportArgs {
             return Err(CommandError::usage("where should the export go?")
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
-        let sessions = self
-            .sessions
-            .iter()
-            .map(|text| session_named(text, context));
+        let picked = if self.sessions.is_empty() {
+            Some(pick(context)?)
+        } else {
+            None
+        };
+        let sessions = self.sessions.iter().chain(&picked);
+        let sessions = sessions.map(|text| session_named(text, context));
         let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
         let mut files = Vec::new();
         let mut redacted = 0;
@@ -192,6 +214,7 @@ impl ExportArgs {
             outputs: self.tools || self.format == ExportFormat::Html,
             reasoning: self.reasoning,
             turn: None,
+            end: None,
         };
         let mut redacted = 0;
         let mut safe = |text: &str| {
@@ -249,6 +272,16 @@ impl ExportArgs {
         }
         Ok(redacted)
     }
+}
+
+fn pick(context: &Context) -> Result<String, CommandError> {
+    let picker = SessionPicker {
+        enter: "export",
+        usage: &["name it: codex-manager export SESSION"],
+        ..SessionPicker::default()
+    };
+    let (id, _) = picker.run(context)?;
+    Ok(id)
 }
 
 fn html_head(session: &NamedSession) -> String {
