@@ -1,6 +1,6 @@
 //! Checks and cleanup around a capture.
 
-use super::result::BackupPlan;
+use super::plan::BackupPlan;
 use crate::codex::auth::Login;
 use crate::context::Context;
 use crate::error::CommandError;

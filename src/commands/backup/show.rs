@@ -1,6 +1,7 @@
 //! Output of `backup`, as text and JSON.
 
-use super::result::{BackupPlan, BackupResult};
+use super::plan::BackupPlan;
+use super::result::BackupResult;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::path_note::PathNote;

@@ -6,7 +6,9 @@ use super::new_snapshot::NewSnapshot;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::path_note::PathNote;
 use crate::archive::scan;
-use crate::commands::backup::{self as archive_backup, BackupPlan, CaptureArgs, show_left_out};
+use crate::commands::backup::capture_args::CaptureArgs;
+use crate::commands::backup::plan::{BackupPlan, QuotaArgs};
+use crate::commands::backup::show::show_left_out;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -66,7 +68,7 @@ impl BackupArgs {
     ) -> Result<Outcome, CommandError> {
         self.capture.check_label()?;
         let drill_age = self.drill_age()?;
-        let plan = archive_backup::BackupArgs::without_query(self.capture).plan(context)?;
+        let plan = BackupPlan::make(context, &self.capture, &QuotaArgs::default(), false)?;
         if self.dry_run {
             return show_plan(context, &plan);
         }
