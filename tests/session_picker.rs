@@ -402,9 +402,9 @@ fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is
     assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
     let empty = TestEnv::new();
     for args in [&["show"][..], &["sessions", "--pick"]] {
-        let run = empty.run(args).code(1);
+        let run = empty.run(args).code(4);
         assert!(
-            run.stderr.contains("there are no conversations yet"),
+            run.stderr.starts_with("error: which conversation?"),
             "{run}"
         );
     }

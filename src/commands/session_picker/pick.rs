@@ -61,6 +61,10 @@ impl SessionPicker {
     ) -> Result<(String, PickedAction), CommandError> {
         let is_restricted = self.filter.is_restricted();
         let rows = rows(self.filter, context)?;
+        if !context.ui.can_pick() {
+            let error = refuse(&rows, self.usage, context);
+            return Err(error.hint("list conversations: codex-manager sessions"));
+        }
         if rows.is_empty() {
             return Err(CommandError::failed(if is_restricted {
                 "no conversation matches"
@@ -68,10 +72,6 @@ impl SessionPicker {
                 "there are no conversations yet"
             })
             .hint("find rollouts that Codex does not list: codex-manager history check"));
-        }
-        if !context.ui.can_pick() {
-            let error = refuse(&rows, self.usage, context);
-            return Err(error.hint("list conversations: codex-manager sessions"));
         }
         let rows = Arc::new(rows);
         let scopes = scopes(&rows, &context.env.current_dir);
