@@ -88,6 +88,8 @@ pub(crate) struct ListedThread {
     pub rollout_path: String,
     /// The name that the user chose, else the first line of the first message; empty if there is neither.
     pub title: String,
+    /// True if the title is the name that the row itself records.
+    pub has_name: bool,
     /// The folder that the conversation works in.
     pub cwd: String,
     /// The branch of its repository.
@@ -418,6 +420,7 @@ fn listed(row: &Row<'_>) -> ListedThread {
     ListedThread {
         id: text(0),
         rollout_path: text(1),
+        has_name: !name.trim().is_empty(),
         title: shown_title(&name, &title, &first_message, is_paginated),
         cwd: text(6),
         git_branch: text(7),

@@ -1,7 +1,9 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
+use super::account::{printable, short_id};
 use super::session_choice::{NamedSession, session_named};
-use super::show::{head, markdown_writer, read_error};
+use super::session_picker::SessionPicker;
+use super::transcript_text::{head, markdown_writer, read_error};
 use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::{HtmlWriter, PageHead, html_head};
@@ -33,8 +35,8 @@ use std::path::{Path, PathBuf};
     reason = "independent flags of the command line"
 )]
 pub(crate) struct ExportArgs {
-    /// Ids, prefixes of ids, or names
-    #[arg(value_name = "SESSION", required = true)]
+    /// Ids, prefixes of ids, or names [default: a picker]
+    #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// The format of the files
     #[arg(long, value_name = "FORMAT", default_value = "md")]
@@ -95,6 +97,24 @@ struct EntryJson<'a> {
 }
 
 impl ExportArgs {
+    /// Exports a conversation as an HTML page into the current folder.
+    ///
+    /// # Errors
+    /// See [`ExportArgs::run`].
+    pub(crate) fn run_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
+        let name = format!("codex-{}.html", printable(short_id(&id)));
+        let args = Self {
+            sessions: vec![id],
+            format: ExportFormat::Html,
+            out: Some(name.into()),
+            tools: false,
+            reasoning: false,
+            no_redact: false,
+            no_images: false,
+        };
+        args.run(context)
+    }
+
     /// # Errors
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -103,10 +123,13 @@ impl ExportArgs {
             return Err(CommandError::usage("where should the export go?")
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
-        let sessions = self
-            .sessions
-            .iter()
-            .map(|text| session_named(text, context));
+        let picked = if self.sessions.is_empty() {
+            Some(pick(context)?)
+        } else {
+            None
+        };
+        let sessions = self.sessions.iter().chain(&picked);
+        let sessions = sessions.map(|text| session_named(text, context));
         let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
         let mut files = Vec::new();
         let mut redacted = 0;
@@ -203,6 +226,7 @@ impl ExportArgs {
             images: self.format == ExportFormat::Html,
             reasoning: self.reasoning,
             turn: None,
+            end: None,
         };
         let mut redacted = 0;
         let mut safe = |text: &str| {
@@ -269,6 +293,16 @@ impl ExportArgs {
         }
         Ok(redacted)
     }
+}
+
+fn pick(context: &Context) -> Result<String, CommandError> {
+    let picker = SessionPicker {
+        enter: "export",
+        usage: &["name it: codex-manager export SESSION"],
+        ..SessionPicker::default()
+    };
+    let (id, _) = picker.run(context)?;
+    Ok(id)
 }
 
 /// Returns the title and the facts about a conversation.

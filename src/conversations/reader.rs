@@ -272,8 +272,14 @@ pub(crate) struct EventReader {
 impl EventReader {
     /// Opens a rollout, plain or compressed.
     pub(crate) fn open(path: &Path, selection: EventSelection) -> io::Result<Self> {
+        Self::open_at(path, 0, selection)
+    }
+
+    /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, and turns are
+    /// counted from there.
+    pub(crate) fn open_at(path: &Path, from: u64, selection: EventSelection) -> io::Result<Self> {
         Ok(Self {
-            lines: RawLines::open(path, 0)?,
+            lines: RawLines::open(path, from)?,
             selection,
             state: ReaderState::default(),
             queue: VecDeque::new(),

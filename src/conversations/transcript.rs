@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
+/// The part of a rollout that [`last_turn`] reads, in bytes.
+const MAX_TAIL_BYTES: u64 = 256 * 1024;
+
 /// One entry of a transcript.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TranscriptEntry {
@@ -67,6 +70,8 @@ pub(crate) struct TranscriptOptions {
     pub reasoning: bool,
     /// The only turn to return, if given.
     pub turn: Option<u32>,
+    /// The offset in the plain text of the rollout at which to end, if given.
+    pub end: Option<u64>,
 }
 
 /// Calls `each` with the entries of a rollout, in order, until it returns false.
@@ -85,7 +90,9 @@ pub(crate) fn read(
     };
     let mut reader = EventReader::open(path, selection)?;
     while let Some(event) = reader.next_event()? {
-        if options.turn.is_some_and(|turn| event.turn > turn) {
+        let is_behind = options.turn.is_some_and(|turn| event.turn > turn)
+            || options.end.is_some_and(|end| event.offset >= end);
+        if is_behind {
             break;
         }
         if options.turn.is_some_and(|turn| event.turn != turn) {
@@ -102,6 +109,34 @@ pub(crate) fn read(
         }
     }
     Ok(())
+}
+
+/// Returns the last question with what follows it. Of a plain rollout, only the last [`MAX_TAIL_BYTES`] are read,
+/// so the numbers of turns are not those of [`read`]; a compressed one has to be read whole, so its first
+/// [`MAX_TAIL_BYTES`] are taken instead.
+///
+/// # Errors
+/// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
+    let bytes = path.metadata()?.len();
+    let is_compressed = path.extension().is_some_and(|e| e == "zst");
+    let from = if is_compressed {
+        0
+    } else {
+        bytes.saturating_sub(MAX_TAIL_BYTES)
+    };
+    let mut reader = EventReader::open_at(path, from, EventSelection::Texts)?;
+    let mut entries = Vec::new();
+    while let Some(event) = reader.next_event()? {
+        if event.offset > from + MAX_TAIL_BYTES {
+            break;
+        }
+        if matches!(event.kind, EventKind::User(_)) {
+            entries.clear();
+        }
+        entries.extend(entry(event));
+    }
+    Ok(entries)
 }
 
 fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {

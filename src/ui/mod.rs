@@ -164,6 +164,11 @@ impl Ui {
         self.interactive
     }
 
+    /// Returns true if the user can choose from a list on the terminal.
+    pub(crate) fn can_pick(&self) -> bool {
+        self.can_pick
+    }
+
     /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal_out

@@ -9,7 +9,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::Style;
-use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use std::path::Path;
@@ -82,8 +82,10 @@ fn choose_command(
         question: "run one of these now, with Codex closed?",
         items,
         default: 0,
+        options: PickerOptions::default(),
     };
-    Ok(picker.run(ui)?.filter(|chosen| chosen != NONE))
+    let chosen = picker.run(ui)?.map(|picked| picked.id);
+    Ok(chosen.filter(|command| command != NONE))
 }
 
 /// Returns the commands that free disk space, each with the kind of file that it reduces.

@@ -68,7 +68,7 @@ impl RestoreArgs {
             snapshot,
             contents,
         };
-        let selection = self.options.selection(&source)?;
+        let selection = self.options.selection(&source, context)?;
         source.check_paths(&selection)?;
         if self.options.auth.is_none() && !is_from_this_machine(context, &source.snapshot) {
             self.options.auth = Some(AuthPolicy::Skip);
@@ -165,6 +165,14 @@ impl ConversationSource for SnapshotSource {
             let mut stream = stream.take(MAX_BEGINNING_BYTES);
             stream.read_to_end(&mut beginning).at("read", path)?;
             Ok(beginning)
+        })
+    }
+
+    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<(), CommandError> {
+        let path = entry.path.as_path();
+        self.dump(path, |mut stream| {
+            io::copy(&mut stream, &mut to).at("write", path)?;
+            Ok(())
         })
     }
 
