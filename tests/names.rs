@@ -4,6 +4,8 @@ use crate::cooldown::know;
 use crate::every_command::world;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
+use crate::support::sample::alice;
+use crate::support::sign_in::write_auth;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -87,8 +89,11 @@ error: "2026-11" is the beginning of 3 archive names
 
 hint: they are: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
 "#);
-    // Without any archive there is nothing to suggest but a backup.
+    // Without any archive there is nothing to suggest but a backup, and without a login that would fail.
     let empty = TestEnv::new();
+    let run = empty.run(["restore", "lates"]).code(1);
+    assert!(run.stderr.contains("codex-manager profile login"), "{run}");
+    write_auth(&empty.codex_home(), &alice(1));
     let run = empty.run(["restore", "lates"]).code(1);
     assert!(run.stderr.contains("codex-manager backup"), "{run}");
 }
