@@ -1,0 +1,69 @@
+//! The texts in messages and in outputs of tools.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The kind of a payload.
+#[derive(Deserialize)]
+pub(super) struct PayloadType<'a> {
+    #[serde(borrow, default, rename = "type")]
+    pub(super) kind: Option<Cow<'a, str>>,
+}
+
+/// A part of a message or of an output.
+#[derive(Deserialize)]
+pub(super) struct ContentPart<'a> {
+    #[serde(borrow, default)]
+    pub(super) text: Option<Cow<'a, str>>,
+}
+
+pub(super) fn joined(parts: &[ContentPart<'_>]) -> String {
+    let texts: Vec<_> = parts
+        .iter()
+        .filter_map(|part| part.text.as_deref())
+        .collect();
+    texts.join("\n")
+}
+
+/// Returns the text of an output: a string, JSON with the string in `output`, or a list of parts.
+pub(super) fn output_text(output: &RawValue) -> String {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Output {
+        Text(String),
+        Parts(Vec<Part>),
+        Object {
+            #[serde(default)]
+            output: Option<String>,
+            #[serde(default)]
+            content: Option<String>,
+        },
+        Other(IgnoredAny),
+    }
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default)]
+        text: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Wrapped {
+        output: String,
+    }
+    match serde_json::from_str(output.get()) {
+        Ok(Output::Text(text)) => {
+            let wrapped = text.starts_with('{').then(|| serde_json::from_str(&text));
+            match wrapped {
+                Some(Ok(Wrapped { output })) => output,
+                _ => text,
+            }
+        }
+        Ok(Output::Parts(parts)) => {
+            let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
+            texts.join("\n")
+        }
+        Ok(Output::Object { output, content }) => output.or(content).unwrap_or_default(),
+        Ok(Output::Other(_)) | Err(_) => String::new(),
+    }
+}

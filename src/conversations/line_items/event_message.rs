@@ -1,0 +1,178 @@
+//! Parses `event_msg`: messages and executions, of older and newer versions, and counts of tokens.
+
+use super::command_line::CommandLine;
+use super::content::{ContentPart, PayloadType, joined};
+use super::line_item::{LineItem, Origin, call, item};
+use crate::codex::token_count;
+use crate::conversations::event::{EventKind, EventSelection, TokenEvent, TokenUsage};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+pub(super) fn event(payload: &str, line: &[u8], selection: EventSelection) -> Vec<LineItem> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default)]
+        message: Cow<'a, str>,
+    }
+    #[derive(Deserialize)]
+    struct Reasoning<'a> {
+        #[serde(borrow, default)]
+        text: Cow<'a, str>,
+    }
+    #[derive(Deserialize)]
+    struct CompletedEvent<'a> {
+        #[serde(borrow)]
+        item: &'a RawValue,
+    }
+    let Ok(PayloadType { kind: Some(kind) }) = serde_json::from_str(payload) else {
+        return Vec::new();
+    };
+    let items = || -> serde_json::Result<Vec<LineItem>> {
+        Ok(match &*kind {
+            "user_message" => {
+                let message: Message<'_> = serde_json::from_str(payload)?;
+                let text = message.message.into_owned();
+                vec![item(Origin::Event, EventKind::User(text))]
+            }
+            "agent_message" => {
+                let message: Message<'_> = serde_json::from_str(payload)?;
+                let text = message.message.into_owned();
+                vec![item(Origin::Event, EventKind::Assistant(text))]
+            }
+            "agent_reasoning" => {
+                let reasoning: Reasoning<'_> = serde_json::from_str(payload)?;
+                let text = reasoning.text.into_owned();
+                vec![item(Origin::Event, EventKind::Reasoning(text))]
+            }
+            "exec_command_end" | "patch_apply_end" => execution(payload, Origin::Event)?,
+            "item_completed" => {
+                let event: CompletedEvent<'_> = serde_json::from_str(payload)?;
+                completed(event.item.get())?
+            }
+            "token_count" if selection == EventSelection::All => tokens(payload, line),
+            _ => Vec::new(),
+        })
+    };
+    items().unwrap_or_default()
+}
+
+/// Parses the item of an `item_completed` event.
+fn completed(payload: &str) -> serde_json::Result<Vec<LineItem>> {
+    #[derive(Deserialize)]
+    struct Completed<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow, default)]
+        content: Option<&'a RawValue>,
+        #[serde(default)]
+        summary_text: Vec<String>,
+    }
+    let found: Completed<'_> = serde_json::from_str(payload)?;
+    let text = || -> serde_json::Result<String> {
+        let content = found.content.map_or("[]", RawValue::get);
+        let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
+        Ok(joined(&parts))
+    };
+    Ok(match &*found.kind {
+        "UserMessage" => vec![item(Origin::Completed, EventKind::User(text()?))],
+        "AgentMessage" => vec![item(Origin::Completed, EventKind::Assistant(text()?))],
+        "Reasoning" => found
+            .summary_text
+            .into_iter()
+            .map(|text| item(Origin::Completed, EventKind::Reasoning(text)))
+            .collect(),
+        "CommandExecution" | "FileChange" => execution(payload, Origin::Completed)?,
+        _ => Vec::new(),
+    })
+}
+
+/// The paths of changed files, without their changes.
+struct ChangedFiles(Vec<String>);
+
+impl<'de> Deserialize<'de> for ChangedFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Vec<String>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, IgnoredAny)) = map.next_entry()? {
+                    keys.push(key);
+                }
+                Ok(keys)
+            }
+        }
+        deserializer.deserialize_map(Keys).map(Self)
+    }
+}
+
+/// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
+/// else (0.169).
+fn execution(payload: &str, origin: Origin) -> serde_json::Result<Vec<LineItem>> {
+    #[derive(Deserialize)]
+    struct Execution<'a> {
+        #[serde(borrow, default)]
+        id: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        call_id: Option<Cow<'a, str>>,
+        #[serde(default)]
+        command: Option<CommandLine>,
+        #[serde(borrow, default)]
+        aggregated_output: Option<Cow<'a, str>>,
+        #[serde(default)]
+        changes: Option<ChangedFiles>,
+    }
+    let found: Execution<'_> = serde_json::from_str(payload)?;
+    let id = found.call_id.or(found.id);
+    let mut items = Vec::new();
+    if let Some(command) = found.command {
+        let kind = EventKind::ToolCall {
+            name: "exec_command".to_owned(),
+            text: command.into_text(),
+        };
+        items.push(call(origin, id.clone(), kind));
+        if let Some(output) = found.aggregated_output {
+            items.push(call(origin, id, EventKind::ToolOutput(output.into_owned())));
+        }
+    }
+    if let Some(changes) = found.changes {
+        let ChangedFiles(paths) = changes;
+        // Without an id: the patch itself may name the files in another form.
+        let kind = EventKind::FilesTouched(paths.join("\n"));
+        items.push(item(origin, kind));
+    }
+    Ok(items)
+}
+
+fn tokens(payload: &str, line: &[u8]) -> Vec<LineItem> {
+    #[derive(Deserialize)]
+    struct Tokens {
+        #[serde(default)]
+        info: Option<Info>,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        #[serde(default)]
+        total_token_usage: Option<TokenUsage>,
+        #[serde(default)]
+        last_token_usage: Option<TokenUsage>,
+    }
+    let Some(count) = token_count::parse(line) else {
+        return Vec::new();
+    };
+    let info = serde_json::from_str::<Tokens>(payload);
+    let info = info.ok().and_then(|tokens| tokens.info);
+    let (total, last) = info.map_or((None, None), |info| {
+        (info.total_token_usage, info.last_token_usage)
+    });
+    let tokens = TokenEvent { count, total, last };
+    vec![item(Origin::Event, EventKind::Tokens(Box::new(tokens)))]
+}

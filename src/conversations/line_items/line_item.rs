@@ -1,0 +1,50 @@
+//! The items of a line.
+
+use crate::conversations::event::EventKind;
+use chrono::{DateTime, Utc};
+use std::borrow::Cow;
+
+/// The form in which Codex recorded an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::conversations) enum Origin {
+    /// A `response_item`: what the model got or wrote.
+    Item = 0,
+    /// An `event_msg` of older versions.
+    Event = 1,
+    /// An `item_completed` event of newer versions (0.169).
+    Completed = 2,
+}
+
+/// An item of a line.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::conversations) struct LineItem {
+    /// The form of the item.
+    pub origin: Origin,
+    /// The id that a tool call shares with its output and its completed item.
+    pub call_id: Option<String>,
+    /// The kind with its content.
+    pub kind: EventKind,
+}
+
+/// The items of a line, and its time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::conversations) struct LineItems {
+    pub at: Option<DateTime<Utc>>,
+    pub items: Vec<LineItem>,
+}
+
+pub(super) fn item(origin: Origin, kind: EventKind) -> LineItem {
+    LineItem {
+        origin,
+        call_id: None,
+        kind,
+    }
+}
+
+pub(super) fn call(origin: Origin, call_id: Option<Cow<'_, str>>, kind: EventKind) -> LineItem {
+    LineItem {
+        origin,
+        call_id: call_id.map(Cow::into_owned),
+        kind,
+    }
+}

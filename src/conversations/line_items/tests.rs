@@ -1,0 +1,122 @@
+//! All forms of items in lines.
+
+use super::parse;
+use crate::conversations::event::{EventKind, EventSelection};
+
+fn kinds(line: &str) -> Vec<EventKind> {
+    let items = parse(line.as_bytes(), EventSelection::All).unwrap_or_default();
+    items.items.into_iter().map(|item| item.kind).collect()
+}
+
+fn line(kind: &str, payload: &str) -> String {
+    format!(
+        r#"{{"timestamp":"2026-11-21T21:05:07.430Z","ordinal":1,"type":"{kind}","payload":{payload}}}"#
+    )
+}
+
+fn tool(name: &str, text: &str) -> Vec<EventKind> {
+    let (name, text) = (name.to_owned(), text.to_owned());
+    vec![EventKind::ToolCall { name, text }]
+}
+
+#[test]
+fn commands_are_read_in_all_forms() {
+    for (payload, expected) in [
+        (
+            r#"{"type":"function_call","name":"exec_command","arguments":"{\"cmd\": \"ls -la\"}","call_id":"c"}"#,
+            tool("exec_command", "ls -la"),
+        ),
+        (
+            r#"{"type":"function_call","name":"shell","arguments":"{\"command\":[\"bash\",\"-lc\",\"ls a\"]}"}"#,
+            tool("shell", "ls a"),
+        ),
+        (
+            r#"{"type":"function_call","name":"shell","arguments":"{\"command\":[\"ls\",\"a\"]}"}"#,
+            tool("shell", "ls a"),
+        ),
+        (
+            r#"{"type":"function_call","name":"other","arguments":"{\"x\":1}"}"#,
+            tool("other", r#"{"x":1}"#),
+        ),
+        (
+            r#"{"type":"local_shell_call","action":{"type":"exec","command":["ls","b"]}}"#,
+            tool("local_shell_call", "ls b"),
+        ),
+        (
+            r#"{"type":"custom_tool_call","name":"apply_patch","input":"*** Add File: x"}"#,
+            tool("apply_patch", "*** Add File: x"),
+        ),
+        (
+            r#"{"type":"web_search_call","action":{"type":"search","query":"how"}}"#,
+            tool("web_search_call", "how"),
+        ),
+    ] {
+        assert_eq!(
+            kinds(&line("response_item", payload)),
+            expected,
+            "{payload}"
+        );
+    }
+}
+
+#[test]
+fn outputs_are_read_in_all_forms() {
+    let output = |json: &str| {
+        let payload = format!(r#"{{"type":"function_call_output","output":{json}}}"#);
+        kinds(&line("response_item", &payload))
+    };
+    for json in [
+        r#""text""#,
+        r#""{\"output\":\"text\",\"metadata\":{}}""#,
+        r#"[{"type":"input_text","text":"text"},{"type":"input_image","image_url":"data:"}]"#,
+        r#"{"content":"text","success":true}"#,
+    ] {
+        assert_eq!(
+            output(json),
+            [EventKind::ToolOutput("text".into())],
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn commands_of_code_mode_and_files_are_read() {
+    let command = r#"{"type":"item_completed","item":{"type":"CommandExecution","id":"c","command":["/bin/bash","-lc","ls"],"aggregated_output":"x\n"}}"#;
+    let mut expected = tool("exec_command", "ls");
+    expected.push(EventKind::ToolOutput("x\n".into()));
+    assert_eq!(kinds(&line("event_msg", command)), expected);
+    let files = r#"{"type":"item_completed","item":{"type":"FileChange","id":"c","changes":{"/p/a.rs":{"type":"add","content":"x"}}}}"#;
+    assert_eq!(
+        kinds(&line("event_msg", files)),
+        [EventKind::FilesTouched("/p/a.rs".into())]
+    );
+}
+
+#[test]
+fn instructions_and_damaged_lines_have_no_items() {
+    for payload in [
+        r#"{"type":"message","role":"developer","content":[{"type":"input_text","text":"x"}]}"#,
+        r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"<environment_context>x"}]}"#,
+        r#"{"type":"reasoning","summary":[],"encrypted_content":"gAAAA"}"#,
+        r#"{"type":"message","role":7}"#,
+        r#"{"type":"message","#,
+    ] {
+        assert_eq!(kinds(&line("response_item", payload)), [], "{payload}");
+    }
+    assert_eq!(parse(b"\xff\xfe", EventSelection::All), None);
+}
+
+#[test]
+fn tokens_and_contexts_are_read_if_selected() {
+    let count = line(
+        "event_msg",
+        r#"{"type":"token_count","info":{"total_token_usage":{"input_tokens":10,"total_tokens":12},"last_token_usage":null},"rate_limits":null}"#,
+    );
+    let [EventKind::Tokens(tokens)] = &kinds(&count)[..] else {
+        panic!("{:?}", kinds(&count));
+    };
+    assert_eq!(tokens.total.unwrap().input_tokens, 10);
+    assert_eq!(parse(count.as_bytes(), EventSelection::Texts), None);
+    let context = line("turn_context", r#"{"cwd":"/p","model":"gpt-6"}"#);
+    assert!(matches!(&kinds(&context)[..], [EventKind::TurnContext(_)]));
+}
