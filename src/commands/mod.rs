@@ -53,6 +53,7 @@ pub mod storage;
 pub mod sync;
 mod table_format;
 mod timeline;
+pub(crate) mod usage;
 pub(crate) mod use_account;
 pub(crate) mod vault;
 pub mod verify;

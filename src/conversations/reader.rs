@@ -127,7 +127,8 @@ impl ReaderState {
             EventKind::FilesTouched(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
-            | EventKind::Tokens(_) => return true,
+            | EventKind::Tokens(_)
+            | EventKind::Request(_) => return true,
         };
         let text = text.trim();
         if text.is_empty() {

@@ -103,7 +103,7 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::FilesTouched(text) => (EntryKind::Files, None, text),
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::TurnContext(_) | EventKind::Tokens(_) => return None,
+        EventKind::TurnContext(_) | EventKind::Tokens(_) | EventKind::Request(_) => return None,
     };
     Some(TranscriptEntry {
         turn: event.turn,

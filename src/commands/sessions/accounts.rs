@@ -10,7 +10,7 @@ use crate::launch::registry::{LaunchRegistry, Launches};
 
 /// The account of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ConversationAccount {
+pub(in crate::commands) struct ConversationAccount {
     /// The name of its profile.
     pub profile: Option<String>,
     /// The email of the account.
@@ -18,7 +18,7 @@ pub(super) struct ConversationAccount {
 }
 
 /// Finds the accounts of conversations: that of the newest launch, else the creator.
-pub(super) struct ConversationAccounts {
+pub(in crate::commands) struct ConversationAccounts {
     launches: Launches,
     /// The known accounts with the names of their profiles.
     known: Vec<(Identity, Option<String>)>,
@@ -27,7 +27,7 @@ pub(super) struct ConversationAccounts {
 impl ConversationAccounts {
     /// # Errors
     /// The launch registry or the profiles cannot be read.
-    pub(super) fn read(context: &Context) -> Result<Self, CommandError> {
+    pub(in crate::commands) fn read(context: &Context) -> Result<Self, CommandError> {
         let settings = &context.settings;
         let launches = LaunchRegistry::of(&settings.manager_home).read()?;
         let profiles = Profiles::of(&settings.manager_home).list()?;
@@ -46,7 +46,7 @@ impl ConversationAccounts {
     }
 
     /// Returns the account of a conversation; empty if it is unknown.
-    pub(super) fn of(&self, thread: &ListedThread) -> ConversationAccount {
+    pub(in crate::commands) fn of(&self, thread: &ListedThread) -> ConversationAccount {
         if !self.launches.is_empty()
             && let Some(record) = self.launches.of_session(&thread.id)
         {

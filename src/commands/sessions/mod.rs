@@ -1,6 +1,6 @@
 //! `sessions`: lists conversations, and manages the search index.
 
-mod accounts;
+pub(super) mod accounts;
 pub(super) mod filter;
 pub(super) mod index_access;
 mod index_command;

@@ -10,6 +10,9 @@ mod plan;
 mod refresh;
 mod store;
 pub(crate) mod tokens;
+mod usage_ingest;
+pub(crate) mod usage_query;
+mod usage_store;
 
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;
