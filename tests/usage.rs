@@ -6,8 +6,10 @@ use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Input, cached input, output, reasoning.
 type Tokens = [u64; 4];
@@ -17,9 +19,10 @@ fn at(minutes: i64) -> DateTime<Utc> {
     noon + TimeDelta::minutes(minutes)
 }
 
-fn line(at: DateTime<Utc>, kind: &str, payload: Value) -> Value {
-    let timestamp = at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-    json!({"timestamp": timestamp, "type": kind, "payload": payload})
+/// A line with its fields in Codex's order.
+fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
+    let timestamp = at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    format!(r#"{{"timestamp":"{timestamp}","type":"{kind}","payload":{payload}}}"#)
 }
 
 fn usage([input, cached, output, reasoning]: Tokens) -> Value {
@@ -27,34 +30,50 @@ fn usage([input, cached, output, reasoning]: Tokens) -> Value {
            "reasoning_output_tokens": reasoning, "total_tokens": input + output})
 }
 
-fn context(at: DateTime<Utc>, model: &str) -> Value {
-    line(at, "turn_context", json!({"model": model, "cwd": "/work/proj"}))
+fn context(at: DateTime<Utc>, model: &str) -> String {
+    let payload = json!({"model": model, "cwd": "/work/proj"});
+    line(at, "turn_context", &payload.to_string())
 }
 
-fn count(at: DateTime<Utc>, total: Tokens, last: Tokens, used_percent: Option<f64>) -> Value {
-    let resets_at = "2026-11-24T00:00:00Z".parse::<DateTime<Utc>>().unwrap();
+fn count(at: DateTime<Utc>, total: Tokens, last: Tokens, used_percent: Option<f64>) -> String {
+    let resets_at: DateTime<Utc> = "2026-11-24T00:00:00Z".parse().unwrap();
     let limits = used_percent.map(|used| {
         json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
                "window_minutes": 10080, "resets_at": resets_at.timestamp()}})
     });
     let info = json!({"total_token_usage": usage(total), "last_token_usage": usage(last)});
-    let payload = json!({"type": "token_count", "info": info, "rate_limits": limits});
-    line(at, "event_msg", payload)
+    let limits = json!(limits);
+    let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":{limits}}}"#);
+    line(at, "event_msg", &payload)
 }
 
-fn record(at: DateTime<Utc>, thread: &str, used: Tokens, total: Tokens) -> Value {
-    let payload = json!({"thread_id": thread, "usage": usage(used), "thread_token_usage": usage(total)});
-    line(at, "token_usage_record", payload)
+fn record(at: DateTime<Utc>, thread: &str, used: Tokens, total: Tokens) -> String {
+    let payload =
+        json!({"thread_id": thread, "usage": usage(used), "thread_token_usage": usage(total)});
+    line(at, "token_usage_record", &payload.to_string())
+}
+
+/// Writes a conversation with these lines behind its first one.
+fn store(env: &TestEnv, made: &Conversation, lines: &[String]) -> PathBuf {
+    let path = write(env, made);
+    fs::write(&path, text_of(made, lines)).unwrap();
+    path
+}
+
+fn text_of(made: &Conversation, lines: &[String]) -> String {
+    let meta = made.text().lines().next().unwrap().to_owned();
+    let lines = std::iter::once(meta).chain(lines.iter().cloned());
+    lines.map(|line| line + "\n").collect()
 }
 
 fn sum(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
-/// A conversation with these lines and no message.
-fn conversation(number: u32, lines: Vec<Value>) -> Conversation {
+/// A conversation without a message.
+fn conversation(number: u32) -> Conversation {
     let mut made = Conversation::new(number, 10, "Title", "");
-    made.lines = lines;
+    made.lines.clear();
     made
 }
 
@@ -69,7 +88,10 @@ fn tokens(row: &Value) -> Tokens {
 }
 
 fn rows(env: &TestEnv, args: &[&str]) -> Vec<(String, Tokens)> {
-    let json = env.run([&["usage", "--json"], args].concat()).code(0).json();
+    let json = env
+        .run([&["usage", "--json"], args].concat())
+        .code(0)
+        .json();
     let rows = json["rows"].as_array().unwrap().iter();
     rows.map(|row| (row["key"].as_str().unwrap().to_owned(), tokens(row)))
         .collect()
@@ -93,15 +115,24 @@ fn every_request_counts_once() {
         // The event of one request was lost.
         count(at(6), sum(both, a), a, None),
     ];
-    lines.push(line(at(7), "event_msg", json!({"type": "token_count", "info": null})));
-    write(&env, &conversation(1, lines));
+    lines.push(line(at(7), "event_msg", r#"{"type":"token_count","info":null}"#));
+    store(&env, &conversation(1), &lines);
     let expected = sum(sum(both, a), both);
     assert_eq!(rows(&env, &["sessions"]), [(id(1), expected)]);
     assert_eq!(rows(&env, &["models"]), [("gpt-5".to_owned(), expected)]);
-    assert_eq!(rows(&env, &["daily"]), [("2026-11-19".to_owned(), expected)]);
-    assert_eq!(rows(&env, &["weekly"]), [("2026-11-16".to_owned(), expected)]);
+    assert_eq!(
+        rows(&env, &["daily"]),
+        [("2026-11-19".to_owned(), expected)]
+    );
+    assert_eq!(
+        rows(&env, &["weekly"]),
+        [("2026-11-16".to_owned(), expected)]
+    );
     assert_eq!(rows(&env, &["monthly"]), [("2026-11".to_owned(), expected)]);
-    assert_eq!(rows(&env, &["projects"]), [("/work/proj".to_owned(), expected)]);
+    assert_eq!(
+        rows(&env, &["projects"]),
+        [("/work/proj".to_owned(), expected)]
+    );
 }
 
 #[test]
@@ -115,12 +146,14 @@ fn a_fork_counts_only_its_own_requests() {
         // It continues with the same tokens as the fork.
         count(at(30), sum(sum(a, b), b), b, None),
     ];
-    write(&env, &conversation(1, original));
+    store(&env, &conversation(1), &original);
     // Older versions copied the counts, with the time of the copy.
     let fork_meta = |number: u32, more: Value| {
         let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/work/proj"});
-        meta.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        line(at(20), "session_meta", meta)
+        meta.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        line(at(20), "session_meta", &meta.to_string())
     };
     let copy = at(20) + TimeDelta::milliseconds(15);
     let fork = [
@@ -139,10 +172,8 @@ fn a_fork_counts_only_its_own_requests() {
         count(at(25), sum(sum(a, b), a), a, None),
     ];
     for (number, lines) in [(2, &fork[..]), (3, &by_reference)] {
-        let made = conversation(number, Vec::new());
-        let path = write(&env, &made);
-        let text: Vec<_> = lines.iter().map(Value::to_string).collect();
-        fs::write(path, text.join("\n") + "\n").unwrap();
+        let path = write(&env, &conversation(number));
+        fs::write(path, lines.join("\n") + "\n").unwrap();
     }
     let mut found = rows(&env, &["sessions"]);
     found.sort();
@@ -154,8 +185,8 @@ fn a_fork_counts_only_its_own_requests() {
 fn a_conversation_that_grew_is_read_from_where_it_ended() {
     let mut env = TestEnv::new();
     let (a, b) = ([100, 20, 10, 5], [200, 100, 20, 0]);
-    let first = conversation(1, vec![context(at(0), "gpt-5"), count(at(1), a, a, None)]);
-    let path = write(&env, &first);
+    let first = [context(at(0), "gpt-5"), count(at(1), a, a, None)];
+    let path = store(&env, &conversation(1), &first);
     assert_eq!(rows(&env, &["models"]), [("gpt-5".to_owned(), a)]);
     let mut file = OpenOptions::new().append(true).open(&path).unwrap();
     writeln!(file, "{}", count(at(2), a, a, None)).unwrap();
@@ -166,7 +197,11 @@ fn a_conversation_that_grew_is_read_from_where_it_ended() {
     let _ = env.run(["sessions", "index", "--rebuild"]).code(0);
     assert_eq!(rows(&env, &["models"]), [("gpt-5".to_owned(), sum(a, b))]);
     let plain = fs::read(&path).unwrap();
-    fs::write(path.with_extension("jsonl.zst"), zstd::encode_all(&*plain, 3).unwrap()).unwrap();
+    fs::write(
+        path.with_extension("jsonl.zst"),
+        zstd::encode_all(&*plain, 3).unwrap(),
+    )
+    .unwrap();
     fs::remove_file(&path).unwrap();
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:40:00Z");
     assert_eq!(rows(&env, &["models"]), [("gpt-5".to_owned(), sum(a, b))]);
@@ -176,18 +211,20 @@ fn a_conversation_that_grew_is_read_from_where_it_ended() {
 fn filters_select_folders_and_times() {
     let env = TestEnv::new();
     let a = [100, 20, 10, 5];
-    let mut made = Vec::new();
     for (number, cwd, minutes) in [(1, "/code/site", 0), (2, "/code/app", 24 * 60)] {
-        let lines = vec![context(at(minutes), "gpt-5"), count(at(minutes), a, a, None)];
-        let mut one = conversation(number, lines);
-        cwd.clone_into(&mut one.cwd);
-        made.push(one);
-    }
-    for one in &made {
-        write(&env, one);
+        let lines = [
+            context(at(minutes), "gpt-5"),
+            count(at(minutes), a, a, None),
+        ];
+        let mut made = conversation(number);
+        cwd.clone_into(&mut made.cwd);
+        store(&env, &made, &lines);
     }
     let day = |day: &str| (day.to_owned(), a);
-    assert_eq!(rows(&env, &["daily"]), [day("2026-11-19"), day("2026-11-20")]);
+    assert_eq!(
+        rows(&env, &["daily"]),
+        [day("2026-11-19"), day("2026-11-20")]
+    );
     let site = rows(&env, &["daily", "--project", "/code/site"]);
     assert_eq!(site, [day("2026-11-19")]);
     assert_eq!(rows(&env, &["--since", "2026-11-20"]), [day("2026-11-20")]);
@@ -199,16 +236,22 @@ fn filters_select_folders_and_times() {
 fn costs_are_estimates_and_unknown_models_are_named() {
     let env = TestEnv::new();
     let a = [1_000_000, 400_000, 100_000, 0];
-    let lines = vec![
+    let lines = [
         context(at(0), "gpt-5"),
         count(at(1), a, a, None),
         context(at(2), "secret-9"),
         count(at(3), sum(a, a), a, None),
     ];
-    write(&env, &conversation(1, lines));
+    store(&env, &conversation(1), &lines);
     let cost = |args: &[&str]| {
-        let json = env.run([&["usage", "--json"], args].concat()).code(0).json();
-        (json["totals"]["cost_usd"].as_f64().unwrap(), json["unknown_models"].clone())
+        let json = env
+            .run([&["usage", "--json"], args].concat())
+            .code(0)
+            .json();
+        (
+            json["totals"]["cost_usd"].as_f64().unwrap(),
+            json["unknown_models"].clone(),
+        )
     };
     // 0.6 M × 1.25 + 0.4 M × 0.125 + 0.1 M × 10
     let (known, unknown) = cost(&[]);
@@ -223,7 +266,9 @@ fn costs_are_estimates_and_unknown_models_are_named() {
     assert!(run.stdout.contains("API prices"), "{run}");
     assert!(run.stderr.contains("secret-9"), "{run}");
     fs::write(&prices, "[models.x]\ninput = -1\noutput = 1\n").unwrap();
-    let run = env.run(["usage", "--prices", prices.to_str().unwrap()]).code(4);
+    let run = env
+        .run(["usage", "--prices", prices.to_str().unwrap()])
+        .code(4);
     assert!(run.stderr.contains("prices.toml"), "{run}");
     let csv = env.run(["usage", "models", "--csv"]).code(0);
     assert_eq!(csv.stdout.lines().count(), 3, "{csv}");
@@ -266,7 +311,7 @@ fn the_real_codex_is_counted_as_its_server_answered() {
 const SEQUENCES: u32 = 1000;
 
 /// Writes a random conversation. Returns the tokens of its requests.
-fn random_lines(dice: &mut Dice, number: u32) -> (Vec<Value>, Tokens) {
+fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
     let has_records = dice.below(2) == 0;
     let mut minute = i64::try_from(dice.below(3000)).unwrap();
     let mut lines = vec![context(at(minute), "gpt-5")];
@@ -301,20 +346,32 @@ fn random_lines(dice: &mut Dice, number: u32) -> (Vec<Value>, Tokens) {
 #[test]
 fn random_conversations_are_counted_as_they_were_made() {
     let wanted = std::env::var("CODEX_MANAGER_USAGE_SEQUENCES").ok();
-    let sequences = wanted.and_then(|text| text.parse().ok()).unwrap_or(SEQUENCES);
+    let sequences = wanted
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(SEQUENCES);
     let mut dice = Dice::new();
     let env = TestEnv::new();
-    let mut expected = std::collections::BTreeMap::new();
+    let mut expected = BTreeMap::new();
     let folder = env.codex_home().join("sessions/2026/11/20");
     fs::create_dir_all(&folder).unwrap();
     for number in 0..sequences {
         let (lines, used) = random_lines(&mut dice, number);
-        let made = conversation(number, lines);
-        fs::write(env.codex_home().join(made.relative()), made.text()).unwrap();
+        let made = conversation(number);
+        let path = env.codex_home().join(made.relative());
+        fs::write(path, text_of(&made, &lines)).unwrap();
         if used != [0; 4] {
             expected.insert(id(number), used);
         }
     }
-    let found = rows(&env, &["sessions"]).into_iter().collect();
-    assert_eq!(expected, found);
+    let found: BTreeMap<_, _> = rows(&env, &["sessions"]).into_iter().collect();
+    let wrong = expected
+        .iter()
+        .find(|(id, used)| found.get(*id) != Some(*used));
+    assert_eq!(
+        wrong,
+        None,
+        "counted: {:?}",
+        wrong.map(|(id, _)| found.get(id))
+    );
+    assert_eq!(found.len(), expected.len());
 }

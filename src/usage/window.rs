@@ -108,7 +108,9 @@ fn rises(
 
 /// Returns the median rise per weight; `None` if none is known.
 fn usual_rate(rises: &[Rise]) -> Option<f64> {
-    let with_requests = rises.iter().filter(|rise| rise.weight > 0.0 && !rise.is_first);
+    let with_requests = rises
+        .iter()
+        .filter(|rise| rise.weight > 0.0 && !rise.is_first);
     let mut rates: Vec<_> = with_requests
         .map(|rise| rise.percent / rise.weight)
         .collect();

@@ -1,6 +1,7 @@
 //! The report as comma-separated values (RFC 4180).
 
-use super::grouping::{Grouping, RowKey};
+use super::grouping::Grouping;
+use super::rows::RowKey;
 use crate::context::Context;
 use crate::usage::report::Report;
 

@@ -2,6 +2,7 @@
 
 mod csv;
 mod grouping;
+mod rows;
 mod selection;
 mod show;
 mod usage_view;
@@ -88,7 +89,7 @@ impl UsageArgs {
         }
         let slots = self.slots(context)?;
         let found = selection::read(&store, &self.selection, slots, self.by, context)?;
-        let report = grouping::report(found, self.by, &prices, context);
+        let report = rows::report(found, self.by, &prices, context);
         if self.csv {
             csv::print(&report, self.by, context);
         } else {

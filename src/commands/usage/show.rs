@@ -1,6 +1,7 @@
 //! The report for people.
 
-use super::grouping::{Grouping, RowKey};
+use super::grouping::Grouping;
+use super::rows::RowKey;
 use super::usage_view::UsageView;
 use crate::commands::account::{printable, short_id};
 use crate::context::Context;
