@@ -476,6 +476,7 @@ fn name_of(interrupted: Interrupted) -> &'static str {
         Interrupted::History => "history repair or undo",
         Interrupted::Vacuum => "storage vacuum",
         Interrupted::Trash => "storage trash",
+        Interrupted::Snapshot => "vault backup or import",
     }
 }
 
@@ -504,6 +505,7 @@ fn install_interrupt_handler(ends_at_once: bool) {
         )]
         if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
             picker::restore_terminal();
+            ui::report_cancelled();
             std::process::exit(ErrorKind::Interrupted as i32);
         }
         progress::interrupt();

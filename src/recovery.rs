@@ -3,12 +3,14 @@
 
 use crate::history::{HistoryError, repair};
 use crate::inventory::trash;
+use crate::io::IoError;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::journal::{JournalError, Recovery};
 use crate::restore::pending;
 use crate::storage::trash::TrashError;
 use crate::storage::{trash as conversation_trash, vacuum};
+use crate::vault;
 use chrono::Utc;
 use std::path::Path;
 
@@ -27,6 +29,8 @@ pub(crate) enum Interrupted {
     Trash,
     /// `storage vacuum`, while it exchanged databases.
     Vacuum,
+    /// `vault backup` or `vault import`, while restic read the files.
+    Snapshot,
 }
 
 /// An interrupted command, and the result of recovering it.
@@ -50,6 +54,9 @@ pub(crate) enum RecoveryError {
     /// A conversation on its way to the trash.
     #[error(transparent)]
     Trash(#[from] TrashError),
+    /// A copy of the login.
+    #[error(transparent)]
+    Io(#[from] IoError),
 }
 
 /// Recovers every interrupted command. Costs a few listings if there is none.
@@ -78,11 +85,13 @@ pub(crate) fn recover_all(
         0 => Recovery::None,
         _ => Recovery::Finished(Vec::new()),
     });
+    let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);
     for (interrupted, result) in [
         (Interrupted::Prune, prune),
         (Interrupted::Vacuum, vacuum.map_err(Into::into)),
         (Interrupted::Trash, trash.map_err(Into::into)),
         (Interrupted::History, history.map_err(Into::into)),
+        (Interrupted::Snapshot, snapshot.map_err(Into::into)),
     ] {
         if !matches!(result, Ok(Recovery::None)) {
             recovered.push(Recovered {

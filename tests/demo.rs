@@ -20,6 +20,7 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "profile save personal",
         "use personal",
         "sync run --apply",
+        "find flaky test",
     ] {
         assert!(
             run.stdout.contains(&format!("$ codex-manager {verb}")),
@@ -31,6 +32,9 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "{run}"
     );
     assert!(run.stdout.contains("The second machine has all"), "{run}");
+    // The search finds the conversation in the synced home.
+    let (_, search) = run.stdout.split_once("$ codex-manager find").unwrap();
+    assert!(search.contains("fix the flaky test"), "{search}");
     let next = run.stdout.lines().rev().take(3);
     assert!(
         next.clone()
@@ -48,7 +52,7 @@ fn demo_as_json_is_one_document() {
     let json = run.json();
     assert_eq!(json["home_is_as_before"], true);
     assert_eq!(json["second_home_is_equal"], true);
-    assert_eq!(json["steps"].as_array().map(Vec::len), Some(13));
+    assert_eq!(json["steps"].as_array().map(Vec::len), Some(14));
     assert_eq!(run.stderr, "");
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// The commands that a new user tries first.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 18] = [
     "recommend",
     "recommend --use",
     "doctor",
@@ -19,6 +19,12 @@ const COMMANDS: [&str; 12] = [
     "resume --last",
     "list",
     "cooldown",
+    "restore latest",
+    "restore work",
+    "verify",
+    "verify latest",
+    "verify 1",
+    "list-backups",
 ];
 
 /// Commands that fail without a login.
@@ -43,6 +49,12 @@ fn assert_leads_to_sign_in(env: &TestEnv, first: &str) {
         );
         assert!(
             text.contains(first) || command == "use work",
+            "{command}: {run}"
+        );
+        // `doctor` names it as the step after signing in.
+        let is_told_to_back_up = text.contains("codex-manager backup");
+        assert!(
+            !is_told_to_back_up || command == "doctor",
             "{command}: {run}"
         );
         for useless in USELESS {

@@ -107,7 +107,8 @@ fn hits_name_the_turn_the_author_and_the_text() {
     let document = env.run(["find", "needle", "--json"]).code(0).json();
     let expected = json!({"session_id": id(1), "title": "First question", "turn": 2,
         "role": "tool", "at": "2026-11-20T06:00:03+00:00",
-        "snippet": "line with the needle in it", "score": document["hits"][0]["score"]});
+        "snippet": "line with the needle in it", "score": document["hits"][0]["score"],
+        "archive": null});
     assert_eq!(document["hits"], json!([expected]));
     assert_eq!(document["refreshed"], 1);
     assert_eq!(document["conversations"], 1);

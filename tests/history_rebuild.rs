@@ -354,7 +354,7 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
 }
 
 /// A home with conversations of one prompt each, all of them in `history.jsonl`.
-fn home_of(conversations: u32) -> TestEnv {
+pub(crate) fn home_of(conversations: u32) -> TestEnv {
     let env = TestEnv::new();
     let mut history = String::new();
     for n in 1..=conversations {

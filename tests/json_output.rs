@@ -245,7 +245,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             conversation.lines.push(tool_output("three"));
             write(&env, &conversation);
             if row != "find" {
-                args[1] = id(1);
+                args.insert(1, id(1));
             }
             if row == "export" {
                 args.extend(["--out".into(), "exported.md".into()]);

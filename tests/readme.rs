@@ -61,12 +61,8 @@ fn world() -> TestEnv {
 /// Exit code and next step of the first commands of a new user on a machine without any data.
 const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     ("backup", 1, "hint: start codex once"),
-    ("list-backups", 0, "codex-manager backup"),
-    (
-        "restore latest",
-        1,
-        "hint: create one with: codex-manager backup",
-    ),
+    ("list-backups", 0, "codex-manager profile login NAME"),
+    ("restore latest", 1, "codex-manager profile login NAME"),
     ("normalize ~/old-dumps", 1, "hint: name an existing folder"),
     ("cooldown", 0, "codex-manager profile login NAME"),
     (
@@ -74,7 +70,7 @@ const FIRST_MINUTE: [(&str, i32, &str); 12] = [
         5,
         "then sign in: codex-manager profile login NAME",
     ),
-    ("status", 6, "then sign in with codex login"),
+    ("status", 6, "then sign in: codex login"),
     ("history check", 1, "hint: start codex once"),
     (
         "prune --keep-last 3 --keep-weekly 4 --dry-run",

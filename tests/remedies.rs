@@ -610,8 +610,9 @@ fn the_remedies_of_status_for_unusual_logins_work() {
 
 /// The commands in a hint, each up to what follows it.
 fn commands_in(hint: &str) -> Vec<String> {
-    let parts = hint.split("; then ").flat_map(|part| part.split(": "));
+    let parts = hint.split(": ");
     parts
+        .map(|part| part.split("; ").next().unwrap_or_default())
         .filter(|part| COMMANDS.iter().any(|start| part.starts_with(start)))
         .map(str::to_owned)
         .collect()

@@ -1,8 +1,9 @@
 //! `sessions`: the list of conversations.
 
-use crate::support::conversations::{Conversation, id, write};
+use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -135,4 +136,172 @@ fn a_home_without_a_list_is_no_error() {
     let run = env.run(["sessions"]).code(0);
     assert!(run.stderr.contains("no list of conversations"), "{run}");
     assert_eq!(ids(&env, &[]), [""; 0]);
+}
+
+#[test]
+fn the_document_has_these_keys() {
+    let env = home();
+    let document = env.run(["sessions", "--json"]).code(0).json();
+    let first = document["sessions"][0].as_object().expect("an object");
+    let keys: Vec<_> = first.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "archived",
+            "bytes",
+            "compressed",
+            "created_at",
+            "cwd",
+            "email",
+            "git_branch",
+            "id",
+            "model",
+            "parent_id",
+            "profile",
+            "rollout_path",
+            "source",
+            "title",
+            "tokens",
+            "updated_at",
+        ]
+    );
+}
+
+#[test]
+fn here_is_the_current_folder_and_those_below_it() {
+    let env = home();
+    for (number, folder) in [(7, ""), (8, "below")] {
+        let cwd = env.path(folder).to_str().expect("text").to_owned();
+        let cwd = cwd.trim_end_matches('/').to_owned();
+        write(
+            &env,
+            &Conversation {
+                cwd,
+                ..Conversation::new(number, 1, "Near", "Done.")
+            },
+        );
+    }
+    let mut near = ids(&env, &["--here"]);
+    near.sort();
+    assert_eq!(near, [id(7), id(8)]);
+}
+
+#[test]
+fn a_conversation_that_codex_has_open_is_running() {
+    let env = home();
+    let locks = env.codex_home().join("thread-writer-locks");
+    fs::create_dir_all(&locks).expect("folder");
+    let lock = |number| fs::File::create(locks.join(format!("{}.lock", id(number)))).expect("lock");
+    let held = lock(1);
+    flock(&held, FlockOperation::LockExclusive).expect("lock it");
+    lock(2);
+    let text = env.run(["sessions"]).code(0).stdout;
+    assert!(
+        has_row(&text, "Fix the parser", "running, 1 subagent"),
+        "{text}"
+    );
+    assert!(!has_row(&text, "Write the docs", "running"), "{text}");
+}
+
+#[test]
+fn launched_conversations_are_those_of_launches() {
+    let env = home();
+    let launches = env.run(["launches", "--json"]).code(0).json();
+    let listed = env.run(["sessions", "--launched", "--json"]).code(0).json();
+    assert_eq!(listed["sessions"], launches["sessions"]);
+    let run = env.run(["sessions", "--launched", "--here"]).code(4);
+    assert!(run.stderr.contains("--here"), "{run}");
+}
+
+#[test]
+fn every_order_sorts() {
+    let env = home();
+    let connection = state(&env);
+    for (number, tokens) in [(1, 5), (2, 500)] {
+        connection
+            .execute(
+                "UPDATE threads SET tokens_used=?2, created_at_ms=created_at_ms+?2 WHERE id=?1",
+                (id(number), tokens),
+            )
+            .expect("update");
+    }
+    let path = env
+        .codex_home()
+        .join(Conversation::new(1, 0, "", "").relative());
+    fs::write(path, "x".repeat(10_000)).expect("write");
+    for (order, first) in [
+        ("updated", 1),
+        ("created", 2),
+        ("tokens", 2),
+        ("size", 1),
+        ("title", 1),
+        ("project", 2),
+    ] {
+        let found = ids(&env, &["--sort", order]);
+        assert_eq!(found[0], id(first), "{order}");
+        assert_eq!(
+            ids(&env, &["--sort", order, "--limit", "1"]),
+            [id(first)],
+            "{order}"
+        );
+    }
+}
+
+#[test]
+fn subagents_of_subagents_are_below_them() {
+    let env = home();
+    write(
+        &env,
+        &Conversation {
+            parent: Some(4),
+            source: "subagent".into(),
+            ..Conversation::new(5, 1, "Deeper", "Done.")
+        },
+    );
+    let text = env.run(["sessions", "--subagents"]).code(0).stdout;
+    let lines: Vec<_> = text.lines().collect();
+    let line = |title: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains(title))
+            .expect("a line")
+    };
+    let parent = line("Fix the parser");
+    assert_eq!(line("└ Explore"), parent + 1, "{text}");
+    assert_eq!(line("  └ Deeper"), parent + 2, "{text}");
+    assert_eq!(ids(&env, &["--subagents"]), [id(1), id(4), id(5), id(2)]);
+}
+
+#[test]
+fn a_name_that_only_the_index_has_is_a_title_and_names_the_conversation() {
+    let env = home();
+    let line = |number, name: &str| {
+        format!(
+            "{{\"id\":\"{}\",\"thread_name\":\"{name}\",\"updated_at\":\"x\"}}\n",
+            id(number)
+        )
+    };
+    let index = env.codex_home().join("session_index.jsonl");
+    let text = line(1, "Old name") + &line(2, "A name") + &line(1, "My parser") + "torn {\n";
+    fs::write(&index, text).expect("write");
+    let document = env
+        .run(["sessions", "--json", "--sort", "title"])
+        .code(0)
+        .json();
+    let titles = document["sessions"].as_array().expect("a list").iter();
+    let titles: Vec<_> = titles
+        .map(|session| session["title"].as_str().expect("text"))
+        .collect();
+    assert_eq!(titles, ["A name", "My parser"]);
+    let shown = env.run(["show", "My parser"]).code(0).stdout;
+    assert!(shown.starts_with("# My parser\n"), "{shown}");
+    let _ = env.run(["show", "Old name"]).code(1);
+    // A name in the row is newer than one in the index.
+    let rename = "UPDATE threads SET name='In the row' WHERE id=?1";
+    state(&env).execute(rename, [id(1)]).expect("rename");
+    let text = env.run(["sessions"]).code(0).stdout;
+    assert!(
+        text.contains("In the row") && !text.contains("My parser"),
+        "{text}"
+    );
 }

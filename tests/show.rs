@@ -185,3 +185,70 @@ fn export_writes_new_files_and_replaces_none() {
         );
     }
 }
+
+#[test]
+fn a_fork_begins_with_the_marked_turns_of_its_parent() {
+    let env = TestEnv::new();
+    let parent = Conversation::new(1, 60, "The first question", "The first answer.");
+    let end = parent.text().len();
+    let mut longer = parent.clone();
+    longer.lines.push(user("Asked after the fork"));
+    write(&env, &longer);
+    let fork = Conversation::new(2, 30, "The question of the fork", "Its answer.");
+    let path = write(&env, &fork);
+    let base = format!(
+        "\"payload\":{{\"history_base\":{{\"thread_id\":\"{}\",\"end_byte_offset\":{end}}},",
+        id(1)
+    );
+    let text = fork.text().replacen("\"payload\":{", &base, 1);
+    fs::write(&path, text).expect("write");
+    let shown = env.run(["show", &id(2)]).code(0).stdout;
+    let position = |text: &str| {
+        shown
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}\n{shown}"))
+    };
+    let marks = [
+        position(&format!(
+            "*From `{}`, which this conversation continues:*",
+            id(1)
+        )),
+        position("The first answer."),
+        position("*This conversation:*"),
+        position("Its answer."),
+    ];
+    assert!(marks.is_sorted(), "{shown}");
+    assert!(!shown.contains("Asked after the fork"), "{shown}");
+    let document = env.run(["show", &id(2), "--json"]).code(0).json();
+    let turns = document["turns"].as_array().expect("turns").iter();
+    let turns: Vec<_> = turns
+        .map(|turn| {
+            (
+                turn["session_id"].as_str().expect("an id"),
+                turn["turn"].as_u64(),
+            )
+        })
+        .collect();
+    let (one, two) = (id(1), id(2));
+    let own = [
+        (&*one, Some(1)),
+        (&*one, Some(1)),
+        (&*two, Some(1)),
+        (&*two, Some(1)),
+    ];
+    assert_eq!(turns, own);
+    // The turns of `find` are those of the fork itself.
+    let turn = env.run(["show", &id(2), "--turn", "1"]).code(0).stdout;
+    assert!(
+        turn.contains("Its answer.") && !turn.contains("The first answer."),
+        "{turn}"
+    );
+    // Without the parent, the rest is shown.
+    fs::remove_file(env.codex_home().join(parent.relative())).expect("remove");
+    let shown = env.run(["show", &id(2)]).code(0).stdout;
+    assert!(shown.contains(&format!("continues `{}`", id(1))), "{shown}");
+    assert!(
+        shown.contains("Its answer.") && !shown.contains("*From"),
+        "{shown}"
+    );
+}

@@ -562,7 +562,7 @@ fn an_invalid_login_is_reported_and_unchanged() {
     quota unknown
     --- stderr
     warning: no live figures: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
-    hint: sign in again with codex login
+    hint: sign in again: codex login
     ");
     assert_same_tree(&before, &env.tree("home"));
 }

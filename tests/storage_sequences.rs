@@ -1,5 +1,5 @@
-//! Random sequences of turns, `storage shrink` and `expand` (some killed), sync, backup and restore on
-//! two machines: no line is lost, and no conversation is there twice.
+//! Random sequences of turns, all `storage` commands (some killed), sync, backup and restore on two
+//! machines: no line is lost, and no conversation is there twice.
 //!
 //! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
 
@@ -13,6 +13,9 @@ use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, killed_after};
 use crate::support::pair::Pair;
 use codex_manager::codex::rollout::open_plain;
+use rusqlite::Connection;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,10 +29,14 @@ const STEPS: usize = 30;
 
 const CONVERSATIONS: usize = 3;
 
+fn id(conversation: usize) -> String {
+    format!("01a10000-0000-7000-8000-{conversation:012}")
+}
+
 fn path(conversation: usize) -> PathBuf {
-    let id = format!("01a10000-0000-7000-8000-{conversation:012}");
     PathBuf::from(format!(
-        "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{id}.jsonl"
+        "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{}.jsonl",
+        id(conversation)
     ))
 }
 
@@ -47,7 +54,7 @@ impl Machines {
         pair.0
             .set("PATH", format!("{}:/usr/bin:/bin", codex.dir().display()));
         let texts = (0..CONVERSATIONS).map(|n| {
-            let id = format!("01a10000-0000-7000-8000-{n:012}");
+            let id = id(n);
             format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n")
         });
         let texts: Vec<_> = texts.collect();
@@ -100,6 +107,10 @@ impl Machines {
         let n = usize::try_from(dice.below(CONVERSATIONS as u64)).unwrap();
         let plain = self.pair.home(machine).join(path(n));
         let packed = plain.with_extension("jsonl.zst");
+        if !plain.exists() && !packed.exists() {
+            // In the trash, here or on the other machine.
+            return;
+        }
         if !plain.exists() {
             fs::write(&plain, read(&packed)).unwrap();
             fs::remove_file(&packed).unwrap();
@@ -113,11 +124,91 @@ impl Machines {
         self.pair.apply(machine);
     }
 
+    /// The conversations in the trash of a machine, with their texts.
+    fn trashed(&self, machine: &str) -> Vec<(usize, Vec<u8>)> {
+        let args = self.arguments(machine, &["storage", "undelete", "--json"]);
+        let listed = self.pair.0.run(args).code(0).json();
+        let units = listed["items"].as_array().expect("items");
+        let unit = |unit: &Value| {
+            let folder = unit["path"].as_str().expect("a path");
+            let folder = self.pair.0.path(folder.trim_start_matches("[ROOT]/"));
+            let n = (0..CONVERSATIONS).find(|n| unit["session_id"] == id(*n));
+            let files = fs::read_dir(&folder).unwrap().flatten();
+            let mut files = files.map(|entry| entry.path());
+            let rollout = files.find(|path| !path.ends_with("conversation.json"));
+            (
+                n.expect("a conversation"),
+                read(&rollout.expect("a rollout")),
+            )
+        };
+        units.iter().map(unit).collect()
+    }
+
+    /// Moves a conversation to the trash, unless it is in one already.
+    fn trash(&mut self, machine: &str, dice: &mut Dice) {
+        let trashed = ["a", "b"].map(|machine| self.trashed(machine)).concat();
+        let trashed: BTreeSet<usize> = trashed.into_iter().map(|(n, _)| n).collect();
+        let live = |n: &usize| {
+            let plain = self.pair.home(machine).join(path(*n));
+            plain.exists() || plain.with_extension("jsonl.zst").exists()
+        };
+        let candidates = (0..CONVERSATIONS).filter(|n| !trashed.contains(n));
+        let candidates: Vec<usize> = candidates.filter(live).collect();
+        let choice = dice.below(candidates.len() as u64);
+        let Some(n) = candidates.get(usize::try_from(choice).unwrap()) else {
+            return;
+        };
+        let id = id(*n);
+        if dice.below(3) == 0 {
+            self.kill(machine, &["storage", "trash", &id], dice);
+        } else {
+            let _ = self.run(machine, &["storage", "trash", &id]);
+        }
+    }
+
+    /// Brings everything back that the home does not have again.
+    fn undelete(&mut self, machine: &str, dice: Option<&mut Dice>) {
+        let trashed = self.trashed(machine);
+        if let (Some(dice), Some((n, _))) = (dice, trashed.first())
+            && dice.below(3) == 0
+        {
+            return self.kill(machine, &["storage", "undelete", &id(*n)], dice);
+        }
+        for (n, _) in trashed {
+            let args = self.arguments(machine, &["storage", "undelete", &id(n)]);
+            let run = self.pair.0.run(args);
+            self.steps
+                .push(format!("{machine}: undelete {n}: {}", run.code));
+            let is_occupied = run.code == 2 && run.stderr.contains("has this conversation again");
+            assert!(run.code == 0 || is_occupied, "{run}");
+        }
+    }
+
+    /// Writes and deletes rows, so that there is unused space, and frees it.
+    fn vacuum(&mut self, machine: &str, dice: &mut Dice) {
+        let path = self.pair.home(machine).join("logs_2.sqlite");
+        let count = {
+            let logs = Connection::open(&path).unwrap();
+            logs.execute_batch(
+                "CREATE TABLE IF NOT EXISTS logs(id INTEGER PRIMARY KEY, ts INTEGER, body TEXT);
+                 INSERT INTO logs(ts, body) VALUES(1, 'kept'), (1, zeroblob(90000));
+                 DELETE FROM logs WHERE body != 'kept';",
+            )
+            .unwrap();
+            count_logs(&logs)
+        };
+        if dice.below(2) == 0 {
+            self.kill(machine, &["storage", "vacuum"], dice);
+        }
+        let _ = self.run(machine, &["storage", "vacuum"]);
+        assert_eq!(count_logs(&Connection::open(&path).unwrap()), count);
+    }
+
     fn step(&mut self, dice: &mut Dice) {
         const SHRINK: [&str; 6] = ["storage", "shrink", "--older-than", "0s", "--min-size", "0"];
         const EXPAND: [&str; 2] = ["storage", "expand"];
         let machine = ["a", "b"][usize::from(dice.below(2) == 1)];
-        match dice.below(9) {
+        match dice.below(12) {
             0 | 1 => self.turn(machine, dice),
             2 => drop(self.run(machine, &SHRINK)),
             3 => drop(self.run(machine, &EXPAND)),
@@ -129,6 +220,9 @@ impl Machines {
                 let _ = self.run(machine, &SHRINK);
                 let _ = self.run(machine, &["restore", "latest", "--auth", "skip"]);
             }
+            8 => self.trash(machine, dice),
+            9 => self.undelete(machine, Some(dice)),
+            10 => self.vacuum(machine, dice),
             _ => {
                 self.steps.push(format!("{machine}: sync"));
                 self.pair.apply(machine);
@@ -138,8 +232,16 @@ impl Machines {
 
     /// Checks that both machines have every line once, in one file for each conversation.
     fn check(&mut self) {
+        for machine in ["a", "b"] {
+            self.undelete(machine, None);
+            self.pair.apply(machine);
+        }
         for machine in ["a", "b", "a", "b"] {
             self.pair.apply(machine);
+        }
+        for (n, text) in ["a", "b"].map(|machine| self.trashed(machine)).concat() {
+            // The other machine continued it.
+            assert!(self.texts[n].as_bytes().starts_with(&text), "trash: {n}");
         }
         for machine in ["a", "b"] {
             let _ = self.run(machine, &["storage", "expand"]);
@@ -154,6 +256,11 @@ impl Machines {
             assert_eq!(names.len(), CONVERSATIONS, "{names:?}");
         }
     }
+}
+
+fn count_logs(database: &Connection) -> u64 {
+    let count = database.query_row("SELECT count(*) FROM logs", [], |row| row.get(0));
+    count.unwrap()
 }
 
 /// The text of a rollout in any form.
@@ -176,7 +283,7 @@ impl Drop for Story {
 }
 
 #[test]
-fn i2_shrink_expand_sync_backup_and_restore_lose_no_line() {
+fn i2_storage_sync_backup_and_restore_lose_no_line() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let sequences = number("CODEX_MANAGER_SEQUENCES").unwrap_or(SEQUENCES);
     let first = number("CODEX_MANAGER_TEST_SEED").unwrap_or_else(|| Dice::new().below(1 << 40));
@@ -189,4 +296,5 @@ fn i2_shrink_expand_sync_backup_and_restore_lose_no_line() {
         }
         story.0.check();
     }
+    println!("{sequences} sequences from seed {first}");
 }

@@ -188,6 +188,31 @@ fn age_size_project_and_session_choose_what_is_compressed() {
 }
 
 #[test]
+fn the_report_has_a_row_for_each_project_largest_gain_first() {
+    let (env, _codex) = with_codex("0.169.0");
+    let _ = rollout(&env, 1, "/small", 100_000, OLD);
+    let _ = rollout(&env, 2, "/large", 300_000, OLD);
+    let _ = rollout(&env, 3, "/large", 300_000, OLD);
+    for (args, end) in [
+        (&["--dry-run"][..], "would be compressed"),
+        (&[], "compressed: 700"),
+    ] {
+        let run = env.run([&["storage", "shrink"], args].concat()).code(0);
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        let row = |n: usize| lines[n].split_whitespace().take(2).collect::<Vec<_>>();
+        assert_eq!(
+            (row(1), row(2)),
+            (vec!["/large", "2"], vec!["/small", "1"]),
+            "{run}"
+        );
+        assert!(
+            lines[3].starts_with("3 conversations") && lines[3].contains(end),
+            "{run}"
+        );
+    }
+}
+
+#[test]
 fn a_dry_run_estimates_the_size() {
     let (env, _codex) = with_codex("0.169.0");
     for n in 1..=9 {

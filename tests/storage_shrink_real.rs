@@ -1,5 +1,6 @@
 //! The real Codex with conversations that `storage shrink` has compressed.
 
+use crate::support::injection::{can_inject, stopped_at};
 use crate::support::lab::{Lab, messages, rollout};
 use codex_manager::io::lock::FileLock;
 use serde_json::{Value, json};
@@ -181,4 +182,32 @@ fn a_conversation_that_codex_has_loaded_is_skipped() {
     let items = shrink(&lab);
     assert_eq!(items["items"][0]["action"], "skip", "{items}");
     assert!(rollout(&home, &id).exists());
+}
+
+#[test]
+fn what_codex_does_between_plan_and_compression_is_noticed() {
+    if !can_inject() {
+        return;
+    }
+    for method in ["thread/delete", "thread/archive"] {
+        let Some(lab) = Lab::new() else { return };
+        let id = lab.say("first");
+        let args = ["storage", "shrink", "--session", &id, "--json"];
+        // The first folder that it creates is for the lock of the conversation.
+        let meanwhile = || drop(ask(&lab, method, json!({"threadId": id})));
+        let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["items"][0]["action"], "skip", "{method}: {report}");
+        assert_eq!(
+            report["items"][0]["reason"],
+            "the conversation changed meanwhile"
+        );
+        let left = crate::support::lab::rollouts(&lab.home());
+        let archived = usize::from(method == "thread/archive");
+        assert_eq!(left.len(), archived, "{left:?}");
+        assert!(
+            left.iter()
+                .all(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        );
+    }
 }

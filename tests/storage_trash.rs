@@ -2,7 +2,8 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
+use crate::support::injection::{Fault, can_inject, faulty, points, sample_of, stopped_at};
+use crate::support::kept_folder::KeptFolder;
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use codex_manager::io::lock::FileLock;
@@ -16,7 +17,7 @@ fn id(n: u32) -> String {
 }
 
 /// A home with five conversations: 1 is named, 2 is archived, 3 has no turn, 4 is a fork of 1, and 5
-/// is a subagent of 2.
+/// is a subagent of 2, which has turns, but no message of the user.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
@@ -41,7 +42,10 @@ fn home() -> TestEnv {
         if n == 4 {
             payload["history_base"] = json!({"thread_id": id(1)});
         }
-        let text = format!("{}\n", json!({"type": "session_meta", "payload": payload}));
+        let mut text = format!("{}\n", json!({"type": "session_meta", "payload": payload}));
+        if n != 3 {
+            text += "{\"type\":\"turn_context\",\"payload\":{\"turn_id\":\"1\"}}\n";
+        }
         let path = put(&env, path, text);
         set_time(&path, 1_790_000_000 + u64::from(n) * 86_400, 1);
         let _ = database
@@ -51,7 +55,7 @@ fn home() -> TestEnv {
                     id(n),
                     path.to_str(),
                     format!("title {n}"),
-                    if n == 3 { "" } else { "hello" },
+                    if matches!(n, 3 | 5) { "" } else { "hello" },
                     if n == 5 { "/two" } else { "/one" },
                     n == 2,
                 ),
@@ -255,29 +259,13 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
     let env = home();
     let home = env.codex_home();
     let whole = (rows(&home), names(&home));
-    let kept = tempfile::tempdir().unwrap();
-    let copy = |from: &Path, to: &Path| {
-        let done = std::process::Command::new("cp")
-            .arg("-a")
-            .arg(from.join("."))
-            .arg(to)
-            .status();
-        assert!(done.unwrap().success());
-    };
     let conversation = id(2);
     let mut dice = Dice::new();
     for command in ["trash", "undelete"] {
         if command == "undelete" {
             let _ = env.run(["storage", "trash", &conversation]).code(0);
         }
-        let _ = fs::remove_dir_all(kept.path().join("home"));
-        fs::create_dir(kept.path().join("home")).unwrap();
-        copy(&env.path("home"), &kept.path().join("home"));
-        let put_back = || {
-            fs::remove_dir_all(env.path("home")).unwrap();
-            fs::create_dir(env.path("home")).unwrap();
-            copy(&kept.path().join("home"), &env.path("home"));
-        };
+        let kept = KeptFolder::of(&env.path("home"));
         let args = ["storage", command, &conversation];
         let all = points(&env, &args);
         let mut tried = 0;
@@ -287,7 +275,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             Fault::Once("EIO"),
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
-                put_back();
+                kept.put_back();
                 let context = format!("{command} {point:?} {fault:?}");
                 let Some(output) = faulty(&env, &args, &point, fault) else {
                     continue;
@@ -314,7 +302,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
                 assert_eq!(left, Vec::<PathBuf>::new(), "{context}");
             }
         }
-        put_back();
+        kept.put_back();
         println!("{command}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
     }
@@ -375,4 +363,141 @@ fn codex_lists_and_resumes_what_came_back() {
         .expect("resumed");
     let _ = lab.manager(["storage", "trash", &ids[0]]).code(6);
     assert!(listed().iter().any(|row| row.contains(&ids[0])));
+}
+
+#[test]
+fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
+    if !can_inject() {
+        return;
+    }
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let [deleted, archived, continued] = ["a", "b", "c"].map(|prompt| lab.say(prompt));
+    let args = [
+        "storage", "trash", &deleted, &archived, &continued, "--json",
+    ];
+    // It creates its folder after the choice.
+    let meanwhile = || {
+        for (method, id) in [("thread/delete", &deleted), ("thread/archive", &archived)] {
+            let mut server = lab.codex.app_server(&home, &lab.backend);
+            let done = server.request(method, json!({"threadId": id}));
+            assert!(done.is_ok(), "{method}: {done:?}");
+        }
+        lab.go_on(&home, &continued, "more");
+    };
+    let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for item in report["items"].as_array().expect("items") {
+        assert_eq!(item["action"], "skip", "{report}");
+        let reason = item["reason"].as_str().expect("a reason");
+        assert!(reason.contains("changed meanwhile"), "{report}");
+    }
+    assert_eq!(lab.listed(&home), std::slice::from_ref(&continued));
+    assert_eq!(lab.shown(&home, &continued), ["c", "more"]);
+    assert_eq!(lab.shown(&home, &archived), ["b"]);
+    assert_eq!(rollouts(&home).len(), 2);
+}
+
+#[test]
+fn the_trash_of_another_home_stays_in_the_trash() {
+    let env = home();
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    fs::rename(env.codex_home(), env.path("home/other")).unwrap();
+    let other = env.path("home/other");
+    let other = other.to_str().expect("UTF-8");
+    let before = env.tree("home");
+    let run = env
+        .run(["--codex-home", other, "storage", "undelete", &id(3)])
+        .code(5);
+    assert!(run.stderr.contains("--codex-home"), "{run}");
+    assert_same_tree(&before, &env.tree("home"));
+    fs::rename(other, env.codex_home()).unwrap();
+    // Another name of the same home.
+    std::os::unix::fs::symlink(env.codex_home(), other).unwrap();
+    let _ = env
+        .run(["--codex-home", other, "storage", "undelete", &id(3)])
+        .code(0);
+}
+
+#[test]
+fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
+    for (from, to) in [
+        (".codex/sessions/", ".codex/../x/"),
+        ("rollout-", "../rollout-"),
+    ] {
+        let env = home();
+        let _ = env.run(["storage", "trash", &id(3)]).code(0);
+        let trash = env.manager_home().join("trash/conversations");
+        let units = fs::read_dir(&trash)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        let unit = units.filter(|path| path.is_dir()).last().expect("a unit");
+        let document = unit.join("conversation.json");
+        let text = fs::read_to_string(&document).unwrap();
+        let (head, files) = text.split_once("\"files\"").expect("files");
+        fs::write(
+            &document,
+            format!("{head}\"files\"{}", files.replace(from, to)),
+        )
+        .unwrap();
+        let before = env.tree("home");
+        let _ = env.run(["storage", "undelete", &id(3)]).code(1);
+        // Nor does a recovery touch it.
+        fs::rename(&unit, trash.join(".pending-unit")).unwrap();
+        let _ = env.run(["storage"]).code(0);
+        fs::rename(trash.join(".pending-unit"), &unit).unwrap();
+        assert_same_tree(&before, &env.tree("home"));
+    }
+}
+
+#[test]
+fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
+    let env = home();
+    let _ = env.run(["storage", "trash", &id(2), &id(3)]).code(0);
+    let run = env.run(["storage", "undelete", "01a1"]).code(1);
+    assert!(run.stderr.contains("matches several"), "{run}");
+    let _ = env.run(["storage", "undelete", "title 2"]).code(0);
+    // One of two has a place in the home.
+    let _ = env.run(["storage", "trash", &id(5)]).code(0);
+    let path = format!(
+        "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{}.jsonl",
+        id(3)
+    );
+    put(&env, path, "another\n");
+    let run = env
+        .run(["storage", "undelete", &id(3), &id(5), "--json"])
+        .code(6);
+    let report = run.json();
+    assert_eq!(report["items"][0]["action"], "skip", "{report}");
+    assert_eq!(report["items"][1]["action"], "undelete", "{report}");
+    assert_eq!(rollouts(&env.codex_home()).len(), 5);
+}
+
+#[test]
+fn of_two_commands_at_once_each_conversation_goes_once() {
+    let env = home();
+    let before = (rows(&env.codex_home()), names(&env.codex_home()));
+    let all: Vec<String> = (1..=5).map(id).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    for command in ["trash", "undelete"] {
+        let args = [&["storage", command], &all[..]].concat();
+        let runs = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|_| scope.spawn(|| env.run(&args)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        // The later one finds less than it chose, or nothing.
+        assert!(
+            runs.iter().all(|run| [0, 1, 2, 6].contains(&run.code)),
+            "{} {}",
+            runs[0],
+            runs[1]
+        );
+        let listed = env.run(["storage", "undelete", "--json"]).code(0).json();
+        let expected = if command == "trash" { 5 } else { 0 };
+        assert_eq!(ids(&listed).len(), expected, "{} {}", runs[0], runs[1]);
+        assert_eq!(rollouts(&env.codex_home()).len(), 5 - expected);
+    }
+    assert_eq!((rows(&env.codex_home()), names(&env.codex_home())), before);
 }

@@ -3,6 +3,7 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
+use crate::support::kept_folder::KeptFolder;
 use crate::support::lab::Lab;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -133,7 +134,8 @@ fn the_databases_become_smaller_and_keep_their_rows() {
             .filter(|path| path.is_dir())
             .collect()
     };
-    assert_eq!(rows(&batches()[0]), before);
+    let kept = batches()[0].join("0-state_5.sqlite");
+    assert_eq!(kept.metadata().unwrap().len(), sizes[1]);
     let run = env.run(["storage", "vacuum"]).code(0);
     assert!(run.stdout.contains("no unused space"), "{run}");
     assert_eq!(batches().len(), 1);
@@ -177,6 +179,40 @@ fn old_log_entries_are_deleted_on_request() {
 }
 
 #[test]
+fn a_vacuum_can_be_undone_and_done_again() {
+    let env = home();
+    let whole = rows(&env.codex_home());
+    let size = |name: &str| database(&env, name).metadata().unwrap().len();
+    let before = ["logs_2.sqlite", "state_5.sqlite"].map(size);
+    let undo = ["storage", "vacuum", "--undo"];
+    let run = env.run(undo).code(1);
+    assert!(run.stderr.contains("no original databases"), "{run}");
+    let _ = env.run(["storage", "vacuum", "--keep-logs", "7d"]).code(0);
+    let compact = rows(&env.codex_home());
+    assert!(compact.len() < whole.len());
+    let tree = env.tree("home");
+    let planned = env
+        .run([&undo[..], &["--dry-run", "--json"]].concat())
+        .code(0);
+    assert_eq!(names(&planned.json()).len(), 2, "{planned}");
+    assert_same_tree(&tree, &env.tree("home"));
+
+    let open = fs::File::open(database(&env, "logs_2.sqlite")).unwrap();
+    let _ = env.run(undo).code(3);
+    drop(open);
+    assert_same_tree(&tree.only(&[".codex"]), &env.tree("home").only(&[".codex"]));
+
+    let _ = env.run(undo).code(0);
+    assert_eq!(rows(&env.codex_home()), whole);
+    assert_eq!(["logs_2.sqlite", "state_5.sqlite"].map(size), before);
+    // The second undo brings back what Codex wrote after the vacuum.
+    let _ = env.run(undo).code(0);
+    assert_eq!(rows(&env.codex_home()), compact);
+    let _ = env.run(undo).code(0);
+    assert_eq!(rows(&env.codex_home()), whole);
+}
+
+#[test]
 fn nothing_changes_while_a_process_has_a_database_open() {
     let env = home();
     let open = fs::File::open(database(&env, "logs_2.sqlite")).unwrap();
@@ -210,56 +246,48 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
     }
     let env = home();
     let expected = rows(&env.codex_home());
-    let kept = tempfile::tempdir().unwrap();
-    let copy = |from: &Path, to: &Path| {
-        let done = std::process::Command::new("cp")
-            .arg("-a")
-            .arg(from.join("."))
-            .arg(to)
-            .status();
-        assert!(done.unwrap().success());
-    };
-    copy(&env.path("home"), kept.path());
-    let args = ["storage", "vacuum"];
-    let all = points(&env, &args);
     let mut dice = Dice::new();
-    let mut tried = 0;
-    for fault in [
-        Fault::Killed,
-        Fault::FromThenOn("ENOSPC"),
-        Fault::Once("EIO"),
-        Fault::Interrupted,
-    ] {
-        for point in sample_of(POINTS, &all, &mut dice) {
-            fs::remove_dir_all(env.path("home")).unwrap();
-            fs::create_dir(env.path("home")).unwrap();
-            copy(kept.path(), &env.path("home"));
-            let context = format!("{point:?} {fault:?}");
-            let Some(output) = faulty(&env, &args, &point, fault) else {
-                continue;
-            };
-            tried += 1;
-            // Finishes or undoes what was killed.
-            let _ = env.run(["storage"]).code(0);
-            assert_eq!(rows(&env.codex_home()), expected, "{context}\n{output:?}");
-            let was_killed = output.status.signal().is_some();
-            let run = env.run(args);
-            assert_eq!(run.code, 0, "{context}\n{run}");
-            assert_eq!(rows(&env.codex_home()), expected, "{context}");
-            let left = env.tree("home").0.into_keys().filter(|path| {
-                let name = path.to_string_lossy();
-                name.contains("codex-manager-journal") || name.contains("codex-manager-tmp")
-            });
-            let left: Vec<_> = left.collect();
-            assert_eq!(
-                left,
-                Vec::<PathBuf>::new(),
-                "{context} killed: {was_killed}"
-            );
+    for args in [&["storage", "vacuum"][..], &["storage", "vacuum", "--undo"]] {
+        let kept = KeptFolder::of(&env.path("home"));
+        let all = points(&env, args);
+        let mut tried = 0;
+        for fault in [
+            Fault::Killed,
+            Fault::FromThenOn("ENOSPC"),
+            Fault::Once("EIO"),
+            Fault::Interrupted,
+        ] {
+            for point in sample_of(POINTS, &all, &mut dice) {
+                kept.put_back();
+                let context = format!("{point:?} {fault:?}");
+                let Some(output) = faulty(&env, args, &point, fault) else {
+                    continue;
+                };
+                tried += 1;
+                // Finishes or undoes what was killed.
+                let _ = env.run(["storage"]).code(0);
+                assert_eq!(rows(&env.codex_home()), expected, "{context}\n{output:?}");
+                let was_killed = output.status.signal().is_some();
+                let run = env.run(args);
+                assert_eq!(run.code, 0, "{context}\n{run}");
+                assert_eq!(rows(&env.codex_home()), expected, "{context}");
+                let left = env.tree("home").0.into_keys().filter(|path| {
+                    let name = path.to_string_lossy();
+                    name.contains("codex-manager-journal") || name.contains("codex-manager-tmp")
+                });
+                let left: Vec<_> = left.collect();
+                assert_eq!(
+                    left,
+                    Vec::<PathBuf>::new(),
+                    "{context} killed: {was_killed}"
+                );
+            }
         }
+        println!("{args:?}: {} points, {tried} faults tried", all.len());
+        assert!(tried > POINTS, "{tried}");
+        kept.put_back();
+        let _ = env.run(["storage", "vacuum"]).code(0);
     }
-    println!("{} points, {tried} faults tried", all.len());
-    assert!(tried > POINTS, "{tried}");
 }
 
 #[test]

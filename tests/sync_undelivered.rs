@@ -72,7 +72,7 @@ fn undelivered_files_are_reported_with_their_machine() {
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
         run.stderr
-            .contains("again before you start Codex on this machine"),
+            .contains("before you start Codex on this machine run: codex-manager"),
         "{run}"
     );
     assert!(!run.stderr.contains("continue with"), "{run}");

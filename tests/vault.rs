@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The password of test vaults.
-const PASSWORD: &str = "a-secret-of-the-tests";
+pub(crate) const PASSWORD: &str = "a-secret-of-the-tests";
 
 /// Maximum time for a prompt to appear.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -240,7 +240,8 @@ fn the_password_is_in_no_file_and_no_output() {
     let flag = format!("--password-file={}", file.display());
     let run = env.run(["vault", "init", "vault", &flag]).code(0);
     let backup = env.run(["vault", "backup", "--verbose"]).code(0);
-    for run in [run, backup] {
+    let logged = env.run(["vault", "backup", "--verbose", "--log"]).code(0);
+    for run in [run, backup, logged] {
         assert!(!run.to_string().contains(PASSWORD), "{run}");
     }
     for file in walkdir::WalkDir::new(env.manager_home()) {
@@ -555,7 +556,7 @@ fn drill_checks_the_newest_snapshot_and_records_the_result() {
     let state = fs::read_to_string(env.manager_home().join("vault/state.json")).unwrap();
     let state: Value = serde_json::from_str(&state).unwrap();
     assert_eq!(state["drill_passed_at"], "2026-11-20T12:00:00Z");
-    let left = env.tree("home/.codex-manager/tmp");
+    let left = env.tree("home/.codex-manager");
     let staging = left
         .0
         .keys()

@@ -40,7 +40,7 @@ fn the_real_codex_lists_the_restored_conversations() {
     let drill = lab.manager(["vault", "drill", "--json"]).code(0).json();
     assert_eq!(drill["conversations"], ids.len(), "{drill}");
     crate::support::env::assert_same_tree(&before, &lab.world.tree("home/.codex"));
-    let left = lab.world.tree("home/.codex-manager/tmp");
+    let left = lab.world.tree("home/.codex-manager");
     let has_staging = left
         .0
         .keys()

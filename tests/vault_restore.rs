@@ -1,7 +1,8 @@
 //! `vault restore`: parts of a snapshot, logins of other machines, snapshots of other programs.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{FIRST, put, rollout};
+use crate::support::sample::{FIRST, alice, line, put, rollout};
+use crate::support::sign_in::{auth_json, write_auth};
 use crate::vault::{backup, record_arguments, run_restic, snapshots, vault_env};
 use serde_json::Value;
 use std::fs;
@@ -62,13 +63,14 @@ fn the_login_of_another_machine_with_the_same_name_is_not_restored() {
         "{run}"
     );
     // Its own snapshots do not change that.
-    backup(&env);
+    let other = backup(&env);
     env.set("CODEX_MANAGER_HOME", &usual);
-    let run = env.run([&args[..], &["newest"]].concat()).code(0);
-    assert_eq!(run.json()["auth"], "skipped");
-    let first = snapshots(&env)[0]["id"].as_str().unwrap().to_owned();
-    let args = ["vault", "restore", &first, "--json", "--to", "own"];
-    assert_eq!(env.run(args).code(0).json()["auth"], "restored");
+    let id = other["snapshot"].as_str().unwrap();
+    let named = ["vault", "restore", id, "--json", "--to", "named"];
+    assert_eq!(env.run(named).code(0).json()["auth"], "skipped");
+    // `latest` is the newest of this machine.
+    let run = env.run([&args[..], &["own"]].concat()).code(0);
+    assert_eq!(run.json()["auth"], "restored");
 }
 
 /// Returns the paths that restic downloaded since the last call.
@@ -134,7 +136,7 @@ fn only_and_session_download_and_restore_a_part() {
         [&*manifest],
         "refused before the download"
     );
-    let left = env.tree("home/.codex-manager/tmp");
+    let left = env.tree("home/.codex-manager");
     assert!(
         left.0
             .keys()
@@ -203,4 +205,48 @@ fn a_plain_restic_backup_of_a_home_is_restored_without_its_databases() {
     assert_eq!(old.0.get(&path), part.0.get(&path));
     assert_same_tree(&old.only(&["config.toml"]), &part.only(&["config.toml"]));
     assert!(part.only(&["history.jsonl"]).0.is_empty(), "{part:?}");
+}
+
+#[test]
+fn a_newer_login_and_newer_lines_survive_a_restore() {
+    let Some(env) = vault_env() else { return };
+    backup(&env);
+    write_auth(&env.codex_home(), &alice(3));
+    let grown = env.codex_home().join(rollout(FIRST));
+    let longer = fs::read_to_string(&grown).unwrap() + &line(40);
+    fs::write(&grown, &longer).unwrap();
+    let new = put(&env, "skills/mine/new.md", "later\n");
+    put(&env, "config.toml", "changed");
+    let args = ["vault", "restore", "latest", "--merge", "--json"];
+    let run = env.run(args).code(0).json();
+    assert_eq!(run["auth"], "kept-newer", "{run}");
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    assert_eq!(
+        text(&env.codex_home().join("auth.json")),
+        auth_json(&alice(3))
+    );
+    assert_eq!(text(&grown), longer);
+    assert_eq!(text(&new), "later\n");
+    assert_ne!(text(&env.codex_home().join("config.toml")), "changed");
+    let run = env.run(["vault", "restore", "latest", "--json"]).code(0);
+    assert_eq!(run.json()["auth"], "kept-newer");
+    assert_ne!(text(&grown), longer);
+    assert!(!new.exists());
+}
+
+#[test]
+fn a_home_that_codex_uses_is_refused_before_the_download() {
+    let Some(env) = vault_env() else { return };
+    backup(&env);
+    let seen = record_arguments(&env);
+    let database = env.codex_home().join("state_5.sqlite");
+    let open = rusqlite::Connection::open(database).unwrap();
+    open.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = env.tree("home/.codex");
+    let run = env.run(["vault", "restore", "latest"]).code(3);
+    assert!(run.stderr.contains("the Codex home is in use by"), "{run}");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    assert_eq!(downloaded(&seen), ["/.codex-manager/manifest.json"]);
+    drop(open);
+    let _ = env.run(["vault", "restore", "latest"]).code(0);
 }

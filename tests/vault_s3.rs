@@ -166,7 +166,7 @@ fn restic_ends_when_the_manager_is_killed() {
 }
 
 /// Returns the only child process of `pid`.
-fn child_of(pid: u32) -> u32 {
+pub(crate) fn child_of(pid: u32) -> u32 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let children = tasks.map(|task| {
         let children = task.unwrap().path().join("children");

@@ -188,7 +188,7 @@ fn latest_is_the_newest_archive_of_a_home_in_every_command() {
 fn list_backups_distinguishes_no_archive_from_no_match() {
     let mut env = TestEnv::new();
     let none = env.run(["list-backups", "--ready"]).code(0);
-    assert!(none.stderr.contains("no archives; create one"), "{none}");
+    assert!(none.stderr.contains("no archives; "), "{none}");
     let _ = archives(&mut env, &["2026-11-19T10:00:00Z"]);
     let held = ["cooldown", "--set", "alice@example.com", "--until", "+3d"];
     let _ = env.run(held).code(0);

@@ -31,15 +31,16 @@ fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
 fn too_long(text: &str) -> Vec<&str> {
     let is_alone = |line: &str| {
         let line = line.trim();
-        let command = line.strip_prefix("→ ").or_else(|| line.strip_prefix("$ "));
-        let line = command.map_or(line, |command| {
-            // The longest word of it is a path.
-            command
-                .split(' ')
-                .max_by_key(|word| word.len())
-                .unwrap_or_default()
-        });
-        !line.contains(' ')
+        let programs = [
+            "codex-manager ",
+            "codex ",
+            "chmod ",
+            "chown ",
+            "cp ",
+            "mv ",
+            "$ ",
+        ];
+        !line.contains(' ') || programs.iter().any(|program| line.starts_with(program))
     };
     let lines = text.split(['\n', '\r']);
     let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(COLUMNS));

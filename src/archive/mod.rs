@@ -6,6 +6,7 @@ pub mod capture;
 mod database_snapshots;
 mod duplicates;
 mod error;
+pub(crate) mod file_extract;
 pub mod format;
 mod home_packer;
 mod login_read;

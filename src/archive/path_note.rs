@@ -1,6 +1,7 @@
 //! A path of a home with the reason why it is not archived as usual.
 
-use serde::{Serialize, Serializer};
+use crate::io::json_path::as_shown;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// A path that is excluded, skipped or damaged, with the reason.
@@ -20,9 +21,4 @@ impl PathNote {
             reason: reason.into(),
         }
     }
-}
-
-/// Serializes a path in its displayed form, so that a name that is not Unicode is no error.
-pub(crate) fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }

@@ -23,6 +23,41 @@ pub(crate) fn extract(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<Fi
     Ok(file)
 }
 
+/// Writes the content of a file of the archive into `to`.
+///
+/// # Errors
+/// The archive cannot be read, or `to` cannot be written.
+pub(crate) fn extract_entry(
+    archive: &ArchiveReader,
+    entry: &FileEntry,
+    to: &File,
+) -> Result<(), ArchiveError> {
+    let sink = EntrySink { entry, file: to };
+    archive.read(Extent::Wanted, &sink, &Silent)
+}
+
+/// Writes one file into `file`.
+struct EntrySink<'a> {
+    entry: &'a FileEntry,
+    file: &'a File,
+}
+
+impl Sink for EntrySink<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        entry.path == self.entry.path
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let path = entry.path.as_path();
+        Ok(position::write_all_at(self.file, bytes, offset).at("write", path)?)
+    }
+}
+
 /// Writes the file of a kind into `file`.
 struct KindSink<'a> {
     kind: HomeEntryKind,

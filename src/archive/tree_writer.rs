@@ -347,7 +347,7 @@ impl<'a> TreeWriter<'a> {
 /// Returns true for files that are always copied: Codex writes databases in place, and a link would keep
 /// a login or a key that Codex deletes. Files like `.credentials.json` (logins of MCP servers), `.env`
 /// and copies of auth.json have no kind of their own.
-fn is_always_copied(path: &Path) -> bool {
+pub(crate) fn is_always_copied(path: &Path) -> bool {
     match kind_of(path) {
         HomeEntryKind::Database
         | HomeEntryKind::Auth

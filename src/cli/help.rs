@@ -48,7 +48,7 @@ Setup:
   completions   Print the script that completes commands, accounts and archives
   normalize     Import old login files such as `21apr_me@x.com_auth.json`
   man           Show the manual page, or write one page per command
-  demo          Try backup, restore, switching and sync on a sample home
+  demo          Try backup, restore, switching, sync and search on a sample home
   help          Print the help of a command
 
 Other names: ls = list, switch = use, backups = list-backups

@@ -11,6 +11,8 @@ pub(crate) mod config;
 pub mod daemon;
 pub(crate) mod database;
 pub(crate) mod database_view;
+mod encoded_text;
+pub(crate) mod export_redaction;
 pub mod home;
 pub mod identity;
 pub(crate) mod login_lock;

@@ -8,6 +8,12 @@ use rusqlite::{Connection, Row, params_from_iter};
 use std::collections::HashSet;
 use std::path::Path;
 
+/// Codex's index of conversations by folder (0.169).
+const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
+
+/// The number of conversations up to which it is faster to find each by its id than to read the list in its order.
+const MAX_LOOKUPS: usize = 2000;
+
 /// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ThreadOrder {
@@ -82,6 +88,8 @@ pub(crate) struct ListedThread {
     pub rollout_path: String,
     /// The name that the user chose, else the first line of the first message; empty if there is neither.
     pub title: String,
+    /// True if the title is the name that the row itself records.
+    pub has_name: bool,
     /// The folder that the conversation works in.
     pub cwd: String,
     /// The branch of its repository.
@@ -114,14 +122,30 @@ pub(crate) struct ListedThread {
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThread>, DatabaseError> {
+    list_as(path, filter, |thread| thread)
+}
+
+/// Like [`list`], but keeps only what `convert` makes of each row: a list may have 100,000 rows.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn list_as<T>(
+    path: &Path,
+    filter: &ThreadFilter,
+    convert: impl Fn(ListedThread) -> T,
+) -> Result<Vec<T>, DatabaseError> {
     database_view::read(path, |connection| {
         let schema = Schema::of(connection)?;
         if !schema.threads.contains("id") {
             return Ok(Vec::new());
         }
-        let (sql, values) = schema.query(filter);
+        let few = match &filter.folder {
+            Some(folder) => few_in_folder(connection, folder)?,
+            None => None,
+        };
+        let (sql, values) = schema.query(filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| Ok(listed(row)))?;
+        let rows = statement.query_map(params_from_iter(values), |row| Ok(convert(listed(row))))?;
         rows.collect()
     })
 }
@@ -212,7 +236,7 @@ impl Schema {
         )
     }
 
-    fn query(&self, filter: &ThreadFilter) -> (String, Vec<Value>) {
+    fn query(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> (String, Vec<Value>) {
         let mut clauses = Clauses::default();
         let (updated, unit) = self.time("updated_at_ms", "updated_at");
         if let Some(ids) = &filter.ids {
@@ -230,7 +254,9 @@ impl Schema {
             };
             clauses.add(&condition, [json(parents)]);
         }
-        if let Some(folder) = &filter.folder {
+        if let Some(ids) = in_folder {
+            clauses.add("t.id IN (SELECT value FROM json_each(?))", [json(ids)]);
+        } else if let Some(folder) = &filter.folder {
             let cwd = self.column("cwd");
             let below = format!("{}/", folder.trim_end_matches('/'));
             clauses.add(
@@ -337,6 +363,28 @@ impl Schema {
     }
 }
 
+/// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
+/// `None` if they are many, or without that index: reading the list in its order is faster then.
+fn few_in_folder(connection: &Connection, folder: &str) -> rusqlite::Result<Option<Vec<String>>> {
+    let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
+    let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let parent = folder.trim_end_matches('/');
+    // `0` follows `/`, so this is the range of the paths that begin with the folder.
+    let below = [format!("{parent}/"), format!("{parent}0")];
+    let sql = format!(
+        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
+         UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
+         WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 AND cwd <> ?1 LIMIT {MAX_LOOKUPS}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([folder, &below[0], &below[1]], |row| row.get(0))?;
+    let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
+}
+
 /// The conditions of a query, joined by AND, and their values in order.
 #[derive(Default)]
 struct Clauses {
@@ -372,6 +420,7 @@ fn listed(row: &Row<'_>) -> ListedThread {
     ListedThread {
         id: text(0),
         rollout_path: text(1),
+        has_name: !name.trim().is_empty(),
         title: shown_title(&name, &title, &first_message, is_paginated),
         cwd: text(6),
         git_branch: text(7),
@@ -503,6 +552,59 @@ mod tests {
         };
         assert_eq!(ids(&new, &account(&[], &[])), ["a", "b"]);
         assert_eq!(ids(&new, &account(&["c"], &["a"])), ["c", "b"]);
+    }
+
+    #[test]
+    fn folders_are_found_by_the_index_of_codex_and_without_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE threads(id TEXT PRIMARY KEY, archived INTEGER NOT NULL, cwd TEXT NOT NULL,
+                 updated_at_ms INTEGER);
+                 INSERT INTO threads VALUES('a', 0, '/w/p', 1), ('b', 1, '/w/p/x', 2), ('c', 0, '/w/p2', 3),
+                 ('d', 0, '/w/p-x', 4), ('e', 0, '/w', 5), ('f', 0, '/w/p/', 6), ('g', 0, '/w/p0', 7)",
+            )
+            .unwrap();
+        for indexed in [false, true] {
+            if indexed {
+                let create = format!(
+                    "CREATE INDEX {FOLDER_INDEX} ON threads(archived, cwd, updated_at_ms DESC, id DESC)"
+                );
+                connection.execute_batch(&create).unwrap();
+            }
+            for (folder, found) in [
+                ("/w/p", &["f", "b", "a"][..]),
+                ("/w/p/", &["f", "b"]),
+                ("/", &["g", "f", "e", "d", "c", "b", "a"]),
+                ("/none", &[]),
+            ] {
+                let filter = ThreadFilter {
+                    folder: Some(folder.into()),
+                    ..ThreadFilter::default()
+                };
+                assert_eq!(ids(&path, &filter), found, "{folder}, {indexed}");
+            }
+            let first = ThreadFilter {
+                folder: Some("/w/p".into()),
+                without_archived: true,
+                limit: Some(1),
+                ..ThreadFilter::default()
+            };
+            assert_eq!(ids(&path, &first), ["f"]);
+        }
+        connection
+            .execute_batch(
+                "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+                 INSERT INTO threads SELECT 'm' || n, 0, '/many', n FROM n",
+            )
+            .unwrap();
+        let many = ThreadFilter {
+            folder: Some("/many".into()),
+            ..ThreadFilter::default()
+        };
+        assert_eq!(ids(&path, &many).len(), 5000);
     }
 
     #[test]

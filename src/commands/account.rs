@@ -179,6 +179,16 @@ pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<A
     accounts::list(&context.settings.manager_home, live.login(), file)
 }
 
+/// Returns how to get the first archive: by a backup, or without a Codex home, where a backup fails, by
+/// signing in.
+pub(crate) fn first_archive(context: &Context) -> String {
+    if context.settings.codex_home.is_dir() {
+        "create one with: codex-manager backup".into()
+    } else {
+        first_login(context)
+    }
+}
+
 /// Returns how to get the first profile on this machine; see [`remedies::first_login`].
 pub(crate) fn first_login(context: &Context) -> String {
     let settings = &context.settings;

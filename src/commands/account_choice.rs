@@ -11,7 +11,7 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
 use crate::ui::Style;
-use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::windows;
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
@@ -39,8 +39,10 @@ pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, Comman
             .map(|(i, a)| item(i, a, context))
             .collect(),
         default: recommended(&accounts, context).unwrap_or(0),
+        options: PickerOptions::default(),
     };
-    let chosen = picker.run(&context.ui)?.and_then(|id| id.parse().ok());
+    let chosen = picker.run(&context.ui)?;
+    let chosen = chosen.and_then(|picked| picked.id.parse().ok());
     let position: usize = chosen.ok_or_else(|| {
         CommandError::usage(question.to_owned())
             .hint("name an account; list the accounts: codex-manager list")

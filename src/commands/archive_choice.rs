@@ -1,5 +1,6 @@
 //! The archive that the user names.
 
+use super::account;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::context::Context;
@@ -52,7 +53,7 @@ pub(super) fn latest_offset(text: &str) -> Option<usize> {
 pub(super) fn latest<'r>(
     records: &'r [ArchiveRecord],
     offset: usize,
-    backups: &Path,
+    context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord, CommandError> {
     let all = store::latest_first(records, &accepts);
@@ -66,14 +67,14 @@ pub(super) fn latest<'r>(
         ))
         .hint("list archives with: codex-manager list-backups")
     } else if records.iter().any(accepts) {
-        CommandError::failed("latest: there are only safety and partial archives").hint(
-            "name an archive from codex-manager list-backups, or create one with: codex-manager backup",
-        )
+        CommandError::failed("latest: there are only safety and partial archives")
+            .hint("name one of them: codex-manager list-backups")
+            .hint(account::first_archive(context))
     } else if records.iter().any(|r| r.archive.is_some()) {
         CommandError::failed("latest: no archive is undamaged")
             .hint("list the problems with: codex-manager list-backups")
     } else {
-        no_archives(backups)
+        no_archives(context)
     })
 }
 
@@ -127,6 +128,7 @@ pub(super) fn unknown(
     text: &str,
     records: &[ArchiveRecord],
     others: &[String],
+    context: &Context,
 ) -> CommandError {
     let archives = numbered(records);
     let latest = (!archives.is_empty()).then(|| LATEST.to_owned());
@@ -137,7 +139,7 @@ pub(super) fn unknown(
         .collect();
     let mut error = CommandError::failed(message);
     if names.is_empty() {
-        return error.hint("create an archive with: codex-manager backup");
+        return error.hint(account::first_archive(context));
     }
     let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
     error.hints.extend(suggestion);
@@ -145,9 +147,10 @@ pub(super) fn unknown(
 }
 
 /// Creates the error for a folder without archives.
-pub(super) fn no_archives(backups: &Path) -> CommandError {
+pub(super) fn no_archives(context: &Context) -> CommandError {
+    let backups = store::backups(&context.settings.manager_home);
     CommandError::failed(format!("no archives in {}", backups.display()))
-        .hint("create one with: codex-manager backup")
+        .hint(account::first_archive(context))
 }
 
 /// Finds the archive that `name` denotes: `latest`, `latest~N`, a path, a name in `backups/` with or
@@ -172,7 +175,7 @@ pub(super) fn find_archive(
     }
     let records = store::archives(manager_home)?;
     let found = match offset {
-        Some(offset) => Some(latest(&records, offset, &backups, accepts)?),
+        Some(offset) => Some(latest(&records, offset, context, accepts)?),
         None => match by_number(&records, &text) {
             Some(record) => Some(record),
             None => by_beginning(&records, &text)?,
@@ -180,7 +183,7 @@ pub(super) fn find_archive(
     };
     found.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
-        unknown(message, &text, &records, &[])
+        unknown(message, &text, &records, &[], context)
     })
 }
 

@@ -7,31 +7,42 @@ use crate::ui::{Style, Ui};
 /// The column at which messages, consequences and fixes start.
 const MESSAGE_COLUMN: usize = 25;
 
-/// Prints a finding: message, consequence, fix. A command is never wrapped, so that it can be copied.
+/// Below this width, they start on a line of their own, at [`NARROW_COLUMN`].
+const MIN_WIDTH: usize = 60;
+const NARROW_COLUMN: usize = 6;
+
+/// Prints a finding: message, consequence, fix. A command has a line of its own and is never wrapped, so that
+/// it can be copied.
 pub(super) fn show(ui: &Ui, check: &Check) {
     let (style, word) = match check.status {
         Status::Ok => (Style::Good, "ok  "),
         Status::Warn => (Style::Warn, "warn"),
         Status::Fail => (Style::Bad, "fail"),
     };
-    let head = format!("{}  {:18}", ui.paint(style, word), check.id);
-    let blank = " ".repeat(MESSAGE_COLUMN);
+    let word = ui.paint(style, word);
     let message = printable(&check.message);
-    ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{head} {message}")));
+    let column = if ui.width() < MIN_WIDTH {
+        ui.line(format_args!("{word}  {}", check.id));
+        ui.line(ui.wrapped(NARROW_COLUMN, format_args!("      {message}")));
+        NARROW_COLUMN
+    } else {
+        let line = format!("{word}  {:18} {message}", check.id);
+        ui.line(ui.wrapped(MESSAGE_COLUMN, line));
+        MESSAGE_COLUMN
+    };
+    let blank = " ".repeat(column);
     if let Some(why) = check.why {
-        ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{blank}{why}")));
+        ui.line(ui.wrapped(column, format_args!("{blank}{why}")));
     }
-    match &check.fix {
-        None => {}
-        Some(Remedy::Advice(words)) => {
-            let words = format!("{blank}→ {}", printable(words));
-            ui.line(ui.paint(Style::Dim, ui.wrapped(MESSAGE_COLUMN + 2, words)));
-        }
+    let fix = match &check.fix {
+        None => return,
+        Some(Remedy::Advice(words)) => printable(words),
         Some(Remedy::Command(command)) => {
-            let command = printable(command);
-            let fits = MESSAGE_COLUMN + 2 + command.chars().count() <= ui.width();
-            let blank = if fits { &blank } else { "      " };
-            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ {command}")));
+            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ fix it with:")));
+            ui.line(ui.command_line(column + 2, &printable(command)));
+            return;
         }
-    }
+    };
+    let fix = ui.with_commands_apart(column + 2, format_args!("{blank}→ {fix}"));
+    ui.line(ui.paint(Style::Dim, fix));
 }

@@ -76,7 +76,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
         Err(e) => vec![
             Check::fail("sync.config", e.in_one_line())
                 .because("no sync can run")
-                .advised("run codex-manager sync validate, and fix sync.toml"),
+                .advised("fix sync.toml, and check it with: codex-manager sync validate"),
         ],
     };
     // A running Codex only delays a sync. For doctor that is not a failure.

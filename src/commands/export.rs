@@ -1,18 +1,23 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
+use super::account::{printable, short_id};
 use super::session_choice::{NamedSession, session_named};
-use super::show::{head, markdown_writer, read_error};
-use crate::codex::tokens::redact_found;
+use super::session_picker::SessionPicker;
+use super::transcript_text::{head, markdown_writer, read_error};
+use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PAGE_END, page_head};
+use crate::conversations::html::{HtmlWriter, PageHead, html_head};
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
+use crate::history::rollout;
 use crate::io::atomic::TempFile;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
 use crate::ui::time;
+use chrono::DateTime;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,9 +30,13 @@ use std::path::{Path, PathBuf};
   codex-manager export 01a1fd26 > parser.md
   codex-manager export 01a1fd26 --format html --out parser.html
   codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
 pub(crate) struct ExportArgs {
-    /// Ids, prefixes of ids, or names
-    #[arg(value_name = "SESSION", required = true)]
+    /// Ids, prefixes of ids, or names [default: a picker]
+    #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// The format of the files
     #[arg(long, value_name = "FORMAT", default_value = "md")]
@@ -41,6 +50,9 @@ pub(crate) struct ExportArgs {
     /// Include summaries of reasoning
     #[arg(long)]
     reasoning: bool,
+    /// Leave images out of HTML
+    #[arg(long)]
+    no_images: bool,
     /// Keep tokens and keys
     #[arg(long)]
     no_redact: bool,
@@ -85,6 +97,24 @@ struct EntryJson<'a> {
 }
 
 impl ExportArgs {
+    /// Exports a conversation as an HTML page into the current folder.
+    ///
+    /// # Errors
+    /// See [`ExportArgs::run`].
+    pub(crate) fn run_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
+        let name = format!("codex-{}.html", printable(short_id(&id)));
+        let args = Self {
+            sessions: vec![id],
+            format: ExportFormat::Html,
+            out: Some(name.into()),
+            tools: false,
+            reasoning: false,
+            no_redact: false,
+            no_images: false,
+        };
+        args.run(context)
+    }
+
     /// # Errors
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -93,10 +123,13 @@ impl ExportArgs {
             return Err(CommandError::usage("where should the export go?")
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
-        let sessions = self
-            .sessions
-            .iter()
-            .map(|text| session_named(text, context));
+        let picked = if self.sessions.is_empty() {
+            Some(pick(context)?)
+        } else {
+            None
+        };
+        let sessions = self.sessions.iter().chain(&picked);
+        let sessions = sessions.map(|text| session_named(text, context));
         let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
         let mut files = Vec::new();
         let mut redacted = 0;
@@ -190,8 +223,10 @@ impl ExportArgs {
         let zone = context.settings.zone;
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
+            images: self.format == ExportFormat::Html,
             reasoning: self.reasoning,
             turn: None,
+            end: None,
         };
         let mut redacted = 0;
         let mut safe = |text: &str| {
@@ -207,10 +242,18 @@ impl ExportArgs {
             ..session.clone()
         };
         let mut markdown = markdown_writer(self.tools, context);
-        let mut html = HtmlWriter::new(move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string());
+        let mut html = HtmlWriter::new(!self.no_images, move |at| {
+            zone.at(at).format("%Y-%m-%d %H:%M").to_string()
+        });
         match self.format {
             ExportFormat::Md => to(&safe(&head(session)))?,
-            ExportFormat::Html => to(&html_head(session))?,
+            ExportFormat::Html => {
+                let mut head = page_head(session, context);
+                for (_, value) in &mut head.facts {
+                    *value = safe(value);
+                }
+                to(&html_head(&head))?;
+            }
             ExportFormat::Json => {
                 let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
                 let (id, title) = (text(&session.id), text(&session.title));
@@ -221,9 +264,10 @@ impl ExportArgs {
         let mut is_first = true;
         transcript::read(&session.rollout, options, |mut entry: TranscriptEntry| {
             entry.text = safe(&entry.text);
+            entry.tool = entry.tool.as_deref().map(&mut safe);
             let text = match self.format {
                 ExportFormat::Md => markdown.entry(&entry),
-                ExportFormat::Html => html.entry(&entry),
+                ExportFormat::Html => html.entry(entry),
                 ExportFormat::Json => {
                     let view = EntryJson {
                         turn: entry.turn,
@@ -244,15 +288,47 @@ impl ExportArgs {
         failed?;
         match self.format {
             ExportFormat::Md => {}
-            ExportFormat::Html => to(PAGE_END)?,
+            ExportFormat::Html => to(&html.end(redacted))?,
             ExportFormat::Json => to("\n]}\n")?,
         }
         Ok(redacted)
     }
 }
 
-fn html_head(session: &NamedSession) -> String {
-    let title = Some(&*session.title).filter(|title| !title.is_empty());
-    let about = format!("Codex session {}", session.id);
-    page_head(title.unwrap_or("Conversation"), &about)
+fn pick(context: &Context) -> Result<String, CommandError> {
+    let picker = SessionPicker {
+        enter: "export",
+        usage: &["name it: codex-manager export SESSION"],
+        ..SessionPicker::default()
+    };
+    let (id, _) = picker.run(context)?;
+    Ok(id)
+}
+
+/// Returns the title and the facts about a conversation.
+fn page_head(session: &NamedSession, context: &Context) -> PageHead {
+    let title = Some(&session.title).filter(|title| !title.is_empty());
+    let mut facts = Vec::new();
+    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+        let zone = context.settings.zone;
+        let text = |key: &str| meta.text(key).map(str::to_owned);
+        let started = meta
+            .created()
+            .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+        let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
+        let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
+        facts = vec![
+            ("Started", started),
+            ("Folder", text("cwd")),
+            ("Branch", branch.map(str::to_owned)),
+            ("Codex", text("cli_version")),
+            ("Continues", meta.parent()),
+        ];
+    }
+    facts.push(("Session", Some(session.id.clone())));
+    let known = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+    PageHead {
+        title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),
+        facts: facts.into_iter().filter_map(known).collect(),
+    }
 }

@@ -1,29 +1,31 @@
 //! `find`: searches the contents of conversations.
 
 use super::account::{local, printable, short_id};
+use super::conversation_filter::ConversationFilter;
+use super::find_archives::{ExtractedHome, search_archives};
 use super::sessions::filter::FilterArgs;
 use super::sessions::index_access::IndexAccess;
+use super::sessions::listed::listed_threads;
 use super::sessions::skipped::warn_skipped;
-use crate::codex::thread_query::{self, ThreadFilter};
+use crate::codex::thread_query::ThreadFilter;
 use crate::codex::threads;
 use crate::context::Context;
 use crate::conversations::event::Role;
-use crate::conversations::index::{IndexStore, Thoroughness};
-use crate::conversations::search::evaluate::{
-    self, FoundConversation, Hit, HitOrder, SearchOptions,
-};
+use crate::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
+use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
 use crate::conversations::search::query::{self, Query};
-use crate::conversations::search::scan;
+use crate::conversations::search::scan::{self, ScanReport};
 use crate::conversations::search::snippet::Snippet;
 use crate::error::{CommandError, Outcome};
-use crate::io::progress::Progress as _;
+use crate::io::progress::{Progress as _, Silent};
+use crate::io::shell;
 use crate::ui::Style;
 use crate::ui::time;
 use chrono::DateTime;
 use clap::{Args, ValueEnum};
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of hits without `--limit`.
@@ -44,7 +46,12 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
   codex-manager find '\"borrow checker\" -tokio' --here
   codex-manager find E0499 --role assistant --since 30d
   codex-manager find --regex 'fn \\w+_test' --project ~/work
+  codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
 pub(crate) struct FindArgs {
     /// The words to search for
     #[arg(value_name = "WORDS", required = true)]
@@ -66,6 +73,9 @@ pub(crate) struct FindArgs {
     /// Search for this exact text, with its letter case; reads all conversations
     #[arg(long)]
     exact: bool,
+    /// Also search conversations that are only in archives of this home
+    #[arg(long)]
+    archives: bool,
     /// Search without bringing the index up to date
     #[arg(long, conflicts_with_all = ["regex", "exact"])]
     no_refresh: bool,
@@ -108,6 +118,8 @@ struct HitView {
     at: Option<String>,
     snippet: String,
     score: f64,
+    /// The archive from which to restore the conversation; `None` if it is on disk.
+    archive: Option<String>,
 }
 
 /// The result of a search.
@@ -118,6 +130,8 @@ struct Found {
     /// The number of conversations that were searched.
     conversations: i64,
     is_partial: bool,
+    /// The archives of conversations that are not on disk, by id.
+    archives: HashMap<String, String>,
 }
 
 impl FindArgs {
@@ -131,13 +145,20 @@ impl FindArgs {
                     .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
-        let filter = ConversationFilter::new(self.filter.resolve(context)?, context)?;
-        let found = if self.regex || self.exact {
+        let threads = self.filter.resolve(context)?;
+        let read = |filter: &ThreadFilter| listed_threads(filter, context);
+        let filter = ConversationFilter::new(threads.clone(), read)?;
+        let mut found = if self.regex || self.exact {
             self.scan(&filter, context)?
         } else {
             self.search(&filter, context)?
         };
-        let hits = found.hits.iter().map(|hit| view(hit, context)).collect();
+        if self.archives {
+            self.add_archives(&mut found, &threads, context)?;
+        }
+        let archive = |hit: &Hit| found.archives.get(&hit.conversation.session);
+        let hits = found.hits.iter();
+        let hits = hits.map(|hit| view(hit, archive(hit), context)).collect();
         context.ui.document(
             "find",
             &FindView {
@@ -147,7 +168,7 @@ impl FindArgs {
             },
         );
         for hit in &found.hits {
-            print(hit, context);
+            print(hit, archive(hit), context);
         }
         if found.hits.is_empty() {
             context.ui.note("no conversation matches");
@@ -180,10 +201,7 @@ impl FindArgs {
         filter: &ConversationFilter,
         context: &Context,
     ) -> Result<Found, CommandError> {
-        let query = query::parse(&self.words).map_err(|e| {
-            CommandError::usage(e.to_string())
-                .hint("search for text as it is written: codex-manager find --exact TEXT")
-        })?;
+        let query = self.query()?;
         let access = IndexAccess::new(context);
         if self.no_refresh {
             let store = access.existing()?.ok_or_else(|| {
@@ -197,6 +215,7 @@ impl FindArgs {
                 refreshed: 0,
                 conversations,
                 is_partial: false,
+                archives: HashMap::new(),
             });
         }
         let (mut store, mut report) = access.updated(Thoroughness::Changes)?;
@@ -209,7 +228,7 @@ impl FindArgs {
             Err(e) => return Err(e.into()),
         };
         if hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
-            // What is not found may be in a conversation that Codex's database does not tell of.
+            // The text may be in a conversation that Codex's database does not list.
             let read = report.read;
             drop(store);
             (store, report) = access.updated(Thoroughness::All)?;
@@ -228,6 +247,7 @@ impl FindArgs {
             refreshed: report.read,
             conversations: store.conversations()?,
             is_partial: !report.skipped.is_empty(),
+            archives: HashMap::new(),
         })
     }
 
@@ -242,6 +262,29 @@ impl FindArgs {
 
     /// Searches the rollouts without the index.
     fn scan(&self, filter: &ConversationFilter, context: &Context) -> Result<Found, CommandError> {
+        let home = &context.settings.codex_home;
+        let database = threads::find_state_database(home, &context.env);
+        let (report, conversations) = self.scan_home(home, database.as_deref(), filter, context)?;
+        let mut hits = report.hits;
+        self.sort(&mut hits);
+        warn_skipped(&report.skipped, context);
+        Ok(Found {
+            hits,
+            refreshed: 0,
+            conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
+            is_partial: !report.skipped.is_empty(),
+            archives: HashMap::new(),
+        })
+    }
+
+    /// Searches the rollouts of a home. Returns the number of searched conversations too.
+    fn scan_home(
+        &self,
+        home: &Path,
+        database: Option<&Path>,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<(ScanReport, usize), CommandError> {
         let text = self.words.join(" ");
         let pattern = if self.regex {
             text
@@ -253,28 +296,20 @@ impl FindArgs {
             .multi_line(true)
             .build()
             .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
-        self.scan_for(&pattern, filter, context)
-    }
-
-    fn scan_for(
-        &self,
-        pattern: &Regex,
-        filter: &ConversationFilter,
-        context: &Context,
-    ) -> Result<Found, CommandError> {
-        let settings = &context.settings;
-        let database = threads::find_state_database(&settings.codex_home, &context.env);
-        let mut all = scan::conversations(&settings.codex_home, database.as_deref())?;
+        let mut all = scan::conversations(home, database)?;
         all.retain(|conversation| filter.accepts(conversation));
         let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let total = all.iter().map(|found| bytes(&found.path)).sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
-        let conversations = i64::try_from(all.len()).unwrap_or(i64::MAX);
-        let report =
-            scan::scan(all, pattern, self.role(), &bar).map_err(|_| CommandError::interrupted())?;
-        drop(bar);
-        let mut hits = report.hits;
+        let conversations = all.len();
+        let report = scan::scan(all, &pattern, self.role(), &bar)
+            .map_err(|_| CommandError::interrupted())?;
+        Ok((report, conversations))
+    }
+
+    /// Puts hits of several homes into order, and leaves out those beyond the limit.
+    fn sort(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|a, b| {
             let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
             match self.order() {
@@ -283,12 +318,47 @@ impl FindArgs {
             }
         });
         hits.truncate(self.limit());
-        warn_skipped(&report.skipped, context);
-        Ok(Found {
-            hits,
-            refreshed: 0,
-            conversations,
-            is_partial: !report.skipped.is_empty(),
+    }
+
+    /// Adds the conversations that are only in archives.
+    fn add_archives(
+        &self,
+        found: &mut Found,
+        filter: &ThreadFilter,
+        context: &Context,
+    ) -> Result<(), CommandError> {
+        let search = |home: &ExtractedHome<'_>| {
+            if self.regex || self.exact {
+                let (report, _) =
+                    self.scan_home(home.folder, home.database, home.filter, context)?;
+                return Ok(report.hits);
+            }
+            let query = self.query()?;
+            let source = IndexSource {
+                home: home.folder,
+                database: home.database,
+                now: context.now(),
+            };
+            let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
+            index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
+            self.evaluate(&store, &query, home.filter)
+        };
+        let archived = search_archives(filter, context, search)?;
+        let searched = i64::try_from(archived.conversations).unwrap_or(i64::MAX);
+        found.conversations = found.conversations.saturating_add(searched);
+        found.is_partial |= archived.is_partial;
+        if !archived.hits.is_empty() {
+            found.hits.extend(archived.hits);
+            self.sort(&mut found.hits);
+        }
+        found.archives = archived.archives;
+        Ok(())
+    }
+
+    fn query(&self) -> Result<Query, CommandError> {
+        query::parse(&self.words).map_err(|e| {
+            CommandError::usage(e.to_string())
+                .hint("search for text as it is written: codex-manager find --exact TEXT")
         })
     }
 }
@@ -298,7 +368,7 @@ fn evaluate_once(
     store: &IndexStore,
     query: &Query,
     filter: &ConversationFilter,
-) -> Result<Vec<Hit>, crate::conversations::index::IndexError> {
+) -> Result<Vec<Hit>, index::IndexError> {
     let options = SearchOptions {
         role: args.role(),
         order: args.order(),
@@ -308,49 +378,7 @@ fn evaluate_once(
     evaluate::search(store, query, &options)
 }
 
-/// The filter of the command line, for conversations with and without a row in Codex's list.
-struct ConversationFilter {
-    filter: ThreadFilter,
-    /// The ids of the listed conversations that it selects; `None` if it selects all.
-    listed: Option<HashSet<String>>,
-}
-
-impl ConversationFilter {
-    fn new(filter: ThreadFilter, context: &Context) -> Result<Self, CommandError> {
-        let mut listed = None;
-        if filter.is_restricted() {
-            let home = &context.settings.codex_home;
-            let database = threads::find_state_database(home, &context.env);
-            let rows = database.map(|database| thread_query::list(&database, &filter));
-            let rows = rows.transpose().map_err(|e| {
-                CommandError::failed("cannot read Codex's list of conversations").because(e)
-            })?;
-            let ids = rows.into_iter().flatten().map(|row| row.id.to_lowercase());
-            listed = Some(ids.collect());
-        }
-        Ok(Self { filter, listed })
-    }
-
-    fn accepts(&self, conversation: &FoundConversation) -> bool {
-        let Some(listed) = &self.listed else {
-            return true;
-        };
-        if conversation.listed {
-            return listed.contains(&conversation.session);
-        }
-        let filter = &self.filter;
-        let updated = conversation.updated_ms.unwrap_or(0);
-        filter.account.is_none()
-            && filter.since_ms.is_none_or(|since| updated >= since)
-            && filter.until_ms.is_none_or(|until| updated < until)
-            && filter
-                .folder
-                .as_ref()
-                .is_none_or(|folder| Path::new(&conversation.cwd).starts_with(folder))
-    }
-}
-
-fn view(hit: &Hit, context: &Context) -> HitView {
+fn view(hit: &Hit, archive: Option<&String>, context: &Context) -> HitView {
     let at = hit.at_ms.and_then(DateTime::from_timestamp_millis);
     HitView {
         session_id: hit.conversation.session.clone(),
@@ -360,10 +388,11 @@ fn view(hit: &Hit, context: &Context) -> HitView {
         at: at.map(|at| local(&at.fixed_offset(), context)),
         snippet: hit.snippet.text.clone(),
         score: hit.score,
+        archive: archive.cloned(),
     }
 }
 
-fn print(hit: &Hit, context: &Context) {
+fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
     let ui = &context.ui;
     let conversation = &hit.conversation;
     let mut about = Vec::new();
@@ -377,6 +406,9 @@ fn print(hit: &Hit, context: &Context) {
     about.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
     if conversation.archived {
         about.push("archived".to_owned());
+    }
+    if archive.is_some() {
+        about.push("not on disk".to_owned());
     }
     let title = match &*conversation.title {
         "" => "(no title)".to_owned(),
@@ -403,6 +435,14 @@ fn print(hit: &Hit, context: &Context) {
         4,
         format_args!("    {} {text}", ui.paint(Style::Dim, place)),
     );
+    if let Some(archive) = archive {
+        // A line of its own, however long, so that it can be copied.
+        ui.line(format_args!(
+            "    codex-manager restore {} --session {}",
+            shell::word(&printable(archive)),
+            printable(&conversation.session)
+        ));
+    }
 }
 
 /// Returns the snippet with its matches in colour.

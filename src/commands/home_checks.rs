@@ -81,7 +81,7 @@ pub(super) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     } else {
         context.ui.warn(format_args!(
             "{name} is the live account of another Codex home: {shown}; a login that is \
-             used in two homes stops working in both, so sign in here with codex login"
+             used in two homes stops working in both, so sign in here: codex login"
         ));
     }
 }

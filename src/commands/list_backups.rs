@@ -266,9 +266,9 @@ fn show(
     let ui = &context.ui;
     if records.is_empty() {
         ui.note(if is_empty {
-            "no archives; create one with: codex-manager backup"
+            format!("no archives; {}", account::first_archive(context))
         } else {
-            "no archive matches; list all archives with: codex-manager list-backups"
+            "no archive matches; list all archives with: codex-manager list-backups".into()
         });
         return;
     }

@@ -1,7 +1,8 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::prune_table;
+use super::permanent_deletion;
+use super::prune_table::{self, RetentionSubject};
 use super::retention_args::{RULES, RetentionArgs};
 use super::table_format::TableArgs;
 use super::verify::{finding_of, verify_archive};
@@ -122,7 +123,7 @@ impl PruneArgs {
         };
         let moved = sum(&plan.drop);
         let mut is_recorded = true;
-        prune_table::show(context, &plan, "ARCHIVE");
+        prune_table::show(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
@@ -234,16 +235,7 @@ impl PruneArgs {
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else if size > 0 {
-            let agreed = context.settings.assume_yes
-                || ui
-                    .confirm(format_args!("delete {what} permanently?"))
-                    .unwrap_or_default();
-            if !agreed {
-                return Err(CommandError::refused(format!(
-                    "deleting from the trash needs confirmation: {what}"
-                ))
-                .hint("delete them permanently with --yes; nothing was changed"));
-            }
+            permanent_deletion::confirm(context, &what)?;
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::remove(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));

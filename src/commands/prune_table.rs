@@ -11,22 +11,35 @@ use crate::quota::account::AccountEntry;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::vault::snapshot::short_id;
 
-/// Returns the columns. The head `name` is that of archives or of snapshots.
-fn columns(name: &'static str) -> [Column; 7] {
+/// The objects of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RetentionSubject {
+    /// Archives, which are moved to the trash.
+    Archives,
+    /// Snapshots of the vault, which are removed.
+    Snapshots,
+}
+
+fn columns(subject: RetentionSubject) -> [Column; 7] {
+    let name = match subject {
+        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(40),
+        RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
+    };
     [
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
         Column::new("MADE").rank(4),
         Column::new("KIND").rank(3),
         Column::new("SIZE").rank(5).number(),
-        Column::new(name).shorten_middle(40),
+        name,
         Column::new("WHY").rank(2).wrap(16),
     ]
 }
 
 /// Prints the plan, grouped by account: what is kept and what is dropped, and why.
-pub(super) fn show(context: &Context, plan: &RetentionPlan, name: &'static str) {
+pub(super) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSubject) {
     let ui = &context.ui;
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
@@ -51,23 +64,30 @@ pub(super) fn show(context: &Context, plan: &RetentionPlan, name: &'static str) 
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
         (who(d).to_lowercase(), d.candidate.class, newest_first)
     });
-    let mut table = Table::new(ui, columns(name));
+    let mut table = Table::new(ui, columns(subject));
     for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
         table.group(who(group[0].0), None);
         for (decision, kept) in group {
-            table.row(cells(context, decision, *kept));
+            table.row(cells(context, decision, *kept, subject));
         }
     }
     table.report(ui);
+    let verb = match subject {
+        RetentionSubject::Archives => "to the trash",
+        RetentionSubject::Snapshots => "drop",
+    };
     for decision in &plan.drop {
-        ui.detail(format_args!(
-            "to the trash: {}",
-            printable(&decision.candidate.archive)
-        ));
+        let name = printable(&decision.candidate.archive);
+        ui.detail(format_args!("{verb}: {name}"));
     }
 }
 
-fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [Cell; 7] {
+fn cells(
+    context: &Context,
+    decision: &RetentionDecision,
+    kept: bool,
+    subject: RetentionSubject,
+) -> [Cell; 7] {
     let candidate = &decision.candidate;
     let (zone, now) = (context.settings.zone, context.now());
     let made = candidate.made_at;
@@ -82,6 +102,12 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [Cell; 
     };
     let email = candidate.identity.as_ref().map(|i| i.email.to_string());
     let name = &candidate.archive;
+    let name = match subject {
+        RetentionSubject::Archives => {
+            Cell::plain(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(name))
+        }
+        RetentionSubject::Snapshots => Cell::plain(short_id(name)).value(name),
+    };
     [
         Cell::plain(email.unwrap_or_default()),
         Cell::new(style, word),
@@ -89,7 +115,7 @@ fn cells(context: &Context, decision: &RetentionDecision, kept: bool) -> [Cell; 
             .value(made.map_or(String::new(), |at| rfc3339(&at, zone))),
         Cell::plain(kind),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
-        Cell::plain(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(name)),
+        name,
         Cell::new(Style::Dim, &decision.reason),
     ]
 }

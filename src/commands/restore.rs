@@ -6,6 +6,7 @@ use super::list_backups::entries_of;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
 use super::restore_session::{self, ConversationSource};
+use super::session_picker::pick_archived;
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
 use crate::archive::reader::ArchiveReader;
@@ -24,7 +25,7 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
-use crate::ui::picker::{Picker, PickerItem};
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ use std::time::Duration;
 
 /// The time limit for Codex's daemon to stop.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The value of `--session` without one.
+const CHOOSE_SESSION: &str = "";
 
 /// Restore an archive into the Codex home
 ///
@@ -49,6 +53,7 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
   codex-manager restore latest --diff                  # which conversations would change
   codex-manager restore latest --only sessions/2026/11 --only config.toml
   codex-manager restore latest --session 01a1f78b      # one conversation
+  codex-manager restore latest --session               # choose it
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
@@ -73,8 +78,8 @@ pub(super) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
-    /// Restore only this conversation: its id, a prefix of the id, or its name
-    #[arg(long, value_name = "ID|NAME")]
+    /// Restore only this conversation: its id, a prefix of the id, or its name; without a value, choose it
+    #[arg(long, value_name = "ID|NAME", num_args = 0..=1, default_missing_value = CHOOSE_SESSION)]
     session: Option<String>,
     /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
@@ -106,7 +111,7 @@ impl RestoreArgs {
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
         context.ui.note(describe(context, &archive));
-        let selection = self.options.selection(&archive)?;
+        let selection = self.options.selection(&archive, context)?;
         self.options.dry_run |= self.diff;
         self.options
             .restore(context, &archive, selection, "restore", self.diff)
@@ -125,7 +130,7 @@ impl RestoreArgs {
         let records = store::archives(&context.settings.manager_home)?;
         if let Some(offset) = latest_offset(what) {
             let latest =
-                archive_choice::latest(&records, offset, &backups, ArchiveRecord::is_usable)?;
+                archive_choice::latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
                 warn_if_damaged_is_newer(context, &records, latest);
             }
@@ -280,6 +285,7 @@ impl RestoreOptions {
     pub(super) fn selection(
         &self,
         source: &dyn ConversationSource,
+        context: &Context,
     ) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
@@ -292,7 +298,11 @@ impl RestoreOptions {
             selection.only.push(name.as_path().to_path_buf());
         }
         if let Some(wanted) = &self.session {
-            selection.conversations = restore_session::conversations(source, wanted)?;
+            let wanted = match wanted.as_str() {
+                CHOOSE_SESSION => pick_archived(source, context)?,
+                wanted => wanted.to_owned(),
+            };
+            selection.conversations = restore_session::conversations(source, &wanted)?;
         }
         Ok(selection)
     }
@@ -318,9 +328,9 @@ fn by_account_or_beginning<'r>(
             let found = store::preferred(records, |r| r.is_usable() && is_of_account(r));
             return found.ok_or_else(|| {
                 CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
-                    "create one with: codex-manager backup"
+                    account::first_archive(context)
                 } else {
-                    "list archives with: codex-manager list-backups; nothing was changed"
+                    "list archives with: codex-manager list-backups; nothing was changed".into()
                 })
             });
         }
@@ -329,7 +339,7 @@ fn by_account_or_beginning<'r>(
     };
     archive_choice::by_beginning(records, what)?.ok_or_else(|| {
         let message = format!("no archive or account named {what:?}");
-        archive_choice::unknown(message, what, records, &accounts)
+        archive_choice::unknown(message, what, records, &accounts, context)
     })
 }
 
@@ -417,11 +427,13 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
             .iter()
             .map(|(record, number)| item(record, *number, context))
             .collect(),
+        options: PickerOptions::default(),
     };
     match picker.run(&context.ui)? {
-        Some(path) => Ok(store::backups(manager).join(path)),
+        Some(choice) => Ok(store::backups(manager).join(choice.id)),
         None => Err(CommandError::usage("which archive?")
-            .hint("codex-manager restore latest, or a name from codex-manager list-backups")),
+            .hint("restore the newest one: codex-manager restore latest")
+            .hint("or list all: codex-manager list-backups")),
     }
 }
 

@@ -28,6 +28,12 @@ pub(super) trait ConversationSource {
     /// The file cannot be read.
     fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
 
+    /// Writes the content of a file into `to`.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError>;
+
     /// Returns the content of `session_index.jsonl`; empty if there is none.
     ///
     /// # Errors
@@ -50,6 +56,10 @@ impl ConversationSource for ArchiveReader {
         };
         self.read(Extent::Wanted, &head, &Silent)?;
         Ok(head.beginning.into_inner().unwrap_or_default())
+    }
+
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError> {
+        Ok(single_file::extract_entry(self, entry, to)?)
     }
 
     fn session_index(&self) -> Result<File, CommandError> {

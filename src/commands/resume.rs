@@ -1,7 +1,10 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{absolute, first_login, printable, short_id};
+use super::account::{first_login, printable};
 use super::account_choice::{named, pick};
+use super::export::ExportArgs;
+use super::session_choice::{find, rows, suggestion};
+use super::session_picker::{PickedAction, SessionPicker};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::config::read_login;
@@ -11,16 +14,9 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
-use crate::ui::Style;
-use crate::ui::picker::{Picker, PickerItem};
-use crate::ui::text_width::without_end;
-use chrono::DateTime;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// The longest title that the picker shows, in characters.
-const TITLE_CHARS: usize = 54;
 
 /// Continue a conversation under the account to which it belongs
 ///
@@ -80,6 +76,9 @@ impl ResumeArgs {
     /// account;
     /// see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.session.is_none() && !self.last {
+            return self.pick(context);
+        }
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
@@ -113,53 +112,71 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
+    /// Resumes the conversation with this id under its account.
+    ///
+    /// # Errors
+    /// See [`ResumeArgs::run`].
+    pub(super) fn run_session(id: String, context: &Context) -> Result<Outcome, CommandError> {
+        let args = Self {
+            session: Some(id),
+            last: false,
+            profile: None,
+            rebind: false,
+            untracked: false,
+            start: StartArgs::default(),
+            args: Vec::new(),
+        };
+        args.run(context)
+    }
+
+    /// Lets the user choose the conversation.
+    fn pick(mut self, context: &Context) -> Result<Outcome, CommandError> {
+        check_conversations(context)?;
+        let picker = SessionPicker {
+            enter: "resume",
+            usage: &[
+                "name it: codex-manager resume SESSION",
+                "or take the last one of this folder: codex-manager resume --last",
+            ],
+            exports: true,
+            ..SessionPicker::default()
+        };
+        let (id, action) = picker.run(context)?;
+        if action == PickedAction::Export {
+            return ExportArgs::run_page(id, context);
+        }
+        self.session = Some(id);
+        self.run(context)
+    }
+
     fn conversation(&self, context: &Context) -> Result<ResumeTarget, CommandError> {
         let rows = rows(context)?;
         let home = &context.settings.codex_home;
         let Some(text) = &self.session else {
-            if rows.is_empty() && read_login(home)?.login().is_none() {
-                return Err(CommandError::failed("there are no conversations yet")
-                    .hint(first_login(context)));
-            }
-            let row = if self.last {
-                last_of_folder(&rows, context)?
-            } else {
-                pick_conversation(&rows, context)?
-            };
-            return Ok(of_row(row, home));
+            check_conversations(context)?;
+            return Ok(of_row(last_of_folder(&rows, context)?, home));
         };
         match find(&rows, text)? {
             Some(row) => Ok(of_row(row, home)),
-            // The conversation may have a rollout without a row in Codex's list.
-            None => match binding::find_rollout(home, text) {
-                Some(rollout) => Ok(ResumeTarget {
-                    id: text.clone(),
-                    rollout: Some(rollout),
-                }),
-                None => Err(CommandError::failed(format!(
-                    "no conversation has this id or name: {}",
-                    printable(text)
-                ))
-                .hint("choose one on a terminal: codex-manager resume")
-                .hint("find unlisted conversations: codex-manager history check")),
-            },
+            None => unlisted(&rows, text, home),
         }
     }
 }
 
-/// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
-/// change, newest first.
-pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
-    let home = &context.settings.codex_home;
-    let Some(database) = threads::find_state_database(home, &context.env) else {
-        return Ok(Vec::new());
+/// Finds the rollout of a conversation without a row in Codex's list, by its id.
+fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, CommandError> {
+    let Some(rollout) = binding::find_rollout(home, id) else {
+        let message = format!("no conversation has this id or name: {}", printable(id));
+        let mut error = CommandError::failed(message);
+        error.hints.extend(suggestion(rows, id));
+        return Err(error
+            .hint("choose one on a terminal: codex-manager resume")
+            .hint("find unlisted conversations: codex-manager history check"));
     };
-    let rows = threads::fold_rows(&database, Vec::new, Vec::push).map_err(|e| {
-        CommandError::failed("cannot read Codex's list of conversations").because(e)
-    })?;
-    let mut rows = rows.unwrap_or_default();
-    rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
-    Ok(rows)
+    Ok(ResumeTarget {
+        id: id.to_owned(),
+        rollout: Some(rollout),
+    })
 }
 
 fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
@@ -170,36 +187,6 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
             .filter(|path| path.exists())
             .or_else(|| binding::find_rollout(home, &row.id)),
     }
-}
-
-/// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
-pub(super) fn find<'a>(
-    rows: &'a [ThreadRow],
-    text: &str,
-) -> Result<Option<&'a ThreadRow>, CommandError> {
-    let id = text.to_lowercase();
-    let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
-    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [
-        &|row| row.id == id,
-        &|row| row.id.starts_with(&id),
-        &has_name,
-    ];
-    for test in tests.into_iter().filter(|_| !text.trim().is_empty()) {
-        let mut fitting = rows.iter().filter(|row| test(row));
-        match (fitting.next(), fitting.count()) {
-            (None, _) => {}
-            (Some(row), 0) => return Ok(Some(row)),
-            (Some(_), more) => {
-                return Err(CommandError::failed(format!(
-                    "{} matches {} conversations",
-                    printable(text),
-                    more + 1
-                ))
-                .hint("give more of the id"));
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn last_of_folder<'a>(
@@ -217,50 +204,15 @@ fn last_of_folder<'a>(
     })
 }
 
-/// Lets the user choose from the conversations of this folder, or from all if it has none.
-fn pick_conversation<'a>(
-    rows: &'a [ThreadRow],
-    context: &Context,
-) -> Result<&'a ThreadRow, CommandError> {
-    let here = &context.env.current_dir;
-    let listed = || rows.iter().filter(|row| !row.archived);
-    let mut offered: Vec<_> = listed().filter(|row| Path::new(&row.cwd) == here).collect();
-    if offered.is_empty() {
-        offered = listed().collect();
+/// Refuses a home in which Codex was never used, with the way to begin.
+fn check_conversations(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    let has_list = threads::find_state_database(home, &context.env).is_some();
+    if !has_list && read_login(home)?.login().is_none() {
+        let error = CommandError::failed("there are no conversations yet");
+        return Err(error.hint(first_login(context)));
     }
-    let picker = Picker {
-        question: "which conversation?",
-        items: offered.iter().map(|row| item(row, context)).collect(),
-        default: 0,
-    };
-    let chosen = picker.run(&context.ui)?;
-    let row = offered
-        .into_iter()
-        .find(|row| Some(&row.id) == chosen.as_ref());
-    row.ok_or_else(|| {
-        CommandError::usage("which conversation?").hint(
-            "name it: codex-manager resume SESSION, or take the last one of this folder: --last",
-        )
-    })
-}
-
-fn item(row: &ThreadRow, context: &Context) -> PickerItem {
-    let title = row.given_name().unwrap_or(&row.title);
-    let title = printable(title.lines().next().unwrap_or_default());
-    let changed = row.updated_ms.and_then(DateTime::from_timestamp_millis);
-    let changed = changed.map(|at| absolute(&context.settings.zone.at(&at), context));
-    let folder = Path::new(&row.cwd).file_name().unwrap_or_default();
-    let columns = vec![
-        (Style::Dim, changed.unwrap_or_default()),
-        (Style::Plain, without_end(&title, TITLE_CHARS).into_owned()),
-        (Style::Dim, printable(&folder.to_string_lossy())),
-        (Style::Dim, short_id(&row.id).to_owned()),
-    ];
-    PickerItem {
-        search: format!("{title} {} {}", row.cwd, row.id),
-        id: row.id.clone(),
-        columns,
-    }
+    Ok(())
 }
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
@@ -326,34 +278,6 @@ fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(id: &str, name: &str) -> ThreadRow {
-        ThreadRow {
-            id: id.into(),
-            name: name.into(),
-            is_paginated: true,
-            ..ThreadRow::default()
-        }
-    }
-
-    #[test]
-    fn a_session_is_an_id_a_prefix_or_a_name() {
-        let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
-        let found = |text: &str| {
-            let found = find(&rows, text).map_err(|e| e.to_string());
-            found.map(|row| row.map(|row| row.id.clone()))
-        };
-        assert_eq!(
-            found("01AB"),
-            Ok(Some("01ab".into())),
-            "an id wins over a name"
-        );
-        assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
-        assert_eq!(found("01a"), Err("01a matches 2 conversations".into()));
-        assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
-        assert_eq!(found("nothing"), Ok(None));
-        assert_eq!(found(" "), Ok(None));
-    }
 
     #[test]
     fn exec_stays_in_front() {

@@ -1,10 +1,13 @@
 //! The conversation that the user names.
 
 use super::account::printable;
-use super::resume;
 use crate::codex::rollout::ZST;
+use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::history::id::ConversationId;
+use crate::history::session_index::ThreadNameIndex;
+use crate::io::{shell, similar};
 use crate::launch::binding;
 use std::path::PathBuf;
 
@@ -25,29 +28,25 @@ pub(super) struct NamedSession {
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
 pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSession, CommandError> {
     let home = &context.settings.codex_home;
-    let rows = resume::rows(context)?;
-    let row = resume::find(&rows, text)?;
+    let rows = rows(context)?;
+    let row = find(&rows, text)?;
     let id = row.map_or(text, |row| &row.id);
-    let recorded = row.and_then(|row| {
-        let plain = row.rollout_path.strip_suffix(ZST);
-        let plain = plain.unwrap_or(&row.rollout_path);
-        let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-        forms
-            .into_iter()
-            .map(PathBuf::from)
-            .find(|path| path.is_file())
-    });
+    let recorded = row.and_then(|row| recorded_rollout(&row.rollout_path));
     let rollout = recorded.or_else(|| binding::find_rollout(home, id));
     let Some(rollout) = rollout else {
-        return Err(CommandError::failed(match row {
+        let mut error = CommandError::failed(match row {
             Some(row) => format!(
                 "the rollout of the conversation is missing: {}",
                 row.rollout_path
             ),
             None => format!("no conversation has this id or name: {}", printable(text)),
-        })
-        .hint("list conversations: codex-manager sessions --archived")
-        .hint("find unlisted conversations: codex-manager history check"));
+        });
+        if row.is_none() {
+            error.hints.extend(suggestion(&rows, text));
+        }
+        return Err(error
+            .hint("list conversations: codex-manager sessions --archived")
+            .hint("find unlisted conversations: codex-manager history check"));
     };
     let title = row.map(|row| {
         let title = row.given_name().unwrap_or(&row.title);
@@ -58,4 +57,110 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
         title: title.unwrap_or_default(),
         rollout,
     })
+}
+
+/// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
+/// change, newest first.
+pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+    let home = &context.settings.codex_home;
+    let Some(database) = threads::find_state_database(home, &context.env) else {
+        return Ok(Vec::new());
+    };
+    let rows = threads::fold_rows(&database, Vec::new, Vec::push).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
+    let mut rows = rows.unwrap_or_default();
+    // Codex resumes by these names too.
+    let names = ThreadNameIndex::read(home)?;
+    for row in rows.iter_mut().filter(|row| row.name.trim().is_empty()) {
+        if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
+            row.name = entry.thread_name;
+        }
+    }
+    rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
+    Ok(rows)
+}
+
+/// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
+pub(super) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
+    let names = rows.iter().filter_map(ThreadRow::given_name);
+    let nearest = similar::nearest(text, names);
+    let quoted: Vec<_> = nearest
+        .iter()
+        .map(|name| shell::word(&printable(name)))
+        .collect();
+    (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
+}
+
+/// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
+pub(super) fn find<'a>(
+    rows: &'a [ThreadRow],
+    text: &str,
+) -> Result<Option<&'a ThreadRow>, CommandError> {
+    let id = text.to_lowercase();
+    let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
+    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [
+        &|row| row.id == id,
+        &|row| row.id.starts_with(&id),
+        &has_name,
+    ];
+    for test in tests.into_iter().filter(|_| !text.trim().is_empty()) {
+        let mut fitting = rows.iter().filter(|row| test(row));
+        match (fitting.next(), fitting.count()) {
+            (None, _) => {}
+            (Some(row), 0) => return Ok(Some(row)),
+            (Some(_), more) => {
+                return Err(CommandError::failed(format!(
+                    "{} matches {} conversations",
+                    printable(text),
+                    more + 1
+                ))
+                .hint("give more of the id"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the rollout at the path that Codex recorded, plain or compressed; Codex may record either name.
+pub(super) fn recorded_rollout(path: &str) -> Option<PathBuf> {
+    let plain = path.strip_suffix(ZST).unwrap_or(path);
+    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
+    let forms = forms.into_iter().map(PathBuf::from);
+    forms
+        .filter(|path| !path.as_os_str().is_empty())
+        .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, name: &str) -> ThreadRow {
+        ThreadRow {
+            id: id.into(),
+            name: name.into(),
+            is_paginated: true,
+            ..ThreadRow::default()
+        }
+    }
+
+    #[test]
+    fn a_session_is_an_id_a_prefix_or_a_name() {
+        let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
+        let found = |text: &str| {
+            let found = find(&rows, text).map_err(|e| e.to_string());
+            found.map(|row| row.map(|row| row.id.clone()))
+        };
+        assert_eq!(
+            found("01AB"),
+            Ok(Some("01ab".into())),
+            "an id wins over a name"
+        );
+        assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
+        assert_eq!(found("01a"), Err("01a matches 2 conversations".into()));
+        assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
+        assert_eq!(found("nothing"), Ok(None));
+        assert_eq!(found(" "), Ok(None));
+    }
 }

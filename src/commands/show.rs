@@ -1,18 +1,19 @@
 //! `show`: prints a conversation to read.
 
+use super::export::ExportArgs;
+use super::fork_base::{ConversationPart, parts};
 use super::session_choice::{NamedSession, session_named};
+use super::session_picker::{PickedAction, SessionPicker};
+use super::transcript_text::{head, markdown_writer, read_error};
 use crate::context::Context;
-use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
-use crate::history::rollout;
 use crate::ui::time;
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::io;
 
 /// Show a conversation to read
@@ -21,6 +22,7 @@ use std::io;
 /// replaced by a summary is still there, and marked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  codex-manager show                           # choose one
   codex-manager show 01a1fd26
   codex-manager show \"Fix the parser\" --tools --reasoning
   codex-manager show 01a1fd26 --turn 3
@@ -30,9 +32,9 @@ use std::io;
     reason = "independent flags of the command line"
 )]
 pub(crate) struct ShowArgs {
-    /// An id, a prefix of one, or a name
+    /// An id, a prefix of one, or a name [default: a picker]
     #[arg(value_name = "SESSION")]
-    session: String,
+    session: Option<String>,
     /// Show tool calls and their outputs whole
     #[arg(long)]
     tools: bool,
@@ -70,13 +72,15 @@ struct ShowView<'a> {
 
 /// The entries of a conversation, read while they are printed.
 struct TurnsView<'a> {
-    session: &'a NamedSession,
+    parts: &'a [ConversationPart],
     options: TranscriptOptions,
     context: &'a Context,
 }
 
 #[derive(Serialize)]
 struct EntryView<'a> {
+    /// The conversation that has the entry: that of the document, or one that it continues.
+    session_id: &'a str,
     turn: u32,
     role: &'static str,
     at: Option<String>,
@@ -87,24 +91,32 @@ struct EntryView<'a> {
 impl Serialize for TurnsView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        let mut failed = None;
         let zone = self.context.settings.zone;
-        let read = transcript::read(&self.session.rollout, self.options, |entry| {
-            let view = EntryView {
-                turn: entry.turn,
-                role: entry.kind.role(),
-                at: entry.at.map(|at| time::rfc3339(&at, zone)),
-                text: &entry.text,
-                tool: entry.tool.as_deref(),
+        for part in self.parts {
+            let mut failed = None;
+            let options = TranscriptOptions {
+                end: part.end,
+                ..self.options
             };
-            failed = list.serialize_element(&view).err();
-            failed.is_none()
-        });
-        match (failed, read) {
-            (Some(e), _) => Err(e),
-            (None, Err(e)) => Err(S::Error::custom(e)),
-            (None, Ok(())) => list.end(),
+            let read = transcript::read(&part.session.rollout, options, |entry| {
+                let view = EntryView {
+                    session_id: &part.session.id,
+                    turn: entry.turn,
+                    role: entry.kind.role(),
+                    at: entry.at.map(|at| time::rfc3339(&at, zone)),
+                    text: &entry.text,
+                    tool: entry.tool.as_deref(),
+                };
+                failed = list.serialize_element(&view).err();
+                failed.is_none()
+            });
+            match (failed, read) {
+                (Some(e), _) => return Err(e),
+                (None, Err(e)) => return Err(S::Error::custom(e)),
+                (None, Ok(())) => {}
+            }
         }
+        list.end()
     }
 }
 
@@ -112,15 +124,26 @@ impl ShowArgs {
     /// # Errors
     /// No conversation or several match, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let session = session_named(&self.session, context)?;
+        let session = match &self.session {
+            Some(text) => session_named(text, context)?,
+            None => match pick(context)? {
+                (id, PickedAction::Export) => return ExportArgs::run_page(id, context),
+                (id, PickedAction::Enter) => session_named(&id, context)?,
+            },
+        };
         let options = TranscriptOptions {
             outputs: self.tools,
+            images: false,
             reasoning: self.reasoning,
             turn: self.turn,
+            end: None,
         };
+        // A turn is one of the conversation itself, as in the results of `find`.
+        let mut parts = parts(&session, context);
+        parts.retain(|part| self.turn.is_none() || !part.is_base);
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
-                session: &session,
+                parts: &parts,
                 options,
                 context,
             };
@@ -130,7 +153,7 @@ impl ShowArgs {
         } else if self.raw {
             raw(&session, context)
         } else {
-            self.markdown(&session, options, context)
+            self.markdown(&session, &parts, options, context)
         };
         result.map_err(|e| read_error(&session, e))?;
         Ok(Outcome::Done)
@@ -139,6 +162,7 @@ impl ShowArgs {
     fn markdown(
         &self,
         session: &NamedSession,
+        parts: &[ConversationPart],
         options: TranscriptOptions,
         context: &Context,
     ) -> io::Result<()> {
@@ -161,14 +185,26 @@ impl ShowArgs {
         if !write(&head(session)) {
             return Ok(());
         }
-        let mut writer = markdown_writer(self.tools, context);
         let mut was_cut = false;
         let mut has_entries = false;
-        transcript::read(&session.rollout, options, |entry: TranscriptEntry| {
-            has_entries = true;
-            was_cut = !write(&writer.entry(&entry));
-            !was_cut
-        })?;
+        for part in parts {
+            if parts.len() > 1 && !was_cut {
+                was_cut = !write(&heading(part));
+            }
+            let mut writer = markdown_writer(self.tools, context);
+            let options = TranscriptOptions {
+                end: part.end,
+                ..options
+            };
+            if was_cut {
+                break;
+            }
+            transcript::read(&part.session.rollout, options, |entry: TranscriptEntry| {
+                has_entries = true;
+                was_cut = !write(&writer.entry(&entry));
+                !was_cut
+            })?;
+        }
         drop(pager);
         if was_cut && !is_rendered {
             ui.part("\n");
@@ -184,44 +220,24 @@ impl ShowArgs {
     }
 }
 
-/// Returns a writer that shows times in the local zone.
-pub(super) fn markdown_writer(
-    whole_calls: bool,
-    context: &Context,
-) -> MarkdownWriter<impl Fn(&chrono::DateTime<chrono::Utc>) -> String> {
-    let zone = context.settings.zone;
-    MarkdownWriter::new(whole_calls, move |at| {
-        zone.at(at).format("%Y-%m-%d %H:%M").to_string()
-    })
+/// Returns the mark before a part of a fork.
+fn heading(part: &ConversationPart) -> String {
+    if part.is_base {
+        let id = &part.session.id;
+        format!("\n---\n\n*From `{id}`, which this conversation continues:*\n")
+    } else {
+        "\n---\n\n*This conversation:*\n".to_owned()
+    }
 }
 
-/// Returns the title and the facts about a conversation as Markdown.
-pub(super) fn head(session: &NamedSession) -> String {
-    let title = Some(&*session.title).filter(|title| !title.is_empty());
-    let mut text = format!(
-        "# {}\n\nSession `{}`",
-        title.unwrap_or("Conversation"),
-        session.id
-    );
-    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
-        if let Some(cwd) = meta.text("cwd") {
-            let _ = write!(text, " in `{cwd}`");
-        }
-        if let Some(parent) = meta.parent() {
-            let _ = write!(text, ", continues `{parent}`");
-        }
-    }
-    text.push('\n');
-    text
-}
-
-/// Converts a failure to read a conversation.
-pub(super) fn read_error(session: &NamedSession, error: io::Error) -> CommandError {
-    if error.kind() == io::ErrorKind::Interrupted {
-        return CommandError::interrupted();
-    }
-    let path = session.rollout.display();
-    CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
+fn pick(context: &Context) -> Result<(String, PickedAction), CommandError> {
+    let picker = SessionPicker {
+        enter: "show",
+        usage: &["name it: codex-manager show SESSION"],
+        exports: true,
+        ..SessionPicker::default()
+    };
+    picker.run(context)
 }
 
 fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {

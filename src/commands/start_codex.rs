@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The flags that `launch` and `resume` share.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct StartArgs {
     /// Run in a separate home, so that another account can run at the same time
     #[arg(long)]

@@ -146,7 +146,7 @@ impl VerifyArgs {
             .map(|r| backups.join(&r.path))
             .collect();
         if paths.is_empty() {
-            return Err(no_archives(&backups));
+            return Err(no_archives(context));
         }
         Ok(paths)
     }

@@ -36,6 +36,8 @@ pub(crate) enum EventKind {
     FilesTouched(String),
     /// The output of a tool.
     ToolOutput(String),
+    /// An image of a message or of a tool's output: its URL, which usually contains it.
+    Image(String),
     /// Codex replaced the messages so far by a summary, which is the text.
     Compaction(String),
     /// The settings of the following turn.
@@ -119,7 +121,11 @@ impl EventKind {
             Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
                 Some((Role::Tool, text))
             }
-            Self::Compaction(_) | Self::TurnContext(_) | Self::Tokens(_) | Self::Request(_) => None,
+            Self::Image(_)
+            | Self::Compaction(_)
+            | Self::TurnContext(_)
+            | Self::Tokens(_)
+            | Self::Request(_) => None,
         }
     }
 }
@@ -129,6 +135,8 @@ impl EventKind {
 pub(crate) enum EventSelection {
     /// Texts and compactions, without figures.
     Texts,
+    /// Texts, compactions and images.
+    TextsAndImages,
     /// Texts, compactions, turn contexts and tokens.
     All,
 }

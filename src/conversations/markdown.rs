@@ -42,6 +42,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             EntryKind::Assistant => ("assistant", "### Assistant"),
             EntryKind::Reasoning => ("reasoning", "### Reasoning"),
             EntryKind::ToolCall | EntryKind::Files | EntryKind::ToolOutput => ("tool", ""),
+            EntryKind::Image => ("image", ""),
             EntryKind::Compaction => ("compaction", ""),
         };
         if self.role != Some(role) || role == "user" {
@@ -76,6 +77,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             EntryKind::ToolOutput => {
                 let _ = writeln!(text, "\n{}", fenced(&entry.text));
             }
+            EntryKind::Image => text.push_str("*image*\n"),
             EntryKind::Compaction => {
                 text.push_str("*Codex replaced the messages above by a summary here.*\n");
                 if !entry.text.trim().is_empty() {

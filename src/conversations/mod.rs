@@ -7,6 +7,7 @@
 
 pub(crate) mod event;
 pub(crate) mod html;
+mod images;
 pub(crate) mod index;
 mod line_items;
 pub(crate) mod markdown;

@@ -6,6 +6,7 @@
 //! consumed: Codex may still be writing it.
 
 use super::event::{EventKind, EventSelection, RolloutEvent};
+use super::images::image_urls;
 use super::line_items::{self, LineItem, LineItems, Origin};
 use crate::codex::rollout;
 use crate::history::lines::{JsonlLine, LineReader};
@@ -125,6 +126,7 @@ impl ReaderState {
                 return self.is_new_call(item);
             }
             EventKind::FilesTouched(_)
+            | EventKind::Image(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
             | EventKind::Tokens(_)
@@ -271,8 +273,14 @@ pub(crate) struct EventReader {
 impl EventReader {
     /// Opens a rollout, plain or compressed.
     pub(crate) fn open(path: &Path, selection: EventSelection) -> io::Result<Self> {
+        Self::open_at(path, 0, selection)
+    }
+
+    /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, and turns are
+    /// counted from there.
+    pub(crate) fn open_at(path: &Path, from: u64, selection: EventSelection) -> io::Result<Self> {
         Ok(Self {
-            lines: RawLines::open(path, 0)?,
+            lines: RawLines::open(path, from)?,
             selection,
             state: ReaderState::default(),
             queue: VecDeque::new(),
@@ -291,9 +299,19 @@ impl EventReader {
             let Some(RawLine { offset, bytes }) = self.lines.next()? else {
                 return Ok(None);
             };
-            if let Some(items) = line_items::parse(bytes, self.selection) {
-                let events = self.state.accept(items, offset);
-                self.queue.extend(events.into_iter().flatten());
+            let items = line_items::parse(bytes, self.selection).unwrap_or_default();
+            let at = items.at;
+            let events = self.state.accept(items, offset);
+            self.queue.extend(events.into_iter().flatten());
+            if self.selection == EventSelection::TextsAndImages {
+                let turn = self.state.turn;
+                let image = |url| RolloutEvent {
+                    turn,
+                    at,
+                    offset,
+                    kind: EventKind::Image(url),
+                };
+                self.queue.extend(image_urls(bytes).into_iter().map(image));
             }
         }
     }
@@ -374,6 +392,29 @@ mod tests {
             message("assistant", "Done."),
         ];
         assert_eq!(texts(&new), expected);
+    }
+
+    #[test]
+    fn a_message_with_an_image_is_returned_once_with_its_image() {
+        let with_image = item(&json!({"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "<image name=[Image #1] path=\"/a.png\">"},
+            {"type": "input_image", "image_url": "data:x"},
+            {"type": "input_text", "text": "</image>"},
+            {"type": "input_text", "text": "What is this?"}]}));
+        let lines = [
+            with_image,
+            event(&json!({"type": "user_message", "message": "What is this?", "images": []})),
+            message("assistant", "A dot."),
+        ];
+        assert_eq!(texts(&lines), of(&[(1, "What is this?"), (1, "A dot.")]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, joined(&lines)).unwrap();
+        let mut reader = EventReader::open(&path, EventSelection::TextsAndImages).unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
+        assert_eq!(events[1].turn, 1);
     }
 
     #[test]

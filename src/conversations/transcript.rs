@@ -6,6 +6,9 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
+/// The part of a rollout that [`last_turn`] reads, in bytes.
+const MAX_TAIL_BYTES: u64 = 256 * 1024;
+
 /// One entry of a transcript.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TranscriptEntry {
@@ -36,6 +39,8 @@ pub(crate) enum EntryKind {
     Files,
     /// The output of a tool.
     ToolOutput,
+    /// An image, whose URL is the text.
+    Image,
     /// Codex replaced the entries before by a summary, which is the text. They are still in the rollout.
     Compaction,
 }
@@ -48,6 +53,7 @@ impl EntryKind {
             Self::Assistant => "assistant",
             Self::Reasoning => "reasoning",
             Self::ToolCall | Self::Files | Self::ToolOutput => "tool",
+            Self::Image => "image",
             Self::Compaction => "compaction",
         }
     }
@@ -58,10 +64,14 @@ impl EntryKind {
 pub(crate) struct TranscriptOptions {
     /// True for the outputs of tools too.
     pub outputs: bool,
+    /// True for images too.
+    pub images: bool,
     /// True for reasoning too.
     pub reasoning: bool,
     /// The only turn to return, if given.
     pub turn: Option<u32>,
+    /// The offset in the plain text of the rollout at which to end, if given.
+    pub end: Option<u64>,
 }
 
 /// Calls `each` with the entries of a rollout, in order, until it returns false.
@@ -73,9 +83,16 @@ pub(crate) fn read(
     options: TranscriptOptions,
     mut each: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<()> {
-    let mut reader = EventReader::open(path, EventSelection::Texts)?;
+    let selection = if options.images {
+        EventSelection::TextsAndImages
+    } else {
+        EventSelection::Texts
+    };
+    let mut reader = EventReader::open(path, selection)?;
     while let Some(event) = reader.next_event()? {
-        if options.turn.is_some_and(|turn| event.turn > turn) {
+        let is_behind = options.turn.is_some_and(|turn| event.turn > turn)
+            || options.end.is_some_and(|end| event.offset >= end);
+        if is_behind {
             break;
         }
         if options.turn.is_some_and(|turn| event.turn != turn) {
@@ -94,6 +111,34 @@ pub(crate) fn read(
     Ok(())
 }
 
+/// Returns the last question with what follows it. Of a plain rollout, only the last [`MAX_TAIL_BYTES`] are read,
+/// so the numbers of turns are not those of [`read`]; a compressed one has to be read whole, so its first
+/// [`MAX_TAIL_BYTES`] are taken instead.
+///
+/// # Errors
+/// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
+    let bytes = path.metadata()?.len();
+    let is_compressed = path.extension().is_some_and(|e| e == "zst");
+    let from = if is_compressed {
+        0
+    } else {
+        bytes.saturating_sub(MAX_TAIL_BYTES)
+    };
+    let mut reader = EventReader::open_at(path, from, EventSelection::Texts)?;
+    let mut entries = Vec::new();
+    while let Some(event) = reader.next_event()? {
+        if event.offset > from + MAX_TAIL_BYTES {
+            break;
+        }
+        if matches!(event.kind, EventKind::User(_)) {
+            entries.clear();
+        }
+        entries.extend(entry(event));
+    }
+    Ok(entries)
+}
+
 fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
     let (kind, tool, text) = match event.kind {
         EventKind::User(text) => (EntryKind::User, None, text),
@@ -102,6 +147,7 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolCall { name, text } => (EntryKind::ToolCall, Some(name), text),
         EventKind::FilesTouched(text) => (EntryKind::Files, None, text),
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
+        EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
         EventKind::TurnContext(_) | EventKind::Tokens(_) | EventKind::Request(_) => return None,
     };

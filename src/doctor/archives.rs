@@ -11,6 +11,7 @@ use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
 use crate::inventory::{store, trash};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,7 @@ const OLD_BACKUP_DAYS: i64 = 14;
 const OLD_VERIFY_DAYS: i64 = 60;
 
 /// The advice for a damaged archive, which cannot be repaired.
-const REPLACE: &str = "create a new one with codex-manager backup; remove this one by hand, or let \
-codex-manager prune move it to the trash";
+const REPLACE: &str = "create a new one: codex-manager backup; then remove this one by hand";
 
 /// Checks the archives of the manager home, and the trash.
 pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
@@ -70,7 +70,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
                     check.fixed_by("codex-manager doctor --fix")
                 }
                 SidecarProblem::OfAnother => check
-                    .advised("move its .metadata.json away, then run codex-manager doctor --fix"),
+                    .advised("move its .metadata.json away, then run: codex-manager doctor --fix"),
                 SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
                 SidecarProblem::Unreadable(_) => check.advised("make its .metadata.json readable"),
             }
@@ -78,9 +78,14 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
         ArchiveProblem::NoArchive => of_archive()
             .because("the archive that its sidecar describes cannot be restored")
             .advised("move the archive back, or remove its .metadata.json"),
-        ArchiveProblem::Unreadable(_) => of_archive()
-            .because("it cannot be restored")
-            .advised("make it readable, then run codex-manager verify on it"),
+        ArchiveProblem::Unreadable(_) => {
+            of_archive()
+                .because("it cannot be restored")
+                .advised(format!(
+                    "make it readable, then check it: codex-manager verify {}",
+                    shell::word(&record.path)
+                ))
+        }
         ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
             .because("it cannot be restored completely")
             .advised(REPLACE),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 43] = [
+pub const CHECKS: [(&str, &str); 44] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
@@ -60,6 +60,10 @@ pub const CHECKS: [(&str, &str); 43] = [
     ("archives.foreign", "unknown files among the archives"),
     ("archives.trash", "the size of the trash"),
     ("vault.backup", "the age of the last snapshot in the vault"),
+    (
+        "vault.password",
+        "other users' access to the password file of the vault",
+    ),
     (
         "vault.drill",
         "the age and the result of the last vault drill",

@@ -103,7 +103,7 @@ fn config_file(input: &DoctorInput<'_>, config: &CodexConfig) -> Check {
         check.fixed_by(remedies::put_aside(&path))
     } else if input.has_archive() {
         check.advised(format!(
-            "fix the line, or restore the file from an archive (codex-manager restore latest --only config.toml): {path_text}"
+            "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
         ))
     } else {
         check.advised(format!("fix the line: {path_text}"))
@@ -174,7 +174,7 @@ fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not print its version: {path}"))
             .because(WHY)
-            .advised("run codex --version to see the error, and reinstall it"),
+            .advised("reinstall it; see the error with: codex --version"),
     };
     (check, version)
 }
@@ -301,7 +301,7 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
     let unlisted = |message: String| {
         Check::warn(ID, message)
             .because("Codex cannot show or resume conversations that are not listed")
-            .advised("run codex-manager history check, which names the fix")
+            .advised("find the fix with: codex-manager history check")
     };
     match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),

@@ -223,7 +223,7 @@ fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
         .history(name)
         .is_ok_and(|logins| logins.iter().any(|old| old.auth.login().is_some()));
     if has_login {
-        "save a login from its history/ (codex-manager profile save NAME --from FILE), then move the folder away".into()
+        "save a login from its history/: codex-manager profile save NAME --from FILE; then move the folder away".into()
     } else {
         format!(
             "move the folder away, then sign in again: codex-manager profile login {}",

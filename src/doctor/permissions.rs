@@ -6,6 +6,7 @@ use crate::archive::names;
 use crate::conversations::index;
 use crate::inventory::{observations, store, trash};
 use crate::io::{IoError, atomic, tree};
+use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,8 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     }
     own.extend(matching_entries(&home.join(observations::FOLDER), |_| true));
     own.extend(matching_entries(&home.join(index::FOLDER), |_| true));
+    let is_password = |name: &str| name == vault::password::FILE_NAME;
+    own.extend(matching_entries(&home.join(vault::FOLDER), is_password));
     for profile in matching_entries(&home.join("profiles"), |_| true) {
         own.extend(matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
@@ -99,7 +102,7 @@ fn is_private_entry(meta: &Metadata) -> bool {
 }
 
 /// Returns the permission bits if the group or other users have any; always `None` on Windows.
-pub(super) fn mode_open_to_others(path: &Path) -> Option<u32> {
+pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

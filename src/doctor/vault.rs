@@ -1,9 +1,13 @@
-//! Checks of the vault: the age of the last snapshot and of the last drill.
+//! Checks of the vault: the ages of the last snapshot and the last drill, and the mode of the password file.
 
 use super::check::Check;
 use super::input::DoctorInput;
+use super::permissions::mode_open_to_others;
+use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
 use crate::ui::time;
+use crate::vault::folder;
+use crate::vault::password::{Password, PasswordOptions};
 use crate::vault::state::{self, VaultState};
 use chrono::Duration;
 
@@ -16,15 +20,17 @@ const OLD_BACKUP_DAYS: i64 = 14;
 /// Checks the recorded results; makes no connection. Returns no checks if no vault is set up.
 pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     let file = ConfigFile::read(input.manager_home).and_then(|file| file.values());
-    let is_set_up = file.is_ok_and(|file| file.preferences.vault.repository.is_some());
-    if !is_set_up {
+    let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
+    if settings.repository.is_none() {
         return Vec::new();
     }
+    let password = password(input, &settings);
     let state = match state::read(input.manager_home) {
         Ok(state) => state,
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
-            return vec![check.because("the age of its snapshots is unknown")];
+            let check = check.because("the age of its snapshots is unknown");
+            return [check].into_iter().chain(password).collect();
         }
     };
     let age = |at: &crate::io::clock::Timestamp| input.now.signed_duration_since(at.to_utc());
@@ -44,7 +50,34 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
             .because(why)
             .fixed_by("codex-manager vault backup"),
     };
-    vec![backup, drill(&state, age)]
+    let checks = [backup, drill(&state, age)];
+    checks.into_iter().chain(password).collect()
+}
+
+/// Checks the mode of the password file. Returns no check if the password has another source.
+fn password(input: &DoctorInput<'_>, settings: &VaultSettings) -> Option<Check> {
+    const ID: &str = "vault.password";
+    let options = PasswordOptions {
+        configured_file: settings.password_file.clone(),
+        configured_command: settings.password_command.clone(),
+        ..PasswordOptions::default()
+    };
+    let found = Password::find(&options, input.env, &folder(input.manager_home));
+    let Some(Password::File(path)) = found else {
+        return None;
+    };
+    Some(match mode_open_to_others(&path) {
+        None => Check::ok(ID, "only you can read the password file"),
+        Some(mode) => Check::warn(
+            ID,
+            format!(
+                "other users can access the password file ({mode:o}): {}",
+                path.display()
+            ),
+        )
+        .because("the password opens every snapshot, with the logins in it")
+        .fixed_by_chmod("600", &path),
+    })
 }
 
 fn drill(state: &VaultState, age: impl Fn(&crate::io::clock::Timestamp) -> Duration) -> Check {

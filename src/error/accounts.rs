@@ -175,8 +175,8 @@ fn isolation_hint(profile: &str, home: &Path, holders: &[Holder]) -> String {
         );
     }
     format!(
-        "codex-manager launch {profile} --isolated joins it; the login returns to the profile \
-         when the last Codex there ends; nothing was changed"
+        "the login returns to the profile when the last Codex there ends; join it with: codex-manager launch \
+         {profile} --isolated; nothing was changed"
     )
 }
 
@@ -187,7 +187,7 @@ impl From<crate::accounts::source::SourceError> for CommandError {
             SourceError::Io(e) => e.into(),
             SourceError::Archive(e) => e.into(),
             SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error).hint(
-                "sign in with codex-manager profile login NAME, or name a file: --from FILE; nothing was changed",
+                "name a file with --from FILE, or sign in: codex-manager profile login NAME; nothing was changed",
             ),
             SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("sign in again: codex-manager profile login NAME; nothing was changed"),

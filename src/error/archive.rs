@@ -50,7 +50,7 @@ impl From<crate::journal::JournalError> for CommandError {
             JournalError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("restore fewer files at once with --only; nothing was changed"),
             JournalError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end these programs first (the daemon with: codex app-server daemon stop); nothing was changed"),
+                .hint("end these programs first, the daemon with: codex app-server daemon stop; nothing was changed"),
             JournalError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
                     "end Codex, then finish it with: codex-manager doctor; nothing was changed",
@@ -90,6 +90,7 @@ impl From<crate::recovery::RecoveryError> for CommandError {
             RecoveryError::Journal(e) => e.into(),
             RecoveryError::History(e) => e.into(),
             RecoveryError::Trash(e) => e.into(),
+            RecoveryError::Io(e) => e.into(),
         }
     }
 }

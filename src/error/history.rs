@@ -27,6 +27,10 @@ impl From<crate::storage::vacuum::VacuumError> for CommandError {
         match error {
             VacuumError::Io(e) => e.into(),
             VacuumError::Journal(e) => e.into(),
+            VacuumError::Document(e) => e.into(),
+            VacuumError::NothingKept => Self::wrap(ErrorKind::Failed, error).hint(
+                "the originals stay until the next successful run of: codex-manager storage vacuum",
+            ),
             VacuumError::Database(_) | VacuumError::Different(_) => {
                 Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
             }
@@ -47,11 +51,11 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("Codex is writing it; run the same command again"),
             HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end these programs first (the daemon with: codex app-server daemon stop); nothing was changed"),
+                .hint("end these programs first, the daemon with: codex app-server daemon stop; nothing was changed"),
             HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again"),
             HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("codex-manager history repair creates a snapshot before it changes anything; nothing was changed"),
+                .hint("only a repair or a rebuild creates a snapshot; nothing was changed"),
             HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("nothing was changed"),
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)

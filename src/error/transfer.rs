@@ -58,11 +58,11 @@ impl From<crate::transfer::PythonHomeError> for CommandError {
             ),
             PythonHomeError::NotPython(_) => (
                 ErrorKind::Refused,
-                "use it in place with --manager-home, or merge it with codex-manager profile export and import",
+                "use it in place with --manager-home, or merge it with: codex-manager profile export",
             ),
             PythonHomeError::Empty(_) => (
                 ErrorKind::Refused,
-                "legacy *_auth.json files are read by codex-manager normalize DIR",
+                "import legacy *_auth.json files with: codex-manager normalize DIR",
             ),
             PythonHomeError::Taken(_) => {
                 return Self::wrap(ErrorKind::Failed, error)

@@ -22,7 +22,7 @@ impl From<VaultError> for CommandError {
             VaultError::Interrupted => Self::interrupted(),
             VaultError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint(INSTALL)
-                .hint("or name the program: --restic-bin FILE, or codex-manager config set vault.program FILE"),
+                .hint("or name the program with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
             // A prune by rustic could remove data of a backup by restic that is running.
             VaultError::OnlyRustic(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint(INSTALL)
@@ -30,7 +30,7 @@ impl From<VaultError> for CommandError {
             VaultError::TooOld { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("codex-manager needs restic 0.14 or newer"),
             VaultError::NotRestic(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("name restic with --restic-bin FILE, or codex-manager config set vault.program FILE"),
+                .hint("name restic with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
             VaultError::NotConfigured => Self::wrap(ErrorKind::Usage, error)
                 .hint("set one up: codex-manager vault init URL"),
             VaultError::NoPassword => Self::wrap(ErrorKind::Usage, error)

@@ -58,6 +58,8 @@ pub(crate) struct RetentionCandidate {
     pub class: ArchiveClass,
     /// The archived home; empty if unknown, or if the archive was made from a legacy file.
     pub home: String,
+    /// The id of the machine of a snapshot: several machines may have one host name. `None` for archives.
+    pub machine: Option<String>,
     /// True if it was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
     /// True if it lacks files that could not be read. Such archives count separately.
@@ -104,6 +106,7 @@ impl RetentionCandidate {
             identity: metadata.identity(),
             class,
             home,
+            machine: None,
             excludes: metadata.excludes,
             incomplete: metadata.skipped > 0,
             is_single_login: metadata.is_single_login(),

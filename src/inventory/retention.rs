@@ -1,6 +1,6 @@
 //! Applies the retention rules to archives. Pure: reads and moves no file.
 //!
-//! Rules apply separately to each account, [`ArchiveClass`] and home, by the instants at which
+//! Rules apply separately to each account, [`ArchiveClass`], machine and home, by the instants at which
 //! archives were made. Days, weeks and months are those of the local zone. Damaged archives and
 //! those from the future do not count towards a rule.
 
@@ -146,7 +146,8 @@ fn counted_apart<'a>(
 
 fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
     let is_same = is_same_account(one.identity.as_ref(), other.identity.as_ref());
-    is_same && one.class == other.class && one.home != other.home
+    let place = |c: &RetentionCandidate| (c.machine.clone(), c.home.clone());
+    is_same && one.class == other.class && place(one) != place(other)
 }
 
 fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
@@ -200,6 +201,7 @@ fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
             (
                 c.class,
                 &c.home,
+                &c.machine,
                 c.excludes,
                 c.incomplete,
                 Reverse((c.made_at, &c.archive)),
@@ -209,7 +211,8 @@ fn groups(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
             account
                 .chunk_by(|a, b| {
                     let key = |c: &RetentionCandidate| {
-                        (c.class, c.home.clone(), c.excludes, c.incomplete)
+                        let place = (c.machine.clone(), c.home.clone());
+                        (c.class, place, c.excludes, c.incomplete)
                     };
                     key(a) == key(b)
                 })

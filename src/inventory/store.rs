@@ -130,7 +130,9 @@ pub(crate) fn note_archive(
     noted
 }
 
-/// Adds the record of a new archive. Returns where a damaged inventory was moved to.
+/// Adds the record of a new archive, and of all others that the inventory lacks: those of another program,
+/// or after a lost inventory. Otherwise each later command would read their sidecars again. Returns where a
+/// damaged inventory was moved to.
 fn note_record(
     manager_home: &Path,
     published: &PublishedArchive,
@@ -147,12 +149,15 @@ fn note_record(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
         |_: &DocumentState<InventoryFile>| InventoryFile::default(),
-        |inventory| match inventory
-            .archives
-            .binary_search_by(|r| r.path.cmp(&record.path))
-        {
-            Ok(i) => inventory.archives[i] = record.clone(),
-            Err(i) => inventory.archives.insert(i, record.clone()),
+        |inventory| {
+            let known = &mut inventory.archives;
+            match known.binary_search_by(|r| r.path.cmp(&record.path)) {
+                Ok(i) => known[i] = record.clone(),
+                Err(i) => known.insert(i, record.clone()),
+            }
+            if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
+                inventory.archives = listed;
+            }
         },
     )?;
     Ok(updated.moved_aside)

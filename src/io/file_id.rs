@@ -114,6 +114,12 @@ fn id_of(_path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
     Err(ErrorKind::Unsupported.into())
 }
 
+/// Returns true if both paths lead to the same folder.
+pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,12 @@ pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
     json.serialize(serializer)
 }
 
+/// Serialises a path as it is displayed, so that one that is not Unicode is no error. For reports, which
+/// are not read back.
+pub(crate) fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 /// Deserialises a path. Does not check where it leads.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
     let bytes = read_bytes(from)?;

@@ -76,10 +76,10 @@ struct StartLimit {
 }
 
 impl PipedChild {
-    /// Starts `command` without input. `limit` is the longest time without progress.
-    pub(crate) fn spawn(command: &mut Command, limit: Duration) -> io::Result<Self> {
+    /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
+    pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -136,6 +136,11 @@ impl PipedChild {
             stop: None,
             status: None,
         })
+    }
+
+    /// Returns the process id of the child.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Counts only [`PipedChild::mark_progress`] as progress, not output by itself.
@@ -288,7 +293,9 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, limit: Duration) -> PipedChild {
-        PipedChild::spawn(Command::new("sh").args(["-c", script]), limit).expect("sh starts")
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", script]);
+        PipedChild::spawn(command, Stdio::null(), limit).expect("sh starts")
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MIN_SIMILARITY: f64 = 0.7;
 
 /// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
 /// without regard to case, with each name and with each of its parts, such as those of an email.
-fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
     let mut rated: Vec<_> = names
         .into_iter()

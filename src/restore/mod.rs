@@ -56,7 +56,7 @@ pub(crate) mod needed_paths;
 mod outside_databases;
 pub mod pending;
 pub mod plan;
-mod reinstated_rows;
+pub(crate) mod reinstated_rows;
 pub mod request;
 mod rollout_index;
 pub mod safety;

@@ -65,7 +65,7 @@ pub(super) fn unpack_rows(
 }
 
 /// Returns the state database that Codex uses: the one with the highest version.
-pub(super) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
+pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
     let states = files
         .iter()
         .filter_map(|f| Some((state_version(f.path.as_path())?, f)));

@@ -11,7 +11,7 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::file_id::{self, FileId};
 use crate::io::{IoContext, IoError, Progress, file_open, progress, tree};
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The compression level, which is the default of `zstd`.
@@ -97,6 +97,11 @@ pub(crate) fn convert(
             Form::Plain => rollout::open_plain(source),
         }
     };
+    if to == Form::Plain && before.meta.len() == 0 {
+        // No frame at all, which the decoder accepts.
+        return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
+            .at("expand", source)?;
+    }
     let reader = open().at("open", source)?;
     let mut reader = InterruptibleReader { reader, progress };
     let written = match to {

@@ -8,6 +8,7 @@ mod form;
 mod growth;
 mod kinds;
 mod manager_usage;
+mod originals;
 mod report;
 mod rollout_usage;
 pub(crate) mod selection;
@@ -18,6 +19,7 @@ pub(crate) mod vacuum;
 mod walk;
 
 pub(crate) use form::Form;
+pub(crate) use kinds::KindUsage;
 pub(crate) use report::{StorageReport, UsageShare};
 
 use self::walk::UsageWalk;

@@ -7,7 +7,7 @@ use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
-use crate::history::rollout;
+use crate::history::rollout::{self, Depth};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub(crate) struct TrashFilter {
     pub projects: Vec<PathBuf>,
     /// Only subagents of this conversation.
     pub subagents_of: Option<String>,
-    /// Only conversations without a message of the user.
+    /// Only conversations without a turn.
     pub no_turns: bool,
 }
 
@@ -101,7 +101,7 @@ impl Selection {
                         .projects
                         .iter()
                         .any(|folder| Path::new(&project).starts_with(folder)))
-                && (!filter.no_turns || row.is_some_and(|row| row.first_user_message.is_empty()));
+                && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
             if !passes {
                 continue;
             }
@@ -158,6 +158,17 @@ fn read_rows(state: Option<&Path>) -> Result<HashMap<ConversationId, ThreadRow>,
         let _ = rows.insert(ConversationId::of(&row.id), row);
     })?;
     Ok(rows.unwrap_or_default())
+}
+
+/// Returns true if a conversation was begun, but has no turn of its own or of a parent.
+fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
+    // The row of a subagent has no message either, although it has turns.
+    row.first_user_message.is_empty()
+        && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
+            let is_begun = scan.meta.is_some_and(|meta| meta.parent().is_none());
+            let is_empty = scan.messages.is_empty() && scan.turn.context.is_empty();
+            is_begun && is_empty && scan.bad_lines == 0
+        })
 }
 
 fn title_of(row: &ThreadRow) -> String {

@@ -6,6 +6,7 @@ use super::rollout_usage::RolloutUsage;
 use super::walk::UsageWalk;
 use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
 use crate::history::id::ConversationId;
+use crate::io::json_path::as_shown;
 use crate::io::processes::ProcessTable;
 use crate::io::{Progress, atomic, parallel, progress};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -54,6 +55,7 @@ pub(crate) struct ShrinkItem {
     /// The id of the conversation.
     pub session_id: ConversationId,
     /// The path of the rollout before the conversion.
+    #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// Its size before the conversion.
     pub before_bytes: u64,

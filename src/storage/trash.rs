@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The folder of the units, below the manager home.
 const FOLDER: &str = "trash/conversations";
@@ -56,6 +56,27 @@ impl Document for TrashedConversation {
     const SCHEMA: u64 = 1;
 }
 
+impl TrashedConversation {
+    /// Returns true if its files are below the home and in the unit. Anything else was not written by
+    /// this program.
+    fn is_within_home(&self) -> bool {
+        self.files.iter().all(|(ListedPath(path), name)| {
+            let mut below = path
+                .strip_prefix(&self.home.0)
+                .into_iter()
+                .flat_map(Path::components);
+            let is_below = path.starts_with(&self.home.0)
+                && below.all(|part| matches!(part, Component::Normal(_)));
+            let mut name = Path::new(name).components();
+            is_below
+                && matches!(
+                    (name.next(), name.next()),
+                    (Some(Component::Normal(_)), None)
+                )
+        })
+    }
+}
+
 /// The reason why a conversation was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrashError {
@@ -89,6 +110,8 @@ pub(crate) struct Discarded<'a> {
     pub(crate) title: &'a str,
     /// Its rollouts, in all forms.
     pub(crate) rollouts: &'a [PathBuf],
+    /// The size of its rollouts when it was chosen.
+    pub(crate) bytes: u64,
 }
 
 /// The trash of a manager home, locked.
@@ -144,6 +167,14 @@ impl ConversationTrash {
         let id = discarded.id;
         let busy = || TrashError::Busy(id.to_owned());
         let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
+        let sizes = discarded
+            .rollouts
+            .iter()
+            .map(|path| path.metadata().map(|meta| meta.len()));
+        let bytes: u64 = sizes.flatten().sum();
+        if bytes != discarded.bytes {
+            return Err(TrashError::Changed(id.to_owned()));
+        }
         let row = match database {
             Some(database) => saved_row::read(database, id)?,
             None => None,
@@ -221,7 +252,8 @@ impl ConversationTrash {
     }
 }
 
-/// Returns the units, oldest first. Units that cannot be read are left out.
+/// Returns the units, oldest first. Units that cannot be read, or name files outside of their home, are
+/// left out.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -240,6 +272,7 @@ fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, T
         if kind.is_dir()
             && is_wanted(name.as_encoded_bytes())
             && let DocumentState::Good(conversation) = document::read(&unit.join(DOCUMENT))?
+            && TrashedConversation::is_within_home(&conversation)
         {
             units.push(Unit {
                 folder: unit,
@@ -279,8 +312,10 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     }
     // Without its document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
-        if is_pending(name.as_encoded_bytes()) {
-            tree::remove(&folder.join(name))?;
+        let unit = folder.join(&name);
+        let has_document = unit.join(DOCUMENT).symlink_metadata().is_ok();
+        if is_pending(name.as_encoded_bytes()) && !has_document {
+            tree::remove(&unit)?;
         }
     }
     Ok(pending.len())

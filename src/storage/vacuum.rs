@@ -1,14 +1,17 @@
 //! Rewrites Codex's databases without unused space.
 //!
 //! SQLite writes a compact copy, which is checked. Then the files are exchanged as a whole, and the
-//! originals stay in the trash until the next successful run.
+//! originals stay in the trash until the next successful run. [`undo`] exchanges them again.
 
+use super::originals;
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{
     SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
 };
 use crate::codex::{database_view, threads};
+use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
+use crate::io::json_path::as_shown;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
@@ -19,9 +22,6 @@ use std::path::{Path, PathBuf};
 
 /// The name of the journal of `storage vacuum`.
 const JOURNAL: &str = "vacuum";
-
-/// The folder of the original databases, below the manager home.
-const TRASH: &str = "trash/databases";
 
 /// The prefix of the database with Codex's logs.
 const LOGS: &str = "logs_";
@@ -38,6 +38,12 @@ pub(crate) enum VacuumError {
     /// The database cannot be read or copied.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The list of the originals cannot be read.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// There is no earlier run to undo.
+    #[error("the trash has no original databases of this home")]
+    NothingKept,
     /// The compact copy has other rows than the original, which stays.
     #[error("the compact copy has other rows than the database: {}", .0.display())]
     Different(PathBuf),
@@ -47,6 +53,7 @@ pub(crate) enum VacuumError {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct VacuumItem {
     /// The path of the database.
+    #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// Its size with its write-ahead log.
     pub before_bytes: u64,
@@ -54,7 +61,7 @@ pub(crate) struct VacuumItem {
     pub after_bytes: u64,
     /// The log entries that are deleted.
     pub deleted_rows: u64,
-    /// The change, which is always "vacuum".
+    /// The change: "vacuum" or "undo".
     pub action: &'static str,
 }
 
@@ -103,53 +110,117 @@ impl VacuumPlan {
         env: &Environment,
         now: DateTime<Utc>,
     ) -> Result<PathBuf, VacuumError> {
-        let policy = IdleHome { env };
-        let holders = policy.holders(home);
-        if !holders.is_empty() {
-            return Err(JournalError::Busy(holders).into());
-        }
-        let trash = manager_home.join(TRASH);
-        atomic::create_private_folder(&trash)?;
-        let _lock = FileLock::exclusive_unless_interrupted(&trash.join(".lock"))?;
-        let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
-        let batch = trash.join(now.format("%Y%m%dT%H%M%SZ").to_string());
-        for mut item in std::mem::take(&mut self.items) {
-            let since = self
-                .logs_since
-                .filter(|_| is_database_named(&item.path, LOGS));
-            let mut result = (0, 0);
-            let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
-                result = write_compact(&item.path, staged, since)?;
-                Ok(())
-            });
-            match written {
-                Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
-                    self.unreadable.push(e);
-                    continue;
+        replace(home, manager_home, env, now, |exchange| {
+            for mut item in std::mem::take(&mut self.items) {
+                let since = self
+                    .logs_since
+                    .filter(|_| is_database_named(&item.path, LOGS));
+                let mut result = (0, 0);
+                let written = exchange.replace(&item.path, |staged| -> Result<(), VacuumError> {
+                    result = write_compact(&item.path, staged, since)?;
+                    Ok(())
+                });
+                match written {
+                    Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
+                        self.unreadable.push(e);
+                        continue;
+                    }
+                    written => written?,
                 }
-                written => written?,
+                (item.after_bytes, item.deleted_rows) = result;
+                self.items.push(item);
             }
-            for sidecar in database_sidecars(&item.path) {
-                exchange.remove(&sidecar)?;
-            }
-            (item.after_bytes, item.deleted_rows) = result;
-            self.items.push(item);
-        }
-        let earlier = batches(&trash)?;
-        let done = keep_originals(&self.items, &batch)
-            .map_err(VacuumError::from)
-            .and_then(|()| Ok(exchange.commit(&policy)?));
-        if let Err(e) = done {
-            if !FileExchange::is_pending(manager_home, JOURNAL) {
-                let _ = tree::remove(&batch);
-            }
-            return Err(e);
-        }
-        for old in earlier.into_iter().filter(|old| *old != batch) {
-            tree::remove(&old)?;
-        }
-        Ok(batch)
+            Ok(self.items.iter().map(|item| item.path.clone()).collect())
+        })
     }
+}
+
+/// Exchanges the databases of the last run with their originals. Returns them, and the folder with
+/// those that were in use, so that another call undoes this one. Durable on return. With `dry_run`,
+/// changes nothing.
+///
+/// # Errors
+/// No originals are kept, a process uses the home, or a database cannot be copied. Nothing was
+/// changed.
+pub(crate) fn undo(
+    home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+    now: DateTime<Utc>,
+    dry_run: bool,
+) -> Result<(Vec<VacuumItem>, Option<PathBuf>), VacuumError> {
+    let root = originals::root(manager_home);
+    let plan = || -> Result<Vec<(PathBuf, PathBuf)>, VacuumError> {
+        let files = originals::newest(&root, home)?;
+        if files.is_empty() {
+            return Err(VacuumError::NothingKept);
+        }
+        Ok(files)
+    };
+    let item = |(path, original): &(PathBuf, PathBuf)| VacuumItem {
+        path: path.clone(),
+        before_bytes: size_with_sidecars(path),
+        after_bytes: size_with_sidecars(original),
+        deleted_rows: 0,
+        action: "undo",
+    };
+    let mut items: Vec<_> = plan()?.iter().map(item).collect();
+    if dry_run {
+        return Ok((items, None));
+    }
+    let folder = replace(home, manager_home, env, now, |exchange| {
+        let files = plan()?;
+        for (path, original) in &files {
+            exchange.replace(path, |staged| -> Result<(), VacuumError> {
+                database::snapshot(original, staged)?;
+                copy_permissions(original, staged)
+            })?;
+        }
+        items = files.iter().map(item).collect();
+        Ok(files.into_iter().map(|(path, _)| path).collect())
+    })?;
+    for item in &mut items {
+        item.after_bytes = size_with_sidecars(&item.path);
+    }
+    Ok((items, Some(folder)))
+}
+
+/// Exchanges databases of `home` for the ones that `stage` stages, which returns their paths. Moves
+/// them to the trash, and removes the ones of the run before. Returns their folder.
+fn replace(
+    home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+    now: DateTime<Utc>,
+    stage: impl FnOnce(&mut FileExchange) -> Result<Vec<PathBuf>, VacuumError>,
+) -> Result<PathBuf, VacuumError> {
+    let policy = IdleHome { env };
+    let holders = policy.holders(home);
+    if !holders.is_empty() {
+        return Err(JournalError::Busy(holders).into());
+    }
+    let root = originals::root(manager_home);
+    atomic::create_private_folder(&root)?;
+    let _lock = FileLock::exclusive_unless_interrupted(&root.join(".lock"))?;
+    let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
+    let databases = stage(&mut exchange)?;
+    for database in &databases {
+        for sidecar in database_sidecars(database) {
+            exchange.remove(&sidecar)?;
+        }
+    }
+    let earlier = originals::folders(&root)?;
+    let kept = originals::keep(&root, home, &databases, now)?;
+    if let Err(e) = exchange.commit(&policy) {
+        if !FileExchange::is_pending(manager_home, JOURNAL) {
+            let _ = tree::remove(&kept);
+        }
+        return Err(e.into());
+    }
+    for old in earlier {
+        tree::remove(&old)?;
+    }
+    Ok(kept)
 }
 
 /// Finishes or undoes a vacuum that was killed.
@@ -195,12 +266,7 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         let free = number("PRAGMA freelist_count")?;
         Ok((pages, free, number("PRAGMA page_size")?, rows, old_rows))
     })?;
-    let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-    let before_bytes = size(path)
-        + database_sidecars(path)
-            .iter()
-            .map(|path| size(path))
-            .sum::<u64>();
+    let before_bytes = size_with_sidecars(path);
     let used = (pages - free).max(1);
     let kept = used - if rows > 0 { used * old_rows / rows } else { 0 };
     let after = kept.max(1).saturating_mul(page_size);
@@ -243,34 +309,18 @@ fn write_compact(
     if !is_complete {
         return Err(VacuumError::Different(source.to_path_buf()));
     }
-    let meta = source.metadata().at("read", source)?;
-    fs::set_permissions(staged, meta.permissions()).at("set the permissions of", staged)?;
+    copy_permissions(source, staged)?;
     let bytes = staged.metadata().at("read", staged)?.len();
     Ok((bytes, deleted))
 }
 
-/// Links the databases, with their logs, into the new folder `batch`; on another file system, copies
-/// them.
-fn keep_originals(items: &[VacuumItem], batch: &Path) -> Result<(), IoError> {
-    atomic::create_private_folder(batch)?;
-    for item in items {
-        for path in std::iter::once(item.path.clone()).chain(database_sidecars(&item.path)) {
-            let Some(name) = path.file_name().filter(|_| path.exists()) else {
-                continue;
-            };
-            let kept = batch.join(name);
-            if fs::hard_link(&path, &kept).is_err() {
-                atomic::publish_copy(&path, &kept)?;
-            }
-        }
-    }
-    atomic::sync_folder(batch)?;
-    atomic::sync_folder(atomic::parent_of(batch))
+fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
+    let meta = from.metadata().at("read", from)?;
+    Ok(fs::set_permissions(to, meta.permissions()).at("set the permissions of", to)?)
 }
 
-/// Returns the folders of originals.
-fn batches(trash: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let entries = tree::list(trash).at("list", trash)?;
-    let folders = entries.into_iter().filter(|(_, kind)| kind.is_dir());
-    Ok(folders.map(|(name, _)| trash.join(name)).collect())
+fn size_with_sidecars(database: &Path) -> u64 {
+    let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+    let sidecars = database_sidecars(database);
+    size(database) + sidecars.iter().map(|path| size(path)).sum::<u64>()
 }

@@ -10,6 +10,7 @@ pub(crate) mod pager;
 pub mod picker;
 pub mod problem;
 pub mod progress;
+mod question;
 mod secret;
 pub mod table;
 pub mod text_width;
@@ -17,17 +18,17 @@ pub mod time;
 pub mod windows;
 mod wrap;
 
+pub(crate) use self::question::report_cancelled;
+
 use crate::config::ColorChoice;
 use crate::error::CommandError;
 use crate::io::environment::Environment;
-use crate::io::progress::waiting_for_input;
-use crate::io::secret::SecretBytes;
 
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 /// The amount of output on stderr.
@@ -163,6 +164,11 @@ impl Ui {
         self.interactive
     }
 
+    /// Returns true if the user can choose from a list on the terminal.
+    pub(crate) fn can_pick(&self) -> bool {
+        self.can_pick
+    }
+
     /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal_out
@@ -220,6 +226,16 @@ impl Ui {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
         }
+    }
+
+    /// Returns the line of a command that people copy, indented by `indent` blanks if it fits then.
+    pub(crate) fn command_line(&self, indent: usize, command: &str) -> String {
+        wrap::command_line(command, indent, self.width)
+    }
+
+    /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
+    pub(crate) fn with_commands_apart(&self, indent: usize, text: impl Display) -> String {
+        wrap::with_commands_apart(&text.to_string(), indent, self.width)
     }
 
     /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
@@ -324,39 +340,6 @@ impl Ui {
         }
         // In one piece: half of an error says something else.
         err(format_args!("{}\n", lines.join("\n")));
-    }
-
-    /// Asks a yes/no question on the terminal; `None` without a terminal.
-    pub fn confirm(&self, question: impl Display) -> Option<bool> {
-        if !self.interactive {
-            return None;
-        }
-        err(format_args!("{question} [y/N] "));
-        let mut answer = String::new();
-        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
-        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-    }
-
-    /// Asks for a line of text; `None` without a terminal or if it is empty.
-    pub fn ask(&self, question: impl Display) -> Option<String> {
-        if !self.interactive {
-            return None;
-        }
-        err(format_args!("{question} "));
-        let mut answer = String::new();
-        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
-        Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
-    }
-
-    /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
-    pub fn ask_secret(&self, question: impl Display) -> Option<SecretBytes> {
-        if !self.interactive {
-            return None;
-        }
-        let ask = || err(format_args!("{question} "));
-        let answer = waiting_for_input(|| secret::read_line(ask));
-        err(format_args!("\n"));
-        answer
     }
 
     /// Returns true if a progress bar may be drawn.

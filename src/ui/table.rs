@@ -6,7 +6,9 @@
 
 use super::column::{Fit, GAP, NARROW, Scope, ShownColumn, fit};
 use super::text_width::{columns as width_of, without_end};
-use super::{Style, Ui, Verbosity, out, paint, wrap};
+use super::{Style, Ui, Verbosity, out, paint, time, wrap};
+use crate::io::clock::Zone;
+use chrono::{DateTime, Utc};
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -39,6 +41,13 @@ impl Cell {
     /// A cell without a meaning of its own.
     pub fn plain(text: impl Into<String>) -> Self {
         Self::new(Style::Plain, text)
+    }
+
+    /// A time: short on a terminal, RFC 3339 in tab-separated values, empty for `None`.
+    pub(crate) fn time(at: Option<DateTime<Utc>>, zone: Zone, now: &DateTime<Utc>) -> Self {
+        let short = at.map(|at| time::absolute(&at, zone, now));
+        let exact = at.map(|at| time::rfc3339(&at, zone));
+        Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
 
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.

@@ -23,7 +23,7 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// Returns the longest beginning of `text` that is at most `width` columns wide.
-fn beginning(text: &str, width: usize) -> &str {
+pub(super) fn beginning(text: &str, width: usize) -> &str {
     let mut used = 0;
     let too_far = text.char_indices().find(|(_, c)| {
         used += c.width().unwrap_or(0);

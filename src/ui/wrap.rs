@@ -25,8 +25,8 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
             let last = prose.last().map(|last| last.trim_end_matches("\x1b[0m"));
-            let is_introduced = last.is_some_and(|last| last.ends_with(':'));
-            if !is_introduced || !begins_command(word) {
+            let is_introduced = last.is_some_and(introduces);
+            if !is_introduced || !begins_command(word, words.peek().copied()) {
                 prose.push(word);
                 continue;
             }
@@ -39,7 +39,7 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
             lines.push(wrap_line(&prose.join(" "), indent, width));
             let command = command.join(" ");
             let command = command.trim_end_matches([',', ';']);
-            lines.push(format!("{}{command}", " ".repeat(indent + 2)));
+            lines.push(command_line(command, indent + 2, width));
             prose.clear();
             if words.peek().is_some() {
                 // The words after it continue the sentence.
@@ -53,8 +53,28 @@ pub(super) fn with_commands_apart(text: &str, indent: usize, width: usize) -> St
     lines.join("\n")
 }
 
-fn begins_command(word: &str) -> bool {
-    word == PROGRAM || word.starts_with("CODEX_HOME=")
+/// Returns the line of a command: indented by `indent` blanks, or by fewer if it does not fit then. It is
+/// never broken.
+pub(super) fn command_line(command: &str, indent: usize, width: usize) -> String {
+    let fits = |blanks: &usize| blanks + columns(command) <= width;
+    let blanks = [indent, 4].into_iter().find(fits).unwrap_or(0);
+    format!("{}{command}", " ".repeat(blanks))
+}
+
+/// Returns true for a word before a command, unlike "error:", which is followed by prose.
+fn introduces(word: &str) -> bool {
+    word.ends_with(':')
+        && !["error:", "warning:", "by:"]
+            .iter()
+            .any(|label| word.ends_with(label))
+}
+
+fn begins_command(word: &str, next: Option<&str>) -> bool {
+    match word {
+        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "tar" => true,
+        "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
+        _ => word.starts_with("CODEX_HOME="),
+    }
 }
 
 fn ends_command(word: &str) -> bool {
@@ -139,7 +159,7 @@ mod tests {
         let apart = |text| with_commands_apart(text, 2, 30);
         assert_eq!(
             apart("hint: sign in: codex-manager profile login work; nothing was changed"),
-            "hint: sign in:\n    codex-manager profile login work\n  nothing was changed"
+            "hint: sign in:\ncodex-manager profile login work\n  nothing was changed"
         );
         assert_eq!(
             apart("use it with: CODEX_HOME='/a b' codex"),
@@ -154,6 +174,14 @@ mod tests {
             apart("\x1b[1mhint:\x1b[0m codex-manager list"),
             "\x1b[1mhint:\x1b[0m\n    codex-manager list"
         );
+    }
+
+    #[test]
+    fn a_command_is_indented_as_far_as_it_fits() {
+        assert_eq!(command_line("codex login", 8, 20), "        codex login");
+        assert_eq!(command_line("codex login", 8, 18), "    codex login");
+        assert_eq!(command_line("codex login", 8, 11), "codex login");
+        assert_eq!(command_line("codex login", 8, 5), "codex login");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::error::VaultError;
 use super::fault::Fault;
 use super::restic::Restic;
+use super::snapshot::short_id;
 use super::tags::SnapshotTags;
 use crate::archive::tree_capture::CapturedTree;
 use crate::io::Progress;
@@ -32,9 +33,9 @@ pub(crate) struct SnapshotReport {
 }
 
 impl SnapshotReport {
-    /// Returns the first 8 characters of the id: restic 0.14 prints no more.
+    /// Returns the beginning of the id: restic 0.14 prints no more.
     pub(crate) fn short_id(&self) -> &str {
-        self.id.get(..8).unwrap_or(&self.id)
+        short_id(&self.id)
     }
 }
 

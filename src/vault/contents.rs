@@ -107,9 +107,8 @@ impl SnapshotContents {
     fn of_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         let mut nodes = Vec::new();
         for_each_node(restic, &snapshot.id, |node| nodes.push(node))?;
-        let root = find_home(&nodes).ok_or_else(|| VaultError::NoPath {
-            snapshot: snapshot.short_id().to_owned(),
-            path: "a folder with sessions, history.jsonl or auth.json".into(),
+        let root = find_home(&nodes).ok_or_else(|| {
+            snapshot.no_path("a folder with sessions, history.jsonl or auth.json")
         })?;
         let mut contents = Self {
             manifest: ArchiveManifest {

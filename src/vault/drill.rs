@@ -2,6 +2,7 @@
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
+use super::folder::staging_folder;
 use super::materialize::materialize;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
@@ -23,7 +24,7 @@ use std::path::Path;
 
 /// The input of a drill besides the snapshot.
 pub(crate) struct DrillOptions<'a> {
-    /// The manager home, whose `tmp/` has the temporary folder.
+    /// The manager home, with the temporary folder.
     pub(crate) manager_home: &'a Path,
     /// The installed Codex, if there is one.
     pub(crate) codex: Option<&'a Program>,
@@ -46,6 +47,19 @@ pub(crate) struct DrillReport {
     pub(crate) problems: Vec<String>,
 }
 
+/// Progress of the three passes over the content: download, check and restore.
+struct ThreePasses<'a>(&'a dyn Progress);
+
+impl Progress for ThreePasses<'_> {
+    fn expect_bytes(&self, total: u64) {
+        self.0.expect_bytes(total.saturating_mul(3));
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.0.add_bytes(bytes);
+    }
+}
+
 /// Restores the snapshot without its login into a temporary folder, checks all digests and databases,
 /// has Codex list the conversations, and removes the folder.
 ///
@@ -57,7 +71,8 @@ pub(crate) fn drill(
     options: &DrillOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
-    let tmp = options.manager_home.join("tmp");
+    let progress = &ThreePasses(progress);
+    let tmp = staging_folder(options.manager_home);
     let staging = Staging::inside(&tmp)?;
     let contents = SnapshotContents::read(restic, snapshot)?;
     let (file, packed) = materialize(

@@ -1,4 +1,5 @@
-//! The folder of the vault in the manager home: the tree that restic reads, the password, the state.
+//! The folder of the vault in the manager home: the tree that restic reads, the password, the state, temporary
+//! folders.
 
 use std::path::{Path, PathBuf};
 
@@ -8,4 +9,10 @@ pub(crate) const FOLDER: &str = "vault";
 /// Returns the path of the folder in a manager home.
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
     manager_home.join(FOLDER)
+}
+
+/// Returns the folder of the temporary folders of restores and drills, in which downloaded logins are. Those
+/// of killed commands are removed by the next command, not by the next backup.
+pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
+    folder(manager_home).join("tmp")
 }

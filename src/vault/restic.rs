@@ -3,6 +3,7 @@
 use super::error::{ResticMessage, VaultError};
 use super::fault::{self, Fault};
 use super::password::Password;
+use super::process_note::ProcessNote;
 use crate::codex::program::{LOGIN_VARIABLES, Program, ProgramError};
 use crate::io::IoContext;
 use crate::io::environment::Environment;
@@ -10,7 +11,7 @@ use crate::io::piped_child::{ChildEnd, PipedChild, Stop};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The oldest supported version, that of Debian 12.
@@ -40,6 +41,8 @@ pub(crate) struct Restic {
     repository: String,
     password: Password,
     env: Environment,
+    /// The vault's folder in the manager home.
+    pub(super) vault_folder: PathBuf,
     pub(super) timeout: Duration,
 }
 
@@ -75,6 +78,7 @@ impl Restic {
         repository: String,
         password: Password,
         env: &Environment,
+        vault_folder: PathBuf,
         timeout: Duration,
     ) -> Result<Self, VaultError> {
         let restic = Self {
@@ -82,6 +86,7 @@ impl Restic {
             repository,
             password,
             env: env.clone(),
+            vault_folder,
             timeout,
         };
         restic.check_version()?;
@@ -103,7 +108,8 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
-        if end.stop.is_some() {
+        let is_killed = end.status.is_some_and(|status| status.code().is_none());
+        if end.stop.is_some() || is_killed {
             return Err(self.failure(&end));
         }
         let Some((found, version)) = read.ok().and_then(|_| parse_version(&text)) else {
@@ -145,11 +151,40 @@ impl Restic {
         command
     }
 
-    /// Starts a command that [`Restic::command`] prepared.
+    /// Starts a command that [`Restic::command`] prepared and that does not lock the repository.
     pub(super) fn start(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
-        let mut child = PipedChild::spawn(command, self.timeout).at("run", &self.program)?;
+        self.spawn(command, Stdio::null())
+    }
+
+    fn spawn(&self, command: &mut Command, input: Stdio) -> Result<PipedChild, VaultError> {
+        let mut child = PipedChild::spawn(command, input, self.timeout).at("run", &self.program)?;
         child.limit_start(CONNECT_TIMEOUT, fault::is_unreachable);
         Ok(child)
+    }
+
+    /// Starts a command that [`Restic::command`] prepared, with a note if it may lock the repository.
+    pub(super) fn start_noted(
+        &self,
+        args: &[&str],
+        command: &mut Command,
+    ) -> Result<(PipedChild, Option<ProcessNote>), VaultError> {
+        let locks = !args.contains(&"--no-lock") && !["init", "unlock"].contains(&args[0]);
+        let (mut note, input) = locks
+            .then(|| ProcessNote::create(&self.vault_folder, args[0] == "backup"))
+            .flatten()
+            .unzip();
+        let input = input.map_or_else(Stdio::null, Stdio::from);
+        let child = match self.spawn(command, input) {
+            Ok(child) => child,
+            Err(e) => {
+                note.into_iter().for_each(ProcessNote::remove);
+                return Err(e);
+            }
+        };
+        if let Some(note) = &mut note {
+            note.set_pid(child.id());
+        }
+        Ok((child, note))
     }
 
     fn stopped(&self, stop: Stop) -> VaultError {

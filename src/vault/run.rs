@@ -18,6 +18,9 @@ const MAX_OUTPUT_BYTES: u64 = 256 << 20;
 /// Time between two attempts on a locked repository.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two checks for locks of dead processes, which read every lock.
+const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Exit code of `restic backup` if some files could not be read.
 const INCOMPLETE: i32 = 3;
 
@@ -27,16 +30,22 @@ impl Restic {
     /// # Errors
     /// restic fails or makes no progress, or the user interrupts.
     pub(crate) fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
-        self.retry_while_locked(|| {
-            let mut child = self.start(&mut self.command(args))?;
-            let mut stdout = Vec::new();
-            let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
-            let end = child.finish();
-            match end.status {
-                Some(status) if status.success() && read.is_ok() => Ok(stdout),
-                _ => Err(self.failure(&end)),
-            }
-        })
+        self.retry_while_locked(|| self.output(args))
+    }
+
+    /// As [`Restic::run`], but fails if the repository is locked.
+    pub(super) fn output(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+        let (mut child, note) = self.start_noted(args, &mut self.command(args))?;
+        let mut stdout = Vec::new();
+        let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
+        let end = child.finish();
+        if let Some(note) = note {
+            note.close(&end);
+        }
+        match end.status {
+            Some(status) if status.success() && read.is_ok() => Ok(stdout),
+            _ => Err(self.failure(&end)),
+        }
     }
 
     /// Runs restic and parses its standard output, one JSON document. `verb` is for error messages.
@@ -64,7 +73,8 @@ impl Restic {
         mut on_line: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), VaultError> {
         self.retry_while_locked(|| {
-            let mut child = self.start(self.command(args).current_dir(folder))?;
+            let command = &mut self.command(args);
+            let (mut child, note) = self.start_noted(args, command.current_dir(folder))?;
             child.expect_marks();
             let mut lines = BufReader::new(child);
             let mut line = Vec::new();
@@ -75,6 +85,9 @@ impl Restic {
                 line.clear();
             }
             let end = lines.into_inner().finish();
+            if let Some(note) = note {
+                note.close(&end);
+            }
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
                 Some(INCOMPLETE) if end.stop.is_none() => {
@@ -142,17 +155,18 @@ impl Restic {
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until the
-    /// time limit has passed. `restic unlock` removes the locks of processes that are gone.
+    /// time limit has passed. Removes the locks of dead processes.
     fn retry_while_locked<T>(
         &self,
         mut work: impl FnMut() -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let deadline = Instant::now() + self.timeout;
         let mut result = work();
+        let mut next_check = Instant::now();
         while is_locked(&result) && Instant::now() < deadline {
-            let end = self.start(&mut self.command(&["unlock"]))?.finish();
-            if !end.status.is_some_and(|status| status.success()) {
-                return Err(self.failure(&end));
+            if Instant::now() >= next_check {
+                self.remove_dead_locks()?;
+                next_check = Instant::now() + LOCK_CHECK_INTERVAL;
             }
             result = work();
             if is_locked(&result) {

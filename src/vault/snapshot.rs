@@ -7,6 +7,7 @@ use crate::archive::metadata::{BackupMode, SAFETY_LABEL};
 use crate::inventory::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use std::fmt::Display;
 
 /// A snapshot in the repository, by this or another program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +45,17 @@ impl From<ListedSnapshot> for Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the first 8 characters of the id, as restic displays it.
+    /// Returns the beginning of the id, as restic displays it.
     pub(crate) fn short_id(&self) -> &str {
-        self.id.get(..8).unwrap_or(&self.id)
+        short_id(&self.id)
+    }
+
+    /// Returns the error that the snapshot has nothing at `path`.
+    pub(crate) fn no_path(&self, path: impl Display) -> VaultError {
+        VaultError::NoPath {
+            snapshot: self.short_id().to_owned(),
+            path: path.to_string(),
+        }
     }
 
     /// Returns the snapshot for the retention rules, or `None` for a snapshot of another program.
@@ -63,6 +72,7 @@ impl Snapshot {
             identity: tags.identity(),
             class,
             home: format!("{}:{}", self.host, tags.home),
+            machine: tags.machine.clone(),
             excludes: tags.excludes,
             incomplete: tags.skipped > 0,
             is_single_login: false,
@@ -72,6 +82,11 @@ impl Snapshot {
             soundness: Soundness::Verified,
         })
     }
+}
+
+/// Returns the first 8 characters of a snapshot id.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }
 
 /// Lists all snapshots of the repository, oldest first. Takes no lock.
@@ -106,11 +121,22 @@ pub(crate) fn by_id<'a>(
     }
 }
 
+/// The home that a command works on, and its machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SnapshotPlace<'a> {
+    /// Id of the machine, if it has made a snapshot.
+    pub(crate) machine: Option<&'a str>,
+    /// Name of the machine.
+    pub(crate) host: &'a str,
+    /// Path of the Codex home.
+    pub(crate) home: &'a str,
+}
+
 /// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers
-/// snapshots of `host`, then full ones.
+/// snapshots of the machine, then of its name, then of the home, then full ones.
 pub(crate) fn newest<'a>(
     snapshots: &'a [Snapshot],
-    host: &str,
+    place: SnapshotPlace<'_>,
     is_wanted: impl Fn(&SnapshotTags) -> bool,
 ) -> Option<&'a Snapshot> {
     snapshots
@@ -119,7 +145,9 @@ pub(crate) fn newest<'a>(
         .filter(|(_, tags)| tags.label.as_deref() != Some(SAFETY_LABEL) && is_wanted(tags))
         .max_by_key(|(snapshot, tags)| {
             (
-                snapshot.host == host,
+                tags.machine.is_some() && tags.machine.as_deref() == place.machine,
+                snapshot.host == place.host,
+                tags.home == place.home,
                 tags.mode == BackupMode::Full,
                 tags.mode == BackupMode::Sessions,
                 snapshot.time,
@@ -145,6 +173,36 @@ mod tests {
     }
 
     #[test]
+    fn newest_prefers_the_machine_then_its_name_then_the_home() {
+        let of = |id: &str, host: &str, machine: &str, home: &str, at: i64| {
+            let mut made = snapshot(id, host, BackupMode::Full, at);
+            if let Some(tags) = &mut made.tags {
+                tags.machine = Some(machine.into());
+                tags.home = home.into();
+            }
+            made
+        };
+        let all = [
+            of("1", "vm", "a", "/home", 1),
+            of("2", "vm", "a", "/other", 2),
+            of("3", "vm", "b", "/home", 3),
+            of("4", "nas", "c", "/home", 4),
+        ];
+        let id = |machine: Option<&'static str>, home: &'static str| {
+            let place = SnapshotPlace {
+                machine,
+                host: "vm",
+                home,
+            };
+            newest(&all, place, |_| true).unwrap().id.clone()
+        };
+        assert_eq!(id(Some("a"), "/home"), "1");
+        assert_eq!(id(Some("a"), "/third"), "2");
+        assert_eq!(id(Some("new"), "/home"), "3");
+        assert_eq!(id(None, "/other"), "2");
+    }
+
+    #[test]
     fn newest_prefers_this_machine_then_full_snapshots() {
         let mut all = vec![
             snapshot("aa1", "laptop", BackupMode::Full, 1),
@@ -155,7 +213,13 @@ mod tests {
             tags: None,
             ..snapshot("ff9", "laptop", BackupMode::Full, 9)
         });
-        let id = |host: &str| newest(&all, host, |_| true).unwrap().id.clone();
+        let id = |host: &str| {
+            let place = SnapshotPlace {
+                host,
+                ..SnapshotPlace::default()
+            };
+            newest(&all, place, |_| true).unwrap().id.clone()
+        };
         assert_eq!(id("laptop"), "aa1");
         assert_eq!(id("server"), "ab3");
         assert_eq!(by_id(&all, "ab").unwrap().id, "ab3");

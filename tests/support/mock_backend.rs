@@ -228,6 +228,17 @@ pub(crate) struct Request {
     pub(crate) status: u16,
 }
 
+/// A tool call of the model.
+#[derive(Clone, Debug)]
+pub(crate) struct ToolCall {
+    /// The namespace of the tool.
+    pub(crate) namespace: &'static str,
+    /// The name of the tool.
+    pub(crate) name: &'static str,
+    /// The arguments, a JSON object.
+    pub(crate) arguments: Value,
+}
+
 /// A running backend; see the module.
 pub(crate) struct MockBackend {
     shared: Arc<Shared>,
@@ -255,6 +266,9 @@ struct State {
     signing_in: Option<String>,
     sign_ins: u64,
     turns: u64,
+    /// The tool calls of the next conversation's turn, and the number of those that were made.
+    calls: Vec<ToolCall>,
+    calls_made: usize,
     stopping: bool,
     connections: BTreeMap<u64, TcpStream>,
 }
@@ -308,6 +322,14 @@ impl MockBackend {
             shared: &self.shared,
             account_id: account_id.to_owned(),
         }
+    }
+
+    /// Makes the model call these tools, one after another, in the next turn that begins.
+    pub(crate) fn call_tools(&self, calls: &[ToolCall]) {
+        self.shared.alter(|state| {
+            state.calls = calls.to_vec();
+            state.calls_made = 0;
+        });
     }
 
     /// Sets whether a reused refresh token also revokes its successors. Off by default.
@@ -437,6 +459,20 @@ impl AccountHandle<'_> {
     }
 }
 
+impl State {
+    /// Returns the call that answers a turn's request: the one after those whose results it has.
+    fn next_call(&mut self, body: &[u8]) -> Option<ToolCall> {
+        let call = self.calls.get(self.calls_made)?.clone();
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let input = request["input"].as_array()?.iter();
+        let results = input.filter(|item| item["type"] == "function_call_output");
+        (results.count() == self.calls_made).then(|| {
+            self.calls_made += 1;
+            call
+        })
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -548,7 +584,8 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             }
             Routed::Turn(account, headers) => {
                 shared.record(&head, Some(&account.account_id), 200);
-                return write_turn(stream, &account, &headers, shared);
+                let call = shared.alter(|state| state.next_call(&body));
+                return write_turn(stream, &account, &headers, call.as_ref(), shared);
             }
             Routed::Blackhole(account_id) => {
                 shared.record(&head, Some(&account_id), 0);
@@ -998,6 +1035,7 @@ fn write_turn(
     mut stream: &TcpStream,
     account: &Account,
     headers: &[(String, String)],
+    call: Option<&ToolCall>,
     shared: &Shared,
 ) -> io::Result<()> {
     let number = shared.alter(|state| {
@@ -1005,14 +1043,22 @@ fn write_turn(
         state.turns
     });
     let (response_id, message_id) = (format!("resp_{number}"), format!("msg_{number}"));
-    let item = |content: Value| {
-        json!({
+    let item = |content: Value| match call {
+        Some(call) => json!({
+            "id": message_id,
+            "type": "function_call",
+            "call_id": format!("call_{number}"),
+            "namespace": call.namespace,
+            "name": call.name,
+            "arguments": call.arguments.to_string(),
+        }),
+        None => json!({
             "id": message_id,
             "type": "message",
             "role": "assistant",
             "status": "completed",
             "content": content,
-        })
+        }),
     };
     let printed = json!([{"type": "output_text", "text": account.reply, "annotations": []}]);
     let opening = [
@@ -1060,7 +1106,13 @@ fn write_turn(
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    for event in &opening {
+    // A call has no text.
+    let opening = if call.is_some() {
+        &opening[..1]
+    } else {
+        &opening[..]
+    };
+    for event in opening {
         write_event(stream, event)?;
     }
     if account.hold_turns {

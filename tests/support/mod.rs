@@ -2,6 +2,7 @@
 
 pub(crate) mod aftermath;
 pub(crate) mod archives;
+pub(crate) mod browser;
 pub(crate) mod cloud;
 pub(crate) mod conversations;
 pub(crate) mod env;
@@ -11,6 +12,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod imports;
 pub(crate) mod injection;
+pub(crate) mod kept_folder;
 pub(crate) mod lab;
 pub(crate) mod launched;
 pub(crate) mod memory;

@@ -35,15 +35,7 @@ impl Terminal {
     }
 
     fn open(command: &mut Command, columns: u16, is_attended: bool) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .expect("a pseudo-terminal");
-        grantpt(&master).expect("grant it");
-        unlockpt(&master).expect("unlock it");
-        tcsetwinsize(&master, size(columns, LINES)).expect("its size");
-        let name = ptsname(&master, Vec::new()).expect("its name");
-        let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-        let slave = OpenOptions::new().read(true).write(true).open(path);
-        let slave = slave.expect("open it");
+        let (keys, slave) = pair(columns);
         let share = || slave.try_clone().expect("share it");
         command.stdout(share()).stderr(share());
         if is_attended {
@@ -56,7 +48,6 @@ impl Terminal {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
-        let keys = File::from(master);
         let mut output = keys.try_clone().expect("share it");
         let mut answers = keys.try_clone().expect("share it");
         let screen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
@@ -81,6 +72,27 @@ impl Terminal {
             screen,
             reader: Some(reader),
         }
+    }
+
+    /// Starts the command in a terminal, and closes that as soon as it shows `wanted`. Returns the end of the
+    /// command, which gets no signal: its terminal is not the one that controls it.
+    pub(crate) fn hang_up(command: &mut Command, wanted: &str) -> ExitStatus {
+        let (mut master, slave) = pair(120);
+        let share = || slave.try_clone().expect("share it");
+        command.stdin(share()).stdout(share()).stderr(share());
+        let mut child = command.process_group(0).spawn().expect("start");
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        drop(slave);
+        let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+        while !plain(&shown).contains(wanted) {
+            let n = master.read(&mut buffer).expect("read");
+            shown.extend(&buffer[..n]);
+        }
+        drop(master);
+        child.wait().expect("its end")
     }
 
     /// Changes the size of the terminal, and has the program notice it.
@@ -197,6 +209,19 @@ impl Drop for Terminal {
         super::processes::signal_group("KILL", self.child.id());
         let _ = self.child.wait();
     }
+}
+
+/// Opens a terminal of this width: the side of the user and that of the program.
+fn pair(columns: u16) -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .expect("a pseudo-terminal");
+    grantpt(&master).expect("grant it");
+    unlockpt(&master).expect("unlock it");
+    tcsetwinsize(&master, size(columns, LINES)).expect("its size");
+    let name = ptsname(&master, Vec::new()).expect("its name");
+    let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+    let slave = OpenOptions::new().read(true).write(true).open(path);
+    (File::from(master), slave.expect("open it"))
 }
 
 /// The lines of a terminal, unless it is resized.

@@ -38,15 +38,24 @@ impl Compression {
     }
 }
 
-/// Compresses `bytes` into one member. Stores them if samples show that they are compressed already.
+/// Compresses `bytes` into one member, with the effort that samples of them justify.
 pub(crate) fn compress(
     bytes: &[u8],
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    if is_incompressible(bytes, buffers)? {
-        return store(bytes, buffers);
+    match effort_for(&packed_samples(bytes, buffers)?) {
+        Effort::Store => store(bytes, buffers),
+        Effort::Fastest => with_fastest(|compressor| compress_with(compressor, bytes, buffers)),
+        Effort::AsAsked => compress_as_asked(bytes, compression, buffers),
     }
+}
+
+fn compress_as_asked(
+    bytes: &[u8],
+    compression: Compression,
+    buffers: &BufferPool,
+) -> io::Result<AlignedBuffer> {
     thread_local! {
         // Creating a compressor takes longer than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
@@ -61,31 +70,58 @@ pub(crate) fn compress(
 }
 
 /// The length of a sample in bytes.
-const SAMPLE_BYTES: usize = 8 << 10;
+const SAMPLE_BYTES: usize = 4 << 10;
 /// The number of samples of a member, evenly distributed.
-const SAMPLES: usize = 4;
+const SAMPLES: usize = 8;
 
-/// Returns true if no sample of `bytes` becomes smaller by a thirtieth. Takes 1 % of the time of
-/// compressing a full member; a short one is not worth it.
-fn is_incompressible(bytes: &[u8], buffers: &BufferPool) -> io::Result<bool> {
+/// The work that a member is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// It is compressed already: zstd, PNG, encrypted text.
+    Store,
+    /// Most of it has no repetitions to find, such as base64 of an image: any level gives the same size.
+    Fastest,
+    /// The level of the archive.
+    AsAsked,
+}
+
+/// Decides from the compressed sizes of the samples, each of [`SAMPLE_BYTES`].
+fn effort_for(packed: &[usize]) -> Effort {
+    // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
+    let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
+    let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
+    if packed.is_empty() {
+        Effort::AsAsked
+    } else if packed.iter().all(is_compressed) {
+        Effort::Store
+    } else if packed.iter().filter(is_dense).count() * 4 >= packed.len() * 3 {
+        Effort::Fastest
+    } else {
+        Effort::AsAsked
+    }
+}
+
+/// Returns the compressed sizes of samples of `bytes`; none of a short member, which is not worth it. Takes
+/// 1 % of the time of compressing a full member.
+fn packed_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
+    if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
+        return Ok(Vec::new());
+    }
+    let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
+    let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
+    with_fastest(|compressor| {
+        (0..SAMPLES)
+            .map(|i| Ok(compress_with(compressor, sample(i), buffers)?.len()))
+            .collect()
+    })
+}
+
+fn with_fastest<T>(work: impl FnOnce(&mut Compressor) -> T) -> T {
     thread_local! {
         static FASTEST: RefCell<Compressor> =
             RefCell::new(Compressor::new(CompressionLvl::new(1).unwrap_or_default()));
     }
-    if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
-        return Ok(false);
-    }
-    let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
-    FASTEST.with_borrow_mut(|compressor| {
-        for sample in 0..SAMPLES {
-            let sample = &bytes[sample * step..][..SAMPLE_BYTES];
-            let packed = compress_with(compressor, sample, buffers)?;
-            if packed.len() < SAMPLE_BYTES - SAMPLE_BYTES / 30 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    })
+    FASTEST.with_borrow_mut(work)
 }
 
 /// Stores `bytes` uncompressed in one member.
@@ -201,24 +237,75 @@ mod tests {
         assert!(!is_exactly_one_stream(&packed, &bytes));
     }
 
+    const LEN: usize = 256 << 10;
+
+    fn random(len: usize) -> Vec<u8> {
+        let seeds = (0_u64..).flat_map(|n| Sha256Digest::of(&n.to_le_bytes()).into_bytes());
+        seeds.take(len).collect()
+    }
+
+    /// Returns the effort for a member. Checks that it unpacks to the same bytes.
+    fn effort_of(bytes: &[u8]) -> Effort {
+        let buffers = BufferPool::default();
+        for compression in [Compression::Fast, Compression::Default, Compression::Best] {
+            let packed = compress(bytes, compression, &buffers).unwrap();
+            assert_eq!(&*decompress(&packed, bytes.len(), &buffers).unwrap(), bytes);
+        }
+        effort_for(&packed_samples(bytes, &buffers).unwrap())
+    }
+
     #[test]
     fn only_members_that_are_compressed_throughout_are_stored() {
-        const LEN: usize = 256 << 10;
-        let seeds = (0_u64..).flat_map(|n| Sha256Digest::of(&n.to_le_bytes()).into_bytes());
-        let random: Vec<u8> = seeds.take(LEN).collect();
+        let random = random(LEN);
         let text = b"{\"type\":\"event_msg\"}\n".repeat(LEN / 22);
+        assert_eq!(effort_of(&random), Effort::Store);
+        assert_eq!(effort_of(&text), Effort::AsAsked);
+        assert_eq!(effort_of(&[&random[..], &text].concat()), Effort::AsAsked);
+        assert_ne!(
+            effort_of(&[&text[..LEN / 16], &random].concat()),
+            Effort::Store
+        );
+        assert_eq!(effort_of(&random[..1000]), Effort::AsAsked);
+        assert_eq!(effort_of(b""), Effort::AsAsked);
+    }
+
+    #[test]
+    fn images_as_base64_take_the_fastest_level() {
+        use base64::Engine as _;
+        let image = base64::engine::general_purpose::STANDARD.encode(random(LEN));
+        let image = image.as_bytes();
+        let text = b"{\"type\":\"event_msg\"}\n".repeat(LEN / 22);
+        assert_eq!(effort_of(image), Effort::Fastest);
+        // A conversation with images: the text in it is a small part of the archive.
+        assert_eq!(
+            effort_of(&[&text[..LEN / 16], image].concat()),
+            Effort::Fastest
+        );
+        assert_eq!(effort_of(&[&text[..], image].concat()), Effort::AsAsked);
+        // The size is that of the slowest level, within a hundredth.
         let buffers = BufferPool::default();
-        let is_stored = |bytes: &[u8]| {
-            let stored = is_incompressible(bytes, &buffers).unwrap();
-            let packed = compress(bytes, Compression::Default, &buffers).unwrap();
-            assert_eq!(&*decompress(&packed, bytes.len(), &buffers).unwrap(), bytes);
-            stored
+        let packed = |compression| {
+            compress_as_asked(image, compression, &buffers)
+                .unwrap()
+                .len()
         };
-        assert!(is_stored(&random));
-        assert!(!is_stored(&text));
-        assert!(!is_stored(&[&random[..], &text].concat()));
-        assert!(!is_stored(&[&text[..LEN / 16], &random].concat()));
-        assert!(!is_stored(&random[..1000]));
-        assert!(!is_stored(b""));
+        let fastest = compress(image, Compression::Best, &buffers).unwrap().len();
+        assert!(fastest < packed(Compression::Best) * 101 / 100, "{fastest}");
+    }
+
+    #[test]
+    fn the_effort_follows_from_the_samples() {
+        let (stored, dense, text) = (SAMPLE_BYTES, SAMPLE_BYTES * 3 / 4, SAMPLE_BYTES / 3);
+        for (samples, effort) in [
+            (&[][..], Effort::AsAsked),
+            (&[stored; 8], Effort::Store),
+            (&[stored, stored, stored, dense], Effort::Fastest),
+            (&[dense; 8], Effort::Fastest),
+            (&[dense, dense, stored, text], Effort::Fastest),
+            (&[dense, dense, text, text], Effort::AsAsked),
+            (&[text; 8], Effort::AsAsked),
+        ] {
+            assert_eq!(effort_for(samples), effort, "{samples:?}");
+        }
     }
 }

@@ -225,12 +225,15 @@ impl PendingExtensions {
             EntryType::GNULongName => self.path = Some(until_nul(value)),
             EntryType::GNULongLink => self.link = Some(until_nul(value)),
             EntryType::XHeader => {
-                for record in tar::PaxExtensions::new(&value) {
-                    let record = record.map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
-                    match record.key_bytes() {
-                        b"path" => self.path = Some(record.value_bytes().to_vec()),
-                        b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
-                        b"mtime" => self.mtime_ns = record.value().ok().and_then(parse_mtime),
+                let records = pax_records(&value)
+                    .ok_or_else(|| ArchiveError::damaged(path, "malformed pax extension"))?;
+                for (key, value) in records {
+                    match key {
+                        b"path" => self.path = Some(value.to_vec()),
+                        b"linkpath" => self.link = Some(value.to_vec()),
+                        b"mtime" => {
+                            self.mtime_ns = std::str::from_utf8(value).ok().and_then(parse_mtime);
+                        }
                         b"size" => {
                             return Err(ArchiveError::damaged(
                                 path,
@@ -295,6 +298,22 @@ impl PendingExtensions {
     }
 }
 
+/// Splits an extended header, records of the form `LENGTH KEY=VALUE\n`, into keys and values. Returns `None`
+/// if it is malformed.
+fn pax_records(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let space = rest.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
+        // Not the parser of the tar crate: it fails if a name or an extended attribute has a line break.
+        let record = rest.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        records.push((&record[..equals], &record[equals + 1..]));
+        rest = &rest[length..];
+    }
+    Some(records)
+}
+
 /// Parses a PAX time, decimal seconds with an optional fraction, into nanoseconds.
 fn parse_mtime(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -323,6 +342,23 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pax_values_may_have_line_breaks() {
+        let text = b"12 path=a\nb\n22 SCHILY.xattr.x=\xff\n=\n";
+        let records = pax_records(text).unwrap();
+        let expected: [(&[u8], &[u8]); 2] = [(b"path", b"a\nb"), (b"SCHILY.xattr.x", b"\xff\n=")];
+        assert_eq!(records, expected);
+        for text in [
+            &b"12 path=a\nb"[..],
+            b"2 path=a\n",
+            b"9 path\n\n",
+            b"x path=a\n",
+            b"\n",
+        ] {
+            assert_eq!(pax_records(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn pax_times_before_1970_subtract_the_fraction() {

@@ -4,6 +4,7 @@ mod sample;
 
 use crate::commands::backup::BackupArgs;
 use crate::commands::cooldown::CooldownArgs;
+use crate::commands::find::FindArgs;
 use crate::commands::normalize::NormalizeArgs;
 use crate::commands::profile::ProfileArgs;
 use crate::commands::recommend::RecommendArgs;
@@ -22,12 +23,12 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Try backup, restore, switching and sync on a sample home
+/// Try backup, restore, switching, sync and search on a sample home
 ///
 /// Creates a Codex home and old login files in a temp folder. Then runs normalize, cooldown, recommend
-/// and backup, damages the home, restores it, verifies the archive, switches between two accounts, and
-/// syncs the conversations to a second home. Needs neither Codex nor an account, and does not touch
-/// your homes.
+/// and backup, damages the home, restores it, verifies the archive, switches between two accounts,
+/// syncs the conversations to a second home, and searches them there. Needs neither Codex nor an
+/// account, and does not touch your homes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager demo
@@ -148,6 +149,8 @@ impl<'a> Demo<'a> {
         let second_home = &self.inner.settings.codex_home;
         let is_synced = conversations(second_home)? == before;
         self.verdict(is_synced, "The second machine has all conversations.");
+        self.heading("Search in all conversations:");
+        self.step("find", &["flaky".into(), "test".into()], FindArgs::run)?;
         self.heading("Next, with your own home:");
         for command in NEXT {
             self.context.ui.line(format_args!("  {command}"));

@@ -1,6 +1,7 @@
 //! `hook`: prints shell code that shows the recommended account in the prompt, or that starts Codex
-//! under the account of the folder.
+//! under the account of the folder; and instructions for agents.
 
+mod agents;
 mod wrap;
 
 use crate::context::Context;
@@ -17,6 +18,8 @@ use serde_json::json;
 ///
 /// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
 /// (see folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
+///
+/// `agents` prints instructions for AGENTS.md or a skill: how Codex looks up past conversations.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
@@ -24,10 +27,11 @@ use serde_json::json;
   codex-manager hook fish | source             # in config.fish
   eval \"$(codex-manager hook bash --wrap)\"     # the account of each folder
   codex-manager hook powershell | Out-String | Invoke-Expression
+  codex-manager hook agents >> ~/.codex/AGENTS.md
   codex-manager hook tmux >> ~/.tmux.conf
   codex-manager hook starship >> ~/.config/starship.toml")]
 pub(crate) struct HookArgs {
-    /// The shell or program that draws the prompt
+    /// The shell or program that draws the prompt, or `agents`
     #[arg(value_name = "SHELL")]
     shell: HookShell,
     /// Print the function `codex` for the account of each folder instead of the prompt
@@ -43,6 +47,7 @@ pub(crate) struct HookArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum HookShell {
+    Agents,
     Bash,
     Fish,
     Powershell,
@@ -158,7 +163,9 @@ impl HookArgs {
     /// tmux or
     /// starship.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let snippet = if self.wrap {
+        let snippet = if matches!(self.shell, HookShell::Agents) && !self.wrap {
+            agents::SNIPPET.to_owned()
+        } else if self.wrap {
             self.function()?.to_owned()
         } else {
             self.prompt()?
@@ -179,7 +186,7 @@ impl HookArgs {
             HookShell::Fish => Ok(wrap::FISH),
             HookShell::Powershell => Ok(wrap::POWERSHELL),
             HookShell::Zsh => Ok(wrap::ZSH),
-            HookShell::Starship | HookShell::Tmux => {
+            HookShell::Agents | HookShell::Starship | HookShell::Tmux => {
                 Err(CommandError::usage("--wrap needs a shell with functions")
                     .hint("choose bash, fish, powershell or zsh"))
             }
@@ -202,6 +209,7 @@ impl HookArgs {
             return Err(CommandError::usage("--format contains a control character"));
         }
         let text = match self.shell {
+            HookShell::Agents => agents::SNIPPET,
             HookShell::Bash => BASH,
             HookShell::Fish => FISH,
             HookShell::Powershell => POWERSHELL,
@@ -223,7 +231,7 @@ impl HookArgs {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
                 format!("'{text}'")
             }
-            HookShell::Bash | HookShell::Zsh => in_sh(text),
+            HookShell::Agents | HookShell::Bash | HookShell::Zsh => in_sh(text),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
             HookShell::Tmux => in_sh(text)
                 .replace('\\', "\\\\")

@@ -136,8 +136,11 @@ impl ExportArgs {
         if !holds_secrets || self.dry_run {
             return Ok(Encryption::Plain);
         }
-        let first = context.ui.ask_secret("passphrase:");
-        let second = first.as_ref().and_then(|_| context.ui.ask_secret("again:"));
+        let first = context.ui.ask_secret("passphrase:")?;
+        let second = match first {
+            Some(_) => context.ui.ask_secret("again:")?,
+            None => None,
+        };
         match (first, second) {
             (Some(first), Some(second)) if first == second => {
                 Ok(Encryption::Passphrase(Passphrase::of(&first)?))
@@ -238,7 +241,7 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
             }
             MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
                 "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
-                 nowhere else either, restore the login with codex-manager profile save {who} --from {}",
+                 nowhere else either, restore the login: codex-manager profile save {who} --from {}",
                 file.display(),
                 profiles.folder_of(name).join("auth.json").display()
             )),

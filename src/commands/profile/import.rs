@@ -119,7 +119,7 @@ impl ImportArgs {
             None => Ok(None),
             Some(true) if context.ui.is_interactive() => {
                 let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
-                let text = context.ui.ask_secret("passphrase:").ok_or_else(needed)?;
+                let text = context.ui.ask_secret("passphrase:")?.ok_or_else(needed)?;
                 Ok(Some(DecryptionKey::Passphrase(Passphrase::of(&text)?)))
             }
             Some(by_passphrase) => {

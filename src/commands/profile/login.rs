@@ -247,7 +247,7 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
         _ => format!("codex login {}", exit_description(ended)),
     };
     CommandError::failed(message)
-        .hint("nothing was changed; see codex login --help for its arguments")
+        .hint("nothing was changed; see its arguments with: codex login --help")
 }
 
 /// Saves logins of finished sign-ins whose command was killed before it could save them.

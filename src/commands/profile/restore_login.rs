@@ -79,7 +79,7 @@ impl RestoreLoginArgs {
         });
         if is_stale {
             ui.warn(
-                "a newer login of this account exists, so this one is probably invalid; codex-manager use needs --force-stale to use it",
+                "a newer login of this account exists, so this one is probably invalid; `use` needs --force-stale to use it",
             );
         }
         ui.document(

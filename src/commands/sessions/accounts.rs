@@ -6,7 +6,9 @@ use crate::codex::identity::Identity;
 use crate::codex::thread_query::ListedThread;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::launch::record::LaunchRecord;
 use crate::launch::registry::{LaunchRegistry, Launches};
+use std::collections::HashMap;
 
 /// The account of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(in crate::commands) struct ConversationAccount {
 /// Finds the accounts of conversations: that of the newest launch, else the creator.
 pub(in crate::commands) struct ConversationAccounts {
     launches: Launches,
+    /// The accounts of all launched conversations, if they were read.
+    launched: Option<HashMap<String, ConversationAccount>>,
     /// The known accounts with the names of their profiles.
     known: Vec<(Identity, Option<String>)>,
 }
@@ -42,18 +46,41 @@ impl ConversationAccounts {
         {
             known.push((login.identity.clone(), None));
         }
-        Ok(Self { launches, known })
+        Ok(Self {
+            launches,
+            launched: None,
+            known,
+        })
+    }
+
+    /// Reads all launches at once, for a list of all conversations.
+    ///
+    /// # Errors
+    /// The launch registry or the profiles cannot be read.
+    pub(in crate::commands) fn read_all(context: &Context) -> Result<Self, CommandError> {
+        let mut accounts = Self::read(context)?;
+        let mut launched = HashMap::new();
+        for record in accounts.launches.newest() {
+            let account = of_launch(&record);
+            for conversation in record.binding.conversations {
+                // The newest launch of a conversation decides.
+                let account = account.clone();
+                launched.entry(conversation.session_id).or_insert(account);
+            }
+        }
+        accounts.launched = Some(launched);
+        Ok(accounts)
     }
 
     /// Returns the account of a conversation; empty if it is unknown.
     pub(in crate::commands) fn of(&self, thread: &ListedThread) -> ConversationAccount {
-        if !self.launches.is_empty()
-            && let Some(record) = self.launches.of_session(&thread.id)
-        {
-            return ConversationAccount {
-                profile: Some(record.profile),
-                email: Some(record.identity.email.to_string()),
-            };
+        let launched = match &self.launched {
+            Some(launched) => launched.get(&thread.id).cloned(),
+            None if self.launches.is_empty() => None,
+            None => self.launches.of_session(&thread.id).as_ref().map(of_launch),
+        };
+        if let Some(account) = launched {
+            return account;
         }
         if thread.account_id.is_empty() {
             return ConversationAccount::default();
@@ -71,5 +98,12 @@ impl ConversationAccounts {
             profile: profile.clone(),
             email: Some(identity.email.to_string()),
         }
+    }
+}
+
+fn of_launch(record: &LaunchRecord) -> ConversationAccount {
+    ConversationAccount {
+        profile: Some(record.profile.clone()),
+        email: Some(record.identity.email.to_string()),
     }
 }

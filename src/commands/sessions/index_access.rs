@@ -7,8 +7,9 @@ use crate::conversations::index::{
 };
 use crate::error::CommandError;
 use crate::io::lock::FileLock;
-use crate::io::progress::Progress;
+use crate::io::progress::{Progress, Silent};
 use crate::io::{IoError, atomic};
+use chrono::{DateTime, Utc};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -112,6 +113,42 @@ impl<'a> IndexAccess<'a> {
         }
         let _lock = self.lock()?;
         Ok(index::remove(&self.path)?)
+    }
+}
+
+/// An index for searching while the user types. Owns what it uses, for a thread.
+pub(crate) struct QuietIndex {
+    path: PathBuf,
+    home: PathBuf,
+    database: Option<PathBuf>,
+    now: DateTime<Utc>,
+}
+
+impl QuietIndex {
+    pub(crate) fn new(context: &Context) -> Self {
+        let access = IndexAccess::new(context);
+        Self {
+            path: access.path,
+            home: context.settings.codex_home.clone(),
+            database: access.database,
+            now: context.now(),
+        }
+    }
+
+    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
+    /// there is no index, or it is damaged.
+    pub(crate) fn updated(&self) -> Option<IndexStore> {
+        let mut store = IndexStore::open_existing(&self.path).ok()??;
+        if let Ok(_lock) = FileLock::try_exclusive(&lock_path(&self.path)) {
+            let source = IndexSource {
+                home: &self.home,
+                database: self.database.as_deref(),
+                now: self.now,
+            };
+            // What cannot be updated is searched as it is.
+            let _ = index::refresh(&mut store, source, Thoroughness::Changes, &Silent);
+        }
+        Some(store)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Reads the list of conversations and prints it.
 
 use super::accounts::ConversationAccounts;
+use super::listed::listed_threads;
 use super::session_view::{SessionView, session_view};
 use super::table::{self, SessionRow};
 use super::unlisted::unlisted;
 use crate::codex::home::THREAD_LOCKS;
-use crate::codex::thread_query::{self, ListedThread, ThreadFilter, ThreadOrder};
+use crate::codex::thread_query::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -59,21 +60,14 @@ pub(super) fn show(
         .limit
         .or(ui.is_terminal().then_some(TERMINAL_LIMIT))
         .unwrap_or(usize::MAX);
-    let database = threads::find_state_database(home, &context.env);
-    let read = |filter: &ThreadFilter| -> Result<Vec<ListedThread>, CommandError> {
-        let Some(path) = &database else {
-            return Ok(Vec::new());
-        };
-        thread_query::list(path, filter).map_err(|e| {
-            CommandError::failed("cannot read Codex's list of conversations").because(e)
-        })
-    };
+    let read = |filter: &ThreadFilter| listed_threads(filter, context);
     let filter = ThreadFilter {
         without_archived: !options.archived,
         without_subagents: true,
         order: thread_order(options.sort),
-        // One more tells that there are more. Sizes are known only after reading all rows.
-        limit: (options.sort != SortOrder::Size && limit < usize::MAX).then(|| limit + 1),
+        // One more tells that there are more. Sizes and names are known only after reading all rows.
+        limit: (!matches!(options.sort, SortOrder::Size | SortOrder::Title) && limit < usize::MAX)
+            .then(|| limit + 1),
         ..filter
     };
     let accounts = ConversationAccounts::read(context)?;
@@ -83,6 +77,7 @@ pub(super) fn show(
     match options.sort {
         SortOrder::Size => sessions.sort_by_key(|session| Reverse(session.bytes)),
         SortOrder::Updated => sessions.sort_by_key(|session| Reverse(session.updated_ms)),
+        SortOrder::Title => sessions.sort_by(|a, b| a.title.cmp(&b.title)),
         _ => {}
     }
     let has_more = sessions.len() > limit;
@@ -93,20 +88,25 @@ pub(super) fn show(
     for session in sessions {
         let id = session.id.clone();
         let folded = children.folded.get(&id).copied().unwrap_or_default();
-        rows.push(row(&session, 0, folded, home));
-        all.push(session);
+        // A table looks at the lock of each conversation, which a document of 50,000 does not show.
+        let mut add = |session: SessionView, depth, folded| {
+            if !ui.wants_json() {
+                rows.push(row(&session, depth, folded, home));
+            }
+            all.push(session);
+        };
+        add(session, 0, folded);
         for (depth, child) in children.of(&id) {
-            let child = view(child.clone());
-            rows.push(row(&child, depth, 0, home));
-            all.push(child);
+            add(view(child.clone()), depth, 0);
         }
     }
     ui.list_document("sessions", "sessions", &all);
-    if rows.is_empty() {
-        ui.note(match (&database, filter.is_restricted()) {
-            (Some(_), true) => "no conversation matches",
-            (Some(_), false) => "there are no conversations",
-            (None, _) => {
+    if all.is_empty() {
+        let has_list = threads::find_state_database(home, &context.env).is_some();
+        ui.note(match (has_list, filter.is_restricted()) {
+            (true, true) => "no conversation matches",
+            (true, false) => "there are no conversations",
+            (false, _) => {
                 "Codex has no list of conversations yet; rollouts without a list are found by: codex-manager history check"
             }
         });

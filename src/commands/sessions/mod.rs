@@ -5,13 +5,18 @@ pub(super) mod filter;
 pub(super) mod index_access;
 mod index_command;
 mod list;
+pub(super) mod listed;
 mod session_view;
 pub(super) mod skipped;
-mod table;
-mod unlisted;
+pub(super) mod table;
+pub(super) mod unlisted;
 
+use super::export::ExportArgs;
 use super::launches;
+use super::resume::ResumeArgs;
+use super::session_picker::{PickedAction, SessionPicker};
 use super::table_format::TableArgs;
+use crate::codex::thread_query::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::Args;
@@ -30,6 +35,7 @@ use list::{ListOptions, SortOrder};
     after_help = "Examples:
   codex-manager sessions
   codex-manager sessions --here --since 7d
+  codex-manager sessions --pick
   codex-manager sessions --account work --sort tokens --limit 10
   codex-manager sessions --archived --json | jq -r '.sessions[].id'
   codex-manager sessions --launched --profile work"
@@ -55,6 +61,9 @@ pub(crate) struct SessionsArgs {
     /// The largest number of conversations [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Choose one on the terminal, to resume it under its account or to export it
+    #[arg(long, conflicts_with_all = ["subagents", "sort", "limit", "launched", "format"])]
+    pick: bool,
     /// Show launches instead; the same as `launches`
     #[arg(long, conflicts_with_all = ["here", "project", "account", "since", "until", "archived", "subagents", "sort", "limit"])]
     launched: bool,
@@ -83,8 +92,11 @@ impl SessionsArgs {
         if self.launched {
             return launches::show_launched(self.profile, self.all, self.table, context);
         }
-        let context = &self.table.apply(context)?;
         let filter = self.filter.resolve(context)?;
+        if self.pick {
+            return pick(filter, self.archived, context);
+        }
+        let context = &self.table.apply(context)?;
         let options = ListOptions {
             archived: self.archived,
             subagents: self.subagents,
@@ -92,5 +104,19 @@ impl SessionsArgs {
             limit: self.limit,
         };
         list::show(filter, options, context)
+    }
+}
+
+fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome, CommandError> {
+    let picker = SessionPicker {
+        enter: "resume",
+        usage: &["name it: codex-manager resume SESSION"],
+        filter,
+        archived,
+        exports: true,
+    };
+    match picker.run(context)? {
+        (id, PickedAction::Enter) => ResumeArgs::run_session(id, context),
+        (id, PickedAction::Export) => ExportArgs::run_page(id, context),
     }
 }

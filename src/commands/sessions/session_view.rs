@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// A conversation in JSON. Its keys are an interface.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct SessionView {
+pub(in crate::commands) struct SessionView {
     pub id: String,
     pub title: String,
     pub cwd: String,

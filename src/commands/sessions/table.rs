@@ -96,14 +96,20 @@ fn badges(row: &SessionRow) -> String {
     badges.join(", ")
 }
 
-/// Formats the time since the last change: "5 min", "3 h", "6 d", else the date.
 fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
-    let Some(at) = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis) else {
+    let at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
+    let (Some(at), Some(text)) = (at, age_text(updated_ms, context)) else {
         return Cell::plain("–").value("");
     };
+    Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
+}
+
+/// Formats the time since the last change: "5 min", "3 h", "6 d", else the date. `None` if it is unknown.
+pub(in crate::commands) fn age_text(updated_ms: Option<i64>, context: &Context) -> Option<String> {
+    let at = DateTime::<Utc>::from_timestamp_millis(updated_ms?)?;
     let now = context.now();
     let minutes = (now - at).num_minutes();
-    let text = match minutes {
+    Some(match minutes {
         ..1 => "now".to_owned(),
         1..60 => format!("{minutes} min"),
         60..1440 => format!("{} h", minutes / 60),
@@ -118,6 +124,5 @@ fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
             };
             at.format(format).to_string()
         }
-    };
-    Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
+    })
 }

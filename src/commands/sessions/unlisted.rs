@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Returns the conversations that `filter` selects by folder and time, if there is an index. A damaged index has
 /// none; the next `find` creates it again.
-pub(super) fn unlisted(
+pub(in crate::commands) fn unlisted(
     filter: &ThreadFilter,
     read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
     context: &Context,

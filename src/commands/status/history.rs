@@ -102,7 +102,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let title = ui.paint(Style::Strong, printable(&view.email));
     ui.line(name.map_or(title.clone(), |name| format!("{title} ({name})")));
     if courses.is_empty() {
-        ui.note("there are no recorded figures yet; each codex-manager status adds one");
+        ui.note("there are no recorded figures yet; add one with: codex-manager status");
     }
     let mut table = Table::new(ui, COLUMNS);
     for course in &courses {

@@ -128,21 +128,21 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => match saved()
         {
             Some(command) => {
-                format!("sign in with codex login, or restore the last login: {command}")
+                format!("sign in: codex login; or restore the last login: {command}")
             }
             None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
-                format!("{}, then sign in with codex login", remedies::INSTALL_CODEX)
+                format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
             }
-            None => "sign in with codex login".into(),
+            None => "sign in: codex login".into(),
         },
         StatusProblem::Unreadable { .. } => match saved() {
             Some(command) => format!("restore the last saved login: {command}"),
-            None => "sign in again with codex login".into(),
+            None => "sign in again: codex login".into(),
         },
         StatusProblem::NoFile { path, .. } => {
             let aside = remedies::put_aside(path);
             let then = saved().unwrap_or_else(|| "codex login".into());
-            format!("move it aside: {aside}; then {then}")
+            format!("move it aside: {aside}; then: {then}")
         }
         StatusProblem::Denied { path, .. } => {
             let word = shell::word(&path.to_string_lossy());
@@ -156,7 +156,7 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
             let who = report.identity.as_ref();
             let profile = who.and_then(|who| profiles.find(who).ok().flatten());
             let name = profile.map_or("NAME".into(), |profile| shell::word(&profile.name));
-            format!("sign in again with codex-manager profile login {name}")
+            format!("sign in again: codex-manager profile login {name}")
         }
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE".into()

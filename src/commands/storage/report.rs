@@ -7,8 +7,9 @@ use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
-use crate::storage::{self, StorageReport, UsageShare};
+use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::Style;
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use std::path::Path;
@@ -29,11 +30,14 @@ const LARGEST_COLUMNS: [Column; 3] = [
     Column::new("TITLE").rank(2).shorten(8),
 ];
 
-/// Prints the disk usage of the Codex home.
+/// Prints the disk usage of the Codex home. Returns the suggested command that the user chooses to run.
 ///
 /// # Errors
-/// The Codex home does not exist, or `--format` is given together with `--json`.
-pub(super) fn run(table: TableArgs, context: &Context) -> Result<Outcome, CommandError> {
+/// The Codex home does not exist, `--format` is given together with `--json`, or the user presses Ctrl-C.
+pub(super) fn run(
+    table: TableArgs,
+    context: &Context,
+) -> Result<(Outcome, Option<String>), CommandError> {
     let context = &table.apply(context)?;
     let home = existing_home(context)?;
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
@@ -48,7 +52,46 @@ pub(super) fn run(table: TableArgs, context: &Context) -> Result<Outcome, Comman
     show(context, &report);
     forecast(context, &report);
     context.ui.document("storage", &report);
-    Ok(Outcome::partial_if(report.unreadable > 0))
+    let outcome = Outcome::partial_if(report.unreadable > 0);
+    Ok((outcome, choose_command(context, &report)?))
+}
+
+/// Asks on a terminal which of the suggested commands to run now.
+fn choose_command(
+    context: &Context,
+    report: &StorageReport,
+) -> Result<Option<String>, CommandError> {
+    const NONE: &str = "";
+    let ui = &context.ui;
+    let commands: Vec<_> = suggestions(report).collect();
+    if commands.is_empty() || !ui.is_interactive() || !ui.writes_to_terminal() || ui.wants_tsv() {
+        return Ok(None);
+    }
+    let nothing = vec![(Style::Plain, "nothing now".to_owned())];
+    let mut items = vec![PickerItem::new(NONE, nothing)];
+    items.extend(commands.iter().map(|(command, kind)| {
+        let gain = format!("frees about {}", bytes(kind.reclaimable_bytes));
+        let command = (*command).to_owned();
+        PickerItem::new(
+            &*command,
+            vec![(Style::Plain, command.clone()), (Style::Dim, gain)],
+        )
+    }));
+    ui.line("");
+    let picker = Picker {
+        question: "run one of these now, with Codex closed?",
+        items,
+        default: 0,
+        options: PickerOptions::default(),
+    };
+    let chosen = picker.run(ui)?.map(|picked| picked.id);
+    Ok(chosen.filter(|command| command != NONE))
+}
+
+/// Returns the commands that free disk space, each with the kind of file that it reduces.
+fn suggestions(report: &StorageReport) -> impl Iterator<Item = (&str, &KindUsage)> {
+    let kinds = report.kinds.iter();
+    kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)))
 }
 
 /// Returns the Codex home.
@@ -135,11 +178,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
 /// Prints the commands that free disk space.
 fn show_commands(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let commands: Vec<_> = report
-        .kinds
-        .iter()
-        .filter_map(|kind| Some((kind.command.as_ref()?, kind)))
-        .collect();
+    let commands: Vec<_> = suggestions(report).collect();
     if commands.is_empty() {
         return;
     }

@@ -35,7 +35,7 @@ const SHOWN: usize = 8;
   codex-manager storage shrink --dry-run
   codex-manager storage shrink
   codex-manager storage shrink --older-than 3d --min-size 1MB
-  codex-manager storage shrink --project ~/work/site --max-time 10m")]
+  codex-manager storage shrink --project ~/code/site --max-time 10m")]
 pub(super) struct ShrinkArgs {
     /// Only conversations that are unchanged for this long: 14d, 12h
     #[arg(long, value_name = "DURATION", default_value_t = format!("{}d", shrink::DEFAULT_DAYS))]

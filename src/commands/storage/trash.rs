@@ -4,8 +4,10 @@ use super::report::existing_home;
 use super::shrink::parse_duration;
 use crate::codex::threads;
 use crate::commands::home_checks::refuse_during_restore;
+use crate::commands::permanent_deletion;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::file_id;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::storage::selection::{Selected, Selection, TrashFilter};
@@ -15,7 +17,7 @@ use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Maximum number of conversations that are shown without --verbose.
 const SHOWN: usize = 20;
@@ -24,7 +26,8 @@ const SHOWN: usize = 20;
 ///
 /// A conversation goes with its row and its names, and `codex-manager storage undelete` brings it
 /// back as it was. Codex does not list it any more. After 30 days (setting `storage.keep_trash`), the
-/// next run deletes it permanently. A conversation whose history a fork needs is moved only together with that fork.
+/// next run deletes it permanently. A conversation whose history a fork needs is moved only together
+/// with that fork.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage trash 01a1f78b
@@ -44,7 +47,7 @@ pub(super) struct TrashArgs {
     /// Only the subagents of this conversation, given by its id
     #[arg(long, value_name = "ID")]
     subagents_of: Option<String>,
-    /// Only conversations without a message
+    /// Only conversations that were begun and have no turn
     #[arg(long)]
     no_turns: bool,
     /// Delete everything in the trash permanently
@@ -63,7 +66,7 @@ pub(super) struct TrashArgs {
   codex-manager storage undelete
   codex-manager storage undelete 01a1f78b")]
 pub(super) struct UndeleteArgs {
-    /// Conversations in the trash: ids, or beginnings of ids
+    /// Conversations in the trash: ids, beginnings of ids, or names
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// Show what would be done
@@ -160,6 +163,7 @@ impl TrashArgs {
                     id: &selected.id,
                     title: &selected.title,
                     rollouts: &selected.rollouts,
+                    bytes: selected.bytes,
                 };
                 let result = trash.discard(home, state.as_deref(), &discarded, context.now());
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
@@ -242,16 +246,7 @@ impl TrashArgs {
         } else if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else {
-            let agreed = context.settings.assume_yes
-                || ui
-                    .confirm(format_args!("delete {what} permanently?"))
-                    .unwrap_or_default();
-            if !agreed {
-                return Err(CommandError::refused(format!(
-                    "deleting from the trash needs confirmation: {what}"
-                ))
-                .hint("delete them permanently with --yes; nothing was changed"));
-            }
+            permanent_deletion::confirm(context, &what)?;
         }
         let items = units
             .iter()
@@ -270,43 +265,49 @@ impl UndeleteArgs {
     /// Brings the conversations back, or lists the trash.
     ///
     /// # Errors
-    /// A name matches no conversation in the trash, or the home has it again. Nothing is changed then.
+    /// A name matches no conversation in the trash, or several, or one of another home. Or the home has
+    /// all of them again. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager_home = &context.settings.manager_home;
         let units = trash::units(manager_home)?;
-        let mut chosen = Vec::new();
-        for wanted in &self.sessions {
-            let lower = wanted.to_lowercase();
-            let is_wanted = |unit: &&Unit| unit.conversation.id.starts_with(&lower);
-            // The newest, if a conversation was moved there twice.
-            let Some(unit) = units.iter().rfind(is_wanted) else {
-                return Err(CommandError::failed(format!("not in the trash: {wanted}"))
-                    .hint("list the trash with: codex-manager storage undelete"));
-            };
-            chosen.push(unit);
-        }
         if self.sessions.is_empty() {
-            let items: Vec<_> = units
-                .iter()
-                .map(|unit| TrashItem::of_unit(unit, "list"))
-                .collect();
-            if items.is_empty() {
-                context.ui.line("the trash is empty");
-            }
-            show(context, &items);
-            finish(context, "storage undelete", items, self.dry_run);
+            self.list(context, &units);
             return Ok(Outcome::Done);
         }
-        let items: Vec<_> = chosen
+        let home = existing_home(context)?;
+        let chosen: Vec<&Unit> = self
+            .sessions
             .iter()
-            .map(|unit| TrashItem::of_unit(unit, "undelete"))
-            .collect();
-        if !self.dry_run {
+            .map(|wanted| find(&units, wanted, home))
+            .collect::<Result<_, _>>()?;
+        let mut items = Vec::new();
+        let mut first_error = None;
+        if self.dry_run {
+            items.extend(
+                chosen
+                    .iter()
+                    .map(|unit| TrashItem::of_unit(unit, "undelete")),
+            );
+        } else {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(manager_home)?;
-            for unit in &chosen {
-                trash.put_back(unit)?;
+            for unit in chosen {
+                let mut item = TrashItem::of_unit(unit, "undelete");
+                if let Err(e) = trash.put_back(unit) {
+                    item.action = "skip";
+                    item.reason = Some(e.to_string());
+                    first_error = first_error.or(Some(e));
+                }
+                items.push(item);
             }
+        }
+        let number = items
+            .iter()
+            .filter(|item| item.action == "undelete")
+            .count();
+        let is_partial = first_error.is_some();
+        if let Some(e) = first_error.filter(|_| number == 0) {
+            return Err(e.into());
         }
         let done = if self.dry_run {
             "would be brought back"
@@ -314,13 +315,55 @@ impl UndeleteArgs {
             "brought back"
         };
         show(context, &items);
-        context.ui.line(format_args!(
-            "{} {done}",
-            pluralize(items.len(), "conversation")
-        ));
+        let number = pluralize(number, "conversation");
+        context.ui.line(format_args!("{number} {done}"));
         finish(context, "storage undelete", items, self.dry_run);
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(is_partial))
     }
+
+    fn list(&self, context: &Context, units: &[Unit]) {
+        let items = units.iter().map(|unit| TrashItem::of_unit(unit, "list"));
+        let items: Vec<_> = items.collect();
+        if items.is_empty() {
+            context.ui.line("the trash is empty");
+        }
+        show(context, &items);
+        finish(context, "storage undelete", items, self.dry_run);
+    }
+}
+
+/// Returns the unit of `home` with this id, beginning of an id, or name; the newest, if the
+/// conversation was moved there twice.
+fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, CommandError> {
+    let lower = wanted.to_lowercase();
+    let has_prefix = |unit: &&Unit| unit.conversation.id.starts_with(&lower);
+    let mut found: Vec<&Unit> = units.iter().filter(has_prefix).collect();
+    if found.is_empty() {
+        let has_name = |unit: &&Unit| unit.conversation.title == wanted;
+        found = units.iter().filter(has_name).collect();
+    }
+    let Some(newest) = found.pop() else {
+        return Err(CommandError::failed(format!("not in the trash: {wanted}"))
+            .hint("list the trash with: codex-manager storage undelete"));
+    };
+    if found
+        .iter()
+        .any(|unit| unit.conversation.id != newest.conversation.id)
+    {
+        return Err(
+            CommandError::failed(format!("{wanted:?} matches several conversations"))
+                .hint("give more of the id"),
+        );
+    }
+    let origin = &newest.conversation.home.0;
+    if !file_id::is_same_folder(origin, home) {
+        return Err(CommandError::refused(format!(
+            "this conversation belongs to another Codex home: {}",
+            origin.display()
+        ))
+        .hint("choose that home with --codex-home; nothing was changed"));
+    }
+    Ok(newest)
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.

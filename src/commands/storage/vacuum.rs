@@ -6,7 +6,7 @@ use crate::commands::home_checks::refuse_during_restore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
-use crate::storage::vacuum::{VacuumItem, VacuumPlan};
+use crate::storage::vacuum::{self, VacuumItem, VacuumPlan};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use clap::Args;
@@ -17,17 +17,21 @@ use std::path::{Path, PathBuf};
 ///
 /// Codex must be closed. SQLite writes a compact copy of each database, which is checked before it
 /// replaces the original. The originals stay in the trash of the manager home until the next
-/// successful run.
+/// successful run; --undo brings them back.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage vacuum --dry-run
   codex-manager storage vacuum
-  codex-manager storage vacuum --keep-logs 7d")]
+  codex-manager storage vacuum --keep-logs 7d
+  codex-manager storage vacuum --undo")]
 pub(super) struct VacuumArgs {
     /// Delete entries of Codex's log database that are older: 7d, 12h
     #[arg(long, value_name = "DURATION")]
     keep_logs: Option<String>,
-    /// Show what would be freed
+    /// Exchange the databases with the originals of the last run. A second --undo exchanges them again
+    #[arg(long, conflicts_with = "keep_logs")]
+    undo: bool,
+    /// Show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -45,7 +49,7 @@ struct VacuumJson<'a> {
     before_bytes: u64,
     after_bytes: u64,
     /// The folder with the originals.
-    originals: Option<PathBuf>,
+    originals: Option<String>,
     dry_run: bool,
 }
 
@@ -55,6 +59,9 @@ impl VacuumArgs {
     /// # Errors
     /// Codex runs, or a database cannot be copied. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.undo {
+            return self.undo(context);
+        }
         let home = existing_home(context)?;
         let keep = self.keep_logs.as_deref();
         let keep = keep
@@ -71,18 +78,48 @@ impl VacuumArgs {
             context.ui.warn(format_args!("skipped: {error}"));
         }
         self.show(context, &plan.items, originals.as_deref());
-        let (before_bytes, after_bytes) = sums(&plan.items);
+        self.report(context, &plan.items, originals);
+        Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
+    }
+
+    fn undo(&self, context: &Context) -> Result<Outcome, CommandError> {
+        let home = existing_home(context)?;
+        refuse_during_restore(context)?;
+        let manager_home = &context.settings.manager_home;
+        let now = context.now();
+        let (items, folder) = vacuum::undo(home, manager_home, &context.env, now, self.dry_run)?;
+        show_table(context, &items);
+        let done = if self.dry_run {
+            "would be exchanged with"
+        } else {
+            "exchanged with"
+        };
+        let number = pluralize(items.len(), "database");
+        context.ui.prose(format_args!(
+            "{number} {done} the originals of the last run"
+        ));
+        if let Some(folder) = &folder {
+            context.ui.note(format_args!(
+                "what Codex wrote since is in: {}",
+                folder.display()
+            ));
+        }
+        self.report(context, &items, folder);
+        Ok(Outcome::Done)
+    }
+
+    fn report(&self, context: &Context, items: &[VacuumItem], originals: Option<PathBuf>) {
+        let (before_bytes, after_bytes) = sums(items);
         context.ui.document(
             "storage vacuum",
             &VacuumJson {
-                items: &plan.items,
+                items,
                 before_bytes,
                 after_bytes,
-                originals,
+                originals: originals.map(|folder| folder.display().to_string()),
                 dry_run: self.dry_run,
             },
         );
-        Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
     }
 
     fn show(&self, context: &Context, items: &[VacuumItem], originals: Option<&Path>) {
@@ -91,16 +128,7 @@ impl VacuumArgs {
             ui.line("the databases have no unused space");
             return;
         }
-        let mut table = Table::new(ui, COLUMNS);
-        for item in items {
-            let name = item.path.file_name().unwrap_or_default();
-            table.row([
-                Cell::plain(name.to_string_lossy()),
-                Cell::plain(bytes(item.before_bytes)),
-                Cell::plain(bytes(item.after_bytes)),
-            ]);
-        }
-        table.print(ui);
+        show_table(context, items);
         let (before, after) = sums(items);
         let (done, about) = if self.dry_run {
             ("would be ", "about ")
@@ -119,11 +147,24 @@ impl VacuumArgs {
         }
         if let Some(folder) = originals {
             ui.note(format_args!(
-                "the originals stay until the next run: {}",
+                "the originals stay until the next run: {}; undo with: codex-manager storage vacuum --undo",
                 folder.display()
             ));
         }
     }
+}
+
+fn show_table(context: &Context, items: &[VacuumItem]) {
+    let mut table = Table::new(&context.ui, COLUMNS);
+    for item in items {
+        let name = item.path.file_name().unwrap_or_default();
+        table.row([
+            Cell::plain(name.to_string_lossy()),
+            Cell::plain(bytes(item.before_bytes)),
+            Cell::plain(bytes(item.after_bytes)),
+        ]);
+    }
+    table.print(&context.ui);
 }
 
 fn sums(items: &[VacuumItem]) -> (u64, u64) {

@@ -126,7 +126,7 @@ fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         return;
     };
     for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
-        let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
+        let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
 }

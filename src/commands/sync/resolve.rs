@@ -467,7 +467,8 @@ fn report_undecided(
         None => "it has changed in the meantime",
     };
     let why = format!("{} could not be decided: {why}", conflict.path);
-    Err(CommandError::failed(why).hint("see codex-manager sync plan; nothing was changed"))
+    Err(CommandError::failed(why)
+        .hint("see the plan: codex-manager sync plan; nothing was changed"))
 }
 
 fn settle(

@@ -293,11 +293,10 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     ];
     if count(&done, &to_cloud) > 0 {
         ui.note(
-            "next: wait until the cloud client has uploaded everything, then run codex-manager sync run --apply on the other machine",
+            "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
+             start Codex there: codex-manager sync run --apply",
         );
-        ui.note(
-            "      before you start Codex there; sign in there as well: sync never copies logins",
-        );
+        ui.note("sign in there as well, because sync never copies logins");
     }
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}

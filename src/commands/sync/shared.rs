@@ -348,8 +348,8 @@ pub(super) fn print_unsynced<'a>(
     }
     if !plan.notices.undelivered.is_empty() {
         ui.note(
-            "wait until the cloud client has delivered them, and run codex-manager sync run --apply again before you \
-             start Codex on this machine: a conversation that you continue now becomes a conflict",
+            "wait until the cloud client has delivered them; a conversation that you continue now becomes a \
+             conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
     for (path, why) in limited(&plan.notices.skipped) {

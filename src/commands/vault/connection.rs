@@ -120,6 +120,7 @@ impl ConnectionArgs {
             url,
             password,
             env,
+            folder(&context.settings.manager_home),
             timeout,
         )?)
     }
@@ -131,13 +132,14 @@ impl ConnectionArgs {
     pub(super) fn open(&self, context: &Context) -> Result<Restic, CommandError> {
         let url = self.url(context).ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
-        let password = self
-            .password(context)
-            .or_else(|| {
-                let typed = context.ui.ask_secret("vault password:")?;
-                Some(Password::Typed(typed))
-            })
-            .ok_or(VaultError::NoPassword)?;
+        let password = match self.password(context) {
+            Some(password) => Some(password),
+            None => context
+                .ui
+                .ask_secret("vault password:")?
+                .map(Password::Typed),
+        };
+        let password = password.ok_or(VaultError::NoPassword)?;
         self.restic(context, url, password)
     }
 }

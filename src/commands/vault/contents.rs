@@ -8,8 +8,7 @@ use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{absolute, bytes, rfc3339};
-use crate::vault::VaultError;
+use crate::ui::time::{bytes, rfc3339};
 use crate::vault::listing::{SnapshotNode, for_each_node};
 use crate::vault::snapshot::Snapshot;
 use clap::Args;
@@ -80,11 +79,7 @@ impl LsArgs {
             }
         })?;
         if let (Some(path), true) = (&self.path, files.is_empty()) {
-            return Err(VaultError::NoPath {
-                snapshot: snapshot.short_id().to_owned(),
-                path: path.display().to_string(),
-            }
-            .into());
+            return Err(snapshot.no_path(path.display()).into());
         }
         show(context, &snapshot, files);
         Ok(Outcome::Done)
@@ -97,10 +92,8 @@ fn show(context: &Context, snapshot: &Snapshot, files: Vec<SnapshotNode>) {
     if !ui.wants_json() {
         let mut table = Table::new(ui, COLUMNS);
         for file in &files {
-            let modified = file.mtime.map(|at| absolute(&at.to_utc(), zone, &now));
-            let exact = file.mtime.map(|at| rfc3339(&at.to_utc(), zone));
             table.row([
-                Cell::plain(modified.unwrap_or_default()).value(exact.unwrap_or_default()),
+                Cell::time(file.mtime.map(|at| at.to_utc()), zone, &now),
                 Cell::plain(bytes(file.size)).value(file.size),
                 Cell::plain(file.path.trim_start_matches('/')),
             ]);
@@ -171,11 +164,7 @@ impl CatArgs {
             }
         })?;
         let Some(node) = found else {
-            return Err(VaultError::NoPath {
-                snapshot: snapshot.short_id().to_owned(),
-                path: shown,
-            }
-            .into());
+            return Err(snapshot.no_path(shown).into());
         };
         let ui = &context.ui;
         if ui.wants_json() && node.size > MAX_JSON_BYTES {

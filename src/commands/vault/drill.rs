@@ -12,6 +12,7 @@ use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
+use crate::vault::folder;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state::{self, DrillResult};
 use chrono::Duration;
@@ -82,6 +83,7 @@ fn drill(
     let settings = &context.settings;
     let manager = &settings.manager_home;
     atomic::create_private_folder(manager)?;
+    atomic::create_private_folder(&folder(manager))?;
     let codex = Program::find(settings.codex_bin.as_deref(), &context.env).ok();
     let options = DrillOptions {
         manager_home: manager,

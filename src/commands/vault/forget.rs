@@ -2,7 +2,7 @@
 
 use super::connection::ConnectionArgs;
 use crate::commands::prune::{DecisionJson, row};
-use crate::commands::prune_table;
+use crate::commands::prune_table::{self, RetentionSubject};
 use crate::commands::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 /// Remove old snapshots from the vault
 ///
-/// Applies the rules of `prune`, separately for each account, home and machine. The newest full
+/// Applies the rules of `prune`, separately for each account, machine and home. The newest full
 /// snapshot of each is always kept. There is no trash: unused data is deleted from the repository.
 /// Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl ForgetArgs {
         let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
         let plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
         let ui = &context.ui;
-        prune_table::show(context, &plan, "SNAPSHOT");
+        prune_table::show(context, &plan, RetentionSubject::Snapshots);
         let count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");

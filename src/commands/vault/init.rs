@@ -4,8 +4,10 @@ use super::connection::{ConnectionArgs, absolute_url};
 use crate::config::file::ConfigFile;
 use crate::config::{file, find};
 use crate::context::Context;
+use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome};
 use crate::io::secret::SecretBytes;
+use crate::io::shell;
 use crate::vault::fault::{Fault, without_credentials};
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
@@ -106,6 +108,7 @@ impl InitArgs {
             (Password::Typed(typed.clone()), Some(typed))
         };
         let source = source_of(Some(&password));
+        warn_of_readable_file(context, &password);
         let restic = connection.restic(context, url.clone(), password)?;
         let created = create_unless_exists(&restic)?;
         // Checks the password: an existing repository may have another one.
@@ -134,6 +137,22 @@ impl InitArgs {
             },
         );
         Ok(Outcome::Done)
+    }
+}
+
+/// Warns if other users can access the file with the password.
+fn warn_of_readable_file(context: &Context, password: &Password) {
+    if let Password::File(path) = password
+        && let Some(mode) = mode_open_to_others(path)
+    {
+        let shown = path.display();
+        context.ui.warn(format_args!(
+            "other users can access the password file ({mode:o}): {shown}"
+        ));
+        let quoted = shell::word(&path.to_string_lossy());
+        context
+            .ui
+            .note(format_args!("restrict it: chmod 600 {quoted}"));
     }
 }
 
@@ -206,10 +225,11 @@ fn unusable(reason: &str) -> CommandError {
 }
 
 fn ask_twice(context: &Context) -> Result<SecretBytes, CommandError> {
-    let first = context.ui.ask_secret("vault password:");
-    let second = first
-        .as_ref()
-        .and_then(|_| context.ui.ask_secret("repeat the password:"));
+    let first = context.ui.ask_secret("vault password:")?;
+    let second = match first {
+        Some(_) => context.ui.ask_secret("repeat the password:")?,
+        None => None,
+    };
     match (first, second) {
         (Some(first), Some(second)) if first == second => match std::str::from_utf8(first.expose())
         {

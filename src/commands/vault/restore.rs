@@ -19,12 +19,12 @@ use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, atomic};
 use crate::restore::needed_paths::needed_paths;
 use crate::restore::plan::Selection;
-use crate::vault::VaultError;
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state;
+use crate::vault::{VaultError, folder, staging_folder};
 use clap::Args;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -68,7 +68,7 @@ impl RestoreArgs {
             snapshot,
             contents,
         };
-        let selection = self.options.selection(&source)?;
+        let selection = self.options.selection(&source, context)?;
         source.check_paths(&selection)?;
         if self.options.auth.is_none() && !is_from_this_machine(context, &source.snapshot) {
             self.options.auth = Some(AuthPolicy::Skip);
@@ -92,7 +92,8 @@ impl RestoreArgs {
         }
         let manager = &context.settings.manager_home;
         atomic::create_private_folder(manager)?;
-        let staging = Staging::inside(&manager.join("tmp"))?;
+        atomic::create_private_folder(&folder(manager))?;
+        let staging = Staging::inside(&staging_folder(manager))?;
         // `restore` prints the file name as the name of the archive.
         let path = staging.path(&id);
         let bar = context.ui.bar("downloading", 0);
@@ -112,18 +113,12 @@ struct SnapshotSource {
 }
 
 impl SnapshotSource {
-    fn no_path(&self, path: impl Into<String>) -> CommandError {
-        let path = path.into();
-        let snapshot = self.snapshot.short_id().to_owned();
-        VaultError::NoPath { snapshot, path }.into()
-    }
-
     /// Fails if the snapshot has nothing at a path of `--only`.
     fn check_paths(&self, selection: &Selection) -> Result<(), CommandError> {
         let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
         match missing.next() {
             None => Ok(()),
-            Some(path) => Err(self.no_path(path.display().to_string())),
+            Some(path) => Err(self.snapshot.no_path(path.display()).into()),
         }
     }
 
@@ -173,6 +168,14 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
+    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<(), CommandError> {
+        let path = entry.path.as_path();
+        self.dump(path, |mut stream| {
+            io::copy(&mut stream, &mut to).at("write", path)?;
+            Ok(())
+        })
+    }
+
     fn session_index(&self) -> Result<File, CommandError> {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
@@ -186,7 +189,7 @@ impl ConversationSource for SnapshotSource {
     }
 
     fn not_found(&self, wanted: &str) -> CommandError {
-        self.no_path(wanted)
+        self.snapshot.no_path(wanted).into()
     }
 }
 

@@ -6,12 +6,12 @@ use crate::commands::account;
 use crate::commands::archive_choice::LATEST;
 use crate::context::Context;
 use crate::error::CommandError;
-
 use crate::inventory::resolve::resolve;
 use crate::quota::account::AccountEntry;
 use crate::vault::VaultError;
 use crate::vault::restic::Restic;
-use crate::vault::snapshot::{self, Snapshot};
+use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
+use crate::vault::state;
 
 /// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which
 /// means its newest snapshot.
@@ -35,7 +35,14 @@ pub(super) fn find_snapshot(
         LATEST => None,
         _ => Some(account_named(context, &snapshots, name)?),
     };
-    let newest = snapshot::newest(&snapshots, &host(context), |tags| match &wanted {
+    let settings = &context.settings;
+    let state = state::read(&settings.manager_home).unwrap_or_default();
+    let place = SnapshotPlace {
+        machine: state.machine.as_deref(),
+        host: &host(context),
+        home: &settings.codex_home.to_string_lossy(),
+    };
+    let newest = snapshot::newest(&snapshots, place, |tags| match &wanted {
         None => true,
         Some(wanted) => tags.identity().is_some_and(|found| found.is_same(wanted)),
     });

@@ -5,17 +5,18 @@ use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::ui::time::{bytes, rfc3339};
 use crate::vault::snapshot::{self, Snapshot};
 use clap::Args;
 use serde::Serialize;
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column::new("ID"),
     Column::new("MADE").rank(1),
     Column::new("HOST").rank(3).shorten(8),
     Column::new("ACCOUNT").shorten(18),
-    Column::new("KIND").rank(2),
+    Column::new("KIND").rank(2).shorten(12),
+    Column::new("LABEL").only_tsv(),
     Column::new("SIZE").rank(4).number(),
 ];
 
@@ -109,26 +110,25 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
     let mut table = Table::new(ui, COLUMNS);
     let (zone, now) = (context.settings.zone, context.now());
     for snapshot in snapshots {
-        let made = absolute(&snapshot.time, zone, &now);
-        let (account, kind, size) = match &snapshot.tags {
-            Some(tags) => (
-                tags.email.clone().unwrap_or_else(|| "signed out".into()),
-                match &tags.label {
-                    Some(label) => format!("{} {label}", tags.mode.name()),
-                    None => tags.mode.name().to_owned(),
-                },
-                bytes(tags.bytes),
-            ),
-            None => (String::new(), "other program".into(), String::new()),
+        let tags = snapshot.tags.as_ref();
+        let mode = tags.map(|tags| tags.mode.name());
+        let label = tags.and_then(|tags| tags.label.as_deref());
+        let kind = match (mode, label) {
+            (Some(mode), Some(label)) => format!("{mode} {label}"),
+            (Some(mode), None) => mode.to_owned(),
+            (None, _) => "other program".to_owned(),
         };
-        let exact_size = snapshot.tags.as_ref().map(|tags| tags.bytes.to_string());
+        let account = tags.map(|tags| tags.email.as_deref().unwrap_or("signed out"));
+        let size = tags.map(|tags| tags.bytes);
         table.row([
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
-            Cell::plain(made).value(rfc3339(&snapshot.time, zone)),
+            Cell::time(Some(snapshot.time), zone, &now),
             Cell::plain(&snapshot.host),
-            Cell::plain(account),
-            Cell::plain(kind),
-            Cell::plain(size).value(exact_size.unwrap_or_default()),
+            Cell::plain(account.unwrap_or_default()),
+            Cell::plain(kind).value(mode.unwrap_or("other")),
+            Cell::plain(label.unwrap_or_default()),
+            Cell::plain(size.map(bytes).unwrap_or_default())
+                .value(size.map(|size| size.to_string()).unwrap_or_default()),
         ]);
     }
     table.print(ui);

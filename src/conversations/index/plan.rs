@@ -25,8 +25,8 @@ pub(super) struct Candidate {
     pub path: PathBuf,
     /// True if it lies below `archived_sessions/`.
     pub archived: bool,
-    /// Its row in Codex's list.
-    pub thread: Option<ListedThread>,
+    /// The fields of its row in Codex's list.
+    pub thread: Option<ShownFields>,
 }
 
 /// The state of a file, which tells whether it was changed.
@@ -76,6 +76,20 @@ pub(super) struct ShownFields {
     pub updated: Option<i64>,
     pub archived: bool,
     pub listed: bool,
+}
+
+impl ShownFields {
+    /// Returns the fields of a row of Codex's list.
+    pub(super) fn of(thread: ListedThread) -> Self {
+        Self {
+            title: thread.title,
+            cwd: thread.cwd,
+            created: thread.created_ms,
+            updated: thread.updated_ms,
+            archived: thread.archived,
+            listed: true,
+        }
+    }
 }
 
 /// A conversation that has to be read or updated in the index.
@@ -235,15 +249,11 @@ fn shown_fields(
 ) -> ShownFields {
     let old = indexed.map(|old| old.shown.clone()).unwrap_or_default();
     if let Some(thread) = &candidate.thread {
-        let title = Some(&thread.title).filter(|title| !title.is_empty());
-        return ShownFields {
-            title: title.cloned().unwrap_or(old.title),
-            cwd: thread.cwd.clone(),
-            created: thread.created_ms,
-            updated: thread.updated_ms,
-            archived: thread.archived,
-            listed: true,
-        };
+        let mut shown = thread.clone();
+        if shown.title.is_empty() {
+            shown.title = old.title;
+        }
+        return shown;
     }
     let cwd = head.and_then(|head| head.text("cwd"));
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());

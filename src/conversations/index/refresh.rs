@@ -6,7 +6,7 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
-use super::plan::{self, Candidate, IngestTask};
+use super::plan::{self, Candidate, IngestTask, ShownFields};
 use super::store::{self, IndexStore};
 use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts, ThreadFilter};
@@ -210,12 +210,17 @@ fn threads(
 
 /// Returns the conversations of all rollouts.
 fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candidates, IndexError> {
-    let threads = threads(source, &ThreadFilter::default())?;
-    let newest = threads.iter().filter_map(|thread| thread.updated_ms).max();
-    let mut threads: HashMap<String, ListedThread> = threads
-        .into_iter()
-        .map(|thread| (thread.id.to_lowercase(), shown_only(thread)))
-        .collect();
+    let threads = match source.database {
+        Some(database) => {
+            thread_query::list_as(database, &ThreadFilter::default(), |mut thread| {
+                let id = std::mem::take(&mut thread.id).to_lowercase();
+                (id, ShownFields::of(thread))
+            })?
+        }
+        None => Vec::new(),
+    };
+    let newest = threads.iter().filter_map(|(_, shown)| shown.updated).max();
+    let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
     for file in files::find(source.home)? {
@@ -239,19 +244,6 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
         gone,
         newest,
     })
-}
-
-/// Drops the fields that the index does not have.
-fn shown_only(thread: ListedThread) -> ListedThread {
-    ListedThread {
-        id: thread.id,
-        title: thread.title,
-        cwd: thread.cwd,
-        created_ms: thread.created_ms,
-        updated_ms: thread.updated_ms,
-        archived: thread.archived,
-        ..ListedThread::default()
-    }
 }
 
 fn sessions(store: &IndexStore) -> Result<Vec<String>, IndexError> {
@@ -299,7 +291,7 @@ fn changed_candidates(
             session: thread.id.to_lowercase(),
             path: plan::existing_path(&thread.rollout_path)?,
             archived: thread.archived,
-            thread: Some(thread),
+            thread: Some(ShownFields::of(thread)),
         })
     });
     Ok(Candidates {
@@ -407,7 +399,7 @@ fn orphaned_copies(
             .iter()
             .position(|row| row.id.eq_ignore_ascii_case(&session));
         Candidate {
-            thread: row.map(|row| rows.swap_remove(row)),
+            thread: row.map(|row| ShownFields::of(rows.swap_remove(row))),
             session,
             path: path.into(),
             archived,

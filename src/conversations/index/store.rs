@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +56,7 @@ CREATE TABLE conversation(
     listed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX conversation_listed ON conversation(listed, archived);
+CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
 CREATE TABLE message(id INTEGER PRIMARY KEY, turn INTEGER, at INTEGER, offset INTEGER);
 CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail='none',

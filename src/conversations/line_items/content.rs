@@ -23,8 +23,16 @@ pub(super) fn joined(parts: &[ContentPart<'_>]) -> String {
     let texts: Vec<_> = parts
         .iter()
         .filter_map(|part| part.text.as_deref())
+        .filter(|text| !is_image_mark(text))
         .collect();
     texts.join("\n")
+}
+
+/// Returns true for the texts that Codex writes before and behind an image (0.169). Its event of the same message
+/// does not have them.
+fn is_image_mark(text: &str) -> bool {
+    let is_named = || text.starts_with("<image name=") && text.ends_with('>');
+    matches!(text, "<image>" | "</image>") || is_named()
 }
 
 /// Returns the text of an output: a string, JSON with the string in `output`, or a list of parts.

@@ -11,12 +11,16 @@ use crate::conversations::event::Role;
 use crate::conversations::index::{IndexError, IndexStore, TextId};
 use crate::io::progress::is_interrupted;
 use rusqlite::{CachedStatement, OptionalExtension as _, Row, params};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// The factor of the score if all terms are in one text, and of a term in the title.
 const ONE_TEXT_FACTOR: f64 = 2.0;
 const TITLE_FACTOR: f64 = 1.5;
+
+/// The number of conversations up to which the time of each is looked up.
+const MAX_LOOKUPS: usize = 500;
 
 /// A conversation as far as searching uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +145,7 @@ struct Search<'a> {
 /// A conversation that has the words of all terms.
 struct Candidate {
     number: i64,
-    conversation: FoundConversation,
+    updated_ms: Option<i64>,
     best: TextId,
     is_one_text: bool,
     score: f64,
@@ -240,17 +244,11 @@ impl Search<'_> {
         let mut candidates = Vec::new();
         for (posting, score) in scored {
             let number = posting.conversation;
-            let Some(conversation) = self.conversation(number)? else {
-                continue;
-            };
-            if !(self.options.accepts)(&conversation) {
-                continue;
-            }
             let best = in_one.get(&number);
             let is_one_text = positive.len() == 1 || best.is_some();
             candidates.push(Candidate {
                 number,
-                conversation,
+                updated_ms: None,
                 best: best.copied().unwrap_or(posting.best),
                 is_one_text,
                 score: if is_one_text {
@@ -260,7 +258,37 @@ impl Search<'_> {
                 },
             });
         }
+        self.set_times(&mut candidates)?;
         Ok(candidates)
+    }
+
+    /// Sets the times of candidates, which are ordered by number: of many by reading an index of all times.
+    fn set_times(&self, candidates: &mut [Candidate]) -> Result<(), IndexError> {
+        if candidates.len() < MAX_LOOKUPS {
+            let mut time = self.statement("SELECT updated FROM conversation WHERE id=?1")?;
+            return self.store.run(|_| {
+                for candidate in candidates {
+                    let updated = time.query_row([candidate.number], |row| row.get(0));
+                    candidate.updated_ms = updated.optional()?.flatten();
+                }
+                Ok(())
+            });
+        }
+        let mut times = self.statement(
+            "SELECT id, updated FROM conversation INDEXED BY conversation_updated ORDER BY id",
+        )?;
+        self.store.run(|_| {
+            let mut rows = times.query([])?;
+            let mut candidates = candidates.iter_mut().peekable();
+            while let Some(row) = rows.next()? {
+                let number: i64 = row.get(0)?;
+                while candidates.next_if(|c| c.number < number).is_some() {}
+                if let Some(candidate) = candidates.next_if(|c| c.number == number) {
+                    candidate.updated_ms = row.get(1)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     fn terms(&self, is_negated: bool) -> impl Iterator<Item = &Term> {
@@ -276,19 +304,21 @@ impl Search<'_> {
     }
 
     fn sort(&self, candidates: &mut [Candidate]) {
-        candidates.sort_by(|a, b| {
-            let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
-            let best = || {
-                b.is_one_text
-                    .cmp(&a.is_one_text)
-                    .then(b.score.total_cmp(&a.score))
-            };
-            match self.options.order {
-                HitOrder::Best => best().then(newest),
-                HitOrder::Newest => newest.then_with(best),
-            }
-            .then(b.number.cmp(&a.number))
-        });
+        candidates.sort_by(|a, b| self.order(a, b));
+    }
+
+    fn order(&self, a: &Candidate, b: &Candidate) -> Ordering {
+        let newest = b.updated_ms.cmp(&a.updated_ms);
+        let best = || {
+            b.is_one_text
+                .cmp(&a.is_one_text)
+                .then(b.score.total_cmp(&a.score))
+        };
+        match self.options.order {
+            HitOrder::Best => best().then(newest),
+            HitOrder::Newest => newest.then_with(best),
+        }
+        .then(b.number.cmp(&a.number))
     }
 
     /// Checks the candidates in order and returns the first that match.
@@ -308,23 +338,32 @@ impl Search<'_> {
             if is_interrupted() {
                 return Err(IndexError::Interrupted);
             }
-            if needs_check && !self.check(&mut candidate)? {
+            let Some(conversation) = self.conversation(candidate.number)? else {
+                continue;
+            };
+            if !(self.options.accepts)(&conversation)
+                || needs_check && !self.check(&mut candidate, &conversation)?
+            {
                 continue;
             }
             in_one_text += usize::from(candidate.is_one_text);
-            found.push(candidate);
+            found.push((candidate, conversation));
         }
-        self.sort(&mut found);
+        found.sort_by(|(a, _), (b, _)| self.order(a, b));
         found.truncate(self.options.limit);
         found
             .into_iter()
-            .map(|candidate| self.hit(candidate))
+            .map(|(candidate, conversation)| self.hit(&candidate, conversation))
             .collect()
     }
 
     /// Returns true if a candidate fulfils the conditions on its texts. Corrects its best text.
-    fn check(&self, candidate: &mut Candidate) -> Result<bool, IndexError> {
-        let mut texts = ConversationTexts::new(self, candidate);
+    fn check(
+        &self,
+        candidate: &mut Candidate,
+        conversation: &FoundConversation,
+    ) -> Result<bool, IndexError> {
+        let mut texts = ConversationTexts::new(self, candidate.number, conversation);
         for term in self.terms(true).filter(|term| term.check.is_some()) {
             if texts.first_match(&[term])?.is_some() {
                 return Ok(false);
@@ -353,8 +392,12 @@ impl Search<'_> {
         Ok(true)
     }
 
-    fn hit(&self, candidate: Candidate) -> Result<Hit, IndexError> {
-        let mut texts = ConversationTexts::new(self, &candidate);
+    fn hit(
+        &self,
+        candidate: &Candidate,
+        conversation: FoundConversation,
+    ) -> Result<Hit, IndexError> {
+        let mut texts = ConversationTexts::new(self, candidate.number, &conversation);
         let (place, all) = texts.of(candidate.best)?;
         let text = all
             .into_iter()
@@ -366,7 +409,7 @@ impl Search<'_> {
             at_ms: place.at,
             snippet: text.unwrap_or_default(),
             score: (candidate.score * 1000.0).round() / 1000.0,
-            conversation: candidate.conversation,
+            conversation,
         })
     }
 }
@@ -425,12 +468,12 @@ struct ConversationTexts<'a> {
 }
 
 impl<'a> ConversationTexts<'a> {
-    fn new(search: &'a Search<'a>, candidate: &Candidate) -> Self {
+    fn new(search: &'a Search<'a>, number: i64, conversation: &FoundConversation) -> Self {
         Self {
             search,
-            number: candidate.number,
-            path: candidate.conversation.path.clone(),
-            title: candidate.conversation.title.clone(),
+            number,
+            path: conversation.path.clone(),
+            title: conversation.title.clone(),
             reader: None,
         }
     }

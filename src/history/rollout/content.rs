@@ -40,6 +40,12 @@ impl SessionMeta {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
     }
+
+    /// Returns the offset in the rollout of [`SessionMeta::parent`] at which this conversation leaves it.
+    pub(crate) fn parent_end(&self) -> Option<u64> {
+        let end = self.payload.pointer("/history_base/end_byte_offset")?;
+        end.as_u64()
+    }
 }
 
 /// A message of the user.

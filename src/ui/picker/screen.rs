@@ -1,6 +1,8 @@
 //! A part of the terminal below the cursor. All movements are relative to its first line, because asking
 //! the terminal for the position of the cursor would need stdout, which may be a pipe.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui_core::buffer::{Buffer, Cell};
 use ratatui_core::style::{Color, Modifier};
@@ -8,6 +10,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Erases the part and shows the cursor.
 const CLEAR: &str = "\r\x1b[J\x1b[?25h";
@@ -80,12 +83,49 @@ impl InlineScreen {
         self.shown = frame;
         write(&text)
     }
+
+    /// Copies a text to the clipboard, if the terminal has OSC 52.
+    #[allow(
+        clippy::unused_self,
+        reason = "only an open screen may steer the terminal"
+    )]
+    pub(super) fn copy(&self, text: &str) -> io::Result<()> {
+        write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
+    }
 }
 
 impl Drop for InlineScreen {
     fn drop(&mut self) {
         restore_terminal();
     }
+}
+
+/// Waits until there is input, at most for `limit`. May return early.
+///
+/// # Errors
+/// The terminal is gone. crossterm would try to read it without end (0.29).
+#[cfg(unix)]
+pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let limit = Timespec::try_from(limit).ok();
+    match poll(&mut fds, limit.as_ref()) {
+        // A signal: the caller decides.
+        Err(rustix::io::Errno::INTR) => return Ok(()),
+        other => other?,
+    };
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    if fds[0].revents().intersects(gone) {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"));
+    }
+    Ok(())
+}
+
+/// Waits until there is input, at most for `limit`.
+#[cfg(not(unix))]
+pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
+    crossterm::event::poll(limit).map(drop)
 }
 
 /// Scrolls until there are `height` lines from the cursor on, and returns to the first.

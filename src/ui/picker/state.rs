@@ -1,18 +1,32 @@
 //! The entries of a picker, its filter and its selection. Knows nothing of the terminal.
 
 use super::item::PickerItem;
+use super::options::{ContentMatch, ContentQuery, KeyEffect, Picked, PickerKey, PickerScope};
+use crate::ui::Style;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
+use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32String};
 use ratatui_core::text::Span;
-use std::cmp::Reverse;
+use std::collections::HashMap;
 
 /// The effect of a key on the picker as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PickerAction {
     Stay,
-    Choose(String),
+    Copy(String),
+    Choose(Picked),
     Cancel,
+}
+
+/// The way in which an entry fits the filter, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It has all words, or its id begins so.
+    Words,
+    /// It has the letters in their order.
+    Letters,
+    /// Only its content matches the filter.
+    Content,
 }
 
 /// The state of a picker.
@@ -22,19 +36,36 @@ pub(super) struct PickerState {
     searched: Vec<Utf32String>,
     widths: Vec<usize>,
     default: usize,
+    scopes: Vec<PickerScope>,
+    scope: usize,
     query: String,
-    /// The indices of the fitting items, best first.
+    /// The places of matches in contents, by the id of the entry.
+    content_matches: HashMap<String, String>,
+    /// The indices of the fitting items: by fit, else in the order of the list, so that an entry does not
+    /// move while the user types or matches in contents arrive.
     fitting: Vec<usize>,
     /// The selected one, an index in `fitting`.
     selected: usize,
     /// The first visible one, an index in `fitting`.
     first: usize,
     rows: usize,
+    /// The id of the entry that was described last, and its paragraphs.
+    preview: Option<(String, Vec<(Style, String)>)>,
+    notice: Option<String>,
     matcher: Matcher,
 }
 
 impl PickerState {
-    pub(super) fn new(items: Vec<PickerItem>, default: usize) -> Self {
+    pub(super) fn new(
+        items: Vec<PickerItem>,
+        default: usize,
+        mut scopes: Vec<PickerScope>,
+        scope: usize,
+    ) -> Self {
+        if scopes.is_empty() {
+            let items = (0..items.len()).collect();
+            scopes.push(PickerScope { name: "", items });
+        }
         let columns = items.iter().map(|item| item.columns.len()).max();
         let width_of = |column: usize| {
             let cells = items.iter().filter_map(|item| item.columns.get(column));
@@ -43,21 +74,41 @@ impl PickerState {
         let mut state = Self {
             widths: (0..columns.unwrap_or(0)).filter_map(width_of).collect(),
             searched: items.iter().map(|i| i.search.as_str().into()).collect(),
-            default: default.min(items.len().saturating_sub(1)),
+            default,
             items,
+            scope: scope.min(scopes.len() - 1),
+            scopes,
             query: String::new(),
+            content_matches: HashMap::new(),
             fitting: Vec::new(),
             selected: 0,
             first: 0,
             rows: 1,
+            preview: None,
+            notice: None,
             matcher: Matcher::new(Config::DEFAULT),
         };
         state.filter();
+        state.select_default();
         state
     }
 
+    /// Returns the number of all entries, of all scopes.
     pub(super) fn total(&self) -> usize {
         self.items.len()
+    }
+
+    /// Returns the number of entries of the scope.
+    pub(super) fn in_scope(&self) -> usize {
+        self.scopes[self.scope].items.len()
+    }
+
+    /// Returns the name of the scope; empty if there is only one.
+    pub(super) fn scope_name(&self) -> &'static str {
+        match self.scopes.as_slice() {
+            [_] => "",
+            scopes => scopes[self.scope].name,
+        }
     }
 
     pub(super) fn fitting(&self) -> usize {
@@ -68,9 +119,55 @@ impl PickerState {
         &self.query
     }
 
+    pub(super) fn content_query(&self) -> ContentQuery {
+        ContentQuery {
+            text: self.query.clone(),
+            scope: self.scope,
+        }
+    }
+
     /// Returns the greatest width of each column, in terminal columns.
     pub(super) fn widths(&self) -> &[usize] {
         &self.widths
+    }
+
+    /// Returns the selected entry.
+    pub(super) fn selected(&self) -> Option<&PickerItem> {
+        let item = self.fitting.get(self.selected)?;
+        Some(&self.items[*item])
+    }
+
+    /// Sets the paragraphs that describe the selected entry.
+    pub(super) fn set_preview(&mut self, paragraphs: Vec<(Style, String)>) {
+        self.preview = self.selected().map(|item| (item.id.clone(), paragraphs));
+    }
+
+    /// Returns the paragraphs that describe the selected entry; none until they are loaded.
+    pub(super) fn preview(&self) -> &[(Style, String)] {
+        let id = self.selected().map(|item| &item.id);
+        let preview = self.preview.as_ref();
+        let preview = preview.filter(|(described, _)| Some(described) == id);
+        preview.map_or(&[], |(_, paragraphs)| paragraphs)
+    }
+
+    /// Returns the place of the match in the content of the selected entry.
+    pub(super) fn content_note(&self) -> Option<&str> {
+        let note = self.content_matches.get(&self.selected()?.id)?;
+        Some(note.as_str())
+    }
+
+    /// Sets the entries whose content matches the filter.
+    pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
+        let matches = matches.into_iter().map(|found| (found.id, found.note));
+        self.content_matches = matches.collect();
+        let selected = self.fitting.get(self.selected).copied();
+        self.filter();
+        self.select(selected);
+    }
+
+    /// Returns what the last key did, if it needs words.
+    pub(super) fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// Sets the number of visible entries and scrolls to the selected one.
@@ -88,10 +185,17 @@ impl PickerState {
         shown.map(|(i, item)| (&self.items[*item], i == self.selected))
     }
 
-    /// Changes the filter or the selection by a key.
-    pub(super) fn press(&mut self, key: KeyEvent) -> PickerAction {
+    /// Changes the filter or the selection by a key; `keys` are those of the command.
+    pub(super) fn press(&mut self, key: KeyEvent, keys: &[PickerKey]) -> PickerAction {
+        self.notice = None;
         let last = self.fitting.len().saturating_sub(1);
         if key.modifiers.contains(KeyModifiers::CONTROL) {
+            let own = keys
+                .iter()
+                .find(|own| key.code == KeyCode::Char(own.letter));
+            if let Some(own) = own {
+                return self.press_own(own);
+            }
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
                 KeyCode::Char('n' | 'j') => self.selected = (self.selected + 1).min(last),
@@ -109,10 +213,13 @@ impl PickerState {
         match key.code {
             KeyCode::Esc => return PickerAction::Cancel,
             KeyCode::Enter => {
-                if let Some(item) = self.fitting.get(self.selected) {
-                    return PickerAction::Choose(self.items[*item].id.clone());
+                if let Some(item) = self.selected() {
+                    let id = item.id.clone();
+                    return PickerAction::Choose(Picked { id, key: None });
                 }
             }
+            KeyCode::Tab => self.show_scope(self.scope + 1),
+            KeyCode::BackTab => self.show_scope(self.scope + self.scopes.len() - 1),
             KeyCode::Up => self.selected = self.selected.saturating_sub(1),
             KeyCode::Down => self.selected = (self.selected + 1).min(last),
             KeyCode::PageUp => self.selected = self.selected.saturating_sub(self.rows),
@@ -133,45 +240,110 @@ impl PickerState {
         PickerAction::Stay
     }
 
-    fn search(&mut self, query: String) {
-        if query != self.query {
-            self.query = query;
-            self.filter();
+    fn press_own(&mut self, key: &PickerKey) -> PickerAction {
+        let Some(item) = self.selected() else {
+            return PickerAction::Stay;
+        };
+        let id = item.id.clone();
+        match key.effect {
+            KeyEffect::Choose => PickerAction::Choose(Picked {
+                id,
+                key: Some(key.letter),
+            }),
+            KeyEffect::CopyId => {
+                self.notice = Some(format!("copied {id}"));
+                PickerAction::Copy(id)
+            }
         }
     }
 
-    /// Lists the entries that fit the filter, the best first; all in their order without a filter.
-    fn filter(&mut self) {
-        let pattern = Pattern::parse(&self.query, CaseMatching::Smart, Normalization::Smart);
-        let rate = |text: &Utf32String| pattern.score(text.slice(..), &mut self.matcher);
-        let ratings = self.searched.iter().map(rate).zip(0..);
-        let rated = ratings.filter_map(|(rating, item)| Some((Reverse(rating?), item)));
-        let mut rated: Vec<_> = rated.collect();
-        rated.sort_unstable();
-        self.fitting = rated.into_iter().map(|(_, item)| item).collect();
-        self.selected = if self.query.is_empty() {
-            self.default
-        } else {
-            0
-        };
+    fn show_scope(&mut self, scope: usize) {
+        let selected = self.fitting.get(self.selected).copied();
+        self.scope = scope % self.scopes.len();
+        self.filter();
+        self.select(selected);
+    }
+
+    fn search(&mut self, query: String) {
+        if query != self.query {
+            self.query = query;
+            self.content_matches.clear();
+            self.filter();
+            self.select_default();
+        }
+    }
+
+    /// Selects an item if it is in the list, else the first of the list.
+    fn select(&mut self, item: Option<usize>) {
+        let position = self
+            .fitting
+            .iter()
+            .position(|fitting| Some(*fitting) == item);
+        self.selected = position.unwrap_or(0);
+    }
+
+    fn select_default(&mut self) {
         self.first = 0;
+        let default = self.query.is_empty().then_some(self.default);
+        self.select(default);
+    }
+
+    /// Lists the entries of the scope that fit the filter; all in their order without one.
+    fn filter(&mut self) {
+        let items = &self.scopes[self.scope].items;
+        if self.query.trim().is_empty() {
+            self.fitting.clone_from(items);
+            return;
+        }
+        let (case, normalization) = (CaseMatching::Smart, Normalization::Smart);
+        let words = Pattern::new(&self.query, case, normalization, AtomKind::Substring);
+        let letters = Pattern::parse(&self.query, case, normalization);
+        let id = self.query.trim().to_lowercase();
+        let matcher = &mut self.matcher;
+        let mut fit = |item: usize| {
+            let text = self.searched[item].slice(..);
+            if words.score(text, matcher).is_some() || self.items[item].id.starts_with(&id) {
+                Some(Fit::Words)
+            } else if letters.score(text, matcher).is_some() {
+                Some(Fit::Letters)
+            } else {
+                let found = self.content_matches.contains_key(&self.items[item].id);
+                found.then_some(Fit::Content)
+            }
+        };
+        let fitting = items.iter().filter_map(|item| Some((fit(*item)?, *item)));
+        let mut fitting: Vec<_> = fitting.collect();
+        fitting.sort_unstable();
+        self.fitting = fitting.into_iter().map(|(_, item)| item).collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::Style;
+
+    const KEYS: &[PickerKey] = &[
+        PickerKey {
+            letter: 'e',
+            label: "export",
+            effect: KeyEffect::Choose,
+        },
+        PickerKey {
+            letter: 'y',
+            label: "copy id",
+            effect: KeyEffect::CopyId,
+        },
+    ];
 
     fn state(names: &[&str]) -> PickerState {
         let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
-        let mut state = PickerState::new(names.iter().map(item).collect(), 1);
+        let mut state = PickerState::new(names.iter().map(item).collect(), 1, Vec::new(), 0);
         state.show_rows(2);
         state
     }
 
     fn press(state: &mut PickerState, code: KeyCode) -> PickerAction {
-        let action = state.press(KeyEvent::new(code, KeyModifiers::NONE));
+        let action = state.press(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
         state.show_rows(2);
         action
     }
@@ -195,7 +367,10 @@ mod tests {
         for _ in 0..5 {
             press(&mut state, KeyCode::Backspace);
         }
-        let chosen = PickerAction::Choose("bob".into());
+        let chosen = PickerAction::Choose(Picked {
+            id: "bob".into(),
+            key: None,
+        });
         assert_eq!(press(&mut state, KeyCode::Enter), chosen);
     }
 
@@ -222,7 +397,71 @@ mod tests {
         let mut state = state(&["a", "b"]);
         assert_eq!(press(&mut state, KeyCode::Esc), PickerAction::Cancel);
         let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(state.press(key), PickerAction::Cancel);
+        assert_eq!(state.press(key, KEYS), PickerAction::Cancel);
         assert_eq!(state.query(), "");
+    }
+
+    #[test]
+    fn matches_in_contents_come_last_and_move_nothing() {
+        let mut state = state(&["parser", "other", "p-a-r-s", "more", "no parser"]);
+        for c in "pars".chars() {
+            press(&mut state, KeyCode::Char(c));
+        }
+        state.show_rows(5);
+        let before = [("parser", false), ("no parser", true), ("p-a-r-s", false)];
+        press(&mut state, KeyCode::Down);
+        state.show_rows(5);
+        assert_eq!(shown(&state), before);
+        let found = ["more", "parser"].map(|id| ContentMatch {
+            id: id.into(),
+            note: "turn 1".into(),
+        });
+        state.set_content_matches(found.into());
+        let mut after = before.to_vec();
+        after.push(("more", false));
+        assert_eq!(shown(&state), after);
+        // A changed filter forgets them until the next answer.
+        press(&mut state, KeyCode::Backspace);
+        state.show_rows(5);
+        assert_eq!(state.fitting(), 3);
+    }
+
+    #[test]
+    fn scopes_keep_the_filter_and_the_selection() {
+        let names = ["a1", "b1", "a2"];
+        let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
+        let scope = |name, items: &[usize]| PickerScope {
+            name,
+            items: items.to_vec(),
+        };
+        let scopes = vec![scope("here", &[1, 2]), scope("all", &[0, 1, 2])];
+        let mut state = PickerState::new(names.iter().map(item).collect(), 0, scopes, 0);
+        state.show_rows(5);
+        assert_eq!(state.scope_name(), "here");
+        assert_eq!(shown(&state), [("b1", true), ("a2", false)]);
+        press(&mut state, KeyCode::Down);
+        press(&mut state, KeyCode::Tab);
+        state.show_rows(5);
+        assert_eq!(shown(&state), [("a1", false), ("b1", false), ("a2", true)]);
+        press(&mut state, KeyCode::Char('b'));
+        press(&mut state, KeyCode::BackTab);
+        assert_eq!((state.scope_name(), state.query()), ("here", "b"));
+        assert_eq!(shown(&state), [("b1", true)]);
+    }
+
+    #[test]
+    fn keys_of_the_command_act_on_the_selected_entry() {
+        let mut state = state(&["a", "b"]);
+        let key = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+        assert_eq!(state.press(key('y'), KEYS), PickerAction::Copy("b".into()));
+        assert_eq!(state.notice(), Some("copied b"));
+        let picked = Picked {
+            id: "b".into(),
+            key: Some('e'),
+        };
+        assert_eq!(state.press(key('e'), KEYS), PickerAction::Choose(picked));
+        assert_eq!(state.notice(), None);
+        state.search("nothing".into());
+        assert_eq!(state.press(key('e'), KEYS), PickerAction::Stay);
     }
 }

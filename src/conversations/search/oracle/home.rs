@@ -1,25 +1,12 @@
 //! A generated home, and the model of what its conversations contain.
 
+use super::modeled::Modeled;
 use super::random::Random;
 use super::rollout_lines::{line, turn};
 use super::texts::text;
-use crate::conversations::event::Role;
 use rusqlite::Connection;
 use std::fs;
 use std::path::PathBuf;
-
-/// A conversation of the model.
-#[derive(Clone)]
-pub(super) struct Modeled {
-    pub(super) session: String,
-    /// The texts that are found in it.
-    pub(super) texts: Vec<(Role, String)>,
-    pub(super) lines: Vec<String>,
-    pub(super) title: String,
-    pub(super) path: PathBuf,
-    pub(super) is_listed: bool,
-    pub(super) updated_ms: i64,
-}
 
 /// A generated home and its model.
 pub(super) struct World {

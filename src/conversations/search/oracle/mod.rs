@@ -4,12 +4,14 @@
 //! records a text, torn and damaged lines, compactions, forks of both kinds, compressed rollouts.
 
 mod home;
+mod modeled;
 mod random;
 mod rollout_lines;
 mod term;
 mod texts;
 
-use self::home::{Modeled, World};
+use self::home::World;
+use self::modeled::Modeled;
 use self::random::Random;
 use self::term::term;
 use super::evaluate::{self, HitOrder, SearchOptions};

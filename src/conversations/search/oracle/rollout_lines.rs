@@ -1,6 +1,6 @@
 //! Random turns in the forms in which Codex's versions record them.
 
-use super::home::Modeled;
+use super::modeled::Modeled;
 use super::random::Random;
 use super::texts::text;
 use crate::conversations::event::Role;

@@ -193,7 +193,7 @@ fn add_newest_machine(inputs: &Inputs<'_>, path: &str, why: &mut String, machine
         };
         let _ = write!(
             why,
-            "; remove it from the cloud folder and run codex-manager sync run --apply on {on}"
+            "; remove it from the cloud folder, then run on {on}: codex-manager sync run --apply"
         );
     } else if !newest_on.is_empty() {
         let _ = write!(why, "; {newest_on} has the newest version");

@@ -1,0 +1,111 @@
+"""Times of whole processes in turn, on a home that is removed at the end."""
+
+import argparse
+import glob
+import json
+import os
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def run(command, codes=(0,)):
+    started = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    output = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    elapsed = time.monotonic() - started
+    if os.waitstatus_to_exitcode(status) not in codes:
+        sys.exit(f"{command}: status {status}")
+    return elapsed, usage.ru_maxrss / 1000, output
+
+
+def median(command, rounds, before=None):
+    """Returns the median time in ms and the largest memory in MB."""
+    figures = []
+    for number in range(rounds):
+        if before:
+            before(number)
+        figures.append(run(command, (0, 1))[:2])
+    return statistics.median(figure[0] for figure in figures) * 1000, max(figure[1] for figure in figures)
+
+
+def words(home):
+    """Returns a frequent and a rare word of the texts."""
+    with open(glob.glob(f"{home}/sessions/*/*/*/*.jsonl")[0]) as file:
+        line = next(line for line in file if '"output_text"' in line)
+    text = json.loads(line)["payload"]["content"][0]["text"].replace("_", " ").replace(".", " ").replace("/", " ")
+    counts = {}
+    for word in text.split():
+        counts[word] = counts.get(word, 0) + 1
+    return max(counts, key=lambda word: (counts[word], len(word) > 2)), "conversation7"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--mb", type=int, default=1000)
+    parser.add_argument("--conversations", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="find-bench-") as folder:
+        home, manager = f"{folder}/home", f"{folder}/manager"
+        free = shutil.disk_usage(folder).free
+        if free < given.mb * 2_000_000:
+            sys.exit("not enough space")
+        subprocess.run([sys.executable, f"{HERE}/generate.py", home, "--mb", str(given.mb), "--conversations",
+                        str(given.conversations), "--seed", str(given.seed)], check=True)
+        ours = [given.binary, "--codex-home", home, "--manager-home", manager]
+        size = sum(os.path.getsize(path) for path in glob.glob(f"{home}/sessions/*/*/*/*.jsonl"))
+        print(f"{size / 1e6:.0f} MB in {given.conversations} conversations, seed {given.seed}, {given.rounds} rounds")
+        print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+        seconds, memory, _ = run([*ours, "sessions", "index", "--rebuild"])
+        index = sum(os.path.getsize(path) for path in glob.glob(f"{manager}/index/*"))
+        print(f"first index: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s, memory {memory:.0f} MB, "
+              f"index {index / 1e6:.0f} MB")
+        paths = sorted(glob.glob(f"{home}/sessions/*/*/*/*.jsonl"))
+        frequent, rare = words(home)
+
+        def new_turn(number):
+            with open(paths[number], "a") as file:
+                payload = {"type": "user_message", "message": f"one more turn, number {number}"}
+                file.write(json.dumps({"timestamp": "2026-11-20T06:00:00Z", "type": "event_msg", "payload": payload}) + "\n")
+            database = sqlite3.connect(f"{home}/state_5.sqlite")
+            database.execute("UPDATE threads SET updated_at_ms = ? WHERE rollout_path = ?",
+                             (int(time.time() * 1000) + number, paths[number]))
+            database.commit()
+            database.close()
+
+        find = [*ours, "find", "--limit", "20"]
+        rg = shutil.which("rg")
+        works = [
+            ("find, a rare word", [*find, rare], None, rare),
+            ("find, a frequent word", [*find, frequent], None, frequent),
+            ("find, two words", [*find, frequent, rare], None, None),
+            ("find after a new turn", [*find, rare], new_turn, None),
+            ("sessions --limit 30", [*ours, "sessions", "--limit", "30"], None, None),
+            ("sessions --project --limit 30",
+             [*ours, "sessions", "--project", "/work/project7", "--limit", "30"], None, None),
+            ("sessions --json", [*ours, "--json", "sessions"], None, None),
+        ]
+        run([*find, rare], (0, 5))
+        for name, command, before, word in works:
+            mine, memory = median(command, given.rounds, before)
+            line = f"{name}: {mine:.1f} ms, {memory:.0f} MB"
+            if word and rg:
+                peer, peer_memory = median([rg, "--files-with-matches", "--word-regexp", "--ignore-case", word,
+                                            f"{home}/sessions"], max(1, given.rounds // 2))
+                line += f"; rg {peer:.0f} ms, {peer_memory:.0f} MB: {peer / mine:.0f} x faster"
+            print(line)
+        if not rg:
+            print("ripgrep is not installed: no rows", file=sys.stderr)
+
+
+main()

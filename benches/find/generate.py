@@ -1,0 +1,117 @@
+"""Writes a Codex home with conversations: most of their bytes are outputs of tools and images, as in real ones."""
+
+import argparse
+import base64
+import json
+import os
+import random
+import sqlite3
+
+# Of the bytes of a home: outputs of tools, images, encrypted reasoning, messages, calls, figures.
+SHARES = [("output", 45), ("image", 25), ("reasoning", 10), ("message", 10), ("call", 6), ("tokens", 4)]
+SIZES = {"output": (200, 24_000), "image": (80_000, 600_000), "reasoning": (500, 4_000),
+         "message": (60, 3_000), "call": (40, 1_500), "tokens": (900, 1_000)}
+COLUMNS = """id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL,
+ updated_at INTEGER NOT NULL, source TEXT NOT NULL, model_provider TEXT NOT NULL, cwd TEXT NOT NULL,
+ title TEXT NOT NULL, sandbox_policy TEXT NOT NULL, approval_mode TEXT NOT NULL,
+ tokens_used INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0, git_branch TEXT,
+ first_user_message TEXT NOT NULL DEFAULT '', model TEXT, created_at_ms INTEGER, updated_at_ms INTEGER,
+ thread_source TEXT, history_mode TEXT NOT NULL DEFAULT 'legacy', name TEXT, creator_user_id TEXT,
+ creator_account_id TEXT"""
+INDEXES = """
+CREATE INDEX idx_threads_archived ON threads(archived);
+CREATE INDEX idx_threads_archived_cwd_updated_at_ms ON threads(archived, cwd, updated_at_ms DESC, id DESC);
+CREATE INDEX idx_threads_created_at_ms ON threads(created_at_ms DESC, id DESC);
+CREATE INDEX idx_threads_source ON threads(source);
+CREATE INDEX idx_threads_updated_at_ms ON threads(updated_at_ms DESC, id DESC);
+CREATE TABLE thread_spawn_edges(parent_thread_id TEXT NOT NULL, child_thread_id TEXT NOT NULL PRIMARY KEY,
+ status TEXT NOT NULL);
+"""
+
+
+class Source:
+    """Random text and noise, cut from blocks that are made once."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        letters = "etaoinshrdlucmfwypvbgkjqxz"
+        words = ["".join(rng.choices(letters, k=rng.randint(2, 11))) for _ in range(120_000)]
+        weights = [1 / (rank + 3) for rank in range(len(words))]
+        chosen = rng.choices(words, weights, k=4_000_000)
+        marks = rng.choices([" ", " ", " ", " ", "_", ".", "/", "\\n", ": "], k=len(chosen))
+        self.text = "".join(word + mark for word, mark in zip(chosen, marks)).encode()
+        self.noise = base64.b64encode(rng.randbytes(24_000_000))
+
+    def cut(self, block, size):
+        at = self.rng.randrange(len(block) - size)
+        return block[at:at + size].strip(b"\\")
+
+    def line(self, kind, second):
+        low, high = SIZES[kind]
+        size = min(high, int(low * (high / low) ** self.rng.random()))
+        head = b'{"timestamp":"2026-11-20T%02d:%02d:%02d.000Z","type":"' % (second // 3600 % 24, second // 60 % 60, second % 60)
+        if kind == "output":
+            body = b'response_item","payload":{"type":"function_call_output","call_id":"c%d","output":"%b"}}\n'
+            return head + body % (second, self.cut(self.text, size))
+        if kind == "image":
+            body = (b'response_item","payload":{"type":"message","role":"user","content":[{"type":"input_text","text":"%b"},'
+                    b'{"type":"input_image","image_url":"data:image/png;base64,%b"}]}}\n')
+            return head + body % (self.cut(self.text, 40), self.cut(self.noise, size))
+        if kind == "reasoning":
+            body = b'response_item","payload":{"type":"reasoning","summary":[],"encrypted_content":"%b"}}\n'
+            return head + body % self.cut(self.noise, size)
+        if kind == "message":
+            body = b'response_item","payload":{"type":"message","role":"assistant","content":[{"type":"output_text","text":"%b"}]}}\n'
+            return head + body % self.cut(self.text, size)
+        if kind == "call":
+            body = b'response_item","payload":{"type":"function_call","name":"exec_command","call_id":"c%d","arguments":"{\\"cmd\\":\\"%b\\"}"}}\n'
+            return head + body % (second, self.cut(self.text, size).replace(b"\\n", b" "))
+        body = b'event_msg","payload":{"type":"token_count","info":{"pad":"%b"}}}\n'
+        return head + body % self.cut(self.noise, size)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home")
+    parser.add_argument("--mb", type=int, default=1000)
+    parser.add_argument("--conversations", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    source = Source(rng)
+    kinds = [kind for kind, _ in SHARES]
+    # A share of the bytes becomes a share of the lines.
+    weights = [share * 3 / (sum(SIZES[kind]) / 2) for kind, share in SHARES]
+    os.makedirs(args.home)
+    database = sqlite3.connect(os.path.join(args.home, "state_5.sqlite"))
+    database.executescript(f"CREATE TABLE threads({COLUMNS});{INDEXES}")
+    per_conversation = args.mb * 1_000_000 // args.conversations
+    for number in range(args.conversations):
+        ident = f"01a1{number >> 16:04x}-{number & 0xffff:04x}-7ef3-b0ee-5caab8d3b455"
+        day = 1 + number % 28
+        folder = os.path.join(args.home, f"sessions/2026/10/{day:02}")
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"rollout-2026-10-{day:02}T06-00-00-{ident}.jsonl")
+        cwd = f"/work/project{number % 400}"
+        title = f"conversation{number} " + source.cut(source.text, 60).decode().replace("\\n", " ")
+        with open(path, "wb") as file:
+            meta = {"id": ident, "timestamp": "2026-10-01T06:00:00.000Z", "cwd": cwd, "source": "cli"}
+            line = {"timestamp": "2026-10-01T06:00:00.000Z", "type": "session_meta", "payload": meta}
+            file.write(json.dumps(line).encode() + b"\n")
+            question = {"type": "user_message", "message": title}
+            line = {"timestamp": "2026-10-01T06:00:01.000Z", "type": "event_msg", "payload": question}
+            file.write(json.dumps(line).encode() + b"\n")
+            written, second = 0, 2
+            while written < per_conversation:
+                written += file.write(source.line(rng.choices(kinds, weights)[0], second))
+                second += 1
+        updated = 1_790_000_000_000 + number * 60_000
+        database.execute(
+            "INSERT INTO threads VALUES(?,?,?,?,'cli','openai',?,?,'{}','on-request',?,?,'main',?,'gpt-6',?,?,'user',"
+            "'paginated',NULL,'user-a','acct-a')",
+            (ident, path, updated // 1000, updated // 1000, cwd, title, number, int(number % 20 == 0), title * 3,
+             updated, updated))
+    database.commit()
+
+
+main()

@@ -1,0 +1,246 @@
+//! Text in which escapes or base64 hide other text: in JSON strings, in HTML, in URLs, between colours.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The shortest base64 text that is decoded, in bytes.
+const MIN_BASE64_BYTES: usize = 24;
+
+/// The shortest line of a base64 text that goes on in the next line, in bytes.
+const MIN_BASE64_LINE_BYTES: usize = 60;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A text without its escapes.
+#[derive(Debug)]
+pub(super) struct UnescapedText<'a> {
+    pub text: Cow<'a, str>,
+    /// For each escape, the offset behind it in `text` and in the original.
+    breaks: Vec<(usize, usize)>,
+}
+
+impl<'a> UnescapedText<'a> {
+    /// Decodes backslashes, character references, percent signs and terminal colours, as far as they stand for
+    /// ASCII. Others stay.
+    pub(super) fn of(original: &'a str) -> Self {
+        let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b');
+        let mut text = String::new();
+        let mut breaks = Vec::new();
+        let (mut copied, mut at) = (0, 0);
+        while let Some(found) = original.as_bytes()[at..].iter().position(|b| is_mark(*b)) {
+            at += found;
+            let Some((len, c)) = escape(&original.as_bytes()[at..]) else {
+                at += 1;
+                continue;
+            };
+            text.push_str(&original[copied..at]);
+            text.extend(c);
+            at += len;
+            copied = at;
+            breaks.push((text.len(), at));
+        }
+        if breaks.is_empty() {
+            return Self {
+                text: Cow::Borrowed(original),
+                breaks,
+            };
+        }
+        text.push_str(&original[copied..]);
+        Self {
+            text: Cow::Owned(text),
+            breaks,
+        }
+    }
+
+    /// Returns true if the text has no escapes.
+    pub(super) fn is_original(&self) -> bool {
+        self.breaks.is_empty()
+    }
+
+    /// Returns the place of a part in the original.
+    pub(super) fn original(&self, part: &Range<usize>) -> Range<usize> {
+        let start = self.breaks.partition_point(|(at, _)| *at <= part.start);
+        let start = match start.checked_sub(1).map(|i| self.breaks[i]) {
+            Some((at, original)) => original + part.start - at,
+            None => part.start,
+        };
+        // An escape at the end of the part belongs to it.
+        let end = self.breaks.partition_point(|(at, _)| *at <= part.end);
+        let end = match end.checked_sub(1).map(|i| self.breaks[i]) {
+            Some((at, original)) => original + part.end - at,
+            None => part.end,
+        };
+        start..end
+    }
+}
+
+/// Returns the length of an escape at the beginning of a text, and its character, if it has one.
+fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
+    let ascii = |digits: &[u8], radix: u32| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let code = u8::from_str_radix(digits, radix).ok()?;
+        (code.is_ascii_graphic() || code.is_ascii_whitespace()).then_some(char::from(code))
+    };
+    match text[0] {
+        b'%' => Some((3, Some(ascii(text.get(1..3)?, 16)?))),
+        b'\\' => {
+            // Escaped text may be escaped again.
+            let slashes = text.iter().take_while(|b| **b == b'\\').count();
+            let rest = &text[slashes..];
+            let (len, c) = match rest.first()? {
+                b'u' => (
+                    5,
+                    ascii(rest.get(3..5).filter(|_| rest[1..].starts_with(b"00"))?, 16)?,
+                ),
+                b'x' => (3, ascii(rest.get(1..3)?, 16)?),
+                b'n' | b'r' | b't' => (1, '\n'),
+                other if other.is_ascii_punctuation() => (1, char::from(*other)),
+                _ => return None,
+            };
+            Some((slashes + len, Some(c)))
+        }
+        b'&' => {
+            let end = text.iter().take(10).position(|b| *b == b';')?;
+            let c = match &text[1..end] {
+                [b'#', b'x' | b'X', digits @ ..] => ascii(digits, 16)?,
+                [b'#', digits @ ..] => ascii(digits, 10)?,
+                b"amp" => '&',
+                b"lowbar" => '_',
+                b"period" => '.',
+                b"plus" => '+',
+                b"sol" => '/',
+                b"equals" => '=',
+                b"quot" => '"',
+                _ => return None,
+            };
+            Some((end + 1, Some(c)))
+        }
+        _ => {
+            let parameters = text.strip_prefix(b"\x1b[")?;
+            let end = parameters.iter().position(|b| (0x40..0x7f).contains(b))?;
+            let is_short = end <= 16;
+            is_short.then_some((end + 3, None))
+        }
+    }
+}
+
+/// Returns the places of texts that may be base64, with what they stand for. It is unknown which of their first
+/// four characters begins the base64, so each of them is tried: `key=` may be a part of it or before it.
+pub(super) fn base64_texts(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
+    let mut at = 0;
+    let places = std::iter::from_fn(move || {
+        loop {
+            let found = text.as_bytes()[at..].iter().position(|b| is_base64(*b))?;
+            let start = at + found;
+            at = base64_end(text.as_bytes(), start);
+            if at - start >= MIN_BASE64_BYTES {
+                return Some(start..at);
+            }
+        }
+    });
+    places.flat_map(move |place| {
+        let decoded = decode(&text.as_bytes()[place.clone()]);
+        decoded.map(move |decoded| (place.clone(), decoded))
+    })
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+}
+
+/// Returns the end of a base64 text, which may have several lines.
+fn base64_end(text: &[u8], start: usize) -> usize {
+    let line_end = |from: usize| {
+        let len = text[from..].iter().position(|b| !is_base64(*b));
+        len.map_or(text.len(), |len| from + len)
+    };
+    let (mut begin, mut end) = (start, line_end(start));
+    while end - begin >= MIN_BASE64_LINE_BYTES {
+        let gap = text[end..]
+            .iter()
+            .take_while(|b| b.is_ascii_whitespace())
+            .count();
+        let next = line_end(end + gap);
+        if !text[end..end + gap].contains(&b'\n') || next == end + gap {
+            break;
+        }
+        (begin, end) = (end + gap, next);
+    }
+    end
+}
+
+fn decode(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let standard = |b: u8| match b {
+        b'-' => b'+',
+        b'_' => b'/',
+        // Behind an end, or before a beginning. It keeps the places of the others.
+        b'=' => b'A',
+        b => b,
+    };
+    let plain = encoded.iter().copied().filter(|b| is_base64(*b));
+    let plain: Vec<u8> = plain.map(standard).collect();
+    (0..4).filter_map(move |first| {
+        let part = plain.get(first..)?;
+        // A single last character stands for nothing.
+        let len = part.len() - usize::from(part.len() % 4 == 1);
+        BASE64.decode(&part[..len]).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_all_kinds_are_decoded_with_their_places() {
+        for (original, plain) in [
+            ("a", "a"),
+            (r"sk\u002dx", "sk-x"),
+            (r"sk\\u002Dx", "sk-x"),
+            (r"a\nb\_c\x2dd\/", "a\nb_c-d/"),
+            ("a&#45;b&#x2D;c&lowbar;d&amp;", "a-b-c_d&"),
+            ("a%2Db%zz%", "a-b%zz%"),
+            ("a\u{1b}[1;31mb\u{1b}[0m", "ab"),
+            (
+                "ü\\ü & &x; &#999; \\u00e4 \\",
+                "ü\\ü & &x; &#999; \\u00e4 \\",
+            ),
+        ] {
+            assert_eq!(UnescapedText::of(original).text, plain, "{original}");
+        }
+        let text = UnescapedText::of(r"xü \u002db\u002d c");
+        assert_eq!(text.text, "xü -b- c");
+        assert_eq!(text.original(&(0..3)), 0..3);
+        assert_eq!(text.original(&(5..6)), 10..11);
+        assert_eq!(text.original(&(5..7)), 10..17);
+        assert_eq!(text.original(&(7..9)), 17..19);
+    }
+
+    #[test]
+    fn base64_is_decoded_over_several_lines() {
+        let plain =
+            b"a secret that is hidden in base64, longer than one line of an e-mail would be"
+                .repeat(2);
+        let encoded = BASE64.encode(&plain);
+        let lines = format!("x: {}\n  {}\nend", &encoded[..76], &encoded[76..]);
+        for text in [
+            format!("x {encoded} y"),
+            format!("key={encoded}"),
+            format!("/path/{encoded}/b"),
+            lines,
+        ] {
+            let mut found = base64_texts(&text);
+            let has_it = |decoded: &[u8]| decoded.windows(plain.len()).any(|part| part == plain);
+            assert!(found.any(|(_, decoded)| has_it(&decoded)), "{text}");
+        }
+        assert_eq!(base64_texts("short words only").count(), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! The conversations of an archive or a snapshot.
+
+use super::restore_session::ConversationSource;
+use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
+use crate::codex::home::kind_of;
+use crate::codex::rollout::ConversationFile;
+use crate::codex::thread_query::{self, ListedThread, ThreadFilter};
+use crate::history::files;
+use crate::io::IoError;
+use crate::restore::reinstated_rows::newest_state_database;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+/// Returns the rollouts by the id of their conversation, in lower case; of two forms, the plain one.
+pub(super) fn rollouts(files: &FileList) -> BTreeMap<String, FileEntry> {
+    let mut rollouts = BTreeMap::new();
+    for file in files.iter() {
+        let path = file.path.as_path();
+        if !kind_of(path).is_rollout_folder() {
+            continue;
+        }
+        let conversation = ConversationFile::of(path);
+        let id = conversation.as_ref().and_then(ConversationFile::id);
+        if let (Some(conversation), Some(id)) = (&conversation, id) {
+            let id = id.to_lowercase();
+            if !conversation.compressed || !rollouts.contains_key(&id) {
+                rollouts.insert(id, file);
+            }
+        }
+    }
+    rollouts
+}
+
+/// Returns the ids of the conversations with a rollout below `home`, in lower case.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub(super) fn on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
+    let files = files::find(home)?.into_iter();
+    let names = files.filter_map(|file| ConversationFile::of(&file.relative));
+    Ok(names
+        .filter_map(|name| name.id().map(str::to_lowercase))
+        .collect())
+}
+
+/// Returns Codex's list of conversations in a source. Without a readable one it is empty: the rollouts are
+/// there anyway.
+pub(super) fn threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
+    let read = || {
+        let entry = newest_state_database(source.files())?;
+        let database = tempfile::NamedTempFile::new().ok()?;
+        source.extract(&entry, database.as_file()).ok()?;
+        thread_query::list(database.path(), &ThreadFilter::default()).ok()
+    };
+    read().unwrap_or_default()
+}

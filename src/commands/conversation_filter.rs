@@ -1,0 +1,51 @@
+//! The filter of a search, for conversations with and without a row in Codex's list.
+
+use crate::codex::thread_query::{ListedThread, ThreadFilter};
+use crate::conversations::search::evaluate::FoundConversation;
+use crate::error::CommandError;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The filters of the command line, applied to one list of conversations.
+pub(super) struct ConversationFilter {
+    filter: ThreadFilter,
+    /// The ids of the listed conversations that it selects; `None` if it selects all.
+    listed: Option<HashSet<String>>,
+}
+
+impl ConversationFilter {
+    /// Evaluates the filter in the list that `read` queries.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(super) fn new(
+        filter: ThreadFilter,
+        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let mut listed = None;
+        if filter.is_restricted() {
+            let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());
+            listed = Some(ids.collect());
+        }
+        Ok(Self { filter, listed })
+    }
+
+    /// Returns true for conversations that may be found.
+    pub(super) fn accepts(&self, conversation: &FoundConversation) -> bool {
+        let Some(listed) = &self.listed else {
+            return true;
+        };
+        if conversation.listed {
+            return listed.contains(&conversation.session);
+        }
+        let filter = &self.filter;
+        let updated = conversation.updated_ms.unwrap_or(0);
+        filter.account.is_none()
+            && filter.since_ms.is_none_or(|since| updated >= since)
+            && filter.until_ms.is_none_or(|until| updated < until)
+            && filter
+                .folder
+                .as_ref()
+                .is_none_or(|folder| Path::new(&conversation.cwd).starts_with(folder))
+    }
+}

@@ -1,0 +1,88 @@
+//! Asks for a conversation of an archive or a snapshot.
+
+use super::super::archived_conversations::{on_disk, rollouts, threads};
+use super::super::restore_session::ConversationSource;
+use super::plain_list::{QUESTION, refuse};
+use super::rows::SessionRow;
+use crate::codex::home::ARCHIVED_SESSIONS;
+use crate::codex::thread_query::ListedThread;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::picker::{Picker, PickerOptions, PickerScope};
+use std::cmp::Reverse;
+
+/// The nanoseconds of a millisecond.
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Lets the user choose a conversation of `source`, first from those that are no longer on disk. Returns its
+/// id.
+///
+/// # Errors
+/// There is none, or the user cancelled. Without a terminal, some are listed on stderr, and the error asks for
+/// an argument.
+pub(in crate::commands) fn pick_archived(
+    source: &dyn ConversationSource,
+    context: &Context,
+) -> Result<String, CommandError> {
+    let rows = rows(source);
+    if rows.is_empty() {
+        return Err(CommandError::failed("the archive has no conversations"));
+    }
+    if !context.ui.can_pick() {
+        let usage = ["name it: --session ID", "nothing was changed"];
+        return Err(refuse(&rows, &usage, context));
+    }
+    let live = on_disk(&context.settings.codex_home)?;
+    let scope = |name, accepts: &dyn Fn(&SessionRow) -> bool| PickerScope {
+        name,
+        items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),
+    };
+    let is_missing = |row: &SessionRow| !live.contains(&row.thread.id.to_lowercase());
+    let mut scopes = vec![scope("missing", &is_missing), scope("all", &|_| true)];
+    scopes.retain(|scope| !scope.items.is_empty());
+    let picker = Picker {
+        question: QUESTION,
+        items: rows.iter().map(|row| row.item(context)).collect(),
+        default: 0,
+        options: PickerOptions {
+            enter: "restore",
+            scopes,
+            ..PickerOptions::default()
+        },
+    };
+    let choice = picker.run(&context.ui)?;
+    // A terminal was found above.
+    let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
+    Ok(choice.id)
+}
+
+/// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
+fn rows(source: &dyn ConversationSource) -> Vec<SessionRow> {
+    let mut rollouts = rollouts(source.files());
+    let mut rows = Vec::new();
+    let listed = threads(source).into_iter().map(|thread| (thread, false));
+    let listed: Vec<_> = listed
+        .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
+        .collect();
+    let unlisted = rollouts.into_iter().map(|(id, file)| {
+        let thread = ListedThread {
+            id,
+            archived: file.path.as_path().starts_with(ARCHIVED_SESSIONS),
+            updated_ms: Some(file.mtime / NANOS_PER_MILLI),
+            ..ListedThread::default()
+        };
+        (thread, true)
+    });
+    for (thread, is_unlisted) in listed.into_iter().chain(unlisted) {
+        if thread.source != "subagent" {
+            rows.push(SessionRow {
+                thread,
+                account: None,
+                is_unlisted,
+                is_running: false,
+            });
+        }
+    }
+    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
+    rows
+}

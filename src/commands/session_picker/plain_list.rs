@@ -1,0 +1,30 @@
+//! The list and the error where no picker can be shown.
+
+use super::rows::SessionRow;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// The question, also of the error without a terminal.
+pub(super) const QUESTION: &str = "which conversation?";
+
+/// The number of conversations that are listed.
+const PLAIN_ROWS: usize = 10;
+
+/// Lists the first conversations on stderr, because stdout is for the result of the command. Returns the error
+/// that asks for an argument, with `usage` as hints.
+pub(super) fn refuse(rows: &[SessionRow], usage: &[&str], context: &Context) -> CommandError {
+    if !context.ui.wants_json() {
+        for row in rows.iter().take(PLAIN_ROWS) {
+            context.ui.note(row.plain(context));
+        }
+        let more = rows.len().saturating_sub(PLAIN_ROWS);
+        if more > 0 {
+            context.ui.note(format_args!("and {more} more"));
+        }
+    }
+    let mut error = CommandError::usage(QUESTION);
+    error
+        .hints
+        .extend(usage.iter().map(|hint| (*hint).to_owned()));
+    error
+}

@@ -1,0 +1,49 @@
+//! Conversations as Markdown, for `show` and `export`.
+
+use super::session_choice::NamedSession;
+use crate::context::Context;
+use crate::conversations::markdown::MarkdownWriter;
+use crate::error::CommandError;
+use crate::history::rollout;
+use std::fmt::Write as _;
+use std::io;
+
+/// Returns a writer that shows times in the local zone.
+pub(super) fn markdown_writer(
+    whole_calls: bool,
+    context: &Context,
+) -> MarkdownWriter<impl Fn(&chrono::DateTime<chrono::Utc>) -> String> {
+    let zone = context.settings.zone;
+    MarkdownWriter::new(whole_calls, move |at| {
+        zone.at(at).format("%Y-%m-%d %H:%M").to_string()
+    })
+}
+
+/// Returns the title and the facts about a conversation as Markdown.
+pub(super) fn head(session: &NamedSession) -> String {
+    let title = Some(&*session.title).filter(|title| !title.is_empty());
+    let mut text = format!(
+        "# {}\n\nSession `{}`",
+        title.unwrap_or("Conversation"),
+        session.id
+    );
+    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+        if let Some(cwd) = meta.text("cwd") {
+            let _ = write!(text, " in `{cwd}`");
+        }
+        if let Some(parent) = meta.parent() {
+            let _ = write!(text, ", continues `{parent}`");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// Converts a failure to read a conversation.
+pub(super) fn read_error(session: &NamedSession, error: io::Error) -> CommandError {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return CommandError::interrupted();
+    }
+    let path = session.rollout.display();
+    CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
+}

@@ -1,0 +1,454 @@
+//! Code as HTML, with its comments, strings, keywords and numbers marked.
+//!
+//! One scanner for all languages, with a row of a table for each. It knows no grammar, and wrong colours are the
+//! worst that can happen. The libraries for it are large (syntect takes 40 MB and 0.3 s for the first block) or
+//! compile a parser in C for each language.
+
+use super::escape::{escaped, push_escaped, push_span};
+use std::fmt::Write as _;
+
+/// The words and marks of a language.
+struct Language {
+    /// The names after ```` ``` ````, separated by blanks.
+    names: &'static str,
+    /// The marks of comments up to the end of the line.
+    line_comments: &'static [&'static str],
+    /// The beginning and the end of longer comments.
+    block_comment: Option<(&'static str, &'static str)>,
+    /// The quotes of strings that end at the end of the line at the latest.
+    quotes: &'static str,
+    /// The marks of strings with several lines, the longer ones first.
+    long_quotes: &'static [&'static str],
+    /// The keywords, separated by blanks.
+    keywords: &'static str,
+    /// The characters after a name that make it a key.
+    key_marks: &'static str,
+}
+
+const C_LIKE: Language = Language {
+    names: "",
+    line_comments: &["//"],
+    block_comment: Some(("/*", "*/")),
+    quotes: "\"'",
+    long_quotes: &[],
+    keywords: "",
+    key_marks: "",
+};
+
+const SCRIPT: Language = Language {
+    line_comments: &["#"],
+    block_comment: None,
+    ..C_LIKE
+};
+
+const LANGUAGES: [Language; 17] = [
+    Language {
+        names: "rust rs",
+        quotes: "",
+        long_quotes: &["\""],
+        keywords: "as async await break const continue crate dyn else enum extern false fn for if impl in let \
+                   loop match mod move mut pub ref return self Self static struct super trait true type unsafe \
+                   use where while",
+        ..C_LIKE
+    },
+    Language {
+        names: "sh bash shell zsh console shellscript",
+        quotes: "",
+        long_quotes: &["\"", "'"],
+        keywords: "if then else elif fi for in do done while until case esac function return local export set \
+                   unset cd echo exit source sudo",
+        ..SCRIPT
+    },
+    Language {
+        names: "python py",
+        long_quotes: &["\"\"\"", "'''"],
+        keywords: "False None True and as assert async await break class continue def del elif else except \
+                   finally for from global if import in is lambda match nonlocal not or pass raise return self \
+                   try while with yield",
+        ..SCRIPT
+    },
+    Language {
+        names: "javascript js jsx typescript ts tsx mjs vue svelte",
+        long_quotes: &["`"],
+        keywords: "abstract any as async await boolean break case catch class const continue declare default \
+                   delete do else enum export extends false finally for from function get if implements import \
+                   in instanceof interface keyof let new null number of private protected public readonly \
+                   return set static string super switch this throw true try type typeof undefined var void \
+                   while yield",
+        ..C_LIKE
+    },
+    Language {
+        names: "json jsonc json5 jsonl",
+        keywords: "true false null",
+        key_marks: ":",
+        ..C_LIKE
+    },
+    Language {
+        names: "toml ini conf cfg properties env dotenv",
+        line_comments: &["#", ";"],
+        long_quotes: &["\"\"\"", "'''"],
+        keywords: "true false",
+        key_marks: "=",
+        ..SCRIPT
+    },
+    Language {
+        names: "yaml yml",
+        keywords: "true false null",
+        key_marks: ":",
+        ..SCRIPT
+    },
+    Language {
+        names: "go golang",
+        long_quotes: &["`"],
+        keywords: "break case chan const continue default defer else error fallthrough false for func go goto \
+                   if import interface map nil package range return select struct switch true type var",
+        ..C_LIKE
+    },
+    Language {
+        names: "c h cpp c++ cc hpp cxx objc objective-c cuda glsl",
+        keywords: "alignas auto bool break case catch char class const constexpr continue default define delete \
+                   do double else endif enum explicit extern false float for friend if ifdef ifndef include \
+                   inline int long namespace new noexcept nullptr operator override private protected public \
+                   return short signed sizeof static struct switch template this throw true try typedef \
+                   typename union unsigned using virtual void volatile while",
+        ..C_LIKE
+    },
+    Language {
+        names: "java kotlin kt kts scala groovy csharp cs c# swift dart php",
+        keywords: "abstract actor as async await boolean break byte case catch char class const continue data \
+                   default defer do double else enum extends extension false final finally float for foreach \
+                   fun func function get guard if implements import in init inner int interface internal is \
+                   lateinit let long match namespace new nil null object override package private protected \
+                   protocol public readonly record return sealed self set short static string struct super \
+                   switch this throw throws trait true try typealias using val var virtual void when where \
+                   while with yield",
+        ..C_LIKE
+    },
+    Language {
+        names: "ruby rb elixir ex perl pl r julia jl crystal",
+        keywords: "alias and begin break case class def defmodule do else elsif end ensure false for function \
+                   if import in module my next nil not or require rescue return self sub super then true \
+                   unless until use using when while yield",
+        ..SCRIPT
+    },
+    Language {
+        names: "dockerfile docker makefile make cmake just justfile nix",
+        keywords: "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL RUN SHELL USER VOLUME WORKDIR \
+                   define else endef endif export if ifdef ifeq include let in",
+        ..SCRIPT
+    },
+    Language {
+        names: "sql sqlite postgresql mysql",
+        line_comments: &["--"],
+        keywords: "add all alter and as asc begin between by case check column commit constraint create cross \
+                   default delete desc distinct drop else end exists foreign from full group having if in \
+                   index inner insert into is join key left like limit not null on or order outer pragma \
+                   primary references returning right rollback select set table then transaction union unique \
+                   update using values view when where with without",
+        ..C_LIKE
+    },
+    Language {
+        names: "lua haskell hs",
+        line_comments: &["--"],
+        block_comment: Some(("--[[", "]]")),
+        keywords: "and break case class data deriving do else elseif end false for function if import in \
+                   instance let local module newtype nil not of or repeat return then true type until where \
+                   while",
+        ..C_LIKE
+    },
+    Language {
+        names: "css scss less",
+        key_marks: ":",
+        ..C_LIKE
+    },
+    Language {
+        names: "html xml svg htm xhtml plist",
+        line_comments: &[],
+        block_comment: Some(("<!--", "-->")),
+        quotes: "",
+        long_quotes: &["\""],
+        key_marks: "=",
+        ..C_LIKE
+    },
+    Language {
+        names: "zig proto protobuf solidity sol hcl terraform tf graphql",
+        line_comments: &["//", "#"],
+        keywords: "address bool comptime const contract data else enum error event false fn for function if \
+                   import input int32 int64 interface message module mutation null optional output package pub \
+                   public query repeated resource return returns rpc service string struct switch syntax true \
+                   try type uint256 union usingnamespace var variable while",
+        ..C_LIKE
+    },
+];
+
+/// Appends a block of code. The language is the first word after ```` ``` ````.
+pub(super) fn push_code_block(page: &mut String, code: &str, language: &str) {
+    let language = language.split([' ', ',', '{']).next().unwrap_or_default();
+    let language = language.to_ascii_lowercase();
+    page.push_str("<pre><code");
+    if !language.is_empty() && language != "text" {
+        let _ = write!(page, " data-language=\"{}\"", escaped(&language));
+    }
+    page.push('>');
+    page.push_str(&code_html(code, &language));
+    page.push_str("</code></pre>\n");
+}
+
+/// Returns code of a language as HTML; as plain text if the language is unknown.
+pub(super) fn code_html(code: &str, language: &str) -> String {
+    let mut html = String::with_capacity(code.len() * 2);
+    let is_named = |known: &&Language| known.names.split(' ').any(|name| name == language);
+    if matches!(language, "diff" | "patch") {
+        push_diff(&mut html, code);
+    } else if let Some(language) = LANGUAGES
+        .iter()
+        .find(is_named)
+        .filter(|_| !language.is_empty())
+    {
+        CodeScanner { language, code }.push_to(&mut html);
+    } else {
+        push_escaped(&mut html, code);
+    }
+    html
+}
+
+/// Marks the lines of a diff, and of the patches that Codex applies.
+fn push_diff(html: &mut String, diff: &str) {
+    for line in diff.split_inclusive('\n') {
+        let heads = ["+++", "---", "***", "@@", "diff ", "index "];
+        let class = match line.as_bytes().first() {
+            _ if heads.iter().any(|head| line.starts_with(head)) => "hunk",
+            Some(b'+') => "added",
+            Some(b'-') => "removed",
+            _ => "",
+        };
+        if class.is_empty() {
+            push_escaped(html, line);
+        } else {
+            push_span(html, class, line);
+        }
+    }
+}
+
+struct CodeScanner<'a> {
+    language: &'static Language,
+    /// The code that is not yet written.
+    code: &'a str,
+}
+
+impl CodeScanner<'_> {
+    fn push_to(mut self, html: &mut String) {
+        let mut before = '\n';
+        while let Some(first) = self.code.chars().next() {
+            let (len, class) = self.token(first, before);
+            let (token, rest) = self.code.split_at(len);
+            if class.is_empty() {
+                push_escaped(html, token);
+            } else {
+                push_span(html, class, token);
+            }
+            before = token.chars().next_back().unwrap_or(before);
+            self.code = rest;
+        }
+    }
+
+    /// Returns the length of the next token and its class.
+    fn token(&self, first: char, before: char) -> (usize, &'static str) {
+        let (code, language) = (self.code, self.language);
+        if let Some((begin, end)) = language.block_comment
+            && let Some(inner) = code.strip_prefix(begin)
+        {
+            let len = inner
+                .find(end)
+                .map_or(code.len(), |at| begin.len() + at + end.len());
+            return (len, "comment");
+        }
+        let is_comment = |mark: &str| {
+            // In scripts, `#` within a word is no comment, as in `$#` and `a#b`.
+            code.starts_with(mark) && (mark.len() > 1 || before.is_whitespace())
+        };
+        if language.line_comments.iter().any(|mark| is_comment(mark)) {
+            return (code.find('\n').unwrap_or(code.len()), "comment");
+        }
+        if let Some(quote) = language
+            .long_quotes
+            .iter()
+            .find(|quote| code.starts_with(**quote))
+        {
+            return self.string(quote, true);
+        }
+        if language.quotes.contains(first) {
+            return self.string(&code[..first.len_utf8()], false);
+        }
+        if first == '\'' && language.names.starts_with("rust") {
+            return (
+                rust_char_len(code),
+                if rust_char_len(code) > 1 {
+                    "string"
+                } else {
+                    ""
+                },
+            );
+        }
+        if first.is_ascii_digit() {
+            let is_number = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+            return (code.find(|c| !is_number(c)).unwrap_or(code.len()), "number");
+        }
+        if is_word(first) || first == '$' {
+            return self.word(first);
+        }
+        (first.len_utf8(), "")
+    }
+
+    fn string(&self, quote: &str, has_lines: bool) -> (usize, &'static str) {
+        let mut is_escaped = false;
+        let mut end = self.code.len();
+        for (at, c) in self.code.char_indices().skip(quote.chars().count()) {
+            if !is_escaped && self.code[at..].starts_with(quote) {
+                end = at + quote.len();
+                break;
+            }
+            if c == '\n' && !has_lines {
+                end = at;
+                break;
+            }
+            is_escaped = c == '\\' && !is_escaped;
+        }
+        (end, if self.is_key(end) { "key" } else { "string" })
+    }
+
+    fn word(&self, first: char) -> (usize, &'static str) {
+        let code = self.code;
+        // Keys may have hyphens.
+        let is_part = |c: char| is_word(c) || c == '-' && !self.language.key_marks.is_empty();
+        let after = &code[first.len_utf8()..];
+        let len = first.len_utf8() + after.find(|c| !is_part(c)).unwrap_or(after.len());
+        let word = &code[..len];
+        let folded = word.to_ascii_lowercase();
+        let is_sql = self.language.names.starts_with("sql");
+        let known = if is_sql { &*folded } else { word };
+        let class = if self.is_key(len) {
+            "key"
+        } else if self
+            .language
+            .keywords
+            .split(' ')
+            .any(|keyword| keyword == known)
+        {
+            "keyword"
+        } else if first == '$' {
+            "variable"
+        } else if code[len..].starts_with('(') {
+            "function"
+        } else if first.is_uppercase() && self.language.key_marks.is_empty() {
+            "type"
+        } else {
+            ""
+        };
+        (len, class)
+    }
+
+    /// Returns true if the text before `end` is a key, because of the character behind it.
+    fn is_key(&self, end: usize) -> bool {
+        let behind = self.code[end..].trim_start_matches([' ', '\t']);
+        let next = behind.chars().next();
+        next.is_some_and(|next| self.language.key_marks.contains(next))
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Returns the length of a character literal, and 1 for the quote of a lifetime.
+fn rust_char_len(code: &str) -> usize {
+    let mut chars = code.char_indices().skip(1);
+    let is_escape = chars.next().is_some_and(|(_, c)| c == '\\');
+    if is_escape {
+        let end = code.bytes().skip(3).take(10).position(|b| b == b'\'');
+        return end.map_or(1, |at| at + 4);
+    }
+    match chars.next() {
+        Some((at, '\'')) => at + 1,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(code: &str, language: &str) -> String {
+        let html = code_html(code, language);
+        html.replace("<span class=\"", "[")
+            .replace("\">", ":")
+            .replace("</span>", "]")
+    }
+
+    #[test]
+    fn comments_strings_keywords_and_numbers_are_marked() {
+        for (language, code, html) in [
+            (
+                "rust",
+                "fn f<'a>(c: char) { 'x'; 12u8 } // y",
+                "[keyword:fn] f&lt;&#39;a&gt;(c: char) { [string:&#39;x&#39;]; [number:12u8] } [comment:// y]",
+            ),
+            ("rs", "'\\n' Vec", "[string:&#39;\\n&#39;] [type:Vec]"),
+            (
+                "sh",
+                "if a#b; $# $x # c",
+                "[keyword:if] a#b; [variable:$]# [variable:$x] [comment:# c]",
+            ),
+            (
+                "json",
+                "{\"a\": \"b\\\"\"}",
+                "{[key:&quot;a&quot;]: [string:&quot;b\\&quot;&quot;]}",
+            ),
+            ("toml", "a-b = 1", "[key:a-b] = [number:1]"),
+            (
+                "py",
+                "'''a\nb''' x",
+                "[string:&#39;&#39;&#39;a\nb&#39;&#39;&#39;] x",
+            ),
+            ("c", "\"open\nint", "[string:&quot;open]\n[keyword:int]"),
+            ("sql", "SELECT x", "[keyword:SELECT] x"),
+            (
+                "diff",
+                "+a\n-b\n c\n@@ x",
+                "[added:+a\n][removed:-b\n] c\n[hunk:@@ x]",
+            ),
+            (
+                "html",
+                "<!-- x --> <a b=\"c\">",
+                "[comment:&lt;!-- x --&gt;] &lt;a [key:b]=[string:&quot;c&quot;]&gt;",
+            ),
+            ("unknown", "let x", "let x"),
+            ("", "let x", "let x"),
+        ] {
+            assert_eq!(marked(code, language), html, "{language}");
+        }
+    }
+
+    #[test]
+    fn marked_code_is_the_code() {
+        let texts = [
+            "'", "'\\", "'ü", "'ü'", "\"ü\\", "/*", "`", "\"\"\"", "$", "$ü", "#", "ü'''", "--[[",
+            "<!--",
+        ];
+        for text in texts {
+            for name in LANGUAGES
+                .iter()
+                .flat_map(|language| language.names.split(' '))
+            {
+                for code in [text.to_owned(), format!("x{text}\n{text}y")] {
+                    let html = code_html(&code, name);
+                    let mut plain = String::new();
+                    for part in html.split('<') {
+                        plain.push_str(part.split_once('>').map_or(part, |(_, text)| text));
+                    }
+                    assert_eq!(plain, escaped(&code), "{name}");
+                }
+            }
+        }
+    }
+}

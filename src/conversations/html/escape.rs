@@ -1,0 +1,48 @@
+//! Escapes text for HTML: its elements and its attributes.
+
+use std::fmt::Write as _;
+
+/// Appends text to HTML. Control characters, which HTML forbids, become replacement characters.
+pub(super) fn push_escaped(page: &mut String, text: &str) {
+    page.reserve(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => page.push_str("&amp;"),
+            '<' => page.push_str("&lt;"),
+            '>' => page.push_str("&gt;"),
+            '"' => page.push_str("&quot;"),
+            '\'' => page.push_str("&#39;"),
+            '\n' | '\t' => page.push(c),
+            '\r' => {}
+            c if c.is_control() => page.push('\u{fffd}'),
+            c => page.push(c),
+        }
+    }
+}
+
+/// Returns text as HTML.
+pub(super) fn escaped(text: &str) -> String {
+    let mut html = String::new();
+    push_escaped(&mut html, text);
+    html
+}
+
+/// Appends text with a class.
+pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
+    let _ = write!(page, "<span class=\"{class}\">");
+    push_escaped(page, text);
+    page.push_str("</span>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_never_markup() {
+        assert_eq!(
+            escaped("</script><b a='\"'>&\u{1b}\u{0}\r\n\t"),
+            "&lt;/script&gt;&lt;b a=&#39;&quot;&#39;&gt;&amp;\u{fffd}\u{fffd}\n\t"
+        );
+    }
+}

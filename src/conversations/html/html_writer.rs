@@ -1,0 +1,326 @@
+//! Writes a page entry by entry, so that a conversation of any length fits into memory.
+
+use super::code::{code_html, push_code_block};
+use super::escape::{escaped, push_escaped};
+use super::image::image_html;
+use super::message::{markdown_html, typed_html};
+use crate::conversations::markdown::one_line;
+use crate::conversations::transcript::{EntryKind, TranscriptEntry};
+use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+
+/// The style of the page, for light and dark displays and for print.
+const STYLE: &str = include_str!("page.css");
+
+/// The longest output of a tool that the page shows, in bytes.
+const MAX_OUTPUT_BYTES: usize = 64 << 10;
+
+/// The facts above a conversation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PageHead {
+    /// The title of the conversation.
+    pub title: String,
+    /// Names of facts and their values.
+    pub facts: Vec<(&'static str, String)>,
+}
+
+/// Writes entries as HTML.
+pub(crate) struct HtmlWriter<F> {
+    turn: Option<u32>,
+    /// The call that waits for its output.
+    call: Option<TranscriptEntry>,
+    /// The number of calls whose output has not come.
+    open_calls: usize,
+    with_images: bool,
+    format_time: F,
+}
+
+/// Returns the beginning of the page.
+pub(crate) fn html_head(head: &PageHead) -> String {
+    let title = escaped(&head.title);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; \
+         style-src &#39;unsafe-inline&#39;; img-src data:; base-uri &#39;none&#39;; form-action &#39;none&#39;\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <header>\n<h1>{title}</h1>\n<dl>\n"
+    );
+    for (name, value) in &head.facts {
+        let value = escaped(value);
+        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+    page.push_str("</dl>\n</header>\n<main>\n");
+    page
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
+    /// Creates a writer that formats times with `format_time`.
+    pub(crate) fn new(with_images: bool, format_time: F) -> Self {
+        Self {
+            turn: None,
+            call: None,
+            open_calls: 0,
+            with_images,
+            format_time,
+        }
+    }
+
+    /// Returns the HTML of the next entry. A call is returned with its output.
+    pub(crate) fn entry(&mut self, entry: TranscriptEntry) -> String {
+        let mut page = String::new();
+        if self.turn != Some(entry.turn) {
+            self.close_calls(&mut page);
+            self.turn = Some(entry.turn);
+            let at = entry.at.as_ref().map(&self.format_time);
+            let at = at.map_or(String::new(), |at| format!("<time>{}</time>", escaped(&at)));
+            let turn = entry.turn;
+            let _ = writeln!(
+                page,
+                "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
+            );
+        }
+        let text = entry.text.trim();
+        match entry.kind {
+            EntryKind::ToolCall => {
+                self.flush_call(&mut page);
+                self.open_calls += 1;
+                // With several open calls it is unknown of which of them an output is.
+                if self.open_calls == 1 {
+                    self.call = Some(entry);
+                } else {
+                    push_call(&mut page, &entry, None);
+                }
+                return page;
+            }
+            EntryKind::ToolOutput => {
+                self.open_calls = self.open_calls.saturating_sub(1);
+                match self.call.take() {
+                    Some(call) => push_call(&mut page, &call, Some(&entry.text)),
+                    None => push_output(&mut page, &entry.text),
+                }
+                return page;
+            }
+            EntryKind::Image => {
+                self.flush_call(&mut page);
+                page.push_str(&image_html(text, self.with_images));
+                return page;
+            }
+            _ => self.close_calls(&mut page),
+        }
+        let _ = match entry.kind {
+            EntryKind::User => writeln!(page, "<div class=\"user\">\n{}</div>", typed_html(text)),
+            EntryKind::Reasoning => {
+                let text = markdown_html(text);
+                writeln!(page, "<div class=\"reasoning\">\n{text}</div>")
+            }
+            EntryKind::Files => {
+                let files = text
+                    .lines()
+                    .map(|file| format!("<code>{}</code>", escaped(file)));
+                let files = files.collect::<Vec<_>>().join(", ");
+                writeln!(page, "<p class=\"note\">changed {files}</p>")
+            }
+            EntryKind::Compaction => writeln!(page, "{}", compaction(text)),
+            _ => writeln!(
+                page,
+                "<div class=\"assistant\">\n{}</div>",
+                markdown_html(text)
+            ),
+        };
+        page
+    }
+
+    /// Returns the end of the page.
+    pub(crate) fn end(&mut self, redacted: usize) -> String {
+        let mut page = String::new();
+        self.close_calls(&mut page);
+        page.push_str("</main>\n<footer>Exported by codex-manager");
+        if redacted > 0 {
+            let _ = write!(page, " · {redacted} redacted");
+        }
+        page.push_str("</footer>\n</body>\n</html>\n");
+        page
+    }
+
+    fn flush_call(&mut self, page: &mut String) {
+        if let Some(call) = self.call.take() {
+            push_call(page, &call, None);
+        }
+    }
+
+    fn close_calls(&mut self, page: &mut String) {
+        self.flush_call(page);
+        self.open_calls = 0;
+    }
+}
+
+fn compaction(summary: &str) -> String {
+    let text = "Codex replaced the messages above by a summary";
+    if summary.is_empty() {
+        return format!("<p class=\"compaction\">{text}</p>");
+    }
+    let summary = markdown_html(summary);
+    format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>")
+}
+
+/// Returns the language of a call's text.
+fn call_language(tool: &str, text: &str) -> &'static str {
+    if text.starts_with('{') || text.starts_with('[') {
+        "json"
+    } else if text.starts_with("*** Begin Patch") {
+        "diff"
+    } else if matches!(
+        tool,
+        "exec_command" | "shell" | "local_shell_call" | "shell_command"
+    ) {
+        "sh"
+    } else {
+        ""
+    }
+}
+
+/// Returns the line of a folded call: a patch is named by its files.
+fn call_line(text: &str) -> String {
+    let marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
+    let file = |line: &str| {
+        marks
+            .iter()
+            .find_map(|mark| line.strip_prefix(mark).map(str::to_owned))
+    };
+    let files: Vec<_> = if text.starts_with("*** Begin Patch") {
+        text.lines().filter_map(file).collect()
+    } else {
+        Vec::new()
+    };
+    if files.is_empty() {
+        one_line(text)
+    } else {
+        one_line(&files.join(", "))
+    }
+}
+
+fn push_call(page: &mut String, call: &TranscriptEntry, output: Option<&str>) {
+    let text = call.text.trim();
+    let tool = call.tool.as_deref().unwrap_or("tool");
+    let language = call_language(tool, text);
+    let line = call_line(text);
+    page.push_str("<details class=\"tool\"><summary><b>");
+    push_escaped(page, tool);
+    page.push_str("</b> <code>");
+    let shown = if language == "sh" { "sh" } else { "" };
+    page.push_str(&code_html(&line, shown));
+    page.push_str("</code></summary>\n");
+    if line != text {
+        push_code_block(page, text, language);
+    }
+    if let Some(output) = output.filter(|output| !output.trim().is_empty()) {
+        push_output_block(page, output);
+    }
+    page.push_str("</details>\n");
+}
+
+fn push_output(page: &mut String, output: &str) {
+    let first = output.trim().lines().next().unwrap_or_default();
+    let line = escaped(&one_line(first));
+    let _ = writeln!(
+        page,
+        "<details class=\"tool output\"><summary><b>output</b> <code>{line}</code></summary>"
+    );
+    push_output_block(page, output);
+    page.push_str("</details>\n");
+}
+
+fn push_output_block(page: &mut String, output: &str) {
+    let output = output.trim_matches(['\n', '\r']);
+    let shown = beginning(output);
+    let is_diff = shown.starts_with("diff --git ") || shown.starts_with("--- a/");
+    push_code_block(page, shown, if is_diff { "diff" } else { "" });
+    let left_out = output.len() - shown.len();
+    if left_out > 0 {
+        let kilobytes = left_out.div_ceil(1000);
+        let _ = writeln!(
+            page,
+            "<p class=\"note\">{kilobytes} kB more are left out</p>"
+        );
+    }
+}
+
+fn beginning(output: &str) -> &str {
+    let mut end = output.len().min(MAX_OUTPUT_BYTES);
+    while !output.is_char_boundary(end) {
+        end -= 1;
+    }
+    &output[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: EntryKind, text: &str) -> TranscriptEntry {
+        TranscriptEntry {
+            turn: 1,
+            at: None,
+            kind,
+            tool: (kind == EntryKind::ToolCall).then(|| "exec_command".to_owned()),
+            text: text.to_owned(),
+        }
+    }
+
+    fn page(entries: &[(EntryKind, &str)]) -> String {
+        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let mut page = String::new();
+        for (kind, text) in entries {
+            page.push_str(&writer.entry(entry(*kind, text)));
+        }
+        page + &writer.end(2)
+    }
+
+    #[test]
+    fn an_output_is_below_its_call_if_it_is_known_which_that_is() {
+        use EntryKind::{Assistant, ToolCall, ToolOutput};
+        let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
+        assert_eq!(one.matches("<details").count(), 2, "{one}");
+        let two = page(&[
+            (ToolCall, "ls"),
+            (ToolCall, "id"),
+            (ToolOutput, "a.rs"),
+            (ToolOutput, "root"),
+        ]);
+        assert_eq!(two.matches("<details").count(), 4, "{two}");
+        let open = page(&[(ToolCall, "ls"), (Assistant, "x"), (ToolOutput, "late")]);
+        assert_eq!(open.matches("<details").count(), 2, "{open}");
+    }
+
+    #[test]
+    fn titles_facts_and_tools_are_escaped() {
+        let head = PageHead {
+            title: "</title><script>".into(),
+            facts: vec![("Folder", "<b>".into())],
+        };
+        let head = html_head(&head);
+        assert!(!head.contains("<script") && !head.contains("<b>"), "{head}");
+        let mut call = entry(EntryKind::ToolCall, "x");
+        call.tool = Some("<script>".into());
+        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let page = writer.entry(call) + &writer.end(0);
+        assert!(!page.contains("<script"), "{page}");
+    }
+
+    #[test]
+    fn patches_are_named_by_their_files_and_long_outputs_are_cut() {
+        let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n-x\n+y\n*** Add File: b.rs\n+z\n*** End Patch";
+        assert_eq!(call_line(patch), "a.rs, b.rs");
+        let output = "ü".repeat(MAX_OUTPUT_BYTES);
+        let cut = page(&[(EntryKind::ToolOutput, &output)]);
+        assert!(
+            cut.contains("66 kB more are left out"),
+            "{}",
+            &cut[cut.len() - 300..]
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! Images in a page.
+
+use super::escape::escaped;
+use std::fmt::Write as _;
+
+/// The kinds of images that a page shows. SVG is not one of them: it may have scripts and links.
+const KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
+
+/// Returns an image of a conversation as HTML: itself if its data is in the conversation, else a note. Nothing is
+/// ever loaded.
+pub(super) fn image_html(url: &str, is_shown: bool) -> String {
+    let mut html = String::new();
+    let _ = match data(url) {
+        Some((kind, data)) if is_shown => writeln!(
+            html,
+            "<figure><img alt=\"image\" src=\"data:image/{kind};base64,{data}\"></figure>"
+        ),
+        Some((kind, data)) => {
+            let kilobytes = (data.len() / 4 * 3).div_ceil(1000);
+            writeln!(html, "<p class=\"note\">image: {kind}, {kilobytes} kB</p>")
+        }
+        None => {
+            let shown = if url.starts_with("http") { url } else { "" };
+            let text = format!("image, not in the conversation {shown}");
+            writeln!(html, "<p class=\"note\">{}</p>", escaped(text.trim_end()))
+        }
+    };
+    html
+}
+
+/// Returns the kind and the base64 text of an image in a URL.
+fn data(url: &str) -> Option<(&'static str, &str)> {
+    let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
+    let kind = KINDS.into_iter().find(|known| *known == kind)?;
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    data.bytes().all(is_base64).then_some((kind, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pictures_in_base64_are_shown() {
+        let url = "data:image/png;base64,iVBORw0KGgo=";
+        assert!(image_html(url, true).contains("src=\"data:image/png;base64,iVBORw0KGgo=\""));
+        assert!(image_html(url, false).contains("image: png, 1 kB"));
+        for url in [
+            "data:image/svg+xml;base64,PHN2Zz4=",
+            "data:text/html;base64,PHN2Zz4=",
+            "data:image/png;base64,iVB\" onerror=\"x",
+            "javascript:alert(1)",
+            "https://example.com/\"><script>.png",
+        ] {
+            let html = image_html(url, true);
+            assert!(
+                !html.contains("<img") && !html.contains("<script"),
+                "{html}"
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Converts messages: Markdown of the assistant, and text that the user typed.
+
+use super::code::push_code_block;
+use super::escape::{escaped, push_escaped};
+use pulldown_cmark::{
+    CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
+};
+
+/// The protocols of links that a page has. Others could run scripts or open programs.
+const PROTOCOLS: [&str; 3] = ["https://", "http://", "mailto:"];
+
+/// Converts Markdown. HTML in it is shown as text, and an image is a link.
+pub(super) fn markdown_html(text: &str) -> String {
+    let text = without_controls(text);
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let mut page = String::with_capacity(text.len() * 2);
+    html::push_html(
+        &mut page,
+        SafeEvents {
+            events: Parser::new_ext(&text, options),
+            ends: Vec::new(),
+        },
+    );
+    page
+}
+
+/// Converts a message of the user: text as it was typed, and fenced blocks of code.
+pub(super) fn typed_html(text: &str) -> String {
+    let mut page = String::with_capacity(text.len() * 2);
+    let mut shown_to = 0;
+    let push_text = |page: &mut String, part: &str| {
+        if !part.trim().is_empty() {
+            page.push_str("<p class=\"typed\">");
+            push_escaped(page, part.trim_matches('\n').trim_end());
+            page.push_str("</p>\n");
+        }
+    };
+    let mut depth = 0_usize;
+    let mut events = Parser::new(text).into_offset_iter();
+    while let Some((event, range)) = events.next() {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
+                let mut code = String::new();
+                for (event, _) in events.by_ref() {
+                    match event {
+                        Event::Text(part) => code.push_str(&part),
+                        _ => break,
+                    }
+                }
+                push_text(&mut page, &text[shown_to..range.start]);
+                shown_to = range.end;
+                push_code_block(&mut page, &code, &language);
+            }
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    push_text(&mut page, &text[shown_to..]);
+    page
+}
+
+fn without_controls(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
+}
+
+/// Replaces events that could become foreign markup.
+struct SafeEvents<'a> {
+    events: Parser<'a>,
+    /// The ends of the open links.
+    ends: Vec<&'static str>,
+}
+
+impl<'a> Iterator for SafeEvents<'a> {
+    type Item = Event<'a>;
+
+    fn next(&mut self) -> Option<Event<'a>> {
+        Some(match self.events.next()? {
+            Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
+            Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
+            Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
+            // The lines of a message are those of its author.
+            Event::SoftBreak => Event::HardBreak,
+            Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
+                level: below_turn(level),
+                id: None,
+                classes: Vec::new(),
+                attrs: Vec::new(),
+            }),
+            Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below_turn(level))),
+            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                self.link(&dest_url)
+            }
+            Event::End(TagEnd::Link | TagEnd::Image) => {
+                Event::InlineHtml(self.ends.pop().unwrap_or_default().into())
+            }
+            Event::Start(Tag::CodeBlock(kind)) => self.code_block(&kind),
+            event => event,
+        })
+    }
+}
+
+impl<'a> SafeEvents<'a> {
+    fn link(&mut self, target: &str) -> Event<'a> {
+        let lower = target.trim_start().to_ascii_lowercase();
+        let target = escaped(target);
+        let (begin, end) = if PROTOCOLS.iter().any(|known| lower.starts_with(known)) {
+            let begin = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
+            (begin, "</a>")
+        } else {
+            (
+                format!("<span class=\"target\" title=\"{target}\">"),
+                "</span>",
+            )
+        };
+        self.ends.push(end);
+        Event::InlineHtml(begin.into())
+    }
+
+    fn code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
+        let mut code = String::new();
+        for event in self.events.by_ref() {
+            match event {
+                Event::Text(part) => code.push_str(&part),
+                _ => break,
+            }
+        }
+        let language = match kind {
+            CodeBlockKind::Fenced(language) => language,
+            CodeBlockKind::Indented => "",
+        };
+        let mut block = String::new();
+        push_code_block(&mut block, &code, language);
+        Event::Html(CowStr::from(block))
+    }
+}
+
+/// Returns the level of a heading of a message: the page's title has the first and turns the second.
+fn below_turn(level: HeadingLevel) -> HeadingLevel {
+    match level {
+        HeadingLevel::H1 => HeadingLevel::H3,
+        HeadingLevel::H2 => HeadingLevel::H4,
+        HeadingLevel::H3 => HeadingLevel::H5,
+        _ => HeadingLevel::H6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_becomes_html() {
+        assert_eq!(
+            markdown_html("# A\none\ntwo\n\n- **x** `<b>`\n- [ ] y\n\n```text\nlet <x>;\n```\n"),
+            "<h3>A</h3>\n<p>one<br />\ntwo</p>\n<ul>\n<li><strong>x</strong> <code>&lt;b&gt;</code></li>\n\
+             <li><input disabled=\"\" type=\"checkbox\"/>\ny</li>\n</ul>\n\
+             <pre><code>let &lt;x&gt;;\n</code></pre>\n"
+        );
+        let table = markdown_html("| a |\n| --- |\n| 1 |\n");
+        assert!(table.contains("<td>1</td>"), "{table}");
+    }
+
+    #[test]
+    fn links_lead_only_to_the_web() {
+        assert_eq!(
+            markdown_html("[a](https://x.org/?a=1&b=2 \"t\")"),
+            "<p><a href=\"https://x.org/?a=1&amp;b=2\" rel=\"noopener noreferrer nofollow\">a</a></p>\n"
+        );
+        for text in [
+            "[a](javascript:alert(1))",
+            "[a]( JaVaScRiPt:alert(1) )",
+            "[a](&#106;avascript:alert(1))",
+            "[a](data:text/html,<script>)",
+            "[a](file:///etc/passwd)",
+            "[a](//example.com/x)",
+            "<javascript:alert(1)>",
+            "![a](x.png)",
+            "[a][b]\n\n[b]: vbscript:x",
+        ] {
+            let html = markdown_html(text);
+            assert!(
+                !html.contains("href") && !html.contains("src"),
+                "{text}: {html}"
+            );
+        }
+        let image = markdown_html("![a](https://x.org/a.png)");
+        assert!(
+            image.contains("<a href") && !image.contains("<img"),
+            "{image}"
+        );
+    }
+
+    #[test]
+    fn foreign_markup_is_text() {
+        for text in [
+            "<script>alert(1)</script>",
+            "a <img src=x onerror=alert(1)> b",
+            "<style>*{}</style>\n\n</div></details>",
+            "`</code><script>`",
+            "```\n</pre><script>\n```",
+            "```\"><script>\nx\n```",
+            "[<script>](https://x.org/\"onclick=\"x)",
+            "| <script> |\n| --- |\n| <b onclick=x> |",
+            "<!-- </body>",
+            "<https://x.org/<script>>",
+        ] {
+            for html in [markdown_html(text), typed_html(text)] {
+                for markup in [
+                    "<script",
+                    "<img",
+                    "<style",
+                    "</div",
+                    "<!--",
+                    "onclick=\"",
+                    "<b ",
+                ] {
+                    assert!(!html.contains(markup), "{text}: {html}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn typed_text_keeps_its_marks_and_has_blocks_of_code() {
+        assert_eq!(
+            typed_html("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\nend"),
+            "<p class=\"typed\">see __init__ and *x*\n  # y</p>\n\
+             <pre><code data-language=\"sh\">ls &lt;x&gt;\n</code></pre>\n<p class=\"typed\">end</p>\n"
+        );
+    }
+}

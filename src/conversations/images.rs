@@ -1,0 +1,84 @@
+//! The images in a line of a rollout.
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// The kind of a part of a message or output that is an image.
+const IMAGE_PART: &str = "input_image";
+
+/// Returns the URLs of the images in a message or in the output of a tool, mostly with the image in the URL itself.
+/// Instructions and replaced histories have none.
+pub(super) fn image_urls(line: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "type")]
+        kind: String,
+        payload: Payload,
+    }
+    #[derive(Deserialize)]
+    struct Payload {
+        #[serde(default)]
+        content: Parts,
+        #[serde(default)]
+        output: Parts,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Parts {
+        List(Vec<Part>),
+        Other(IgnoredAny),
+    }
+    impl Default for Parts {
+        fn default() -> Self {
+            Self::List(Vec::new())
+        }
+    }
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(default, rename = "type")]
+        kind: String,
+        #[serde(default)]
+        image_url: Option<String>,
+    }
+    if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
+        return Vec::new();
+    }
+    let Ok(line) = serde_json::from_slice::<Line>(line) else {
+        return Vec::new();
+    };
+    if line.kind != "response_item" {
+        return Vec::new();
+    }
+    let parts = [line.payload.content, line.payload.output].into_iter();
+    let parts = parts.flat_map(|parts| match parts {
+        Parts::List(parts) => parts,
+        Parts::Other(_) => Vec::new(),
+    });
+    parts
+        .filter(|part| part.kind == IMAGE_PART)
+        .filter_map(|part| part.image_url)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_messages_and_outputs_are_found() {
+        let message = r#"{"type":"response_item","payload":{"type":"message","role":"user","content":[
+            {"type":"input_text","text":"x"},{"type":"input_image","image_url":"data:a","detail":"auto"}]}}"#;
+        assert_eq!(image_urls(message.as_bytes()), ["data:a"]);
+        let output = r#"{"type":"response_item","payload":{"type":"function_call_output","call_id":"c",
+            "output":[{"type":"input_image","image_url":"data:b"},{"type":"input_image"}]}}"#;
+        assert_eq!(image_urls(output.as_bytes()), ["data:b"]);
+        for none in [
+            r#"{"type":"response_item","payload":{"type":"message","content":"input_image"}}"#,
+            r#"{"type":"compacted","payload":{"content":[{"type":"input_image","image_url":"data:a"}]}}"#,
+            r#"{"type":"input_image""#,
+        ] {
+            assert!(image_urls(none.as_bytes()).is_empty(), "{none}");
+        }
+    }
+}

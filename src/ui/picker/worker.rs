@@ -1,0 +1,117 @@
+//! Work of a picker in a thread of its own, so that typing never waits for it.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+/// Answers a request. Runs in a thread of its own.
+pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
+
+/// Answers the newest of the requests; those that a newer one replaced before they began are dropped. Its
+/// thread is not waited for: it ends after the current request once the worker is dropped.
+pub(super) struct Worker<Q, A> {
+    requests: Sender<Q>,
+    answers: Receiver<(Q, A)>,
+    /// The newest request, whether answered or not.
+    newest: Option<Q>,
+    is_waiting: bool,
+}
+
+impl<Q, A> Worker<Q, A>
+where
+    Q: Clone + PartialEq + Send + 'static,
+    A: Send + 'static,
+{
+    /// Starts the thread. Returns `None` if the system grants none.
+    pub(super) fn start(mut task: Task<Q, A>) -> Option<Self> {
+        let (requests, received) = channel::<Q>();
+        let (answered, answers) = channel();
+        let work = move || {
+            while let Ok(mut request) = received.recv() {
+                while let Ok(newer) = received.try_recv() {
+                    request = newer;
+                }
+                let answer = task(&request);
+                if answered.send((request, answer)).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().spawn(work).ok()?;
+        Some(Self {
+            requests,
+            answers,
+            newest: None,
+            is_waiting: false,
+        })
+    }
+
+    /// Requests an answer, unless it is the one that was requested last.
+    pub(super) fn request(&mut self, request: &Q) {
+        if self.newest.as_ref() != Some(request) {
+            self.is_waiting = self.requests.send(request.clone()).is_ok();
+            self.newest = Some(request.clone());
+        }
+    }
+
+    /// Drops the answer to the newest request.
+    pub(super) fn forget(&mut self) {
+        self.newest = None;
+        self.is_waiting = false;
+    }
+
+    /// Returns the answer to the newest request once it is there. Older answers are dropped.
+    pub(super) fn answer(&mut self) -> Option<A> {
+        while self.is_waiting {
+            let (request, answer) = self.answers.try_recv().ok()?;
+            if self.newest.as_ref() == Some(&request) {
+                self.is_waiting = false;
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// Returns true while the answer to the newest request is missing.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn only_the_newest_request_is_answered() {
+        let (release, released) = channel::<()>();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (begin, first_began) = channel::<()>();
+        let seen = Arc::clone(&log);
+        let mut worker = Worker::start(Box::new(move |n: &u32| {
+            seen.lock().unwrap().push(*n);
+            begin.send(()).unwrap();
+            released.recv().unwrap();
+            n * 10
+        }))
+        .unwrap();
+        worker.request(&1);
+        first_began.recv().unwrap();
+        for n in [2, 3, 3] {
+            worker.request(&n);
+        }
+        release.send(()).unwrap();
+        first_began.recv().unwrap();
+        release.send(()).unwrap();
+        let answer = loop {
+            assert!(worker.is_waiting());
+            if let Some(answer) = worker.answer() {
+                break answer;
+            }
+            thread::yield_now();
+        };
+        assert_eq!(answer, 30);
+        assert_eq!(worker.answer(), None);
+        assert_eq!(*log.lock().unwrap(), [1, 3]);
+    }
+}

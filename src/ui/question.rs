@@ -1,0 +1,81 @@
+//! Questions on the terminal, and Ctrl-C while one is open.
+
+use super::{Ui, err, secret, wrap};
+use crate::error::CommandError;
+use crate::io::progress::waiting_for_input;
+use crate::io::secret::SecretBytes;
+use std::fmt::Display;
+use std::io::{self, BufRead};
+use std::sync::{Mutex, PoisonError};
+
+/// The columns that stay free behind a question, for the answer.
+const ANSWER_COLUMNS: usize = 2;
+
+/// The printer of the open question.
+static OPEN: Mutex<Option<Ui>> = Mutex::new(None);
+
+impl Ui {
+    /// Asks a yes/no question on the terminal; `None` without a terminal. Commands ask before they change
+    /// anything, because Ctrl-C reports that nothing was changed.
+    pub fn confirm(&self, question: impl Display) -> Option<bool> {
+        let answer = self.read_answer(&format!("{question} [y/N]"))?;
+        Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a line of text; `None` without a terminal or if it is empty.
+    pub fn ask(&self, question: impl Display) -> Option<String> {
+        let answer = self.read_answer(&question.to_string());
+        answer.filter(|answer| !answer.is_empty())
+    }
+
+    fn read_answer(&self, question: &str) -> Option<String> {
+        if !self.interactive {
+            return None;
+        }
+        let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
+        let mut answer = String::new();
+        // The question appears only when Ctrl-C ends the process: nothing else ends the read.
+        let read = self.while_open(|| {
+            err(format_args!("{} ", wrap::wrap(question, 2, width)));
+            io::stdin().lock().read_line(&mut answer)
+        });
+        read.ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
+    ///
+    /// # Errors
+    /// The user pressed Ctrl-C.
+    pub fn ask_secret(&self, question: impl Display) -> Result<Option<SecretBytes>, CommandError> {
+        if !self.interactive {
+            return Ok(None);
+        }
+        let ask = || err(format_args!("{question} "));
+        let answer = self.while_open(|| secret::read_line(ask));
+        err(format_args!("\n"));
+        answer.map_err(|secret::Cancelled| CommandError::cancelled())
+    }
+
+    fn while_open<T>(&self, read: impl FnOnce() -> T) -> T {
+        set_open(Some(self.clone()));
+        let answer = waiting_for_input(read);
+        set_open(None);
+        answer
+    }
+}
+
+fn set_open(ui: Option<Ui>) -> Option<Ui> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut *open, ui)
+}
+
+/// Prints the error of a cancelled command if a question is open. For the handler of Ctrl-C, which ends the
+/// process then.
+pub(crate) fn report_cancelled() {
+    if let Some(ui) = set_open(None) {
+        // The terminal shows ^C behind the question.
+        err(format_args!("\n"));
+        ui.error(&CommandError::cancelled());
+    }
+}

@@ -1,0 +1,193 @@
+//! Notes of the restic processes that this program starts, by which their locks are known after they were
+//! killed.
+
+use crate::io::atomic;
+use crate::io::clock::Clock;
+use crate::io::lock::is_free;
+use crate::io::piped_child::ChildEnd;
+use crate::io::random_id::random_id;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Maximum time between the start of restic and its first lock, and between two clocks.
+const START_TIME: TimeDelta = TimeDelta::minutes(1);
+
+/// Age at which the note of a dead process is removed. A process may refresh its lock for many hours.
+const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
+
+/// Name of the folder of the notes in the vault's folder.
+const FOLDER: &str = "restic";
+
+/// Prefix of the names of notes of `restic backup`, which reads the folders of [`super::TreeLock`].
+const BACKUP_PREFIX: &str = "backup-";
+
+/// Exit code of a restic that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// The note of a restic process that may lock the repository.
+///
+/// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the
+/// file ends with restic, also in another process namespace. Its name is a random id, and the process id
+/// as soon as that is known: `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the
+/// start.
+#[derive(Debug)]
+pub(super) struct ProcessNote(PathBuf);
+
+impl ProcessNote {
+    /// Creates the note of a process that is not yet started, and returns it with the standard input of
+    /// the process. Without a note, as on a read-only disk, a lock that restic leaves is removed only when it
+    /// is stale.
+    pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
+        let folder = vault_folder.join(FOLDER);
+        remove_old_notes(&folder);
+        let prefix = if is_backup { BACKUP_PREFIX } else { "" };
+        let path = folder.join(format!("{prefix}{}", random_id()));
+        atomic::create_private_folder(&folder).ok()?;
+        let file = atomic::create_private(&path).ok()?;
+        let note = Self(path);
+        // Another process may look at the note just now.
+        if file.lock().is_err() {
+            note.remove();
+            return None;
+        }
+        Some((note, file))
+    }
+
+    /// Adds the id of the process.
+    pub(super) fn set_pid(&mut self, pid: u32) {
+        let name = atomic::with_suffix(&self.0, &format!("-{pid}"));
+        if atomic::rename_new_unsynced(&self.0, &name).is_ok() {
+            self.0 = name;
+        }
+    }
+
+    /// Removes the note of a process that ended by itself. One that was interrupted or killed may have
+    /// left its lock; restic 0.14 leaves it if it is interrupted while it creates it.
+    pub(super) fn close(self, end: &ChildEnd) {
+        let code = end.status.and_then(|status| status.code());
+        if end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED) {
+            self.remove();
+        }
+    }
+
+    /// Removes the note of a process that did not start.
+    pub(super) fn remove(self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+/// Returns the notes in `folder`, with the time of the start of each process.
+fn notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
+        Some((entry.path(), started.into()))
+    })
+}
+
+fn remove_old_notes(folder: &Path) {
+    let oldest = Clock::System.now() - MAX_NOTE_AGE;
+    for (path, started) in notes(folder) {
+        if started < oldest && is_free(&path) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Returns true if a noted `restic backup` runs, also one whose codex-manager was killed.
+pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
+    notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(BACKUP_PREFIX) && !is_free(&path)
+    })
+}
+
+/// Returns true if a process that is noted in `vault_folder`, with the id `pid`, made a lock or refreshed it at
+/// `locked_at`, and is dead.
+pub(super) fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
+    notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let age = locked_at - started;
+        let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
+            Some((_, noted)) => noted.parse() == Ok(pid) && age > -START_TIME,
+            // This program was killed before it had the process id.
+            None => age.abs() < START_TIME,
+        };
+        is_maker && is_free(&path)
+    })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::io::lock::once_free;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command, ExitStatus, Stdio};
+
+    /// Starts a process that ends by itself only if its note cannot be its input.
+    fn sleeper(note: &mut ProcessNote, input: File) -> Child {
+        let mut command = Command::new("sleep");
+        let child = command.arg("600").stdin(Stdio::from(input)).spawn();
+        let child = child.expect("sleep starts");
+        note.set_pid(child.id());
+        child
+    }
+
+    fn end(status: ExitStatus) -> ChildEnd {
+        ChildEnd {
+            status: Some(status),
+            stderr: String::new(),
+            stop: None,
+        }
+    }
+
+    #[test]
+    fn only_locks_of_noted_dead_processes_are_dead() {
+        let vault = tempfile::tempdir().unwrap();
+        let is_dead = |pid: u32, minutes: i64| {
+            let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
+            is_of_dead_process(vault.path(), pid, locked_at)
+        };
+        let (mut note, input) = ProcessNote::create(vault.path(), true).unwrap();
+        let mut child = sleeper(&mut note, input);
+        let pid = child.id();
+        assert!(!is_dead(pid, 0), "it runs");
+        assert!(is_backup_running(vault.path()));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        note.close(&end(status));
+        let dead = once_free(|| is_dead(pid, 0), |dead| !dead);
+        assert!(dead, "the note of a killed process remains");
+        assert!(!is_backup_running(vault.path()));
+        assert!(is_dead(pid, 120), "refreshed");
+        assert!(!is_dead(pid, -5), "older than the process");
+        assert!(!is_dead(pid + 1, 0));
+    }
+
+    #[test]
+    fn a_process_killed_before_its_id_was_noted_is_known_by_its_time() {
+        let vault = tempfile::tempdir().unwrap();
+        let is_dead = |minutes: i64| {
+            let locked_at = Clock::System.now() + TimeDelta::minutes(minutes);
+            is_of_dead_process(vault.path(), 7, locked_at)
+        };
+        let (_note, input) = ProcessNote::create(vault.path(), false).unwrap();
+        assert!(!is_dead(0), "it runs");
+        drop(input);
+        assert!(once_free(|| is_dead(0), |dead| !dead));
+        assert!(!is_dead(5));
+    }
+
+    #[test]
+    fn notes_of_processes_that_ended_by_themselves_are_removed() {
+        let vault = tempfile::tempdir().unwrap();
+        let count = || notes(&vault.path().join(FOLDER)).count();
+        // Exit codes 0, 1 and 130 as wait statuses.
+        for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED << 8, 1)] {
+            let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();
+            note.close(&end(ExitStatus::from_raw(status)));
+            assert_eq!(count(), left, "{status}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `find --archives`: conversations that are only in archives, and the way back.
+
+use crate::support::conversations::{Conversation, id, state, write};
+use crate::support::env::TestEnv;
+use crate::support::profiles::save_alice_and_bob;
+use serde_json::Value;
+use std::fs;
+
+/// Backs the home up at a time of 20 November.
+fn back_up(env: &mut TestEnv, time: &str) {
+    env.set("CODEX_MANAGER_NOW", format!("2026-11-20T{time}:00Z"));
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+}
+
+/// Deletes a conversation as `codex delete` does.
+fn delete(env: &TestEnv, number: u32) {
+    let rollout = Conversation::new(number, 0, "", "").relative();
+    fs::remove_file(env.codex_home().join(rollout)).expect("remove");
+    let delete = "DELETE FROM threads WHERE id=?1";
+    state(env).execute(delete, [id(number)]).expect("delete");
+}
+
+/// A home with one conversation. The first archive has another two, the second another one.
+fn home() -> TestEnv {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    for (number, title, answer) in [
+        (1, "About the parser", "The borrow checker was right."),
+        (2, "About the lexer", "The borrow checker was wrong."),
+        (3, "About nothing", "The borrow checker is everywhere."),
+    ] {
+        write(&env, &Conversation::new(number, 60, title, answer));
+    }
+    back_up(&mut env, "10:00");
+    delete(&env, 1);
+    back_up(&mut env, "11:00");
+    delete(&env, 2);
+    env
+}
+
+fn hits(document: &Value) -> Vec<(String, Option<String>)> {
+    let hits = document["hits"].as_array().expect("hits").iter();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut hits: Vec<_> = hits
+        .map(|hit| {
+            (
+                text(&hit["session_id"]).expect("an id"),
+                text(&hit["archive"]),
+            )
+        })
+        .collect();
+    hits.sort();
+    hits
+}
+
+#[test]
+fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
+    let env = home();
+    let archive = |time: &str| Some(format!("2026-11-20-{time}-alice@example.com"));
+    let expected = [
+        (id(1), archive("100000")),
+        (id(2), archive("110000")),
+        (id(3), None),
+    ];
+    for query in [
+        &["borrow checker"][..],
+        &["borr*", "-nowhere"],
+        &["--exact", "borrow checker"],
+        &["--regex", "borrow.checker"],
+    ] {
+        let args = [&["find", "--archives", "--json"], query].concat();
+        let document = env.run(args).code(0).json();
+        assert_eq!(hits(&document), expected, "{query:?}");
+        assert_eq!(document["conversations"], 3, "each is searched once");
+        let without = [&["find", "--json"], query].concat();
+        let document = env.run(without).code(0).json();
+        assert_eq!(hits(&document), [(id(3), None)]);
+    }
+    let _ = env.run(["find", "parser"]).code(5);
+    let _ = env.run(["find", "--archives", "nowhere"]).code(5);
+    let limited = ["find", "--archives", "--json", "--limit", "2", "borrow"];
+    assert_eq!(hits(&env.run(limited).code(0).json()).len(), 2);
+    // Nothing of the search stays.
+    let tmp = env.manager_home().join("tmp");
+    let left = fs::read_dir(tmp).expect("the folder").flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert_eq!(left, [".lock"]);
+}
+
+#[test]
+fn the_printed_command_restores_the_conversation() {
+    let env = home();
+    let run = env.run(["find", "--archives", "parser"]).code(0);
+    assert!(run.stdout.contains("not on disk"), "{run}");
+    let line = run.stdout.lines().last().expect("a line").trim();
+    let expected = format!(
+        "codex-manager restore 2026-11-20-100000-alice@example.com --session {}",
+        id(1)
+    );
+    assert_eq!(line, expected);
+    let arguments = line.split(' ').skip(1);
+    let _ = env.run(arguments).code(0);
+    let hits = hits(&env.run(["find", "--json", "parser"]).code(0).json());
+    assert_eq!(hits, [(id(1), None)]);
+}
+
+#[test]
+fn filters_select_archived_conversations_by_the_list_of_the_archive() {
+    let env = home();
+    let found = |args: &[&str]| {
+        let all = [&["find", "--archives", "--json", "borrow"], args].concat();
+        let run = env.run(all);
+        assert!([0, 5].contains(&run.code), "{run}");
+        hits(&run.json()).len()
+    };
+    assert_eq!(found(&["--project", "/work/proj"]), 3);
+    assert_eq!(found(&["--project", "/work/other"]), 0);
+    assert_eq!(found(&["--since", "2h"]), 3);
+    assert_eq!(found(&["--until", "2h"]), 0);
+    assert_eq!(found(&["--account", "alice"]), 3);
+    assert_eq!(found(&["--account", "bob"]), 0);
+    assert_eq!(found(&["--role", "assistant"]), 3);
+    assert_eq!(found(&["--role", "user"]), 0);
+}
+
+#[test]
+fn a_damaged_archive_is_named_and_the_others_are_searched() {
+    let env = home();
+    let backups = env.manager_home().join("backups");
+    let newest = fs::read_dir(&backups).expect("backups").flatten();
+    let newest = newest.map(|entry| entry.path()).find(|path| {
+        let name = path.to_string_lossy();
+        name.contains("110000") && name.ends_with(".tar.gz")
+    });
+    let newest = newest.expect("the newest archive");
+    let mut bytes = fs::read(&newest).expect("read");
+    // The members before the manifest.
+    bytes[..2000].fill(0);
+    fs::write(&newest, bytes).expect("write");
+    let run = env.run(["find", "--archives", "--json", "borrow"]);
+    assert_eq!(run.code, 6, "{run}");
+    assert!(
+        run.stderr.contains("not searched: 2026-11-20-110000"),
+        "{run}"
+    );
+    // The older archive has it too.
+    let found = hits(&run.json());
+    let archive = Some("2026-11-20-100000-alice@example.com".to_owned());
+    assert_eq!(
+        found,
+        [(id(1), archive.clone()), (id(2), archive), (id(3), None)]
+    );
+}
+
+#[test]
+fn archives_of_other_homes_are_not_searched() {
+    let env = home();
+    let other = env.path("other");
+    fs::create_dir_all(&other).expect("folder");
+    let run = env.run(["--codex-home", "other", "find", "--archives", "borrow"]);
+    assert_eq!(run.code, 5, "{run}");
+}
+
+#[test]
+fn the_snippet_for_agents_has_ten_lines_and_its_commands_work() {
+    let env = TestEnv::new();
+    write(
+        &env,
+        &Conversation::new(1, 60, "About the parser", "The borrow checker was right."),
+    );
+    let snippet = env.run(["hook", "agents"]).code(0).stdout;
+    assert!(snippet.lines().count() <= 10, "{snippet}");
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sessions.md");
+    let docs = fs::read_to_string(docs).expect("docs");
+    assert!(docs.contains(snippet.trim_end()), "{snippet}");
+    let commands: Vec<_> = snippet
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| code.starts_with("codex-manager "))
+        .collect();
+    assert_eq!(commands.len(), 2, "{snippet}");
+    let run = |command: &str| {
+        let words = command.replace("WORDS", "parser").replace(" N ", " 1 ");
+        let words = words.replace("SESSION", &id(1));
+        env.run(words.split(' ').skip(1)).code(0)
+    };
+    let found = run(commands[0]).json();
+    let hit = &found["hits"][0];
+    for key in ["session_id", "title", "turn", "snippet"] {
+        assert!(
+            snippet.contains(&format!("`{key}`")) && hit.get(key).is_some(),
+            "{key}: {hit}"
+        );
+    }
+    let shown = run(commands[1]).stdout;
+    assert!(shown.contains("The borrow checker was right."), "{shown}");
+    // The exit code and the options that the text names.
+    let _ = env
+        .run(["find", "--json", "--limit", "5", "nothing"])
+        .code(5);
+    let _ = env
+        .run(["find", "--here", "--json", "\"the parser\""])
+        .code(5);
+    let cut = env.run(["show", "--format", "md", "--max-bytes", "20", &id(1)]);
+    assert!(cut.code(0).stdout.len() <= 21);
+    let refused = env.run(["hook", "agents", "--wrap"]).code(4);
+    assert!(refused.stderr.contains("--wrap needs a shell"), "{refused}");
+}
+
+/// Searching many archives holds little memory: contents go through the disk.
+#[test]
+fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
+    use crate::support::memory::peak_of;
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let text = "word and another one ".repeat(50_000);
+    for number in 1..=60 {
+        let mut long = Conversation::new(number, 60, "Long", "needle");
+        long.lines
+            .push(crate::support::conversations::tool_output(&text));
+        write(&env, &long);
+    }
+    back_up(&mut env, "10:00");
+    for number in 1..=60 {
+        delete(&env, number);
+    }
+    let (run, peak) = peak_of(
+        &env,
+        &["find", "--archives", "--json", "--limit", "100", "needle"],
+    );
+    assert_eq!(hits(&run.code(0).json()).len(), 60);
+    assert!(peak < 100 << 20, "{peak} bytes");
+}

@@ -1,0 +1,488 @@
+//! The picker of conversations: filter, contents, preview, scopes, keys, and what it leaves alone.
+
+use crate::cooldown::{entry, know};
+use crate::support::conversations::{Conversation, assistant, id, state, user, write};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::lab::Lab;
+use crate::support::profiles::save_alice_and_bob;
+use crate::support::sign_in::SignIn;
+use crate::support::terminal::Terminal;
+use base64::Engine as _;
+use serde_json::json;
+use std::fs;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The size of a terminal in columns and lines.
+type Size = (u16, u16);
+
+/// The size with which a terminal starts.
+const START: Size = (120, 40);
+
+/// Four conversations: two of this folder, one of another, one archived.
+fn home() -> TestEnv {
+    let env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let cwd = here(&env);
+    for (number, minutes, title, answer) in [
+        (1, 60, "Fix the parser", "The tokenizer was wrong."),
+        (2, 120, "Write the docs", "They mention a borrow checker."),
+    ] {
+        write(
+            &env,
+            &Conversation {
+                cwd: cwd.clone(),
+                ..Conversation::new(number, minutes, title, answer)
+            },
+        );
+    }
+    let elsewhere = Conversation {
+        cwd: "/work/other".into(),
+        account: "acct-bob".into(),
+        ..Conversation::new(3, 30, "Tune the parser elsewhere", "Done.")
+    };
+    write(&env, &elsewhere);
+    let archived = Conversation {
+        archived: true,
+        ..Conversation::new(4, 2 * 1440, "An old question", "An old answer.")
+    };
+    write(&env, &archived);
+    env
+}
+
+/// A folder below the one in which commands run.
+fn here(env: &TestEnv) -> String {
+    env.path("proj").to_str().expect("text").to_owned()
+}
+
+/// Starts a command that asks, and waits until the picker is drawn.
+fn ask(env: &TestEnv, args: &[&str]) -> Terminal {
+    let terminal = Terminal::start(&mut env.command(args));
+    terminal.wait_until(START, LIMIT, is_drawn);
+    terminal
+}
+
+fn is_drawn(picture: &str) -> bool {
+    picture.contains("which conversation?") && picture.contains("\nenter ")
+}
+
+/// Returns the line of the selected entry; empty if there is none.
+fn selected(picture: &str) -> &str {
+    let mut lines = picture.lines();
+    lines.find(|line| line.starts_with("> ")).unwrap_or("")
+}
+
+/// Leaves the picker by Esc, and checks that the terminal is as before.
+fn leave(mut terminal: Terminal) {
+    terminal.type_keys("\x1b");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    assert!(terminal.is_cooked());
+}
+
+#[test]
+fn the_picker_shows_accounts_conversations_a_preview_and_its_keys() {
+    let env = home();
+    let terminal = ask(&env, &["resume"]);
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
+    let shown = picture.replace(&here(&env), "[HERE]");
+    insta::assert_snapshot!(shown, @r"
+which conversation?                                                                            work –  home –  here 2/2
+> 1 h     Fix the parser             proj   work                │ Fix the parser
+  2 h     Write the docs             proj   work                │ [HERE] · main
+                                                                │ work · gpt-6 · 546 B
+                                                                │ created Fri 20 Nov 04:46 · changed Fri 20 Nov 11:00
+                                                                │ 01a1f78b-0001-7ef3-b0ee-5caab8d3b455
+                                                                │
+                                                                │ user:
+                                                                │ Fix the parser
+                                                                │ assistant:
+                                                                │ The tokenizer was wrong.
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+                                                                │
+enter resume · tab scope · ctrl-e export · ctrl-y copy id · ↑↓ move · esc cancel · type to filter
+");
+    // 60 % of the lines.
+    assert_eq!(picture.lines().count(), 24, "{picture}");
+    leave(terminal);
+}
+
+#[test]
+fn the_first_line_shows_what_is_left_of_each_account() {
+    let env = home();
+    let account = |name: &str, used| {
+        let mut account = entry(&format!("{name}@example.com"), used, "2026-11-24T15:55:00Z");
+        account["account_id"] = json!(format!("acct-{name}"));
+        account["user_id"] = json!(format!("user-{name}"));
+        account
+    };
+    know(&env, &[account("alice", 20.0), account("bob", 100.0)]);
+    let terminal = ask(&env, &["resume"]);
+    let picture = terminal.picture(START.0, START.1);
+    let first = picture.lines().next().expect("a line");
+    assert!(
+        first.ends_with("  work 80 %  home 0 %  here 2/2"),
+        "{picture}"
+    );
+    leave(terminal);
+}
+
+#[test]
+fn tab_goes_from_this_folder_to_all_and_to_archived_conversations() {
+    let env = home();
+    let before = env.tree("home");
+    let mut terminal = ask(&env, &["sessions", "--pick"]);
+    terminal.wait_until(START, LIMIT, |p| p.contains("here 2/2"));
+    terminal.type_keys("\t");
+    let all = terminal.wait_until(START, LIMIT, |p| p.contains("all 3/3"));
+    assert!(all.contains("Tune the parser elsewhere"), "{all}");
+    assert!(selected(&all).contains("Fix the parser"), "{all}");
+    terminal.type_keys("\t");
+    let archived = terminal.wait_until(START, LIMIT, |p| p.contains("archived 1/1"));
+    assert!(
+        selected(&archived).contains("An old question"),
+        "{archived}"
+    );
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, |p| p.contains("here 2/2"));
+    leave(terminal);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn typing_filters_titles_and_contents_in_a_stable_order() {
+    let mut env = home();
+    env.set("PAGER", "cat");
+    // The index of contents; the picker does not create one.
+    let _ = env.run(["find", "parser"]).code(0);
+    let mut terminal = ask(&env, &["show"]);
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 3/3"));
+    terminal.type_keys("parser");
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("all 2/3"));
+    // By the time of the last change, not by the score.
+    let titles: Vec<_> = picture
+        .lines()
+        .filter_map(|line| {
+            ["Tune", "Fix"]
+                .into_iter()
+                .find(|title| line.contains(title))
+        })
+        .collect();
+    assert_eq!(titles[..2], ["Tune", "Fix"], "{picture}");
+    // A word that only an answer has, typed in part.
+    terminal.type_keys("\x15borrow che");
+    let picture = terminal.wait_until(START, LIMIT, |p| {
+        p.contains("all 1/3 ") || p.contains("all 1/3\n")
+    });
+    assert!(selected(&picture).contains("Write the docs"), "{picture}");
+    let noted = terminal.wait_until(START, LIMIT, |p| p.contains("turn 1, assistant:"));
+    assert!(noted.contains("borrow checker"), "{noted}");
+    // An open quotation mark is no error.
+    terminal.type_keys("\x15\"borrow");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("\"borrow") && p.contains("all 1/3")
+    });
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("They mention a borrow checker."));
+}
+
+#[test]
+fn contents_of_a_conversation_written_after_the_last_find_are_found() {
+    let env = home();
+    let _ = env.run(["find", "parser"]).code(0);
+    let newer = Conversation {
+        cwd: here(&env),
+        ..Conversation::new(5, 1, "Newer", "About zygohistomorphic things.")
+    };
+    write(&env, &newer);
+    let mut terminal = ask(&env, &["show"]);
+    terminal.type_keys("zygohist");
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("here 1/3"));
+    assert!(selected(&picture).contains("Newer"), "{picture}");
+    leave(terminal);
+}
+
+#[test]
+fn the_preview_is_hidden_below_100_columns_and_returns() {
+    let env = home();
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
+    for (size, shows_preview) in [
+        ((99, 30), false),
+        ((100, 30), true),
+        ((40, 12), false),
+        ((20, 6), false),
+    ] {
+        terminal.forget();
+        terminal.resize(size.0, size.1);
+        let picture = terminal.wait_until(size, LIMIT, |picture| {
+            let has_preview = picture.contains("tokenizer");
+            picture.lines().any(|line| line.starts_with("enter ")) && has_preview == shows_preview
+        });
+        assert!(selected(&picture).contains("Fix"), "{size:?}\n{picture}");
+        let height = picture.lines().count();
+        assert_eq!(
+            height,
+            usize::from(size.1 * 60 / 100),
+            "{size:?}\n{picture}"
+        );
+        if size.0 == 40 {
+            insta::assert_snapshot!(picture, @r"
+which conversation?            here 2/2
+> 1 h     Fix the parser
+  2 h     Write the docs
+
+
+
+enter resume · tab scope
+");
+        }
+    }
+    leave(terminal);
+}
+
+#[test]
+fn ten_thousand_conversations_are_filtered_and_paged() {
+    let env = home();
+    state(&env)
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 10006)
+             INSERT INTO threads(id, rollout_path, cwd, title, archived, updated_at_ms, thread_source, history_mode)
+             SELECT printf('01a1f78b-%04x-7ef3-b0ee-5caab8d3b455', i), '/gone/' || i, '/work/many',
+             'Question number ' || i, 0, 1700000000000 + i, 'user', 'paginated' FROM n",
+        )
+        .expect("rows");
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 10000/10000"));
+    terminal.type_keys("\x1b[F");
+    let last = terminal.wait_until(START, LIMIT, |p| selected(p).contains("number 10 "));
+    assert!(last.contains("all 10000/10000"), "{last}");
+    terminal.type_keys("number 7007");
+    terminal.wait_until(START, LIMIT, |p| {
+        selected(p).contains("number 7007") && p.contains("the rollout is missing")
+    });
+    leave(terminal);
+}
+
+#[test]
+fn a_deleted_rollout_has_a_preview_that_says_so() {
+    let env = home();
+    let rollout = Conversation::new(1, 0, "", "").relative();
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
+    fs::remove_file(env.codex_home().join(rollout)).expect("remove");
+    terminal.type_keys("\x1b[B");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("They mention a borrow checker.")
+    });
+    terminal.type_keys("\x1b[A");
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("the rollout is missing"));
+    assert!(!picture.contains("tokenizer"), "{picture}");
+    leave(terminal);
+}
+
+#[test]
+fn junk_and_control_characters_do_not_reach_the_terminal() {
+    let env = home();
+    let junk = Conversation {
+        cwd: here(&env),
+        lines: vec![
+            user("\u{1b}]0;owned\u{7}\u{1b}[2J first 漢字漢字漢字 🚀\twith a tab"),
+            assistant(&"A very long word: ".repeat(3).replace(' ', "_").repeat(60)),
+        ],
+        ..Conversation::new(6, 1, "日本語の題名 🚀 \u{1b}[31mred\u{1b}[0m", "")
+    };
+    write(&env, &junk);
+    let binary = Conversation {
+        cwd: here(&env),
+        ..Conversation::new(7, 2, "Binary", "")
+    };
+    let path = write(&env, &binary);
+    fs::write(
+        path,
+        [b"\xff\xfe\x00\x1b[2J".repeat(5000), b"\n{}\n".to_vec()].concat(),
+    )
+    .expect("write");
+    let mut terminal = ask(&env, &["show"]);
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("with a tab"));
+    assert!(picture.contains("日本語の題名 🚀"), "{picture}");
+    let raw = terminal.colored();
+    assert!(
+        !raw.contains("\u{1b}]0;") && !raw.contains("\u{1b}[2J"),
+        "{raw:?}"
+    );
+    terminal.type_keys("\x1b[B");
+    terminal.wait_until(START, LIMIT, |p| {
+        selected(p).contains("Binary") && p.contains("no messages")
+    });
+    leave(terminal);
+}
+
+#[test]
+fn keys_copy_the_id_and_export_the_conversation() {
+    let env = home();
+    let mut terminal = ask(&env, &["sessions", "--pick"]);
+    terminal.type_keys("\x19");
+    terminal.wait_until(START, LIMIT, |p| p.contains(&format!("copied {}", id(1))));
+    let encoded = base64::engine::general_purpose::STANDARD.encode(id(1));
+    let copied = format!("\u{1b}]52;c;{encoded}\u{7}");
+    assert!(
+        terminal.colored().contains(&copied),
+        "{:?}",
+        terminal.colored()
+    );
+    terminal.type_keys("\x05");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    let page = env.path("codex-01a1f78b-0001.html");
+    let page = fs::read_to_string(page).expect("the page");
+    assert!(page.contains("The tokenizer was wrong."), "{page}");
+}
+
+#[test]
+fn a_signal_or_a_closed_terminal_ends_the_picker() {
+    let env = home();
+    let before = env.tree("home");
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut terminal = ask(&env, &["resume"]);
+        terminal.signal(signal);
+        assert_eq!(
+            terminal.end().code(),
+            Some(130),
+            "{signal}: {}",
+            terminal.text()
+        );
+        assert!(terminal.is_cooked());
+    }
+    let mut terminal = ask(&env, &["resume"]);
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+    // The window is closed: reading from the terminal fails from now on.
+    let status = Terminal::hang_up(&mut env.command(["resume"]), "enter resume");
+    assert!(!status.success());
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn without_a_capable_terminal_some_conversations_are_listed_and_the_exit_code_is_4() {
+    let mut env = home();
+    for args in [
+        &["resume"][..],
+        &["show"],
+        &["export"],
+        &["sessions", "--pick"],
+    ] {
+        let run = env.run(args).code(4);
+        assert!(run.stdout.is_empty(), "{run}");
+        assert!(run.stderr.contains("which conversation?"), "{run}");
+        assert!(
+            run.stderr.contains("01a1f78b-0001     1 h  Fix the parser"),
+            "{run}"
+        );
+        let json = env.run([args, &["--json"]].concat());
+        if args[0] != "export" {
+            let json = json.code(4);
+            assert_eq!(json.stderr.lines().count(), 1, "{json}");
+        }
+    }
+    env.set("TERM", "dumb");
+    let mut terminal = Terminal::start(&mut env.command(["resume"]));
+    assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
+    let empty = TestEnv::new();
+    for args in [&["show"][..], &["sessions", "--pick"]] {
+        let run = empty.run(args).code(4);
+        assert!(
+            run.stderr.starts_with("error: which conversation?"),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn without_colours_the_picker_has_none() {
+    let mut env = home();
+    env.set("NO_COLOR", "1");
+    let terminal = ask(&env, &["resume"]);
+    terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
+    let raw = terminal.colored();
+    assert!(
+        !raw.contains(";31m") && !raw.contains(";32m") && !raw.contains(";33m"),
+        "{raw:?}"
+    );
+    leave(terminal);
+}
+
+#[test]
+fn restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk() {
+    let env = home();
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let rollout = env
+        .codex_home()
+        .join(Conversation::new(2, 0, "", "").relative());
+    fs::remove_file(&rollout).expect("remove");
+    let mut terminal = ask(&env, &["restore", "latest", "--session"]);
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    assert!(selected(&picture).contains("Write the docs"), "{picture}");
+    terminal.type_keys("\t");
+    terminal.wait_until(START, LIMIT, |p| p.contains("all 4/4"));
+    terminal.type_keys("docs\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(rollout.is_file());
+    let run = env.run(["restore", "latest", "--session"]).code(4);
+    assert!(run.stderr.contains("which conversation?"), "{run}");
+    assert!(run.stderr.contains("Write the docs"), "{run}");
+}
+
+#[test]
+fn codex_resumes_the_chosen_conversation_under_its_account() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let exec = |profile: &str, prompt: &str| {
+        let args = [
+            "launch",
+            profile,
+            "--",
+            "exec",
+            "--skip-git-repo-check",
+            prompt,
+        ];
+        let _ = lab.manager(args).code(0);
+    };
+    exec("bob", "the question of bob");
+    exec("alice", "the question of alice");
+    lab.backend.forget_requests();
+    let args = ["resume", "--", "exec", "--skip-git-repo-check", "and now?"];
+    let mut terminal = Terminal::start(&mut lab.world.command(args));
+    terminal.wait_until(START, LIMIT, is_drawn);
+    terminal.type_keys("of bob");
+    terminal.wait_until(START, LIMIT, |p| {
+        p.contains("1/2") && selected(p).contains("the question of bob")
+    });
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    let turns = lab.backend.requests_to("/responses");
+    let accounts = turns.into_iter().filter(|turn| turn.status == 200);
+    let accounts: Vec<_> = accounts.filter_map(|turn| turn.account_id).collect();
+    assert_eq!(accounts, ["acct-bob"]);
+    let launches = lab.manager(["launches", "--all", "--json"]).code(0).json();
+    let newest = &launches["sessions"][0];
+    assert_eq!(newest["profile"], "bob");
+    let chosen = newest["session_id"].as_str().expect("an id");
+    assert_eq!(
+        lab.shown(&lab.home(), chosen),
+        ["the question of bob", "and now?"]
+    );
+}
