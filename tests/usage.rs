@@ -115,7 +115,11 @@ fn every_request_counts_once() {
         // The event of one request was lost.
         count(at(6), sum(both, a), a, None),
     ];
-    lines.push(line(at(7), "event_msg", r#"{"type":"token_count","info":null}"#));
+    lines.push(line(
+        at(7),
+        "event_msg",
+        r#"{"type":"token_count","info":null}"#,
+    ));
     store(&env, &conversation(1), &lines);
     let expected = sum(sum(both, a), both);
     assert_eq!(rows(&env, &["sessions"]), [(id(1), expected)]);

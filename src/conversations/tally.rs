@@ -46,7 +46,7 @@ impl Tally {
         self.total = event.total.or(self.total);
     }
 
-    /// Encodes the tally.
+    /// Encodes the tally for [`Tally::of_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
         let mut bytes = vec![u8::from(self.total.is_some())];

@@ -9,11 +9,11 @@ const BLOCK: TimeDelta = TimeDelta::hours(5);
 /// The length of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Period {
-    /// A day.
+    /// A day of the local calendar.
     Day,
     /// A week that begins on Monday.
     Week,
-    /// A month.
+    /// A month of the local calendar.
     Month,
 }
 

@@ -47,7 +47,7 @@ struct PriceFile {
 /// The problem of a file of prices.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PricesError {
-    /// It is not TOML of this form.
+    /// The text is not TOML with these keys.
     #[error(transparent)]
     Form(#[from] toml_edit::de::Error),
     /// A price is negative or not a number.

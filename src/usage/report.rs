@@ -48,7 +48,7 @@ impl UsageSum {
 pub(crate) struct ModelSum {
     /// The name of the model.
     pub model: String,
-    /// Its sum.
+    /// The sum of its requests.
     #[serde(flatten)]
     pub sum: UsageSum,
 }
@@ -56,7 +56,7 @@ pub(crate) struct ModelSum {
 /// The sum under a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ReportRow<K> {
-    /// The key.
+    /// The key that its requests share.
     pub key: K,
     /// The sum of all models.
     pub sum: UsageSum,
@@ -64,7 +64,7 @@ pub(crate) struct ReportRow<K> {
     pub models: Vec<ModelSum>,
 }
 
-/// A report.
+/// The sums of usage under several keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report<K> {
     /// One row per key, in the order of the keys.
@@ -78,13 +78,13 @@ pub(crate) struct Report<K> {
 /// The tokens of some requests with one model, under a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeyedUsage<K> {
-    /// The key.
+    /// The key to sum it under.
     pub key: K,
     /// The name of the model.
     pub model: String,
     /// The number of requests.
     pub requests: u64,
-    /// Their tokens.
+    /// The tokens of the requests.
     pub tokens: TokenUsage,
 }
 

@@ -1,9 +1,9 @@
-//! What the rows of a report are of.
+//! The kinds of rows of a report.
 
 use crate::usage::period::Period;
 use clap::ValueEnum;
 
-/// What the rows of a report are of.
+/// The kind of the rows of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Grouping {
     /// One row for each day

@@ -35,7 +35,7 @@ use std::path::PathBuf;
   codex-manager usage --window work
   codex-manager usage models --csv > models.csv")]
 pub(crate) struct UsageArgs {
-    /// What the rows are
+    /// The kind of the rows
     #[arg(value_enum, default_value = "daily")]
     by: Grouping,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) struct UsageArgs {
     /// Prices of models, in the form of `prices.toml` in the manual
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    /// Print comma-separated values
+    /// Print comma-separated values, a line for each row and model
     #[arg(long, conflicts_with = "format")]
     csv: bool,
     #[command(flatten)]

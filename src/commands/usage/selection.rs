@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// Usage with what is known of its conversations.
 pub(super) struct SelectedUsage {
-    /// The sums.
+    /// The sums by slot, conversation and model.
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers; empty if no row has one.
     pub conversations: HashMap<i64, UsageConversation>,

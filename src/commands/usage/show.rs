@@ -123,7 +123,7 @@ pub(super) fn short(tokens: u64) -> String {
     }
 }
 
-/// Formats a cost.
+/// Formats a cost in USD; a dash if no price is known.
 pub(super) fn cost(sum: &UsageSum) -> String {
     match sum.cost_usd {
         Some(cost) if cost > 0.0 && cost < 0.01 => "<$0.01".to_owned(),

@@ -111,7 +111,7 @@ fn account_of(name: Option<&str>, context: &Context) -> Result<Account, CommandE
             .iter()
             .position(|account| account.current)
             .ok_or_else(|| {
-                CommandError::failed("nobody is signed in here")
+                CommandError::failed("no account is signed in here")
                     .hint("name an account: codex-manager usage --window ACCOUNT")
             })?,
     };

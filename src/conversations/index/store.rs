@@ -7,14 +7,14 @@
 //! | `message` | one row per text: its turn, time, and the offset of its line in the rollout |
 //! | `words` | FTS5 without content: the words of the text with the same row id |
 //!
-//! [`super::usage_store`] has the tables of token usage.
+//! [`super::usage_tables`] has the tables of token usage.
 //!
 //! A row id of `message` and `words` has the number of the conversation, a number within it, and the role, so
 //! that a list of matching row ids is one of matching conversations. The index has no positions of words
 //! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts.
 
 use super::error::{IndexContext as _, IndexError};
-use super::usage_store::TABLES as USAGE_TABLES;
+use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::conversations::event::Role;
 use crate::io::hash;
 use crate::io::{IoContext as _, IoError, atomic};

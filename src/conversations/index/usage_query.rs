@@ -2,7 +2,7 @@
 
 use super::error::IndexError;
 use super::store::IndexStore;
-pub(crate) use super::usage_store::SLOT_MS;
+pub(crate) use super::usage_tables::SLOT_MS;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::conversations::event::TokenUsage;
 use chrono::{DateTime, Utc};
@@ -45,7 +45,7 @@ pub(crate) struct UsageRequest {
     pub at: DateTime<Utc>,
     /// The name of the model.
     pub model: String,
-    /// The tokens.
+    /// The tokens that it used.
     pub tokens: TokenUsage,
 }
 
@@ -56,18 +56,18 @@ pub(crate) struct UsageQuota {
     pub conversation: i64,
     /// The time of the observation.
     pub at: DateTime<Utc>,
-    /// The window.
+    /// The window with its used part.
     pub window: Window,
 }
 
 /// A conversation with usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageConversation {
-    /// Its id.
+    /// The id of the conversation, in lower case.
     pub session: String,
-    /// Its title.
+    /// The title that lists show; may be empty.
     pub title: String,
-    /// Its folder.
+    /// The folder that it works in.
     pub cwd: String,
 }
 
