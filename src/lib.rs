@@ -53,4 +53,5 @@ pub mod storage;
 pub mod sync;
 pub mod transfer;
 pub mod ui;
+pub mod usage;
 pub mod vault;

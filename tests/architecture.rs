@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "logging",
     "history",
     "conversations",
+    "usage",
     "storage",
     "shutdown",
     "archive",

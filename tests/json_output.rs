@@ -338,6 +338,7 @@ fn variants() -> Vec<Case> {
         case("status --history", &["status", "--history", "--json"]),
         case("recommend --use", &["recommend", "--use", "--json"]),
         case("storage", &["storage", "--json"]),
+        case("usage --window", &["usage", "--window", "--json"]),
         case("man --dir", &["man", "--dir", "pages", "--json"]),
         case("prune", &["prune", "--undo", "--dry-run", "--json"]),
         case(

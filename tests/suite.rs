@@ -145,6 +145,7 @@ mod tables;
 mod together;
 mod transfer;
 mod trees;
+mod usage;
 mod use_account;
 mod use_while_codex_runs;
 mod vault;

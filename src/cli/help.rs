@@ -17,6 +17,7 @@ Quota:
   recommend     Recommend the account to use now
   status        Show the quota of the live account, of another, or of all
   cooldown      Show which accounts are ready, and when the others will be
+  usage         Show the tokens used, and what they would cost
 
 Backups:
   backup        Archive the Codex home

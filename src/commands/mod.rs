@@ -60,6 +60,7 @@ pub mod sync;
 mod table_format;
 mod timeline;
 mod transcript_text;
+pub(crate) mod usage;
 pub(crate) mod use_account;
 pub(crate) mod vault;
 pub mod verify;

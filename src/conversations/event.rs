@@ -44,6 +44,8 @@ pub(crate) enum EventKind {
     TurnContext(TurnContext),
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
+    /// The tokens of one request.
+    Request(Box<RequestRecord>),
 }
 
 /// The settings of a turn.
@@ -64,6 +66,19 @@ pub(crate) struct TokenEvent {
     pub total: Option<TokenUsage>,
     /// The tokens of the last request.
     pub last: Option<TokenUsage>,
+}
+
+/// The tokens of one request to the model, which Codex records once (0.169). Copies of a conversation lack
+/// these records or have them with the id of the original.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct RequestRecord {
+    /// The conversation that made the request.
+    pub thread_id: String,
+    /// The tokens of the request.
+    pub usage: TokenUsage,
+    /// The sum of the conversation, which includes that of the original in a fork.
+    #[serde(default, rename = "thread_token_usage")]
+    pub total: Option<TokenUsage>,
 }
 
 /// Numbers of tokens, as the model's provider counts them.
@@ -106,7 +121,11 @@ impl EventKind {
             Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
                 Some((Role::Tool, text))
             }
-            Self::Image(_) | Self::Compaction(_) | Self::TurnContext(_) | Self::Tokens(_) => None,
+            Self::Image(_)
+            | Self::Compaction(_)
+            | Self::TurnContext(_)
+            | Self::Tokens(_)
+            | Self::Request(_) => None,
         }
     }
 }

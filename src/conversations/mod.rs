@@ -13,4 +13,5 @@ mod line_items;
 pub(crate) mod markdown;
 pub(crate) mod reader;
 pub(crate) mod search;
+pub(crate) mod tally;
 pub(crate) mod transcript;

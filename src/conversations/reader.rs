@@ -129,7 +129,8 @@ impl ReaderState {
             | EventKind::Image(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
-            | EventKind::Tokens(_) => return true,
+            | EventKind::Tokens(_)
+            | EventKind::Request(_) => return true,
         };
         let text = text.trim();
         if text.is_empty() {

@@ -149,7 +149,7 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::TurnContext(_) | EventKind::Tokens(_) => return None,
+        EventKind::TurnContext(_) | EventKind::Tokens(_) | EventKind::Request(_) => return None,
     };
     Some(TranscriptEntry {
         turn: event.turn,

@@ -11,10 +11,10 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime};
 use clap::Args;
 use std::path::PathBuf;
 
-/// The filters on the command line.
+/// The filters by folder and account.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
-pub(crate) struct FilterArgs {
+pub(crate) struct SelectionArgs {
     /// Only conversations in the current folder, or below it
     #[arg(long, conflicts_with = "project")]
     here: bool,
@@ -24,6 +24,14 @@ pub(crate) struct FilterArgs {
     /// Only conversations of this account
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
+}
+
+/// The filters on the command line.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct FilterArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Only conversations changed since then: a duration such as `7d`, or a date such as `2026-11-20`
     #[arg(long, value_name = "DUR|DATE")]
     since: Option<String>,
@@ -34,9 +42,32 @@ pub(crate) struct FilterArgs {
 
 /// The end of a period that a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PeriodEnd {
+pub(crate) enum PeriodEnd {
+    /// A day means its beginning.
     First,
+    /// A day means its end.
     Last,
+}
+
+impl SelectionArgs {
+    /// Returns the filter of the state database.
+    ///
+    /// # Errors
+    /// No account has this name, or `launches.jsonl` cannot be read.
+    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter, CommandError> {
+        let folder = match (&self.project, self.here) {
+            (Some(project), _) => Some(context.env.absolute(project)),
+            (None, true) => Some(context.env.current_dir.clone()),
+            (None, false) => None,
+        };
+        let account = self.account.as_deref();
+        let account = account.map(|text| account_filter(named(text, context)?, context));
+        Ok(ThreadFilter {
+            folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
+            account: account.transpose()?,
+            ..ThreadFilter::default()
+        })
+    }
 }
 
 impl FilterArgs {
@@ -45,29 +76,26 @@ impl FilterArgs {
     /// # Errors
     /// A time cannot be parsed, no account has this name, or `launches.jsonl` cannot be read.
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter, CommandError> {
-        let folder = match (&self.project, self.here) {
-            (Some(project), _) => Some(context.env.absolute(project)),
-            (None, true) => Some(context.env.current_dir.clone()),
-            (None, false) => None,
-        };
         let time = |text: &Option<String>, end| {
             let text = text.as_deref();
             text.map(|text| millis(text, end, context)).transpose()
         };
-        let account = self.account.as_deref();
-        let account = account.map(|text| account_filter(text, context));
         Ok(ThreadFilter {
-            folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
-            account: account.transpose()?,
             since_ms: time(&self.since, PeriodEnd::First)?,
             until_ms: time(&self.until, PeriodEnd::Last)?,
-            ..ThreadFilter::default()
+            ..self.selection.resolve(context)?
         })
     }
 }
 
-fn account_filter(text: &str, context: &Context) -> Result<AccountFilter, CommandError> {
-    let identity = named(text, context)?;
+/// Returns the filter for the conversations of an account.
+///
+/// # Errors
+/// `launches.jsonl` cannot be read.
+pub(crate) fn account_filter(
+    identity: Identity,
+    context: &Context,
+) -> Result<AccountFilter, CommandError> {
     let launches = LaunchRegistry::of(&context.settings.manager_home).read()?;
     let mut filter = AccountFilter::default();
     let mut known = std::collections::HashSet::new();
@@ -98,7 +126,7 @@ fn account_filter(text: &str, context: &Context) -> Result<AccountFilter, Comman
 }
 
 /// Parses a duration before now, a date, or a time with an offset, to milliseconds since 1970.
-fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64, CommandError> {
+pub(crate) fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64, CommandError> {
     if let Some(span) = time_format::parse_span(text) {
         return Ok((context.now() - span).timestamp_millis());
     }

@@ -7,6 +7,8 @@ use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, IngestTask};
 use super::store::{IndexStore, TextId};
 use super::tokens::{index_text, output_beginning};
+use super::usage_ingest::ConversationUsage;
+use super::usage_store;
 use crate::conversations::event::{EventKind, EventSelection, Role, RolloutEvent};
 use crate::conversations::line_items::{self, LineItems};
 use crate::conversations::reader::{EventReader, RawLines, ReaderState};
@@ -108,7 +110,7 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
         let mut block = LineBlock::default();
         let mut begin = from;
         while let Some(line) = lines.next()? {
-            if line_items::may_have_items(line.bytes, EventSelection::Texts) {
+            if line_items::may_have_items(line.bytes, EventSelection::All) {
                 block.bytes.extend_from_slice(line.bytes);
                 block.lines.push((line.offset, block.bytes.len()));
             }
@@ -146,7 +148,7 @@ fn parse(job: Job) -> Parsed {
             for (offset, end) in &block.lines {
                 let bytes = &block.bytes[start..*end];
                 start = *end;
-                let Some(items) = line_items::parse(bytes, EventSelection::Texts) else {
+                let Some(items) = line_items::parse(bytes, EventSelection::All) else {
                     continue;
                 };
                 let words = items.items.iter().map(|item| words(&item.kind)).collect();
@@ -207,6 +209,7 @@ struct OpenConversation {
     title: Option<String>,
     copied: Option<CopiedBeginning>,
     parent: Option<String>,
+    usage: ConversationUsage,
 }
 
 struct Writer<'a> {
@@ -284,8 +287,10 @@ impl<'a> Writer<'a> {
                 has_copies: false,
             })
         });
+        let usage = ConversationUsage::begin(self.store, &task, id).of_index(&path)?;
         self.open = Some(OpenConversation {
             id,
+            usage,
             next,
             state,
             title: None,
@@ -376,7 +381,14 @@ impl<'a> Writer<'a> {
         let events = open.state.accept(line.items, line.offset);
         let mut result = Ok(());
         for (event, words) in events.into_iter().zip(line.words) {
-            let (Some(event), Some((role, words))) = (event, words) else {
+            let Some(event) = event else {
+                continue;
+            };
+            let Some((role, words)) = words else {
+                result = open.usage.add(self.store, &event);
+                if result.is_err() {
+                    break;
+                }
                 continue;
             };
             if let Some(mut copied) = open.copied.take() {
@@ -429,13 +441,14 @@ impl<'a> Writer<'a> {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
         let close = || -> rusqlite::Result<()> {
+            let usage = open.usage.end(self.store)?;
             self.set_fields(open.id, &open.task)?;
             let stamp = &open.task.stamp;
             self.store
                 .connection
                 .prepare_cached(
                     "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, next=?7, \
-                     state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END) WHERE id=?1",
+                     state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END), usage=?11 WHERE id=?1",
                 )?
                 .execute(params![
                     open.id,
@@ -448,6 +461,7 @@ impl<'a> Writer<'a> {
                     open.state.to_bytes(),
                     open.parent,
                     open.task.from.is_some_and(|from| from > 0),
+                    usage,
                 ])?;
             Ok(())
         };
@@ -461,8 +475,9 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Deletes the texts of a conversation, including its title.
+/// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
+    usage_store::delete(store, conversation)?;
     let (first, last) = TextId::range(conversation);
     let connection = &store.connection;
     let mut ids = connection.prepare_cached("SELECT id FROM message WHERE id BETWEEN ?1 AND ?2")?;

@@ -10,6 +10,10 @@ mod plan;
 mod refresh;
 mod store;
 pub(crate) mod tokens;
+mod usage_ingest;
+pub(crate) mod usage_query;
+mod usage_store;
+mod usage_tables;
 
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;

@@ -7,6 +7,7 @@ use crate::codex::thread_query::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::io::{file_id, file_open, position};
+use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub(super) struct IndexedConversation {
     /// The number of the next text.
     pub next: i64,
     pub state: ReaderState,
+    /// The state of the count of its tokens.
+    pub usage: Vec<u8>,
     pub shown: ShownFields,
 }
 
@@ -101,10 +104,12 @@ pub(super) struct IngestTask {
     pub from: Option<u64>,
     /// The id and the rollout of the conversation whose beginning this one may repeat.
     pub parent: Option<(String, PathBuf)>,
+    /// The time at which the beginning of another conversation was copied into this one, if it was.
+    pub copied_at: Option<DateTime<Utc>>,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, next, state, title, cwd, created, \
-                       updated, archived, listed";
+                       updated, archived, listed, usage";
 
 /// Returns conversations of the index: those with these ids, or all of them.
 pub(super) fn indexed(
@@ -134,6 +139,7 @@ pub(super) fn indexed(
                 tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
                 next: row.get(8)?,
                 state: state.unwrap_or_default(),
+                usage: row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default(),
                 shown: ShownFields {
                     title: row.get(10)?,
                     cwd: row.get(11)?,
@@ -184,7 +190,14 @@ pub(super) fn task(
     if is_same {
         return None;
     }
-    let parent = head.as_ref().and_then(copied_from).and_then(|id| {
+    let original = head.as_ref().and_then(copied_from);
+    let created = head.as_ref().and_then(SessionMeta::created);
+    // A conversation that continues another one by reference copies nothing.
+    let is_copy = original.is_some() && head.as_ref().is_some_and(|head| head.parent().is_none());
+    let copied_at = created
+        .filter(|_| is_copy)
+        .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+    let parent = original.and_then(|id| {
         let path = find_rollout(&id)?;
         Some((id, path))
     });
@@ -197,6 +210,7 @@ pub(super) fn task(
         indexed,
         from,
         parent,
+        copied_at,
     })
 }
 

@@ -7,11 +7,14 @@
 //! | `message` | one row per text: its turn, time, and the offset of its line in the rollout |
 //! | `words` | FTS5 without content: the words of the text with the same row id |
 //!
+//! [`super::usage_tables`] has the tables of token usage.
+//!
 //! A row id of `message` and `words` has the number of the conversation, a number within it, and the role, so
 //! that a list of matching row ids is one of matching conversations. The index has no positions of words
 //! (`detail=none`), which makes it a third of the size; phrases are checked in the rollouts.
 
 use super::error::{IndexContext as _, IndexError};
+use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::conversations::event::Role;
 use crate::io::hash;
 use crate::io::{IoContext as _, IoError, atomic};
@@ -25,7 +28,7 @@ use std::time::Duration;
 pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +46,7 @@ CREATE TABLE conversation(
     tail BLOB,
     next INTEGER NOT NULL DEFAULT 1,
     state BLOB,
+    usage BLOB,
     parent TEXT,
     title TEXT NOT NULL DEFAULT '',
     cwd TEXT NOT NULL DEFAULT '',
@@ -199,7 +203,7 @@ impl IndexStore {
         let store = Self::connect(path)?;
         // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
         let created = store.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+            "BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
         created.of_index(path)?;
         Ok(store)

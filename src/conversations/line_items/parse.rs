@@ -49,6 +49,7 @@ pub(in crate::conversations) fn parse(line: &[u8], selection: EventSelection) ->
         "event_msg" => event(payload, line, selection),
         "compacted" => vec![compaction(payload)],
         "turn_context" if selection == EventSelection::All => turn_context(payload),
+        "token_usage_record" if selection == EventSelection::All => request(payload),
         _ => Vec::new(),
     };
     (!items.is_empty()).then_some(LineItems { at, items })
@@ -80,7 +81,7 @@ fn is_selected(kind: &[u8], payload: &[u8], selection: EventSelection) -> bool {
                     | b"patch_apply_end"
             ),
         },
-        b"turn_context" => selection == EventSelection::All,
+        b"turn_context" | b"token_usage_record" => selection == EventSelection::All,
         b"compacted" => true,
         _ => false,
     }
@@ -99,6 +100,12 @@ fn compaction(payload: &str) -> LineItem {
         Origin::Item,
         EventKind::Compaction(summary.unwrap_or_default()),
     )
+}
+
+fn request(payload: &str) -> Vec<LineItem> {
+    let record = serde_json::from_str(payload).map(Box::new);
+    let request = record.map(|record| item(Origin::Item, EventKind::Request(record)));
+    request.into_iter().collect()
 }
 
 fn turn_context(payload: &str) -> Vec<LineItem> {

@@ -1,0 +1,66 @@
+//! The report as comma-separated values (RFC 4180).
+
+use super::grouping::Grouping;
+use super::rows::RowKey;
+use crate::context::Context;
+use crate::usage::report::Report;
+
+/// Prints one line for each row and model.
+pub(super) fn print(report: &Report<RowKey>, by: Grouping, context: &Context) {
+    let mut text = format!(
+        "{},model,requests,input_tokens,cached_input_tokens,output_tokens,reasoning_output_tokens,\
+         total_tokens,cost_usd\r\n",
+        clap::ValueEnum::to_possible_value(&by)
+            .map_or_else(String::new, |v| v.get_name().to_owned())
+    );
+    for row in &report.rows {
+        for model in &row.models {
+            let sum = &model.sum;
+            let numbers = [
+                sum.requests,
+                sum.input_tokens,
+                sum.cached_input_tokens,
+                sum.output_tokens,
+                sum.reasoning_output_tokens,
+                sum.total_tokens,
+            ];
+            text.push_str(&quoted(&row.key.key));
+            text.push(',');
+            text.push_str(&quoted(&model.model));
+            for number in numbers {
+                text.push_str(&format!(",{number}"));
+            }
+            let cost = sum
+                .cost_usd
+                .map_or_else(String::new, |cost| format!("{cost:.6}"));
+            text.push_str(&format!(",{cost}\r\n"));
+        }
+    }
+    context.ui.raw(text.as_bytes());
+}
+
+/// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.
+fn quoted(field: &str) -> String {
+    let field = if field.starts_with(['=', '+', '-', '@']) {
+        format!("'{field}")
+    } else {
+        field.to_owned()
+    };
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn fields_are_quoted_and_never_computed() {
+        assert_eq!(quoted("/code/site"), "/code/site");
+        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(quoted("=1+1"), "'=1+1");
+    }
+}

@@ -1,0 +1,130 @@
+//! `usage`: the tokens that conversations used, and what they would cost.
+
+mod csv;
+mod grouping;
+mod rows;
+mod selection;
+mod show;
+mod usage_view;
+mod window;
+
+use super::sessions::filter::{PeriodEnd, SelectionArgs, millis};
+use super::sessions::index_access::IndexAccess;
+use super::sessions::skipped::warn_skipped;
+use super::table_format::TableArgs;
+use crate::context::Context;
+use crate::conversations::index::Thoroughness;
+use crate::conversations::index::usage_query::SLOT_MS;
+use crate::error::{CommandError, Outcome};
+use crate::usage::prices::Prices;
+use clap::Args;
+use grouping::Grouping;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Show the tokens used, and what they would cost
+///
+/// Counts each request to a model once: forks, subagents and resumed conversations repeat figures, which are
+/// left out. Cached input is a part of the input, reasoning a part of the output. Costs are estimates at
+/// public API prices; plans are not billed by token.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager usage
+  codex-manager usage monthly --since 2026-01-01
+  codex-manager usage projects --account work --since 7d
+  codex-manager usage --window work
+  codex-manager usage models --csv > models.csv")]
+pub(crate) struct UsageArgs {
+    /// The kind of the rows
+    #[arg(value_enum, default_value = "daily")]
+    by: Grouping,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Only requests since then: a duration such as `7d`, or a date such as `2026-11-20`
+    #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
+    since: Option<String>,
+    /// Only requests before then; a date includes that day
+    #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
+    until: Option<String>,
+    /// Show what used up the weekly window of an account [default: the live one]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["here", "project", "account", "since", "until"])]
+    window: Option<String>,
+    /// Prices of models, in the form of `prices.toml` in the manual
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// Print comma-separated values, a line for each row and model
+    #[arg(long, conflicts_with = "format")]
+    csv: bool,
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+impl UsageArgs {
+    /// # Errors
+    /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let context = &self.table.apply(context)?;
+        let home = &context.settings.codex_home;
+        if !home.is_dir() {
+            return Err(
+                CommandError::failed(format!("no Codex home: {}", home.display()))
+                    .hint("start codex once, or name the folder with --codex-home DIR"),
+            );
+        }
+        let prices = self.read_prices(context)?;
+        let access = IndexAccess::new(context);
+        let (store, report) = access.updated(Thoroughness::Changes)?;
+        warn_skipped(&report.skipped, context);
+        if let Some(problem) = access.problem.take() {
+            let problem = CommandError::from(problem).in_one_line();
+            context
+                .ui
+                .warn(format_args!("the figures may be out of date: {problem}"));
+        }
+        let outcome = Outcome::partial_if(!report.skipped.is_empty());
+        if let Some(account) = &self.window {
+            let account = Some(&**account).filter(|name| !name.is_empty());
+            window::run(&store, account, &prices, context)?;
+            return Ok(outcome);
+        }
+        let slots = self.slots(context)?;
+        let found = selection::read(&store, &self.selection, slots, self.by, context)?;
+        let report = rows::report(found, self.by, &prices, context);
+        if self.csv {
+            csv::print(&report, self.by, context);
+        } else {
+            show::print(&report, self.by, &prices, context);
+        }
+        Ok(outcome)
+    }
+
+    fn read_prices(&self, context: &Context) -> Result<Prices, CommandError> {
+        let invalid = |path: &std::path::Path, e| {
+            CommandError::usage(format!("not a file of prices: {}", path.display())).because(e)
+        };
+        let prices = Prices::built_in().map_err(|e| {
+            CommandError::failed("the prices in the program are damaged").because(e)
+        })?;
+        let default = context.settings.manager_home.join("prices.toml");
+        let path = self.prices.clone().map(|path| context.env.absolute(&path));
+        let path = path.or_else(|| default.exists().then_some(default));
+        let Some(path) = path else {
+            return Ok(prices);
+        };
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            CommandError::usage(format!("cannot read {}", path.display())).because(e)
+        })?;
+        prices.with(&text).map_err(|e| invalid(&path, e))
+    }
+
+    /// Returns the slots of `--since` and `--until`.
+    fn slots(&self, context: &Context) -> Result<Range<i64>, CommandError> {
+        let slot = |text: &Option<String>, end, default| match text {
+            Some(text) => millis(text, end, context).map(|at| at.div_euclid(SLOT_MS)),
+            None => Ok(default),
+        };
+        let since = slot(&self.since, PeriodEnd::First, i64::MIN)?;
+        let until = slot(&self.until, PeriodEnd::Last, i64::MAX)?;
+        Ok(since..until)
+    }
+}

@@ -1,0 +1,141 @@
+//! Turns the events of a conversation into its usage, without what it repeats of another conversation.
+
+use super::plan::IngestTask;
+use super::store::IndexStore;
+use super::usage_store::{self, UsageWriter};
+use crate::conversations::event::{EventKind, EventSelection, RolloutEvent, TokenEvent};
+use crate::conversations::reader::EventReader;
+use crate::conversations::tally::Tally;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// The name of a model that the rollout does not tell.
+pub(crate) const UNKNOWN_MODEL: &str = "unknown";
+
+/// The longest time between two events that Codex writes when it copies a conversation. A request takes
+/// longer.
+const COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
+
+/// The usage of the conversation that is being read.
+#[derive(Debug)]
+pub(super) struct ConversationUsage {
+    session: String,
+    tally: Tally,
+    model: String,
+    copied: Option<CopiedCounts>,
+    writer: UsageWriter,
+}
+
+impl ConversationUsage {
+    /// Begins at the start of a rollout, or behind the part that `state` describes.
+    pub(super) fn begin(
+        store: &IndexStore,
+        task: &IngestTask,
+        conversation: i64,
+    ) -> rusqlite::Result<Self> {
+        let is_continued = task.from.is_some_and(|from| from > 0);
+        let indexed = task.indexed.as_ref().filter(|_| is_continued);
+        let state = indexed.map_or(&[][..], |indexed| &indexed.usage);
+        let (tally, model) = state
+            .split_at_checked(Tally::STORED_BYTES)
+            .unwrap_or_default();
+        let model = Some(String::from_utf8_lossy(model)).filter(|name| !name.is_empty());
+        Ok(Self {
+            session: task.candidate.session.clone(),
+            tally: Tally::of_bytes(tally),
+            model: model.map_or_else(|| UNKNOWN_MODEL.to_owned(), std::borrow::Cow::into_owned),
+            copied: task.copied_at.map(|at| CopiedCounts::of(task, at)),
+            writer: UsageWriter::begin(store, conversation)?,
+        })
+    }
+
+    /// Adds the usage of an event.
+    pub(super) fn add(&mut self, store: &IndexStore, event: &RolloutEvent) -> rusqlite::Result<()> {
+        let (at, used) = match (&event.kind, event.at) {
+            (EventKind::TurnContext(context), _) => {
+                if let Some(model) = &context.model {
+                    self.model.clone_from(model);
+                }
+                return Ok(());
+            }
+            (EventKind::Request(record), Some(at)) => {
+                (at, self.tally.request(record, &self.session))
+            }
+            (EventKind::Tokens(tokens), Some(at)) => {
+                if let Some(copied) = &mut self.copied {
+                    if copied.continues_with(tokens, at) {
+                        self.tally.skip(tokens);
+                        return Ok(());
+                    }
+                    self.copied = None;
+                }
+                self.writer.quota(store, at, &tokens.count.windows)?;
+                (at, self.tally.count(tokens))
+            }
+            _ => return Ok(()),
+        };
+        if used.parts() == [0; 4] {
+            return Ok(());
+        }
+        let model = usage_store::model(store, &self.model)?;
+        self.writer.request(store, at, model, used)
+    }
+
+    /// Writes the sums. Returns the state for reading on.
+    pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
+        let mut state = self.tally.to_bytes();
+        state.extend(self.model.bytes());
+        self.writer.end(store)?;
+        Ok(state)
+    }
+}
+
+/// Recognizes the counts at the beginning of a conversation that older versions of Codex copied from its
+/// original, with their own times or with that of the copy.
+struct CopiedCounts {
+    /// The original; `None` if it is not on this disk.
+    original: Option<EventReader>,
+    /// The time of the last copied event.
+    last: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for CopiedCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopiedCounts").finish_non_exhaustive()
+    }
+}
+
+impl CopiedCounts {
+    fn of(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
+        let original = task.parent.as_ref();
+        let original =
+            original.and_then(|(_, path)| EventReader::open(path, EventSelection::All).ok());
+        Self {
+            original,
+            last: copied_at,
+        }
+    }
+
+    /// Returns true while the counts are those of the original. Equal sums alone do not tell: a fork and its
+    /// original may both continue with a request of the same size. A copy is written at once.
+    fn continues_with(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
+        if at > self.last + COPY_PAUSE {
+            return false;
+        }
+        let is_copy = match &mut self.original {
+            Some(original) => next_count(original)
+                .is_some_and(|found| found.total == tokens.total && found.last == tokens.last),
+            None => true,
+        };
+        self.last = self.last.max(at);
+        is_copy
+    }
+}
+
+fn next_count(reader: &mut EventReader) -> Option<TokenEvent> {
+    while let Ok(Some(event)) = reader.next_event() {
+        if let EventKind::Tokens(tokens) = event.kind {
+            return Some(*tokens);
+        }
+    }
+    None
+}

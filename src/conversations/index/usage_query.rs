@@ -1,0 +1,217 @@
+//! Reads the usage of tokens from the index.
+
+use super::error::IndexError;
+use super::store::IndexStore;
+pub(crate) use super::usage_tables::SLOT_MS;
+use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::conversations::event::TokenUsage;
+use chrono::{DateTime, Utc};
+use rusqlite::Row;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// The detail of sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UsageDetail {
+    /// By slot and model, of all conversations together.
+    Slots,
+    /// By conversation and model, of all times together.
+    Conversations,
+    /// By conversation, slot and model.
+    Both,
+}
+
+/// The tokens of some requests with one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsageRow {
+    /// The number of the conversation; 0 for all.
+    pub conversation: i64,
+    /// The slot: the time in milliseconds divided by [`SLOT_MS`]; 0 for all.
+    pub slot: i64,
+    /// The name of the model.
+    pub model: String,
+    /// The number of requests.
+    pub requests: u64,
+    /// The tokens of the requests.
+    pub tokens: TokenUsage,
+}
+
+/// A request to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsageRequest {
+    /// The number of the conversation.
+    pub conversation: i64,
+    /// The time of the answer.
+    pub at: DateTime<Utc>,
+    /// The name of the model.
+    pub model: String,
+    /// The tokens that it used.
+    pub tokens: TokenUsage,
+}
+
+/// The used part of a window at a time, as a conversation recorded it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UsageQuota {
+    /// The number of the conversation.
+    pub conversation: i64,
+    /// The time of the observation.
+    pub at: DateTime<Utc>,
+    /// The window with its used part.
+    pub window: Window,
+}
+
+/// A conversation with usage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UsageConversation {
+    /// The id of the conversation, in lower case.
+    pub session: String,
+    /// The title that lists show; may be empty.
+    pub title: String,
+    /// The folder that it works in.
+    pub cwd: String,
+}
+
+/// Returns the sums of the requests in a range of slots.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn sums(
+    store: &IndexStore,
+    slots: Range<i64>,
+    detail: UsageDetail,
+) -> Result<Vec<UsageRow>, IndexError> {
+    let (columns, group) = match detail {
+        UsageDetail::Slots => ("0, slot", "GROUP BY slot, model"),
+        UsageDetail::Conversations => ("conversation, 0", "GROUP BY conversation, model"),
+        UsageDetail::Both => ("conversation, slot", "GROUP BY conversation, slot, model"),
+    };
+    let sql = format!(
+        "SELECT {columns}, model, sum(requests), sum(input), sum(cached), sum(output), sum(reasoning) \
+         FROM slot WHERE slot>=?1 AND slot<?2 {group}"
+    );
+    let models = models(store)?;
+    store.run(|connection| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([slots.start, slots.end], |row| {
+            Ok(UsageRow {
+                conversation: row.get(0)?,
+                slot: row.get(1)?,
+                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
+                requests: number(row, 3)?,
+                tokens: tokens(row, 4)?,
+            })
+        })?;
+        rows.collect()
+    })
+}
+
+/// Returns the requests of a period in the order of their times.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn requests(
+    store: &IndexStore,
+    period: &Range<DateTime<Utc>>,
+) -> Result<Vec<UsageRequest>, IndexError> {
+    let models = models(store)?;
+    store.run(|connection| {
+        let mut statement = connection.prepare_cached(
+            "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
+             WHERE at>=?1 AND at<?2 ORDER BY at",
+        )?;
+        let rows = statement.query_map(millis(period), |row| {
+            Ok(UsageRequest {
+                conversation: row.get(0)?,
+                at: time(row.get(1)?),
+                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
+                tokens: tokens(row, 3)?,
+            })
+        })?;
+        rows.collect()
+    })
+}
+
+/// Returns the observations of windows of this length in a period, in the order of their times.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn quotas(
+    store: &IndexStore,
+    period: &Range<DateTime<Utc>>,
+    minutes: u32,
+) -> Result<Vec<UsageQuota>, IndexError> {
+    let [from, until] = millis(period);
+    store.run(|connection| {
+        let mut statement = connection.prepare_cached(
+            "SELECT conversation, at, used, resets FROM quota WHERE at>=?1 AND at<?2 AND minutes=?3 \
+             ORDER BY at",
+        )?;
+        let rows = statement.query_map((from, until, minutes), |row| {
+            let resets: Option<i64> = row.get(3)?;
+            let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
+            Ok(UsageQuota {
+                conversation: row.get(0)?,
+                at: time(row.get(1)?),
+                window: Window {
+                    limit_id: CODEX_LIMIT.to_owned(),
+                    minutes: Some(minutes),
+                    used_percent: row.get(2)?,
+                    resets_at: resets_at.map(|at| at.fixed_offset()),
+                },
+            })
+        })?;
+        rows.collect()
+    })
+}
+
+/// Returns the conversations with usage, by their numbers.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn conversations(
+    store: &IndexStore,
+) -> Result<HashMap<i64, UsageConversation>, IndexError> {
+    store.run(|connection| {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, session, title, cwd FROM conversation WHERE id IN (SELECT DISTINCT conversation FROM slot)",
+        )?;
+        let rows = statement.query_map([], |row| {
+            let conversation = UsageConversation {
+                session: row.get(1)?,
+                title: row.get(2)?,
+                cwd: row.get(3)?,
+            };
+            Ok((row.get(0)?, conversation))
+        })?;
+        rows.collect()
+    })
+}
+
+fn models(store: &IndexStore) -> Result<HashMap<i64, String>, IndexError> {
+    store.run(|connection| {
+        let mut statement = connection.prepare_cached("SELECT id, name FROM model")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    })
+}
+
+fn millis(period: &Range<DateTime<Utc>>) -> [i64; 2] {
+    [period.start, period.end].map(|at| at.timestamp_millis())
+}
+
+fn time(millis: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
+fn tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
+    let mut parts = [0; 4];
+    for (i, part) in parts.iter_mut().enumerate() {
+        *part = number(row, first + i)?;
+    }
+    Ok(TokenUsage::of_parts(parts))
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    Ok(u64::try_from(number).unwrap_or_default())
+}

@@ -1,0 +1,184 @@
+//! Writes the usage of conversations into the index.
+
+use super::store::IndexStore;
+use super::usage_tables::SLOT_MS;
+use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::conversations::event::TokenUsage;
+use crate::quota::window::SAME_WINDOW;
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension as _, params};
+use std::collections::HashMap;
+
+/// Deletes the usage of a conversation.
+pub(super) fn delete(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
+    for table in ["request", "slot", "quota"] {
+        let sql = format!("DELETE FROM {table} WHERE conversation=?1");
+        let mut delete = store.connection.prepare_cached(&sql)?;
+        delete.execute([conversation])?;
+    }
+    Ok(())
+}
+
+/// Writes the usage of one conversation.
+#[derive(Debug)]
+pub(super) struct UsageWriter {
+    conversation: i64,
+    next_request: i64,
+    /// The sums of this run, which are added to the stored ones at the end.
+    slots: HashMap<(i64, i64), (i64, [u64; 4])>,
+    /// The last observation of each window, by its minutes.
+    windows: HashMap<u32, Window>,
+}
+
+impl UsageWriter {
+    /// Begins to write, behind the requests that are stored already.
+    pub(super) fn begin(store: &IndexStore, conversation: i64) -> rusqlite::Result<Self> {
+        let sql = "SELECT coalesce(max(number) + 1, 0) FROM request WHERE conversation=?1";
+        let mut statement = store.connection.prepare_cached(sql)?;
+        Ok(Self {
+            conversation,
+            next_request: statement.query_row([conversation], |row| row.get(0))?,
+            slots: HashMap::new(),
+            windows: last_windows(store, conversation)?,
+        })
+    }
+
+    /// Adds a request, unless it used no tokens.
+    pub(super) fn request(
+        &mut self,
+        store: &IndexStore,
+        at: DateTime<Utc>,
+        model: i64,
+        used: TokenUsage,
+    ) -> rusqlite::Result<()> {
+        let parts = used.parts();
+        if parts == [0; 4] {
+            return Ok(());
+        }
+        let at = at.timestamp_millis();
+        let (requests, sums) = self
+            .slots
+            .entry((at.div_euclid(SLOT_MS), model))
+            .or_default();
+        *requests += 1;
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            *sum = sum.saturating_add(part);
+        }
+        let [input, cached, output, reasoning] = parts.map(stored);
+        store
+            .connection
+            .prepare_cached("INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                self.conversation,
+                self.next_request,
+                at,
+                model,
+                input,
+                cached,
+                output,
+                reasoning
+            ])?;
+        self.next_request += 1;
+        Ok(())
+    }
+
+    /// Notes the windows of Codex's own limit that changed.
+    pub(super) fn quota(
+        &mut self,
+        store: &IndexStore,
+        at: DateTime<Utc>,
+        windows: &[Window],
+    ) -> rusqlite::Result<()> {
+        for window in windows.iter().filter(|w| w.limit_id == CODEX_LIMIT) {
+            let Some(minutes) = window.minutes else {
+                continue;
+            };
+            let known = self.windows.get(&minutes);
+            if known.is_some_and(|known| is_same(known, window)) {
+                continue;
+            }
+            let resets = window.resets_at.map(|at| at.timestamp());
+            store
+                .connection
+                .prepare_cached("INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![
+                    self.conversation,
+                    at.timestamp_millis(),
+                    minutes,
+                    window.used_percent,
+                    resets
+                ])?;
+            self.windows.insert(minutes, window.clone());
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of this run to the stored ones.
+    pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<()> {
+        let mut add = store.connection.prepare_cached(
+            "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
+             requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
+             reasoning=reasoning+?8",
+        )?;
+        for ((slot, model), (requests, sums)) in self.slots {
+            let [input, cached, output, reasoning] = sums.map(stored);
+            let conversation = self.conversation;
+            add.execute(params![
+                conversation,
+                slot,
+                model,
+                requests,
+                input,
+                cached,
+                output,
+                reasoning
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns true if two observations tell the same. Resets jitter.
+fn is_same(a: &Window, b: &Window) -> bool {
+    let is_same_reset = match (a.resets_at, b.resets_at) {
+        (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
+        (a, b) => a == b,
+    };
+    is_same_reset && (a.used_percent - b.used_percent).abs() < f64::EPSILON
+}
+
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Returns the last observation of each window of a conversation.
+fn last_windows(store: &IndexStore, conversation: i64) -> rusqlite::Result<HashMap<u32, Window>> {
+    let mut statement = store.connection.prepare_cached(
+        "SELECT minutes, used, resets, max(at) FROM quota WHERE conversation=?1 GROUP BY minutes",
+    )?;
+    let windows = statement.query_map([conversation], |row| {
+        let minutes = row.get(0)?;
+        let resets: Option<i64> = row.get(2)?;
+        let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
+        let window = Window {
+            limit_id: CODEX_LIMIT.to_owned(),
+            minutes: Some(minutes),
+            used_percent: row.get(1)?,
+            resets_at: resets_at.map(|at| at.fixed_offset()),
+        };
+        Ok((minutes, window))
+    })?;
+    windows.collect()
+}
+
+/// Returns the number of a model, and adds the model if it is new.
+pub(super) fn model(store: &IndexStore, name: &str) -> rusqlite::Result<i64> {
+    let connection = &store.connection;
+    let mut find = connection.prepare_cached("SELECT id FROM model WHERE name=?1")?;
+    if let Some(id) = find.query_row([name], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    let mut insert = connection.prepare_cached("INSERT INTO model(name) VALUES(?1)")?;
+    insert.execute([name])?;
+    Ok(connection.last_insert_rowid())
+}

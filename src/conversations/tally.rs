@@ -1,0 +1,191 @@
+//! Counts the tokens of a conversation from the events of its rollout, each request once.
+//!
+//! Codex writes the sum of the conversation after each request, and writes it again, unchanged, when only
+//! the quota changed. The sum of a fork begins with that of its original. It is set back when Codex
+//! estimates the context anew, for example after a compaction. So requests are the differences of sums, and
+//! the figures of the last request where there is no difference to take.
+
+use super::event::{RequestRecord, TokenEvent, TokenUsage};
+
+/// The tokens of a conversation so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// The last sum that Codex wrote.
+    total: Option<TokenUsage>,
+}
+
+impl Tally {
+    /// The number of bytes of [`Tally::to_bytes`].
+    pub(crate) const STORED_BYTES: usize = 33;
+
+    /// Returns the tokens that were used since the previous event; zero for a repeated one.
+    pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
+        let Some(total) = event.total else {
+            return event.last.unwrap_or_default();
+        };
+        let previous = self.total.replace(total);
+        let last = event.last.unwrap_or(total);
+        match previous {
+            Some(previous) => total.since(previous).unwrap_or(last),
+            None => last,
+        }
+    }
+
+    /// Returns the tokens of a request; zero for the copy of a request of `thread_id`'s original.
+    pub(crate) fn request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
+        self.total = record.total.or(self.total);
+        if record.thread_id.eq_ignore_ascii_case(thread_id) {
+            record.usage
+        } else {
+            TokenUsage::default()
+        }
+    }
+
+    /// Notes the sum of an event that was copied from another conversation.
+    pub(crate) fn skip(&mut self, event: &TokenEvent) {
+        self.total = event.total.or(self.total);
+    }
+
+    /// Encodes the tally for [`Tally::of_bytes`].
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let total = self.total.unwrap_or_default();
+        let mut bytes = vec![u8::from(self.total.is_some())];
+        bytes.extend(total.parts().into_iter().flat_map(u64::to_le_bytes));
+        bytes
+    }
+
+    /// Decodes a tally. Returns an empty one if the bytes are damaged.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let mut total = None;
+        if bytes.len() == Self::STORED_BYTES && bytes[0] == 1 {
+            let (numbers, _) = bytes[1..].as_chunks::<8>();
+            let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            let mut next = || numbers.next().unwrap_or_default();
+            total = Some(TokenUsage::of_parts([next(), next(), next(), next()]));
+        }
+        Self { total }
+    }
+}
+
+impl TokenUsage {
+    /// Returns input, cached input, output and reasoning.
+    pub(crate) fn parts(self) -> [u64; 4] {
+        [
+            self.input_tokens,
+            self.cached_input_tokens,
+            self.output_tokens,
+            self.reasoning_output_tokens,
+        ]
+    }
+
+    /// Returns the tokens with these parts. The sum is computed: Codex also writes sums without parts, which
+    /// are estimates of the context and no use of it.
+    pub(crate) fn of_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
+        Self {
+            input_tokens: input,
+            cached_input_tokens: cached,
+            output_tokens: output,
+            reasoning_output_tokens: reasoning,
+            total_tokens: input.saturating_add(output),
+        }
+    }
+
+    /// Returns the difference of two sums; `None` if any part became less.
+    fn since(self, previous: Self) -> Option<Self> {
+        let (now, before) = (self.parts(), previous.parts());
+        let mut parts = [0; 4];
+        for (part, (now, before)) in parts.iter_mut().zip(now.into_iter().zip(before)) {
+            *part = now.checked_sub(before)?;
+        }
+        Some(Self::of_parts(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::token_count::TokenCount;
+    use chrono::DateTime;
+
+    fn usage(input: u64, cached: u64, output: u64) -> TokenUsage {
+        TokenUsage::of_parts([input, cached, output, 0])
+    }
+
+    fn event(total: Option<TokenUsage>, last: Option<TokenUsage>) -> TokenEvent {
+        let at = DateTime::UNIX_EPOCH.fixed_offset();
+        let windows = Vec::new();
+        let count = TokenCount { at, windows };
+        TokenEvent { count, total, last }
+    }
+
+    fn counted(events: &[(Option<TokenUsage>, Option<TokenUsage>)]) -> Vec<u64> {
+        let mut tally = Tally::default();
+        let counted = events.iter().map(|(total, last)| {
+            tally = Tally::of_bytes(&tally.to_bytes());
+            tally.count(&event(*total, *last)).total_tokens
+        });
+        counted.collect()
+    }
+
+    #[test]
+    fn requests_are_differences_of_sums_and_repeated_sums_count_nothing() {
+        let (a, b) = (usage(100, 20, 10), usage(300, 120, 25));
+        let events = [
+            (Some(a), Some(a)),
+            (Some(a), Some(a)),
+            (Some(b), Some(usage(200, 100, 15))),
+            (Some(b), None),
+        ];
+        assert_eq!(counted(&events), [110, 0, 215, 0]);
+    }
+
+    #[test]
+    fn the_first_sum_of_a_fork_counts_its_last_request() {
+        let events = [
+            (Some(usage(900, 0, 90)), Some(usage(100, 0, 10))),
+            (Some(usage(1000, 0, 100)), Some(usage(100, 0, 10))),
+        ];
+        assert_eq!(counted(&events), [110, 110]);
+    }
+
+    #[test]
+    fn a_sum_that_is_set_back_counts_its_last_request() {
+        let estimate = TokenUsage {
+            total_tokens: 258_400,
+            ..TokenUsage::default()
+        };
+        let events = [
+            (Some(usage(900, 0, 90)), Some(usage(900, 0, 90))),
+            (Some(estimate), Some(estimate)),
+            (Some(usage(50, 0, 5)), Some(usage(50, 0, 5))),
+            (Some(usage(20, 0, 2)), Some(usage(20, 0, 2))),
+            (Some(usage(10, 0, 1)), None),
+        ];
+        let parts: Vec<u64> = {
+            let mut tally = Tally::default();
+            let parts = events.iter().map(|(total, last)| {
+                let used = tally.count(&event(*total, *last));
+                used.input_tokens + used.output_tokens
+            });
+            parts.collect()
+        };
+        assert_eq!(parts, [990, 0, 55, 22, 11]);
+    }
+
+    #[test]
+    fn records_count_once_and_only_in_their_own_conversation() {
+        let mut tally = Tally::default();
+        let record = |thread: &str, used: TokenUsage, total: TokenUsage| RequestRecord {
+            thread_id: thread.to_owned(),
+            usage: used,
+            total: Some(total),
+        };
+        let (a, b) = (usage(100, 0, 10), usage(200, 0, 20));
+        let of_parent = record("parent", a, a);
+        assert_eq!(tally.request(&of_parent, "Own"), TokenUsage::default());
+        assert_eq!(tally.request(&record("own", a, b), "Own"), a);
+        // Codex writes the same request as a sum behind the record.
+        assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
+        assert_eq!(Tally::of_bytes(b"x"), Tally::default());
+    }
+}

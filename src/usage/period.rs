@@ -1,0 +1,102 @@
+//! The days, weeks and months of a time zone, and blocks of five hours.
+
+use crate::io::clock::{Timestamp, Zone};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
+
+/// The length of a block: that of Codex's short window.
+const BLOCK: TimeDelta = TimeDelta::hours(5);
+
+/// The length of a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Period {
+    /// A day of the local calendar.
+    Day,
+    /// A week that begins on Monday.
+    Week,
+    /// A month of the local calendar.
+    Month,
+}
+
+impl Period {
+    /// Returns the first day of the period of an instant.
+    pub(crate) fn of(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
+        let day = zone.at(at).date_naive();
+        match self {
+            Self::Day => day,
+            Self::Week => day.week(chrono::Weekday::Mon).first_day(),
+            Self::Month => day.with_day(1).unwrap_or(day),
+        }
+    }
+
+    /// Returns the name of the period that begins on a day: `2026-11-21`, `2026-11`.
+    pub(crate) fn name(self, first: NaiveDate) -> String {
+        match self {
+            Self::Day | Self::Week => first.format("%Y-%m-%d").to_string(),
+            Self::Month => first.format("%Y-%m").to_string(),
+        }
+    }
+}
+
+/// Returns the instant at which a day begins.
+pub(crate) fn start_of(day: NaiveDate, zone: Zone) -> Timestamp {
+    zone.instants(day.and_time(NaiveTime::MIN)).0
+}
+
+/// The blocks of five hours: each begins with the full hour of the first use after the previous one.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    current: Option<DateTime<Utc>>,
+}
+
+impl Blocks {
+    /// Returns the start of the block of an instant. Instants come in their order.
+    pub(crate) fn of(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
+        match self.current {
+            Some(start) if at - start < BLOCK => start,
+            _ => {
+                let seconds = at.timestamp();
+                let hour = seconds - seconds.rem_euclid(3600);
+                let start = DateTime::from_timestamp(hour, 0).unwrap_or(at);
+                *self.current.insert(start)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn periods_are_those_of_the_zone() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let late = at("2026-11-30T23:30:00Z");
+        for (period, expected) in [
+            (Period::Day, "2026-12-01"),
+            (Period::Week, "2026-11-30"),
+            (Period::Month, "2026-12"),
+        ] {
+            assert_eq!(period.name(period.of(&late, berlin)), expected);
+        }
+        assert_eq!(
+            Period::Month.name(Period::Month.of(&late, Zone::UTC)),
+            "2026-11"
+        );
+        let first = Period::Month.of(&late, berlin);
+        assert_eq!(start_of(first, berlin).to_utc(), at("2026-11-30T23:00:00Z"));
+    }
+
+    #[test]
+    fn a_block_begins_with_the_hour_of_the_first_use() {
+        let mut blocks = Blocks::default();
+        let starts: Vec<_> = ["08:20", "12:59", "13:00", "23:59"]
+            .map(|time| blocks.of(at(&format!("2026-11-21T{time}:00Z"))))
+            .map(|start| start.format("%H:%M").to_string())
+            .into();
+        assert_eq!(starts, ["08:00", "08:00", "13:00", "23:00"]);
+    }
+}

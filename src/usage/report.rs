@@ -1,0 +1,188 @@
+//! Sums of usage under a key: a day, a conversation, a model.
+
+use super::prices::Prices;
+use crate::conversations::event::TokenUsage;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Tokens, requests, and their cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct UsageSum {
+    /// The number of requests.
+    pub requests: u64,
+    /// Tokens of the input, with the cached ones.
+    pub input_tokens: u64,
+    /// Tokens of the input that came from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Tokens of the output, with those of reasoning.
+    pub output_tokens: u64,
+    /// Tokens of the reasoning alone.
+    pub reasoning_output_tokens: u64,
+    /// Tokens of input and output.
+    pub total_tokens: u64,
+    /// The estimated cost of the models with a known price; `None` if no price is known.
+    pub cost_usd: Option<f64>,
+}
+
+impl UsageSum {
+    fn add(&mut self, requests: u64, tokens: TokenUsage, cost: Option<f64>) {
+        let [input, cached, output, reasoning] = tokens.parts();
+        for (sum, part) in [
+            (&mut self.requests, requests),
+            (&mut self.input_tokens, input),
+            (&mut self.cached_input_tokens, cached),
+            (&mut self.output_tokens, output),
+            (&mut self.reasoning_output_tokens, reasoning),
+            (&mut self.total_tokens, input.saturating_add(output)),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        if let Some(cost) = cost {
+            *self.cost_usd.get_or_insert(0.0) += cost;
+        }
+    }
+}
+
+/// The sum of one model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ModelSum {
+    /// The name of the model.
+    pub model: String,
+    /// The sum of its requests.
+    #[serde(flatten)]
+    pub sum: UsageSum,
+}
+
+/// The sum under a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReportRow<K> {
+    /// The key that its requests share.
+    pub key: K,
+    /// The sum of all models.
+    pub sum: UsageSum,
+    /// The sums of the models, the largest first.
+    pub models: Vec<ModelSum>,
+}
+
+/// The sums of usage under several keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report<K> {
+    /// One row per key, in the order of the keys.
+    pub rows: Vec<ReportRow<K>>,
+    /// The sum of all rows.
+    pub totals: ReportRow<()>,
+    /// The models without a known price.
+    pub unknown_models: BTreeSet<String>,
+}
+
+/// The tokens of some requests with one model, under a key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyedUsage<K> {
+    /// The key to sum it under.
+    pub key: K,
+    /// The name of the model.
+    pub model: String,
+    /// The number of requests.
+    pub requests: u64,
+    /// The tokens of the requests.
+    pub tokens: TokenUsage,
+}
+
+/// Sums `usage` by key.
+pub(crate) fn report<K: Ord + Clone>(
+    usage: impl IntoIterator<Item = KeyedUsage<K>>,
+    prices: &Prices,
+) -> Report<K> {
+    let mut known = BTreeMap::new();
+    let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
+    let mut all = Models::default();
+    for usage in usage {
+        let price = *known
+            .entry(usage.model.clone())
+            .or_insert_with(|| prices.of(&usage.model));
+        let cost = price.map(|price| price.cost(usage.tokens));
+        let models = by_key.entry(usage.key).or_default();
+        for models in [models, &mut all] {
+            let sum = models.0.entry(usage.model.clone()).or_default();
+            sum.add(usage.requests, usage.tokens, cost);
+        }
+    }
+    let unpriced = known.into_iter().filter(|(_, price)| price.is_none());
+    Report {
+        rows: by_key
+            .into_iter()
+            .map(|(key, models)| models.into_row(key))
+            .collect(),
+        totals: all.into_row(()),
+        unknown_models: unpriced.map(|(model, _)| model).collect(),
+    }
+}
+
+/// The sums of models.
+#[derive(Default)]
+struct Models(BTreeMap<String, UsageSum>);
+
+impl Models {
+    fn into_row<K>(self, key: K) -> ReportRow<K> {
+        let mut total = UsageSum::default();
+        for sum in self.0.values() {
+            let tokens = TokenUsage::of_parts([
+                sum.input_tokens,
+                sum.cached_input_tokens,
+                sum.output_tokens,
+                sum.reasoning_output_tokens,
+            ]);
+            total.add(sum.requests, tokens, sum.cost_usd);
+        }
+        let models = self
+            .0
+            .into_iter()
+            .map(|(model, sum)| ModelSum { model, sum });
+        let mut models: Vec<_> = models.collect();
+        models.sort_by_key(|model| std::cmp::Reverse(model.sum.total_tokens));
+        ReportRow {
+            key,
+            sum: total,
+            models,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(key: u8, model: &str, input: u64) -> KeyedUsage<u8> {
+        KeyedUsage {
+            key,
+            model: model.to_owned(),
+            requests: 1,
+            tokens: TokenUsage::of_parts([input, 0, 1, 0]),
+        }
+    }
+
+    #[test]
+    fn rows_and_totals_are_the_same_sums() {
+        let prices = Prices::built_in().unwrap();
+        let report = report(
+            [
+                usage(2, "gpt-5", 1_000_000),
+                usage(1, "gpt-5", 10),
+                usage(2, "other", 2_000_000),
+                usage(2, "gpt-5", 5),
+            ],
+            &prices,
+        );
+        let keys: Vec<_> = report.rows.iter().map(|row| row.key).collect();
+        assert_eq!(keys, [1, 2]);
+        let row = &report.rows[1];
+        assert_eq!(row.sum.input_tokens, 3_000_005);
+        assert_eq!(row.models[0].model, "other");
+        assert_eq!(row.models[0].sum.cost_usd, None);
+        assert_eq!(row.models[1].sum.requests, 2);
+        assert_eq!(report.totals.sum.requests, 4);
+        assert_eq!(report.totals.sum.total_tokens, 3_000_019);
+        assert!(report.totals.sum.cost_usd.unwrap() > 1.25);
+        assert_eq!(report.unknown_models, BTreeSet::from(["other".to_owned()]));
+    }
+}

@@ -1,0 +1,207 @@
+//! The parts of a quota window: which requests used it up.
+//!
+//! Codex records the used percentage of the account's windows with each answer. Whenever it rises, the requests
+//! since the previous rise share the difference, by their weight. What rises without requests here, or much
+//! faster than usual for their weight, was used elsewhere: on another machine, or on the web.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use std::ops::Range;
+
+/// A rise counts as used here up to this multiple of the usual one for the weight of its requests.
+const USUAL_TOLERANCE: f64 = 2.0;
+
+/// A request of the account.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct WeighedRequest {
+    /// The time of the answer.
+    pub at: DateTime<Utc>,
+    /// Its cost, or another measure of what it takes from the window.
+    pub weight: f64,
+}
+
+/// The used part of the window at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct UsedPercent {
+    /// The time of the observation.
+    pub at: DateTime<Utc>,
+    /// The used part in percent.
+    pub percent: f64,
+}
+
+/// The parts of a window.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WindowParts {
+    /// The percentage of the window that each request used, in the order of the requests.
+    pub of_requests: Vec<f64>,
+    /// The percentage that was used elsewhere.
+    pub unattributed: f64,
+    /// The used part of the window.
+    pub used: f64,
+}
+
+/// Divides a window that begins at `start` among `requests`. Requests and observations come in the order of
+/// their times.
+pub(crate) fn divide(
+    start: DateTime<Utc>,
+    requests: &[WeighedRequest],
+    observations: &[UsedPercent],
+) -> WindowParts {
+    let rises = rises(start, requests, observations);
+    let usual = usual_rate(&rises);
+    let mut parts = WindowParts {
+        of_requests: vec![0.0; requests.len()],
+        unattributed: 0.0,
+        used: observations.iter().map(|o| o.percent).fold(0.0, f64::max),
+    };
+    for rise in &rises {
+        let here = match usual {
+            Some(usual) => rise.percent.min(USUAL_TOLERANCE * usual * rise.weight),
+            None => 0.0,
+        };
+        parts.unattributed += rise.percent - here;
+        for i in rise.requests.clone() {
+            parts.of_requests[i] = here * requests[i].weight / rise.weight;
+        }
+    }
+    parts
+}
+
+/// A rise of the used percentage, and the requests since the previous one.
+struct Rise {
+    percent: f64,
+    weight: f64,
+    /// True if nothing is known of the time before it, so that it tells nothing of the usual rate.
+    is_first: bool,
+    requests: Range<usize>,
+}
+
+fn rises(
+    start: DateTime<Utc>,
+    requests: &[WeighedRequest],
+    observations: &[UsedPercent],
+) -> Vec<Rise> {
+    let mut next = requests.partition_point(|request| request.at < start);
+    let mut used = 0.0;
+    let mut rises = Vec::new();
+    for (i, observation) in observations.iter().enumerate() {
+        if observation.percent <= used {
+            continue;
+        }
+        let end = requests
+            .partition_point(|request| request.at <= observation.at)
+            .max(next);
+        let weight = requests[next..end]
+            .iter()
+            .map(|request| request.weight)
+            .sum();
+        rises.push(Rise {
+            percent: observation.percent - used,
+            weight,
+            is_first: i == 0,
+            // Requests without a weight cannot share anything.
+            requests: if weight > 0.0 { next..end } else { end..end },
+        });
+        (next, used) = (end, observation.percent);
+    }
+    rises
+}
+
+/// Returns the median rise per weight; `None` if none is known.
+fn usual_rate(rises: &[Rise]) -> Option<f64> {
+    let with_requests = rises
+        .iter()
+        .filter(|rise| rise.weight > 0.0 && !rise.is_first);
+    let mut rates: Vec<_> = with_requests
+        .map(|rise| rise.percent / rise.weight)
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len().checked_sub(1)? / 2).copied()
+}
+
+/// Returns the time at which the window is used up at the pace since its start; `None` if it is reset before.
+pub(crate) fn exhausted_at(
+    window: &Range<DateTime<Utc>>,
+    used: UsedPercent,
+) -> Option<DateTime<Utc>> {
+    let elapsed = (used.at - window.start).num_seconds();
+    if elapsed <= 0 || used.percent <= 0.0 {
+        return None;
+    }
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a forecast in seconds of a window"
+    )]
+    let rest = (elapsed as f64 * (100.0 - used.percent).max(0.0) / used.percent) as i64;
+    let at = used.at.checked_add_signed(TimeDelta::try_seconds(rest)?)?;
+    (at < window.end).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(n)
+    }
+
+    fn request(at: i64, weight: f64) -> WeighedRequest {
+        let at = minute(at);
+        WeighedRequest { at, weight }
+    }
+
+    fn used(at: i64, percent: f64) -> UsedPercent {
+        let at = minute(at);
+        UsedPercent { at, percent }
+    }
+
+    fn rounded(parts: &WindowParts) -> Vec<i64> {
+        #[allow(clippy::cast_possible_truncation, reason = "small numbers")]
+        parts
+            .of_requests
+            .iter()
+            .map(|part| part.round() as i64)
+            .collect()
+    }
+
+    #[test]
+    fn a_rise_is_shared_by_the_requests_since_the_previous_one() {
+        let requests = [request(1, 3.0), request(2, 1.0), request(3, 4.0)];
+        let observations = [used(1, 0.0), used(2, 4.0), used(3, 8.0)];
+        let parts = divide(minute(0), &requests, &observations);
+        assert_eq!(rounded(&parts), [3, 1, 4]);
+        assert!(parts.unattributed.abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_rises_without_requests_was_used_elsewhere() {
+        // Nothing is known of the time before the first observation.
+        let requests = [request(1, 1.0)];
+        let parts = divide(minute(0), &requests, &[used(1, 90.0)]);
+        assert_eq!(rounded(&parts), [0]);
+        assert!((parts.unattributed - 90.0).abs() < 1e-9);
+        let requests = [request(10, 1.0), request(20, 1.0), request(30, 1.0)];
+        let observations = [
+            used(5, 50.0),
+            used(10, 51.0),
+            used(20, 52.0),
+            // A rise of 21 after a request that usually takes 1.
+            used(30, 73.0),
+        ];
+        let parts = divide(minute(0), &requests, &observations);
+        assert_eq!(rounded(&parts), [1, 1, 2]);
+        let sum = parts.of_requests.iter().sum::<f64>() + parts.unattributed;
+        assert!((sum - 73.0).abs() < 1e-9);
+        let none = divide(minute(0), &[], &observations);
+        assert!((none.unattributed - 73.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_forecast_follows_the_pace_since_the_start() {
+        let window = minute(0)..minute(100);
+        assert_eq!(exhausted_at(&window, used(20, 40.0)), Some(minute(50)));
+        assert_eq!(exhausted_at(&window, used(20, 10.0)), None);
+        assert_eq!(exhausted_at(&window, used(20, 100.0)), Some(minute(20)));
+        assert_eq!(exhausted_at(&window, used(0, 5.0)), None);
+    }
+}
