@@ -17,7 +17,11 @@ use std::io::Seek;
 /// The archive or the temp file cannot be read or written.
 pub(crate) fn extract(archive: &ArchiveReader, kind: HomeEntryKind) -> Result<File, ArchiveError> {
     let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    let sink = KindSink { kind, file: &file };
+    let is_wanted = |entry: &FileEntry| kind_of(entry.path.as_path()) == kind;
+    let sink = SingleFileSink {
+        is_wanted,
+        file: &file,
+    };
     archive.read(Extent::Wanted, &sink, &Silent)?;
     file.rewind().at("read", archive.path())?;
     Ok(file)
@@ -32,41 +36,23 @@ pub(crate) fn extract_entry(
     entry: &FileEntry,
     to: &File,
 ) -> Result<(), ArchiveError> {
-    let sink = EntrySink { entry, file: to };
+    let is_wanted = |found: &FileEntry| found.path == entry.path;
+    let sink = SingleFileSink {
+        is_wanted,
+        file: to,
+    };
     archive.read(Extent::Wanted, &sink, &Silent)
 }
 
-/// Writes one file into `file`.
-struct EntrySink<'a> {
-    entry: &'a FileEntry,
+/// Writes the one file that is wanted into `file`.
+struct SingleFileSink<'a, F> {
+    is_wanted: F,
     file: &'a File,
 }
 
-impl Sink for EntrySink<'_> {
+impl<F: Fn(&FileEntry) -> bool + Sync> Sink for SingleFileSink<'_, F> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        entry.path == self.entry.path
-    }
-
-    fn write_chunk(
-        &self,
-        entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let path = entry.path.as_path();
-        Ok(position::write_all_at(self.file, bytes, offset).at("write", path)?)
-    }
-}
-
-/// Writes the file of a kind into `file`.
-struct KindSink<'a> {
-    kind: HomeEntryKind,
-    file: &'a File,
-}
-
-impl Sink for KindSink<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == self.kind
+        (self.is_wanted)(entry)
     }
 
     fn write_chunk(

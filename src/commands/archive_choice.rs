@@ -131,19 +131,21 @@ pub(super) fn unknown(
     context: &Context,
 ) -> CommandError {
     let archives = numbered(records);
-    let latest = (!archives.is_empty()).then(|| LATEST.to_owned());
+    let has_archives = !archives.is_empty();
+    let latest = has_archives.then(|| LATEST.to_owned());
     let names: Vec<_> = latest
         .into_iter()
         .chain(archives.into_iter().map(typed_name))
         .chain(others.iter().cloned())
         .collect();
     let mut error = CommandError::failed(message);
-    if names.is_empty() {
-        return error.hint(account::first_archive(context));
-    }
     let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
     error.hints.extend(suggestion);
-    error.hint("list archives with: codex-manager list-backups")
+    error.hint(if has_archives {
+        "list archives with: codex-manager list-backups".to_owned()
+    } else {
+        account::first_archive(context)
+    })
 }
 
 /// Creates the error for a folder without archives.
