@@ -46,7 +46,7 @@ pub(super) fn latest_offset(text: &str) -> Option<usize> {
 }
 
 /// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
-/// [`store::latest`].
+/// [`store::latest_first`].
 ///
 /// # Errors
 /// There is none. The message says whether there are other archives.

@@ -28,12 +28,15 @@ pub(super) fn print(report: &Report<RowKey>, by: Grouping, context: &Context) {
             text.push(',');
             text.push_str(&quoted(&model.model));
             for number in numbers {
-                text.push_str(&format!(",{number}"));
+                text.push(',');
+                text.push_str(&number.to_string());
             }
             let cost = sum
                 .cost_usd
                 .map_or_else(String::new, |cost| format!("{cost:.6}"));
-            text.push_str(&format!(",{cost}\r\n"));
+            text.push(',');
+            text.push_str(&cost);
+            text.push_str("\r\n");
         }
     }
     context.ui.raw(text.as_bytes());

@@ -16,11 +16,15 @@ use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::error::{CommandError, Outcome};
+use crate::io::file_open;
 use crate::usage::prices::Prices;
 use clap::Args;
 use grouping::Grouping;
 use std::ops::Range;
 use std::path::PathBuf;
+
+/// The limit on the size of a file of prices, in bytes.
+const MAX_PRICES_BYTES: u64 = 1 << 20;
 
 /// Show the tokens used, and what they would cost
 ///
@@ -89,7 +93,7 @@ impl UsageArgs {
         }
         let slots = self.slots(context)?;
         let found = selection::read(&store, &self.selection, slots, self.by, context)?;
-        let report = rows::report(found, self.by, &prices, context);
+        let report = rows::report(&found, self.by, &prices, context);
         if self.csv {
             csv::print(&report, self.by, context);
         } else {
@@ -111,7 +115,7 @@ impl UsageArgs {
         let Some(path) = path else {
             return Ok(prices);
         };
-        let text = std::fs::read_to_string(&path).map_err(|e| {
+        let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES).map_err(|e| {
             CommandError::usage(format!("cannot read {}", path.display())).because(e)
         })?;
         prices.with(&text).map_err(|e| invalid(&path, e))

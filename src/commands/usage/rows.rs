@@ -27,7 +27,7 @@ pub(super) struct RowKey {
 
 /// Sums usage by `by`: periods in their order, other rows with the most tokens first.
 pub(super) fn report(
-    found: SelectedUsage,
+    found: &SelectedUsage,
     by: Grouping,
     prices: &Prices,
     context: &Context,
@@ -36,7 +36,7 @@ pub(super) fn report(
     let mut rows = found.rows.clone();
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| KeyedUsage {
-        key: key(&row, by, &found, &mut blocks, context),
+        key: key(&row, by, found, &mut blocks, context),
         model: row.model,
         requests: row.requests,
         tokens: row.tokens,
