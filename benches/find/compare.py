@@ -92,7 +92,7 @@ def main():
             ("find after a new turn", [*find, rare], new_turn, None),
             ("sessions --limit 30", [*ours, "sessions", "--limit", "30"], None, None),
             ("sessions --project --limit 30",
-             [*ours, "sessions", "--project", "/work/project7", "--limit", "30"], None, None),
+             [*ours, "sessions", "--project", "/code/project7", "--limit", "30"], None, None),
             ("sessions --json", [*ours, "--json", "sessions"], None, None),
         ]
         run([*find, rare], (0, 5))

@@ -92,7 +92,7 @@ def main():
         folder = os.path.join(args.home, f"sessions/2026/10/{day:02}")
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, f"rollout-2026-10-{day:02}T06-00-00-{ident}.jsonl")
-        cwd = f"/work/project{number % 400}"
+        cwd = f"/code/project{number % 400}"
         title = f"conversation{number} " + source.cut(source.text, 60).decode().replace("\\n", " ")
         with open(path, "wb") as file:
             meta = {"id": ident, "timestamp": "2026-10-01T06:00:00.000Z", "cwd": cwd, "source": "cli"}
