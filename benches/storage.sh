@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 export HOME=$work CODEX_HOME=$work/home CODEX_MANAGER_HOME=$work/manager
 python3 "$generate" home "$mb" "$conversations" 1
-bytes() { find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }'; }
+bytes() { find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
 plain=$(bytes home/sessions)
 echo "$conversations conversations, $((plain / 1000000)) MB, load $(cut -d' ' -f1-3 /proc/loadavg)"
 
