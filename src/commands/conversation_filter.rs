@@ -1,6 +1,7 @@
 //! The filter of a search, for conversations with and without a row in Codex's list.
 
-use crate::codex::thread_query::{ListedThread, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query::ListedThread;
 use crate::conversations::search::evaluate::FoundConversation;
 use crate::error::CommandError;
 use std::collections::HashSet;
@@ -38,14 +39,7 @@ impl ConversationFilter {
         if conversation.listed {
             return listed.contains(&conversation.session);
         }
-        let filter = &self.filter;
-        let updated = conversation.updated_ms.unwrap_or(0);
-        filter.account.is_none()
-            && filter.since_ms.is_none_or(|since| updated >= since)
-            && filter.until_ms.is_none_or(|until| updated < until)
-            && filter
-                .folder
-                .as_ref()
-                .is_none_or(|folder| Path::new(&conversation.cwd).starts_with(folder))
+        self.filter
+            .accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
     }
 }

@@ -1,23 +1,21 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
 use super::account::{printable, short_id};
+use super::export_formatter::{ExportFormatter, JsonWriter};
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::SessionPicker;
-use super::transcript_text::{head, markdown_writer, read_error};
+use super::transcript_text::{markdown_writer, minutes, read_error};
 use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead, html_head};
+use crate::conversations::html::HtmlWriter;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
-use crate::history::rollout;
 use crate::io::atomic::TempFile;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
 use crate::ui::time;
-use chrono::DateTime;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -87,15 +85,6 @@ struct ExportedFile {
     redacted: usize,
 }
 
-#[derive(Serialize)]
-struct EntryJson<'a> {
-    turn: u32,
-    role: &'static str,
-    at: Option<String>,
-    text: &'a str,
-    tool: Option<&'a str>,
-}
-
 impl ExportArgs {
     /// Exports a conversation as an HTML page into the current folder.
     ///
@@ -120,7 +109,7 @@ impl ExportArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let ui = &context.ui;
         if self.out.is_none() && (self.sessions.len() > 1 || ui.wants_json()) {
-            return Err(CommandError::usage("where should the export go?")
+            return Err(CommandError::usage("the export has no destination")
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
         let picked = if self.sessions.is_empty() {
@@ -220,7 +209,6 @@ impl ExportArgs {
         context: &Context,
         to: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<usize> {
-        let zone = context.settings.zone;
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
@@ -237,61 +225,26 @@ impl ExportArgs {
             redacted += count;
             text
         };
-        let session = &NamedSession {
-            title: safe(&session.title),
-            ..session.clone()
-        };
-        let mut markdown = markdown_writer(self.tools, context);
-        let mut html = HtmlWriter::new(!self.no_images, move |at| {
-            zone.at(at).format("%Y-%m-%d %H:%M").to_string()
-        });
-        match self.format {
-            ExportFormat::Md => to(&safe(&head(session)))?,
-            ExportFormat::Html => {
-                let mut head = page_head(session, context);
-                for (_, value) in &mut head.facts {
-                    *value = safe(value);
-                }
-                to(&html_head(&head))?;
-            }
-            ExportFormat::Json => {
-                let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-                let (id, title) = (text(&session.id), text(&session.title));
-                to(&format!("{{\"id\":{id},\"title\":{title},\"turns\":["))?;
-            }
-        }
-        let mut failed = Ok(());
-        let mut is_first = true;
+        let mut format = self.formatter(context);
+        to(&format.head(session, context, &mut safe))?;
+        let mut written = Ok(());
         transcript::read(&session.rollout, options, |mut entry: TranscriptEntry| {
             entry.text = safe(&entry.text);
             entry.tool = entry.tool.as_deref().map(&mut safe);
-            let text = match self.format {
-                ExportFormat::Md => markdown.entry(&entry),
-                ExportFormat::Html => html.entry(entry),
-                ExportFormat::Json => {
-                    let view = EntryJson {
-                        turn: entry.turn,
-                        role: entry.kind.role(),
-                        at: entry.at.map(|at| time::rfc3339(&at, zone)),
-                        text: &entry.text,
-                        tool: entry.tool.as_deref(),
-                    };
-                    let separator = if is_first { "\n" } else { ",\n" };
-                    let view = serde_json::to_string(&view).unwrap_or_default();
-                    format!("{separator}{view}")
-                }
-            };
-            is_first = false;
-            failed = to(&text);
-            failed.is_ok()
+            written = to(&format.entry(entry));
+            written.is_ok()
         })?;
-        failed?;
-        match self.format {
-            ExportFormat::Md => {}
-            ExportFormat::Html => to(&html.end(redacted))?,
-            ExportFormat::Json => to("\n]}\n")?,
-        }
+        written?;
+        to(&format.end(redacted))?;
         Ok(redacted)
+    }
+
+    fn formatter(&self, context: &Context) -> Box<dyn ExportFormatter> {
+        match self.format {
+            ExportFormat::Md => Box::new(markdown_writer(self.tools, context)),
+            ExportFormat::Html => Box::new(HtmlWriter::new(!self.no_images, minutes(context))),
+            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone)),
+        }
     }
 }
 
@@ -303,32 +256,4 @@ fn pick(context: &Context) -> Result<String, CommandError> {
     };
     let (id, _) = picker.run(context)?;
     Ok(id)
-}
-
-/// Returns the title and the facts about a conversation.
-fn page_head(session: &NamedSession, context: &Context) -> PageHead {
-    let title = Some(&session.title).filter(|title| !title.is_empty());
-    let mut facts = Vec::new();
-    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
-        let zone = context.settings.zone;
-        let text = |key: &str| meta.text(key).map(str::to_owned);
-        let started = meta
-            .created()
-            .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
-        let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
-        let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
-        facts = vec![
-            ("Started", started),
-            ("Folder", text("cwd")),
-            ("Branch", branch.map(str::to_owned)),
-            ("Codex", text("cli_version")),
-            ("Continues", meta.parent()),
-        ];
-    }
-    facts.push(("Session", Some(session.id.clone())));
-    let known = |(name, value): (&'static str, Option<String>)| Some((name, value?));
-    PageHead {
-        title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),
-        facts: facts.into_iter().filter_map(known).collect(),
-    }
 }

@@ -7,7 +7,7 @@ use super::sessions::filter::FilterArgs;
 use super::sessions::index_access::IndexAccess;
 use super::sessions::listed::listed_threads;
 use super::sessions::skipped::warn_skipped;
-use crate::codex::thread_query::ThreadFilter;
+use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::threads;
 use crate::context::Context;
 use crate::conversations::event::Role;

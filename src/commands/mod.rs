@@ -19,6 +19,7 @@ pub(crate) mod current;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod export;
+mod export_formatter;
 pub(crate) mod find;
 mod find_archives;
 mod fork_base;

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::error::CommandError;
 use crate::history::rollout;
+use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 use std::io;
 
@@ -12,11 +13,14 @@ use std::io;
 pub(super) fn markdown_writer(
     whole_calls: bool,
     context: &Context,
-) -> MarkdownWriter<impl Fn(&chrono::DateTime<chrono::Utc>) -> String> {
+) -> MarkdownWriter<impl Fn(&DateTime<Utc>) -> String + use<>> {
+    MarkdownWriter::new(whole_calls, minutes(context))
+}
+
+/// Returns the format of times in transcripts.
+pub(super) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
     let zone = context.settings.zone;
-    MarkdownWriter::new(whole_calls, move |at| {
-        zone.at(at).format("%Y-%m-%d %H:%M").to_string()
-    })
+    move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
 }
 
 /// Returns the title and the facts about a conversation as Markdown.

@@ -114,6 +114,22 @@ pub(crate) struct Discarded<'a> {
     pub(crate) bytes: u64,
 }
 
+impl Discarded<'_> {
+    /// Returns the rollouts, each with its name in the trash.
+    fn files(&self) -> Vec<(ListedPath, String)> {
+        let files = self.rollouts.iter().enumerate().map(|(n, path)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = if n == 0 {
+                name.into_owned()
+            } else {
+                format!("{n}-{name}")
+            };
+            (ListedPath(path.clone()), name)
+        });
+        files.collect()
+    }
+}
+
 /// The trash of a manager home, locked.
 #[derive(Debug)]
 pub(crate) struct ConversationTrash {
@@ -180,15 +196,6 @@ impl ConversationTrash {
             None => None,
         };
         let names = session_index::lines_of(home, &ConversationId::of(id))?;
-        let files = discarded.rollouts.iter().enumerate().map(|(n, path)| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = if n == 0 {
-                name.into_owned()
-            } else {
-                format!("{n}-{name}")
-            };
-            (ListedPath(path.clone()), name)
-        });
         let conversation = TrashedConversation {
             id: id.to_owned(),
             title: discarded.title.to_owned(),
@@ -199,7 +206,7 @@ impl ConversationTrash {
                 .map(|path| ListedPath(path.to_path_buf())),
             row,
             names,
-            files: files.collect(),
+            files: discarded.files(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let pending = self.folder.join(format!("{PENDING}{name}"));

@@ -1,8 +1,9 @@
 //! The parts of a quota window: which requests used it up.
 //!
 //! Codex records the used percentage of the account's windows with each answer. Whenever it rises, the requests
-//! since the previous rise share the difference, by their weight. What rises without requests here, or much
-//! faster than usual for their weight, was used elsewhere: on another machine, or on the web.
+//! since the previous rise share the difference, by their weight. A rise without requests in this home counts
+//! as used elsewhere (another machine, or the web). So does the part of a rise that is much larger than usual
+//! for the weight of its requests.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use std::ops::Range;

@@ -11,7 +11,7 @@ pub(super) const QUESTION: &str = "which conversation?";
 const PLAIN_ROWS: usize = 10;
 
 /// Lists the first conversations on stderr, because stdout is for the result of the command. Returns the error
-/// that asks for an argument, with `usage` as hints.
+/// for a missing argument; its hints are `usage`.
 pub(super) fn refuse(rows: &[SessionRow], usage: &[&str], context: &Context) -> CommandError {
     if !context.ui.wants_json() {
         for row in rows.iter().take(PLAIN_ROWS) {

@@ -145,7 +145,7 @@ impl QuietIndex {
                 database: self.database.as_deref(),
                 now: self.now,
             };
-            // What cannot be updated is searched as it is.
+            // If the update fails, the existing index is searched.
             let _ = index::refresh(&mut store, source, Thoroughness::Changes, &Silent);
         }
         Some(store)

@@ -1,6 +1,7 @@
 //! Reads Codex's list of conversations.
 
-use crate::codex::thread_query::{self, ListedThread, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query::{self, ListedThread};
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::CommandError;

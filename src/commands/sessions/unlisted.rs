@@ -2,7 +2,8 @@
 
 use super::index_access::IndexAccess;
 use super::session_view::{SessionView, rollout_size};
-use crate::codex::thread_query::{ListedThread, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query::ListedThread;
 use crate::context::Context;
 use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::CommandError;
@@ -25,14 +26,8 @@ pub(in crate::commands) fn unlisted(
     let found = store.and_then(|store| evaluate::unlisted(&store).ok());
     let mut found = found.unwrap_or_default();
     found.retain(|conversation| {
-        let updated = conversation.updated_ms.unwrap_or(0);
         !(filter.without_archived && conversation.archived)
-            && filter.since_ms.is_none_or(|since| updated >= since)
-            && filter.until_ms.is_none_or(|until| updated < until)
-            && filter
-                .folder
-                .as_ref()
-                .is_none_or(|folder| Path::new(&conversation.cwd).starts_with(folder))
+            && filter.accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
             && conversation.path.is_file()
     });
     if found.is_empty() {

@@ -100,7 +100,7 @@ impl VacuumArgs {
         ));
         if let Some(folder) = &folder {
             context.ui.note(format_args!(
-                "what Codex wrote since is in: {}",
+                "the databases that Codex wrote since then are in: {}",
                 folder.display()
             ));
         }

@@ -1,7 +1,8 @@
 //! Reads the usage of the selected conversations from the index.
 
 use super::grouping::Grouping;
-use crate::codex::thread_query::{self, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query;
 use crate::codex::threads;
 use crate::commands::sessions::accounts::{ConversationAccount, ConversationAccounts};
 use crate::commands::sessions::filter::SelectionArgs;

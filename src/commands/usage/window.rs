@@ -2,7 +2,8 @@
 
 use super::show::short;
 use crate::codex::identity::Identity;
-use crate::codex::thread_query::{self, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query;
 use crate::codex::threads;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
 use crate::commands::account::{accounts_and_profiles, full, label, printable, short_id};

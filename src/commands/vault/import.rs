@@ -4,11 +4,12 @@ use super::connection::{ConnectionArgs, host};
 use crate::commands::archive_choice::find_archive;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::ui::Ui;
 use crate::vault::import::{self, ImportOutcome};
 use crate::vault::{TreeLock, VaultError, snapshot};
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Make snapshots of archives
 ///
@@ -42,6 +43,17 @@ struct ImportedArchiveJson {
     problem: Option<String>,
 }
 
+impl ImportedArchiveJson {
+    fn new(path: &Path, snapshot: Option<String>, outcome: &'static str) -> Self {
+        Self {
+            archive: path.display().to_string(),
+            snapshot,
+            outcome,
+            problem: None,
+        }
+    }
+}
+
 impl ImportArgs {
     pub(super) fn run(
         self,
@@ -56,16 +68,10 @@ impl ImportArgs {
             .collect();
         let paths = found?;
         let mut rows = Vec::new();
-        let row = |path: &PathBuf, snapshot, outcome, problem| ImportedArchiveJson {
-            archive: path.display().to_string(),
-            snapshot,
-            outcome,
-            problem,
-        };
         if self.dry_run {
             for path in &paths {
                 ui.report(format_args!("would import {}", path.display()));
-                rows.push(row(path, None, "planned", None));
+                rows.push(ImportedArchiveJson::new(path, None, "planned"));
             }
         } else {
             let restic = connection.open(context)?;
@@ -76,27 +82,7 @@ impl ImportArgs {
                 let bar = ui.bar("importing", 0);
                 let imported = import::import(&restic, path, &known, &lock, &host, &bar);
                 drop(bar);
-                let shown = path.display();
-                match imported {
-                    Ok(ImportOutcome::Added(report)) => {
-                        let id = report.short_id().to_owned();
-                        ui.report(format_args!("imported {shown} as {id}"));
-                        rows.push(row(path, Some(id), "added", None));
-                    }
-                    Ok(ImportOutcome::Present(id)) => {
-                        ui.report(format_args!("already in the vault: {shown}"));
-                        rows.push(row(path, Some(id), "present", None));
-                    }
-                    // With any other error the remaining archives would fail too.
-                    Err(e) if !matches!(e, VaultError::Archive(_)) => {
-                        return Err(e.into());
-                    }
-                    Err(e) => {
-                        let problem = CommandError::from(e).in_one_line();
-                        ui.warn(format_args!("not imported: {shown} ({problem})"));
-                        rows.push(row(path, None, "failed", Some(problem)));
-                    }
-                }
+                rows.push(report(path, imported, ui)?);
             }
         }
         let failed = rows.iter().any(|row| row.problem.is_some());
@@ -108,5 +94,37 @@ impl ImportArgs {
             },
         );
         Ok(Outcome::partial_if(failed))
+    }
+}
+
+/// Reports what became of one archive.
+///
+/// # Errors
+/// The import failed for a reason that is not the archive's: the remaining archives would fail too.
+fn report(
+    path: &Path,
+    imported: Result<ImportOutcome, VaultError>,
+    ui: &Ui,
+) -> Result<ImportedArchiveJson, CommandError> {
+    let shown = path.display();
+    match imported {
+        Ok(ImportOutcome::Added(report)) => {
+            let id = report.short_id().to_owned();
+            ui.report(format_args!("imported {shown} as {id}"));
+            Ok(ImportedArchiveJson::new(path, Some(id), "added"))
+        }
+        Ok(ImportOutcome::Present(id)) => {
+            ui.report(format_args!("already in the vault: {shown}"));
+            Ok(ImportedArchiveJson::new(path, Some(id), "present"))
+        }
+        Err(e) if !matches!(e, VaultError::Archive(_)) => Err(e.into()),
+        Err(e) => {
+            let problem = CommandError::from(e).in_one_line();
+            ui.warn(format_args!("not imported: {shown} ({problem})"));
+            Ok(ImportedArchiveJson {
+                problem: Some(problem),
+                ..ImportedArchiveJson::new(path, None, "failed")
+            })
+        }
     }
 }

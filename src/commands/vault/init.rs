@@ -73,18 +73,7 @@ impl InitArgs {
         let found = connection.password(context);
         let ui = &context.ui;
         let shown = without_credentials(&url);
-        if has_password(&url) {
-            return Err(
-                CommandError::usage(format!("the URL contains a password: {shown}")).hint(
-                    "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
-                ),
-            );
-        }
-        if self.url.contains("://") && url != self.url {
-            let error = format!("not a URL of restic: {}", without_credentials(&self.url));
-            return Err(CommandError::usage(error)
-                .hint("name the kind of storage first, as in rest:https://… or s3:https://…"));
-        }
+        self.check_url(&url)?;
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown}"));
@@ -114,13 +103,7 @@ impl InitArgs {
         // Checks the password: an existing repository may have another one.
         let snapshots = snapshot::list(&restic)?.len();
         if let Some(typed) = typed {
-            let vault = folder(&context.settings.manager_home);
-            if let Password::File(path) = Password::store(&typed, &vault)? {
-                ui.note(format_args!(
-                    "the password is stored in {}; keep a copy elsewhere",
-                    path.display()
-                ));
-            }
+            store_password(context, &typed)?;
         }
         save_settings(context, connection, url)?;
         let done = if created { "created" } else { "opened" };
@@ -138,6 +121,33 @@ impl InitArgs {
         );
         Ok(Outcome::Done)
     }
+
+    fn check_url(&self, url: &str) -> Result<(), CommandError> {
+        if has_password(url) {
+            let shown = without_credentials(url);
+            let error = format!("the URL contains a password: {shown}");
+            return Err(CommandError::usage(error).hint(
+                "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
+            ));
+        }
+        if self.url.contains("://") && url != self.url {
+            let error = format!("not a URL of restic: {}", without_credentials(&self.url));
+            return Err(CommandError::usage(error)
+                .hint("name the kind of storage first, as in rest:https://… or s3:https://…"));
+        }
+        Ok(())
+    }
+}
+
+fn store_password(context: &Context, typed: &SecretBytes) -> Result<(), CommandError> {
+    let vault = folder(&context.settings.manager_home);
+    if let Password::File(path) = Password::store(typed, &vault)? {
+        context.ui.note(format_args!(
+            "the password is stored in {}; keep a copy elsewhere",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Warns if other users can access the file with the password.

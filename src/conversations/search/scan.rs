@@ -3,7 +3,8 @@
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout::ConversationFile;
-use crate::codex::thread_query::{self, ThreadFilter};
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query;
 use crate::conversations::event::{EventSelection, Role};
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;

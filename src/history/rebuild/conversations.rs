@@ -162,19 +162,8 @@ pub(super) fn gather(
     include_orphans: bool,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
-    let (mut archived, mut archived_files) = (HashSet::new(), HashSet::new());
-    let mut conversations = Vec::new();
-    for row in table.map_or(Vec::new(), |table| table.rows) {
-        if row.archived {
-            archived.insert(row.id);
-        } else {
-            conversations.push(RebuildConversation::new(row.id, Some(row.times)));
-        }
-    }
-    // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
-    // which is read first.
-    conversations.sort_by(|a, b| a.id.cmp(&b.id));
-    conversations.dedup_by(|a, b| a.id == b.id);
+    let (conversations, archived) = by_state(table);
+    let mut archived_files = HashSet::new();
     let mut set = ConversationSet {
         source: if conversations.is_empty() {
             RebuildSource::Rollouts
@@ -221,6 +210,23 @@ pub(super) fn gather(
     set.excluded.extend(archived);
     set.excluded.extend(unlisted);
     Ok(set)
+}
+
+/// Returns the conversations of the rows in the order of their ids, and the ids of those that are archived.
+fn by_state(table: Option<ThreadTable>) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
+    let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
+    for row in table.map_or(Vec::new(), |table| table.rows) {
+        if row.archived {
+            archived.insert(row.id);
+        } else {
+            conversations.push(RebuildConversation::new(row.id, Some(row.times)));
+        }
+    }
+    // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
+    // which is read first.
+    conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    conversations.dedup_by(|a, b| a.id == b.id);
+    (conversations, archived)
 }
 
 /// Finds the conversations of rollouts by their metadata.

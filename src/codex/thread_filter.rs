@@ -1,0 +1,80 @@
+//! The conversations that a list of `threads` has, and their order.
+
+use std::path::Path;
+
+/// The order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ThreadOrder {
+    /// By the time of the last change, newest first.
+    #[default]
+    Updated,
+    /// By the time of creation, newest first.
+    Created,
+    /// By the number of tokens, most first.
+    Tokens,
+    /// By title, in the order of bytes.
+    Title,
+    /// By folder, and within a folder by the time of the last change.
+    Project,
+}
+
+/// The conversations to list. The default lists all of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ThreadFilter {
+    /// Only the conversations with these ids.
+    pub ids: Option<Vec<String>>,
+    /// Only children of these conversations.
+    pub parents: Option<Vec<String>>,
+    /// Only conversations in this folder or below it.
+    pub folder: Option<String>,
+    /// Only conversations of these accounts.
+    pub account: Option<AccountFilter>,
+    /// Only conversations changed at or after this time, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// Only conversations changed before this time, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
+    /// True to leave out archived conversations.
+    pub without_archived: bool,
+    /// True to leave out conversations of subagents.
+    pub without_subagents: bool,
+    /// The order of the rows.
+    pub order: ThreadOrder,
+    /// The largest number of rows.
+    pub limit: Option<usize>,
+}
+
+impl ThreadFilter {
+    /// Returns true if the filter leaves out conversations by their folder, account or time.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.folder.is_some()
+            || self.account.is_some()
+            || self.since_ms.is_some()
+            || self.until_ms.is_some()
+    }
+
+    /// Returns true if the filter selects a conversation without a row. Its account is unknown.
+    pub(crate) fn accepts_unlisted(&self, cwd: &Path, updated_ms: Option<i64>) -> bool {
+        let updated = updated_ms.unwrap_or(0);
+        self.account.is_none()
+            && self.since_ms.is_none_or(|since| updated >= since)
+            && self.until_ms.is_none_or(|until| updated < until)
+            && self
+                .folder
+                .as_ref()
+                .is_none_or(|folder| cwd.starts_with(folder))
+    }
+}
+
+/// The conversations of one account: those that it created and those that were launched under it, without
+/// those that were launched under another account.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AccountFilter {
+    /// The id of the workspace account; `None` if it is unknown.
+    pub account_id: Option<String>,
+    /// The id of the user; `None` if it is unknown.
+    pub user_id: Option<String>,
+    /// The ids of conversations that were launched under this account.
+    pub launched: Vec<String>,
+    /// The ids of conversations that were launched under other accounts.
+    pub launched_by_others: Vec<String>,
+}

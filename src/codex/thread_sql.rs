@@ -1,0 +1,283 @@
+//! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
+
+use super::thread_filter::{AccountFilter, ThreadFilter, ThreadOrder};
+use rusqlite::Connection;
+use rusqlite::types::Value;
+use std::collections::HashSet;
+
+/// Codex's index of conversations by folder (0.169).
+pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
+
+/// The number of conversations up to which it is faster to find each by its id than to read the list in its order.
+const MAX_LOOKUPS: usize = 2000;
+
+/// The columns that exist in this version of Codex.
+pub(super) struct Schema {
+    threads: HashSet<String>,
+    has_edges: bool,
+}
+
+impl Schema {
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+        let mut columns = |table: &str| {
+            let rows = statement.query_map([table], |row| row.get::<_, String>(0))?;
+            rows.collect::<rusqlite::Result<HashSet<_>>>()
+        };
+        let threads = columns("threads")?;
+        let edges = columns("thread_spawn_edges")?;
+        let has_edges = edges.contains("child_thread_id") && edges.contains("parent_thread_id");
+        Ok(Self { threads, has_edges })
+    }
+
+    /// Returns true if the database has a table of conversations.
+    pub(super) fn has_threads(&self) -> bool {
+        self.threads.contains("id")
+    }
+
+    /// Returns true if the conversations record whether they are archived.
+    pub(super) fn has_archived(&self) -> bool {
+        self.threads.contains("archived")
+    }
+
+    /// Returns the column, or `NULL` if this version does not have it.
+    fn column(&self, name: &'static str) -> String {
+        if self.threads.contains(name) {
+            format!("t.{name}")
+        } else {
+            "NULL".to_owned()
+        }
+    }
+
+    /// Returns a time column and its unit in milliseconds. The column itself and no expression, because only
+    /// then SQLite uses Codex's index.
+    fn time(&self, millis: &'static str, seconds: &'static str) -> (String, i64) {
+        if self.threads.contains(millis) {
+            (self.column(millis), 1)
+        } else {
+            (self.column(seconds), 1000)
+        }
+    }
+
+    fn updated(&self) -> (String, i64) {
+        self.time("updated_at_ms", "updated_at")
+    }
+
+    fn created(&self) -> (String, i64) {
+        self.time("created_at_ms", "created_at")
+    }
+
+    fn parent(&self) -> &'static str {
+        if self.has_edges {
+            "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
+        } else {
+            "NULL"
+        }
+    }
+
+    fn is_subagent(&self) -> String {
+        let (source, kind) = (self.column("source"), self.column("thread_source"));
+        format!(
+            "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
+        )
+    }
+
+    /// Returns the statement that lists what `filter` selects, and its values. `in_folder` has the ids of the
+    /// conversations in the filter's folder, if they are known.
+    pub(super) fn query(
+        &self,
+        filter: &ThreadFilter,
+        in_folder: Option<&[String]>,
+    ) -> (String, Vec<Value>) {
+        let mut clauses = self.conditions(filter, in_folder);
+        let mut sql = format!("SELECT {} FROM threads t", self.columns().join(", "));
+        if !clauses.sql.is_empty() {
+            sql.push_str(" WHERE ");
+            sql.push_str(&clauses.sql.join(" AND "));
+        }
+        sql.push_str(" ORDER BY ");
+        sql.push_str(&self.order(filter.order));
+        if let Some(limit) = filter.limit {
+            sql.push_str(" LIMIT ?");
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            clauses.values.push(Value::Integer(limit));
+        }
+        (sql, clauses.values)
+    }
+
+    /// Returns the columns in the order in which [`super::thread_query`] reads them.
+    fn columns(&self) -> [String; 19] {
+        let (updated, updated_unit) = self.updated();
+        let (created, created_unit) = self.created();
+        [
+            "t.id".to_owned(),
+            self.column("rollout_path"),
+            self.column("name"),
+            // Only the first line is shown, and a title may be a whole first message.
+            format!("substr({}, 1, 500)", self.column("title")),
+            format!("substr({}, 1, 500)", self.column("first_user_message")),
+            self.column("history_mode"),
+            self.column("cwd"),
+            self.column("git_branch"),
+            self.column("model"),
+            self.column("source"),
+            self.column("thread_source"),
+            self.column("creator_account_id"),
+            self.column("creator_user_id"),
+            self.parent().to_owned(),
+            self.column("agent_nickname"),
+            format!("{created} * {created_unit}"),
+            format!("{updated} * {updated_unit}"),
+            self.column("tokens_used"),
+            self.column("archived"),
+        ]
+    }
+
+    fn order(&self, order: ThreadOrder) -> String {
+        let (updated, created) = (self.updated().0, self.created().0);
+        match order {
+            ThreadOrder::Updated => format!("{updated} DESC, t.id DESC"),
+            ThreadOrder::Created => format!("{created} DESC, t.id DESC"),
+            ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column("tokens_used")),
+            ThreadOrder::Title => format!("{}, t.id", self.column("title")),
+            ThreadOrder::Project => format!("{}, {updated} DESC, t.id DESC", self.column("cwd")),
+        }
+    }
+
+    fn conditions(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> Clauses {
+        let mut clauses = Clauses::default();
+        if let Some(ids) = &filter.ids {
+            clauses.add_ids(ids);
+        }
+        if let Some(parents) = &filter.parents {
+            self.add_parents(&mut clauses, parents);
+        }
+        match (in_folder, &filter.folder) {
+            (Some(ids), _) => clauses.add_ids(ids),
+            (None, Some(folder)) => self.add_folder(&mut clauses, folder),
+            (None, None) => {}
+        }
+        if let Some(account) = &filter.account {
+            self.add_account(&mut clauses, account);
+        }
+        let (updated, unit) = self.updated();
+        for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
+            if let Some(time) = time {
+                clauses.sql.push(format!("{updated} {sign} ?"));
+                clauses.values.push(Value::Integer(time.div_euclid(unit)));
+            }
+        }
+        if filter.without_archived {
+            let archived = self.column("archived");
+            clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
+        }
+        if filter.without_subagents {
+            clauses.sql.push(format!("NOT {}", self.is_subagent()));
+        }
+        clauses
+    }
+
+    fn add_parents(&self, clauses: &mut Clauses, parents: &[String]) {
+        let ids = "(SELECT value FROM json_each(?))";
+        let condition = if self.has_edges {
+            format!(
+                "t.id IN (SELECT child_thread_id FROM thread_spawn_edges \
+                 WHERE parent_thread_id IN {ids})"
+            )
+        } else {
+            format!("NULL IN {ids}")
+        };
+        clauses.add(&condition, [json(parents)]);
+    }
+
+    fn add_folder(&self, clauses: &mut Clauses, folder: &str) {
+        let cwd = self.column("cwd");
+        let below = format!("{}/", folder.trim_end_matches('/'));
+        clauses.add(
+            &format!("({cwd} = ? OR substr({cwd}, 1, length(?)) = ?)"),
+            [folder.to_owned(), below.clone(), below],
+        );
+    }
+
+    fn add_account(&self, clauses: &mut Clauses, account: &AccountFilter) {
+        let mut same = Vec::new();
+        let mut values = Vec::new();
+        let (account_id, user_id) = (&account.account_id, &account.user_id);
+        if let Some(id) = account_id {
+            same.push(format!("{} = ?", self.column("creator_account_id")));
+            values.push(id.clone());
+        }
+        if let Some(id) = user_id {
+            let user = self.column("creator_user_id");
+            // Older versions recorded no user.
+            let is_optional = account_id.is_some();
+            let unknown = if is_optional { "?" } else { "''" };
+            same.push(format!("coalesce({user}, {unknown}) = ?"));
+            values.extend(is_optional.then(|| id.clone()));
+            values.push(id.clone());
+        }
+        let created = if same.is_empty() {
+            "0".to_owned()
+        } else {
+            format!(
+                "({} AND t.id NOT IN (SELECT value FROM json_each(?)))",
+                same.join(" AND ")
+            )
+        };
+        if !same.is_empty() {
+            values.push(json(&account.launched_by_others));
+        }
+        values.push(json(&account.launched));
+        clauses.add(
+            &format!("({created} OR t.id IN (SELECT value FROM json_each(?)))"),
+            values,
+        );
+    }
+}
+
+/// Returns the ids of the conversations in a folder or below it, from an index of Codex that has all of it.
+/// `None` if they are many, or without that index: reading the list in its order is faster then.
+pub(super) fn few_in_folder(
+    connection: &Connection,
+    folder: &str,
+) -> rusqlite::Result<Option<Vec<String>>> {
+    let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
+    let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let parent = folder.trim_end_matches('/');
+    // `0` follows `/`, so this is the range of the paths that begin with the folder.
+    let below = [format!("{parent}/"), format!("{parent}0")];
+    let sql = format!(
+        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
+         UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
+         WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 AND cwd <> ?1 LIMIT {MAX_LOOKUPS}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([folder, &below[0], &below[1]], |row| row.get(0))?;
+    let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
+}
+
+/// The conditions of a query, joined by AND, and their values in order.
+#[derive(Default)]
+struct Clauses {
+    sql: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Clauses {
+    fn add_ids(&mut self, ids: &[String]) {
+        self.add("t.id IN (SELECT value FROM json_each(?))", [json(ids)]);
+    }
+
+    fn add(&mut self, condition: &str, values: impl IntoIterator<Item = String>) {
+        self.sql.push(condition.to_owned());
+        self.values.extend(values.into_iter().map(Value::Text));
+    }
+}
+
+fn json(texts: &[String]) -> String {
+    serde_json::to_string(texts).unwrap_or_else(|_| "[]".to_owned())
+}

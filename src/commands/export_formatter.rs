@@ -1,0 +1,157 @@
+//! The formats of an export.
+
+use super::session_choice::NamedSession;
+use super::transcript_text;
+use crate::context::Context;
+use crate::conversations::html::{HtmlWriter, PageHead, html_head};
+use crate::conversations::markdown::MarkdownWriter;
+use crate::conversations::transcript::TranscriptEntry;
+use crate::history::rollout;
+use crate::io::clock::Zone;
+use crate::ui::time;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Formats a conversation: the head, each entry in order, the end.
+pub(super) trait ExportFormatter {
+    /// `safe` redacts a text.
+    fn head(
+        &self,
+        session: &NamedSession,
+        context: &Context,
+        safe: &mut dyn FnMut(&str) -> String,
+    ) -> String;
+
+    fn entry(&mut self, entry: TranscriptEntry) -> String;
+
+    /// `redacted` is the number of redacted tokens.
+    fn end(&mut self, redacted: usize) -> String;
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for MarkdownWriter<F> {
+    fn head(
+        &self,
+        session: &NamedSession,
+        _context: &Context,
+        safe: &mut dyn FnMut(&str) -> String,
+    ) -> String {
+        safe(&transcript_text::head(session))
+    }
+
+    fn entry(&mut self, entry: TranscriptEntry) -> String {
+        Self::entry(self, &entry)
+    }
+
+    fn end(&mut self, _redacted: usize) -> String {
+        String::new()
+    }
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
+    fn head(
+        &self,
+        session: &NamedSession,
+        context: &Context,
+        safe: &mut dyn FnMut(&str) -> String,
+    ) -> String {
+        let mut head = page_head(session, context);
+        head.title = safe(&head.title);
+        for (_, value) in &mut head.facts {
+            *value = safe(value);
+        }
+        html_head(&head)
+    }
+
+    fn entry(&mut self, entry: TranscriptEntry) -> String {
+        Self::entry(self, entry)
+    }
+
+    fn end(&mut self, redacted: usize) -> String {
+        Self::end(self, redacted)
+    }
+}
+
+/// Formats a conversation as one JSON document.
+pub(super) struct JsonWriter {
+    zone: Zone,
+    is_first: bool,
+}
+
+#[derive(Serialize)]
+struct EntryJson<'a> {
+    turn: u32,
+    role: &'static str,
+    at: Option<String>,
+    text: &'a str,
+    tool: Option<&'a str>,
+}
+
+impl JsonWriter {
+    /// Times are written in `zone`.
+    pub(super) fn new(zone: Zone) -> Self {
+        Self {
+            zone,
+            is_first: true,
+        }
+    }
+}
+
+impl ExportFormatter for JsonWriter {
+    fn head(
+        &self,
+        session: &NamedSession,
+        _context: &Context,
+        safe: &mut dyn FnMut(&str) -> String,
+    ) -> String {
+        let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        let (id, title) = (text(&session.id), text(&safe(&session.title)));
+        format!("{{\"id\":{id},\"title\":{title},\"turns\":[")
+    }
+
+    fn entry(&mut self, entry: TranscriptEntry) -> String {
+        let view = EntryJson {
+            turn: entry.turn,
+            role: entry.kind.role(),
+            at: entry.at.map(|at| time::rfc3339(&at, self.zone)),
+            text: &entry.text,
+            tool: entry.tool.as_deref(),
+        };
+        let separator = if self.is_first { "\n" } else { ",\n" };
+        self.is_first = false;
+        let view = serde_json::to_string(&view).unwrap_or_default();
+        format!("{separator}{view}")
+    }
+
+    fn end(&mut self, _redacted: usize) -> String {
+        "\n]}\n".to_owned()
+    }
+}
+
+/// Returns the title and the facts about a conversation.
+fn page_head(session: &NamedSession, context: &Context) -> PageHead {
+    let title = Some(&session.title).filter(|title| !title.is_empty());
+    let mut facts = Vec::new();
+    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+        let zone = context.settings.zone;
+        let text = |key: &str| meta.text(key).map(str::to_owned);
+        let started = meta
+            .created()
+            .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+        let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
+        let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
+        facts = vec![
+            ("Started", started),
+            ("Folder", text("cwd")),
+            ("Branch", branch.map(str::to_owned)),
+            ("Codex", text("cli_version")),
+            ("Continues", meta.parent()),
+        ];
+    }
+    facts.push(("Session", Some(session.id.clone())));
+    let known = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+    PageHead {
+        title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),
+        facts: facts.into_iter().filter_map(known).collect(),
+    }
+}
