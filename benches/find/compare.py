@@ -54,6 +54,7 @@ def main():
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ccusage", help="the program to compare usage with")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="find-bench-") as folder:
         home, manager = f"{folder}/home", f"{folder}/manager"
@@ -94,6 +95,9 @@ def main():
             ("sessions --project --limit 30",
              [*ours, "sessions", "--project", "/code/project7", "--limit", "30"], None, None),
             ("sessions --json", [*ours, "--json", "sessions"], None, None),
+            ("usage daily", [*ours, "usage", "daily"], None, None),
+            ("usage sessions", [*ours, "usage", "sessions"], None, None),
+            ("usage after a new turn", [*ours, "usage", "daily"], new_turn, None),
         ]
         run([*find, rare], (0, 5))
         for name, command, before, word in works:
@@ -104,6 +108,11 @@ def main():
                                             f"{home}/sessions"], max(1, given.rounds // 2))
                 line += f"; rg {peer:.0f} ms, {peer_memory:.0f} MB: {peer / mine:.0f} x faster"
             print(line)
+        if given.ccusage:
+            os.environ["CODEX_HOME"] = home
+            for report in ["daily", "session"]:
+                elapsed, memory, _ = run([given.ccusage, "codex", report, "--offline"])
+                print(f"ccusage codex {report}: {elapsed * 1000:.0f} ms, {memory:.0f} MB")
         if not rg:
             print("ripgrep is not installed: no rows", file=sys.stderr)
 

@@ -10,7 +10,7 @@ import sqlite3
 # Of the bytes of a home: outputs of tools, images, encrypted reasoning, messages, calls, figures.
 SHARES = [("output", 45), ("image", 25), ("reasoning", 10), ("message", 10), ("call", 6), ("tokens", 4)]
 SIZES = {"output": (200, 24_000), "image": (80_000, 600_000), "reasoning": (500, 4_000),
-         "message": (60, 3_000), "call": (40, 1_500), "tokens": (900, 1_000)}
+         "message": (60, 3_000), "call": (40, 1_500), "tokens": (650, 750)}
 COLUMNS = """id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL,
  updated_at INTEGER NOT NULL, source TEXT NOT NULL, model_provider TEXT NOT NULL, cwd TEXT NOT NULL,
  title TEXT NOT NULL, sandbox_policy TEXT NOT NULL, approval_mode TEXT NOT NULL,
@@ -46,7 +46,20 @@ class Source:
         at = self.rng.randrange(len(block) - size)
         return block[at:at + size].strip(b"\\")
 
-    def line(self, kind, second):
+    def tokens(self, second, totals):
+        """Returns a count of tokens; adds it to the sums of the conversation."""
+        names = ["input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens", "total_tokens"]
+        sent, answered = self.rng.randint(5_000, 90_000), self.rng.randint(20, 3_000)
+        last = [sent, sent * 3 // 4, answered, answered // 3, sent + answered]
+        for place, number in enumerate(last):
+            totals[place] += number
+        info = {"total_token_usage": dict(zip(names, totals)), "last_token_usage": dict(zip(names, last)),
+                "model_context_window": 272_000}
+        window = {"used_percent": second // 40 % 100, "window_minutes": 10_080, "resets_at": 1_792_900_000}
+        limits = {"limit_id": "codex", "primary": window, "secondary": None, "credits": None, "plan_type": None}
+        return json.dumps({"type": "token_count", "info": info, "rate_limits": limits}, separators=(",", ":")).encode()
+
+    def line(self, kind, second, totals):
         low, high = SIZES[kind]
         size = min(high, int(low * (high / low) ** self.rng.random()))
         head = b'{"timestamp":"2026-11-20T%02d:%02d:%02d.000Z","type":"' % (second // 3600 % 24, second // 60 % 60, second % 60)
@@ -66,8 +79,7 @@ class Source:
         if kind == "call":
             body = b'response_item","payload":{"type":"function_call","name":"exec_command","call_id":"c%d","arguments":"{\\"cmd\\":\\"%b\\"}"}}\n'
             return head + body % (second, self.cut(self.text, size).replace(b"\\n", b" "))
-        body = b'event_msg","payload":{"type":"token_count","info":{"pad":"%b"}}}\n'
-        return head + body % self.cut(self.noise, size)
+        return head + b'event_msg","payload":%b}\n' % self.tokens(second, totals)
 
 
 def main():
@@ -101,9 +113,12 @@ def main():
             question = {"type": "user_message", "message": title}
             line = {"timestamp": "2026-10-01T06:00:01.000Z", "type": "event_msg", "payload": question}
             file.write(json.dumps(line).encode() + b"\n")
-            written, second = 0, 2
+            context = {"cwd": cwd, "approval_policy": "on-request", "model": "gpt-5.1-codex", "effort": "medium"}
+            line = {"timestamp": "2026-10-01T06:00:01.000Z", "type": "turn_context", "payload": context}
+            file.write(json.dumps(line).encode() + b"\n")
+            written, second, totals = 0, 2, [0] * 5
             while written < per_conversation:
-                written += file.write(source.line(rng.choices(kinds, weights)[0], second))
+                written += file.write(source.line(rng.choices(kinds, weights)[0], second, totals))
                 second += 1
         updated = 1_790_000_000_000 + number * 60_000
         database.execute(
