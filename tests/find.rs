@@ -419,3 +419,32 @@ fn a_full_disk_costs_an_update_of_the_index_and_nothing_else() {
     let run = env.run(["find", "needle"]).code(0);
     assert!(run.stdout.contains("needle"), "{run}");
 }
+
+#[test]
+fn names_that_only_the_index_of_names_has_are_found() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 30, "Hello", "Done."));
+    write(&env, &Conversation::new(2, 20, "Hello again", "Done."));
+    let unlisted = Conversation::new(3, 10, "Not listed", "Done.");
+    fs::write(env.codex_home().join(unlisted.relative()), unlisted.text()).expect("write");
+    let names = env.codex_home().join("session_index.jsonl");
+    let name = |number, name: &str| json!({"id": id(number), "thread_name": name});
+    let text = format!("{}\n{}\n", name(1, "zebra"), name(3, "yak"));
+    fs::write(&names, text).expect("write");
+    assert_eq!(found(&env, &["zebra"]), [id(1)]);
+    assert_eq!(found(&env, &["yak"]), [id(3)]);
+    assert_eq!(found(&env, &["--exact", "zebra"]), [id(1)]);
+    assert_eq!(found(&env, &["--exact", "yak"]), [id(3)]);
+    // Codex changes only this file when it names an older conversation.
+    append(&names, &[name(1, "giraffe"), name(2, "zebra crossing")]);
+    assert_eq!(found(&env, &["zebra"]), [id(2)]);
+    assert_eq!(found(&env, &["giraffe"]), [id(1)]);
+    let document = env.run(["find", "giraffe", "--json"]).code(0).json();
+    assert_eq!(document["hits"][0]["title"], "giraffe");
+    assert_eq!(document["hits"][0]["role"], "title");
+    fs::remove_file(&names).expect("remove");
+    assert_eq!(found(&env, &["giraffe"]), [""; 0]);
+    assert_eq!(found(&env, &["hello"]), [id(2), id(1)]);
+    later(&mut env);
+    assert_eq!(found(&env, &["again"]), [id(2)]);
+}

@@ -16,6 +16,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,6 +136,35 @@ impl ThreadNameIndex {
     pub(crate) fn ids(&self) -> impl Iterator<Item = &ConversationId> {
         self.lines.keys()
     }
+}
+
+/// Returns the conversations that have lines from `offset` on, and the offset behind the last complete line. A
+/// missing file has none.
+pub(crate) fn ids_since(
+    home: &Path,
+    offset: u64,
+) -> Result<(HashSet<ConversationId>, u64), IoError> {
+    let path = home.join(FILE_NAME);
+    let mut file = match file_open::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((HashSet::new(), 0)),
+        Err(e) => return Err(e).at("read", path),
+    };
+    file.seek(SeekFrom::Start(offset)).at("read", &path)?;
+    let mut lines = LineReader::new(&file);
+    let (mut ids, mut end) = (HashSet::new(), offset);
+    while let Some(placed) = lines.next_placed().at("read", &path)? {
+        // Codex may still be writing the last line.
+        if placed.is_terminated {
+            end = offset + placed.end;
+        }
+        if let JsonlLine::Whole(line) = placed.line
+            && let Some(entry) = parse(line)
+        {
+            ids.insert(ConversationId::of(entry.id.trim()));
+        }
+    }
+    Ok((ids, end))
 }
 
 /// Returns the id of a line that begins with it, as Codex writes it (0.169).
@@ -324,5 +354,18 @@ mod tests {
         assert_eq!(name(&index, one), "new");
         assert_eq!(name(&index, "a"), "escaped");
         assert!(!index.has(&ConversationId::of(two)));
+    }
+
+    #[test]
+    fn ids_since_an_offset_are_those_of_the_lines_behind_it() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(ids_since(home.path(), 0).unwrap(), (HashSet::new(), 0));
+        let line = |id: &str| format!("{{\"id\":\"{id}\",\"thread_name\":\"x\"}}\n");
+        let first = line("a") + "broken\n";
+        let text = first.clone() + &line("b") + line("c").trim_end();
+        fs::write(home.path().join(FILE_NAME), &text).unwrap();
+        let (ids, end) = ids_since(home.path(), first.len() as u64).unwrap();
+        assert_eq!(ids, HashSet::from(["b", "c"].map(ConversationId::of)));
+        assert_eq!(end, (first + &line("b")).len() as u64, "c is not complete");
     }
 }

@@ -10,6 +10,7 @@ use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::files;
+use crate::history::thread_titles::ThreadTitles;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use chrono::{DateTime, Utc};
@@ -44,6 +45,7 @@ pub(crate) fn conversations(
     };
     let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
     let mut rows: HashMap<_, _> = rows.collect();
+    let titles = ThreadTitles::read(home);
     let mut known = HashSet::new();
     let mut found = Vec::new();
     for file in files::find(home)? {
@@ -54,7 +56,12 @@ pub(crate) fn conversations(
         };
         let row = rows.remove(&session);
         let listed = row.is_some();
-        let row = row.unwrap_or_default();
+        let mut row = row.unwrap_or_default();
+        if listed {
+            titles.apply(&mut row);
+        } else {
+            row.title = titles.name(&session).unwrap_or_default();
+        }
         let changed = || {
             let changed = path.metadata().ok()?.modified().ok()?;
             Some(DateTime::<Utc>::from(changed).timestamp_millis())
