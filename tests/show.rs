@@ -2,6 +2,7 @@
 
 use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
 use crate::support::env::TestEnv;
+use crate::support::lab::Lab;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -186,6 +187,58 @@ fn export_writes_new_files_and_replaces_none() {
     }
 }
 
+fn export(env: &TestEnv, number: u32, format: &str) -> String {
+    env.run(["export", &id(number), "--format", format])
+        .code(0)
+        .stdout
+}
+
+#[test]
+fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
+    let Some(lab) = Lab::new() else {
+        return;
+    };
+    let first = lab.say("the first question");
+    let forked = [
+        "exec",
+        "fork",
+        "--skip-git-repo-check",
+        &first,
+        "asked in the fork",
+    ];
+    let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
+    let forked = forked.expect_success();
+    let fork = forked.session_id().expect("a session id").to_owned();
+    let _ = lab.go_on(&lab.home(), &first, "asked after the fork");
+    for command in ["show", "export"] {
+        let text = lab.manager([command, &fork]).code(0).stdout;
+        let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
+        let parts = [
+            position(&format!("*From `{first}`")),
+            // The title has no empty line before it.
+            position("\n\nthe first question\n"),
+            position("*This conversation:*"),
+            position("\n\nasked in the fork\n"),
+        ];
+        assert!(parts.is_sorted(), "{text}");
+        assert!(!text.contains("asked after the fork"), "{text}");
+    }
+    let hits = lab
+        .manager(["find", "asked", "fork", "--json"])
+        .code(0)
+        .json();
+    let hits = hits["hits"].as_array().expect("hits").iter();
+    let turn = hits
+        .filter(|hit| hit["session_id"] == *fork)
+        .map(|hit| hit["turn"].to_string());
+    let turn: Vec<_> = turn.collect();
+    let shown = lab
+        .manager(["show", &fork, "--turn", &turn[0]])
+        .code(0)
+        .stdout;
+    assert!(shown.contains("asked in the fork"), "{shown}");
+}
+
 #[test]
 fn a_fork_begins_with_the_marked_turns_of_its_parent() {
     let env = TestEnv::new();
@@ -243,12 +296,47 @@ fn a_fork_begins_with_the_marked_turns_of_its_parent() {
         turn.contains("Its answer.") && !turn.contains("The first answer."),
         "{turn}"
     );
-    // Without the parent, the rest is shown.
+    // An export is the same text.
+    let page = export(&env, 2, "md");
+    assert_eq!(page, shown);
+    let document: Value = serde_json::from_str(&export(&env, 2, "json")).expect("JSON");
+    let exported = document["turns"].as_array().expect("turns").iter();
+    let exported: Vec<_> = exported
+        .map(|turn| (turn["session_id"].as_str(), turn["turn"].as_u64()))
+        .collect();
+    assert_eq!(exported, own.map(|(id, turn)| (Some(id), turn)));
+    assert_eq!(document["missing_parent"], Value::Null);
+    let page = export(&env, 2, "html");
+    let position = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}\n{page}"));
+    let marks = [
+        position(&format!(
+            "From <code>{}</code>, which this conversation continues:",
+            id(1)
+        )),
+        position("<h2>Turn 1<"),
+        position("The first answer."),
+        position("This conversation:"),
+        position("<h2 id=\"turn-1\">"),
+        position("Its answer."),
+    ];
+    assert!(marks.is_sorted(), "{page}");
+    assert!(!page.contains("Asked after the fork"), "{page}");
+    // Without the parent, the rest is shown, and one line tells that.
     fs::remove_file(env.codex_home().join(parent.relative())).expect("remove");
     let shown = env.run(["show", &id(2)]).code(0).stdout;
-    assert!(shown.contains(&format!("continues `{}`", id(1))), "{shown}");
+    let missing = format!(
+        "\n*The earlier turns are missing: they are in `{}`, whose rollout cannot be read.*\n",
+        id(1)
+    );
+    assert!(shown.contains(&missing), "{shown}");
     assert!(
         shown.contains("Its answer.") && !shown.contains("*From"),
         "{shown}"
     );
+    assert_eq!(export(&env, 2, "md"), shown);
+    assert!(export(&env, 2, "html").contains("The earlier turns are missing"));
+    let document = env.run(["show", &id(2), "--json"]).code(0).json();
+    assert_eq!(document["missing_parent"], id(1));
+    let turn = env.run(["show", &id(2), "--turn", "1"]).code(0).stdout;
+    assert!(!turn.contains("missing"), "{turn}");
 }

@@ -1,5 +1,6 @@
 //! Writes transcripts as Markdown.
 
+use super::part_mark::PartMark;
 use super::transcript::{EntryKind, TranscriptEntry};
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -25,6 +26,12 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             whole_calls,
             format_time,
         }
+    }
+
+    /// Returns the mark before the next part of a fork, whose turns have their own numbers.
+    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+        self.turn = None;
+        format!("\n---\n\n*{}*\n", mark.text(code))
     }
 
     /// Returns the Markdown of the next entry.
