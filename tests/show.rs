@@ -102,6 +102,51 @@ fn show_cuts_at_a_number_of_bytes_and_prints_lines_as_they_are() {
 }
 
 #[test]
+fn escape_sequences_of_texts_do_not_reach_the_terminal() {
+    let env = TestEnv::new();
+    let steering = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}8mhidden";
+    let mut conversation = Conversation::new(1, 60, steering, steering);
+    conversation.cwd = format!("/work/{steering}");
+    conversation
+        .lines
+        .extend([command(steering), tool_output(&format!("{steering}\n\tx"))]);
+    write(&env, &conversation);
+    let out = env.path("out.md");
+    let out = out.to_str().expect("text");
+    let _ = env.run(["export", "01a1", "--tools", "--out", out]).code(0);
+    let text = env.run(["show", "01a1", "--tools"]).code(0).stdout;
+    assert_eq!(fs::read_to_string(out).expect("read"), text);
+    let is_steering = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert!(!text.contains(is_steering), "{text:?}");
+    assert!(text.contains("redhidden\n\tx\n"), "{text:?}");
+}
+
+#[test]
+fn a_compressed_rollout_that_is_none_is_an_error() {
+    let env = TestEnv::new();
+    let conversation = Conversation::new(1, 60, "Hello", "Done.");
+    let path = write(&env, &conversation);
+    let compressed = path.with_extension("jsonl.zst");
+    fs::rename(&path, &compressed).expect("rename");
+    // The beginning of a zstd frame, and nothing that could follow.
+    fs::write(&compressed, b"\x28\xb5\x2f\xfd no zstd at all").expect("write");
+    for command in ["show", "export"] {
+        let run = env.run([command, "01a1"]).code(1);
+        assert!(run.stderr.contains("cannot read the conversation"), "{run}");
+    }
+    let run = env.run(["find", "hello"]).code(6);
+    assert!(run.stderr.contains("skipped: "), "{run}");
+    // One that was cut off is read as far as it goes.
+    let mut long = conversation;
+    long.lines
+        .extend((0..20_000).map(|n| assistant(&format!("answer {n}"))));
+    let whole = zstd::encode_all(long.text().as_bytes(), 1).expect("compress");
+    fs::write(&compressed, &whole[..whole.len() / 2]).expect("write");
+    let shown = env.run(["show", "01a1"]).code(0).stdout;
+    assert!(shown.contains("answer 1\n") && !shown.contains("answer 19999"));
+}
+
+#[test]
 fn export_redacts_tokens_and_counts_them() {
     let env = TestEnv::new();
     let token = format!("ghp_{}", "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zaB3dE");

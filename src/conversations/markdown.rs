@@ -2,6 +2,7 @@
 
 use super::part_mark::PartMark;
 use super::transcript::{EntryKind, TranscriptEntry};
+use crate::io::ansi::without_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
@@ -34,7 +35,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         format!("\n---\n\n*{}*\n", mark.text(code))
     }
 
-    /// Returns the Markdown of the next entry.
+    /// Returns the Markdown of the next entry, without escape sequences: outputs of tools have colours, and a text
+    /// must not steer the terminal that shows it.
     pub(crate) fn entry(&mut self, entry: &TranscriptEntry) -> String {
         let mut text = String::new();
         if self.turn != Some(entry.turn) {
@@ -92,7 +94,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 }
             }
         }
-        text
+        without_escapes(&text).into_owned()
     }
 }
 
