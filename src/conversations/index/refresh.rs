@@ -127,7 +127,8 @@ pub(crate) fn refresh(
     found
         .on_disk
         .extend(orphaned_copies(store, source, &found)?);
-    let (total, report) = ingest_all(store, found.on_disk, is_complete, progress)?;
+    let (total, mut report) = ingest_all(store, found.on_disk, is_complete, progress)?;
+    report.skipped.extend(found.unlistable);
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
@@ -203,6 +204,8 @@ struct Candidates {
     on_disk: Vec<Candidate>,
     /// The ids of conversations in the index that are no longer on disk.
     gone: Vec<String>,
+    /// The folders that cannot be listed.
+    unlistable: Vec<SkippedFile>,
     /// The time of the newest change in Codex's database.
     newest: Option<i64>,
     /// The number of bytes of `session_index.jsonl` that were read.
@@ -257,7 +260,8 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
     let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
-    for file in files::find(source.home)? {
+    let (files, unlistable) = files::find_readable(source.home);
+    for file in files {
         let path = file.path(source.home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         // A conversation that is there twice is searched once.
@@ -273,22 +277,30 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
             path,
         });
     }
-    let gone = sessions(store)?;
-    let gone = gone.into_iter().filter(|id| !known.contains(id)).collect();
+    // A conversation in a folder that cannot be listed may still be there.
+    let is_unlistable = |path: &str| {
+        unlistable
+            .iter()
+            .any(|folder| Path::new(path).starts_with(&folder.path))
+    };
+    let gone = sessions(store)?.into_iter();
+    let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         on_disk: candidates,
-        gone,
+        gone: gone.map(|(id, _)| id).collect(),
+        unlistable,
         newest,
         names_end,
     })
 }
 
-fn sessions(store: &IndexStore) -> Result<Vec<String>, IndexError> {
-    let read = || -> rusqlite::Result<Vec<String>> {
+/// Returns the ids of the conversations in the index, with the paths of their rollouts.
+fn sessions(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
+    let read = || -> rusqlite::Result<Vec<_>> {
         let mut statement = store
             .connection
-            .prepare("SELECT session FROM conversation")?;
-        let rows = statement.query_map([], |row| row.get(0))?;
+            .prepare("SELECT session, path FROM conversation")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     };
     read().of_index(&store.path)
@@ -322,7 +334,7 @@ fn changed_candidates(
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
         let indexed = plan::indexed(store, None)?;
         let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
-            !ids.contains(*id) && !Path::new(&old.path).exists()
+            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
         let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
@@ -346,6 +358,7 @@ fn changed_candidates(
     Ok(Candidates {
         on_disk: candidates.collect(),
         gone,
+        unlistable: Vec::new(),
         newest: newest_now.max(newest),
         names_end,
     })

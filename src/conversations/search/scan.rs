@@ -31,14 +31,15 @@ pub(crate) struct ScanReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Returns all conversations of a Codex home. A conversation that is there twice is returned once.
+/// Returns all conversations of a Codex home, and the folders that cannot be listed. A conversation that is there
+/// twice is returned once.
 ///
 /// # Errors
-/// A folder or Codex's database cannot be read.
+/// Codex's database cannot be read.
 pub(crate) fn conversations(
     home: &Path,
     database: Option<&Path>,
-) -> Result<Vec<FoundConversation>, IndexError> {
+) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
     let rows = match database {
         Some(database) => thread_query::list(database, &ThreadFilter::default())?,
         None => Vec::new(),
@@ -48,7 +49,8 @@ pub(crate) fn conversations(
     let titles = ThreadTitles::read(home);
     let mut known = HashSet::new();
     let mut found = Vec::new();
-    for file in files::find(home)? {
+    let (files, skipped) = files::find_readable(home);
+    for file in files {
         let path = file.path(home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         let Some(session) = id.filter(|id| known.insert(id.clone())) else {
@@ -76,7 +78,7 @@ pub(crate) fn conversations(
             path,
         });
     }
-    Ok(found)
+    Ok((found, skipped))
 }
 
 /// Searches `conversations` on all processors. Only texts of `role`, if one is given.
