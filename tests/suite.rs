@@ -146,6 +146,8 @@ mod together;
 mod transfer;
 mod trees;
 mod usage;
+mod usage_prompt;
+mod usage_reports;
 mod use_account;
 mod use_while_codex_runs;
 mod vault;

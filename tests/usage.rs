@@ -12,9 +12,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 /// Input, cached input, output, reasoning.
-type Tokens = [u64; 4];
+pub(crate) type Tokens = [u64; 4];
 
-fn at(minutes: i64) -> DateTime<Utc> {
+pub(crate) fn at(minutes: i64) -> DateTime<Utc> {
     let noon: DateTime<Utc> = "2026-11-19T12:00:00Z".parse().unwrap();
     noon + TimeDelta::minutes(minutes)
 }
@@ -30,12 +30,17 @@ fn usage([input, cached, output, reasoning]: Tokens) -> Value {
            "reasoning_output_tokens": reasoning, "total_tokens": input + output})
 }
 
-fn context(at: DateTime<Utc>, model: &str) -> String {
+pub(crate) fn context(at: DateTime<Utc>, model: &str) -> String {
     let payload = json!({"model": model, "cwd": "/work/proj"});
     line(at, "turn_context", &payload.to_string())
 }
 
-fn count(at: DateTime<Utc>, total: Tokens, last: Tokens, used_percent: Option<f64>) -> String {
+pub(crate) fn count(
+    at: DateTime<Utc>,
+    total: Tokens,
+    last: Tokens,
+    used_percent: Option<f64>,
+) -> String {
     let resets_at: DateTime<Utc> = "2026-11-24T00:00:00Z".parse().unwrap();
     let limits = used_percent.map(|used| {
         json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
@@ -54,7 +59,7 @@ fn record(at: DateTime<Utc>, thread: &str, used: Tokens, total: Tokens) -> Strin
 }
 
 /// Writes a conversation with these lines behind its first one.
-fn store(env: &TestEnv, made: &Conversation, lines: &[String]) -> PathBuf {
+pub(crate) fn store(env: &TestEnv, made: &Conversation, lines: &[String]) -> PathBuf {
     let path = write(env, made);
     fs::write(&path, text_of(made, lines)).unwrap();
     path
@@ -66,12 +71,12 @@ fn text_of(made: &Conversation, lines: &[String]) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-fn sum(a: Tokens, b: Tokens) -> Tokens {
+pub(crate) fn sum(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
 /// A conversation without a message.
-fn conversation(number: u32) -> Conversation {
+pub(crate) fn conversation(number: u32) -> Conversation {
     let mut made = Conversation::new(number, 10, "Title", "");
     made.lines.clear();
     made

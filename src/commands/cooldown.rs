@@ -7,6 +7,7 @@ use super::account::{
 use super::account_table;
 use super::table_format::TableArgs;
 use super::timeline;
+use super::week_pace::exhaustion_hint;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -14,7 +15,7 @@ use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
-use crate::quota::state::Verdict;
+use crate::quota::state::{AccountState, Verdict};
 use clap::Args;
 use serde::Serialize;
 
@@ -210,4 +211,14 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         .map(|(account, verdict)| (account, verdict))
         .collect();
     account_table::show(&shown, context);
+    for (account, _) in ready(&rows) {
+        if let Some(hint) = exhaustion_hint(&account.entry, context) {
+            context.ui.note(format_args!("{}: {hint}", label(account)));
+        }
+    }
+}
+
+fn ready(rows: &[(Account, Verdict)]) -> impl Iterator<Item = &(Account, Verdict)> {
+    rows.iter()
+        .filter(|(_, verdict)| verdict.state == AccountState::Ready)
 }

@@ -65,3 +65,4 @@ pub(crate) mod usage;
 pub(crate) mod use_account;
 pub(crate) mod vault;
 pub mod verify;
+mod week_pace;

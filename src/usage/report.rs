@@ -4,6 +4,7 @@ use super::prices::Prices;
 use crate::conversations::event::TokenUsage;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Tokens, requests, and their cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -81,7 +82,7 @@ pub(crate) struct KeyedUsage<K> {
     /// The key to sum it under.
     pub key: K,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The number of requests.
     pub requests: u64,
     /// The tokens of the requests.
@@ -98,12 +99,12 @@ pub(crate) fn report<K: Ord + Clone>(
     let mut all = Models::default();
     for usage in usage {
         let price = *known
-            .entry(usage.model.clone())
+            .entry(Rc::clone(&usage.model))
             .or_insert_with(|| prices.of(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(usage.key).or_default();
         for models in [models, &mut all] {
-            let sum = models.0.entry(usage.model.clone()).or_default();
+            let sum = models.0.entry(Rc::clone(&usage.model)).or_default();
             sum.add(usage.requests, usage.tokens, cost);
         }
     }
@@ -114,13 +115,13 @@ pub(crate) fn report<K: Ord + Clone>(
             .map(|(key, models)| models.into_row(key))
             .collect(),
         totals: all.into_row(()),
-        unknown_models: unpriced.map(|(model, _)| model).collect(),
+        unknown_models: unpriced.map(|(model, _)| model.to_string()).collect(),
     }
 }
 
 /// The sums of models.
 #[derive(Default)]
-struct Models(BTreeMap<String, UsageSum>);
+struct Models(BTreeMap<Rc<str>, UsageSum>);
 
 impl Models {
     fn into_row<K>(self, key: K) -> ReportRow<K> {
@@ -134,10 +135,10 @@ impl Models {
             ]);
             total.add(sum.requests, tokens, sum.cost_usd);
         }
-        let models = self
-            .0
-            .into_iter()
-            .map(|(model, sum)| ModelSum { model, sum });
+        let models = self.0.into_iter().map(|(model, sum)| ModelSum {
+            model: model.to_string(),
+            sum,
+        });
         let mut models: Vec<_> = models.collect();
         models.sort_by_key(|model| std::cmp::Reverse(model.sum.total_tokens));
         ReportRow {
@@ -155,7 +156,7 @@ mod tests {
     fn usage(key: u8, model: &str, input: u64) -> KeyedUsage<u8> {
         KeyedUsage {
             key,
-            model: model.to_owned(),
+            model: model.into(),
             requests: 1,
             tokens: TokenUsage::of_parts([input, 0, 1, 0]),
         }

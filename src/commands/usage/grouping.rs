@@ -25,6 +25,12 @@ pub(super) enum Grouping {
 }
 
 impl Grouping {
+    /// Returns the name on the command line.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Returns true if the rows are periods of time.
     pub(super) fn is_of_time(self) -> bool {
         matches!(

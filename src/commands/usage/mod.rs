@@ -1,10 +1,13 @@
 //! `usage`: the tokens that conversations used, and what they would cost.
 
 mod csv;
+mod figures;
 mod grouping;
+mod price_file;
 mod rows;
 mod selection;
 mod show;
+pub(super) mod today;
 mod usage_view;
 mod window;
 
@@ -16,15 +19,15 @@ use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::error::{CommandError, Outcome};
-use crate::io::file_open;
-use crate::usage::prices::Prices;
+use crate::usage::report::Report;
 use clap::Args;
 use grouping::Grouping;
+use rows::RowKey;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// The limit on the size of a file of prices, in bytes.
-const MAX_PRICES_BYTES: u64 = 1 << 20;
+/// The number of rows shown on a terminal without `--limit`, unless they are of time.
+const TERMINAL_LIMIT: usize = 30;
 
 /// Show the tokens used, and what they would cost
 ///
@@ -51,9 +54,13 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
     until: Option<String>,
     /// Show what used up the weekly window of an account [default: the live one]
-    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["here", "project", "account", "since", "until"])]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv"])]
     window: Option<String>,
-    /// Prices of models, in the form of `prices.toml` in the manual
+    /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Prices of models, in the form of `prices.toml` in the manual [default: `usage.prices` of
+    /// config.toml, else `prices.toml` in the manager home]
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// Print comma-separated values, a line for each row and model
@@ -68,6 +75,9 @@ impl UsageArgs {
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
+        if self.csv && context.ui.wants_json() {
+            return Err(CommandError::usage("--csv and --json exclude each other"));
+        }
         let home = &context.settings.codex_home;
         if !home.is_dir() {
             return Err(
@@ -75,7 +85,7 @@ impl UsageArgs {
                     .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
-        let prices = self.read_prices(context)?;
+        let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
         let (store, report) = access.updated(Thoroughness::Changes)?;
         warn_skipped(&report.skipped, context);
@@ -93,32 +103,44 @@ impl UsageArgs {
         }
         let slots = self.slots(context)?;
         let found = selection::read(&store, &self.selection, slots, self.by, context)?;
-        let report = rows::report(&found, self.by, &prices, context);
+        let mut report = rows::report(&found, self.by, &prices, context);
+        let hidden = self.shorten(&mut report, context)?;
         if self.csv {
             csv::print(&report, self.by, context);
         } else {
             show::print(&report, self.by, &prices, context);
         }
+        if hidden > 0 {
+            context.ui.note(format_args!(
+                "there are {hidden} more: codex-manager usage {} --limit {}",
+                self.by.name(),
+                report.rows.len() + hidden
+            ));
+        }
         Ok(outcome)
     }
 
-    fn read_prices(&self, context: &Context) -> Result<Prices, CommandError> {
-        let invalid = |path: &std::path::Path, e| {
-            CommandError::usage(format!("not a file of prices: {}", path.display())).because(e)
+    /// Leaves only the first rows of the report. Returns the number of the others. The totals include them.
+    fn shorten(
+        &self,
+        report: &mut Report<RowKey>,
+        context: &Context,
+    ) -> Result<usize, CommandError> {
+        let default = context.ui.is_terminal().then_some(TERMINAL_LIMIT);
+        let limit = match (self.by.is_of_time(), self.limit) {
+            (true, None) => None,
+            (true, Some(_)) => {
+                return Err(CommandError::usage(format!(
+                    "--limit is not for {} rows",
+                    self.by.name()
+                ))
+                .hint("select the time: codex-manager usage --since 30d"));
+            }
+            (false, given) => given.or(default),
         };
-        let prices = Prices::built_in().map_err(|e| {
-            CommandError::failed("the prices in the program are damaged").because(e)
-        })?;
-        let default = context.settings.manager_home.join("prices.toml");
-        let path = self.prices.clone().map(|path| context.env.absolute(&path));
-        let path = path.or_else(|| default.exists().then_some(default));
-        let Some(path) = path else {
-            return Ok(prices);
-        };
-        let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES).map_err(|e| {
-            CommandError::usage(format!("cannot read {}", path.display())).because(e)
-        })?;
-        prices.with(&text).map_err(|e| invalid(&path, e))
+        let all = report.rows.len();
+        report.rows.truncate(limit.unwrap_or(all));
+        Ok(all - report.rows.len())
     }
 
     /// Returns the slots of `--since` and `--until`.

@@ -1,6 +1,6 @@
 //! `usage --window`: what used up the weekly window of an account.
 
-use super::show::short;
+use super::figures::short;
 use crate::codex::identity::Identity;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query;

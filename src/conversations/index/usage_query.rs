@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::Row;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// The detail of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) struct UsageRow {
     /// The slot: the time in milliseconds divided by [`SLOT_MS`]; 0 for all.
     pub slot: i64,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The number of requests.
     pub requests: u64,
     /// The tokens of the requests.
@@ -44,7 +45,7 @@ pub(crate) struct UsageRequest {
     /// The time of the answer.
     pub at: DateTime<Utc>,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The tokens that it used.
     pub tokens: TokenUsage,
 }
@@ -69,6 +70,8 @@ pub(crate) struct UsageConversation {
     pub title: String,
     /// The folder that it works in.
     pub cwd: String,
+    /// True if Codex's list has it.
+    pub listed: bool,
 }
 
 /// Returns the sums of the requests in a range of slots.
@@ -96,7 +99,10 @@ pub(crate) fn sums(
             Ok(UsageRow {
                 conversation: row.get(0)?,
                 slot: row.get(1)?,
-                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
+                model: models
+                    .get(&row.get(2)?)
+                    .cloned()
+                    .unwrap_or_else(|| "".into()),
                 requests: number(row, 3)?,
                 tokens: tokens(row, 4)?,
             })
@@ -123,7 +129,10 @@ pub(crate) fn requests(
             Ok(UsageRequest {
                 conversation: row.get(0)?,
                 at: time(row.get(1)?),
-                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
+                model: models
+                    .get(&row.get(2)?)
+                    .cloned()
+                    .unwrap_or_else(|| "".into()),
                 tokens: tokens(row, 3)?,
             })
         })?;
@@ -173,13 +182,15 @@ pub(crate) fn conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     store.run(|connection| {
         let mut statement = connection.prepare_cached(
-            "SELECT id, session, title, cwd FROM conversation WHERE id IN (SELECT DISTINCT conversation FROM slot)",
+            "SELECT id, session, title, cwd, listed FROM conversation \
+             WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)",
         )?;
         let rows = statement.query_map([], |row| {
             let conversation = UsageConversation {
                 session: row.get(1)?,
                 title: row.get(2)?,
                 cwd: row.get(3)?,
+                listed: row.get(4)?,
             };
             Ok((row.get(0)?, conversation))
         })?;
@@ -187,10 +198,13 @@ pub(crate) fn conversations(
     })
 }
 
-fn models(store: &IndexStore) -> Result<HashMap<i64, String>, IndexError> {
+fn models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
     store.run(|connection| {
         let mut statement = connection.prepare_cached("SELECT id, name FROM model")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement.query_map([], |row| {
+            let name: String = row.get(1)?;
+            Ok((row.get(0)?, name.into()))
+        })?;
         rows.collect()
     })
 }
