@@ -20,12 +20,12 @@ pub(crate) fn at(minutes: i64) -> DateTime<Utc> {
 }
 
 /// A line with its fields in Codex's order.
-fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
+pub(crate) fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
     let timestamp = at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
     format!(r#"{{"timestamp":"{timestamp}","type":"{kind}","payload":{payload}}}"#)
 }
 
-fn usage([input, cached, output, reasoning]: Tokens) -> Value {
+pub(crate) fn usage([input, cached, output, reasoning]: Tokens) -> Value {
     json!({"input_tokens": input, "cached_input_tokens": cached, "output_tokens": output,
            "reasoning_output_tokens": reasoning, "total_tokens": input + output})
 }

@@ -3,6 +3,7 @@
 use crate::cooldown::{entry, know};
 use crate::shells::has;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, write_auth};
 use crate::usage::{at, context, conversation, count, store, sum};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -113,6 +114,10 @@ fn the_pace_of_the_week_is_that_of_the_last_figures() {
     let explained = env.run(["recommend", "--explain"]).code(0);
     assert!(!explained.stdout.contains("pace"), "{explained}");
     let _ = pace(&env, 80.0);
+    // Only the live account keeps its pace.
+    let explained = env.run(["recommend", "--explain"]).code(0);
+    assert!(!explained.stdout.contains("pace"), "{explained}");
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
     let explained = env.run(["recommend", "--explain"]).code(0);
     let hint = "at this pace exhausted on Sat 21 Nov";
     assert!(explained.stdout.contains(hint), "{explained}");

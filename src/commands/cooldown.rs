@@ -15,7 +15,7 @@ use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
-use crate::quota::state::{AccountState, Verdict};
+use crate::quota::state::Verdict;
 use clap::Args;
 use serde::Serialize;
 
@@ -211,14 +211,10 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         .map(|(account, verdict)| (account, verdict))
         .collect();
     account_table::show(&shown, context);
-    for (account, _) in ready(&rows) {
-        if let Some(hint) = exhaustion_hint(&account.entry, context) {
-            context.ui.note(format_args!("{}: {hint}", label(account)));
-        }
+    let live = rows.iter().find(|(account, _)| account.current);
+    if let Some((account, verdict)) = live
+        && let Some(hint) = exhaustion_hint(account, verdict, context)
+    {
+        context.ui.note(format_args!("{}: {hint}", label(account)));
     }
-}
-
-fn ready(rows: &[(Account, Verdict)]) -> impl Iterator<Item = &(Account, Verdict)> {
-    rows.iter()
-        .filter(|(_, verdict)| verdict.state == AccountState::Ready)
 }

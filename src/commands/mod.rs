@@ -31,6 +31,7 @@ pub(crate) mod launches;
 pub(crate) mod list;
 pub mod list_backups;
 pub(crate) mod man;
+mod new_file;
 pub mod normalize;
 mod permanent_deletion;
 pub(crate) mod profile;

@@ -343,8 +343,7 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
-        let is_ready = candidate.verdict.state == AccountState::Ready;
-        let hint = exhaustion_hint(&candidate.account.entry, context).filter(|_| is_ready);
+        let hint = exhaustion_hint(candidate.account, &candidate.verdict, context);
         let line = format_args!(
             "{rank:>3} {}  {}{}",
             ui.paint(style, name),

@@ -1,7 +1,8 @@
 //! The forecast of an account's weekly window, as a hint: no state and no rank depends on it.
 
 use crate::context::Context;
-use crate::quota::account::AccountEntry;
+use crate::quota::account::{Account, AccountEntry};
+use crate::quota::state::{AccountState, Verdict};
 use crate::usage::window::{Pace, pace};
 use chrono::{DateTime, Utc};
 
@@ -25,9 +26,17 @@ pub(super) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
     }
 }
 
-/// Returns `at this pace exhausted on Fri 27 Nov` if the weekly window will be used up before its reset.
-pub(super) fn exhaustion_hint(entry: &AccountEntry, context: &Context) -> Option<String> {
-    let Pace::ExhaustedAt(at) = pace_of(entry, context)? else {
+/// Returns `at this pace exhausted on Fri 27 Nov` if the weekly window of the live account will be used up before
+/// its reset. Other accounts are not in use, so they do not keep their pace.
+pub(super) fn exhaustion_hint(
+    account: &Account,
+    verdict: &Verdict,
+    context: &Context,
+) -> Option<String> {
+    if !account.current || verdict.state != AccountState::Ready {
+        return None;
+    }
+    let Pace::ExhaustedAt(at) = pace_of(&account.entry, context)? else {
         return None;
     };
     let day = context.settings.zone.at(&at).format("%a %-d %b");

@@ -104,8 +104,9 @@ pub(crate) fn report<K: Ord + Clone>(
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(usage.key).or_default();
         for models in [models, &mut all] {
-            let sum = models.0.entry(Rc::clone(&usage.model)).or_default();
-            sum.add(usage.requests, usage.tokens, cost);
+            models
+                .of(&usage.model)
+                .add(usage.requests, usage.tokens, cost);
         }
     }
     let unpriced = known.into_iter().filter(|(_, price)| price.is_none());
@@ -119,14 +120,23 @@ pub(crate) fn report<K: Ord + Clone>(
     }
 }
 
-/// The sums of models.
+/// The sums of models. There are so few that searching a list is faster than a map.
 #[derive(Default)]
-struct Models(BTreeMap<Rc<str>, UsageSum>);
+struct Models(Vec<(Rc<str>, UsageSum)>);
 
 impl Models {
+    fn of(&mut self, model: &Rc<str>) -> &mut UsageSum {
+        let known = self.0.iter().position(|(name, _)| name == model);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((Rc::clone(model), UsageSum::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
     fn into_row<K>(self, key: K) -> ReportRow<K> {
         let mut total = UsageSum::default();
-        for sum in self.0.values() {
+        for (_, sum) in &self.0 {
             let tokens = TokenUsage::of_parts([
                 sum.input_tokens,
                 sum.cached_input_tokens,
@@ -140,7 +150,10 @@ impl Models {
             sum,
         });
         let mut models: Vec<_> = models.collect();
-        models.sort_by_key(|model| std::cmp::Reverse(model.sum.total_tokens));
+        models.sort_by(|a, b| {
+            let by_tokens = b.sum.total_tokens.cmp(&a.sum.total_tokens);
+            by_tokens.then_with(|| a.model.cmp(&b.model))
+        });
         ReportRow {
             key,
             sum: total,

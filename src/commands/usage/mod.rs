@@ -1,8 +1,11 @@
 //! `usage`: the tokens that conversations used, and what they would cost.
 
+mod calendar_chart;
 mod csv;
-mod figures;
 mod grouping;
+mod legend;
+mod model_chart;
+mod page;
 mod price_file;
 mod rows;
 mod selection;
@@ -10,21 +13,25 @@ mod show;
 pub(super) mod today;
 mod usage_view;
 mod window;
+mod window_use;
 
 use super::sessions::filter::{PeriodEnd, SelectionArgs, millis};
 use super::sessions::index_access::IndexAccess;
 use super::sessions::skipped::warn_skipped;
 use super::table_format::TableArgs;
 use crate::context::Context;
-use crate::conversations::index::Thoroughness;
 use crate::conversations::index::usage_query::SLOT_MS;
+use crate::conversations::index::{IndexStore, Thoroughness};
 use crate::error::{CommandError, Outcome};
+use crate::usage::prices::Prices;
 use crate::usage::report::Report;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use grouping::Grouping;
+use page::UsagePageSource;
 use rows::RowKey;
 use std::ops::Range;
 use std::path::PathBuf;
+use usage_view::UsageView;
 
 /// The number of rows shown on a terminal without `--limit`, unless they are of time.
 const TERMINAL_LIMIT: usize = 30;
@@ -39,7 +46,11 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage
   codex-manager usage monthly --since 2026-01-01
   codex-manager usage projects --account work --since 7d
+  codex-manager usage weekly --chart models
+  codex-manager usage --chart calendar
+  codex-manager usage projects --html usage.html
   codex-manager usage --window work
+  codex-manager usage --window work --at 7d
   codex-manager usage models --csv > models.csv")]
 pub(crate) struct UsageArgs {
     /// The kind of the rows
@@ -56,6 +67,9 @@ pub(crate) struct UsageArgs {
     /// Show what used up the weekly window of an account [default: the live one]
     #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv"])]
     window: Option<String>,
+    /// With --window: the window at this time, a duration such as `7d` or a date such as `2026-11-20`
+    #[arg(long, value_name = "DUR|DATE", requires = "window")]
+    at: Option<String>,
     /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -66,8 +80,23 @@ pub(crate) struct UsageArgs {
     /// Print comma-separated values, a line for each row and model
     #[arg(long, conflicts_with = "format")]
     csv: bool,
+    /// Draw a chart instead of the table
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["csv", "format", "html", "window"])]
+    chart: Option<ChartKind>,
+    /// Write the report with both charts as a new HTML page, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "format", "window"])]
+    html: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
+}
+
+/// The kind of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ChartKind {
+    /// A heat map of the days, with weeks as columns
+    Calendar,
+    /// A bar for each row, divided by model
+    Models,
 }
 
 impl UsageArgs {
@@ -75,9 +104,7 @@ impl UsageArgs {
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
-        if self.csv && context.ui.wants_json() {
-            return Err(CommandError::usage("--csv and --json exclude each other"));
-        }
+        self.check(context)?;
         let home = &context.settings.codex_home;
         if !home.is_dir() {
             return Err(
@@ -98,49 +125,94 @@ impl UsageArgs {
         let outcome = Outcome::partial_if(!report.skipped.is_empty());
         if let Some(account) = &self.window {
             let account = Some(&**account).filter(|name| !name.is_empty());
-            window::run(&store, account, &prices, context)?;
+            let at = self
+                .at
+                .as_deref()
+                .map(|text| window::time_of(text, context));
+            window::run(&store, account, at.transpose()?, &prices, context)?;
             return Ok(outcome);
         }
+        self.show_report(&store, &prices, context)?;
+        Ok(outcome)
+    }
+
+    fn show_report(
+        &self,
+        store: &IndexStore,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<(), CommandError> {
         let slots = self.slots(context)?;
-        let found = selection::read(&store, &self.selection, slots, self.by, context)?;
-        let mut report = rows::report(&found, self.by, &prices, context);
-        let hidden = self.shorten(&mut report, context)?;
+        let read = |by| {
+            let found = selection::read(store, &self.selection, slots.clone(), by, context)?;
+            Ok::<_, CommandError>(rows::report(&found, by, prices, context))
+        };
+        let mut report = read(self.by)?;
+        let hidden = self.shorten(&mut report, context);
         if self.csv {
             csv::print(&report, self.by, context);
-        } else {
-            show::print(&report, self.by, &prices, context);
+            return Ok(());
+        }
+        let ui = &context.ui;
+        ui.document("usage", &UsageView::of(&report, &prices.date));
+        let is_open = self.until.is_none();
+        if let Some(path) = &self.html {
+            let page = UsagePageSource {
+                report: &report,
+                by: self.by,
+                days: &read(Grouping::Daily)?,
+                is_open,
+                filters: self.selection.facts(context),
+                prices,
+            };
+            return page.write(&context.env.absolute(path), context);
+        }
+        if report.rows.is_empty() {
+            ui.note("no tokens were used in this period");
+            return Ok(());
+        }
+        match self.chart {
+            None => show::print(&report, self.by, prices, context),
+            Some(ChartKind::Calendar) => calendar_chart::print(&report, is_open, context),
+            Some(ChartKind::Models) => model_chart::print(&report, context),
+        }
+        if self.chart.is_some() {
+            show::print_totals(&report, prices, context);
         }
         if hidden > 0 {
-            context.ui.note(format_args!(
+            ui.note(format_args!(
                 "there are {hidden} more: codex-manager usage {} --limit {}",
                 self.by.name(),
                 report.rows.len() + hidden
             ));
         }
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// Refuses options that do not fit each other.
+    fn check(&self, context: &Context) -> Result<(), CommandError> {
+        if self.csv && context.ui.wants_json() {
+            return Err(CommandError::usage("--csv and --json exclude each other"));
+        }
+        if self.chart == Some(ChartKind::Calendar) && self.by != Grouping::Daily {
+            return Err(CommandError::usage("a calendar has days as rows")
+                .hint("draw it: codex-manager usage daily --chart calendar"));
+        }
+        if self.by.is_of_time() && self.limit.is_some() {
+            let by = self.by.name();
+            return Err(CommandError::usage(format!("--limit is not for {by} rows"))
+                .hint("select the time: codex-manager usage --since 30d"));
+        }
+        Ok(())
     }
 
     /// Leaves only the first rows of the report. Returns the number of the others. The totals include them.
-    fn shorten(
-        &self,
-        report: &mut Report<RowKey>,
-        context: &Context,
-    ) -> Result<usize, CommandError> {
+    fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let default = context.ui.is_terminal().then_some(TERMINAL_LIMIT);
-        let limit = match (self.by.is_of_time(), self.limit) {
-            (true, None) => None,
-            (true, Some(_)) => {
-                return Err(CommandError::usage(format!(
-                    "--limit is not for {} rows",
-                    self.by.name()
-                ))
-                .hint("select the time: codex-manager usage --since 30d"));
-            }
-            (false, given) => given.or(default),
-        };
+        let limit = self.limit.or(default).filter(|_| !self.by.is_of_time());
         let all = report.rows.len();
         report.rows.truncate(limit.unwrap_or(all));
-        Ok(all - report.rows.len())
+        all - report.rows.len()
     }
 
     /// Returns the slots of `--since` and `--until`.

@@ -2,6 +2,7 @@
 
 use super::grouping::Grouping;
 use super::selection::SelectedUsage;
+use crate::commands::account::printable;
 use crate::context::Context;
 use crate::conversations::index::usage_query::{SLOT_MS, UsageRow};
 use crate::ui::time;
@@ -24,6 +25,14 @@ pub(super) struct RowKey {
     pub key: String,
     /// The name for people, if it is another one.
     pub shown: Option<String>,
+}
+
+impl RowKey {
+    /// Returns the name for people, without control characters.
+    pub(super) fn label(&self) -> String {
+        let shown = self.shown.as_deref().filter(|shown| !shown.is_empty());
+        printable(shown.unwrap_or(&self.key))
+    }
 }
 
 /// Sums usage by `by`: periods in their order, other rows with the most tokens first.

@@ -37,6 +37,7 @@ pub(super) fn read(
     let is_filtered = filter.is_restricted();
     let detail = match (by.is_of_time(), is_filtered) {
         (true, false) => UsageDetail::Slots,
+        (false, false) if by == Grouping::Models => UsageDetail::Slots,
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };

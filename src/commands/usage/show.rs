@@ -1,33 +1,27 @@
 //! The report for people.
 
-use super::figures::{cost, short};
 use super::grouping::Grouping;
 use super::rows::RowKey;
-use super::usage_view::UsageView;
 use crate::commands::account::{printable, short_id};
 use crate::context::Context;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
+use crate::usage::figures::{cost, short};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 
 /// The length of the longest bar.
 const BAR: usize = 20;
 
-/// Prints the report, or its JSON document.
+/// Prints the report as a table.
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
-    ui.document("usage", &UsageView::of(report, &prices.date));
-    if report.rows.is_empty() {
-        ui.note("no tokens were used in this period");
-        return;
-    }
     let mut table = Table::new(ui, columns(by));
     let has_titles = by == Grouping::Sessions;
     let totals = report.rows.iter().map(|row| row.sum.total_tokens);
     let most = totals.max().unwrap_or(0);
     for row in &report.rows {
-        table.row(cells(row, has_titles, most));
+        table.row(cells(row, has_titles, most, ui.wants_tsv()));
     }
     table.print(ui);
     if !ui.wants_tsv() {
@@ -84,25 +78,36 @@ pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &C
     }
 }
 
-fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64) -> Vec<Cell> {
+/// Returns the cells of a row. Exact values are added only if they are printed: there may be 10,000 rows.
+fn cells(row: &ReportRow<RowKey>, has_titles: bool, most: u64, is_exact: bool) -> Vec<Cell> {
     let sum = &row.sum;
     let key = &row.key;
-    let name = match (&key.shown, has_titles) {
-        (_, true) => Cell::plain(short_id(&key.key)),
-        (Some(shown), false) => Cell::plain(shown),
-        (None, false) => Cell::plain(&key.key),
+    let number = |number: u64| {
+        let cell = Cell::plain(short(number));
+        if is_exact { cell.value(number) } else { cell }
     };
-    let number = |number: u64| Cell::plain(short(number)).value(number);
-    let mut cells = vec![name.value(&key.key)];
+    let name = match (&key.shown, has_titles) {
+        (_, true) => short_id(&key.key),
+        (Some(shown), false) => shown,
+        (None, false) => &key.key,
+    };
+    let name = Cell::plain(name);
+    let mut cells = vec![if is_exact { name.value(&key.key) } else { name }];
     if has_titles {
         cells.push(Cell::plain(key.shown.clone().unwrap_or_default()));
     }
+    let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
+    let cost = Cell::plain(cost(sum));
     cells.extend([
         number(sum.input_tokens),
         number(sum.cached_input_tokens),
         number(sum.output_tokens),
         number(sum.total_tokens),
-        Cell::plain(cost(sum)).value(sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"))),
+        if is_exact {
+            cost.value(exact_cost())
+        } else {
+            cost
+        },
         Cell::new(Style::Dim, bar(sum.total_tokens, most)),
     ]);
     cells

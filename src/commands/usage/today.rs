@@ -1,12 +1,12 @@
 //! The usage of the current day, for prompts: from the index as it is.
 
-use super::figures::{cost, short};
 use super::price_file;
 use super::rows::keyed;
 use crate::context::Context;
 use crate::conversations::index;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
+use crate::usage::figures::{cost, short};
 use crate::usage::period::{Period, start_of};
 use crate::usage::report;
 use chrono::Days;

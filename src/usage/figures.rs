@@ -1,9 +1,9 @@
-//! Numbers of tokens and costs for people.
+//! Numbers of tokens and costs in readable form.
 
-use crate::usage::report::UsageSum;
+use super::report::UsageSum;
 
 /// Formats a number of tokens: `950`, `12.3k`, `4.56M`, `1.20G`.
-pub(super) fn short(tokens: u64) -> String {
+pub(crate) fn short(tokens: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let number = tokens as f64;
     match tokens {
@@ -15,7 +15,7 @@ pub(super) fn short(tokens: u64) -> String {
 }
 
 /// Formats a cost in USD; a dash if no price is known.
-pub(super) fn cost(sum: &UsageSum) -> String {
+pub(crate) fn cost(sum: &UsageSum) -> String {
     match sum.cost_usd {
         Some(cost) if cost > 0.0 && cost < 0.01 => "<$0.01".to_owned(),
         Some(cost) => format!("${cost:.2}"),
