@@ -95,7 +95,8 @@ total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API
 no price is known for gpt-4o; add one to prices.toml in the manager home
 "#);
     insta::assert_snapshot!(calendar(40), @r#"
-Tokens of each day, 27 Jul 2026 to 20 Nov 2026
+Tokens of each day, 27 Jul 2026 to 20
+  Nov 2026
      Aug       Sep     Oct     Nov
 Mon  · · · · · · · · · · · · · · · · ·
 Tue  · · █ · · · · · · · · · · · · █ ▓
@@ -184,7 +185,7 @@ Conversation number 8  █████▓▓▒▒░···                     
 total: 8.90M tokens, 8.88M input (0 cached), 21.0k output; about $27.41 at API prices of 2026-10-04
 --- stderr
 no price is known for gpt-4o; add one to prices.toml in the manager home
-there are 7 more: codex-manager usage sessions --limit 9
+there are more: codex-manager usage sessions --limit 9
 "#);
 }
 

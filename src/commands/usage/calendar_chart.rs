@@ -44,7 +44,7 @@ pub(super) fn print(days: &Report<RowKey>, is_open: bool, context: &Context) {
         return;
     };
     let [first, last] = [calendar.first, calendar.last].map(|day| day.format("%-d %b %Y"));
-    ui.line(format_args!("Tokens of each day, {first} to {last}"));
+    ui.prose(format_args!("Tokens of each day, {first} to {last}"));
     ui.line(months_line(&calendar).trim_end());
     let weeks = calendar.weeks();
     for (i, weekday) in WEEKDAYS.into_iter().enumerate() {

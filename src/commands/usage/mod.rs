@@ -181,7 +181,7 @@ impl UsageArgs {
         }
         if hidden > 0 {
             ui.note(format_args!(
-                "there are {hidden} more: codex-manager usage {} --limit {}",
+                "there are more: codex-manager usage {} --limit {}",
                 self.by.name(),
                 report.rows.len() + hidden
             ));
