@@ -3,6 +3,7 @@
 use super::account::{printable, short_id};
 use super::export_formatter::{ExportFormatter, JsonWriter};
 use super::fork_base::ConversationParts;
+use super::new_file::publish_new;
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::SessionPicker;
 use super::transcript_text::{markdown_writer, minutes, read_error};
@@ -188,13 +189,7 @@ impl ExportArgs {
                 }
             }
         };
-        if temp.publish(path)?.is_err() {
-            return Err(CommandError::failed(format!(
-                "the file exists already: {}",
-                path.display()
-            ))
-            .hint("choose another name; nothing was changed"));
-        }
+        publish_new(temp, path)?;
         Ok(ExportedFile {
             session_id: session.id.clone(),
             path: path.display().to_string(),

@@ -4,7 +4,7 @@ use super::fork_base::ConversationParts;
 use super::session_choice::NamedSession;
 use super::transcript_text;
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead, html_head};
+use crate::conversations::html::{HtmlWriter, PageHead, page_start};
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
@@ -72,7 +72,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
         for (_, value) in &mut head.facts {
             *value = safe(value);
         }
-        html_head(&head)
+        page_start(&head, "")
     }
 
     fn mark(&mut self, mark: &PartMark) -> String {

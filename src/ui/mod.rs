@@ -60,6 +60,8 @@ pub enum Style {
     Dim,
     /// Emphasis, shown in bold.
     Strong,
+    /// A part of a drawing, in a colour of its own. The parts differ by their characters, too.
+    Part(usize),
 }
 
 /// The printer. Verbosity, terminal and colours are decided once.
@@ -398,10 +400,13 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     let code = match style {
         Style::Plain => "",
         Style::Good => "32",
-        Style::Warn => "33",
+        Style::Warn | Style::Part(1) => "33",
         Style::Bad => "31",
-        Style::Dim => "2",
         Style::Strong => "1",
+        Style::Part(0) => "34",
+        Style::Part(2) => "36",
+        Style::Part(3) => "35",
+        Style::Dim | Style::Part(_) => "2",
     };
     if color && !code.is_empty() {
         format!("\x1b[{code}m{text}\x1b[0m")
@@ -484,8 +489,9 @@ fn tame(text: &str) -> Cow<'_, str> {
 }
 
 /// The escape sequences of [`paint`].
-const COLORS: [&str; 6] = [
-    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
+const COLORS: [&str; 9] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[35m",
+    "\x1b[36m",
 ];
 
 #[cfg(unix)]

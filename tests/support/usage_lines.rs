@@ -22,7 +22,8 @@ pub(crate) fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
     format!(r#"{{"timestamp":"{timestamp}","type":"{kind}","payload":{payload}}}"#)
 }
 
-fn usage([input, cached, output, reasoning]: Tokens) -> Value {
+/// Returns the counts as Codex writes them.
+pub(crate) fn usage([input, cached, output, reasoning]: Tokens) -> Value {
     json!({"input_tokens": input, "cached_input_tokens": cached, "output_tokens": output,
            "reasoning_output_tokens": reasoning, "total_tokens": input + output})
 }

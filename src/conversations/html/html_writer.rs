@@ -4,26 +4,15 @@ use super::code::{code_html, push_code_block};
 use super::escape::{escaped, push_escaped};
 use super::image::image_html;
 use super::message::{markdown_html, typed_html};
+use super::page::page_end;
 use crate::conversations::markdown::one_line;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry};
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
-/// The style of the page, for light and dark displays and for print.
-const STYLE: &str = include_str!("page.css");
-
 /// The longest output of a tool that the page shows, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
-
-/// The facts above a conversation.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PageHead {
-    /// The title of the conversation.
-    pub title: String,
-    /// Names of facts and their values.
-    pub facts: Vec<(&'static str, String)>,
-}
 
 /// Writes entries as HTML.
 pub(crate) struct HtmlWriter<F> {
@@ -36,28 +25,6 @@ pub(crate) struct HtmlWriter<F> {
     open_calls: usize,
     with_images: bool,
     format_time: F,
-}
-
-/// Returns the beginning of the page.
-pub(crate) fn html_head(head: &PageHead) -> String {
-    let title = escaped(&head.title);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; \
-         style-src &#39;unsafe-inline&#39;; img-src data:; base-uri &#39;none&#39;; form-action &#39;none&#39;\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header>\n<h1>{title}</h1>\n<dl>\n"
-    );
-    for (name, value) in &head.facts {
-        let value = escaped(value);
-        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-    }
-    page.push_str("</dl>\n</header>\n<main>\n");
-    page
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
@@ -157,11 +124,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     pub(crate) fn end(&mut self, redacted: usize) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
-        page.push_str("</main>\n<footer>Exported by codex-manager");
-        if redacted > 0 {
-            let _ = write!(page, " · {redacted} redacted");
-        }
-        page.push_str("</footer>\n</body>\n</html>\n");
+        let redacted = (redacted > 0).then(|| format!("{redacted} redacted"));
+        page.push_str(&page_end(&redacted.unwrap_or_default()));
         page
     }
 
@@ -316,13 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_facts_and_tools_are_escaped() {
-        let head = PageHead {
-            title: "</title><script>".into(),
-            facts: vec![("Folder", "<b>".into())],
-        };
-        let head = html_head(&head);
-        assert!(!head.contains("<script") && !head.contains("<b>"), "{head}");
+    fn tools_are_escaped() {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
         let mut writer = HtmlWriter::new(true, |_| String::new());

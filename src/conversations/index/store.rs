@@ -33,6 +33,9 @@ const SCHEMA: i64 = 4;
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same for a prompt.
+const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE conversation(
@@ -195,10 +198,23 @@ impl IndexStore {
     /// # Errors
     /// It is damaged or cannot be read.
     pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
+        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+    }
+
+    /// Opens the index at `path` for reading if there is one of this version, for a prompt: changes nothing, and
+    /// waits only a moment for a process that writes.
+    ///
+    /// # Errors
+    /// It is damaged, locked, or cannot be read.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Option<Self>, IndexError> {
+        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_ONLY, PROMPT_LOCK_TIMEOUT)
+    }
+
+    fn open_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Option<Self>, IndexError> {
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
-        let store = Self::connect(path)?;
+        let store = Self::connect_as(path, access, wait)?;
         let version = store.pragma("user_version")?;
         Ok((version == SCHEMA).then_some(store))
     }
@@ -208,9 +224,13 @@ impl IndexStore {
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn connect(path: &Path) -> Result<Self, IndexError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Self::connect_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+    }
+
+    fn connect_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Self, IndexError> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).of_index(path)?;
-        connection.busy_timeout(LOCK_TIMEOUT).of_index(path)?;
+        connection.busy_timeout(wait).of_index(path)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Self {
             connection,
