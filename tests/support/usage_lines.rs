@@ -73,7 +73,7 @@ pub(crate) fn text_of(made: &Conversation, lines: &[String]) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Adds two counts.
+/// Returns the sum of two counts of tokens, part by part.
 pub(crate) fn sum(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|i| a[i] + b[i])
 }

@@ -67,13 +67,12 @@ CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, de
 INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
 ";
 
-/// How FTS5 merges the parts of the index.
+/// The time at which FTS5 merges the parts of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Merging {
     /// A part at a time, while it writes: FTS5's defaults.
     Steady,
-    /// Not while it writes, because all parts are merged at the end. Steady merges would write a first index of
-    /// 10 GB of rollouts five times.
+    /// After all texts are written. Steady merges would write a first index of 10 GB of rollouts five times.
     AtEnd,
 }
 
