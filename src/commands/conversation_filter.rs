@@ -2,6 +2,7 @@
 
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::ListedThread;
+use crate::conversations::index::usage_query::UsageConversation;
 use crate::conversations::search::evaluate::FoundConversation;
 use crate::error::CommandError;
 use std::collections::HashSet;
@@ -41,5 +42,17 @@ impl ConversationFilter {
         }
         self.filter
             .accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
+    }
+
+    /// Returns true for conversations whose usage counts. Times select requests, not conversations.
+    pub(super) fn accepts_usage(&self, conversation: &UsageConversation) -> bool {
+        let Some(listed) = &self.listed else {
+            return true;
+        };
+        if conversation.listed {
+            return listed.contains(&conversation.session);
+        }
+        self.filter
+            .accepts_unlisted(Path::new(&conversation.cwd), None)
     }
 }

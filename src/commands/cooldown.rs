@@ -7,6 +7,7 @@ use super::account::{
 use super::account_table;
 use super::table_format::TableArgs;
 use super::timeline;
+use super::week_pace::exhaustion_hint;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -210,4 +211,10 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         .map(|(account, verdict)| (account, verdict))
         .collect();
     account_table::show(&shown, context);
+    let live = rows.iter().find(|(account, _)| account.current);
+    if let Some((account, verdict)) = live
+        && let Some(hint) = exhaustion_hint(account, verdict, context)
+    {
+        context.ui.note(format_args!("{}: {hint}", label(account)));
+    }
 }

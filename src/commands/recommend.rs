@@ -5,6 +5,7 @@ use super::account::{AccountView, first_login, full, known_accounts, label, prin
 use super::home_checks::check_store;
 use super::recommend_template::{Template, reason};
 use super::use_account::SwitchArgs;
+use super::week_pace::exhaustion_hint;
 use crate::codex::config::CredentialStore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -27,6 +28,9 @@ Fields of --format:
   {state} {login} {reason}                  ready, unknown or cooldown; ok, archived, none, unknown
   {next_available_at} {next_in}             RFC 3339; \"in 3 d 4 h\", or \"now\"
   {weekly_left} {weekly_used} {5h_left}     whole percentages, empty if unknown
+  {week_pace}                               \"on pace\", \"exhausted on Fri\"; empty if unknown
+  {today_tokens} {today_cost}               \"1.20M\", \"$3.40\": use of today, of all accounts, as of
+                                            the last find or usage; empty if unknown
   {{ }}                                     literal braces
 
 Examples:
@@ -340,10 +344,12 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
+        let hint = exhaustion_hint(candidate.account, &candidate.verdict, context);
         let line = format_args!(
-            "{rank:>3} {}  {}",
+            "{rank:>3} {}  {}{}",
             ui.paint(style, name),
-            reason(candidate, ranking, context)
+            reason(candidate, ranking, context),
+            hint.map_or(String::new(), |hint| format!("; {hint}"))
         )
         .to_string();
         ui.hanging(MARGIN + indent, line);

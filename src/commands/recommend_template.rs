@@ -1,11 +1,14 @@
 //! The text of a recommendation: the reason in a sentence, and `--format`.
 
 use super::account::{full, label, local, printable, relative};
+use super::usage::today::UsageToday;
+use super::week_pace::short_pace;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
+use std::cell::LazyCell;
 
 /// Returns the reason for the rank of an account, as a sentence.
 pub(super) fn reason(
@@ -28,7 +31,7 @@ pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
     Template::parse(text).map(drop)
 }
 
-/// A field of a template, replaced by a property of the recommended account.
+/// A field of a template, replaced by a property of the recommended account or by the usage of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TemplateField {
     Email,
@@ -43,9 +46,12 @@ enum TemplateField {
     WeeklyLeft,
     WeeklyUsed,
     FiveHoursLeft,
+    WeekPace,
+    TodayTokens,
+    TodayCost,
 }
 
-const FIELDS: [(&str, TemplateField); 12] = [
+const FIELDS: [(&str, TemplateField); 15] = [
     ("email", TemplateField::Email),
     ("profile", TemplateField::Profile),
     ("account_id", TemplateField::AccountId),
@@ -58,6 +64,9 @@ const FIELDS: [(&str, TemplateField); 12] = [
     ("weekly_left", TemplateField::WeeklyLeft),
     ("weekly_used", TemplateField::WeeklyUsed),
     ("5h_left", TemplateField::FiveHoursLeft),
+    ("week_pace", TemplateField::WeekPace),
+    ("today_tokens", TemplateField::TodayTokens),
+    ("today_cost", TemplateField::TodayCost),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,17 +131,25 @@ impl Template {
         ranking: &Ranking<'_>,
         context: &Context,
     ) -> String {
+        // Read only for a field that shows it, and once for several.
+        let today = LazyCell::new(|| UsageToday::read(context));
+        let value = |field: &TemplateField| match field {
+            TemplateField::TodayTokens => today.tokens(),
+            TemplateField::TodayCost => today.cost(context),
+            field => field.value(best, ranking, context),
+        };
         self.0
             .iter()
             .map(|part| match part {
                 TemplatePart::Text(text) => text.clone(),
-                TemplatePart::Field(field) => printable(&field.value(best, ranking, context)),
+                TemplatePart::Field(field) => printable(&value(field)),
             })
             .collect()
     }
 }
 
 impl TemplateField {
+    /// Returns a property of the account; empty if it is not known.
     fn value(self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
         let entry = &best.account.entry;
         let next = best.verdict.next_available_at;
@@ -153,6 +170,8 @@ impl TemplateField {
             },
             Self::WeeklyLeft => percent(best.weekly_left),
             Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
+            Self::WeekPace => short_pace(entry, context),
+            Self::TodayTokens | Self::TodayCost => String::new(),
             Self::FiveHoursLeft => {
                 let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
                 let observation = entry.observation.as_ref();

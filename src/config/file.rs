@@ -200,6 +200,7 @@ impl ConfigFile {
                 keep_trash: text("storage.keep_trash")
                     .and_then(span)
                     .unwrap_or(default.keep_trash),
+                prices: text("usage.prices").map(Into::into),
                 folders,
                 vault: VaultSettings {
                     repository: text("vault.repository").map(Into::into),

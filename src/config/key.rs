@@ -31,7 +31,7 @@ const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> Config
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 21] = [
+pub(crate) const KEYS: [ConfigKey; 22] = [
     ConfigKey {
         variable: Some("TZ"),
         ..key("timezone", ValueKind::Zone, "the local time zone")
@@ -113,6 +113,11 @@ pub(crate) const KEYS: [ConfigKey; 21] = [
         "storage.keep_trash",
         ValueKind::Span,
         "delete conversations in the trash after this time",
+    ),
+    key(
+        "usage.prices",
+        ValueKind::Path,
+        "the file with prices of models",
     ),
     key(
         "vault.repository",

@@ -57,6 +57,8 @@ pub(crate) struct Preferences {
     pub(crate) keep: RetentionPolicy,
     /// The time after which conversations in the trash are deleted.
     pub(crate) keep_trash: TimeDelta,
+    /// The file with prices of models, as written in the file.
+    pub(crate) prices: Option<PathBuf>,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
     /// The repository, the program and the password of the vault.
@@ -89,6 +91,7 @@ impl Default for Preferences {
             include_api_key: false,
             keep: RetentionPolicy::default(),
             keep_trash: TimeDelta::days(30),
+            prices: None,
             folders: FolderAccounts::default(),
             vault: VaultSettings::default(),
         }

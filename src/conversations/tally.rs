@@ -90,6 +90,15 @@ impl TokenUsage {
         }
     }
 
+    /// Returns the sum of two usages.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let (mut parts, more) = (self.parts(), other.parts());
+        for (part, more) in parts.iter_mut().zip(more) {
+            *part = part.saturating_add(more);
+        }
+        Self::of_parts(parts)
+    }
+
     /// Returns the difference of two sums; `None` if any part became less.
     fn since(self, previous: Self) -> Option<Self> {
         let (now, before) = (self.parts(), previous.parts());

@@ -254,7 +254,11 @@ impl Table {
                     Fit::Wrap(_) => Cow::Owned(hanging(&text, start, width)),
                     _ => text,
                 };
-                line.push_str(&paint(self.is_colored, style, text));
+                if self.is_colored {
+                    line.push_str(&paint(true, style, text));
+                } else {
+                    line.push_str(&text);
+                }
                 blanks = after + GAP;
             }
             start += width + GAP;

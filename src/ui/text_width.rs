@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const ELLIPSIS: char = '…';
 
 /// Returns the display width of `text` in columns. Colour codes have none.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     if !text.contains('\x1b') {
         return text.width();
     }
@@ -52,7 +52,7 @@ pub fn without_end(text: &str, width: usize) -> Cow<'_, str> {
 }
 
 /// Replaces the middle of a text that is wider than `width` columns by "…".
-pub(super) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
+pub(crate) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }

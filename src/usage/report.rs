@@ -4,6 +4,7 @@ use super::prices::Prices;
 use crate::conversations::event::TokenUsage;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Tokens, requests, and their cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -81,7 +82,7 @@ pub(crate) struct KeyedUsage<K> {
     /// The key to sum it under.
     pub key: K,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The number of requests.
     pub requests: u64,
     /// The tokens of the requests.
@@ -98,13 +99,14 @@ pub(crate) fn report<K: Ord + Clone>(
     let mut all = Models::default();
     for usage in usage {
         let price = *known
-            .entry(usage.model.clone())
+            .entry(Rc::clone(&usage.model))
             .or_insert_with(|| prices.of(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(usage.key).or_default();
         for models in [models, &mut all] {
-            let sum = models.0.entry(usage.model.clone()).or_default();
-            sum.add(usage.requests, usage.tokens, cost);
+            models
+                .of(&usage.model)
+                .add(usage.requests, usage.tokens, cost);
         }
     }
     let unpriced = known.into_iter().filter(|(_, price)| price.is_none());
@@ -114,18 +116,27 @@ pub(crate) fn report<K: Ord + Clone>(
             .map(|(key, models)| models.into_row(key))
             .collect(),
         totals: all.into_row(()),
-        unknown_models: unpriced.map(|(model, _)| model).collect(),
+        unknown_models: unpriced.map(|(model, _)| model.to_string()).collect(),
     }
 }
 
-/// The sums of models.
+/// The sums of models. There are so few that searching a list is faster than a map.
 #[derive(Default)]
-struct Models(BTreeMap<String, UsageSum>);
+struct Models(Vec<(Rc<str>, UsageSum)>);
 
 impl Models {
+    fn of(&mut self, model: &Rc<str>) -> &mut UsageSum {
+        let known = self.0.iter().position(|(name, _)| name == model);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((Rc::clone(model), UsageSum::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
     fn into_row<K>(self, key: K) -> ReportRow<K> {
         let mut total = UsageSum::default();
-        for sum in self.0.values() {
+        for (_, sum) in &self.0 {
             let tokens = TokenUsage::of_parts([
                 sum.input_tokens,
                 sum.cached_input_tokens,
@@ -134,12 +145,15 @@ impl Models {
             ]);
             total.add(sum.requests, tokens, sum.cost_usd);
         }
-        let models = self
-            .0
-            .into_iter()
-            .map(|(model, sum)| ModelSum { model, sum });
+        let models = self.0.into_iter().map(|(model, sum)| ModelSum {
+            model: model.to_string(),
+            sum,
+        });
         let mut models: Vec<_> = models.collect();
-        models.sort_by_key(|model| std::cmp::Reverse(model.sum.total_tokens));
+        models.sort_by(|a, b| {
+            let by_tokens = b.sum.total_tokens.cmp(&a.sum.total_tokens);
+            by_tokens.then_with(|| a.model.cmp(&b.model))
+        });
         ReportRow {
             key,
             sum: total,
@@ -155,7 +169,7 @@ mod tests {
     fn usage(key: u8, model: &str, input: u64) -> KeyedUsage<u8> {
         KeyedUsage {
             key,
-            model: model.to_owned(),
+            model: model.into(),
             requests: 1,
             tokens: TokenUsage::of_parts([input, 0, 1, 0]),
         }

@@ -5,6 +5,7 @@
 //! as used elsewhere (another machine, or the web). So does the part of a rise that is much larger than usual
 //! for the weight of its requests.
 
+use crate::codex::window::Window;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::ops::Range;
 
@@ -138,6 +139,42 @@ pub(crate) fn exhausted_at(
     (at < window.end).then_some(at)
 }
 
+/// The forecast of a window at the pace since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It lasts until its reset.
+    Lasts,
+    /// It is used up at this time, before its reset.
+    ExhaustedAt(DateTime<Utc>),
+    /// It is used up.
+    Exhausted,
+}
+
+/// Returns the forecast of a window that was observed at `observed_at`. `None` if the window has ended, if its
+/// start is not known, or if the observation is older than the time that it forecasts.
+pub(crate) fn pace(
+    window: &Window,
+    observed_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<Pace> {
+    let end = window.resets_at?.to_utc();
+    let start = end - TimeDelta::minutes(window.minutes?.into());
+    if end <= now || observed_at <= start {
+        return None;
+    }
+    if window.used_percent >= 100.0 {
+        return Some(Pace::Exhausted);
+    }
+    let used = UsedPercent {
+        at: observed_at,
+        percent: window.used_percent,
+    };
+    match exhausted_at(&(start..end), used) {
+        None => Some(Pace::Lasts),
+        Some(at) => (at > now).then_some(Pace::ExhaustedAt(at)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,5 +241,33 @@ mod tests {
         assert_eq!(exhausted_at(&window, used(20, 10.0)), None);
         assert_eq!(exhausted_at(&window, used(20, 100.0)), Some(minute(20)));
         assert_eq!(exhausted_at(&window, used(0, 5.0)), None);
+    }
+
+    #[test]
+    fn a_pace_is_known_until_the_time_that_it_forecasts() {
+        let window = |used_percent| Window {
+            limit_id: "codex".to_owned(),
+            minutes: Some(100),
+            used_percent,
+            resets_at: Some(minute(100).fixed_offset()),
+        };
+        let pace = |used, seen, now| pace(&window(used), minute(seen), minute(now));
+        assert_eq!(pace(10.0, 20, 30), Some(Pace::Lasts));
+        assert_eq!(pace(40.0, 20, 30), Some(Pace::ExhaustedAt(minute(50))));
+        assert_eq!(pace(40.0, 20, 50), None);
+        assert_eq!(pace(100.0, 20, 99), Some(Pace::Exhausted));
+        assert_eq!(pace(100.0, 20, 100), None);
+        assert_eq!(pace(10.0, 0, 5), None);
+        assert_eq!(
+            super::pace(
+                &Window {
+                    resets_at: None,
+                    ..window(1.0)
+                },
+                minute(1),
+                minute(2)
+            ),
+            None
+        );
     }
 }

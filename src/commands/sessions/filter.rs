@@ -50,6 +50,17 @@ pub(crate) enum PeriodEnd {
 }
 
 impl SelectionArgs {
+    /// Returns the names and values of the filters in use, for a report that has to name them.
+    pub(crate) fn facts(&self, context: &Context) -> Vec<(&'static str, String)> {
+        let folder = match (&self.project, self.here) {
+            (Some(project), _) => Some(context.env.absolute(project)),
+            (None, here) => here.then(|| context.env.current_dir.clone()),
+        };
+        let folder = folder.map(|folder| ("Folder", folder.display().to_string()));
+        let account = self.account.clone().map(|account| ("Account", account));
+        folder.into_iter().chain(account).collect()
+    }
+
     /// Returns the filter of the state database.
     ///
     /// # Errors

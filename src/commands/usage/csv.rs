@@ -10,8 +10,7 @@ pub(super) fn print(report: &Report<RowKey>, by: Grouping, context: &Context) {
     let mut text = format!(
         "{},model,requests,input_tokens,cached_input_tokens,output_tokens,reasoning_output_tokens,\
          total_tokens,cost_usd\r\n",
-        clap::ValueEnum::to_possible_value(&by)
-            .map_or_else(String::new, |v| v.get_name().to_owned())
+        by.name()
     );
     for row in &report.rows {
         for model in &row.models {

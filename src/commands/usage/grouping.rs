@@ -25,6 +25,26 @@ pub(super) enum Grouping {
 }
 
 impl Grouping {
+    /// Returns the name on the command line.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns the kind of a row, as the head of a column.
+    pub(super) fn row_kind(self) -> &'static str {
+        match self {
+            Self::Daily => "Day",
+            Self::Weekly => "Week from",
+            Self::Monthly => "Month",
+            Self::Sessions => "Session",
+            Self::Projects => "Project",
+            Self::Models => "Model",
+            Self::Accounts => "Account",
+            Self::Blocks => "Block from",
+        }
+    }
+
     /// Returns true if the rows are periods of time.
     pub(super) fn is_of_time(self) -> bool {
         matches!(

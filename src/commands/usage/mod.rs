@@ -1,30 +1,40 @@
 //! `usage`: the tokens that conversations used, and what they would cost.
 
+mod calendar_chart;
 mod csv;
 mod grouping;
+mod legend;
+mod model_chart;
+mod page;
+mod price_file;
 mod rows;
 mod selection;
 mod show;
+pub(super) mod today;
 mod usage_view;
 mod window;
+mod window_use;
 
 use super::sessions::filter::{PeriodEnd, SelectionArgs, millis};
 use super::sessions::index_access::IndexAccess;
 use super::sessions::skipped::warn_skipped;
 use super::table_format::TableArgs;
 use crate::context::Context;
-use crate::conversations::index::Thoroughness;
 use crate::conversations::index::usage_query::SLOT_MS;
+use crate::conversations::index::{IndexStore, Thoroughness};
 use crate::error::{CommandError, Outcome};
-use crate::io::file_open;
 use crate::usage::prices::Prices;
-use clap::Args;
+use crate::usage::report::Report;
+use clap::{Args, ValueEnum};
 use grouping::Grouping;
+use page::UsagePageSource;
+use rows::RowKey;
 use std::ops::Range;
 use std::path::PathBuf;
+use usage_view::UsageView;
 
-/// The limit on the size of a file of prices, in bytes.
-const MAX_PRICES_BYTES: u64 = 1 << 20;
+/// The number of rows shown on a terminal without `--limit`, unless they are of time.
+const TERMINAL_LIMIT: usize = 30;
 
 /// Show the tokens used, and what they would cost
 ///
@@ -36,7 +46,11 @@ const MAX_PRICES_BYTES: u64 = 1 << 20;
   codex-manager usage
   codex-manager usage monthly --since 2026-01-01
   codex-manager usage projects --account work --since 7d
+  codex-manager usage weekly --chart models
+  codex-manager usage --chart calendar
+  codex-manager usage projects --html usage.html
   codex-manager usage --window work
+  codex-manager usage --window work --at 7d
   codex-manager usage models --csv > models.csv")]
 pub(crate) struct UsageArgs {
     /// The kind of the rows
@@ -51,16 +65,38 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "DUR|DATE", help_heading = "Filters")]
     until: Option<String>,
     /// Show what used up the weekly window of an account [default: the live one]
-    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["here", "project", "account", "since", "until"])]
+    #[arg(long, value_name = "ACCOUNT", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["by", "here", "project", "account", "since", "until", "limit", "csv"])]
     window: Option<String>,
-    /// Prices of models, in the form of `prices.toml` in the manual
+    /// With --window: the window at this time, a duration such as `7d` or a date such as `2026-11-20`
+    #[arg(long, value_name = "DUR|DATE", requires = "window")]
+    at: Option<String>,
+    /// The largest number of sessions, projects, models or accounts [default: 30 on a terminal, else all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Prices of models, in the form of `prices.toml` in the manual [default: `usage.prices` of
+    /// config.toml, else `prices.toml` in the manager home]
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// Print comma-separated values, a line for each row and model
     #[arg(long, conflicts_with = "format")]
     csv: bool,
+    /// Draw a chart instead of the table
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["csv", "format", "html", "window"])]
+    chart: Option<ChartKind>,
+    /// Write the report with both charts as a new HTML page, which loads nothing from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "format", "window"])]
+    html: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
+}
+
+/// The kind of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ChartKind {
+    /// A heat map of the days, with weeks as columns
+    Calendar,
+    /// A bar for each row, divided by model
+    Models,
 }
 
 impl UsageArgs {
@@ -68,6 +104,7 @@ impl UsageArgs {
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
+        self.check(context)?;
         let home = &context.settings.codex_home;
         if !home.is_dir() {
             return Err(
@@ -75,7 +112,7 @@ impl UsageArgs {
                     .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
-        let prices = self.read_prices(context)?;
+        let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
         let (store, report) = access.updated(Thoroughness::Changes)?;
         warn_skipped(&report.skipped, context);
@@ -88,37 +125,94 @@ impl UsageArgs {
         let outcome = Outcome::partial_if(!report.skipped.is_empty());
         if let Some(account) = &self.window {
             let account = Some(&**account).filter(|name| !name.is_empty());
-            window::run(&store, account, &prices, context)?;
+            let at = self
+                .at
+                .as_deref()
+                .map(|text| window::time_of(text, context));
+            window::run(&store, account, at.transpose()?, &prices, context)?;
             return Ok(outcome);
         }
-        let slots = self.slots(context)?;
-        let found = selection::read(&store, &self.selection, slots, self.by, context)?;
-        let report = rows::report(&found, self.by, &prices, context);
-        if self.csv {
-            csv::print(&report, self.by, context);
-        } else {
-            show::print(&report, self.by, &prices, context);
-        }
+        self.show_report(&store, &prices, context)?;
         Ok(outcome)
     }
 
-    fn read_prices(&self, context: &Context) -> Result<Prices, CommandError> {
-        let invalid = |path: &std::path::Path, e| {
-            CommandError::usage(format!("not a file of prices: {}", path.display())).because(e)
+    fn show_report(
+        &self,
+        store: &IndexStore,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<(), CommandError> {
+        let slots = self.slots(context)?;
+        let read = |by| {
+            let found = selection::read(store, &self.selection, slots.clone(), by, context)?;
+            Ok::<_, CommandError>(rows::report(&found, by, prices, context))
         };
-        let prices = Prices::built_in().map_err(|e| {
-            CommandError::failed("the prices in the program are damaged").because(e)
-        })?;
-        let default = context.settings.manager_home.join("prices.toml");
-        let path = self.prices.clone().map(|path| context.env.absolute(&path));
-        let path = path.or_else(|| default.exists().then_some(default));
-        let Some(path) = path else {
-            return Ok(prices);
-        };
-        let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES).map_err(|e| {
-            CommandError::usage(format!("cannot read {}", path.display())).because(e)
-        })?;
-        prices.with(&text).map_err(|e| invalid(&path, e))
+        let mut report = read(self.by)?;
+        let hidden = self.shorten(&mut report, context);
+        if self.csv {
+            csv::print(&report, self.by, context);
+            return Ok(());
+        }
+        let ui = &context.ui;
+        ui.document("usage", &UsageView::of(&report, &prices.date));
+        let is_open = self.until.is_none();
+        if let Some(path) = &self.html {
+            let page = UsagePageSource {
+                report: &report,
+                by: self.by,
+                days: &read(Grouping::Daily)?,
+                is_open,
+                filters: self.selection.facts(context),
+                prices,
+            };
+            return page.write(&context.env.absolute(path), context);
+        }
+        if report.rows.is_empty() {
+            ui.note("no tokens were used in this period");
+            return Ok(());
+        }
+        match self.chart {
+            None => show::print(&report, self.by, prices, context),
+            Some(ChartKind::Calendar) => calendar_chart::print(&report, is_open, context),
+            Some(ChartKind::Models) => model_chart::print(&report, context),
+        }
+        if self.chart.is_some() {
+            show::print_totals(&report, prices, context);
+        }
+        if hidden > 0 {
+            ui.note(format_args!(
+                "there are more: codex-manager usage {} --limit {}",
+                self.by.name(),
+                report.rows.len() + hidden
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses options that do not fit each other.
+    fn check(&self, context: &Context) -> Result<(), CommandError> {
+        if self.csv && context.ui.wants_json() {
+            return Err(CommandError::usage("--csv and --json exclude each other"));
+        }
+        if self.chart == Some(ChartKind::Calendar) && self.by != Grouping::Daily {
+            return Err(CommandError::usage("a calendar has days as rows")
+                .hint("draw it: codex-manager usage daily --chart calendar"));
+        }
+        if self.by.is_of_time() && self.limit.is_some() {
+            let by = self.by.name();
+            return Err(CommandError::usage(format!("--limit is not for {by} rows"))
+                .hint("select the time: codex-manager usage --since 30d"));
+        }
+        Ok(())
+    }
+
+    /// Leaves only the first rows of the report. Returns the number of the others. The totals include them.
+    fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
+        let default = context.ui.is_terminal().then_some(TERMINAL_LIMIT);
+        let limit = self.limit.or(default).filter(|_| !self.by.is_of_time());
+        let all = report.rows.len();
+        report.rows.truncate(limit.unwrap_or(all));
+        all - report.rows.len()
     }
 
     /// Returns the slots of `--since` and `--until`.

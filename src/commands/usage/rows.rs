@@ -2,6 +2,7 @@
 
 use super::grouping::Grouping;
 use super::selection::SelectedUsage;
+use crate::commands::account::printable;
 use crate::context::Context;
 use crate::conversations::index::usage_query::{SLOT_MS, UsageRow};
 use crate::ui::time;
@@ -10,6 +11,7 @@ use crate::usage::prices::Prices;
 use crate::usage::report::{self, KeyedUsage, Report, ReportRow};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
+use std::rc::Rc;
 
 /// The name of a project or account that is not known.
 const UNKNOWN: &str = "unknown";
@@ -25,6 +27,14 @@ pub(super) struct RowKey {
     pub shown: Option<String>,
 }
 
+impl RowKey {
+    /// Returns the name for people, without control characters.
+    pub(super) fn label(&self) -> String {
+        let shown = self.shown.as_deref().filter(|shown| !shown.is_empty());
+        printable(shown.unwrap_or(&self.key))
+    }
+}
+
 /// Sums usage by `by`: periods in their order, other rows with the most tokens first.
 pub(super) fn report(
     found: &SelectedUsage,
@@ -33,13 +43,11 @@ pub(super) fn report(
     context: &Context,
 ) -> Report<RowKey> {
     let mut blocks = Blocks::default();
-    let mut rows = found.rows.clone();
+    let mut rows: Vec<_> = found.rows.iter().collect();
     rows.sort_by_key(|row| row.slot);
-    let usage = rows.into_iter().map(|row| KeyedUsage {
-        key: key(&row, by, found, &mut blocks, context),
-        model: row.model,
-        requests: row.requests,
-        tokens: row.tokens,
+    let usage = rows.into_iter().map(|row| {
+        let key = key(row, by, found, &mut blocks, context);
+        keyed(key, row)
     });
     let mut report = report::report(usage, prices);
     if !by.is_of_time() {
@@ -48,6 +56,16 @@ pub(super) fn report(
             .sort_by_key(|row: &ReportRow<RowKey>| Reverse(row.sum.total_tokens));
     }
     report
+}
+
+/// Puts a sum of the index under a key.
+pub(super) fn keyed<K>(key: K, row: &UsageRow) -> KeyedUsage<K> {
+    KeyedUsage {
+        key,
+        model: Rc::clone(&row.model),
+        requests: row.requests,
+        tokens: row.tokens,
+    }
 }
 
 fn key(

@@ -2,10 +2,12 @@
 
 use super::grouping::Grouping;
 use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query;
+use crate::codex::thread_query::{self, ListedThread};
 use crate::codex::threads;
+use crate::commands::conversation_filter::ConversationFilter;
 use crate::commands::sessions::accounts::{ConversationAccount, ConversationAccounts};
 use crate::commands::sessions::filter::SelectionArgs;
+use crate::commands::sessions::listed::listed_threads;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageDetail, UsageRow};
@@ -19,7 +21,7 @@ pub(super) struct SelectedUsage {
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers; empty if no row has one.
     pub conversations: HashMap<i64, UsageConversation>,
-    /// The accounts of the conversations by their ids in lower case; empty unless they are asked for.
+    /// The accounts of the conversations by their ids in lower case; empty unless they name the rows.
     pub accounts: HashMap<String, ConversationAccount>,
 }
 
@@ -35,6 +37,7 @@ pub(super) fn read(
     let is_filtered = filter.is_restricted();
     let detail = match (by.is_of_time(), is_filtered) {
         (true, false) => UsageDetail::Slots,
+        (false, false) if by == Grouping::Models => UsageDetail::Slots,
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };
@@ -47,35 +50,32 @@ pub(super) fn read(
         });
     }
     let mut conversations = usage_query::conversations(store)?;
-    let needs_accounts = matches!(by, Grouping::Accounts | Grouping::Sessions);
-    let mut accounts = HashMap::new();
-    if is_filtered || needs_accounts {
-        let listed = list(&filter, context)?;
-        let known = ConversationAccounts::read(context)?;
-        for thread in &listed {
-            let account = known.of(thread);
-            accounts.insert(thread.id.to_lowercase(), account);
-        }
-    }
     if is_filtered {
-        conversations.retain(|_, conversation| accounts.contains_key(&conversation.session));
+        let filter = ConversationFilter::new(filter, |filter| listed_threads(filter, context))?;
+        conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
     Ok(SelectedUsage {
         rows,
         conversations,
-        accounts,
+        accounts: match by {
+            Grouping::Accounts => accounts(context)?,
+            _ => HashMap::new(),
+        },
     })
 }
 
-fn list(
-    filter: &ThreadFilter,
-    context: &Context,
-) -> Result<Vec<thread_query::ListedThread>, CommandError> {
+/// Returns the accounts of all listed conversations, by the ids of these in lower case.
+fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>, CommandError> {
     let home = &context.settings.codex_home;
     let Some(path) = threads::find_state_database(home, &context.env) else {
-        return Ok(Vec::new());
+        return Ok(HashMap::new());
     };
-    thread_query::list(&path, filter)
-        .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
+    let known = ConversationAccounts::read_all(context)?;
+    let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
+    let accounts =
+        thread_query::list_as(&path, &ThreadFilter::default(), account).map_err(|e| {
+            CommandError::failed("cannot read Codex's list of conversations").because(e)
+        })?;
+    Ok(accounts.into_iter().collect())
 }

@@ -1,29 +1,22 @@
-//! `usage --window`: what used up the weekly window of an account.
+//! `usage --window`: what used up a weekly window of an account.
 
-use super::show::short;
-use crate::codex::identity::Identity;
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query;
-use crate::codex::threads;
-use crate::codex::window::{WEEKLY_MINUTES, Window};
+use super::window_use::{AccountConversations, WindowUse, conversations_of};
 use crate::commands::account::{accounts_and_profiles, full, label, printable, short_id};
-use crate::commands::sessions::filter::account_filter;
+use crate::commands::sessions::filter::{PeriodEnd, millis};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
-use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
 use crate::error::CommandError;
 use crate::inventory::resolve::resolve;
 use crate::quota::account::Account;
-use crate::quota::window::SAME_WINDOW;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time;
+use crate::usage::figures::short;
 use crate::usage::prices::Prices;
-use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::usage::window;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 /// The number of rows of each kind that are shown to people.
 const SHOWN: usize = 8;
@@ -60,29 +53,40 @@ struct ForecastView {
     exhausted_at: Option<String>,
 }
 
-/// The recorded use of a window.
-struct WindowUse {
-    span: Range<DateTime<Utc>>,
-    requests: Vec<UsageRequest>,
-    parts: WindowParts,
-    last: UsedPercent,
+/// Parses the time of `--at`. A date means the end of that day, so that it names the window that began on it.
+///
+/// # Errors
+/// The text is neither a duration nor a date, or the time is in the future.
+pub(super) fn time_of(text: &str, context: &Context) -> Result<DateTime<Utc>, CommandError> {
+    let first = millis(text, PeriodEnd::First, context)?;
+    let last = millis(text, PeriodEnd::Last, context)?;
+    let now = context.now().timestamp_millis();
+    if first > now {
+        return Err(CommandError::usage(format!(
+            "--at is in the future: {text}"
+        )));
+    }
+    let at = if last > first { last - 1 } else { first };
+    Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of the newest weekly window of an account.
+/// Prints the parts of a weekly window of an account: the newest one, or the one at a time.
 ///
 /// # Errors
 /// No account has this name, nothing is known of its window, or the index cannot be read.
 pub(super) fn run(
     store: &IndexStore,
     account: Option<&str>,
+    at: Option<DateTime<Utc>>,
     prices: &Prices,
     context: &Context,
 ) -> Result<(), CommandError> {
     let account = account_of(account, context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
-    let used = read(store, &account, &conversations, prices, context)?;
+    let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let rows = part_rows(&used, &conversations);
-    let exhausted_at = window::exhausted_at(&used.span, used.last);
+    let is_open = context.now() < used.span.end;
+    let exhausted_at = window::exhausted_at(&used.span, used.last).filter(|_| is_open);
     let zone = context.settings.zone;
     context.ui.document(
         "usage",
@@ -119,118 +123,8 @@ fn account_of(name: Option<&str>, context: &Context) -> Result<Account, CommandE
     Ok(accounts.swap_remove(position))
 }
 
-/// Returns the conversations of an account, by their numbers in the index; true for those of subagents.
-fn conversations_of(
-    store: &IndexStore,
-    identity: &Identity,
-    context: &Context,
-) -> Result<HashMap<i64, (UsageConversation, bool)>, CommandError> {
-    let filter = ThreadFilter {
-        account: Some(account_filter(identity.clone(), context)?),
-        ..ThreadFilter::default()
-    };
-    let home = &context.settings.codex_home;
-    let Some(path) = threads::find_state_database(home, &context.env) else {
-        return Ok(HashMap::new());
-    };
-    let listed = thread_query::list(&path, &filter).map_err(|e| {
-        CommandError::failed("cannot read Codex's list of conversations").because(e)
-    })?;
-    let of_account: HashMap<_, _> = listed
-        .into_iter()
-        .map(|thread| (thread.id.to_lowercase(), thread.parent_id.is_some()))
-        .collect();
-    let known = usage_query::conversations(store)?.into_iter();
-    let known = known.filter_map(|(number, found)| {
-        let is_subagent = *of_account.get(&found.session)?;
-        Some((number, (found, is_subagent)))
-    });
-    Ok(known.collect())
-}
-
-fn read(
-    store: &IndexStore,
-    account: &Account,
-    conversations: &HashMap<i64, (UsageConversation, bool)>,
-    prices: &Prices,
-    context: &Context,
-) -> Result<WindowUse, CommandError> {
-    let week = TimeDelta::minutes(WEEKLY_MINUTES.into());
-    let now = context.now();
-    let mut quotas = usage_query::quotas(store, &(now - week - week..now), WEEKLY_MINUTES)?;
-    quotas.retain(|quota| conversations.contains_key(&quota.conversation));
-    if let Some(observation) = &account.entry.observation
-        && let Some(window) = observation.weekly()
-    {
-        // A probe tells also what was used elsewhere.
-        quotas.push(UsageQuota {
-            conversation: 0,
-            at: observation.observed_at.to_utc(),
-            window: window.clone(),
-        });
-    }
-    quotas.sort_by_key(|quota| quota.at);
-    let newest = quotas.iter().rev().find_map(|quota| quota.window.resets_at);
-    let end = newest.map(|at| at.to_utc()).ok_or_else(|| {
-        let name = printable(account.entry.identity.email.as_str());
-        CommandError::failed(format!("nothing is known of the weekly window of {name}"))
-            .hint("query it: codex-manager status")
-    })?;
-    let is_same = |window: &Window| {
-        window
-            .resets_at
-            .is_some_and(|at| (at.to_utc() - end).abs() <= SAME_WINDOW)
-    };
-    quotas.retain(|quota| is_same(&quota.window));
-    let span = end - week..end;
-    let mut requests = usage_query::requests(store, &span)?;
-    requests.retain(|request| conversations.contains_key(&request.conversation));
-    let observations: Vec<_> = quotas
-        .iter()
-        .map(|quota| UsedPercent {
-            at: quota.at,
-            percent: quota.window.used_percent,
-        })
-        .collect();
-    let weighed = weigh(&requests, prices);
-    let parts = window::divide(span.start, &weighed, &observations);
-    let last = observations.last().copied().unwrap_or(UsedPercent {
-        at: now,
-        percent: 0.0,
-    });
-    Ok(WindowUse {
-        span,
-        requests,
-        parts,
-        last,
-    })
-}
-
-/// Weighs requests by their cost, or by their tokens if the price of a model is not known.
-fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
-    let cost = |request: &UsageRequest| Some(prices.of(&request.model)?.cost(request.tokens));
-    let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
-    #[allow(clippy::cast_precision_loss, reason = "a weight")]
-    let weights = costs.unwrap_or_else(|| {
-        let tokens = requests
-            .iter()
-            .map(|request| request.tokens.total_tokens as f64);
-        tokens.collect()
-    });
-    let weighed = requests.iter().zip(weights);
-    weighed
-        .map(|(request, weight)| WeighedRequest {
-            at: request.at,
-            weight,
-        })
-        .collect()
-}
-
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
-fn part_rows(
-    used: &WindowUse,
-    conversations: &HashMap<i64, (UsageConversation, bool)>,
-) -> Vec<PartView> {
+fn part_rows(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
     let mut sums: BTreeMap<(u8, String), PartView> = BTreeMap::new();
     for (request, percent) in used.requests.iter().zip(&used.parts.of_requests) {
         let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
@@ -275,6 +169,28 @@ fn show(
     context: &Context,
 ) {
     let ui = &context.ui;
+    let at = |at: &DateTime<Utc>| full(&context.settings.zone.at(at), context);
+    ui.report(format_args!(
+        "{}: {:.0} % of the weekly window used, which began {}",
+        label(account),
+        used.parts.used,
+        at(&used.span.start)
+    ));
+    table_of(used, rows, context).print(ui);
+    let is_open = context.now() < used.span.end;
+    ui.report(match exhausted_at {
+        Some(when) => format!("at this pace it is used up {}", at(&when)),
+        None if !is_open => format!("it ended {}", at(&used.span.end)),
+        None => format!(
+            "at this pace it lasts until its reset {}",
+            at(&used.span.end)
+        ),
+    });
+}
+
+/// Returns the table of the largest parts of each kind.
+fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+    let ui = &context.ui;
     let columns = [
         Column::new("PART").number(),
         Column::new("KIND").rank(1),
@@ -307,19 +223,5 @@ fn show(
         Cell::new(Style::Dim, "other machines, the web"),
         Cell::plain(""),
     ]);
-    let at = |at: &DateTime<Utc>| full(&context.settings.zone.at(at), context);
-    ui.report(format_args!(
-        "{}: {:.0} % of the weekly window used, which began {}",
-        label(account),
-        used.parts.used,
-        at(&used.span.start)
-    ));
-    table.print(ui);
-    ui.report(match exhausted_at {
-        Some(when) => format!("at this pace it is used up {}", at(&when)),
-        None => format!(
-            "at this pace it lasts until its reset {}",
-            at(&used.span.end)
-        ),
-    });
+    table
 }

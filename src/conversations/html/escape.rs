@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Appends text to HTML. Control characters, which HTML forbids, become replacement characters.
-pub(super) fn push_escaped(page: &mut String, text: &str) {
+pub(crate) fn push_escaped(page: &mut String, text: &str) {
     page.reserve(text.len());
     for c in text.chars() {
         match c {
@@ -21,7 +21,7 @@ pub(super) fn push_escaped(page: &mut String, text: &str) {
 }
 
 /// Returns text as HTML.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut html = String::new();
     push_escaped(&mut html, text);
     html

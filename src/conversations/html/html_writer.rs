@@ -4,29 +4,21 @@ use super::code::{code_html, push_code_block};
 use super::escape::{escaped, push_escaped};
 use super::image::image_html;
 use super::message::{markdown_html, typed_html};
+use super::page::page_end;
 use crate::conversations::markdown::one_line;
+use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry};
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
-/// The style of the page, for light and dark displays and for print.
-const STYLE: &str = include_str!("page.css");
-
 /// The longest output of a tool that the page shows, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
-
-/// The facts above a conversation.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PageHead {
-    /// The title of the conversation.
-    pub title: String,
-    /// Names of facts and their values.
-    pub facts: Vec<(&'static str, String)>,
-}
 
 /// Writes entries as HTML.
 pub(crate) struct HtmlWriter<F> {
     turn: Option<u32>,
+    /// True in the parts of other conversations, whose turns have the same numbers.
+    is_base: bool,
     /// The call that waits for its output.
     call: Option<TranscriptEntry>,
     /// The number of calls whose output has not come.
@@ -35,38 +27,28 @@ pub(crate) struct HtmlWriter<F> {
     format_time: F,
 }
 
-/// Returns the beginning of the page.
-pub(crate) fn html_head(head: &PageHead) -> String {
-    let title = escaped(&head.title);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;; \
-         style-src &#39;unsafe-inline&#39;; img-src data:; base-uri &#39;none&#39;; form-action &#39;none&#39;\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header>\n<h1>{title}</h1>\n<dl>\n"
-    );
-    for (name, value) in &head.facts {
-        let value = escaped(value);
-        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-    }
-    page.push_str("</dl>\n</header>\n<main>\n");
-    page
-}
-
 impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     /// Creates a writer that formats times with `format_time`.
     pub(crate) fn new(with_images: bool, format_time: F) -> Self {
         Self {
             turn: None,
+            is_base: false,
             call: None,
             open_calls: 0,
             with_images,
             format_time,
         }
+    }
+
+    /// Returns the mark before the next part of a fork. Only turns of the conversation itself have anchors.
+    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+        let mut page = String::new();
+        self.close_calls(&mut page);
+        self.turn = None;
+        self.is_base = matches!(mark, PartMark::Base(_));
+        let text = mark.text(|id| format!("<code>{}</code>", escaped(id)));
+        let _ = writeln!(page, "<p class=\"part\">{text}</p>");
+        page
     }
 
     /// Returns the HTML of the next entry. A call is returned with its output.
@@ -78,10 +60,14 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             let at = entry.at.as_ref().map(&self.format_time);
             let at = at.map_or(String::new(), |at| format!("<time>{}</time>", escaped(&at)));
             let turn = entry.turn;
-            let _ = writeln!(
-                page,
-                "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
-            );
+            let _ = if self.is_base {
+                writeln!(page, "<h2>Turn {turn}{at}</h2>")
+            } else {
+                writeln!(
+                    page,
+                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
+                )
+            };
         }
         let text = entry.text.trim();
         match entry.kind {
@@ -138,11 +124,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     pub(crate) fn end(&mut self, redacted: usize) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
-        page.push_str("</main>\n<footer>Exported by codex-manager");
-        if redacted > 0 {
-            let _ = write!(page, " · {redacted} redacted");
-        }
-        page.push_str("</footer>\n</body>\n</html>\n");
+        let redacted = (redacted > 0).then(|| format!("{redacted} redacted"));
+        page.push_str(&page_end(&redacted.unwrap_or_default()));
         page
     }
 
@@ -297,13 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_facts_and_tools_are_escaped() {
-        let head = PageHead {
-            title: "</title><script>".into(),
-            facts: vec![("Folder", "<b>".into())],
-        };
-        let head = html_head(&head);
-        assert!(!head.contains("<script") && !head.contains("<b>"), "{head}");
+    fn tools_are_escaped() {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
         let mut writer = HtmlWriter::new(true, |_| String::new());

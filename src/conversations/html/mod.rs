@@ -5,9 +5,11 @@
 //! browsers to load anything, too.
 
 mod code;
-mod escape;
+pub(crate) mod escape;
 mod html_writer;
 mod image;
 mod message;
+mod page;
 
-pub(crate) use html_writer::{HtmlWriter, PageHead, html_head};
+pub(crate) use html_writer::HtmlWriter;
+pub(crate) use page::{PageHead, page_end, page_start};

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::Row;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// The detail of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) struct UsageRow {
     /// The slot: the time in milliseconds divided by [`SLOT_MS`]; 0 for all.
     pub slot: i64,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The number of requests.
     pub requests: u64,
     /// The tokens of the requests.
@@ -44,7 +45,7 @@ pub(crate) struct UsageRequest {
     /// The time of the answer.
     pub at: DateTime<Utc>,
     /// The name of the model.
-    pub model: String,
+    pub model: Rc<str>,
     /// The tokens that it used.
     pub tokens: TokenUsage,
 }
@@ -69,6 +70,8 @@ pub(crate) struct UsageConversation {
     pub title: String,
     /// The folder that it works in.
     pub cwd: String,
+    /// True if Codex's list has it.
+    pub listed: bool,
 }
 
 /// Returns the sums of the requests in a range of slots.
@@ -80,29 +83,63 @@ pub(crate) fn sums(
     slots: Range<i64>,
     detail: UsageDetail,
 ) -> Result<Vec<UsageRow>, IndexError> {
-    let (columns, group) = match detail {
-        UsageDetail::Slots => ("0, slot", "GROUP BY slot, model"),
-        UsageDetail::Conversations => ("conversation, 0", "GROUP BY conversation, model"),
-        UsageDetail::Both => ("conversation, slot", "GROUP BY conversation, slot, model"),
+    let (columns, order) = match detail {
+        UsageDetail::Slots => ("0, slot", "slot"),
+        UsageDetail::Conversations => ("conversation, 0", "conversation"),
+        UsageDetail::Both => ("conversation, slot", "conversation, slot"),
     };
+    // The table is in the order of conversations. Its index by time is for a part of the time only.
+    let is_all = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
+    let index = if is_all { "NOT INDEXED" } else { "" };
     let sql = format!(
-        "SELECT {columns}, model, sum(requests), sum(input), sum(cached), sum(output), sum(reasoning) \
-         FROM slot WHERE slot>=?1 AND slot<?2 {group}"
+        "SELECT {columns}, model, requests, input, cached, output, reasoning \
+         FROM slot {index} WHERE slot>=?1 AND slot<?2 ORDER BY {order}"
     );
     let models = models(store)?;
     store.run(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map([slots.start, slots.end], |row| {
-            Ok(UsageRow {
-                conversation: row.get(0)?,
-                slot: row.get(1)?,
-                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
-                requests: number(row, 3)?,
-                tokens: tokens(row, 4)?,
-            })
-        })?;
-        rows.collect()
+        let mut rows = statement.query([slots.start, slots.end])?;
+        let mut sums: Vec<UsageRow> = Vec::new();
+        // The sums of the same conversation and slot are at the end.
+        let mut start = 0;
+        while let Some(row) = rows.next()? {
+            let key = (row.get(0)?, row.get(1)?);
+            if sums
+                .get(start)
+                .is_some_and(|sum| (sum.conversation, sum.slot) != key)
+            {
+                start = sums.len();
+            }
+            add_sum(&mut sums, start, key, row, &models)?;
+        }
+        Ok(sums)
     })
+}
+
+/// Adds a row to the sum of its model, which is at `start` or behind it, or else new.
+fn add_sum(
+    sums: &mut Vec<UsageRow>,
+    start: usize,
+    (conversation, slot): (i64, i64),
+    row: &Row<'_>,
+    models: &HashMap<i64, Rc<str>>,
+) -> rusqlite::Result<()> {
+    let model = models.get(&row.get(2)?).cloned().unwrap_or_default();
+    let (requests, tokens) = (number(row, 3)?, tokens(row, 4)?);
+    match sums[start..].iter_mut().find(|sum| sum.model == model) {
+        Some(sum) => {
+            sum.requests = sum.requests.saturating_add(requests);
+            sum.tokens = sum.tokens.plus(tokens);
+        }
+        None => sums.push(UsageRow {
+            conversation,
+            slot,
+            model,
+            requests,
+            tokens,
+        }),
+    }
+    Ok(())
 }
 
 /// Returns the requests of a period in the order of their times.
@@ -123,7 +160,10 @@ pub(crate) fn requests(
             Ok(UsageRequest {
                 conversation: row.get(0)?,
                 at: time(row.get(1)?),
-                model: models.get(&row.get(2)?).cloned().unwrap_or_default(),
+                model: models
+                    .get(&row.get(2)?)
+                    .cloned()
+                    .unwrap_or_else(|| "".into()),
                 tokens: tokens(row, 3)?,
             })
         })?;
@@ -173,13 +213,15 @@ pub(crate) fn conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     store.run(|connection| {
         let mut statement = connection.prepare_cached(
-            "SELECT id, session, title, cwd FROM conversation WHERE id IN (SELECT DISTINCT conversation FROM slot)",
+            "SELECT id, session, title, cwd, listed FROM conversation \
+             WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)",
         )?;
         let rows = statement.query_map([], |row| {
             let conversation = UsageConversation {
                 session: row.get(1)?,
                 title: row.get(2)?,
                 cwd: row.get(3)?,
+                listed: row.get(4)?,
             };
             Ok((row.get(0)?, conversation))
         })?;
@@ -187,10 +229,13 @@ pub(crate) fn conversations(
     })
 }
 
-fn models(store: &IndexStore) -> Result<HashMap<i64, String>, IndexError> {
+fn models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
     store.run(|connection| {
         let mut statement = connection.prepare_cached("SELECT id, name FROM model")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement.query_map([], |row| {
+            let name: String = row.get(1)?;
+            Ok((row.get(0)?, name.into()))
+        })?;
         rows.collect()
     })
 }

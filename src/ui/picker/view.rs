@@ -213,7 +213,7 @@ impl PickerView<'_> {
             Style::Bad if self.colored => plain.fg(Color::Red),
             Style::Dim => dim(),
             Style::Strong => strong(),
-            Style::Plain | Style::Good | Style::Warn | Style::Bad => plain,
+            Style::Plain | Style::Good | Style::Warn | Style::Bad | Style::Part(_) => plain,
         }
     }
 }

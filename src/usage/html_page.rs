@@ -1,0 +1,111 @@
+//! A report as one self-contained HTML page: a calendar, and a table with a bar for each row.
+
+use super::calendar::Calendar;
+use super::calendar_svg::{calendar_svg, push_entry};
+use super::figures::{cost, short};
+use super::report::{ModelSum, ReportRow, UsageSum};
+use super::stack::Stack;
+use crate::conversations::html::escape::escaped;
+use crate::conversations::html::{PageHead, page_end, page_start};
+use std::fmt::Write as _;
+
+/// The style of the charts.
+const STYLE: &str = include_str!("usage_page.css");
+
+/// The content of a page.
+#[derive(Debug)]
+pub(crate) struct UsagePage<'a> {
+    /// The title and the facts below it.
+    pub head: PageHead,
+    /// The use of the days; `None` if there is none.
+    pub calendar: Option<Calendar>,
+    /// The kind of the rows, such as `Day`.
+    pub kind: &'static str,
+    /// The names of the rows, and their sums.
+    pub rows: Vec<(String, &'a UsageSum, &'a [ModelSum])>,
+    /// The sum of all rows.
+    pub totals: &'a ReportRow<()>,
+    /// The date of the prices, and models without one.
+    pub note: String,
+}
+
+impl UsagePage<'_> {
+    /// Formats the page as HTML.
+    pub(crate) fn html(&self) -> String {
+        let mut page = page_start(&self.head, STYLE);
+        if let Some(calendar) = &self.calendar {
+            page.push_str("<h2>Days</h2>\n");
+            page.push_str(&calendar_svg(calendar));
+        }
+        let stack = Stack::new(self.totals);
+        page.push_str("<h2>Models</h2>\n<ul class=\"legend\">\n");
+        let parts = stack.parts(&self.totals.models);
+        for (i, (name, tokens)) in stack.names().iter().zip(parts).enumerate() {
+            let meaning = format!("{} {}", escaped(name), short(tokens));
+            push_entry(&mut page, &format!("p{i}"), &meaning);
+        }
+        page.push_str("</ul>\n");
+        self.push_table(&mut page, &stack);
+        let _ = writeln!(page, "<p class=\"note\">{}</p>", escaped(&self.note));
+        page + &page_end("")
+    }
+
+    fn push_table(&self, page: &mut String, stack: &Stack) {
+        let kind = self.kind;
+        let _ = writeln!(
+            page,
+            "<table class=\"rows\">\n<thead><tr><th>{kind}</th><th class=\"bar\"></th>\
+             <th class=\"more\">Input</th><th class=\"more\">Cached</th><th class=\"more\">Output</th>\
+             <th>Total</th><th>Cost</th></tr></thead>\n<tbody>"
+        );
+        let totals = self.rows.iter().map(|(_, sum, _)| sum.total_tokens);
+        let most = totals.max().unwrap_or(0);
+        for (name, sum, models) in &self.rows {
+            let bar = bar_svg(&stack.parts(models), &stack.names(), most);
+            push_row(page, name, &bar, sum);
+        }
+        page.push_str("</tbody>\n<tfoot>\n");
+        push_row(page, "Total", "", &self.totals.sum);
+        page.push_str("</tfoot>\n</table>\n");
+    }
+}
+
+fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
+    let name = escaped(name);
+    let [input, cached, output, total] = [
+        sum.input_tokens,
+        sum.cached_input_tokens,
+        sum.output_tokens,
+        sum.total_tokens,
+    ]
+    .map(short);
+    let cost = escaped(&cost(sum));
+    let _ = writeln!(
+        page,
+        "<tr><td>{name}</td><td class=\"bar\">{bar}</td><td class=\"more\">{input}</td>\
+         <td class=\"more\">{cached}</td><td class=\"more\">{output}</td><td>{total}</td><td>{cost}</td></tr>"
+    );
+}
+
+/// Returns a bar with a part for each model: `most` tokens are as long as the column.
+fn bar_svg(parts: &[u64], names: &[String], most: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "a length in a drawing")]
+    let length = |tokens: u64| 1000.0 * tokens as f64 / most.max(1) as f64;
+    let mut svg = String::from("<svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\">");
+    let mut start: u64 = 0;
+    for (i, (tokens, name)) in parts.iter().zip(names).enumerate() {
+        if *tokens > 0 {
+            let _ = write!(
+                svg,
+                "<rect class=\"p{i}\" x=\"{:.1}\" width=\"{:.1}\" height=\"10\"><title>{}: {}</title></rect>",
+                length(start),
+                length(*tokens).max(1.0),
+                escaped(name),
+                short(*tokens)
+            );
+        }
+        start = start.saturating_add(*tokens);
+    }
+    svg.push_str("</svg>");
+    svg
+}

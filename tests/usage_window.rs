@@ -1,0 +1,113 @@
+//! `usage --window`: what used up a weekly window, now or earlier.
+
+use crate::support::conversations::{Conversation, id};
+use crate::support::env::TestEnv;
+use crate::support::usage_lines::{Tokens, at, context, conversation, line, store, sum, usage};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+const A: Tokens = [1000, 0, 100, 0];
+
+/// A count of tokens, with the use of the window that ends at `resets_at`.
+fn count(when: DateTime<Utc>, total: Tokens, used: f64, resets_at: &str) -> String {
+    let resets_at: DateTime<Utc> = resets_at.parse().unwrap();
+    let limits = json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
+        "window_minutes": 10080, "resets_at": resets_at.timestamp()}});
+    let info = json!({"total_token_usage": usage(total), "last_token_usage": usage(A)});
+    let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":{limits}}}"#);
+    line(when, "event_msg", &payload)
+}
+
+/// Two conversations, each in a window of its own.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    for (number, days, resets_at) in [
+        (1, 7, "2026-11-17T06:00:00Z"),
+        (2, 0, "2026-11-24T06:00:00Z"),
+    ] {
+        let start = at(0) - TimeDelta::days(days);
+        let hour = |n: i64| start + TimeDelta::hours(n);
+        let both = sum(A, A);
+        let lines = [
+            context(hour(0), "gpt-5"),
+            count(hour(0), A, 10.0, resets_at),
+            count(hour(1), both, 15.0, resets_at),
+            count(hour(2), sum(both, A), 20.0, resets_at),
+        ];
+        let made = Conversation {
+            account: "acct-alice".into(),
+            ..conversation(number)
+        };
+        store(&env, &made, &lines);
+    }
+    let account = json!({"email": "alice@x.com", "account_id": "acct-alice"});
+    let known = json!({"schema": 1, "accounts": [account]});
+    env.write("home/.codex-manager/cooldown.json", known.to_string());
+    env
+}
+
+fn window(env: &TestEnv, args: &[&str]) -> Value {
+    let all = [&["usage", "--window", "alice@x.com", "--json"], args].concat();
+    env.run(all).code(0).json()
+}
+
+fn conversations(window: &Value) -> Vec<&str> {
+    let rows = window["rows"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| row["kind"] == "conversation");
+    rows.map(|row| row["key"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_past_window_is_named_by_a_time_in_it() {
+    let env = world();
+    let now = window(&env, &[]);
+    assert_eq!(conversations(&now), [id(2)]);
+    assert_eq!(now["window"]["start_at"], "2026-11-17T06:00:00+00:00");
+    assert_eq!(now["used_percent"], 20.0);
+    assert_eq!(now["unattributed_percent"], 0.0);
+    for at in [
+        "2026-11-12",
+        "2026-11-16",
+        "8d",
+        "2026-11-10",
+        "2026-11-11T01:00:00Z",
+    ] {
+        let past = window(&env, &["--at", at]);
+        assert_eq!(conversations(&past), [id(1)], "{at}");
+        assert_eq!(
+            past["window"]["resets_at"], "2026-11-17T06:00:00+00:00",
+            "{at}"
+        );
+        assert_eq!(past["used_percent"], 20.0, "{at}");
+        assert_eq!(past["forecast"]["exhausted_at"], Value::Null, "{at}");
+    }
+    // A date means the end of that day, so it names the window that began on it.
+    for at in ["2026-11-17", "2026-11-20", "1h"] {
+        assert_eq!(window(&env, &["--at", at]), now, "{at}");
+    }
+    let text = env
+        .run(["usage", "--window", "alice@x.com", "--at", "8d"])
+        .code(0);
+    assert!(text.stdout.contains("it ended Tue 17 Nov 06:00"), "{text}");
+}
+
+#[test]
+fn an_unknown_window_is_no_empty_one() {
+    let env = world();
+    let run = |at: &str| env.run(["usage", "--window", "alice@x.com", "--at", at]);
+    let unknown = run("2026-10-01").code(1);
+    assert!(
+        unknown
+            .stderr
+            .contains("nothing is known of the weekly window of alice@x.com at Thu 1 Oct"),
+        "{unknown}"
+    );
+    let future = run("2027-01-01").code(4);
+    assert!(future.stderr.contains("--at is in the future"), "{future}");
+    assert!(
+        run("soon")
+            .code(4)
+            .stderr
+            .contains("not a duration or a date")
+    );
+}
