@@ -9,9 +9,7 @@ use crate::commands::run_log::RunLog;
 use crate::config::ColorChoice;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::io::limits;
-use crate::io::progress;
-use crate::io::tree;
+use crate::io::{attached, limits, progress, tree};
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
 use crate::logging::{self, LogSettings};
 use crate::recovery::{self, Interrupted};
@@ -58,7 +56,8 @@ struct GlobalArgs {
     /// Print only errors and warnings
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Print each step as it happens
+    /// Print each file that is read or written, and each program that is started. A run that keeps a log
+    /// reports its steps there
     #[arg(short, long, global = true)]
     verbose: bool,
     /// When to use colour [default: color of config.toml, else auto]
@@ -386,9 +385,16 @@ fn print_steps(context: &Context, has_log: bool) {
     let ui = context.ui.clone();
     ui.detail(format_args!("the Codex home: {}", codex_home.display()));
     ui.detail(format_args!("the manager home: {}", manager_home.display()));
-    if !has_log {
-        logging::print_events(move |step| ui.detail(step));
+    if has_log {
+        let logs = manager_home.join(logging::FOLDER);
+        return ui.detail(format_args!("the log of this run is in {}", logs.display()));
     }
+    logging::print_events(move |step| {
+        // A picker, or a program that was started, may draw on the terminal meanwhile.
+        if !picker::is_open() && !attached::is_running() {
+            ui.detail(step);
+        }
+    });
 }
 
 /// Prints completion candidates for a shell.

@@ -174,19 +174,51 @@ fn every_help_has_an_example_that_parses() {
     }
 }
 
+/// The words with which the lines of `--verbose` begin.
+const STEP_VERBS: [&str; 7] = [
+    "read ",
+    "opened ",
+    "wrote ",
+    "renamed ",
+    "exchanged ",
+    "unpacked ",
+    "started ",
+];
+
+/// The commands of the test that open no file: the homes have no `config.toml`, no trash and no job; a sync
+/// has its steps in its log.
+const WITHOUT_STEPS: [&str; 10] = [
+    "completions",
+    "config list",
+    "config get",
+    "config path",
+    "hook",
+    "man",
+    "storage undelete",
+    "sync run",
+    "sync restore",
+    "schedule show",
+];
+
 #[test]
 fn verbose_prints_steps_and_json_errors_are_json_in_every_command() {
     let env = world();
+    let mut without_steps = Vec::new();
     for leaf in leaves() {
         let what = leaf.words.join(" ");
         let run = env.run(leaf.with(&["--yes", "--verbose"]));
         assert!(run.stderr.contains("the Codex home: "), "{what}: {run}");
+        let is_step = |line: &str| STEP_VERBS.iter().any(|verb| line.starts_with(verb));
+        if run.code == 0 && !run.stderr.lines().any(is_step) {
+            without_steps.push(what.clone());
+        }
         let run = env.run(leaf.with(&["--no-such-flag", "--json"])).code(4);
         let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
         assert_eq!(error["error"]["exit_code"], 4, "{what}: {run}");
         let message = error["error"]["message"].as_str().unwrap();
         assert!(message.contains("--no-such-flag"), "{what}: {run}");
     }
+    assert_eq!(without_steps, WITHOUT_STEPS);
     let run = env.run(["restore", "nothing", "--json"]).code(1);
     let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
     let message = error["error"]["message"].as_str().unwrap();
@@ -194,10 +226,20 @@ fn verbose_prints_steps_and_json_errors_are_json_in_every_command() {
     assert_eq!(error["error"]["exit_code"], 1);
     let hints = error["error"]["hints"].as_array().unwrap();
     assert!(!hints.is_empty() && run.stdout.is_empty(), "{run}");
-    // A command that writes names each file.
+    // Commands name each file that they read or write.
     let run = env.run(["backup", "--no-status", "-v"]).code(0);
-    assert!(run.stderr.contains("-codex.tar.gz"), "{run}");
-    assert!(run.stderr.contains("wrote "), "{run}");
+    let of_home = |verb: &str, name: &str| format!("{verb} [ROOT]/home/.codex/{name}");
+    let wrote = |line: &str| line.starts_with("wrote ") && line.ends_with("-codex.tar.gz");
+    assert!(run.stderr.lines().any(wrote), "{run}");
+    assert!(
+        run.stderr.contains(&of_home("read", "config.toml")),
+        "{run}"
+    );
+    let run = env.run(["verify", "latest", "-v"]).code(0);
+    let read = |line: &str| line.starts_with("read ") && line.ends_with("-codex.tar.gz");
+    assert!(run.stderr.lines().any(read), "{run}");
+    let run = env.run(["history", "check", "-v"]);
+    assert!(run.stderr.contains(&of_home("opened", "state_")), "{run}");
 }
 
 #[test]

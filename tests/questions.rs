@@ -11,12 +11,30 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The way in which a question is cancelled.
+#[derive(Debug, Clone, Copy)]
+enum Cancel {
+    /// A key, read as a character.
+    ControlC,
+    Signal(&'static str),
+}
+
 /// Runs a command until it asks `question`, presses Ctrl-C, and checks the end: exit code, message, files.
 #[track_caller]
 fn assert_cancelled(env: &TestEnv, args: &[&str], question: &str) {
-    let before = env.tree("home");
     // A question reads a line, so the terminal sends a signal. A password is read key by key.
     let is_secret = question.contains("pass");
+    let cancel = if is_secret {
+        Cancel::ControlC
+    } else {
+        Cancel::Signal("INT")
+    };
+    assert_cancelled_by(cancel, env, args, question);
+}
+
+#[track_caller]
+fn assert_cancelled_by(cancel: Cancel, env: &TestEnv, args: &[&str], question: &str) {
+    let before = env.tree("home");
     for columns in ["120", "40"] {
         let mut terminal = Terminal::start(env.command(args).env("COLUMNS", columns));
         let last_word = question.rsplit(' ').next().unwrap_or_default();
@@ -33,10 +51,9 @@ fn assert_cancelled(env: &TestEnv, args: &[&str], question: &str) {
             let is_word = !line.trim().contains(' ');
             assert!(is_word || line.chars().count() <= width, "{line}");
         }
-        if is_secret {
-            terminal.type_keys("\x03");
-        } else {
-            terminal.signal("INT");
+        match cancel {
+            Cancel::ControlC => terminal.type_keys("\x03"),
+            Cancel::Signal(name) => terminal.signal(name),
         }
         assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
         let text = terminal.text().replace('\r', "");
@@ -70,6 +87,17 @@ fn control_c_at_a_question_says_that_nothing_was_changed() {
     assert_cancelled(&env, export, "passphrase:");
     let init = &["sync", "init"];
     assert_cancelled(&env, init, "such as ~/Dropbox/codex:");
+}
+
+#[test]
+fn a_signal_at_a_passphrase_turns_echo_on_again() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let export = &["profile", "export", "--with-logins", "all.cmx"];
+    for name in ["TERM", "HUP", "INT"] {
+        assert_cancelled_by(Cancel::Signal(name), &env, export, "passphrase:");
+    }
 }
 
 #[test]

@@ -76,6 +76,52 @@ fn each_piped_row_is_one_line_with_the_whole_address() {
     }
 }
 
+/// Creates accounts of one client, whose profiles and addresses begin alike.
+fn accounts_of_one_client() -> TestEnv {
+    let env = TestEnv::new();
+    let entries = (0..10).map(|i| {
+        let profile = format!("contractor-daniel.novak{i}");
+        let email = format!("{profile}@very-long-client-company.example");
+        let login = SignIn::new(&format!("acct-{i}"), &email);
+        let path = format!("home/.codex-manager/profiles/{profile}/auth.json");
+        env.write(&path, auth_json(&login));
+        let mut entry = entry(&email, 12.0, "2026-11-24T15:55:00Z");
+        entry["profile"] = json!(profile);
+        entry["account_id"] = json!(format!("acct-{i}"));
+        entry["plan"] = json!("plus");
+        entry
+    });
+    know(&env, &entries.collect::<Vec<_>>());
+    env
+}
+
+#[test]
+fn accounts_that_begin_alike_differ_at_every_width() {
+    let env = accounts_of_one_client();
+    for columns in WIDTHS {
+        let text = shown(&env, &["cooldown"], columns);
+        for i in 0..10 {
+            let is_shown =
+                |word: &str| word.starts_with("contr") && word.ends_with(&format!("ak{i}"));
+            let count = text
+                .split_whitespace()
+                .filter(|word| is_shown(word))
+                .count();
+            assert_eq!(count, 1, "{columns}: novak{i}: {text}");
+        }
+    }
+}
+
+#[test]
+fn reasons_of_a_recommendation_are_not_a_narrow_column() {
+    let env = accounts_of_one_client();
+    let text = shown(&env, &["recommend", "--explain"], 40);
+    assert!(text.lines().count() <= 10 * 4, "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
+}
+
 #[test]
 fn thirty_accounts_fit_thirty_lines_and_one_layout_with_the_plan() {
     let env = thirty_accounts();

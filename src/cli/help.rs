@@ -63,7 +63,7 @@ Global options (explained by: codex-manager help global):
       --timezone <ZONE>     The local time zone
       --json                Print one JSON document on stdout instead of text
   -q, --quiet               Print only errors and warnings
-  -v, --verbose             Print each step as it happens
+  -v, --verbose             Print files read and written, and programs started
       --color <WHEN>        When to use colour: auto, always, never
   -y, --yes                 Answer yes to every question";
 

@@ -4,7 +4,7 @@
 //! when no Codex runs. So a live database is never copied byte by byte.
 
 use super::home;
-use crate::io::file_open;
+use crate::io::{events, file_open};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -227,7 +227,9 @@ pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::S
 /// Opens a regular file. SQLite would wait forever at a pipe.
 pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     check_is_file(path)?;
-    Connection::open_with_flags(path, flags)
+    let connection = Connection::open_with_flags(path, flags)?;
+    events::trace!("opened {}", path.display());
+    Ok(connection)
 }
 
 pub(super) fn check_is_file(path: &Path) -> rusqlite::Result<()> {
@@ -243,12 +245,14 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
         "file:{}?immutable=1",
         percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
     );
-    Connection::open_with_flags(
+    let connection = Connection::open_with_flags(
         uri,
         OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
+    )?;
+    events::trace!("opened {}", path.display());
+    Ok(connection)
 }
 
 /// Opens a database that another process may be writing to.

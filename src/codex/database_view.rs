@@ -4,7 +4,7 @@ use super::database::{
     DatabaseError, SqliteContext, check_is_file, open_immutable, state_without_wal,
 };
 use super::home;
-use crate::io::file_open;
+use crate::io::{events, file_open};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
@@ -44,6 +44,7 @@ pub(crate) fn read<T>(
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = check_is_file(path).and_then(|()| Connection::open_with_flags(uri, flags));
         let result = connection.and_then(|connection| {
+            events::trace!("opened {}", path.display());
             connection.busy_timeout(LOCK_TIMEOUT)?;
             let transaction = connection.unchecked_transaction()?;
             query(&transaction)

@@ -17,12 +17,13 @@ const SHORT_WINDOW_MINUTES: u32 = 300;
 const COLUMNS: [Column; 15] = [
     // "*" marks the live account, "!" one without a usable login.
     Column::new("").rank(1).only_text(),
-    Column::new("PROFILE").rank(3).shorten(8),
+    // The profiles of one client often begin alike.
+    Column::new("PROFILE").rank(2).shorten_middle(12),
     Column::new("ACCOUNT").shorten(18),
     Column::new("PLAN").rank(4),
     Column::new("STATE").rank(1),
     Column::new("WEEKLY LEFT").rank(1),
-    Column::new("NEXT").rank(2),
+    Column::new("NEXT").rank(3),
     Column::new("AT").rank(8).only_text(),
     Column::new("5H LEFT").rank(6).number(),
     Column::new("NOTE").rank(5).shorten(12),

@@ -22,7 +22,7 @@ use crate::ui::time::{absolute, bytes};
 use crate::ui::{Style, problem};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 const COLUMNS: [Column; 8] = [
@@ -103,15 +103,17 @@ impl ListBackupsArgs {
     /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
-        let mut records = store::archives(&context.settings.manager_home)?;
-        let is_empty = records.is_empty();
+        let all = store::archives(&context.settings.manager_home)?;
+        let is_empty = all.is_empty();
         let accounts: Vec<_> = account::known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
-        let numbers = Numbers::of(&records);
+        let numbers = Numbers::of(&all);
+        // A record is large, so references are sorted.
+        let mut records: Vec<&ArchiveRecord> = all.iter().collect();
         if let Some(text) = &self.account {
-            let entries = entries_of(&accounts, &records);
+            let entries = entries_of(&accounts, &all);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
         }
@@ -126,12 +128,8 @@ impl ListBackupsArgs {
             let rows: Vec<_> = records
                 .iter()
                 .map(|r| {
-                    row(
-                        context,
-                        r,
-                        numbers.of_record(r),
-                        state_of(&r.metadata, &accounts),
-                    )
+                    let state = state_of(&r.metadata, &accounts);
+                    row(context, r, numbers.of_record(r), state)
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
@@ -144,7 +142,7 @@ impl ListBackupsArgs {
         Ok(Outcome::Done)
     }
 
-    fn order(&self, records: &mut [ArchiveRecord]) {
+    fn order(&self, records: &mut [&ArchiveRecord]) {
         let newest_first = |m: &Metadata| std::cmp::Reverse(m.created_at);
         match self.sort {
             Sort::CreatedAt => records.sort_by_key(|r| newest_first(&r.metadata)),
@@ -166,14 +164,26 @@ impl ListBackupsArgs {
 }
 
 /// Returns the known accounts, followed by those that only archives have.
-pub fn entries_of(accounts: &[(Account, Verdict)], records: &[ArchiveRecord]) -> Vec<AccountEntry> {
+pub fn entries_of<'r>(
+    accounts: &[(Account, Verdict)],
+    records: impl IntoIterator<Item = &'r ArchiveRecord>,
+) -> Vec<AccountEntry> {
     let mut entries: Vec<_> = accounts.iter().map(|(a, _)| a.entry.clone()).collect();
-    for identity in records.iter().filter_map(|r| r.metadata.identity()) {
-        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
+    let mut seen = HashSet::new();
+    for record in records {
+        if seen.insert(identity_fields(&record.metadata))
+            && let Some(identity) = record.metadata.identity()
+            && !entries.iter().any(|e| e.identity.is_same(&identity))
+        {
             entries.push(AccountEntry::new(identity));
         }
     }
     entries
+}
+
+/// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
+fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
+    [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
 }
 
 fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
@@ -188,27 +198,22 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
 }
 
 /// The numbers by which `restore` and `verify` accept archives. They do not depend on filters.
-struct Numbers(HashMap<String, usize>);
+struct Numbers<'r>(HashMap<&'r str, usize>);
 
-impl Numbers {
-    fn of(records: &[ArchiveRecord]) -> Self {
+impl<'r> Numbers<'r> {
+    fn of(records: &'r [ArchiveRecord]) -> Self {
         let archives = archive_choice::numbered(records).into_iter();
-        Self(
-            archives
-                .zip(1..)
-                .map(|(r, n)| (r.path.clone(), n))
-                .collect(),
-        )
+        Self(archives.map(|r| &*r.path).zip(1..).collect())
     }
 
     fn of_record(&self, record: &ArchiveRecord) -> Option<usize> {
-        self.0.get(&record.path).copied()
+        self.0.get(&*record.path).copied()
     }
 }
 
 /// Keeps the newest restorable archive of each account and mode, or the newest one where none is
 /// restorable. Safety backups and single logins are kept only where there is nothing else.
-fn keep_latest(records: &mut Vec<ArchiveRecord>) {
+fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)
@@ -258,8 +263,8 @@ fn row(
 /// Prints the selected records. `is_empty` is true if there are no others either.
 fn show(
     context: &Context,
-    records: &[ArchiveRecord],
-    numbers: &Numbers,
+    records: &[&ArchiveRecord],
+    numbers: &Numbers<'_>,
     accounts: &[(Account, Verdict)],
     is_empty: bool,
 ) {
@@ -274,7 +279,7 @@ fn show(
     }
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
-    let names = AccountNames::of(&entries_of(accounts, records));
+    let names = AccountNames::of(&entries_of(accounts, records.iter().copied()));
     for group in by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
@@ -320,18 +325,24 @@ fn offer_import(context: &Context) {
 }
 
 /// Groups records by account, in the order of each account's first record.
-fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
+fn by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
+    let mut group_of = HashMap::new();
     for record in records {
-        let identity = record.metadata.identity();
-        let is_same_account = |known: &Option<Identity>| match (known, &identity) {
-            (Some(known), Some(identity)) => known.is_same(identity),
-            (known, identity) => known.is_none() && identity.is_none(),
-        };
-        match groups.iter_mut().find(|(known, _)| is_same_account(known)) {
-            Some((_, group)) => group.push(record),
-            None => groups.push((identity, vec![record])),
-        }
+        let fields = identity_fields(&record.metadata);
+        let group = *group_of.entry(fields).or_insert_with(|| {
+            let identity = record.metadata.identity();
+            let is_same_account = |known: &Option<Identity>| match (known, &identity) {
+                (Some(known), Some(identity)) => known.is_same(identity),
+                (known, identity) => known.is_none() && identity.is_none(),
+            };
+            let known = groups.iter().position(|(known, _)| is_same_account(known));
+            known.unwrap_or_else(|| {
+                groups.push((identity, Vec::new()));
+                groups.len() - 1
+            })
+        });
+        groups[group].1.push(record);
     }
     groups.into_iter().map(|(_, group)| group).collect()
 }
@@ -353,13 +364,22 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     } else {
         Style::Plain
     };
+    // Only tab-separated values need the exact form.
+    let with_value = |cell: Cell, value: &dyn Fn() -> String| {
+        if context.ui.wants_tsv() {
+            cell.value(value())
+        } else {
+            cell
+        }
+    };
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        Cell::plain(made).value(local(&metadata.created_at, context)),
+        with_value(Cell::plain(made), &|| local(&metadata.created_at, context)),
         Cell::plain(kind),
-        Cell::plain(size.map_or("record".into(), bytes))
-            .value(size.map_or(String::new(), |size| size.to_string())),
+        with_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
+            size.map_or(String::new(), |size| size.to_string())
+        }),
         Cell::new(style, name),
         Cell::plain(label.unwrap_or_default()),
         Cell::plain(problem.unwrap_or_default()),

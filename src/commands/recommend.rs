@@ -334,8 +334,9 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
-    let indent = if width > MAX_NAME_WIDTH { 0 } else { width };
-    let width = width.min(MAX_NAME_WIDTH);
+    let most = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
+    let indent = if width > most { 0 } else { width };
+    let width = width.min(most);
     for (i, candidate) in all().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {

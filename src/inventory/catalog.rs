@@ -10,7 +10,7 @@ use crate::archive::python;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
 use crate::io::{IoContext, IoError, parallel};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -26,17 +26,21 @@ pub(crate) fn list(
 ) -> Result<Vec<ArchiveRecord>, IoError> {
     // `known` runs on this thread: the heap of another thread would have to grow page by page for
     // it.
-    let (pairs, known) = parallel::both(|| pairs(backups), known);
-    let mut known: HashMap<String, ArchiveRecord> = known
-        .into_iter()
-        .map(|record| (record.path.clone(), record))
-        .collect();
-    let mut records = Vec::new();
-    for (relative, pair) in pairs? {
+    let (pairs, mut known) = parallel::both(|| pairs(backups), known);
+    let pairs = pairs?;
+    let mut records = Vec::with_capacity(pairs.len());
+    // Both lists have one order. `inventory.json` is written in it, so this moves nothing.
+    known.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut known = known.into_iter();
+    for (relative, pair) in pairs {
+        let mut before = None;
+        while known.as_slice().first().is_some_and(|r| r.path <= relative) {
+            before = known.next();
+        }
+        let before = before.filter(|r| r.path == relative);
         if pair == Pair::default() {
             continue;
         }
-        let before = known.remove(&relative);
         let is_known = |r: &ArchiveRecord| {
             !r.listed_problem
                 .as_ref()

@@ -7,6 +7,15 @@
 
 use std::io;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// True while a child has the terminal.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Returns true while a child has the terminal, so that nothing else may write to it.
+pub(crate) fn is_running() -> bool {
+    RUNNING.load(Ordering::SeqCst)
+}
 
 /// The exit status of an attached child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +38,8 @@ impl AttachedExit {
 
 #[cfg(unix)]
 mod system {
-    use super::{AttachedExit, Command, io};
-    use crate::io::{processes, progress};
+    use super::{AttachedExit, Command, Ordering, RUNNING, io};
+    use crate::io::{events, processes, progress};
     use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::{Handle, Signals};
@@ -56,6 +65,8 @@ mod system {
             progress::hand_over();
             let handle = signals.handle();
             let child = command.spawn()?;
+            events::debug!("started {}", command.get_program().to_string_lossy());
+            RUNNING.store(true, Ordering::SeqCst);
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
             let forwarder = std::thread::Builder::new().spawn(move || {
@@ -93,6 +104,7 @@ mod system {
                     Err(e) => return Err(e.into()),
                 }
             };
+            RUNNING.store(false, Ordering::SeqCst);
             // Signals from now on must not be passed on: another process may get the id.
             self.signals.close();
             if let Some(forwarder) = self.forwarder.take() {
@@ -134,7 +146,7 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    use super::{AttachedExit, Command, io};
+    use super::{AttachedExit, Command, Ordering, RUNNING, io};
     use crate::io::progress;
     use std::process::Child;
 
@@ -150,7 +162,9 @@ mod system {
         pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
             // Ctrl-C goes to the whole console group; the handler keeps this process alive for the child.
             progress::hand_over();
-            command.spawn().map(Self)
+            let child = command.spawn()?;
+            RUNNING.store(true, Ordering::SeqCst);
+            Ok(Self(child))
         }
 
         /// The process id of the child.
@@ -163,7 +177,9 @@ mod system {
         /// # Errors
         /// The system does not know the child.
         pub(crate) fn wait(mut self) -> io::Result<AttachedExit> {
-            let code = self.0.wait()?.code().unwrap_or(1);
+            let ended = self.0.wait();
+            RUNNING.store(false, Ordering::SeqCst);
+            let code = ended?.code().unwrap_or(1);
             Ok(AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)))
         }
     }

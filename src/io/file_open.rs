@@ -4,6 +4,7 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
+use super::events;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -34,8 +35,10 @@ pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 /// Those of [`open_no_link`].
 pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let mut options = File::options();
+    let path = path.as_ref();
     let file = with_flags(options.append(true), true).open(path)?;
     check_kind(&file.metadata()?)?;
+    events::trace!("appended to {}", path.display());
     Ok(file)
 }
 
@@ -45,7 +48,9 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 /// The file cannot be opened.
 #[allow(clippy::disallowed_methods, reason = "blocks on a pipe on purpose")]
 pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
-    File::open(path)
+    let file = File::open(&path)?;
+    events::trace!("read {}", path.as_ref().display());
+    Ok(file)
 }
 
 /// Reads a whole regular file.
@@ -126,6 +131,7 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     let file = file?;
     let meta = file.metadata()?;
     check_kind(&meta)?;
+    events::trace!("read {}", path.display());
     Ok((file, meta))
 }
 

@@ -1,5 +1,6 @@
 //! A child process that uses the terminal interactively, without a time limit.
 
+use super::events;
 use super::progress::is_interrupted;
 use std::io;
 use std::process::{Command, Stdio};
@@ -30,6 +31,7 @@ pub(crate) struct ForegroundExit {
 /// The command cannot be started.
 pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
+    events::debug!("started {}", command.get_program().to_string_lossy());
     let mut context: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {

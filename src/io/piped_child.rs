@@ -5,6 +5,7 @@
 //! program that it starts (ssh) may ask on the terminal. Reads end early when the user interrupts
 //! this process or the limit has passed; the child is then asked to end, and killed if it does not.
 
+use super::events;
 use super::progress::is_interrupted;
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -83,6 +84,7 @@ impl PipedChild {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        events::debug!("started {}", command.get_program().to_string_lossy());
         let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take();

@@ -1,6 +1,6 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
-use super::{IoContext, IoError, atomic, file_open, parallel};
+use super::{IoContext, IoError, atomic, events, file_open, parallel};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
@@ -51,7 +51,11 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     };
     match result {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.at("remove", path),
+        Err(e) => Err(e).at("remove", path),
+        Ok(()) => {
+            events::trace!("removed {}", path.display());
+            Ok(())
+        }
     }
 }
 

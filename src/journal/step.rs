@@ -4,7 +4,7 @@
 use super::error::Direction;
 use crate::io::exchange::exchange;
 use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, atomic, json_path};
+use crate::io::{IoContext, IoError, atomic, events, json_path};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -164,7 +164,10 @@ impl Step {
     }
 
     fn exchange(&self) -> Result<(), IoError> {
-        exchange(&self.live, &self.staged).at("exchange", &self.live)
+        exchange(&self.live, &self.staged).at("exchange", &self.live)?;
+        let (live, staged) = (self.live.display(), self.staged.display());
+        events::debug!("exchanged {live} and {staged}");
+        Ok(())
     }
 
     /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.

@@ -9,7 +9,7 @@ use crate::archive::sink::Sink;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::position;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, events};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -90,11 +90,9 @@ impl Sink for ExtractSink<'_> {
         if self.is_login(entry) {
             return Ok(());
         }
-        Ok(set_attributes(
-            &self.stage.staged_path(entry.path.as_path()),
-            entry.mode,
-            entry.mtime,
-        )?)
+        let staged = self.stage.staged_path(entry.path.as_path());
+        events::trace!("unpacked {}", staged.display());
+        Ok(set_attributes(&staged, entry.mode, entry.mtime)?)
     }
 }
 

@@ -373,7 +373,8 @@ impl Ui {
 
     /// Returns true if a progress bar may be drawn.
     fn draws_progress(&self) -> bool {
-        self.terminal_err && self.verbosity >= Verbosity::Normal && !self.json
+        // The lines of the steps would run into the bar.
+        self.terminal_err && self.verbosity == Verbosity::Normal && !self.json
     }
 }
 

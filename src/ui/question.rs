@@ -70,9 +70,10 @@ fn set_open(ui: Option<Ui>) -> Option<Ui> {
     std::mem::replace(&mut *open, ui)
 }
 
-/// Prints the error of a cancelled command if a question is open. For the handler of Ctrl-C, which ends the
-/// process then.
+/// Prints the error of a cancelled command if a question is open, and turns echo on again. For the handler of
+/// Ctrl-C and SIGTERM, which ends the process then.
 pub(crate) fn report_cancelled() {
+    secret::restore_echo();
     if let Some(ui) = set_open(None) {
         // The terminal shows ^C behind the question.
         err(format_args!("\n"));

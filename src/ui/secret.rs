@@ -1,33 +1,35 @@
 //! Reads a passphrase without echo.
 
 use crate::io::secret::SecretBytes;
+#[cfg(unix)]
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+#[cfg(unix)]
+use std::io::{Read as _, stdin};
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
+
+/// The modes of the terminal before echo was turned off.
+#[cfg(unix)]
+static MODES_WITH_ECHO: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The user pressed Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Cancelled;
 
 /// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
-/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D. Signals are read
-/// as characters, so that the terminal is never left without echo.
+/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D. The keys that send
+/// signals are read as characters; the handler of other signals calls [`restore_echo`].
 #[cfg(unix)]
 pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cancelled> {
-    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
-    use std::io::Read;
-    let stdin = std::io::stdin();
-    let Ok(before) = tcgetattr(&stdin) else {
-        return Ok(None);
-    };
-    let mut mute = before.clone();
-    mute.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-    mute.special_codes[SpecialCodeIndex::VMIN] = 1;
-    mute.special_codes[SpecialCodeIndex::VTIME] = 0;
-    if tcsetattr(&stdin, OptionalActions::Flush, &mute).is_err() {
+    if turn_echo_off().is_err() {
         return Ok(None);
     }
     ask();
     let mut line = Vec::new();
     let (mut given, mut cancelled) = (false, false);
-    for byte in stdin.lock().bytes() {
+    for byte in stdin().lock().bytes() {
         match byte {
             Ok(b'\n' | b'\r') => {
                 given = true;
@@ -46,12 +48,43 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
             Ok(byte) => line.push(byte),
         }
     }
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
+    restore_echo();
     if cancelled {
         return Err(Cancelled);
     }
     Ok((given && !line.is_empty()).then(|| SecretBytes::new(line)))
 }
+
+#[cfg(unix)]
+fn turn_echo_off() -> rustix::io::Result<()> {
+    let modes = tcgetattr(stdin())?;
+    let mut mute = modes.clone();
+    mute.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+    mute.special_codes[SpecialCodeIndex::VMIN] = 1;
+    mute.special_codes[SpecialCodeIndex::VTIME] = 0;
+    // Locked until echo is off, so that a signal handler never restores it before.
+    let mut before = MODES_WITH_ECHO
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    tcsetattr(stdin(), OptionalActions::Flush, &mute)?;
+    *before = Some(modes);
+    Ok(())
+}
+
+/// Turns echo on again if [`read_line`] has turned it off. May be called from any thread.
+#[cfg(unix)]
+pub(super) fn restore_echo() {
+    let mut before = MODES_WITH_ECHO
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(modes) = before.take() {
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
+    }
+}
+
+/// Echo is never turned off here.
+#[cfg(not(unix))]
+pub(super) fn restore_echo() {}
 
 /// There is no way to do so from the standard library.
 #[cfg(not(unix))]

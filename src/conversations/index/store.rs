@@ -16,8 +16,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::conversations::event::Role;
-use crate::io::hash;
-use crate::io::{IoContext as _, IoError, atomic};
+use crate::io::{IoContext as _, IoError, atomic, events, hash};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::fs;
 use std::io::ErrorKind;
@@ -231,6 +230,7 @@ impl IndexStore {
         let connection = Connection::open_with_flags(path, flags).of_index(path)?;
         connection.busy_timeout(wait).of_index(path)?;
         connection.set_prepared_statement_cache_capacity(32);
+        events::trace!("opened {}", path.display());
         Ok(Self {
             connection,
             path: path.to_path_buf(),
