@@ -146,6 +146,7 @@ mod together;
 mod transfer;
 mod trees;
 mod usage;
+mod usage_ccusage;
 mod use_account;
 mod use_while_codex_runs;
 mod vault;

@@ -7,7 +7,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
 use super::plan::{self, Candidate, IngestTask, ShownFields};
-use super::store::{self, IndexStore};
+use super::store::{self, IndexStore, Merging};
 use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
@@ -31,6 +31,9 @@ const OPTIMIZE_BYTES: u64 = 64 << 20;
 /// The largest index that is compacted at once after a deletion. SQLite erases the words of deleted texts from a
 /// larger one when it merges its parts.
 const MAX_ERASED_BYTES: u64 = 256 << 20;
+
+/// The number of pages that a step of compaction writes.
+const MERGED_PAGES: i64 = 4000;
 
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
@@ -143,7 +146,8 @@ pub(crate) fn refresh(
     }
     let is_erased = !found.gone.is_empty() && store::size(&store.path) <= MAX_ERASED_BYTES;
     if total >= OPTIMIZE_BYTES || is_erased {
-        compact(store)?;
+        // A first index has no deleted texts.
+        compact(store, is_erased || last_walk.is_some())?;
     }
     Ok(RefreshReport {
         read: report.read,
@@ -177,6 +181,12 @@ fn ingest_all(
         if !tasks.is_empty() {
             total += tasks.iter().map(unread_bytes).sum::<u64>();
             progress.expect_bytes(total);
+            let is_large = total >= OPTIMIZE_BYTES;
+            store.set_merging(if is_large {
+                Merging::AtEnd
+            } else {
+                Merging::Steady
+            })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
             report.skipped.extend(part.skipped);
@@ -184,13 +194,39 @@ fn ingest_all(
     }
 }
 
-/// Merges the index into one part, without words of deleted texts, and overwrites freed pages.
-fn compact(store: &IndexStore) -> Result<(), IndexError> {
-    let compacted = store.connection.execute_batch(
-        "PRAGMA secure_delete=ON; INSERT INTO words(words) VALUES('optimize'); \
-         PRAGMA secure_delete=OFF",
-    );
-    compacted.of_index(&store.path)
+/// Merges the index into one part, without words of deleted texts. Each step frees the pages that it merged, and
+/// the next steps write into them. Those that are left are cut off at the end. With `erases`, freed pages are
+/// overwritten too.
+fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
+    let connection = &store.connection;
+    connection
+        .pragma_update(None, "secure_delete", erases)
+        .of_index(&store.path)?;
+    // A negative number starts the merge of all parts, a positive one continues it.
+    let mut pages = -MERGED_PAGES;
+    loop {
+        if is_interrupted() {
+            return Err(IndexError::Interrupted);
+        }
+        let before = connection.total_changes();
+        connection
+            .prepare_cached("INSERT INTO words(words, rank) VALUES('merge', ?1)")
+            .and_then(|mut merge| merge.execute([pages]))
+            .of_index(&store.path)?;
+        // The statement itself is one change.
+        if connection.total_changes() - before < 2 {
+            break;
+        }
+        pages = MERGED_PAGES;
+    }
+    store.run(|connection| {
+        connection.pragma_update(None, "secure_delete", false)?;
+        // One row for each page that is cut off.
+        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    })
 }
 
 fn unread_bytes(task: &IngestTask) -> u64 {
