@@ -1,4 +1,4 @@
-//! Markdown on a terminal: headings, bold text, code and lists, as far as messages use them.
+//! Markdown on a terminal: headings, bold text, remarks, code and lists, as far as messages use them.
 
 use super::{Style, Ui};
 
@@ -44,6 +44,13 @@ impl Ui {
                 Style::Good
             };
             return self.paint(style, heading);
+        }
+        // A remark of the program, such as that on a summary.
+        let remark = line
+            .strip_prefix('*')
+            .and_then(|line| line.strip_suffix('*'));
+        if let Some(remark) = remark.filter(|text| !text.is_empty() && !text.contains('*')) {
+            return self.paint(Style::Dim, self.wrapped(0, remark.replace('`', "")));
         }
         let item = line.trim_start();
         let blanks = line.len() - item.len();
@@ -96,11 +103,11 @@ mod tests {
     fn headings_code_and_bold_are_rendered_and_the_rest_stays() {
         let env = Environment::default();
         let ui = Ui::new(false, Verbosity::Normal, ColorChoice::Never, &env);
-        let text =
-            "## Turn 1\n\nA **bold** `` a`b `` word, 2 * 3\n```rust\nfn **x**\n```\n- open `code\n";
+        let text = "## Turn 1\n\nA **bold** `` a`b `` word, 2 * 3\n```rust\nfn **x**\n```\n- open `code\n\
+             *From `x`:*\n* item\n**\n";
         assert_eq!(
             ui.rendered_markdown(text),
-            "Turn 1\n\nA bold a`b word, 2 * 3\n    fn **x**\n- open `code\n"
+            "Turn 1\n\nA bold a`b word, 2 * 3\n    fn **x**\n- open `code\nFrom x:\n* item\n**\n"
         );
     }
 }

@@ -4,6 +4,7 @@
 //! words are enough to learn what a conversation is about, so the file has mode 0600 and no archive, export
 //! or sync contains it.
 
+mod candidates;
 mod error;
 mod ingest;
 mod plan;
@@ -15,9 +16,8 @@ pub(crate) mod usage_query;
 mod usage_store;
 mod usage_tables;
 
+pub(crate) use candidates::IndexSource;
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;
-pub(crate) use refresh::{
-    IndexSource, IndexStatus, RefreshReport, Thoroughness, rebuild, refresh, status,
-};
+pub(crate) use refresh::{IndexStatus, RefreshReport, Thoroughness, rebuild, refresh, status};
 pub(crate) use store::{FOLDER, IndexStore, TextId, path_of, remove, size};

@@ -1,0 +1,286 @@
+//! Finds the conversations that an update of the index compares with it.
+
+use super::error::{IndexContext as _, IndexError};
+use super::plan::{self, Candidate, ShownFields};
+use super::store::IndexStore;
+use crate::codex::rollout::ConversationFile;
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
+use crate::history::thread_titles::{ThreadTitles, apply_names};
+use crate::history::{SkippedFile, files, session_index};
+use chrono::{DateTime, Utc};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// The age of changes, in milliseconds, that an update looks at again. Codex may write its database before
+/// the rollout.
+const OVERLAP_MS: i64 = 10 * 60 * 1000;
+
+pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";
+/// The number of bytes of `session_index.jsonl` that were read.
+pub(super) const NAMES_END: &str = "names_end";
+/// The numbers of rows of Codex's database without a rollout: all, and the archived ones.
+pub(super) const MISSING: &str = "missing_rollouts";
+pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
+
+/// The files from which the index is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexSource<'a> {
+    /// The Codex home with the rollouts.
+    pub home: &'a Path,
+    /// The state database of the home.
+    pub database: Option<&'a Path>,
+    /// The current time, for the interval of walks.
+    pub now: DateTime<Utc>,
+}
+
+/// The conversations to compare with the index.
+#[derive(Default)]
+pub(super) struct Candidates {
+    pub on_disk: Vec<Candidate>,
+    /// The ids of conversations in the index that are no longer on disk.
+    pub gone: Vec<String>,
+    /// The folders that cannot be listed.
+    pub unlistable: Vec<SkippedFile>,
+    /// The time of the newest change in Codex's database.
+    pub newest: Option<i64>,
+    /// The number of bytes of `session_index.jsonl` that were read.
+    pub names_end: i64,
+}
+
+/// Returns the size of `session_index.jsonl`.
+pub(super) fn names_bytes(home: &Path) -> i64 {
+    let meta = home.join(session_index::FILE_NAME).metadata();
+    meta.map_or(0, |meta| i64::try_from(meta.len()).unwrap_or(i64::MAX))
+}
+
+/// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset to read on from.
+/// An unreadable file has no names.
+fn named_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
+    let from = u64::try_from(offset).unwrap_or(0);
+    let Ok((ids, end)) = session_index::ids_since(home, from) else {
+        return (Vec::new(), offset);
+    };
+    let ids = ids.iter().map(ToString::to_string).collect();
+    (ids, i64::try_from(end).unwrap_or(offset))
+}
+
+fn threads(
+    source: IndexSource<'_>,
+    filter: &ThreadFilter,
+) -> Result<Vec<ListedThread>, IndexError> {
+    let Some(database) = source.database else {
+        return Ok(Vec::new());
+    };
+    let mut threads = thread_query::list(database, filter)?;
+    apply_names(source.home, &mut threads);
+    Ok(threads)
+}
+
+/// Returns the conversations of all rollouts.
+pub(super) fn all_candidates(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+) -> Result<Candidates, IndexError> {
+    // The names that are appended meanwhile are read by the next update too.
+    let (_, names_end) = named_since(source.home, 0);
+    let titles = ThreadTitles::read(source.home);
+    let threads = match source.database {
+        Some(database) => {
+            thread_query::list_as(database, &ThreadFilter::default(), |mut thread| {
+                titles.apply(&mut thread);
+                let id = std::mem::take(&mut thread.id).to_lowercase();
+                (id, ShownFields::of(thread))
+            })?
+        }
+        None => Vec::new(),
+    };
+    let newest = threads.iter().filter_map(|(_, shown)| shown.updated).max();
+    let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
+    let mut known = HashSet::new();
+    let mut candidates = Vec::new();
+    let (files, unlistable) = files::find_readable(source.home);
+    for file in files {
+        let path = file.path(source.home);
+        let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
+        // A conversation that is there twice is searched once.
+        let Some(session) = id.filter(|id| known.insert(id.clone())) else {
+            continue;
+        };
+        let thread = threads.remove(&session);
+        candidates.push(Candidate {
+            name: thread.is_none().then(|| titles.name(&session)).flatten(),
+            thread,
+            archived: file.is_archived,
+            session,
+            path,
+        });
+    }
+    // A conversation in a folder that cannot be listed may still be there.
+    let is_unlistable = |path: &str| {
+        unlistable
+            .iter()
+            .any(|folder| Path::new(path).starts_with(&folder.path))
+    };
+    let gone = sessions(store)?.into_iter();
+    let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
+    Ok(Candidates {
+        on_disk: candidates,
+        gone: gone.map(|(id, _)| id).collect(),
+        unlistable,
+        newest,
+        names_end,
+    })
+}
+
+/// Returns the ids of the conversations in the index, with the paths of their rollouts.
+fn sessions(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
+    let read = || -> rusqlite::Result<Vec<_>> {
+        let mut statement = store
+            .connection
+            .prepare("SELECT session, path FROM conversation")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    };
+    read().of_index(&store.path)
+}
+
+/// Returns the conversations that changed according to Codex's database.
+pub(super) fn changed_candidates(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+) -> Result<Candidates, IndexError> {
+    let newest = store.meta(NEWEST_CHANGE)?;
+    let filter = ThreadFilter {
+        since_ms: newest.map(|newest| newest - OVERLAP_MS),
+        ..ThreadFilter::default()
+    };
+    let mut changed = threads(source, &filter)?;
+    // A new name of an older conversation changes nothing else.
+    let (named, names_end) = named_since(source.home, store.meta(NAMES_END)?.unwrap_or(0));
+    if !named.is_empty() {
+        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let named = ThreadFilter {
+            ids: Some(named),
+            ..ThreadFilter::default()
+        };
+        let named = threads(source, &named)?.into_iter();
+        changed.extend(named.filter(|thread| !known.contains(&thread.id)));
+    }
+    let mut gone = Vec::new();
+    if has_other_changes(store, source, &changed)? {
+        let all = threads(source, &ThreadFilter::default())?;
+        let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
+        let indexed = plan::indexed(store, None)?;
+        let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
+            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
+        };
+        gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
+        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let differs = |thread: &ListedThread| {
+            let indexed = indexed.get(&thread.id.to_lowercase());
+            !known.contains(&thread.id)
+                && indexed.is_none_or(|old| old.shown.archived != thread.archived)
+        };
+        changed.extend(all.into_iter().filter(differs));
+    }
+    let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
+    let candidates = changed.into_iter().filter_map(|thread| {
+        Some(Candidate {
+            session: thread.id.to_lowercase(),
+            path: plan::existing_path(&thread.rollout_path)?,
+            archived: thread.archived,
+            name: None,
+            thread: Some(ShownFields::of(thread)),
+        })
+    });
+    Ok(Candidates {
+        on_disk: candidates.collect(),
+        gone,
+        unlistable: Vec::new(),
+        newest: newest_now.max(newest),
+        names_end,
+    })
+}
+
+/// Returns true if Codex's database has changes besides `changed`: conversations that were deleted, archived,
+/// or added with an old time. Compares only numbers of conversations.
+fn has_other_changes(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+    changed: &[ListedThread],
+) -> Result<bool, IndexError> {
+    let Some(database) = source.database else {
+        return Ok(false);
+    };
+    let ids: Vec<_> = changed
+        .iter()
+        .map(|thread| thread.id.to_lowercase())
+        .collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let known = plan::indexed(store, Some(&ids))?;
+    let mut expected = listed(store)?;
+    expected.all += store.meta(MISSING)?.unwrap_or(0);
+    expected.archived += store.meta(MISSING_ARCHIVED)?.unwrap_or(0);
+    for thread in changed {
+        let old = known.get(&thread.id.to_lowercase());
+        let old = old.filter(|old| old.shown.listed);
+        expected.all += i64::from(old.is_none());
+        let was_archived = old.is_some_and(|old| old.shown.archived);
+        expected.archived += i64::from(thread.archived) - i64::from(was_archived);
+    }
+    Ok(expected != thread_query::count(database)?)
+}
+
+/// Counts the conversations of the index with a row in Codex's database.
+pub(super) fn listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
+    let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
+    store.run(|connection| {
+        connection.query_row(sql, [], |row| {
+            Ok(ThreadCounts {
+                all: row.get(0)?,
+                archived: row.get(1)?,
+            })
+        })
+    })
+}
+
+/// Returns the conversations that repeat a removed one, unless they are among the candidates.
+pub(super) fn orphaned_copies(
+    store: &IndexStore,
+    source: IndexSource<'_>,
+    found: &Candidates,
+) -> Result<Vec<Candidate>, IndexError> {
+    if found.gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known: HashSet<_> = found.on_disk.iter().map(|c| &c.session).collect();
+    let read = || -> rusqlite::Result<Vec<(String, String, bool)>> {
+        let mut statement = store
+            .connection
+            .prepare("SELECT session, path, archived FROM conversation WHERE size=-1")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect()
+    };
+    let mut orphaned = read().of_index(&store.path)?;
+    orphaned.retain(|(session, ..)| !known.contains(session));
+    let ids = orphaned.iter().map(|(session, ..)| session.clone());
+    let filter = ThreadFilter {
+        ids: Some(ids.collect()),
+        ..ThreadFilter::default()
+    };
+    let mut rows = threads(source, &filter)?;
+    let candidate = |(session, path, archived): (String, String, bool)| {
+        let row = rows
+            .iter()
+            .position(|row| row.id.eq_ignore_ascii_case(&session));
+        Candidate {
+            name: None,
+            thread: row.map(|row| ShownFields::of(rows.swap_remove(row))),
+            session,
+            path: path.into(),
+            archived,
+        }
+    };
+    Ok(orphaned.into_iter().map(candidate).collect())
+}
