@@ -287,6 +287,7 @@ fn a_page_shows_the_charts_and_loads_nothing() {
         page.contains(&id(50)[..13]) && page.contains("[redacted]"),
         "{page}"
     );
+    assert_eq!(page.matches("<tr><td>").count(), DAYS.len() + 2 + 1);
     // Nothing is overwritten, and nothing is left behind.
     let before = env.tree("");
     let path = env.path("daily.html");
