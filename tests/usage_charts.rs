@@ -40,7 +40,8 @@ fn world() -> TestEnv {
         for (i, model) in (0..).zip(MODELS.iter().take(number as usize)) {
             let part = [thousands * 1000 / (i + 1), 0, 500, 0];
             used = sum(used, part);
-            let when = at(0) - TimeDelta::days(days) + TimeDelta::minutes(i as i64);
+            let when =
+                at(0) - TimeDelta::days(days) + TimeDelta::minutes(i64::try_from(i).unwrap());
             lines.extend([context(when, model), count(when, used, part, None)]);
         }
         let made = Conversation {
