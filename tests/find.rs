@@ -419,3 +419,81 @@ fn a_full_disk_costs_an_update_of_the_index_and_nothing_else() {
     let run = env.run(["find", "needle"]).code(0);
     assert!(run.stdout.contains("needle"), "{run}");
 }
+
+#[test]
+fn names_that_only_the_index_of_names_has_are_found() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 30, "Hello", "Done."));
+    write(&env, &Conversation::new(2, 20, "Hello again", "Done."));
+    let unlisted = Conversation::new(3, 10, "Not listed", "Done.");
+    fs::write(env.codex_home().join(unlisted.relative()), unlisted.text()).expect("write");
+    let names = env.codex_home().join("session_index.jsonl");
+    let name = |number, name: &str| json!({"id": id(number), "thread_name": name});
+    let text = format!("{}\n{}\n", name(1, "zebra"), name(3, "yak"));
+    fs::write(&names, text).expect("write");
+    assert_eq!(found(&env, &["zebra"]), [id(1)]);
+    assert_eq!(found(&env, &["yak"]), [id(3)]);
+    assert_eq!(found(&env, &["--exact", "zebra"]), [id(1)]);
+    assert_eq!(found(&env, &["--exact", "yak"]), [id(3)]);
+    // Codex changes only this file when it names an older conversation.
+    append(&names, &[name(1, "giraffe"), name(2, "zebra crossing")]);
+    assert_eq!(found(&env, &["zebra"]), [id(2)]);
+    assert_eq!(found(&env, &["giraffe"]), [id(1)]);
+    let document = env.run(["find", "giraffe", "--json"]).code(0).json();
+    assert_eq!(document["hits"][0]["title"], "giraffe");
+    assert_eq!(document["hits"][0]["role"], "title");
+    fs::remove_file(&names).expect("remove");
+    assert_eq!(found(&env, &["giraffe"]), [""; 0]);
+    assert_eq!(found(&env, &["hello"]), [id(2), id(1)]);
+    later(&mut env);
+    assert_eq!(found(&env, &["again"]), [id(2)]);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_is_found() {
+    let mut env = TestEnv::new();
+    write(&env, &Conversation::new(1, 10, "A needle", "Done."));
+    let hidden = Conversation {
+        archived: true,
+        ..Conversation::new(2, 20, "A haystack", "Done.")
+    };
+    write(&env, &hidden);
+    let folder = env.codex_home().join("archived_sessions");
+    let mode = |path: &PathBuf, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    mode(&folder, 0);
+    let run = env.run_unprivileged(&["find", "needle"]).code(6);
+    assert!(run.stdout.contains("A needle"), "{run}");
+    assert!(
+        run.stderr
+            .contains("skipped: cannot list: Permission denied"),
+        "{run}"
+    );
+    let run = env.run_unprivileged(&["find", "--exact", "needle"]).code(6);
+    assert!(run.stdout.contains("A needle"), "{run}");
+    let run = env.run_unprivileged(&["find", "absent"]).code(6);
+    assert!(
+        run.stderr
+            .contains("no conversation matches in the part that could be searched"),
+        "{run}"
+    );
+    mode(&folder, 0o700);
+    later(&mut env);
+    assert_eq!(found(&env, &["haystack"]), [id(2)]);
+    // What the index has stays, and is shown as far as it is known.
+    mode(&folder, 0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:40:00Z");
+    let run = env.run_unprivileged(&["find", "haystack"]).code(6);
+    assert!(run.stdout.contains("A haystack"), "{run}");
+    mode(&folder, 0o700);
+    let document = env.run(["find", "haystack", "--json"]).code(0).json();
+    assert_eq!(document["refreshed"], 0, "it was not removed");
+    // The names of older conversations are not needed to show one.
+    let names = env.codex_home().join("session_index.jsonl");
+    fs::write(&names, "").expect("write");
+    mode(&names, 0);
+    let run = env.run_unprivileged(&["show", &id(1)]).code(0);
+    assert!(run.stdout.contains("A needle"), "{run}");
+    assert!(run.stderr.contains("names of conversations"), "{run}");
+}

@@ -233,3 +233,22 @@ fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
     assert_eq!(hits(&run.code(0).json()).len(), 60);
     assert!(peak < 100 << 20, "{peak} bytes");
 }
+
+#[test]
+fn names_that_only_the_index_of_names_of_an_archive_has_are_found() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    write(&env, &Conversation::new(1, 60, "Hello", "Done."));
+    let names = env.codex_home().join("session_index.jsonl");
+    let line = format!("{{\"id\":\"{}\",\"thread_name\":\"zebra\"}}\n", id(1));
+    fs::write(&names, line).expect("write");
+    back_up(&mut env, "10:00");
+    delete(&env, 1);
+    fs::remove_file(&names).expect("remove");
+    for query in [&["zebra"][..], &["--exact", "zebra"]] {
+        let args = [&["find", "--archives", "--json"], query].concat();
+        let document = env.run(args).code(0).json();
+        assert_eq!(hits(&document).len(), 1, "{query:?}");
+        assert_eq!(document["hits"][0]["title"], "zebra");
+    }
+}

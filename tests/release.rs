@@ -1,7 +1,7 @@
 //! README, the release workflow and the npm packages agree, and npm installs a program that runs.
 
 use crate::support::env::TestEnv;
-use crate::support::real_codex::E2E_VARIABLE;
+use crate::support::tool_install::E2E_VARIABLE;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;

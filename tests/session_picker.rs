@@ -5,8 +5,10 @@ use crate::support::conversations::{Conversation, assistant, id, state, user, wr
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
 use crate::support::profiles::save_alice_and_bob;
+use crate::support::restic;
 use crate::support::sign_in::SignIn;
 use crate::support::terminal::Terminal;
+use crate::vault;
 use base64::Engine as _;
 use serde_json::json;
 use std::fs;
@@ -442,6 +444,34 @@ fn restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk() {
     assert!(rollout.is_file());
     let run = env.run(["restore", "latest", "--session"]).code(4);
     assert!(run.stderr.contains("which conversation?"), "{run}");
+    assert!(run.stderr.contains("Write the docs"), "{run}");
+}
+
+#[test]
+fn vault_restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = home();
+    vault::set_up(&mut env);
+    let _ = vault::backup(&env);
+    let rollout = env
+        .codex_home()
+        .join(Conversation::new(2, 0, "", "").relative());
+    fs::remove_file(&rollout).expect("remove");
+    let before = env.tree("home");
+    let args = ["vault", "restore", "latest", "--session"];
+    let terminal = ask(&env, &args);
+    terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    leave(terminal);
+    assert_same_tree(&before, &env.tree("home"));
+    let mut terminal = ask(&env, &args);
+    let picture = terminal.wait_until(START, LIMIT, |p| p.contains("missing 1/1"));
+    assert!(selected(&picture).contains("Write the docs"), "{picture}");
+    terminal.type_keys("\r");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(rollout.is_file());
+    let run = env.run(args).code(4);
     assert!(run.stderr.contains("Write the docs"), "{run}");
 }
 

@@ -2,6 +2,7 @@
 
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
+use crate::support::memory::peak_of;
 use crate::support::profiles::save_alice_and_bob;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
@@ -304,4 +305,30 @@ fn a_name_that_only_the_index_has_is_a_title_and_names_the_conversation() {
         text.contains("In the row") && !text.contains("My parser"),
         "{text}"
     );
+}
+
+/// The memory of a list of 50,000 conversations.
+const LIST_MEMORY_BYTES: u64 = 50 << 20;
+
+#[test]
+fn a_document_of_50_000_conversations_is_not_held_in_memory() {
+    let env = TestEnv::new();
+    let connection = state(&env);
+    connection
+        .execute_batch(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+             INSERT INTO threads SELECT printf('01a1f78b-0000-7ef3-b0ee-%012d', n), '/none/rollout-' || n, n, n,
+             'cli', '/work/project' || n, 'title ' || n || printf('%.490c', 'x'), n, 0, 'main', 'first', 'gpt-6',
+             n, n, 'user', 'legacy', NULL, NULL, 'acct-alice' FROM n",
+        )
+        .expect("rows");
+    for sort in ["updated", "size"] {
+        let (run, peak) = peak_of(&env, &["sessions", "--json", "--sort", sort]);
+        let document = run.code(0).json();
+        assert_eq!(document["command"], "sessions");
+        let sessions = document["sessions"].as_array().expect("a list");
+        assert_eq!(sessions.len(), 50_000);
+        assert_eq!(sessions[0]["cwd"], "/work/project50000");
+        assert!(peak < LIST_MEMORY_BYTES, "{sort} took {peak} bytes");
+    }
 }

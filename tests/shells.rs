@@ -2,8 +2,8 @@
 
 use crate::cooldown::{entry, know};
 use crate::support::env::TestEnv;
-use crate::support::real_codex::E2E_VARIABLE;
 use crate::support::sample::{backup, sample_home};
+use crate::support::tool_install::E2E_VARIABLE;
 use crate::support::write_program;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -2,6 +2,7 @@
 
 use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
 use crate::support::env::TestEnv;
+use crate::support::lab::Lab;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -101,6 +102,51 @@ fn show_cuts_at_a_number_of_bytes_and_prints_lines_as_they_are() {
 }
 
 #[test]
+fn escape_sequences_of_texts_do_not_reach_the_terminal() {
+    let env = TestEnv::new();
+    let steering = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}8mhidden";
+    let mut conversation = Conversation::new(1, 60, steering, steering);
+    conversation.cwd = format!("/work/{steering}");
+    conversation
+        .lines
+        .extend([command(steering), tool_output(&format!("{steering}\n\tx"))]);
+    write(&env, &conversation);
+    let out = env.path("out.md");
+    let out = out.to_str().expect("text");
+    let _ = env.run(["export", "01a1", "--tools", "--out", out]).code(0);
+    let text = env.run(["show", "01a1", "--tools"]).code(0).stdout;
+    assert_eq!(fs::read_to_string(out).expect("read"), text);
+    let is_steering = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    assert!(!text.contains(is_steering), "{text:?}");
+    assert!(text.contains("redhidden\n\tx\n"), "{text:?}");
+}
+
+#[test]
+fn a_compressed_rollout_that_is_none_is_an_error() {
+    let env = TestEnv::new();
+    let conversation = Conversation::new(1, 60, "Hello", "Done.");
+    let path = write(&env, &conversation);
+    let compressed = path.with_extension("jsonl.zst");
+    fs::rename(&path, &compressed).expect("rename");
+    // The beginning of a zstd frame, and nothing that could follow.
+    fs::write(&compressed, b"\x28\xb5\x2f\xfd no zstd at all").expect("write");
+    for command in ["show", "export"] {
+        let run = env.run([command, "01a1"]).code(1);
+        assert!(run.stderr.contains("cannot read the conversation"), "{run}");
+    }
+    let run = env.run(["find", "hello"]).code(6);
+    assert!(run.stderr.contains("skipped: "), "{run}");
+    // One that was cut off is read as far as it goes.
+    let mut long = conversation;
+    long.lines
+        .extend((0..20_000).map(|n| assistant(&format!("answer {n}"))));
+    let whole = zstd::encode_all(long.text().as_bytes(), 1).expect("compress");
+    fs::write(&compressed, &whole[..whole.len() / 2]).expect("write");
+    let shown = env.run(["show", "01a1"]).code(0).stdout;
+    assert!(shown.contains("answer 1\n") && !shown.contains("answer 19999"));
+}
+
+#[test]
 fn export_redacts_tokens_and_counts_them() {
     let env = TestEnv::new();
     let token = format!("ghp_{}", "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zaB3dE");
@@ -186,6 +232,58 @@ fn export_writes_new_files_and_replaces_none() {
     }
 }
 
+fn export(env: &TestEnv, number: u32, format: &str) -> String {
+    env.run(["export", &id(number), "--format", format])
+        .code(0)
+        .stdout
+}
+
+#[test]
+fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
+    let Some(lab) = Lab::new() else {
+        return;
+    };
+    let first = lab.say("the first question");
+    let forked = [
+        "exec",
+        "fork",
+        "--skip-git-repo-check",
+        &first,
+        "asked in the fork",
+    ];
+    let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
+    let forked = forked.expect_success();
+    let fork = forked.session_id().expect("a session id").to_owned();
+    let _ = lab.go_on(&lab.home(), &first, "asked after the fork");
+    for command in ["show", "export"] {
+        let text = lab.manager([command, &fork]).code(0).stdout;
+        let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
+        let parts = [
+            position(&format!("*From `{first}`")),
+            // The title has no empty line before it.
+            position("\n\nthe first question\n"),
+            position("*This conversation:*"),
+            position("\n\nasked in the fork\n"),
+        ];
+        assert!(parts.is_sorted(), "{text}");
+        assert!(!text.contains("asked after the fork"), "{text}");
+    }
+    let hits = lab
+        .manager(["find", "asked", "fork", "--json"])
+        .code(0)
+        .json();
+    let hits = hits["hits"].as_array().expect("hits").iter();
+    let turn = hits
+        .filter(|hit| hit["session_id"] == *fork)
+        .map(|hit| hit["turn"].to_string());
+    let turn: Vec<_> = turn.collect();
+    let shown = lab
+        .manager(["show", &fork, "--turn", &turn[0]])
+        .code(0)
+        .stdout;
+    assert!(shown.contains("asked in the fork"), "{shown}");
+}
+
 #[test]
 fn a_fork_begins_with_the_marked_turns_of_its_parent() {
     let env = TestEnv::new();
@@ -243,12 +341,47 @@ fn a_fork_begins_with_the_marked_turns_of_its_parent() {
         turn.contains("Its answer.") && !turn.contains("The first answer."),
         "{turn}"
     );
-    // Without the parent, the rest is shown.
+    // An export is the same text.
+    let page = export(&env, 2, "md");
+    assert_eq!(page, shown);
+    let document: Value = serde_json::from_str(&export(&env, 2, "json")).expect("JSON");
+    let exported = document["turns"].as_array().expect("turns").iter();
+    let exported: Vec<_> = exported
+        .map(|turn| (turn["session_id"].as_str(), turn["turn"].as_u64()))
+        .collect();
+    assert_eq!(exported, own.map(|(id, turn)| (Some(id), turn)));
+    assert_eq!(document["missing_parent"], Value::Null);
+    let page = export(&env, 2, "html");
+    let position = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}\n{page}"));
+    let marks = [
+        position(&format!(
+            "From <code>{}</code>, which this conversation continues:",
+            id(1)
+        )),
+        position("<h2>Turn 1<"),
+        position("The first answer."),
+        position("This conversation:"),
+        position("<h2 id=\"turn-1\">"),
+        position("Its answer."),
+    ];
+    assert!(marks.is_sorted(), "{page}");
+    assert!(!page.contains("Asked after the fork"), "{page}");
+    // Without the parent, the rest is shown, and one line tells that.
     fs::remove_file(env.codex_home().join(parent.relative())).expect("remove");
     let shown = env.run(["show", &id(2)]).code(0).stdout;
-    assert!(shown.contains(&format!("continues `{}`", id(1))), "{shown}");
+    let missing = format!(
+        "\n*The earlier turns are missing: they are in `{}`, whose rollout cannot be read.*\n",
+        id(1)
+    );
+    assert!(shown.contains(&missing), "{shown}");
     assert!(
         shown.contains("Its answer.") && !shown.contains("*From"),
         "{shown}"
     );
+    assert_eq!(export(&env, 2, "md"), shown);
+    assert!(export(&env, 2, "html").contains("The earlier turns are missing"));
+    let document = env.run(["show", &id(2), "--json"]).code(0).json();
+    assert_eq!(document["missing_parent"], id(1));
+    let turn = env.run(["show", &id(2), "--turn", "1"]).code(0).stdout;
+    assert!(!turn.contains("missing"), "{turn}");
 }

@@ -146,6 +146,7 @@ mod together;
 mod transfer;
 mod trees;
 mod usage;
+mod usage_ccusage;
 mod usage_charts;
 mod usage_prompt;
 mod usage_reports;

@@ -1,96 +1,17 @@
 //! `usage`: every request counts once, whatever Codex writes again.
 
-use crate::support::conversations::{Conversation, id, write};
+use crate::support::conversations::{id, write};
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::lab::Lab;
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::support::usage_lines::{
+    Tokens, at, context, conversation, count, line, record, store, sum, text_of, tokens,
+};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
-
-/// Input, cached input, output, reasoning.
-pub(crate) type Tokens = [u64; 4];
-
-pub(crate) fn at(minutes: i64) -> DateTime<Utc> {
-    let noon: DateTime<Utc> = "2026-11-19T12:00:00Z".parse().unwrap();
-    noon + TimeDelta::minutes(minutes)
-}
-
-/// A line with its fields in Codex's order.
-pub(crate) fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
-    let timestamp = at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
-    format!(r#"{{"timestamp":"{timestamp}","type":"{kind}","payload":{payload}}}"#)
-}
-
-pub(crate) fn usage([input, cached, output, reasoning]: Tokens) -> Value {
-    json!({"input_tokens": input, "cached_input_tokens": cached, "output_tokens": output,
-           "reasoning_output_tokens": reasoning, "total_tokens": input + output})
-}
-
-pub(crate) fn context(at: DateTime<Utc>, model: &str) -> String {
-    let payload = json!({"model": model, "cwd": "/work/proj"});
-    line(at, "turn_context", &payload.to_string())
-}
-
-pub(crate) fn count(
-    at: DateTime<Utc>,
-    total: Tokens,
-    last: Tokens,
-    used_percent: Option<f64>,
-) -> String {
-    let resets_at: DateTime<Utc> = "2026-11-24T00:00:00Z".parse().unwrap();
-    let limits = used_percent.map(|used| {
-        json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
-               "window_minutes": 10080, "resets_at": resets_at.timestamp()}})
-    });
-    let info = json!({"total_token_usage": usage(total), "last_token_usage": usage(last)});
-    let limits = json!(limits);
-    let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":{limits}}}"#);
-    line(at, "event_msg", &payload)
-}
-
-fn record(at: DateTime<Utc>, thread: &str, used: Tokens, total: Tokens) -> String {
-    let payload =
-        json!({"thread_id": thread, "usage": usage(used), "thread_token_usage": usage(total)});
-    line(at, "token_usage_record", &payload.to_string())
-}
-
-/// Writes a conversation with these lines behind its first one.
-pub(crate) fn store(env: &TestEnv, made: &Conversation, lines: &[String]) -> PathBuf {
-    let path = write(env, made);
-    fs::write(&path, text_of(made, lines)).unwrap();
-    path
-}
-
-fn text_of(made: &Conversation, lines: &[String]) -> String {
-    let meta = made.text().lines().next().unwrap().to_owned();
-    let lines = std::iter::once(meta).chain(lines.iter().cloned());
-    lines.map(|line| line + "\n").collect()
-}
-
-pub(crate) fn sum(a: Tokens, b: Tokens) -> Tokens {
-    std::array::from_fn(|i| a[i] + b[i])
-}
-
-/// A conversation without a message.
-pub(crate) fn conversation(number: u32) -> Conversation {
-    let mut made = Conversation::new(number, 10, "Title", "");
-    made.lines.clear();
-    made
-}
-
-fn tokens(row: &Value) -> Tokens {
-    [
-        "input_tokens",
-        "cached_input_tokens",
-        "output_tokens",
-        "reasoning_output_tokens",
-    ]
-    .map(|key| row[key].as_u64().unwrap())
-}
 
 fn rows(env: &TestEnv, args: &[&str]) -> Vec<(String, Tokens)> {
     let json = env

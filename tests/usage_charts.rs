@@ -3,8 +3,8 @@
 use crate::support::browser::Browser;
 use crate::support::conversations::{Conversation, id};
 use crate::support::env::TestEnv;
+use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use crate::tables::shown;
-use crate::usage::{at, context, conversation, count, store, sum};
 use chrono::{Datelike, TimeDelta};
 use std::fs;
 

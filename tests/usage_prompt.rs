@@ -4,7 +4,7 @@ use crate::cooldown::{entry, know};
 use crate::shells::has;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, write_auth};
-use crate::usage::{at, context, conversation, count, store, sum};
+use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use crate::support::conversations::{Conversation, id};
 use crate::support::env::TestEnv;
-use crate::usage::{at, context, conversation, count, store};
+use crate::support::usage_lines::{at, context, conversation, count, store};
 use serde_json::Value;
 use std::fs;
 

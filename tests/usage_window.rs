@@ -2,7 +2,7 @@
 
 use crate::support::conversations::{Conversation, id};
 use crate::support::env::TestEnv;
-use crate::usage::{Tokens, at, context, conversation, line, store, sum, usage};
+use crate::support::usage_lines::{Tokens, at, context, conversation, line, store, sum, usage};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 

@@ -15,9 +15,17 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def run(command, codes=(0,)):
+# Programs with a search index of their own: the folder of the index below HOME, and the command that searches. Their
+# search brings the index up to date, so that the first one creates it.
+PEERS = {
+    # pip install agent-chat-reader
+    "agent-chat-reader": (".cache/agent-chat-reader", ["--limit", "20", "--find"]),
+}
+
+
+def run(command, codes=(0,), env=None):
     started = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     elapsed = time.monotonic() - started
@@ -26,13 +34,13 @@ def run(command, codes=(0,)):
     return elapsed, usage.ru_maxrss / 1000, output
 
 
-def median(command, rounds, before=None):
+def median(command, rounds, before=None, env=None):
     """Returns the median time in ms and the largest memory in MB."""
     figures = []
     for number in range(rounds):
         if before:
             before(number)
-        figures.append(run(command, (0, 1))[:2])
+        figures.append(run(command, (0, 1), env)[:2])
     return statistics.median(figure[0] for figure in figures) * 1000, max(figure[1] for figure in figures)
 
 
@@ -47,6 +55,28 @@ def words(home):
     return max(counts, key=lambda word: (counts[word], len(word) > 2)), "conversation7"
 
 
+def files_below(folder):
+    return [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+
+
+def compare_peer(program, folder, size, frequent, rare, rounds):
+    """Measures another program with an index. It finds the home at ~/.codex."""
+    name = os.path.basename(program)
+    if name not in PEERS:
+        sys.exit(f"--peer {name}: not one of {', '.join(PEERS)}")
+    index, search = PEERS[name]
+    env = {**os.environ, "HOME": folder}
+    env.pop("CODEX_HOME", None)
+    seconds, memory, _ = run([program, *search, rare], (0, 1), env)
+    bytes_of_index = sum(os.path.getsize(path) for path in files_below(f"{folder}/{index}"))
+    print(f"{name}, first index: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s, memory {memory:.0f} MB, "
+          f"index {bytes_of_index / 1e6:.0f} MB")
+    for kind, word in [("rare", rare), ("frequent", frequent)]:
+        elapsed, memory = median([program, *search, word], rounds, env=env)
+        found = len(run([program, *search, word], (0, 1), env)[2].splitlines())
+        print(f"{name}, a {kind} word: {elapsed:.1f} ms, {memory:.0f} MB, {found} lines")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
@@ -54,10 +84,12 @@ def main():
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--peer", action="append", default=[],
+                        help=f"a program with an index to compare search with: {', '.join(PEERS)}")
     parser.add_argument("--ccusage", help="the program to compare usage with")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="find-bench-") as folder:
-        home, manager = f"{folder}/home", f"{folder}/manager"
+        home, manager = f"{folder}/.codex", f"{folder}/manager"
         free = shutil.disk_usage(folder).free
         if free < given.mb * 2_000_000:
             sys.exit("not enough space")
@@ -108,6 +140,8 @@ def main():
                                             f"{home}/sessions"], max(1, given.rounds // 2))
                 line += f"; rg {peer:.0f} ms, {peer_memory:.0f} MB: {peer / mine:.0f} x faster"
             print(line)
+        for peer in given.peer:
+            compare_peer(os.path.abspath(peer), folder, size, frequent, rare, given.rounds)
         if given.ccusage:
             os.environ["CODEX_HOME"] = home
             for report in ["daily", "session"]:

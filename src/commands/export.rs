@@ -2,6 +2,7 @@
 
 use super::account::{printable, short_id};
 use super::export_formatter::{ExportFormatter, JsonWriter};
+use super::fork_base::ConversationParts;
 use super::new_file::publish_new;
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::SessionPicker;
@@ -9,7 +10,7 @@ use super::transcript_text::{markdown_writer, minutes, read_error};
 use crate::codex::export_redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
-use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
+use crate::conversations::transcript::{self, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic::TempFile;
 use crate::io::quantity::pluralize;
@@ -220,25 +221,39 @@ impl ExportArgs {
             redacted += count;
             text
         };
-        let mut format = self.formatter(context);
+        let parts = ConversationParts::of(session, context);
+        let mut format = self.formatter(&parts, context);
         to(&format.head(session, context, &mut safe))?;
-        let mut written = Ok(());
-        transcript::read(&session.rollout, options, |mut entry: TranscriptEntry| {
-            entry.text = safe(&entry.text);
-            entry.tool = entry.tool.as_deref().map(&mut safe);
-            written = to(&format.entry(entry));
-            written.is_ok()
-        })?;
-        written?;
+        if let Some(mark) = parts.first_mark() {
+            to(&format.mark(&mark))?;
+        }
+        for part in &parts.list {
+            if let Some(mark) = parts.mark(part) {
+                to(&format.mark(&mark))?;
+            }
+            format.begin_part(&part.session.id);
+            let options = TranscriptOptions {
+                end: part.end,
+                ..options
+            };
+            let mut written = Ok(());
+            transcript::read(&part.session.rollout, options, |mut entry| {
+                entry.text = safe(&entry.text);
+                entry.tool = entry.tool.as_deref().map(&mut safe);
+                written = to(&format.entry(entry));
+                written.is_ok()
+            })?;
+            written?;
+        }
         to(&format.end(redacted))?;
         Ok(redacted)
     }
 
-    fn formatter(&self, context: &Context) -> Box<dyn ExportFormatter> {
+    fn formatter(&self, parts: &ConversationParts, context: &Context) -> Box<dyn ExportFormatter> {
         match self.format {
             ExportFormat::Md => Box::new(markdown_writer(self.tools, context)),
             ExportFormat::Html => Box::new(HtmlWriter::new(!self.no_images, minutes(context))),
-            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone)),
+            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone, parts)),
         }
     }
 }

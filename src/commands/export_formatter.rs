@@ -1,10 +1,12 @@
 //! The formats of an export.
 
+use super::fork_base::ConversationParts;
 use super::session_choice::NamedSession;
 use super::transcript_text;
 use crate::context::Context;
 use crate::conversations::html::{HtmlWriter, PageHead, page_start};
 use crate::conversations::markdown::MarkdownWriter;
+use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
 use crate::history::rollout;
 use crate::io::clock::Zone;
@@ -23,6 +25,12 @@ pub(super) trait ExportFormatter {
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String;
 
+    /// Returns the mark before a part of a fork.
+    fn mark(&mut self, mark: &PartMark) -> String;
+
+    /// The following entries are of the conversation `id`.
+    fn begin_part(&mut self, _id: &str) {}
+
     fn entry(&mut self, entry: TranscriptEntry) -> String;
 
     /// `redacted` is the number of redacted tokens.
@@ -37,6 +45,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for MarkdownWriter<F> {
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String {
         safe(&transcript_text::head(session))
+    }
+
+    fn mark(&mut self, mark: &PartMark) -> String {
+        Self::mark(self, mark)
     }
 
     fn entry(&mut self, entry: TranscriptEntry) -> String {
@@ -63,6 +75,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
         page_start(&head, "")
     }
 
+    fn mark(&mut self, mark: &PartMark) -> String {
+        Self::mark(self, mark)
+    }
+
     fn entry(&mut self, entry: TranscriptEntry) -> String {
         Self::entry(self, entry)
     }
@@ -75,11 +91,15 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
 /// Formats a conversation as one JSON document.
 pub(super) struct JsonWriter {
     zone: Zone,
+    /// The conversation of the next entries.
+    session_id: String,
+    missing_parent: Option<String>,
     is_first: bool,
 }
 
 #[derive(Serialize)]
 struct EntryJson<'a> {
+    session_id: &'a str,
     turn: u32,
     role: &'static str,
     at: Option<String>,
@@ -89,9 +109,11 @@ struct EntryJson<'a> {
 
 impl JsonWriter {
     /// Times are written in `zone`.
-    pub(super) fn new(zone: Zone) -> Self {
+    pub(super) fn new(zone: Zone, parts: &ConversationParts) -> Self {
         Self {
             zone,
+            session_id: String::new(),
+            missing_parent: parts.missing_parent.clone(),
             is_first: true,
         }
     }
@@ -106,11 +128,21 @@ impl ExportFormatter for JsonWriter {
     ) -> String {
         let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let (id, title) = (text(&session.id), text(&safe(&session.title)));
-        format!("{{\"id\":{id},\"title\":{title},\"turns\":[")
+        let missing = serde_json::to_string(&self.missing_parent).unwrap_or_default();
+        format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
+    }
+
+    fn mark(&mut self, _mark: &PartMark) -> String {
+        String::new()
+    }
+
+    fn begin_part(&mut self, id: &str) {
+        id.clone_into(&mut self.session_id);
     }
 
     fn entry(&mut self, entry: TranscriptEntry) -> String {
         let view = EntryJson {
+            session_id: &self.session_id,
             turn: entry.turn,
             role: entry.kind.role(),
             at: entry.at.map(|at| time::rfc3339(&at, self.zone)),

@@ -129,6 +129,7 @@ struct Found {
     refreshed: usize,
     /// The number of conversations that were searched.
     conversations: i64,
+    /// True if not all conversations could be searched.
     is_partial: bool,
     /// The archives of conversations that are not on disk, by id.
     archives: HashMap<String, String>,
@@ -171,6 +172,12 @@ impl FindArgs {
             print(hit, archive(hit), context);
         }
         if found.hits.is_empty() {
+            if found.is_partial {
+                context
+                    .ui
+                    .note("no conversation matches in the part that could be searched");
+                return Ok(Outcome::Partial);
+            }
             context.ui.note("no conversation matches");
             return Ok(Outcome::CheckFailed);
         }
@@ -235,7 +242,9 @@ impl FindArgs {
             report.read += read;
             hits = self.evaluate(&store, &query, filter)?;
         }
-        if let Some(problem) = access.problem.borrow_mut().take() {
+        let problem = access.problem.borrow_mut().take();
+        let is_stale = problem.is_some();
+        if let Some(problem) = problem {
             let problem = CommandError::from(problem).in_one_line();
             context.ui.warn(format_args!(
                 "the search index is not up to date: {problem}"
@@ -243,10 +252,10 @@ impl FindArgs {
         }
         warn_skipped(&report.skipped, context);
         Ok(Found {
-            hits,
             refreshed: report.read,
             conversations: store.conversations()?,
-            is_partial: !report.skipped.is_empty(),
+            is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
+            hits,
             archives: HashMap::new(),
         })
     }
@@ -296,15 +305,16 @@ impl FindArgs {
             .multi_line(true)
             .build()
             .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
-        let mut all = scan::conversations(home, database)?;
+        let (mut all, skipped) = scan::conversations(home, database)?;
         all.retain(|conversation| filter.accepts(conversation));
         let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let total = all.iter().map(|found| bytes(&found.path)).sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
         let conversations = all.len();
-        let report = scan::scan(all, &pattern, self.role(), &bar)
+        let mut report = scan::scan(all, &pattern, self.role(), &bar)
             .map_err(|_| CommandError::interrupted())?;
+        report.skipped.extend(skipped);
         Ok((report, conversations))
     }
 

@@ -16,6 +16,7 @@ use crate::codex::thread_query;
 use crate::context::Context;
 use crate::conversations::search::evaluate::Hit;
 use crate::error::CommandError;
+use crate::history::session_index;
 use crate::inventory::store;
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
@@ -127,6 +128,11 @@ fn search_archive(
     if let Some(entry) = newest_state_database(archive.files()) {
         places.insert(entry.path.as_path().to_owned(), database.clone());
     }
+    // The names of older conversations.
+    places.insert(
+        session_index::FILE_NAME.into(),
+        folder.join(session_index::FILE_NAME),
+    );
     let place = |entry: &FileEntry| places.get(entry.path.as_path()).cloned();
     let bytes = wanted.values().map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);

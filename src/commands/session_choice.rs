@@ -70,8 +70,14 @@ pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
         CommandError::failed("cannot read Codex's list of conversations").because(e)
     })?;
     let mut rows = rows.unwrap_or_default();
-    // Codex resumes by these names too.
-    let names = ThreadNameIndex::read(home)?;
+    // Codex resumes by these names too. Without them, ids still name conversations.
+    let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
+        context.ui.warn(format_args!(
+            "names of conversations are not known: {}",
+            CommandError::from(e).in_one_line()
+        ));
+        ThreadNameIndex::default()
+    });
     for row in rows.iter_mut().filter(|row| row.name.trim().is_empty()) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
             row.name = entry.thread_name;

@@ -1,7 +1,7 @@
 //! `show`: prints a conversation to read.
 
 use super::export::ExportArgs;
-use super::fork_base::{ConversationPart, parts};
+use super::fork_base::{ConversationPart, ConversationParts};
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::{PickedAction, SessionPicker};
 use super::transcript_text::{head, markdown_writer, read_error};
@@ -67,6 +67,8 @@ enum ShowFormat {
 struct ShowView<'a> {
     id: &'a str,
     title: &'a str,
+    /// The conversation with the earlier turns of a fork, if its rollout cannot be read.
+    missing_parent: Option<&'a str>,
     turns: TurnsView<'a>,
 }
 
@@ -139,16 +141,23 @@ impl ShowArgs {
             end: None,
         };
         // A turn is one of the conversation itself, as in the results of `find`.
-        let mut parts = parts(&session, context);
-        parts.retain(|part| self.turn.is_none() || !part.is_base);
+        let mut parts = ConversationParts::of(&session, context);
+        if self.turn.is_some() {
+            parts = parts.without_bases();
+        }
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
-                parts: &parts,
+                parts: &parts.list,
                 options,
                 context,
             };
-            let (id, title) = (&session.id, &session.title);
-            context.ui.document("show", &ShowView { id, title, turns });
+            let view = ShowView {
+                id: &session.id,
+                title: &session.title,
+                missing_parent: parts.missing_parent.as_deref(),
+                turns,
+            };
+            context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
             raw(&session, context)
@@ -162,7 +171,7 @@ impl ShowArgs {
     fn markdown(
         &self,
         session: &NamedSession,
-        parts: &[ConversationPart],
+        parts: &ConversationParts,
         options: TranscriptOptions,
         context: &Context,
     ) -> io::Result<()> {
@@ -187,18 +196,22 @@ impl ShowArgs {
         }
         let mut was_cut = false;
         let mut has_entries = false;
-        for part in parts {
-            if parts.len() > 1 && !was_cut {
-                was_cut = !write(&heading(part));
+        let mut writer = markdown_writer(self.tools, context);
+        if let Some(mark) = parts.first_mark() {
+            was_cut = !write(&writer.mark(&mark));
+        }
+        for part in &parts.list {
+            let mark = parts.mark(part).filter(|_| !was_cut);
+            if let Some(mark) = mark {
+                was_cut = !write(&writer.mark(&mark));
             }
-            let mut writer = markdown_writer(self.tools, context);
+            if was_cut {
+                break;
+            }
             let options = TranscriptOptions {
                 end: part.end,
                 ..options
             };
-            if was_cut {
-                break;
-            }
             transcript::read(&part.session.rollout, options, |entry: TranscriptEntry| {
                 has_entries = true;
                 was_cut = !write(&writer.entry(&entry));
@@ -217,16 +230,6 @@ impl ShowArgs {
             });
         }
         Ok(())
-    }
-}
-
-/// Returns the mark before a part of a fork.
-fn heading(part: &ConversationPart) -> String {
-    if part.is_base {
-        let id = &part.session.id;
-        format!("\n---\n\n*From `{id}`, which this conversation continues:*\n")
-    } else {
-        "\n---\n\n*This conversation:*\n".to_owned()
     }
 }
 

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::error::CommandError;
 use crate::history::rollout;
+use crate::io::ansi::without_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 use std::io;
@@ -40,7 +41,7 @@ pub(super) fn head(session: &NamedSession) -> String {
         }
     }
     text.push('\n');
-    text
+    without_escapes(&text).into_owned()
 }
 
 /// Converts a failure to read a conversation.

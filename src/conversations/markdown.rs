@@ -1,6 +1,8 @@
 //! Writes transcripts as Markdown.
 
+use super::part_mark::PartMark;
 use super::transcript::{EntryKind, TranscriptEntry};
+use crate::io::ansi::without_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
@@ -27,7 +29,14 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         }
     }
 
-    /// Returns the Markdown of the next entry.
+    /// Returns the mark before the next part of a fork, whose turns have their own numbers.
+    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+        self.turn = None;
+        format!("\n---\n\n*{}*\n", mark.text(code))
+    }
+
+    /// Returns the Markdown of the next entry, without escape sequences: outputs of tools have colours, and a text
+    /// must not steer the terminal that shows it.
     pub(crate) fn entry(&mut self, entry: &TranscriptEntry) -> String {
         let mut text = String::new();
         if self.turn != Some(entry.turn) {
@@ -85,7 +94,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 }
             }
         }
-        text
+        without_escapes(&text).into_owned()
     }
 }
 

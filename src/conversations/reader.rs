@@ -242,7 +242,11 @@ impl RawLines {
             Ok(Some(placed)) => placed,
             Ok(None) => return Ok(None),
             // A truncated compressed rollout: the lines before the end are good.
-            Err(e) if self.is_compressed && e.kind() != io::ErrorKind::Interrupted => {
+            Err(e)
+                if self.is_compressed
+                    && self.end > self.base
+                    && e.kind() != io::ErrorKind::Interrupted =>
+            {
                 return Ok(None);
             }
             Err(e) => return Err(e),

@@ -1,5 +1,6 @@
 //! Lists the rollouts of a home. A rollout that is there both plain and compressed is listed once.
 
+use super::SkippedFile;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{ConversationFile, ZST};
 use crate::io::IoError;
@@ -48,20 +49,42 @@ pub(crate) fn without_zst(path: &Path) -> &Path {
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
 pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
+    let (found, errors) = walk(home);
+    errors.into_iter().next().map_or(Ok(found), Err)
+}
+
+/// Like [`find`], but leaves out folders that cannot be listed, and returns those too.
+pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
+    let (found, errors) = walk(home);
+    let skipped = errors.into_iter().map(|e| SkippedFile {
+        path: e.path,
+        reason: format!("cannot {}: {}", e.action, e.source),
+    });
+    (found, skipped.collect())
+}
+
+fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     let mut found = Vec::new();
+    let mut errors = Vec::new();
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         let folder = home.join(top);
         if !folder.exists() {
             continue;
         }
         for entry in WalkDir::new(&folder) {
-            let entry = entry.map_err(|e| IoError {
-                action: "list",
-                path: e.path().unwrap_or(&folder).to_path_buf(),
-                source: e
-                    .into_io_error()
-                    .unwrap_or_else(|| std::io::ErrorKind::Other.into()),
-            })?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => {
+                    errors.push(IoError {
+                        action: "list",
+                        path: e.path().unwrap_or(&folder).to_path_buf(),
+                        source: e
+                            .into_io_error()
+                            .unwrap_or_else(|| std::io::ErrorKind::Other.into()),
+                    });
+                    continue;
+                }
+            };
             let path = entry.path();
             if entry.file_type().is_file() && ConversationFile::of(path).is_some() {
                 found.push(RolloutFile {
@@ -84,7 +107,7 @@ pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
         is_twin
     });
     found.shrink_to_fit();
-    Ok(found)
+    (found, errors)
 }
 
 /// Returns the rollout at `relative`, or `None` if the name is not that of a rollout. Does not

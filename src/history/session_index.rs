@@ -12,9 +12,11 @@ use super::rfc3339::Rfc3339Time;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, position};
+use memchr::memchr;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,8 +58,20 @@ impl ThreadNameIndex {
         Self::open(&home.join(FILE_NAME))
     }
 
+    /// Reads the lines of these conversations from the index of a home. Faster than [`ThreadNameIndex::read`] if
+    /// they are few, because other lines that Codex wrote are not parsed.
+    pub(crate) fn read_some(home: &Path, ids: &HashSet<ConversationId>) -> Result<Self, IoError> {
+        Self::open_where(&home.join(FILE_NAME), |line| {
+            leading_id(line).is_none_or(|id| ids.contains(&ConversationId::of(id)))
+        })
+    }
+
     /// Reads the index at `path`. Lines that cannot be parsed are counted.
     pub(crate) fn open(path: &Path) -> Result<Self, IoError> {
+        Self::open_where(path, |_| true)
+    }
+
+    fn open_where(path: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Self, IoError> {
         let mut index = Self {
             path: path.to_path_buf(),
             ..Self::default()
@@ -74,7 +88,9 @@ impl ThreadNameIndex {
                 break;
             };
             let parsed = match line {
-                JsonlLine::Whole(line) if line.trim_ascii().is_empty() => continue,
+                JsonlLine::Whole(line) if line.trim_ascii().is_empty() || !is_wanted(line) => {
+                    continue;
+                }
                 JsonlLine::Whole(line) => parse(line).map(|entry| (entry, line.len())),
                 JsonlLine::TooLong { .. } => None,
             };
@@ -122,11 +138,54 @@ impl ThreadNameIndex {
     }
 }
 
+/// Returns the conversations that have lines from `offset` on, and the offset behind the last complete line. A
+/// missing file has none.
+pub(crate) fn ids_since(
+    home: &Path,
+    offset: u64,
+) -> Result<(HashSet<ConversationId>, u64), IoError> {
+    let path = home.join(FILE_NAME);
+    let mut file = match file_open::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((HashSet::new(), 0)),
+        Err(e) => return Err(e).at("read", path),
+    };
+    file.seek(SeekFrom::Start(offset)).at("read", &path)?;
+    let mut lines = LineReader::new(&file);
+    let (mut ids, mut end) = (HashSet::new(), offset);
+    while let Some(placed) = lines.next_placed().at("read", &path)? {
+        // Codex may still be writing the last line.
+        if placed.is_terminated {
+            end = offset + placed.end;
+        }
+        if let JsonlLine::Whole(line) = placed.line
+            && let Some(entry) = parse(line)
+        {
+            ids.insert(ConversationId::of(entry.id.trim()));
+        }
+    }
+    Ok((ids, end))
+}
+
+/// Returns the id of a line that begins with it, as Codex writes it (0.169).
+fn leading_id(line: &[u8]) -> Option<&str> {
+    let rest = line.strip_prefix(b"{\"id\":\"")?;
+    let end = memchr(b'"', rest)?;
+    // An escape is not decoded here.
+    let id = str::from_utf8(&rest[..end]).ok()?;
+    (!id.contains('\\')).then_some(id.trim())
+}
+
 fn parse(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }
 
 impl IndexEntry {
+    /// Returns the first line of the name; `None` if it is blank.
+    pub(crate) fn first_line(&self) -> Option<&str> {
+        self.thread_name.trim().lines().next()
+    }
+
     /// Parses `updated_at`; `None` if it is not RFC 3339.
     pub(crate) fn time(&self) -> Option<Rfc3339Time> {
         Rfc3339Time::parse(&self.updated_at)
@@ -275,5 +334,38 @@ mod tests {
         let index = ThreadNameIndex::read(home.path()).unwrap();
         assert_eq!(name(&index, &upper.to_lowercase()), "new");
         assert_eq!(index.bad_lines, 1);
+    }
+
+    #[test]
+    fn the_lines_of_some_conversations_are_those_of_the_whole_index() {
+        let (one, two) = (
+            "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
+            "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455",
+        );
+        let text = format!(
+            "{{\"id\":\"{one}\",\"thread_name\":\"old\"}}\n{{\"id\":\"{two}\",\"thread_name\":\"two\"}}\n\
+             {{\"thread_name\":\"new\",\"id\":\"{}\"}}\n{{\"id\":\"\\u0061\",\"thread_name\":\"escaped\"}}\n",
+            one.to_uppercase()
+        );
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(FILE_NAME), text).unwrap();
+        let ids = HashSet::from([one, "a"].map(ConversationId::of));
+        let index = ThreadNameIndex::read_some(home.path(), &ids).unwrap();
+        assert_eq!(name(&index, one), "new");
+        assert_eq!(name(&index, "a"), "escaped");
+        assert!(!index.has(&ConversationId::of(two)));
+    }
+
+    #[test]
+    fn ids_since_an_offset_are_those_of_the_lines_behind_it() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(ids_since(home.path(), 0).unwrap(), (HashSet::new(), 0));
+        let line = |id: &str| format!("{{\"id\":\"{id}\",\"thread_name\":\"x\"}}\n");
+        let first = line("a") + "broken\n";
+        let text = first.clone() + &line("b") + line("c").trim_end();
+        fs::write(home.path().join(FILE_NAME), &text).unwrap();
+        let (ids, end) = ids_since(home.path(), first.len() as u64).unwrap();
+        assert_eq!(ids, HashSet::from(["b", "c"].map(ConversationId::of)));
+        assert_eq!(end, (first + &line("b")).len() as u64, "c is not complete");
     }
 }

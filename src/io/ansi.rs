@@ -1,23 +1,16 @@
 //! Removes ANSI escape sequences from text.
 
-/// The text without ANSI escapes and other control characters; line ends stay.
+use std::borrow::Cow;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// The text without ANSI escapes and other control characters; line ends stay, and blanks are plain ones.
 pub(crate) fn strip(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\x1b' => match chars.next() {
-                Some('[') => skip_control_sequence(&mut chars),
-                // A title or a link: up to BEL or ESC \.
-                Some(']' | 'P' | '^' | '_') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
+            '\x1b' => skip_escape(&mut chars),
             '\u{9b}' => skip_control_sequence(&mut chars),
             '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => plain.push('\n'),
             '\t' | '\u{a0}' | '\u{202f}' => plain.push(' '),
@@ -28,7 +21,41 @@ pub(crate) fn strip(text: &str) -> String {
     plain
 }
 
-fn skip_control_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+/// The text without ANSI escapes and other control characters; line ends and tabs stay.
+pub(crate) fn without_escapes(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => skip_escape(&mut chars),
+            '\u{9b}' => skip_control_sequence(&mut chars),
+            '\n' | '\t' => plain.push(c),
+            c if c.is_control() => {}
+            c => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
+    match chars.next() {
+        Some('[') => skip_control_sequence(chars),
+        // A title or a link: up to BEL or ESC \, in one line.
+        Some(']' | 'P' | '^' | '_') => {
+            while let Some(c) = chars.next_if(|c| *c != '\n') {
+                if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn skip_control_sequence(chars: &mut Peekable<Chars<'_>>) {
     while let Some(c) = chars.next_if(|c| ('\x20'..='\x7e').contains(c)) {
         if ('\x40'..='\x7e').contains(&c) {
             break;
@@ -46,5 +73,12 @@ mod tests {
         assert_eq!(strip("\x1b]0;title\x07a\u{a0}b"), "a b");
         assert_eq!(strip("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
         assert_eq!(strip("cut \x1b["), "cut ");
+    }
+
+    #[test]
+    fn escapes_go_and_tabs_and_lines_stay() {
+        let text = "\x1b[1mone\x1b[0m\ttwo\u{a0}\r\n\x1b]0;no end\nthree\0\u{9b}2J";
+        assert_eq!(without_escapes(text), "one\ttwo\u{a0}\n\nthree");
+        assert!(matches!(without_escapes("a\tb\n"), Cow::Borrowed(_)));
     }
 }

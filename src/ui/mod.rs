@@ -5,6 +5,7 @@
 
 mod column;
 pub mod dialog;
+mod item_stream;
 mod markdown;
 pub(crate) mod pager;
 pub mod picker;
@@ -20,6 +21,7 @@ mod wrap;
 
 pub(crate) use self::question::report_cancelled;
 
+use self::item_stream::ItemStream;
 use crate::config::ColorChoice;
 use crate::error::CommandError;
 use crate::io::environment::Environment;
@@ -81,6 +83,22 @@ pub struct Ui {
     can_pick: bool,
     width: usize,
     width_err: usize,
+}
+
+/// The document around the result of a command.
+#[derive(Serialize)]
+struct JsonEnvelope<'a, T> {
+    schema: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+fn write_document(document: &impl Serialize) -> io::Result<()> {
+    let mut to = io::BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut to, document)?;
+    to.write_all(b"\n")?;
+    to.flush()
 }
 
 impl Ui {
@@ -242,13 +260,6 @@ impl Ui {
 
     /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
     pub fn document(&self, command: &str, body: &impl Serialize) {
-        #[derive(Serialize)]
-        struct JsonEnvelope<'a, T> {
-            schema: u32,
-            command: &'a str,
-            #[serde(flatten)]
-            body: &'a T,
-        }
         if !self.json {
             return;
         }
@@ -259,16 +270,7 @@ impl Ui {
         };
         // A document may be long, so it is not held; half of one must not be printed.
         match serde_json::to_writer(io::sink(), &document) {
-            Ok(()) => {
-                let mut to = io::BufWriter::new(io::stdout().lock());
-                let written = serde_json::to_writer_pretty(&mut to, &document);
-                let ended = written.map_err(io::Error::from).and_then(|()| {
-                    to.write_all(b"\n")?;
-                    to.flush()
-                });
-                drop(to);
-                keep_error(ended);
-            }
+            Ok(()) => keep_error(write_document(&document)),
             Err(e) => out(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
         }
     }
@@ -276,6 +278,31 @@ impl Ui {
     /// The JSON document of a command that lists: `{"schema":1,"command":…,"<key>":[…]}`.
     pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
         self.document(command, &BTreeMap::from([(key, items)]));
+    }
+
+    /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
+    /// with each, until it returns false.
+    ///
+    /// # Errors
+    /// `items` fails. The document is incomplete then.
+    pub(crate) fn streamed_list_document<T: Serialize>(
+        &self,
+        command: &str,
+        key: &str,
+        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        if !self.json {
+            return Ok(());
+        }
+        let stream = ItemStream::new(items);
+        let written = write_document(&JsonEnvelope {
+            schema: 1,
+            command,
+            body: &BTreeMap::from([(key, &stream)]),
+        });
+        stream.into_result()?;
+        keep_error(written);
+        Ok(())
     }
 
     /// A JSON value without the envelope: `null` where a command has nothing to name.

@@ -6,7 +6,7 @@
     reason = "the rules for the environment are the program's"
 )]
 
-use super::real_codex::E2E_VARIABLE;
+use super::tool_install::E2E_VARIABLE;
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -26,6 +26,8 @@ pub(crate) mod sample;
 pub(crate) mod sign_in;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
+pub(crate) mod tool_install;
+pub(crate) mod usage_lines;
 
 /// Writes an executable script, in another process. A script that a thread of this process still
 /// has open for writing, or a forked child has inherited, cannot be executed.

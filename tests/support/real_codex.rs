@@ -10,10 +10,6 @@
     reason = "the rules for durable writes and for the environment are the program's, not its tests'"
 )]
 #![allow(
-    clippy::print_stdout,
-    reason = "a skipped test is reported in its output"
-)]
-#![allow(
     clippy::panic_in_result_fn,
     reason = "`Result` is what Codex answers, panics are failed tests"
 )]
@@ -38,14 +34,11 @@ use tempfile::TempDir;
 use super::mock_backend::MockBackend;
 use super::processes::{self, executable};
 use super::sign_in::codex_env;
+use super::tool_install::{installed_once, npm_install, tool_or_skip};
 
 /// The version under test.
 pub(crate) const VERSION: &str = "0.169.0";
-/// Set to `require`, this makes a missing real Codex a failure instead of a skip.
-pub(crate) const E2E_VARIABLE: &str = "CODEX_MANAGER_E2E";
-
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
-const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 /// Longer than the 15 s after which `account/read` itself gives up on a silent network.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
@@ -105,15 +98,7 @@ impl RealCodex {
     /// When it cannot be had and `CODEX_MANAGER_E2E=require`.
     pub(crate) fn get() -> Option<&'static Self> {
         static FOUND: OnceLock<Result<RealCodex, String>> = OnceLock::new();
-        match FOUND.get_or_init(install) {
-            Ok(codex) => Some(codex),
-            Err(reason) => {
-                let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-                assert!(!required, "the real Codex is required: {reason}");
-                println!("SKIPPED (real Codex): {}", reason.replace('\n', " "));
-                None
-            }
-        }
+        tool_or_skip("real Codex", FOUND.get_or_init(install))
     }
 
     /// The same Codex, started through its npm launcher. That needs `node` on the path, which takes
@@ -648,87 +633,15 @@ fn read_back(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns the folder `<target>/tools`.
-pub(crate) fn tools_dir() -> PathBuf {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
-        return project.join(target).join("tools");
-    }
-    // Cargo tells integration tests where the target folder is, also when a config file moves it.
-    let context = option_env!("CARGO_TARGET_TMPDIR").and_then(|tmp| Path::new(tmp).parent());
-    context
-        .map_or_else(|| project.join("target"), Path::to_path_buf)
-        .join("tools")
-}
-
 fn install() -> Result<RealCodex, String> {
-    let tools = tools_dir();
-    let place = tools.join(format!("codex-{VERSION}"));
-    if let Some(codex) = installed(&place) {
-        return codex.check();
-    }
-    let text = |error: io::Error| format!("{}: {error}", tools.display());
-    fs::create_dir_all(&tools).map_err(text)?;
-    // Other test processes wait here, and find it installed.
-    let lock = File::create(tools.join(format!("codex-{VERSION}.lock"))).map_err(text)?;
-    lock.lock().map_err(text)?;
-    if let Some(codex) = installed(&place) {
-        return codex.check();
-    }
-    let staged = tools.join(format!("codex-{VERSION}.partial"));
-    for left_over in [&staged, &place] {
-        if left_over.exists() {
-            fs::remove_dir_all(left_over).map_err(text)?;
-        }
-    }
-    fs::create_dir_all(&staged).map_err(text)?;
-    if let Err(reason) = npm_install(&staged) {
-        let _ = fs::remove_dir_all(&staged);
-        return Err(reason);
-    }
-    if installed(&staged).is_none() {
-        return Err(format!(
-            "npm left no native binary for this system: {}",
-            staged.display()
-        ));
-    }
-    fs::rename(&staged, &place).map_err(text)?;
+    let place = installed_once(
+        &format!("codex-{VERSION}"),
+        |prefix| installed(prefix).is_some(),
+        |prefix| npm_install(prefix, &format!("@openai/codex@{VERSION}")),
+    )?;
     installed(&place)
         .ok_or_else(|| format!("no codex: {}", place.display()))?
         .check()
-}
-
-fn npm_install(prefix: &Path) -> Result<(), String> {
-    let mut log = tempfile::tempfile().map_err(|error| error.to_string())?;
-    let share = || log.try_clone().map_err(|error| error.to_string());
-    let mut command = Command::new("npm");
-    command
-        .args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--loglevel=error",
-        ])
-        .arg("--prefix")
-        .arg(prefix)
-        .arg(format!("@openai/codex@{VERSION}"))
-        .current_dir(prefix)
-        .stdin(Stdio::null())
-        .stdout(share()?)
-        .stderr(share()?)
-        .process_group(0);
-    let probe = Command::new("npm").arg("--version").output();
-    probe.map_err(|error| format!("cannot run npm: {error}"))?;
-    let status = Group::spawn(&mut command).0.ended(INSTALL_LIMIT);
-    if status.is_some_and(|status| status.success()) {
-        return Ok(());
-    }
-    let how = status.map_or("no end in time".to_owned(), |status| status.to_string());
-    Err(format!(
-        "npm install @openai/codex@{VERSION}: {how}: {}",
-        read_back(&mut log).trim()
-    ))
 }
 
 /// The Codex under an npm prefix, when both its launcher and its native binary are there.

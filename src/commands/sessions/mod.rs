@@ -1,11 +1,13 @@
 //! `sessions`: lists conversations, and manages the search index.
 
 pub(super) mod accounts;
+mod children;
 pub(super) mod filter;
 pub(super) mod index_access;
 mod index_command;
 mod list;
 pub(super) mod listed;
+mod session_list;
 mod session_view;
 pub(super) mod skipped;
 pub(super) mod table;
@@ -23,7 +25,8 @@ use clap::Args;
 use clap::Subcommand;
 use filter::FilterArgs;
 use index_command::IndexArgs;
-use list::{ListOptions, SortOrder};
+use list::ListOptions;
+use session_list::SortOrder;
 
 /// List conversations
 ///

@@ -31,16 +31,27 @@ pub(super) struct SessionRow {
     pub is_running: bool,
 }
 
-/// Prints the table on stdout.
-pub(super) fn print(rows: &[SessionRow], context: &Context) {
-    let mut table = Table::new(&context.ui, COLUMNS);
-    for row in rows {
+/// The table, row by row.
+pub(super) struct SessionTable<'a> {
+    table: Table,
+    context: &'a Context,
+}
+
+impl<'a> SessionTable<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self {
+            table: Table::new(&context.ui, COLUMNS),
+            context,
+        }
+    }
+
+    pub(super) fn add(&mut self, row: &SessionRow) {
         let session = &row.session;
         let account = session.profile.as_deref().or(session.email.as_deref());
         let size = session.bytes;
-        table.row([
+        self.table.row([
             Cell::plain(short_id(&session.id)).value(&session.id),
-            age(session.updated_ms, context),
+            age(session.updated_ms, self.context),
             Cell::plain(folder_name(&session.cwd)).value(&session.cwd),
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(size.map_or("–".to_owned(), time::bytes))
@@ -49,7 +60,11 @@ pub(super) fn print(rows: &[SessionRow], context: &Context) {
             Cell::new(Style::Dim, badges(row)),
         ]);
     }
-    table.print(&context.ui);
+
+    /// Prints the table on stdout.
+    pub(super) fn print(self) {
+        self.table.print(&self.context.ui);
+    }
 }
 
 fn folder_name(path: &str) -> &str {

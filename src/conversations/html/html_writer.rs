@@ -6,6 +6,7 @@ use super::image::image_html;
 use super::message::{markdown_html, typed_html};
 use super::page::page_end;
 use crate::conversations::markdown::one_line;
+use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry};
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -16,6 +17,8 @@ const MAX_OUTPUT_BYTES: usize = 64 << 10;
 /// Writes entries as HTML.
 pub(crate) struct HtmlWriter<F> {
     turn: Option<u32>,
+    /// True in the parts of other conversations, whose turns have the same numbers.
+    is_base: bool,
     /// The call that waits for its output.
     call: Option<TranscriptEntry>,
     /// The number of calls whose output has not come.
@@ -29,11 +32,23 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     pub(crate) fn new(with_images: bool, format_time: F) -> Self {
         Self {
             turn: None,
+            is_base: false,
             call: None,
             open_calls: 0,
             with_images,
             format_time,
         }
+    }
+
+    /// Returns the mark before the next part of a fork. Only turns of the conversation itself have anchors.
+    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+        let mut page = String::new();
+        self.close_calls(&mut page);
+        self.turn = None;
+        self.is_base = matches!(mark, PartMark::Base(_));
+        let text = mark.text(|id| format!("<code>{}</code>", escaped(id)));
+        let _ = writeln!(page, "<p class=\"part\">{text}</p>");
+        page
     }
 
     /// Returns the HTML of the next entry. A call is returned with its output.
@@ -45,10 +60,14 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             let at = entry.at.as_ref().map(&self.format_time);
             let at = at.map_or(String::new(), |at| format!("<time>{}</time>", escaped(&at)));
             let turn = entry.turn;
-            let _ = writeln!(
-                page,
-                "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
-            );
+            let _ = if self.is_base {
+                writeln!(page, "<h2>Turn {turn}{at}</h2>")
+            } else {
+                writeln!(
+                    page,
+                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
+                )
+            };
         }
         let text = entry.text.trim();
         match entry.kind {

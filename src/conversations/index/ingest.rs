@@ -339,9 +339,7 @@ impl<'a> Writer<'a> {
     }
 
     fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
-        let Some(TextId(row)) = TextId::new(id, 0, Role::Title) else {
-            return Ok(());
-        };
+        let TextId(row) = TextId::of_title(id);
         let connection = &self.store.connection;
         connection
             .prepare_cached("DELETE FROM words WHERE rowid=?1")?

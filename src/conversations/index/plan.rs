@@ -27,6 +27,8 @@ pub(super) struct Candidate {
     pub archived: bool,
     /// The fields of its row in Codex's list.
     pub thread: Option<ShownFields>,
+    /// Its name in `session_index.jsonl`, if it has no row.
+    pub name: Option<String>,
 }
 
 /// The state of a file, which tells whether it was changed.
@@ -263,8 +265,8 @@ fn shown_fields(
         updated: Some(stamp.mtime / 1_000_000),
         archived: candidate.archived,
         listed: false,
-        // The ingestion sets the title from the first message.
-        title: old.title,
+        // Without a name, the ingestion sets the title from the first message.
+        title: candidate.name.clone().unwrap_or(old.title),
     }
 }
 

@@ -7,12 +7,12 @@
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
 use super::plan::{self, Candidate, IngestTask, ShownFields};
-use super::store::{self, IndexStore};
+use super::store::{self, IndexStore, Merging};
 use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
-use crate::history::SkippedFile;
-use crate::history::files;
+use crate::history::thread_titles::{ThreadTitles, apply_names};
+use crate::history::{SkippedFile, files, session_index};
 use crate::io::progress::{Progress, is_interrupted};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
@@ -32,11 +32,16 @@ const OPTIMIZE_BYTES: u64 = 64 << 20;
 /// larger one when it merges its parts.
 const MAX_ERASED_BYTES: u64 = 256 << 20;
 
+/// The number of pages that a step of compaction writes.
+const MERGED_PAGES: i64 = 4000;
+
 /// The number of conversations that are planned at a time, which bounds the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
 
 const LAST_WALK: &str = "last_walk_ms";
 const NEWEST_CHANGE: &str = "newest_change_ms";
+/// The number of bytes of `session_index.jsonl` that were read.
+const NAMES_END: &str = "names_end";
 /// The numbers of rows of Codex's database without a rollout: all, and the archived ones.
 const MISSING: &str = "missing_rollouts";
 const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
@@ -110,7 +115,12 @@ pub(crate) fn refresh(
     let is_recent = last_walk
         .and_then(DateTime::from_timestamp_millis)
         .is_some_and(|at| source.now - at < WALK_INTERVAL && at <= source.now);
-    let is_complete = thoroughness == Thoroughness::All || !is_recent || source.database.is_none();
+    let names_end = store.meta(NAMES_END)?.unwrap_or(0);
+    let is_complete = thoroughness == Thoroughness::All
+        || !is_recent
+        || source.database.is_none()
+        // Codex only appends names. If the file is shorter, another program wrote it again.
+        || names_bytes(source.home) < names_end;
     let mut found = if is_complete {
         all_candidates(store, source)?
     } else {
@@ -120,10 +130,12 @@ pub(crate) fn refresh(
     found
         .on_disk
         .extend(orphaned_copies(store, source, &found)?);
-    let (total, report) = ingest_all(store, found.on_disk, is_complete, progress)?;
+    let (total, mut report) = ingest_all(store, found.on_disk, is_complete, progress)?;
+    report.skipped.extend(found.unlistable);
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
+    store.set_meta(NAMES_END, found.names_end)?;
     if let Some(database) = source.database {
         let (rows, listed) = (thread_query::count(database)?, listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;
@@ -134,7 +146,8 @@ pub(crate) fn refresh(
     }
     let is_erased = !found.gone.is_empty() && store::size(&store.path) <= MAX_ERASED_BYTES;
     if total >= OPTIMIZE_BYTES || is_erased {
-        compact(store)?;
+        // A first index has no deleted texts.
+        compact(store, is_erased || last_walk.is_some())?;
     }
     Ok(RefreshReport {
         read: report.read,
@@ -168,6 +181,12 @@ fn ingest_all(
         if !tasks.is_empty() {
             total += tasks.iter().map(unread_bytes).sum::<u64>();
             progress.expect_bytes(total);
+            let is_large = total >= OPTIMIZE_BYTES;
+            store.set_merging(if is_large {
+                Merging::AtEnd
+            } else {
+                Merging::Steady
+            })?;
             let part = ingest::ingest(store, tasks, progress)?;
             report.read += part.read;
             report.skipped.extend(part.skipped);
@@ -175,13 +194,39 @@ fn ingest_all(
     }
 }
 
-/// Merges the index into one part, without words of deleted texts, and overwrites freed pages.
-fn compact(store: &IndexStore) -> Result<(), IndexError> {
-    let compacted = store.connection.execute_batch(
-        "PRAGMA secure_delete=ON; INSERT INTO words(words) VALUES('optimize'); \
-         PRAGMA secure_delete=OFF",
-    );
-    compacted.of_index(&store.path)
+/// Merges the index into one part, without words of deleted texts. Each step frees the pages that it merged, and
+/// the next steps write into them. Those that are left are cut off at the end. With `erases`, freed pages are
+/// overwritten too.
+fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
+    let connection = &store.connection;
+    connection
+        .pragma_update(None, "secure_delete", erases)
+        .of_index(&store.path)?;
+    // A negative number starts the merge of all parts, a positive one continues it.
+    let mut pages = -MERGED_PAGES;
+    loop {
+        if is_interrupted() {
+            return Err(IndexError::Interrupted);
+        }
+        let before = connection.total_changes();
+        connection
+            .prepare_cached("INSERT INTO words(words, rank) VALUES('merge', ?1)")
+            .and_then(|mut merge| merge.execute([pages]))
+            .of_index(&store.path)?;
+        // The statement itself is one change.
+        if connection.total_changes() - before < 2 {
+            break;
+        }
+        pages = MERGED_PAGES;
+    }
+    store.run(|connection| {
+        connection.pragma_update(None, "secure_delete", false)?;
+        // One row for each page that is cut off.
+        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    })
 }
 
 fn unread_bytes(task: &IngestTask) -> u64 {
@@ -195,25 +240,52 @@ struct Candidates {
     on_disk: Vec<Candidate>,
     /// The ids of conversations in the index that are no longer on disk.
     gone: Vec<String>,
+    /// The folders that cannot be listed.
+    unlistable: Vec<SkippedFile>,
     /// The time of the newest change in Codex's database.
     newest: Option<i64>,
+    /// The number of bytes of `session_index.jsonl` that were read.
+    names_end: i64,
+}
+
+/// Returns the size of `session_index.jsonl`.
+fn names_bytes(home: &Path) -> i64 {
+    let meta = home.join(session_index::FILE_NAME).metadata();
+    meta.map_or(0, |meta| i64::try_from(meta.len()).unwrap_or(i64::MAX))
+}
+
+/// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset to read on from.
+/// An unreadable file has no names.
+fn named_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
+    let from = u64::try_from(offset).unwrap_or(0);
+    let Ok((ids, end)) = session_index::ids_since(home, from) else {
+        return (Vec::new(), offset);
+    };
+    let ids = ids.iter().map(ToString::to_string).collect();
+    (ids, i64::try_from(end).unwrap_or(offset))
 }
 
 fn threads(
     source: IndexSource<'_>,
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
-    match source.database {
-        Some(database) => Ok(thread_query::list(database, filter)?),
-        None => Ok(Vec::new()),
-    }
+    let Some(database) = source.database else {
+        return Ok(Vec::new());
+    };
+    let mut threads = thread_query::list(database, filter)?;
+    apply_names(source.home, &mut threads);
+    Ok(threads)
 }
 
 /// Returns the conversations of all rollouts.
 fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candidates, IndexError> {
+    // The names that are appended meanwhile are read by the next update too.
+    let (_, names_end) = named_since(source.home, 0);
+    let titles = ThreadTitles::read(source.home);
     let threads = match source.database {
         Some(database) => {
             thread_query::list_as(database, &ThreadFilter::default(), |mut thread| {
+                titles.apply(&mut thread);
                 let id = std::mem::take(&mut thread.id).to_lowercase();
                 (id, ShownFields::of(thread))
             })?
@@ -224,35 +296,47 @@ fn all_candidates(store: &IndexStore, source: IndexSource<'_>) -> Result<Candida
     let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
-    for file in files::find(source.home)? {
+    let (files, unlistable) = files::find_readable(source.home);
+    for file in files {
         let path = file.path(source.home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         // A conversation that is there twice is searched once.
         let Some(session) = id.filter(|id| known.insert(id.clone())) else {
             continue;
         };
+        let thread = threads.remove(&session);
         candidates.push(Candidate {
-            thread: threads.remove(&session),
+            name: thread.is_none().then(|| titles.name(&session)).flatten(),
+            thread,
             archived: file.is_archived,
             session,
             path,
         });
     }
-    let gone = sessions(store)?;
-    let gone = gone.into_iter().filter(|id| !known.contains(id)).collect();
+    // A conversation in a folder that cannot be listed may still be there.
+    let is_unlistable = |path: &str| {
+        unlistable
+            .iter()
+            .any(|folder| Path::new(path).starts_with(&folder.path))
+    };
+    let gone = sessions(store)?.into_iter();
+    let gone = gone.filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         on_disk: candidates,
-        gone,
+        gone: gone.map(|(id, _)| id).collect(),
+        unlistable,
         newest,
+        names_end,
     })
 }
 
-fn sessions(store: &IndexStore) -> Result<Vec<String>, IndexError> {
-    let read = || -> rusqlite::Result<Vec<String>> {
+/// Returns the ids of the conversations in the index, with the paths of their rollouts.
+fn sessions(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
+    let read = || -> rusqlite::Result<Vec<_>> {
         let mut statement = store
             .connection
-            .prepare("SELECT session FROM conversation")?;
-        let rows = statement.query_map([], |row| row.get(0))?;
+            .prepare("SELECT session, path FROM conversation")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     };
     read().of_index(&store.path)
@@ -269,13 +353,24 @@ fn changed_candidates(
         ..ThreadFilter::default()
     };
     let mut changed = threads(source, &filter)?;
+    // A new name of an older conversation changes nothing else.
+    let (named, names_end) = named_since(source.home, store.meta(NAMES_END)?.unwrap_or(0));
+    if !named.is_empty() {
+        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let named = ThreadFilter {
+            ids: Some(named),
+            ..ThreadFilter::default()
+        };
+        let named = threads(source, &named)?.into_iter();
+        changed.extend(named.filter(|thread| !known.contains(&thread.id)));
+    }
     let mut gone = Vec::new();
     if has_other_changes(store, source, &changed)? {
         let all = threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
         let indexed = plan::indexed(store, None)?;
         let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
-            !ids.contains(*id) && !Path::new(&old.path).exists()
+            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
         let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
@@ -292,13 +387,16 @@ fn changed_candidates(
             session: thread.id.to_lowercase(),
             path: plan::existing_path(&thread.rollout_path)?,
             archived: thread.archived,
+            name: None,
             thread: Some(ShownFields::of(thread)),
         })
     });
     Ok(Candidates {
         on_disk: candidates.collect(),
         gone,
+        unlistable: Vec::new(),
         newest: newest_now.max(newest),
+        names_end,
     })
 }
 
@@ -400,6 +498,7 @@ fn orphaned_copies(
             .iter()
             .position(|row| row.id.eq_ignore_ascii_case(&session));
         Candidate {
+            name: None,
             thread: row.map(|row| ShownFields::of(rows.swap_remove(row))),
             session,
             path: path.into(),

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +67,25 @@ CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, de
 INSERT INTO words(words, rank) VALUES('hashsize', 8388608);
 ";
 
+/// The time at which FTS5 merges the parts of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// A part at a time, while it writes: FTS5's defaults.
+    Steady,
+    /// After all texts are written. Steady merges would write a first index of 10 GB of rollouts five times.
+    AtEnd,
+}
+
+impl Merging {
+    /// Returns FTS5's settings. Even [`Merging::AtEnd`] merges before FTS5's limit of 2,000 parts.
+    fn settings(self) -> [(&'static str, i64); 2] {
+        match self {
+            Self::Steady => [("automerge", 4), ("crisismerge", 16)],
+            Self::AtEnd => [("automerge", 0), ("crisismerge", 1000)],
+        }
+    }
+}
+
 /// The number of bits of a row id for the number of a text within its conversation.
 const TEXT_BITS: u32 = 26;
 /// The number of bits of a row id for the role.
@@ -80,7 +99,13 @@ impl TextId {
     /// Returns the row id of a text; `None` for a conversation with more texts than row ids.
     pub(crate) fn new(conversation: i64, number: i64, role: Role) -> Option<Self> {
         let id = (conversation << (TEXT_BITS + ROLE_BITS)) | (number << ROLE_BITS) | role as i64;
-        (number < 1 << TEXT_BITS).then_some(Self(id))
+        (number < (1 << TEXT_BITS) - 1).then_some(Self(id))
+    }
+
+    /// Returns the row id of a title: the last of its conversation, because it is written last, and FTS5 writes a
+    /// part of its index whenever a row id is smaller than the one before.
+    pub(crate) fn of_title(conversation: i64) -> Self {
+        Self(Self::range(conversation).1)
     }
 
     /// Returns the number of the conversation.
@@ -193,7 +218,11 @@ impl IndexStore {
         Ok((version == SCHEMA).then_some(store))
     }
 
-    fn connect(path: &Path) -> Result<Self, IndexError> {
+    /// Opens the index at `path` once more, for another thread.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn connect(path: &Path) -> Result<Self, IndexError> {
         Self::connect_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
     }
 
@@ -223,7 +252,7 @@ impl IndexStore {
         let store = Self::connect(path)?;
         // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
         let created = store.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+            "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {TABLES} {USAGE_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
         ));
         created.of_index(path)?;
         Ok(store)
@@ -235,6 +264,16 @@ impl IndexStore {
         query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
         query(&self.connection).of_index(&self.path)
+    }
+
+    /// Returns the file of the database.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the largest number of a conversation.
+    pub(crate) fn last_conversation(&self) -> Result<i64, IndexError> {
+        self.number("SELECT coalesce(max(id), 0) FROM conversation")
     }
 
     /// Returns the number of conversations.
@@ -260,6 +299,27 @@ impl IndexStore {
             .of_index(&self.path)?;
         let set = statement.execute((key, value)).map(|_| ());
         set.of_index(&self.path)
+    }
+
+    /// Sets how the parts of the index are merged. Stored with the index.
+    pub(super) fn set_merging(&self, merging: Merging) -> Result<(), IndexError> {
+        for (name, wanted) in merging.settings() {
+            let set = || -> rusqlite::Result<()> {
+                let old = self
+                    .connection
+                    .prepare_cached("SELECT v FROM words_config WHERE k=?1")?
+                    .query_row([name], |row| row.get::<_, i64>(0))
+                    .optional()?;
+                if old != Some(wanted) {
+                    self.connection
+                        .prepare_cached("INSERT INTO words(words, rank) VALUES(?1, ?2)")?
+                        .execute((name, wanted))?;
+                }
+                Ok(())
+            };
+            set().of_index(&self.path)?;
+        }
+        Ok(())
     }
 
     /// Returns the result of a query with one number.

@@ -5,6 +5,7 @@
 //! row, so that every part of it of three or more characters is found. Symbols such as emoji are words.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -164,12 +165,16 @@ pub(crate) fn grams(run: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the words of a text, joined by blanks, for the index.
+/// Returns the words of a text, each once, joined by blanks, for the index.
 pub(crate) fn index_text(text: &str) -> String {
     let text = without_base64(text);
     let folded = fold(&text);
     let mut joined = String::with_capacity(folded.len() + 16);
-    let mut push = |word: &str| {
+    let mut known = HashSet::new();
+    let mut push = |word| {
+        if !known.insert(word) {
+            return;
+        }
         if !joined.is_empty() {
             joined.push(' ');
         }
@@ -194,8 +199,9 @@ mod tests {
             ("Foo_bar.rs --flag E0499", "foo bar rs flag e0499"),
             ("Ärger café ＡＢＣ ΟΔΟΣ", "arger cafe abc οδοσ"),
             ("日本語版", "日本語 本語版 語版 版"),
+            ("a b a", "a b"),
             ("foo日本bar", "foo 日本 本 bar"),
-            ("go🚀🚀 👍🏽", "go 🚀 🚀 👍"),
+            ("go🚀🚀 👍🏽", "go 🚀 👍"),
             ("한국어", "한국어 국어 어"),
             ("がぎ", "がぎ ぎ"),
             ("\u{1}—“x”", "x"),

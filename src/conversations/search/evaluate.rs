@@ -4,6 +4,7 @@
 //! so terms are joined by merging. Phrases and code are checked in the rollouts, in the order of the results
 //! and only until enough are found.
 
+use super::postings::{MAX_LOOKUPS, Posting, PostingReader, expression};
 use super::query::{CheckedText, Query, Term};
 use super::snippet::{self, Snippet};
 use super::texts::TextReader;
@@ -18,9 +19,6 @@ use std::path::PathBuf;
 /// The factor of the score if all terms are in one text, and of a term in the title.
 const ONE_TEXT_FACTOR: f64 = 2.0;
 const TITLE_FACTOR: f64 = 1.5;
-
-/// The number of conversations up to which the time of each is looked up.
-const MAX_LOOKUPS: usize = 500;
 
 /// A conversation as far as searching uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,17 +75,6 @@ pub(crate) struct SearchOptions<'a> {
     pub limit: usize,
     /// Returns true for conversations that may be found.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
-}
-
-/// The texts of one conversation that have the words of a term.
-#[derive(Debug, Clone, Copy)]
-struct Posting {
-    conversation: i64,
-    /// The number of texts.
-    texts: u32,
-    /// The best of them to show: one of the user or the assistant rather than one of a tool.
-    best: TextId,
-    has_title: bool,
 }
 
 const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed";
@@ -151,69 +138,31 @@ struct Candidate {
     score: f64,
 }
 
-/// Returns the FTS5 query for texts with the words of all terms.
-fn expression<'a>(terms: impl IntoIterator<Item = &'a Term>) -> String {
-    let words = terms.into_iter().flat_map(|term| &term.words).map(|word| {
-        // Words have no quotes: they are letters, digits and symbols.
-        format!("\"{}\"{}", word.word, if word.is_prefix { "*" } else { "" })
-    });
-    words.collect::<Vec<_>>().join(" AND ")
-}
-
 impl Search<'_> {
     fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, IndexError> {
         self.store.run(|connection| connection.prepare_cached(sql))
+    }
+
+    fn reader(&self) -> PostingReader<'_> {
+        PostingReader {
+            store: self.store,
+            role: self.options.role,
+        }
     }
 
     fn is_searched(&self, id: TextId) -> bool {
         self.options.role.is_none_or(|role| id.role() == role)
     }
 
-    /// Returns the texts with the words of `terms` by conversation, ordered by conversation.
-    fn postings<'t>(
-        &self,
-        terms: impl IntoIterator<Item = &'t Term>,
-    ) -> Result<Vec<Posting>, IndexError> {
-        let mut statement = self.statement("SELECT rowid FROM words WHERE words MATCH ?1")?;
-        let expression = expression(terms);
-        self.store.run(|_| {
-            let mut rows = statement.query([&expression])?;
-            let mut postings: Vec<Posting> = Vec::new();
-            while let Some(row) = rows.next()? {
-                let id = TextId(row.get(0)?);
-                if !self.is_searched(id) {
-                    continue;
-                }
-                let has_title = id.role() == Role::Title;
-                match postings.last_mut() {
-                    Some(last) if last.conversation == id.conversation() => {
-                        last.texts += 1;
-                        if preference(id.role()) > preference(last.best.role()) {
-                            last.best = id;
-                        }
-                        last.has_title |= has_title;
-                    }
-                    _ => postings.push(Posting {
-                        conversation: id.conversation(),
-                        texts: 1,
-                        best: id,
-                        has_title,
-                    }),
-                }
-            }
-            Ok(postings)
-        })
-    }
-
     /// Returns the conversations that have the words of all terms and pass the filter.
     fn candidates(&self) -> Result<Vec<Candidate>, IndexError> {
         let total = self.store.conversations()?;
+        let reader = self.reader();
         let positive: Vec<_> = self.terms(false).collect();
         let mut scored: Option<Vec<(Posting, f64)>> = None;
-        for term in &positive {
-            let postings = self.postings([*term])?;
-            let weight = weight(total, postings.len());
-            let postings = postings.into_iter().map(|posting| {
+        for list in reader.of_each(&positive)? {
+            let weight = weight(total, list.conversations);
+            let postings = list.postings.into_iter().map(|posting| {
                 let title = if posting.has_title { TITLE_FACTOR } else { 1.0 };
                 let score = weight * (1.0 + f64::from(posting.texts).ln()) * title;
                 (posting, score)
@@ -225,7 +174,12 @@ impl Search<'_> {
         }
         let mut scored = scored.unwrap_or_default();
         for term in self.terms(true).filter(|term| term.check.is_none()) {
-            let with_term = self.postings([term])?;
+            let numbers: Vec<_> = scored.iter().map(|(p, _)| p.conversation).collect();
+            let with_term = if numbers.len() <= MAX_LOOKUPS {
+                reader.within(term, &numbers)?
+            } else {
+                reader.of_all([term])?
+            };
             let excludes = |number: i64| {
                 with_term
                     .binary_search_by_key(&number, |posting| posting.conversation)
@@ -236,7 +190,7 @@ impl Search<'_> {
         let in_one = match positive.len() {
             0 | 1 => HashMap::new(),
             _ => {
-                let in_one = self.postings(positive.iter().copied())?;
+                let in_one = reader.of_all(positive.iter().copied())?;
                 let best = in_one.into_iter().map(|p| (p.conversation, p.best));
                 best.collect()
             }
@@ -414,15 +368,6 @@ impl Search<'_> {
     }
 }
 
-/// Returns a larger number for texts that are better to show.
-fn preference(role: Role) -> u8 {
-    match role {
-        Role::Tool => 0,
-        Role::Title => 1,
-        Role::Assistant | Role::User => 2,
-    }
-}
-
 /// Returns the weight of a word: the rarer, the higher.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
 fn weight(conversations: i64, with_word: usize) -> f64 {
@@ -497,7 +442,7 @@ impl<'a> ConversationTexts<'a> {
         Ok(None)
     }
 
-    /// Returns the texts with the words of all `terms`, in the order of the rollout.
+    /// Returns the texts with the words of all `terms`: the title, then the others in the order of the rollout.
     fn ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
         let mut statement = self.search.statement(
             "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3",
@@ -511,6 +456,7 @@ impl<'a> ConversationTexts<'a> {
             rows.collect()
         })?;
         ids.retain(|id| self.search.is_searched(*id));
+        ids.sort_by_key(|id| id.role() != Role::Title);
         Ok(ids)
     }
 

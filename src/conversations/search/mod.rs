@@ -1,12 +1,14 @@
 //! Search in conversations.
 //!
-//! [`query`] is the query language, [`evaluate`] finds conversations by the index, [`texts`] reads their
+//! [`query`] is the query language, [`postings`] reads which texts have a word,
+//! [`evaluate`] finds conversations by it, [`texts`] reads their
 //! messages from the rollouts, for [`snippet`] and for what the index cannot decide: phrases and code.
 //! [`scan`] searches the rollouts themselves, without an index.
 
 pub(crate) mod evaluate;
 #[cfg(test)]
 mod oracle;
+mod postings;
 pub(crate) mod query;
 pub(crate) mod scan;
 pub(crate) mod snippet;

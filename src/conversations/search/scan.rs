@@ -10,6 +10,7 @@ use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::files;
+use crate::history::thread_titles::ThreadTitles;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use chrono::{DateTime, Utc};
@@ -30,23 +31,26 @@ pub(crate) struct ScanReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Returns all conversations of a Codex home. A conversation that is there twice is returned once.
+/// Returns all conversations of a Codex home, and the folders that cannot be listed. A conversation that is there
+/// twice is returned once.
 ///
 /// # Errors
-/// A folder or Codex's database cannot be read.
+/// Codex's database cannot be read.
 pub(crate) fn conversations(
     home: &Path,
     database: Option<&Path>,
-) -> Result<Vec<FoundConversation>, IndexError> {
+) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
     let rows = match database {
         Some(database) => thread_query::list(database, &ThreadFilter::default())?,
         None => Vec::new(),
     };
     let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
     let mut rows: HashMap<_, _> = rows.collect();
+    let titles = ThreadTitles::read(home);
     let mut known = HashSet::new();
     let mut found = Vec::new();
-    for file in files::find(home)? {
+    let (files, skipped) = files::find_readable(home);
+    for file in files {
         let path = file.path(home);
         let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
         let Some(session) = id.filter(|id| known.insert(id.clone())) else {
@@ -54,7 +58,12 @@ pub(crate) fn conversations(
         };
         let row = rows.remove(&session);
         let listed = row.is_some();
-        let row = row.unwrap_or_default();
+        let mut row = row.unwrap_or_default();
+        if listed {
+            titles.apply(&mut row);
+        } else {
+            row.title = titles.name(&session).unwrap_or_default();
+        }
         let changed = || {
             let changed = path.metadata().ok()?.modified().ok()?;
             Some(DateTime::<Utc>::from(changed).timestamp_millis())
@@ -69,7 +78,7 @@ pub(crate) fn conversations(
             path,
         });
     }
-    Ok(found)
+    Ok((found, skipped))
 }
 
 /// Searches `conversations` on all processors. Only texts of `role`, if one is given.

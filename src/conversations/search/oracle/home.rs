@@ -4,6 +4,7 @@ use super::modeled::Modeled;
 use super::random::Random;
 use super::rollout_lines::{line, turn};
 use super::texts::text;
+use crate::history::session_index::{self, IndexEntry};
 use rusqlite::Connection;
 use std::fs;
 use std::path::PathBuf;
@@ -59,7 +60,8 @@ impl World {
         let mut conversation = Modeled {
             texts: Vec::new(),
             lines: Vec::new(),
-            title: text(random).lines().next().unwrap().trim().to_owned(),
+            title: one_line(random),
+            name: None,
             path,
             is_listed: self.are_all_listed || !random.is_one_in(4),
             updated_ms: 1_795_000_000_000 + i64::try_from(number).unwrap(),
@@ -88,7 +90,25 @@ impl World {
             turn(random, &mut conversation);
         }
         self.write(random, &conversation);
+        if random.is_one_in(4) {
+            self.name(random, &mut conversation);
+        }
         self.conversations.push(conversation);
+    }
+
+    /// Gives a conversation a name as Codex names older ones: with a line in `session_index.jsonl`.
+    fn name(&self, random: &mut Random, conversation: &mut Modeled) {
+        let name = one_line(random);
+        let entry = IndexEntry {
+            id: conversation.session.clone(),
+            thread_name: name.clone(),
+            updated_at: "2026-11-20T06:00:00Z".into(),
+        };
+        session_index::append(&self.home(), &[entry]).unwrap();
+        // Codex ignores a line without a name.
+        if !name.is_empty() {
+            conversation.name = Some(name);
+        }
     }
 
     pub(super) fn write(&self, random: &mut Random, conversation: &Modeled) {
@@ -158,6 +178,10 @@ impl World {
                     self.list(&conversation);
                     self.conversations[number] = conversation;
                 }
+                3 => {
+                    self.name(random, &mut conversation);
+                    self.conversations[number] = conversation;
+                }
                 _ => {}
             }
         }
@@ -187,4 +211,9 @@ impl World {
             .iter()
             .any(|c| c.lines[0].contains(&mark))
     }
+}
+
+/// Returns a random text for a title or a name.
+fn one_line(random: &mut Random) -> String {
+    text(random).lines().next().unwrap().trim().to_owned()
 }

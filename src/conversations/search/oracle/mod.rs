@@ -1,7 +1,8 @@
 //! Compares searching by the index with a model that knows every text and matches naively.
 //!
 //! Homes are generated: words with accents, code, emoji, Chinese and Japanese, all forms in which Codex
-//! records a text, torn and damaged lines, compactions, forks of both kinds, compressed rollouts.
+//! records a text, torn and damaged lines, compactions, forks of both kinds, compressed rollouts, names
+//! that only `session_index.jsonl` has.
 
 mod home;
 mod modeled;
@@ -58,9 +59,8 @@ fn compare(random: &mut Random, world: &World, store: &IndexStore, queries: usiz
         };
         let matches = |conversation: &&Modeled| {
             let mut texts = conversation.texts.clone();
-            if conversation.is_listed && !conversation.title.is_empty() {
-                texts.push((Role::Title, conversation.title.clone()));
-            }
+            let title = conversation.searched_title();
+            texts.extend(title.map(|title| (Role::Title, title.to_owned())));
             texts.retain(|(author, _)| role.is_none_or(|role| role == *author));
             meanings.iter().all(|(meaning, is_negated)| {
                 texts.iter().any(|(_, text)| meaning.holds(text)) != *is_negated
@@ -77,7 +77,7 @@ fn compare(random: &mut Random, world: &World, store: &IndexStore, queries: usiz
                 .iter()
                 .filter(|c| differing.contains(&c.session));
             let texts: Vec<_> = texts
-                .map(|c| (&c.session, &c.title, &c.texts, &c.path))
+                .map(|c| (&c.session, c.searched_title(), &c.texts, &c.path))
                 .collect();
             panic!("{typed:?} {role:?}: found {got:?}, expected {expected:?}\n{texts:#?}");
         }

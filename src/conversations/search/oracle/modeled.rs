@@ -10,8 +10,19 @@ pub(super) struct Modeled {
     /// The texts that are found in it.
     pub(super) texts: Vec<(Role, String)>,
     pub(super) lines: Vec<String>,
+    /// The title in its row.
     pub(super) title: String,
+    /// The name in `session_index.jsonl`, which is shown instead of the title.
+    pub(super) name: Option<String>,
     pub(super) path: PathBuf,
     pub(super) is_listed: bool,
     pub(super) updated_ms: i64,
+}
+
+impl Modeled {
+    /// Returns the title that a search has to find. Without a name and a row it is the first message.
+    pub(super) fn searched_title(&self) -> Option<&str> {
+        let name = self.name.as_deref();
+        name.or(self.is_listed.then_some(&*self.title))
+    }
 }

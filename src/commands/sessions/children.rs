@@ -1,0 +1,92 @@
+//! The conversations of subagents below those that started them.
+
+use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::thread_query::ListedThread;
+use crate::error::CommandError;
+use std::collections::{HashMap, HashSet};
+
+/// The largest depth of subagents below a conversation that is shown.
+const MAX_DEPTH: usize = 8;
+
+/// The conversations of subagents.
+#[derive(Default)]
+pub(super) struct Children {
+    /// The children by parent, newest first.
+    by_parent: HashMap<String, Vec<ListedThread>>,
+    /// The number of children that are not shown, by parent.
+    folded: HashMap<String, usize>,
+}
+
+impl Children {
+    /// Counts the children of `parents`.
+    pub(super) fn counted(
+        parents: Vec<String>,
+        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let mut found = Self::default();
+        for parent in children_of(parents, read)?
+            .into_iter()
+            .filter_map(|c| c.parent_id)
+        {
+            *found.folded.entry(parent).or_default() += 1;
+        }
+        Ok(found)
+    }
+
+    /// Reads all descendants of `parents` that are not `known`, and makes them known: damaged rows could be
+    /// parents of each other.
+    pub(super) fn below(
+        mut parents: Vec<String>,
+        known: &mut HashSet<String>,
+        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let mut found = Self::default();
+        for _ in 0..MAX_DEPTH {
+            if parents.is_empty() {
+                break;
+            }
+            for child in children_of(std::mem::take(&mut parents), &read)? {
+                let Some(parent) = child.parent_id.clone() else {
+                    continue;
+                };
+                if known.insert(child.id.clone()) {
+                    parents.push(child.id.clone());
+                    found.by_parent.entry(parent).or_default().push(child);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the number of children of a conversation that are not shown.
+    pub(super) fn folded(&self, id: &str) -> usize {
+        self.folded.get(id).copied().unwrap_or_default()
+    }
+
+    /// Returns the descendants of a conversation in the order of display, with their depths.
+    pub(super) fn of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
+        let mut ordered = Vec::new();
+        let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
+        while let Some((depth, child)) = open.pop() {
+            ordered.push((depth, child));
+            open.extend(self.children(&child.id, depth + 1));
+        }
+        ordered
+    }
+
+    /// Returns the children, the oldest first.
+    fn children(&self, id: &str, depth: usize) -> impl Iterator<Item = (usize, &ListedThread)> {
+        let children = self.by_parent.get(id).into_iter().flatten().rev();
+        children.map(move |child| (depth, child))
+    }
+}
+
+fn children_of(
+    parents: Vec<String>,
+    read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+) -> Result<Vec<ListedThread>, CommandError> {
+    read(&ThreadFilter {
+        parents: Some(parents),
+        ..ThreadFilter::default()
+    })
+}

@@ -1,0 +1,47 @@
+//! The titles of conversations, with the names that stand only in `session_index.jsonl`: Codex keeps the names of
+//! older conversations nowhere else (0.169).
+
+use super::id::ConversationId;
+use super::session_index::ThreadNameIndex;
+use crate::codex::thread_query::ListedThread;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The names in the index of a home. An unreadable index only hides names.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadTitles(ThreadNameIndex);
+
+impl ThreadTitles {
+    /// Reads all names of a home.
+    pub(crate) fn read(home: &Path) -> Self {
+        Self(ThreadNameIndex::read(home).unwrap_or_default())
+    }
+
+    /// Returns the first line of the name of a conversation.
+    pub(crate) fn name(&self, id: &str) -> Option<String> {
+        let entry = self.0.get(&ConversationId::of(id)).ok().flatten()?;
+        entry.first_line().map(str::to_owned)
+    }
+
+    /// Sets the title of a conversation whose row has no name.
+    pub(crate) fn apply(&self, thread: &mut ListedThread) {
+        if !thread.has_name
+            && let Some(name) = self.name(&thread.id)
+        {
+            thread.title = name;
+        }
+    }
+}
+
+/// Sets the titles of conversations whose rows have no names.
+pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
+    let unnamed = threads.iter().filter(|thread| !thread.has_name);
+    let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
+    if unnamed.is_empty() {
+        return;
+    }
+    let titles = ThreadTitles(ThreadNameIndex::read_some(home, &unnamed).unwrap_or_default());
+    for thread in threads {
+        titles.apply(thread);
+    }
+}

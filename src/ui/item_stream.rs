@@ -1,0 +1,51 @@
+//! A list in a JSON document whose items are read while they are printed.
+
+use crate::error::CommandError;
+use serde::ser::{Error as _, SerializeSeq as _};
+use serde::{Serialize, Serializer};
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+/// The items, which can be serialized once.
+pub(super) struct ItemStream<F, T> {
+    items: Cell<Option<F>>,
+    error: Cell<Option<CommandError>>,
+    item: PhantomData<fn(&T)>,
+}
+
+impl<F, T> ItemStream<F, T> {
+    pub(super) fn new(items: F) -> Self {
+        Self {
+            items: Cell::new(Some(items)),
+            error: Cell::new(None),
+            item: PhantomData,
+        }
+    }
+
+    /// # Errors
+    /// The items could not be read to their end.
+    pub(super) fn into_result(self) -> Result<(), CommandError> {
+        self.error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl<F, T> Serialize for ItemStream<F, T>
+where
+    F: FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), CommandError>,
+    T: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let mut unwritten = None;
+        let mut print = |item: &T| {
+            unwritten = list.serialize_element(item).err();
+            unwritten.is_none()
+        };
+        let read = self.items.take().map(|items| items(&mut print));
+        if let Some(Err(e)) = read {
+            self.error.set(Some(e));
+            return Err(S::Error::custom("incomplete"));
+        }
+        unwritten.map_or_else(|| list.end(), Err)
+    }
+}

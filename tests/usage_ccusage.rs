@@ -1,0 +1,271 @@
+//! `usage` beside ccusage: the same totals where its rules are right, and a hand-counted example of each difference.
+
+use crate::support::conversations::{id, write};
+use crate::support::env::TestEnv;
+use crate::support::faults::Dice;
+use crate::support::lab::Lab;
+use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
+use crate::support::usage_lines::{
+    Tokens, at, context, conversation, count, line, record, store, sum, tokens,
+};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The version of ccusage in the npm registry.
+const VERSION: &str = "20.0.24";
+
+const A: Tokens = [100, 20, 10, 5];
+const B: Tokens = [200, 100, 20, 0];
+
+/// Returns ccusage, installed once. Its npm package starts this binary.
+fn ccusage() -> Option<&'static Path> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let install = || {
+        let arch = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "x64",
+        };
+        let package = format!("@ccusage/ccusage-linux-{arch}");
+        let program = |prefix: &Path| {
+            prefix
+                .join("node_modules")
+                .join(&package)
+                .join("bin/ccusage")
+        };
+        let place = installed_once(
+            &format!("ccusage-{VERSION}"),
+            |prefix| program(prefix).is_file(),
+            |prefix| {
+                npm_install(prefix, &format!("{package}@{VERSION}"))?;
+                // As its npm launcher does.
+                let executable = Permissions::from_mode(0o755);
+                fs::set_permissions(program(prefix), executable).map_err(|e| e.to_string())
+            },
+        )?;
+        Ok(program(&place))
+    };
+    tool_or_skip("ccusage", FOUND.get_or_init(install)).map(PathBuf::as_path)
+}
+
+/// Returns the totals of ccusage for a Codex home.
+fn their_totals(program: &Path, codex_home: &Path) -> Tokens {
+    let user_home = tempfile::tempdir().unwrap();
+    let output = Command::new(program)
+        .args(["codex", "daily", "--json", "--offline", "--timezone", "UTC"])
+        .env_clear()
+        .env("HOME", user_home.path())
+        .env("CODEX_HOME", codex_home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |key: &str| json["totals"][key].as_u64().unwrap_or(0);
+    // Its input is what was not cached.
+    let cached = number("cacheReadTokens");
+    [
+        number("inputTokens") + cached,
+        cached,
+        number("outputTokens"),
+        number("reasoningOutputTokens"),
+    ]
+}
+
+fn our_totals(env: &TestEnv) -> Tokens {
+    tokens(&env.run(["usage", "--json"]).code(0).json()["totals"])
+}
+
+/// Conversations by number, each without its first line.
+type Rollouts = Vec<(u32, Vec<String>)>;
+
+/// Returns our totals and those of ccusage.
+fn both_totals(program: &Path, rollouts: &Rollouts) -> (Tokens, Tokens) {
+    let env = TestEnv::new();
+    for (number, lines) in rollouts {
+        store(&env, &conversation(*number), lines);
+    }
+    (our_totals(&env), their_totals(program, &env.codex_home()))
+}
+
+fn counted_twice() -> Vec<String> {
+    vec![
+        context(at(0), "gpt-5"),
+        count(at(1), A, A, None),
+        count(at(2), sum(A, B), B, None),
+    ]
+}
+
+#[test]
+fn totals_are_equal_where_both_have_the_same_rule() {
+    let Some(program) = ccusage() else {
+        return;
+    };
+    let estimate = [0; 4];
+    let cases: [(&str, Vec<String>, Tokens); 4] = [
+        ("two requests", counted_twice(), sum(A, B)),
+        (
+            "a sum again, when only the quota changed",
+            vec![
+                context(at(0), "gpt-5"),
+                count(at(1), A, A, None),
+                count(at(2), A, A, Some(3.0)),
+                count(at(3), sum(A, B), B, None),
+            ],
+            sum(A, B),
+        ),
+        (
+            "an estimate of the context, then the sum begins again",
+            vec![
+                context(at(0), "gpt-5"),
+                count(at(1), A, A, None),
+                count(at(2), estimate, estimate, None),
+                count(at(3), B, B, None),
+            ],
+            sum(A, B),
+        ),
+        (
+            "a record of each request besides",
+            vec![
+                context(at(0), "gpt-5"),
+                record(at(1), &id(1), A, A),
+                count(at(1), A, A, None),
+            ],
+            A,
+        ),
+    ];
+    for (name, lines, expected) in cases {
+        let (ours, theirs) = both_totals(program, &vec![(1, lines)]);
+        assert_eq!((ours, theirs), (expected, expected), "{name}");
+    }
+    let mut dice = Dice::new();
+    let mut expected = [0; 4];
+    let mut rollouts = Vec::new();
+    for number in 0..200 {
+        let mut total = [0; 4];
+        let mut lines = vec![context(at(0), "gpt-5")];
+        for _ in 0..dice.below(20) {
+            let (input, output) = (1 + dice.below(90_000), 1 + dice.below(3000));
+            let last = [input, dice.below(input), output, dice.below(output)];
+            total = sum(total, last);
+            expected = sum(expected, last);
+            let minute = i64::try_from(dice.below(20_000)).unwrap();
+            let time = at(minute) + TimeDelta::milliseconds(i64::from(number));
+            lines.push(count(time, total, last, Some(1.0)));
+        }
+        rollouts.push((number, lines));
+    }
+    let totals = both_totals(program, &rollouts);
+    assert_eq!(totals, (expected, expected));
+}
+
+/// Returns the first line of a fork, which older versions of Codex followed by a copy of the original.
+fn fork_head(number: u32, more: &Value) -> String {
+    let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/work/proj"});
+    let more = more.as_object().unwrap().clone();
+    meta.as_object_mut().unwrap().extend(more);
+    line(at(20), "session_meta", &meta.to_string())
+}
+
+/// The examples of docs/usage.md.
+#[test]
+fn every_difference_is_counted_by_hand() {
+    let Some(program) = ccusage() else {
+        return;
+    };
+    let two = sum(A, B);
+    let cases: [(&str, Rollouts, Tokens, Tokens); 3] = [
+        (
+            "the event of a request is missing, and its tokens are in the next sum",
+            vec![(
+                1,
+                vec![
+                    context(at(0), "gpt-5"),
+                    count(at(1), A, A, None),
+                    count(at(3), sum(two, B), B, None),
+                ],
+            )],
+            sum(two, B),
+            two,
+        ),
+        (
+            "a sum that begins again without the figures of the request",
+            vec![(
+                1,
+                vec![context(at(0), "gpt-5"), sum_only(1, two), sum_only(2, A)],
+            )],
+            sum(two, A),
+            two,
+        ),
+        (
+            "two conversations with the same figures at the same time",
+            [1, 2]
+                .map(|number| {
+                    let lines = vec![context(at(0), "gpt-5"), count(at(1), A, A, None)];
+                    (number, lines)
+                })
+                .to_vec(),
+            sum(A, A),
+            A,
+        ),
+    ];
+    for (name, rollouts, ours, theirs) in cases {
+        assert_eq!(both_totals(program, &rollouts), (ours, theirs), "{name}");
+    }
+
+    // A fork that refers to its original: the sum includes it.
+    let env = TestEnv::new();
+    store(&env, &conversation(1), &counted_twice());
+    let fork = [
+        fork_head(2, &json!({"history_base": {"thread_id": id(1)}})),
+        context(at(21), "gpt-5"),
+        count(at(25), sum(two, A), A, None),
+    ];
+    fs::write(write(&env, &conversation(2)), fork.join("\n") + "\n").unwrap();
+    assert_eq!(our_totals(&env), sum(two, A));
+    assert_eq!(their_totals(program, &env.codex_home()), two);
+
+    // Codex compresses old rollouts.
+    let env = TestEnv::new();
+    let path = store(&env, &conversation(1), &counted_twice());
+    let plain = fs::read(&path).unwrap();
+    let packed = zstd::encode_all(&*plain, 3).unwrap();
+    fs::write(path.with_extension("jsonl.zst"), packed).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(our_totals(&env), two);
+    assert_eq!(their_totals(program, &env.codex_home()), [0; 4]);
+}
+
+/// Returns a count without the figures of the last request.
+fn sum_only(minute: i64, total: Tokens) -> String {
+    let [input, cached, output, reasoning] = total;
+    let usage = json!({"input_tokens": input, "cached_input_tokens": cached, "output_tokens": output,
+                       "reasoning_output_tokens": reasoning, "total_tokens": input + output});
+    let info = json!({"total_token_usage": usage});
+    let payload = format!(r#"{{"type":"token_count","info":{info},"rate_limits":null}}"#);
+    line(at(minute), "event_msg", &payload)
+}
+
+#[test]
+fn the_real_codex_is_counted_alike_but_for_forks() {
+    let (Some(program), Some(lab)) = (ccusage(), Lab::new()) else {
+        return;
+    };
+    let first = lab.say("hello");
+    let _ = lab.go_on(&lab.home(), &first, "again").expect_success();
+    let _ = lab.say("another");
+    let ours = || tokens(&lab.manager(["usage", "--json"]).code(0).json()["totals"]);
+    let three = ours();
+    assert_eq!(their_totals(program, &lab.home()), three);
+    let forked = ["exec", "fork", "--skip-git-repo-check", &first, "fork"];
+    let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
+    let _ = forked.expect_success();
+    let one = three.map(|part| part / 3);
+    assert_eq!(ours(), sum(three, one));
+    // It takes the first sum of the fork for a copy.
+    assert_eq!(their_totals(program, &lab.home()), three);
+}
