@@ -40,7 +40,8 @@ fn world() -> TestEnv {
         for (i, model) in (0..).zip(MODELS.iter().take(number as usize)) {
             let part = [thousands * 1000 / (i + 1), 0, 500, 0];
             used = sum(used, part);
-            let when = at(0) - TimeDelta::days(days) + TimeDelta::minutes(i as i64);
+            let when =
+                at(0) - TimeDelta::days(days) + TimeDelta::minutes(i64::try_from(i).unwrap());
             lines.extend([context(when, model), count(when, used, part, None)]);
         }
         let made = Conversation {
@@ -287,6 +288,7 @@ fn a_page_shows_the_charts_and_loads_nothing() {
         page.contains(&id(50)[..13]) && page.contains("[redacted]"),
         "{page}"
     );
+    assert_eq!(page.matches("<tr><td>").count(), DAYS.len() + 2 + 1);
     // Nothing is overwritten, and nothing is left behind.
     let before = env.tree("");
     let path = env.path("daily.html");

@@ -208,7 +208,8 @@ impl UsageArgs {
 
     /// Leaves only the first rows of the report. Returns the number of the others. The totals include them.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
-        let default = context.ui.is_terminal().then_some(TERMINAL_LIMIT);
+        let is_screen = context.ui.is_terminal() && self.html.is_none() && !self.csv;
+        let default = is_screen.then_some(TERMINAL_LIMIT);
         let limit = self.limit.or(default).filter(|_| !self.by.is_of_time());
         let all = report.rows.len();
         report.rows.truncate(limit.unwrap_or(all));
