@@ -110,6 +110,52 @@ fn a_small_change_writes_few_new_members() {
 }
 
 #[test]
+fn members_of_files_with_new_inodes_are_compared_and_copied() {
+    let env = TestEnv::new();
+    for n in 0..100 {
+        let path = format!("sessions/2026/11/{:02}/{n}.jsonl", n % 10);
+        put(&env, path, lines(60 * KIB, n));
+    }
+    let (first, full) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let members: u64 = full.manifest.members.iter().map(|m| m.len).sum();
+    // As a restore does: the same content and time in a new file. The content of one differs.
+    for n in 0..100 {
+        let path = env
+            .codex_home()
+            .join(format!("sessions/2026/11/{:02}/{n}.jsonl", n % 10));
+        let modified = path.metadata().and_then(|m| m.modified()).expect("time");
+        let copy = path.with_extension("new");
+        fs::copy(&path, &copy).expect("copy");
+        if n == 3 {
+            change_in_place(&copy, 100);
+        }
+        File::options()
+            .write(true)
+            .open(&copy)
+            .and_then(|file| file.set_modified(modified))
+            .expect("set time");
+        fs::rename(&copy, &path).expect("rename");
+    }
+    let source = PreviousArchive::open(&first, COPYING).expect("a source");
+    let (next, packed) =
+        create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("archived");
+    let copied = packed.reused_bytes;
+    // The changed file shares its member with the nine others of its folder.
+    assert!(
+        copied * 100 >= members * 85 && copied * 100 <= members * 95,
+        "{copied} of {members}"
+    );
+    assert_good(&env, &next);
+    let restored = restore_archive(&env, &next, "restored").join("sessions/2026/11/03/3.jsonl");
+    let now = env.codex_home().join("sessions/2026/11/03/3.jsonl");
+    assert_eq!(
+        fs::read(restored).expect("read"),
+        fs::read(now).expect("read")
+    );
+}
+
+#[test]
 fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::new();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));

@@ -11,7 +11,7 @@ use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::manifest_members;
 use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
-use super::reuse::{PreviousArchive, PreviousMember};
+use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -65,11 +65,12 @@ pub(super) struct NonFileEntries {
 /// A member to be written.
 pub(super) enum MemberJob {
     /// Compresses this part of the tar stream. `files` has the position and byte range of each
-    /// complete file in it.
+    /// complete file in it. Copies `previous` instead if the contents of its files are equal.
     Fresh {
         bytes: Buffer,
         holds: MemberContents,
         files: Vec<(usize, std::ops::Range<usize>)>,
+        previous: Option<ReusableFiles>,
     },
     /// Copies a member of the previous archive.
     Reused {
@@ -102,11 +103,26 @@ impl MemberJob {
                 bytes,
                 holds,
                 files,
+                previous,
             } => {
-                let digests = files
+                let digests: Vec<_> = files
                     .into_iter()
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
                     .collect();
+                let is_equal = |old: &ReusableFiles| {
+                    let digests = digests.iter().map(|(_, digest)| digest);
+                    old.digests.iter().eq(digests)
+                };
+                if let Some(old) = previous.filter(is_equal)
+                    && let [member] = old.members.as_slice()
+                {
+                    let job = Self::Reused {
+                        old: member.clone(),
+                        holds,
+                    };
+                    let reused = job.run(path, compression, source, buffers)?;
+                    return Ok(CompressedMember { digests, ..reused });
+                }
                 let packed =
                     gzip_member::compress(&bytes, compression, buffers).at("write", path)?;
                 Ok(CompressedMember {

@@ -220,7 +220,7 @@ impl<'a> PackWriter<'a> {
         let old = self.source.and_then(|s| s.large_file(&entry.path));
         let mut head = self.buffers.empty();
         head.extend_from_slice(&self.head_of(&entry)?);
-        self.submit_fresh(head, MemberContents::Head(number), Vec::new())?;
+        self.submit_part(head, MemberContents::Head(number))?;
         let mut hasher = Hasher::default();
         let mut is_short = false;
         for (position, len) in chunk_sizes(entry.size).enumerate() {
@@ -248,7 +248,7 @@ impl<'a> PackWriter<'a> {
             // the entry becomes void.
             let padded = len + padding_of(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
-            self.submit_fresh(bytes, holds, Vec::new())?;
+            self.submit_part(bytes, holds)?;
         }
         if is_short {
             self.entries.void.push(entry.path);
@@ -312,16 +312,13 @@ impl<'a> PackWriter<'a> {
         Ok(())
     }
 
-    fn submit_fresh(
-        &mut self,
-        bytes: Buffer,
-        holds: MemberContents,
-        files: Vec<(usize, std::ops::Range<usize>)>,
-    ) -> Result<(), ArchiveError> {
+    /// Submits a part of a large file.
+    fn submit_part(&mut self, bytes: Buffer, holds: MemberContents) -> Result<(), ArchiveError> {
         self.submit(MemberJob::Fresh {
             bytes,
             holds,
-            files,
+            files: Vec::new(),
+            previous: None,
         })
     }
 
@@ -359,7 +356,17 @@ impl<'a> PackWriter<'a> {
         (self.group.first, self.group.count) = (first + count, 0);
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
-        self.submit_fresh(bytes, holds, files)
+        let previous = self.source.and_then(|source| {
+            let list = lock_files(self.files);
+            let entries = files.iter().map(|(place, _)| list.get(*place));
+            source.equal_files(&entries.collect::<Option<Vec<_>>>()?)
+        });
+        self.submit(MemberJob::Fresh {
+            bytes,
+            holds,
+            files,
+            previous,
+        })
     }
 }
 

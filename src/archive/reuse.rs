@@ -184,6 +184,25 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
+    /// Returns the member that holds exactly these small files, whatever their inodes are: a restored home has new
+    /// ones. The caller compares the contents with the digests.
+    pub(super) fn equal_files(&self, files: &[FileEntry]) -> Option<ReusableFiles> {
+        let manifest = self.manifest()?;
+        let (place, number) = self.locate(&files.first()?.path)?;
+        let expected = MemberContents::Files(place as u64, files.len() as u64);
+        if manifest.members.get(number)?.holds != expected {
+            return None;
+        }
+        let old = manifest.files.range(place..place + files.len());
+        let digests = old
+            .zip(files)
+            .map(|(old, now)| old.sha256.filter(|_| has_equal_head(&old, now)));
+        Some(ReusableFiles {
+            digests: digests.collect::<Option<_>>()?,
+            members: vec![self.member(number)?],
+        })
+    }
+
     /// Returns the chunks of a large file.
     pub(super) fn large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
         let (place, number) = self.locate(name)?;
@@ -306,10 +325,12 @@ impl PreviousLargeFile<'_> {
     }
 }
 
-/// Returns true if a file is certainly unchanged. Compares mode and time as well, because they are
-/// in the tar header.
+/// Returns true if a file is certainly unchanged.
 fn is_reusable_files(old: &FileEntry, now: &FileEntry) -> bool {
-    let same = (&old.path, old.size, old.mode, old.mtime, old.stamp)
-        == (&now.path, now.size, now.mode, now.mtime, now.stamp);
-    same && now.stamp.ctime != 0
+    has_equal_head(old, now) && old.stamp == now.stamp && now.stamp.ctime != 0
+}
+
+/// Returns true if the tar headers of both files are equal.
+fn has_equal_head(old: &FileEntry, now: &FileEntry) -> bool {
+    (&old.path, old.size, old.mode, old.mtime) == (&now.path, now.size, now.mode, now.mtime)
 }

@@ -8,6 +8,7 @@ use crate::error::CommandError;
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
+use crate::io::ansi::steers_terminal;
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
@@ -119,10 +120,10 @@ pub(crate) fn label(account: &Account) -> String {
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
-/// Replaces control characters, so that text from a file cannot control the terminal.
+/// Replaces characters that steer the terminal, because the text is from a file.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers_terminal(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

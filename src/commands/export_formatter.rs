@@ -1,5 +1,6 @@
 //! The formats of an export.
 
+use super::entry_json::EntryJson;
 use super::fork_base::ConversationParts;
 use super::session_choice::NamedSession;
 use super::transcript_text;
@@ -10,9 +11,7 @@ use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
 use crate::history::rollout;
 use crate::io::clock::Zone;
-use crate::ui::time;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::Value;
 
 /// Formats a conversation: the head, each entry in order, the end.
@@ -97,16 +96,6 @@ pub(super) struct JsonWriter {
     is_first: bool,
 }
 
-#[derive(Serialize)]
-struct EntryJson<'a> {
-    session_id: &'a str,
-    turn: u32,
-    role: &'static str,
-    at: Option<String>,
-    text: &'a str,
-    tool: Option<&'a str>,
-}
-
 impl JsonWriter {
     /// Times are written in `zone`.
     pub(super) fn new(zone: Zone, parts: &ConversationParts) -> Self {
@@ -141,14 +130,7 @@ impl ExportFormatter for JsonWriter {
     }
 
     fn entry(&mut self, entry: TranscriptEntry) -> String {
-        let view = EntryJson {
-            session_id: &self.session_id,
-            turn: entry.turn,
-            role: entry.kind.role(),
-            at: entry.at.map(|at| time::rfc3339(&at, self.zone)),
-            text: &entry.text,
-            tool: entry.tool.as_deref(),
-        };
+        let view = EntryJson::new(&self.session_id, &entry, self.zone);
         let separator = if self.is_first { "\n" } else { ",\n" };
         self.is_first = false;
         let view = serde_json::to_string(&view).unwrap_or_default();

@@ -18,6 +18,7 @@ pub(crate) mod cooldown;
 pub(crate) mod current;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod entry_json;
 pub(crate) mod export;
 mod export_formatter;
 pub(crate) mod find;

@@ -1,5 +1,6 @@
 //! `show`: prints a conversation to read.
 
+use super::entry_json::EntryJson;
 use super::export::ExportArgs;
 use super::fork_base::{ConversationPart, ConversationParts};
 use super::session_choice::{NamedSession, session_named};
@@ -9,7 +10,6 @@ use crate::context::Context;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
-use crate::ui::time;
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -79,17 +79,6 @@ struct TurnsView<'a> {
     context: &'a Context,
 }
 
-#[derive(Serialize)]
-struct EntryView<'a> {
-    /// The conversation that has the entry: that of the document, or one that it continues.
-    session_id: &'a str,
-    turn: u32,
-    role: &'static str,
-    at: Option<String>,
-    text: &'a str,
-    tool: Option<&'a str>,
-}
-
 impl Serialize for TurnsView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
@@ -101,14 +90,7 @@ impl Serialize for TurnsView<'_> {
                 ..self.options
             };
             let read = transcript::read(&part.session.rollout, options, |entry| {
-                let view = EntryView {
-                    session_id: &part.session.id,
-                    turn: entry.turn,
-                    role: entry.kind.role(),
-                    at: entry.at.map(|at| time::rfc3339(&at, zone)),
-                    text: &entry.text,
-                    tool: entry.tool.as_deref(),
-                };
+                let view = EntryJson::new(&part.session.id, &entry, zone);
                 failed = list.serialize_element(&view).err();
                 failed.is_none()
             });
