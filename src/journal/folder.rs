@@ -168,6 +168,15 @@ pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     kept
 }
 
+/// Removes what earlier transactions could not remove beside their staging folder `folder`, as far as it works now.
+pub(super) fn remove_leftovers(folder: &Path) {
+    for (path, kept) in list_kept(folder) {
+        if kept == KeptAs::Leftover {
+            let _ = tree::remove(&path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,6 +52,7 @@ impl Transaction {
         let mut transaction = Self::of_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
         transaction.write_journal()?;
+        folder::remove_leftovers(folder);
         Ok(transaction)
     }
 
@@ -79,6 +80,7 @@ impl Transaction {
             // It does not exist, or is not ours: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
+        folder::remove_leftovers(folder);
         created
     }
 

@@ -1,7 +1,7 @@
 //! Kills transactions at every step and recovers them.
 
 use super::document::{JOURNAL, JournalState};
-use super::folder::folder_beside;
+use super::folder::{self, folder_beside};
 use super::recovery::recover;
 use super::write_times::filesystem_clock_ns;
 use super::*;
@@ -281,6 +281,22 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
         list_kept(&fixture.staging()),
         [(kept[0].clone(), KeptAs::Evidence)]
     );
+}
+
+#[test]
+fn a_transaction_removes_what_an_earlier_one_could_not_remove() {
+    let fixture = Fixture::new();
+    let [leftover, evidence] = [KeptAs::Leftover, KeptAs::Evidence].map(|kept| {
+        let folder = folder::free_name(&fixture.staging(), kept);
+        fs::create_dir_all(folder.join("old")).unwrap();
+        fs::write(folder.join("old/auth"), "old").unwrap();
+        folder
+    });
+    let (transaction, steps) = fixture.begin();
+    let outcome = transaction.commit(steps, || true).unwrap();
+    assert_eq!(outcome, Outcome::Done(vec![]));
+    assert!(!leftover.exists());
+    assert!(evidence.join("old/auth").is_file());
 }
 
 #[test]
