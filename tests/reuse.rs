@@ -156,6 +156,37 @@ fn members_of_files_with_new_inodes_are_compared_and_copied() {
 }
 
 #[test]
+fn a_damaged_member_of_files_with_new_inodes_is_not_copied_unchecked() {
+    let env = TestEnv::new();
+    put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 3));
+    let (first, full) =
+        create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
+    let path = env.codex_home().join("sessions/2026/11/03/3.jsonl");
+    let modified = path.metadata().and_then(|m| m.modified()).expect("time");
+    let copy = path.with_extension("new");
+    fs::copy(&path, &copy).expect("copy");
+    let file = File::options().write(true).open(&copy).expect("open");
+    file.set_modified(modified).expect("set time");
+    fs::rename(&copy, &path).expect("rename");
+    let mut members = full.manifest.members.iter();
+    let member = members
+        .find(|m| matches!(m.holds, MemberContents::Files(..)) && m.size > 60 * KIB as u64)
+        .expect("the member of the file");
+    let mut bytes = fs::read(&first).expect("read");
+    bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 16;
+    fs::write(&first, &bytes).expect("write");
+    let unchecked = ReuseOptions {
+        verify: VerifyReused::None,
+        ..COPYING
+    };
+    let source = PreviousArchive::open(&first, unchecked).expect("its index is whole");
+    match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
+        Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn full_chunks_before_the_change_of_a_grown_rollout_are_copied() {
     let env = TestEnv::new();
     let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));

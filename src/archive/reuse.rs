@@ -185,7 +185,8 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns the member that holds exactly these small files, whatever their inodes are: a restored home has new
-    /// ones. The caller compares the contents with the digests.
+    /// ones. The caller compares the contents with the digests; the member itself is always checked before it is
+    /// copied.
     pub(super) fn equal_files(&self, files: &[FileEntry]) -> Option<ReusableFiles> {
         let manifest = self.manifest()?;
         let (place, number) = self.locate(&files.first()?.path)?;
@@ -199,7 +200,10 @@ impl<'a> PreviousArchive<'a> {
             .map(|(old, now)| old.sha256.filter(|_| has_equal_head(&old, now)));
         Some(ReusableFiles {
             digests: digests.collect::<Option<_>>()?,
-            members: vec![self.member(number)?],
+            members: vec![PreviousMember {
+                is_checked: true,
+                ..self.member(number)?
+            }],
         })
     }
 

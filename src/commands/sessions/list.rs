@@ -40,10 +40,17 @@ pub(super) fn show(
     };
     let list = SessionList::read(&filter, options.sort, limit, context)?;
     let (is_empty, has_more) = (list.is_empty(), list.has_more);
+    let subagents = match (options.subagents, ui.wants_json()) {
+        (true, _) => Subagents::Listed,
+        (false, true) => Subagents::Omitted,
+        (false, false) => Subagents::Counted,
+    };
     if ui.wants_json() {
-        print_document(list, options.subagents, context)?;
+        ui.streamed_list_document("sessions", "sessions", |print| {
+            list.for_each(subagents, |listed| print(&listed.session))
+        })?;
     } else if !is_empty {
-        print_table(list, options.subagents, context)?;
+        print_table(list, subagents, context)?;
     }
     if is_empty {
         ui.note(reason_for_none(&filter, context));
@@ -56,33 +63,11 @@ pub(super) fn show(
     Ok(Outcome::Done)
 }
 
-fn print_document(
-    list: SessionList<'_>,
-    subagents: bool,
-    context: &Context,
-) -> Result<(), CommandError> {
-    let subagents = if subagents {
-        Subagents::Listed
-    } else {
-        Subagents::Omitted
-    };
-    context
-        .ui
-        .streamed_list_document("sessions", "sessions", |print| {
-            list.for_each(subagents, |listed| print(&listed.session))
-        })
-}
-
 fn print_table(
     list: SessionList<'_>,
-    subagents: bool,
+    subagents: Subagents,
     context: &Context,
 ) -> Result<(), CommandError> {
-    let subagents = if subagents {
-        Subagents::Listed
-    } else {
-        Subagents::Counted
-    };
     let home = &context.settings.codex_home;
     let mut table = SessionTable::new(context);
     list.for_each(subagents, |listed| {

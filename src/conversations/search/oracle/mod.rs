@@ -2,7 +2,7 @@
 //!
 //! Homes are generated: words with accents, code, emoji, Chinese and Japanese, all forms in which Codex
 //! records a text, torn and damaged lines, compactions, forks of both kinds, compressed rollouts, names
-//! that only `session_index.jsonl` has.
+//! from `session_index.jsonl`.
 
 mod home;
 mod modeled;
