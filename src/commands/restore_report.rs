@@ -20,11 +20,11 @@ use crate::ui::time::bytes;
 use serde::Serialize;
 use std::path::Path;
 
-/// Describes an archive: its name, kind, account and age.
-pub(super) fn describe(context: &Context, archive: &ArchiveReader) -> String {
+/// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
+pub(super) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     format!(
-        "{}: {} archive of {}, made {}",
+        "{}: {} {noun} of {}, made {}",
         account::printable(&file_name(archive.path())),
         archive_choice::kind(metadata),
         account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
