@@ -49,7 +49,12 @@ fn a_third_version_needs_its_own_decision() {
         let copy = ROLLOUT.replace(".jsonl", ".sync-conflict-20261118-101010-ABCDEF7.jsonl");
         let copy = pair.put("cloud", &copy, &text("c"));
         let _ = pair.run("b", &["run", "--apply"]).code(2);
-        let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        let run = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        let kept = match keep {
+            "both" => "kept both versions of ".to_owned(),
+            one => format!("kept the {one} version of "),
+        };
+        assert!(run.stdout.starts_with(&kept), "{run}");
         assert_eq!(forks(&pair), [text("c")], "{keep}");
         fs::remove_file(copy).unwrap();
         pair.configure(
