@@ -43,7 +43,7 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
         shown.contains(question) && !shown.contains("remove 0"),
         "{shown}"
     );
-    let preview = "codex-manager restore 2026-11-20-100000-alice@example.com-codex.tar.gz --diff";
+    let preview = "codex-manager restore 2026-11-20-100000-alice@example.com --diff";
     assert!(
         shown.contains("nothing was changed") && shown.contains(preview),
         "{shown}"

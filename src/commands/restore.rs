@@ -1,7 +1,7 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, file_name, find_archive, latest_offset};
+use super::archive_choice::{self, file_name, find_archive, latest_offset, without_suffix};
 use super::list_backups::entries_of;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
@@ -384,7 +384,7 @@ fn confirm_replacement(
 fn name_for_commands(path: &Path, context: &Context) -> String {
     let backups = store::backups(&context.settings.manager_home);
     if path.parent() == Some(&*backups) {
-        file_name(path)
+        without_suffix(&file_name(path)).to_owned()
     } else {
         path.to_string_lossy().into_owned()
     }

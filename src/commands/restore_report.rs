@@ -1,7 +1,7 @@
 //! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
 use super::account;
-use super::archive_choice::{self, file_name};
+use super::archive_choice::{self, file_name, without_suffix};
 use super::restore_diff::{self, ConversationChange};
 use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::name_table::NameSet;
@@ -162,7 +162,7 @@ pub(super) fn show_report(
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
-            shell::word(&safety)
+            shell::word(without_suffix(&safety))
         )),
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",
