@@ -2,6 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
+use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
 };
@@ -141,4 +142,32 @@ fn equal_rollouts_need_no_disk_space() {
     let full = env.run(["restore", &archive]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
     assert!(home.join("AGENTS.md").exists());
+}
+
+/// Syncing a whole file system waits for the writes of all programs, so it is kept for many new files.
+#[test]
+fn equal_rollouts_do_not_make_a_restore_sync_the_whole_disk() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let place = |n: usize| rollout(&format!("01a1f790-0000-7000-8000-{n:012x}"));
+    let many = 1000..1400;
+    for n in many.clone() {
+        put(&env, place(n), line(n));
+    }
+    let archive = text(&backup(&env, &[]));
+    let synced_disks = || {
+        let options = ["-e".to_owned(), "trace=syncfs".to_owned()];
+        let (output, log) = traced(&env, &options, &["restore", &archive]);
+        assert!(output.status.success(), "{output:?}");
+        log.matches("syncfs(").count()
+    };
+    put(&env, place(1000), "changed\n");
+    assert_eq!(synced_disks(), 0);
+    for n in many {
+        put(&env, place(n), "changed\n");
+    }
+    assert_ne!(synced_disks(), 0);
 }
