@@ -142,8 +142,8 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Unpacks the planned files into the stage. A restore of the whole archive checks all of its
-/// digests.
+/// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive also checks
+/// the members that it does not unpack.
 fn unpack(
     archive: &ArchiveReader,
     plan: &RestorePlan,
@@ -154,7 +154,7 @@ fn unpack(
     let extent = if plan.partial {
         Extent::Wanted
     } else {
-        Extent::All
+        Extent::WantedAndDigests
     };
     let extract = ExtractSink::new(stage, plan);
     archive.read(extent, &extract, progress)?;
