@@ -75,6 +75,18 @@ fn a_third_version_needs_its_own_decision() {
 }
 
 #[test]
+fn a_piped_plan_has_whole_paths() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let run = pair.run("a", &["plan"]).code(0);
+    let row = format!("copy-to-cloud  {ROLLOUT}  ");
+    assert!(
+        run.stdout.lines().any(|line| line.starts_with(&row)),
+        "{run}"
+    );
+}
+
+#[test]
 fn a_restored_version_survives_earlier_decisions() {
     let pair = Pair::new();
     let policy = |name| format!("{NO_BACKUP}[conflict]\npolicy = \"{name}\"\n");
