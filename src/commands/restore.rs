@@ -59,7 +59,7 @@ const CHOOSE_SESSION: &str = "";
 pub struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
     /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
-    /// `latest~1` is the one before it
+    /// `latest~1` is the one before it [default: a picker]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct RestoreArgs {
 )]
 #[derive(Debug, Args)]
 pub(super) struct RestoreOptions {
-    /// Restore only this file or folder, relative to the Codex home; may be given several times
+    /// Restore only this file or folder, relative to the Codex home; repeatable
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
     /// Restore only this conversation: its id, a prefix of the id, or its name; without a value, choose it

@@ -26,7 +26,7 @@ use std::path::PathBuf;
   codex-manager profile remove work
   codex-manager profile remove work --purge   # deletes its copies in the trash too")]
 pub(super) struct ProfileRemoveArgs {
-    /// The name of the profile; without it, a list to choose from
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Delete the profile and all profiles of that name in the trash

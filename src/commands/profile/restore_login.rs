@@ -23,7 +23,7 @@ use serde::Serialize;
   codex-manager profile restore-login work
   codex-manager profile restore-login work 20261117T155500")]
 pub(super) struct RestoreLoginArgs {
-    /// The name of the profile; without it, a list to choose from
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// The name of the login in the history, or a prefix of it [default: the one renewed last]

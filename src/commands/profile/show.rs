@@ -22,7 +22,7 @@ use std::path::Path;
 #[command(after_help = "Examples:
   codex-manager profile show work")]
 pub(super) struct ProfileShowArgs {
-    /// The name of the profile; without it, a list to choose from
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }

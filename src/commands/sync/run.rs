@@ -23,8 +23,9 @@ use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
 ///
-/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first. If
-/// a conversation changed on both sides, both versions are kept.
+/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first. A
+/// conversation that changed on both sides is a conflict: it stays unchanged until you decide with `sync
+/// resolve`, or `conflict.policy` does. Everything else is synced.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
