@@ -135,7 +135,11 @@ fn equal_rollouts_need_no_disk_space() {
     let archive = text(&backup(&env, &[]));
     let before = comparable(&env.tree("home/.codex"));
     put(&env, "AGENTS.md", "changed");
-    let _ = env.run(["restore", &archive]).code(0);
+    let done = env.run(["restore", &archive]).code(0);
+    assert!(
+        done.stdout.contains("3 of them were already equal"),
+        "{done}"
+    );
     assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
     // With another content it does not fit.
     fs::write(&big, Dice::seeded(4).bytes(5 << 20)).expect("write");
