@@ -33,6 +33,12 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "{run}"
     );
     assert!(run.stdout.contains("The second machine has all"), "{run}");
+    for line in [
+        "\n6 copied to the cloud folder (",
+        "\n6 copied to this machine (",
+    ] {
+        assert!(run.stdout.contains(line), "{run}");
+    }
     // The search finds the conversation in the synced home.
     let (_, search) = run.stdout.split_once("$ codex-manager find").unwrap();
     assert!(search.contains("fix the flaky test"), "{search}");

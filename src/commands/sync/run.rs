@@ -328,15 +328,17 @@ fn print_counts(ui: &Ui, done: &[&SyncStep]) {
     let merged = count(done, &[SyncAction::Merge]);
     let deleted = count(done, &[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
     let others = done.len() - to_cloud - to_local - merged - deleted;
-    let deleted = match deleted {
-        0 => String::new(),
-        n => format!("{n} deleted, "),
-    };
-    ui.prose(format_args!(
-        "copied {to_cloud} to the cloud folder and {to_local} to this machine, merged {merged}, {deleted}{} ({})",
-        pluralize(others, "other step"),
-        bytes(done.iter().map(|step| step.bytes).sum())
-    ));
+    let parts = [
+        (to_cloud, format!("{to_cloud} copied to the cloud folder")),
+        (to_local, format!("{to_local} copied to this machine")),
+        (merged, format!("{merged} merged")),
+        (deleted, format!("{deleted} deleted")),
+        (others, pluralize(others, "other step")),
+    ];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts.map(|(_, part)| part).collect();
+    let size = bytes(done.iter().map(|step| step.bytes).sum());
+    ui.prose(format_args!("{} ({size})", parts.join(", ")));
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.
