@@ -261,7 +261,7 @@ fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
     assert_eq!(run.json()["session_start_at"], Value::Null);
     fs::remove_dir_all(lab.home()).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
-    lab.go_on(&lab.home(), &id, "again by key");
+    lab.resume(&lab.home(), &id, "again by key");
 
     fs::remove_dir_all(lab.home()).expect("lose the home");
     signed_out_home(&lab.home(), &lab.backend);

@@ -51,9 +51,9 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
 
     alice.release_turns();
     let _ = turn.finish(CODEX_TIMEOUT).expect_success();
-    assert_eq!(lab.shown(&home, &id), ["one", "under way"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "under way"]);
     let _ = lab.manager(["restore", "latest"]).code(0);
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
 }
 
 /// A process that is killed on drop, even if the test fails.
@@ -74,7 +74,7 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let daemon = lab.codex.start_daemon(&home, &lab.backend);
     let pid = daemon.pid().expect("a daemon");
     // Its program moves with the exchanged home, so it cannot be found by its path later.
@@ -115,10 +115,10 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     assert_eq!(messages(&rollout(&home, &id)), ["one"]);
     // Codex's own packages stay and need no copy.
     assert!(home.join("packages/app-server-daemon").is_dir());
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     // The updater is alive and blocks nothing.
     let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
     let _ = zombie.wait();
 }
 
@@ -172,9 +172,9 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
         assert!(!home.join(&stale).exists(), "{stale}");
     }
     assert_eq!(rows(&home), live);
-    lab.go_on(&home, &one, "two");
-    assert_eq!(lab.shown(&home, &one), ["one", "two"]);
-    assert_eq!(lab.listed(&home).len(), 2);
+    lab.resume(&home, &one, "two");
+    assert_eq!(lab.user_messages(&home, &one), ["one", "two"]);
+    assert_eq!(lab.listed_ids(&home).len(), 2);
 }
 
 /// Runs `writers` concurrently with `work`, until that returns.
@@ -305,7 +305,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
     assert_eq!(run["archives"].as_array().expect("archives").len(), 20);
 
     let _ = lab.manager(["restore", "latest"]).code(0);
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }
 
@@ -399,6 +399,6 @@ fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
         .codex
         .run(&home, &lab.backend, &["unarchive", &id])
         .expect_success();
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }

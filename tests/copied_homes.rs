@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -99,9 +99,9 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
     let _ = there(&["use", "bob"]).code(0);
     // The one that is kept is due, and nobody may renew it but the first home.
-    write_auth_text(&lab.home(), &aged(&lab.home()));
+    write_auth_text(&lab.home(), &expired_auth(&lab.home()));
     let kept = lab.world.manager_home().join("profiles/alice");
-    write_auth_text(&kept, &aged(&kept));
+    write_auth_text(&kept, &expired_auth(&kept));
     let _ = there(&["status", "--all"]);
     let _ = lab.say("renews the login");
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
@@ -234,7 +234,7 @@ fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
     let _ = lab.manager(["use", "bob"]).code(0);
     let _ = lab.manager(["use", "alice"]).code(0);
     assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
-    write_auth_text(&home, &aged(&home));
+    write_auth_text(&home, &expired_auth(&home));
     let _ = lab.say("renews it again");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }

@@ -16,7 +16,8 @@ use crate::support::aftermath::{
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, RENAME, can_inject, faulty, killed_without_exchange, points, sample,
+    Fault, Point, RENAME, can_inject, ended_before_call_without_exchange, points, run_with_fault,
+    sample,
 };
 use crate::support::sample::{FIRST, backup, line, put, rollout, sample_home, text};
 use std::fs;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 /// Looks at how a command ended that something happened to. True when it says that all was done.
-fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
+fn reports_success(output: &Output, point: &Point, fault: Fault) -> bool {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let context = format!("{point:?} {fault:?}: {output:?}");
     assert!(!stderr.contains("panicked"), "{context}");
@@ -60,7 +61,7 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
 }
 
 /// Checks that the files named in the JSON output exist.
-fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, context: &str) -> bool {
+fn check_reported_archives(output: &Output, keys: &[&str], env: &TestEnv, context: &str) -> bool {
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
         return false;
     };
@@ -74,7 +75,7 @@ fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, context: &str) 
     true
 }
 
-const WAYS: [Fault; 5] = [
+const FAULTS: [Fault; 5] = [
     Fault::Once("EIO"),
     Fault::Once("ENOSPC"),
     Fault::FromThenOn("EIO"),
@@ -83,8 +84,9 @@ const WAYS: [Fault; 5] = [
 ];
 
 /// Every way to fail at its own points.
-fn all_ways(points: &[Point], dice: &mut Dice) -> Vec<(Point, Fault)> {
-    WAYS.iter()
+fn sample_all_faults(points: &[Point], dice: &mut Dice) -> Vec<(Point, Fault)> {
+    FAULTS
+        .iter()
         .flat_map(|way| {
             let chosen = sample(points, dice);
             chosen.into_iter().map(|point| (point, *way))
@@ -109,17 +111,17 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
     let points = points(&env, &args);
     check_archives(&env, &known, "undisturbed");
     let mut missed = Vec::new();
-    let tried = all_ways(&points, &mut dice);
+    let tried = sample_all_faults(&points, &mut dice);
     for (i, (point, fault)) in tried.iter().enumerate() {
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&env, &args, point, *fault) else {
+        let Some(output) = run_with_fault(&env, &args, point, *fault) else {
             missed.push(context);
             check_archives(&env, &known, "not reached");
             continue;
         };
         let context = format!("{context} {output:?}");
-        let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["archive"], &env, &context);
+        let done = reports_success(&output, point, *fault);
+        let printed = check_reported_archives(&output, &["archive"], &env, &context);
         assert!(!done || printed, "{context}: done, without a message");
         let new = archives(&env).len() - known.len();
         assert!(new <= 1 && (!done || new == 1), "{context}: {new} archives");
@@ -144,7 +146,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
     let (mut both, points) = TwoHomes::new(&env, &mut dice);
     let known = archives(&env);
     let mut missed = Vec::new();
-    let tried = all_ways(&points, &mut dice);
+    let tried = sample_all_faults(&points, &mut dice);
     let (mut old, mut new) = (0, 0);
     for (i, (point, fault)) in tried.iter().enumerate() {
         let output = both.restore_other(&env, &known, (point, *fault), &mut missed);
@@ -152,12 +154,12 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
             continue;
         };
         let context = format!("{point:?} {fault:?} {output:?}");
-        let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["safety_backup"], &env, &context);
+        let done = reports_success(&output, point, *fault);
+        let printed = check_reported_archives(&output, &["safety_backup"], &env, &context);
         assert!(!done || printed, "{context}: done, without a message");
         check_archives(&env, &known, &context);
         // A restore that failed while nothing else was wrong has been undone.
-        if both.look(&env, &context) {
+        if both.check_home(&env, &context) {
             new += 1;
         } else {
             assert!(!(done || printed), "{context}: not done");
@@ -187,17 +189,17 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
     for call in ["linkat", RENAME] {
         for number in 1.. {
             let args = ["restore", both.other(), "--no-safety-backup"];
-            let ended = killed_without_exchange(&env, &args, call, number);
+            let ended = ended_before_call_without_exchange(&env, &args, call, number);
             // So may be the command that finishes it.
             let again = usize::try_from(dice.below(4)).expect("small");
             if again > 0 {
-                let _ = killed_without_exchange(&env, &["recommend"], call, again);
+                let _ = ended_before_call_without_exchange(&env, &["recommend"], call, again);
             }
             let context = format!("killed at {call} {number}, then {again}");
             let run = env.run(["recommend"]);
             assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
             assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
-            if both.look(&env, &context) {
+            if both.check_home(&env, &context) {
                 new += 1;
             } else {
                 old += 1;
@@ -232,7 +234,7 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can
     let mut times = [0, 0];
     for number in 1.. {
         let args = ["restore", &states[1 - now].0, "--no-safety-backup"];
-        let ended = killed_without_exchange(&env, &args, RENAME, number);
+        let ended = ended_before_call_without_exchange(&env, &args, RENAME, number);
         let _ = env.run(["recommend"]);
         let found = both();
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "rename {number}");

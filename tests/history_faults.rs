@@ -4,7 +4,9 @@
 use crate::history_check::{Home, id};
 use crate::support::env::Tree;
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at, points, sample_of};
+use crate::support::injection::{
+    Fault, Point, can_inject, ended_before_call, points, run_with_fault, sample_of,
+};
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
@@ -96,7 +98,7 @@ impl Kept {
         kept
     }
 
-    fn put_back(&self, home: &Home) {
+    fn restore(&self, home: &Home) {
         let place = home.env.path("home");
         fs::remove_dir_all(&place).unwrap();
         copy(self.0.path(), &place);
@@ -125,9 +127,9 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
     let args = ["history", "repair"];
     let tries = tries(&home, &args);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
         };
         let was_killed = output.status.signal().is_some();
@@ -180,9 +182,9 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     let args = ["history", "undo"];
     let tries = tries(&home, &args);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        if faulty(&home.env, &args, &point, fault).is_none() {
+        if run_with_fault(&home.env, &args, &point, fault).is_none() {
             continue;
         }
         let found = home.env.run(["history", "check"]);
@@ -217,9 +219,9 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     let new = read(&home);
     assert!(old[0] != new[0] && old[1] != new[1]);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
         };
         let found = read(&home);
@@ -270,8 +272,8 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     let kept = Kept::of(&home);
     let mut kept_since = 0;
     for number in 1.. {
-        kept.put_back(&home);
-        let ended = killed_at(&home.env, &["history", "undo"], "renameat2", number);
+        kept.restore(&home);
+        let ended = ended_before_call(&home.env, &["history", "undo"], "renameat2", number);
         home.env.tick();
         // Codex is started before the next command.
         let codex = Connection::open(home.path(NAMES[0])).unwrap();

@@ -88,7 +88,7 @@ fn assert_mended(context: &Told) {
     for id in ids {
         let path = rollout(&home, id);
         let len = path.metadata().unwrap().len();
-        lab.go_on(&home, id, "and more");
+        lab.resume(&home, id, "and more");
         assert!(path.metadata().unwrap().len() > len, "it went on elsewhere");
     }
     let resumed = lab.codex.run(
@@ -349,7 +349,7 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
     remove_database(&home);
     let _ = context.lab.manager(["history", "repair"]).code(0);
     let _ = context.lab.manager(["history", "check"]).code(0);
-    context.lab.go_on(&home, &context.ids[0], "and on");
+    context.lab.resume(&home, &context.ids[0], "and on");
     assert!(path.exists());
 }
 
@@ -359,7 +359,7 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let Told { lab, ids, expected } = &context;
     let home = lab.home();
     let _ = lab.back_up();
-    lab.go_on(&home, &ids[0], "output after the backup");
+    lab.resume(&home, &ids[0], "output after the backup");
     name(lab, &home, &ids[2], "named after the backup");
     let database = home.join("state_5.sqlite");
     let connection = rusqlite::Connection::open(&database).unwrap();
@@ -383,7 +383,7 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
     assert_eq!(index.lines().count(), 1, "{index}");
     assert!(index.contains("the second"), "{index}");
-    lab.go_on(&home, &ids[1], "and on");
+    lab.resume(&home, &ids[1], "and on");
     let _ = lab.manager(["history", "check"]).code(0);
 
     // Restored again: the existing row and name stay.

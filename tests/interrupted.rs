@@ -6,7 +6,7 @@ use crate::support::aftermath::{
 };
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::sample::{backup, put, sample_home};
 use codex_manager::io::lock::FileLock;
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ fn an_interrupted_backup_leaves_no_temp_files() {
     let tried = sample(&points, &mut dice);
     for point in &tried {
         let marker = format!("{point:?}");
-        let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
+        let Some(output) = run_with_fault(&env, &args, point, Fault::Interrupted) else {
             missed.push(marker);
             clean_up(&env, &known);
             continue;
@@ -131,7 +131,7 @@ fn an_interrupted_restore_leaves_no_temp_files() {
         };
         let marker = format!("{point:?} {output:?}");
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
-        let is_done = both.look(&env, &marker);
+        let is_done = both.check_home(&env, &marker);
         assert_eq!(was_stopped(&output, &marker), !is_done, "{marker}");
         stopped += usize::from(!is_done);
         check_archives(&env, &known, &marker);

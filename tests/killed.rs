@@ -9,7 +9,7 @@
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, Mount, killed_after};
+use crate::support::faults::{Dice, Mount, ended_before_kill};
 use crate::support::sample::{
     FIRST, backup, line, put, rollout, sample_home, sample_home_at, text,
 };
@@ -41,7 +41,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
     for _ in 0..KILLS {
         let delay = Duration::from_micros(dice.below(whole * 11 / 10));
-        let _ = killed_after(&env, &["backup", "--no-status"], delay);
+        let _ = ended_before_kill(&env, &["backup", "--no-status"], delay);
         let _ = env.run(["recommend"]);
     }
     assert_same_tree(&before, &home(&env));
@@ -81,7 +81,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     for i in 0..kills {
         let target = if is_archived { &undo } else { archive };
         let delay = Duration::from_micros(whole / 3 + dice.below(whole));
-        let _ = killed_after(env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = ended_before_kill(env, &["restore", target, "--no-safety-backup"], delay);
         // Any command finishes or undoes it, even one that only reads.
         let command = [
             &["recommend"][..],
@@ -230,7 +230,7 @@ fn i2_databases_outside_the_home_are_replaced_with_it() {
     for _ in 0..12 {
         let target = if titles(&env) == new { &undo } else { &archive };
         let delay = Duration::from_micros(5_000 + dice.below(60_000));
-        let _ = killed_after(&env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = ended_before_kill(&env, &["restore", target, "--no-safety-backup"], delay);
         let _ = env.run(["recommend"]);
         let now = titles(&env);
         assert!(now == old || now == new, "{now:?}");

@@ -3,7 +3,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
-use crate::support::profiles::{alice_and_bob, kept, live, owner};
+use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{auth_json, write_auth};
 use crate::support::write_program;
@@ -58,7 +58,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     assert_eq!(text(&env, "args"), format!("<--no-daemon>{expected}"));
     let home = env.codex_home().display().to_string();
     assert_eq!(text(&env, "env"), format!("{home}\nnone\nnone\n"));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     assert_eq!(owner(&env, "home"), "live");
     assert_eq!(owner(&env, "work"), "profile");
     let launches = launches(&env);
@@ -119,10 +119,14 @@ fn a_login_that_codex_renews_is_saved_back() {
         let mut args = vec!["launch", "home"];
         args.extend(isolated.then_some("--isolated"));
         let _ = env.run(args).code(0);
-        assert_eq!(kept(&env, "home"), renewed, "isolated: {isolated}");
+        assert_eq!(profile_login(&env, "home"), renewed, "isolated: {isolated}");
         if isolated {
             assert_eq!(owner(&env, "home"), "profile");
-            assert_eq!(live(&env), kept(&env, "work"), "the live login stays");
+            assert_eq!(
+                live_login(&env),
+                profile_login(&env, "work"),
+                "the live login stays"
+            );
         }
     }
 }
@@ -145,7 +149,7 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     let isolated = PathBuf::from(lines.next().expect("CODEX_HOME"));
     assert!(isolated.starts_with(&homes), "{context}");
     assert_eq!(lines.next(), Some(&*env.codex_home().display().to_string()));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     assert_eq!(text(&env, "agents"), "be brief\n");
     let history = env.codex_home().join("history.jsonl");
     assert_eq!(fs::read_to_string(history).unwrap(), "printed\n");
@@ -252,7 +256,7 @@ fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
     assert!(child.wait().unwrap().success());
     assert_eq!(launches(&env)[0]["state"], "ended");
     // The switch saved the login; the end of the launch leaves the other one live.
-    assert_eq!(live(&env), kept(&env, "work"));
+    assert_eq!(live_login(&env), profile_login(&env, "work"));
 }
 
 #[test]
@@ -554,7 +558,7 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     codex(&env, TELL);
     let _ = env.run(["resume", &id]).code(0);
     assert_eq!(text(&env, "args"), format!("<resume><--no-daemon><{id}>"));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     let run = env.run(["resume", &id, "--profile", "work"]).code(5);
     assert!(run.stderr.contains("belongs to bob@example.com"), "{run}");
     let args = [
@@ -569,7 +573,7 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     ];
     let _ = env.run(args).code(0);
     assert_eq!(text(&env, "args"), format!("<exec><resume><{id}><go>"));
-    assert_eq!(text(&env, "login"), kept(&env, "work"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "work"));
     let _ = env.run(["resume", &id, "--untracked"]).code(0);
     assert_eq!(text(&env, "args"), format!("<resume><{id}>"));
     assert_eq!(launches(&env).len(), 3, "the untracked one is not recorded");
@@ -603,13 +607,13 @@ fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     put(strange, json!({"creator_account_id": "acct-carol"}));
     put(old, json!({}));
     let _ = env.run(["resume", own]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     let run = env.run(["resume", strange]).code(5);
     assert!(run.stderr.contains("acct-carol"), "{run}");
     let run = env.run(["resume", old]).code(4);
     assert!(run.stderr.contains("--untracked"), "{run}");
     let _ = env.run(["resume", old, "--profile", "work"]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "work"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "work"));
 }
 
 #[test]
@@ -714,9 +718,9 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
     let env = world();
     env.write("home/other", auth_json(&alice(3).user_id("user-carol")));
     codex(&env, "cat \"$HOME/other\" > \"$CODEX_HOME/auth.json\"");
-    let before = kept(&env, "home");
+    let before = profile_login(&env, "home");
     let _ = env.run(["launch", "home", "--isolated"]).code(0);
-    assert_eq!(kept(&env, "home"), before);
+    assert_eq!(profile_login(&env, "home"), before);
     assert_eq!(owner(&env, "home"), "profile");
     let profiles = env.run(["profile", "list", "--json"]).code(0).json();
     assert_eq!(
@@ -741,8 +745,12 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let key = format!("folders.{}", env.path("clients").display());
     let _ = env.run(["config", "set", &key, "home"]).code(0);
     let _ = run_in(&folder, &["launch", "--if-folder", "--", "hi"]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
-    assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
+    assert_eq!(
+        live_login(&env),
+        profile_login(&env, "work"),
+        "nothing was switched"
+    );
     assert_eq!(launches(&env)[0]["isolated"], true);
     // In other folders, and for subcommands without a conversation, Codex runs without a record.
     let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
@@ -760,7 +768,7 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     }
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
-    assert_eq!(live(&env), kept(&env, "home"));
+    assert_eq!(live_login(&env), profile_login(&env, "home"));
     // A file in a repository counts only if its folder is trusted.
     fs::write(folder.join(".codex-account"), "work\n").unwrap();
     let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);

@@ -12,7 +12,7 @@
 use crate::support::aftermath::report;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
@@ -80,7 +80,7 @@ impl World {
 
     /// Waits for a Codex that a killed launch has left.
     #[track_caller]
-    fn rest(&self) {
+    fn wait_for_codex(&self) {
         let mut homes = isolated_homes(&self.env.manager_home());
         homes.push(self.env.codex_home());
         let holders = homes.iter().flat_map(|home| find_codex(home));
@@ -93,7 +93,7 @@ impl World {
     /// is back in the profile.
     #[track_caller]
     fn check(&mut self, context: &str) {
-        self.rest();
+        self.wait_for_codex();
         let listed = self.env.run(["launches", "--json"]);
         assert_eq!(listed.code, 0, "{context}\n{listed}");
         let states = listed.json();
@@ -130,7 +130,7 @@ fn check_end(output: &Output, fault: Fault, context: &str) {
     }
 }
 
-const WAYS: [Fault; 5] = [
+const FAULTS: [Fault; 5] = [
     Fault::Once("EIO"),
     Fault::Once("ENOSPC"),
     Fault::FromThenOn("EIO"),
@@ -151,16 +151,16 @@ fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
     world.check("undisturbed");
     let mut missed = Vec::new();
     let mut tried = 0;
-    for way in WAYS {
+    for way in FAULTS {
         for point in sample(&points, &mut dice) {
             let context = format!("{point:?} {way:?}");
             tried += 1;
             world.prepare();
-            match faulty(&world.env, args, &point, way) {
+            match run_with_fault(&world.env, args, &point, way) {
                 Some(output) => check_end(&output, way, &context),
                 None => missed.push(context.clone()),
             }
-            world.rest();
+            world.wait_for_codex();
             after(&world.env);
             world.check(&context);
         }

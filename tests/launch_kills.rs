@@ -2,7 +2,7 @@
 //! readable and correct.
 
 use crate::support::env::assert_same_tree;
-use crate::support::injection::{can_inject, killed_at, points};
+use crate::support::injection::{can_inject, ended_before_call, points};
 use crate::support::lab::{Lab, rollout};
 use crate::support::launched::{
     EXEC, LIMIT, Running, isolated_homes, isolated_logins, launches, registry, turns,
@@ -68,7 +68,7 @@ fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
             assert_same_tree(&before, &lab.world.tree("home"));
         }
         lab.backend.account(&id).release_turns();
-        running.rest();
+        running.wait_for_all();
         assert_bound_once(&lab, account);
         assert_eq!(turns(&lab), [id]);
         assert_usable(&lab, account);
@@ -98,7 +98,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
                 assert_ne!(running.end(), 0, "{}", running.printed());
             }
             lab.backend.account(&id).release_turns();
-            running.rest();
+            running.wait_for_all();
             assert_bound_once(&lab, account);
             assert_usable(&lab, account);
         }
@@ -130,7 +130,7 @@ fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
         for number in 1..=writes {
             lab.backend.forget_requests();
             let before = launches(&lab).len();
-            let _ = killed_at(&lab.world, &args, "write", number);
+            let _ = ended_before_call(&lab.world, &args, "write", number);
             let at_once = launches(&lab).into_iter().next();
             rest(&lab);
             let later = launches(&lab);

@@ -115,8 +115,8 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
         .filter(|path| path.to_string_lossy().contains(".sqlite"))
         .collect();
     assert!(databases.is_empty(), "{databases:?}");
-    assert!(lab.listed(&lab.home()).contains(&id));
-    lab.go_on(&lab.home(), &id, "from the normal home");
+    assert!(lab.listed_ids(&lab.home()).contains(&id));
+    lab.resume(&lab.home(), &id, "from the normal home");
     let rollout = lab::rollout(&lab.home(), &id);
     assert_eq!(lab::messages(&rollout), ["apart", "from the normal home"]);
     // Archives and unarchives through the links of the isolated home; the next launch corrects the paths.
@@ -153,7 +153,7 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
         .into_iter()
         .find(|(row, _)| *row == id);
     assert_eq!(row.unwrap().1, lab::rollout(&lab.home(), &id));
-    lab.go_on(&lab.home(), &id, "once more");
+    lab.resume(&lab.home(), &id, "once more");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
         assert_eq!(lab.path_in(&row["rollout_path"]), file);
         assert_eq!(creator(&file), account);
         assert!(rows(&lab.home()).contains(&(id.to_owned(), file.clone())));
-        lab.go_on(&lab.home(), id, "go on");
+        lab.resume(&lab.home(), id, "go on");
         assert_eq!(messages(&file), ["hello", "go on"]);
     }
     let homes = isolated_homes(&lab.world.manager_home());
@@ -122,7 +122,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
         .expect_failure();
     assert!(refused.stderr.contains("active writer"), "{refused}");
     lab.backend.account("acct-bob").release_turns();
-    running.rest();
+    running.wait_for_all();
     assert_eq!(messages(&rollout(&lab.home(), id)), ["hello"]);
 }
 
@@ -304,7 +304,7 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
     // The login of a killed launch is returned first.
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
-    running.rest();
+    running.wait_for_all();
     let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), renewed);

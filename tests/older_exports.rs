@@ -5,7 +5,8 @@ use crate::support::lab::Lab;
 use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, signed_out_home, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, signed_out_home, write_auth,
+    write_auth_text,
 };
 use serde_json::Value;
 use std::fs;
@@ -101,7 +102,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     };
     assert_eq!(take(), "new");
     let _ = there(&["use", "bob"]).code(0);
-    write_auth_text(&other, &aged(&other));
+    write_auth_text(&other, &expired_auth(&other));
     let _ = lab.say_in(&other, "renews the login");
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
 
@@ -114,7 +115,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     fs::remove_file(other.join("auth.json")).expect("lose the login");
     assert_eq!(take(), "older");
     let _ = there(&["use", "bob"]).code(0);
-    write_auth_text(&other, &aged(&other));
+    write_auth_text(&other, &expired_auth(&other));
     let _ = lab.say_in(&other, "still signed in");
     // The login moved away from this machine, so another one may use it.
     let refused = lab.manager(["use", "bob"]).code(5);

@@ -2,7 +2,7 @@
 
 use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, folder, shown, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob};
@@ -52,7 +52,7 @@ fn i2_a_switch_killed_at_any_point_never_duplicates_a_login() {
     let mut kills = 0;
     for point in sample(&all, &mut dice) {
         let env = begin();
-        let _ = faulty(&env, &away, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &away, &point, Fault::Killed);
         if has_alice(&env) {
             kills += 1;
             let done = env.run(["use", "alice@example.com"]);

@@ -7,10 +7,10 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
-use crate::support::profiles::{folder, kept};
+use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
 use crate::support::{processes, write_program};
@@ -73,7 +73,7 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
     assert_eq!(view["outcome"], "created");
     assert_eq!(view["live"], "no");
     assert!(!format!("{output}").contains("sk-test-1234"), "{output}");
-    let auth = kept(&lab.world, "billed");
+    let auth = profile_login(&lab.world, "billed");
     assert!(auth.contains("sk-test-1234"));
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
     assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
@@ -92,7 +92,7 @@ fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
     assert_eq!(view["email"], "bob@example.com", "{output}");
     assert_eq!(view["profile"], "client");
     let token = "rt.acct-bob.login1.1";
-    assert!(kept(&lab.world, "client").contains(token));
+    assert!(profile_login(&lab.world, "client").contains(token));
     assert!(!format!("{output}").contains(token), "{output}");
     let _ = lab.manager(["use", "client"]).code(0);
     assert_eq!(read_auth(&lab.home())["tokens"]["refresh_token"], token);
@@ -122,7 +122,7 @@ fn a_new_login_of_the_live_account_replaces_the_live_login() {
     );
     let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
     assert!(live.contains("rt.acct-alice.login1.1"));
-    assert_eq!(live, kept(&lab.world, "work"));
+    assert_eq!(live, profile_login(&lab.world, "work"));
     assert!(!folder(&lab.world, "other").exists());
     let history = fs::read_dir(folder(&lab.world, "work").join("history")).expect("history");
     let history: Vec<_> = history
@@ -148,7 +148,10 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
         "{output}"
     );
     assert_same_tree(&work, &env.tree("home/.codex-manager/profiles/work"));
-    assert_eq!(kept(&env, "bob@example.com"), auth_json(&bob()) + "\n");
+    assert_eq!(
+        profile_login(&env, "bob@example.com"),
+        auth_json(&bob()) + "\n"
+    );
     assert_eq!(
         read_auth(&env.codex_home())["tokens"]["account_id"],
         "acct-alice"
@@ -281,7 +284,7 @@ fn i2_the_next_profile_command_saves_a_finished_login() {
             .contains("finished an interrupted sign-in: saved bob@example.com"),
         "{output}"
     );
-    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     end(&script);
     // Killed before there was one: nothing is left once Codex has ended.
@@ -320,7 +323,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
     clean();
     let (mut there, mut none) = (0, 0);
     for point in sample(&all, &mut dice) {
-        let _ = faulty(&env, &args, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &args, &point, Fault::Killed);
         let output = env.run(["profile", "list"]).code(0);
         let login = fs::read_to_string(folder(&env, "work").join("auth.json")).ok();
         match &login {
@@ -350,7 +353,7 @@ fn other_commands_leave_a_running_sign_in_alone() {
     assert_eq!(login_homes(&env).len(), 1);
     fs::write(env.path("gate"), "go\n").expect("open the gate");
     assert!(child.wait().expect("wait").success());
-    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     drop(script);
 }
 

@@ -1,7 +1,7 @@
 //! `prune`: archives are dropped by rules, can be moved back, and the last good one is kept.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
@@ -366,7 +366,7 @@ fn i2_a_prune_or_its_undo_killed_at_any_rename_never_separates_archive_and_sidec
     let mut moved = [0; 2];
     for args in [&["prune", "--keep-last", "1"][..], &["prune", "--undo"]] {
         for number in 1.. {
-            let ended = killed_at(&env, args, "renameat2", number);
+            let ended = ended_before_call(&env, args, "renameat2", number);
             let list = env.run(["list-backups", "--json"]).code(0).json();
             let listed = list["backups"].as_array().expect("a list");
             let is_whole = |row: &serde_json::Value| row["problem"].is_null();

@@ -5,7 +5,7 @@ use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::hostile::Parts;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::sample::{backup, sample_home};
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -377,7 +377,7 @@ fn i2_an_import_that_is_killed_anywhere_is_completed_by_the_next() {
     let expected = state(&whole);
     for point in sample(&all, &mut dice) {
         let env = world();
-        let _ = faulty(&env, &IMPORT, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &IMPORT, &point, Fault::Killed);
         let _ = import(&env, &[]).code(0);
         assert_same_tree(&expected, &state(&env));
         assert_same_tree(&source, &env.tree("home/.codexmgr"));

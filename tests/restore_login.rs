@@ -1,12 +1,12 @@
 //! Logins that the real Codex renews between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
 use crate::support::profiles::folder;
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
     let _ = lab
         .manager(["restore", kept["safety_backup"].as_str().expect("a name")])
         .code(0);
-    lab.go_on(&home, &id, "with the renewed login");
+    lab.resume(&home, &id, "with the renewed login");
 
     // `--auth archive` restores the archived login, and saves the renewed one to the profile first.
     let args = ["restore", "latest", "--auth", "archive"];
@@ -105,9 +105,9 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
     let skipped = lab.manager(["restore", "alice", "--auth", "skip", "--merge", "--json"]);
     assert_eq!(skipped.code(0).json()["auth"], "skipped");
     assert_eq!(read_refresh_token(&home), "rt.acct-bob.f1.1");
-    lab.go_on(&home, &alices, "by bob");
+    lab.resume(&home, &alices, "by bob");
     assert_eq!(messages(&rollout(&home, &alices)), ["by alice", "by bob"]);
-    assert_eq!(lab.shown(&home, &bobs), ["by bob"]);
+    assert_eq!(lab.user_messages(&home, &bobs), ["by bob"]);
 
     let done = lab
         .manager(["restore", "alice", "--yes", "--json"])
@@ -124,7 +124,7 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
             .join("auth.json")
             .exists()
     );
-    lab.go_on(&home, &alices, "by alice again");
+    lab.resume(&home, &alices, "by alice again");
     assert_eq!(
         messages(&rollout(&home, &alices)),
         ["by alice", "by alice again"]
@@ -286,17 +286,17 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     let restore = ["restore", "latest", "--yes", "--no-safety-backup"];
     for number in 1..20 {
         // The journal is written; the exchange is not reached.
-        if killed_at(&lab.world, &restore, "renameat2", number) {
+        if ended_before_call(&lab.world, &restore, "renameat2", number) {
             assert!(number > 1, "nothing was exchanged");
             break;
         }
         // Codex is used before the next command.
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let id = lab.say("renews the login");
         let renewed = read_refresh_token(&home);
         let _ = lab.manager(["recommend"]);
         assert_eq!(read_refresh_token(&home), renewed, "killed at {number}");
-        lab.go_on(&home, &id, "and is used again");
+        lab.resume(&home, &id, "and is used again");
     }
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }

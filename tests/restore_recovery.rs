@@ -2,7 +2,7 @@
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::sample::{backup, put, sample_home, text};
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,7 @@ fn kill_restore_halfway() -> Option<TestEnv> {
     for number in 1..20 {
         put(&env, AGENTS, "live");
         put(&env, PROMPTS, "{\"live\":1}\n");
-        let ended = killed_at(&env, &args, "renameat2", number);
+        let ended = ended_before_call(&env, &args, "renameat2", number);
         assert!(!ended, "never between the two");
         let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
         if read(AGENTS) == "archived" && read(PROMPTS).contains("live") {

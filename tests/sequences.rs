@@ -15,7 +15,7 @@ use crate::support::faults::Dice;
 use crate::support::lab::{Lab, creator, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, aged, write_auth, write_auth_text};
+use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
 use codex_manager::codex::process::find_codex;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -142,7 +142,7 @@ impl Story {
 
     /// Waits for each Codex that a killed command has left in the homes.
     #[track_caller]
-    fn rest(&self) {
+    fn wait_for_codex(&self) {
         let end = Instant::now() + ORPHANS;
         while let Some(pid) = self.orphan() {
             let left = processes::wait_for_end(&[pid], ORPHANS);
@@ -158,16 +158,16 @@ impl Story {
 
     /// Expires the access tokens of all logins, so that the next Codex renews them.
     fn age(&mut self) {
-        self.rest();
+        self.wait_for_codex();
         self.steps.push("time passes".to_owned());
         let logins = isolated_logins(&self.lab.world.manager_home()).into_iter();
         let isolated = logins.map(|login| login.with_file_name(""));
         for home in isolated.chain([self.lab.home()]) {
-            write_auth_text(&home, &aged(&home));
+            write_auth_text(&home, &expired_auth(&home));
         }
         for account in ACCOUNTS {
             let profile = self.lab.world.manager_home().join("profiles").join(account);
-            write_auth_text(&profile, &aged(&profile));
+            write_auth_text(&profile, &expired_auth(&profile));
             // The recorded freshness is newer than the changed tokens: remove it.
             let path = profile.join("profile.json");
             let text = fs::read_to_string(&path).expect("profile.json");
@@ -181,7 +181,7 @@ impl Story {
     /// from that, so a Codex that a killed command has left ends first.
     #[track_caller]
     fn exec(&mut self, is_due: bool) {
-        self.rest();
+        self.wait_for_codex();
         if is_due {
             self.age();
         }
@@ -198,7 +198,7 @@ impl Story {
     /// has left ends first, as in [`Story::exec`].
     #[track_caller]
     fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
-        self.rest();
+        self.wait_for_codex();
         if dice.below(3) > 0 {
             self.age();
         }
@@ -268,7 +268,7 @@ impl Story {
 
     /// Checks that every launch is listed, none runs, and each conversation belongs to its account.
     fn check_launches(&mut self) {
-        self.rest();
+        self.wait_for_codex();
         let rows = launches(&self.lab);
         let registry = registry(&self.lab);
         let ids: BTreeSet<_> = registry

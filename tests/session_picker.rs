@@ -512,7 +512,7 @@ fn codex_resumes_the_chosen_conversation_under_its_account() {
     assert_eq!(newest["profile"], "bob");
     let chosen = newest["session_id"].as_str().expect("an id");
     assert_eq!(
-        lab.shown(&lab.home(), chosen),
+        lab.user_messages(&lab.home(), chosen),
         ["the question of bob", "and now?"]
     );
 }

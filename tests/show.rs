@@ -254,7 +254,7 @@ fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
     let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
     let forked = forked.expect_success();
     let fork = forked.session_id().expect("a session id").to_owned();
-    let _ = lab.go_on(&lab.home(), &first, "asked after the fork");
+    let _ = lab.resume(&lab.home(), &first, "asked after the fork");
     for command in ["show", "export"] {
         let text = lab.manager([command, &fork]).code(0).stdout;
         let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));

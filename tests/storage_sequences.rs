@@ -10,7 +10,7 @@
 
 use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::pair::Pair;
 use codex_manager::codex::rollout::open_plain;
 use rusqlite::Connection;
@@ -95,7 +95,7 @@ impl Machines {
         let delay = Duration::from_micros(dice.below(60_000));
         let all = self.arguments(machine, args);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let ended = killed_after(&self.pair.0, &all, delay);
+        let ended = ended_before_kill(&self.pair.0, &all, delay);
         self.steps.push(format!(
             "{machine}: {args:?} killed after {delay:?}: ended {ended}"
         ));

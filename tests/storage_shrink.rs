@@ -3,7 +3,7 @@
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::sample::{put, set_time};
 use codex_manager::codex::rollout::open_plain;
 use codex_manager::io::lock::FileLock;
@@ -387,7 +387,7 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
                 (plain.clone(), fs::read(&plain).unwrap())
             })
             .collect();
-        let put_back = || {
+        let reset = || {
             for (path, text) in &texts {
                 let _ = (fs::remove_file(path), fs::remove_file(zst(path)));
                 let (path, text) = match command {
@@ -398,7 +398,7 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
                 set_time(&path, OLD, 0);
             }
         };
-        put_back();
+        reset();
         let args = ["storage", command];
         let all = points(&env, &args);
         let faults = [
@@ -410,9 +410,9 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
         let mut tried = 0;
         for fault in faults {
             for point in sample_of(POINTS, &all, &mut dice) {
-                put_back();
+                reset();
                 let context = format!("{command} {point:?} {fault:?}");
-                let Some(output) = faulty(&env, &args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, &args, &point, fault) else {
                     continue;
                 };
                 tried += 1;

@@ -36,7 +36,7 @@ fn conversations() -> Option<Conversations> {
     ask(&lab, "thread/archive", json!({"threadId": archived}));
     let answer = ask(&lab, "thread/fork", json!({"threadId": parent}));
     let fork = answer["thread"]["id"].as_str().expect("an id").to_owned();
-    lab.go_on(&lab.home(), &fork, "fork");
+    lab.resume(&lab.home(), &fork, "fork");
     Some(Conversations {
         lab,
         plain,
@@ -84,7 +84,7 @@ fn codex_lists_and_reads_the_same_after_shrink_and_expand() {
         &all.parent,
         &all.fork,
     ];
-    let shown = || ids.map(|id| lab.shown(&lab.home(), id));
+    let shown = || ids.map(|id| lab.user_messages(&lab.home(), id));
     let (listed_before, shown_before) = (listed(lab), shown());
     assert_eq!(listed_before.len(), 5, "{listed_before:?}");
     for command in ["shrink", "expand"] {
@@ -110,12 +110,15 @@ fn codex_continues_compressed_conversations() {
     let before = listed(lab);
     let _ = shrink(lab);
     // Resume makes it plain again, and nothing is lost.
-    lab.go_on(&home, &all.plain, "more");
+    lab.resume(&home, &all.plain, "more");
     assert_eq!(messages(&rollout(&home, &all.plain)), ["plain", "more"]);
     assert!(!zst(&rollout(&home, &all.plain)).exists());
     // A fork continues although its parent stays compressed.
-    lab.go_on(&home, &all.fork, "more");
-    assert_eq!(lab.shown(&home, &all.fork), ["parent", "fork", "more"]);
+    lab.resume(&home, &all.fork, "more");
+    assert_eq!(
+        lab.user_messages(&home, &all.fork),
+        ["parent", "fork", "more"]
+    );
     // A new fork of a compressed conversation.
     let answer = ask(lab, "thread/fork", json!({"threadId": all.named}));
     assert_ne!(answer["thread"]["id"], Value::from(all.named.clone()));
@@ -126,8 +129,11 @@ fn codex_continues_compressed_conversations() {
         json!({"threadId": all.parent, "name": "other"}),
     );
     ask(lab, "thread/unarchive", json!({"threadId": all.archived}));
-    lab.go_on(&home, &all.archived, "more");
-    assert_eq!(lab.shown(&home, &all.archived), ["archived", "more"]);
+    lab.resume(&home, &all.archived, "more");
+    assert_eq!(
+        lab.user_messages(&home, &all.archived),
+        ["archived", "more"]
+    );
     ask(lab, "thread/archive", json!({"threadId": all.archived}));
     let after = listed(lab);
     assert!(after.len() >= before.len(), "{after:?}");
@@ -166,7 +172,7 @@ fn codex_does_not_resume_a_conversation_during_its_conversion() {
         "{refused}"
     );
     drop(lock);
-    lab.go_on(&home, &id, "second");
+    lab.resume(&home, &id, "second");
     assert_eq!(messages(&rollout(&home, &id)), ["first", "second"]);
 }
 

@@ -1,7 +1,7 @@
 //! The real Codex does the same with a conversation in each state before and after each `storage`
 //! command.
 
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::lab::{Lab, open, rollouts};
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::AppServer;
@@ -115,7 +115,7 @@ impl Conversations {
         for (state, n) in [("legacy", 1), ("migrated", 2)] {
             let id = format!("01a10000-0000-7000-8000-{n:012}");
             write_legacy(&lab.home(), &id, state);
-            lab.go_on(&lab.home(), &id, "more");
+            lab.resume(&lab.home(), &id, "more");
             ids.insert(state, id);
         }
         let arguments = ["migrate-rollouts", "--apply", "--thread", &ids["migrated"]];
@@ -139,7 +139,7 @@ impl Conversations {
         let sql = "SELECT child_thread_id FROM thread_spawn_edges";
         let subagent = database.query_row(sql, [], |row| row.get(0));
         ids.insert("subagent", subagent.expect("a subagent"));
-        lab.go_on(&lab.home(), &fork, "fork");
+        lab.resume(&lab.home(), &fork, "fork");
         ids.insert("fork", fork);
         Some(Self { lab, ids })
     }
@@ -194,9 +194,9 @@ impl Conversations {
     }
 
     /// Does each operation with each state in copies of the home `prepared`, and records the outcomes.
-    fn observe(&self, prepared: &KeptFolder) -> Observations {
+    fn observe(&self, prepared: &FolderSnapshot) -> Observations {
         let mut seen = Observations::default();
-        prepared.put_back();
+        prepared.restore();
         let mut server = self.server();
         let listed = self.listed(&mut server);
         for state in STATES {
@@ -231,7 +231,7 @@ impl Conversations {
         seen.forms.push(("fork", self.forms()));
         drop(server);
 
-        prepared.put_back();
+        prepared.restore();
         for state in STATES {
             let home = self.lab.home();
             let id = &self.ids[state];
@@ -252,7 +252,7 @@ impl Conversations {
         }
         seen.forms.push(("resume", self.forms()));
 
-        prepared.put_back();
+        prepared.restore();
         let arguments = [
             "migrate-rollouts",
             "--apply",
@@ -386,7 +386,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
     let Some(all) = Conversations::new() else {
         return;
     };
-    let original = KeptFolder::of(&all.lab.home());
+    let original = FolderSnapshot::of(&all.lab.home());
     let ids: Vec<&str> = all.ids.values().map(String::as_str).collect();
     let trash = [&["storage", "trash"], &ids[..]].concat();
     let undelete = [&["storage", "undelete"], &ids[..]].concat();
@@ -399,7 +399,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
         ("undelete of compressed ones", &[&SHRINK, &trash, &undelete]),
     ];
     for (case, commands) in cases {
-        original.put_back();
+        original.restore();
         for command in commands {
             all.manage(command);
             all.manage(&["history", "check"]);
@@ -411,7 +411,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
             if is_packed { STATES.len() } else { 0 },
             "{case}"
         );
-        let after = all.observe(&KeptFolder::of(&all.lab.home()));
+        let after = all.observe(&FolderSnapshot::of(&all.lab.home()));
         assert_eq!(
             (&after.lines, &after.times),
             (&before.lines, &before.times),

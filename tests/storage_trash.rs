@@ -2,8 +2,8 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of, stopped_at};
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use codex_manager::io::lock::FileLock;
@@ -265,7 +265,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
         if command == "undelete" {
             let _ = env.run(["storage", "trash", &conversation]).code(0);
         }
-        let kept = KeptFolder::of(&env.path("home"));
+        let kept = FolderSnapshot::of(&env.path("home"));
         let args = ["storage", command, &conversation];
         let all = points(&env, &args);
         let mut tried = 0;
@@ -275,9 +275,9 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             Fault::Once("EIO"),
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
-                kept.put_back();
+                kept.restore();
                 let context = format!("{command} {point:?} {fault:?}");
-                let Some(output) = faulty(&env, &args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, &args, &point, fault) else {
                     continue;
                 };
                 tried += 1;
@@ -302,7 +302,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
                 assert_eq!(left, Vec::<PathBuf>::new(), "{context}");
             }
         }
-        kept.put_back();
+        kept.restore();
         println!("{command}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
     }
@@ -339,7 +339,7 @@ fn codex_lists_and_resumes_what_came_back() {
         all.sort();
         all
     };
-    let shown = || ids.clone().map(|id| lab.shown(&home, &id));
+    let shown = || ids.clone().map(|id| lab.user_messages(&home, &id));
     let before = (listed(), shown(), conversation_rows(&home));
     for id in &ids {
         let _ = lab.manager(["storage", "trash", id]).code(0);
@@ -354,8 +354,8 @@ fn codex_lists_and_resumes_what_came_back() {
         .code(0);
     assert_eq!((listed(), shown(), conversation_rows(&home)), before);
     let _ = lab.manager(["history", "check"]).code(0);
-    lab.go_on(&home, &ids[0], "more");
-    lab.go_on(&home, &ids[2], "more");
+    lab.resume(&home, &ids[0], "more");
+    lab.resume(&home, &ids[2], "more");
     // Codex has a loaded conversation for itself.
     let mut server = lab.codex.app_server(&home, &lab.backend);
     server
@@ -383,7 +383,7 @@ fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
             let done = server.request(method, json!({"threadId": id}));
             assert!(done.is_ok(), "{method}: {done:?}");
         }
-        lab.go_on(&home, &continued, "more");
+        lab.resume(&home, &continued, "more");
     };
     let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
     assert_eq!(output.status.code(), Some(6), "{output:?}");
@@ -393,9 +393,9 @@ fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
         let reason = item["reason"].as_str().expect("a reason");
         assert!(reason.contains("changed meanwhile"), "{report}");
     }
-    assert_eq!(lab.listed(&home), std::slice::from_ref(&continued));
-    assert_eq!(lab.shown(&home, &continued), ["c", "more"]);
-    assert_eq!(lab.shown(&home, &archived), ["b"]);
+    assert_eq!(lab.listed_ids(&home), std::slice::from_ref(&continued));
+    assert_eq!(lab.user_messages(&home, &continued), ["c", "more"]);
+    assert_eq!(lab.user_messages(&home, &archived), ["b"]);
     assert_eq!(rollouts(&home).len(), 2);
 }
 

@@ -2,8 +2,8 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::lab::Lab;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -248,7 +248,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
     let expected = rows(&env.codex_home());
     let mut dice = Dice::new();
     for args in [&["storage", "vacuum"][..], &["storage", "vacuum", "--undo"]] {
-        let kept = KeptFolder::of(&env.path("home"));
+        let kept = FolderSnapshot::of(&env.path("home"));
         let all = points(&env, args);
         let mut tried = 0;
         for fault in [
@@ -258,9 +258,9 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
             Fault::Interrupted,
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
-                kept.put_back();
+                kept.restore();
                 let context = format!("{point:?} {fault:?}");
-                let Some(output) = faulty(&env, args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, args, &point, fault) else {
                     continue;
                 };
                 tried += 1;
@@ -285,7 +285,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
         }
         println!("{args:?}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
-        kept.put_back();
+        kept.restore();
         let _ = env.run(["storage", "vacuum"]).code(0);
     }
 }
@@ -295,7 +295,7 @@ fn codex_works_with_the_rewritten_databases() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let ids = [lab.say("first"), lab.say("second")];
-    let listed = lab.listed(&home);
+    let listed = lab.listed_ids(&home);
     for name in ["logs_2.sqlite", "state_5.sqlite"] {
         let database = Connection::open(home.join(name)).unwrap();
         let sql = "CREATE TABLE big(x); INSERT INTO big VALUES(zeroblob(3000000)); DROP TABLE big;";
@@ -307,11 +307,11 @@ fn codex_works_with_the_rewritten_databases() {
         .json();
     let gain = done["before_bytes"].as_u64().unwrap() - done["after_bytes"].as_u64().unwrap();
     assert!(gain > 5_000_000, "{done}");
-    assert_eq!(lab.listed(&home), listed);
+    assert_eq!(lab.listed_ids(&home), listed);
     for id in &ids {
-        lab.go_on(&home, id, "more");
+        lab.resume(&home, id, "more");
     }
     let third = lab.say("third");
-    assert!(lab.listed(&home).contains(&third));
+    assert!(lab.listed_ids(&home).contains(&third));
     let _ = lab.manager(["history", "check"]).code(0);
 }

@@ -6,7 +6,7 @@
 )]
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 fn a_conversation_is_synced_to_another_machine_and_back() {
     let pair = Pair::new();
     let file = pair.put("a", ROLLOUT, META);
-    at(&file, 1_795_000_000);
+    set_mtime(&file, 1_795_000_000);
     assert_eq!(
         actions(&pair.apply("a")),
         [format!("copy-to-cloud {ROLLOUT}")]
@@ -29,7 +29,7 @@ fn a_conversation_is_synced_to_another_machine_and_back() {
     assert_eq!(times[0], times[1], "times are kept");
     // It grew on the other machine, whose clock is slow.
     let longer = format!("{META}{{\"n\":1}}\n");
-    at(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
+    set_mtime(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
     pair.apply("b");
     pair.apply("a");
     assert_eq!(pair.text("a", ROLLOUT), longer);
@@ -577,7 +577,7 @@ fn sync_many_files(pair: &Pair, files: u32) {
         let id = format!("01a1f78b-4d30-7ef3-b0ee-{number:012x}");
         let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
         for side in ["a", "cloud"] {
-            at(&pair.put(side, &path, META), 1_795_000_000);
+            set_mtime(&pair.put(side, &path, META), 1_795_000_000);
         }
     }
 }
@@ -604,7 +604,7 @@ fn unchanged_files_are_not_read() {
     let run = pair.0.run_unprivileged(&plan).code(0);
     assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
     // A read of the file would have been reported.
-    at(&skill, 1_795_000_001);
+    set_mtime(&skill, 1_795_000_001);
     let run = pair.0.run_unprivileged(&plan).code(6);
     assert!(
         run.stderr

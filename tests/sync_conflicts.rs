@@ -19,7 +19,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
             pair.configure("b", &policy(name));
             pair.diverge();
             if name == "prefer_newer_mtime" {
-                crate::support::pair::at(&pair.home("b").join(ROLLOUT), 1_895_000_000);
+                crate::support::pair::set_mtime(&pair.home("b").join(ROLLOUT), 1_895_000_000);
             }
             let args = if is_planned {
                 &["plan", "--json"][..]

@@ -7,8 +7,8 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -450,7 +450,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
             pair.apply("a");
             let run = ["sync", "-c", "b.toml", "run", "--apply"];
             let args = [&["--manager-home", "manager-b"], &run[..]].concat();
-            let ended = killed_at(&pair.0, &args, call, number);
+            let ended = ended_before_call(&pair.0, &args, call, number);
             let places = [ROLLOUT, &archived].map(|path| pair.home("b").join(path));
             let texts = places.each_ref().map(|path| fs::read_to_string(path).ok());
             assert!(texts.iter().any(Option::is_some), "{call} {number}");
@@ -807,7 +807,7 @@ fn preflight_fails_if_the_backup_folder_is_blocked() {
 fn a_link_stays_if_another_name_differs_in_letter_case() {
     let pair = Pair::new();
     let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
-    at(&theirs, 1_900_000_000);
+    set_mtime(&theirs, 1_900_000_000);
     pair.put("a", "skills/s/note.md", "mine");
     let elsewhere = pair.0.write("elsewhere", "not synced");
     let link = pair.home("a").join("skills/s/Note.md");

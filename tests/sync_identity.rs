@@ -2,7 +2,7 @@
 //! backup or cloned, damaged states, and configurations with fewer roots than before.
 
 use crate::support::env::Run;
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -210,7 +210,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
             pair.apply(name);
         }
         for file in &files[..2] {
-            at(&pair.put("b", file, "an older one"), 1_600_000_000);
+            set_mtime(&pair.put("b", file, "an older one"), 1_600_000_000);
         }
         pair.apply("b");
         let state = state_of(&pair, "a");
@@ -251,7 +251,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
         assert_eq!(pair.text("cloud", files[0]), "one");
         assert_eq!(pair.text("a", files[1]), "an older one");
         // With a complete state, the configuration decides again.
-        at(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
+        set_mtime(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
         pair.put("b", "skills/s/4", "newer");
         pair.apply("b");
         assert_eq!(actions(&pair.apply("a")), ["copy-to-local skills/s/4"]);
@@ -341,11 +341,11 @@ fn an_old_manifest_that_comes_back_is_not_another_machine() {
 fn edits_of_a_machine_and_its_clone_are_a_conflict() {
     let pair = acquainted();
     keep(&pair);
-    let day = pair.day();
+    let day = pair.copy_cloud();
     pair.put("a", SKILL, "of the original");
     pair.apply("a");
     // The clone has not seen it, and continues counting under the same name.
-    pair.back_to(&day);
+    pair.restore_cloud(&day);
     swap(&pair);
     for text in ["of the copy", "of the copy, again"] {
         pair.put("a", SKILL, text);

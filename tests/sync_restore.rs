@@ -1,7 +1,7 @@
 //! Snapshots of overwritten files: backup, restore and retention.
 
 use crate::support::env::assert_same_tree;
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ fn overwritten_files_are_backed_up_and_restored() {
             &format!("[backup]\ncompression = \"{compression}\"\nmax_backups = 1\n"),
         );
         let file = pair.put("a", SKILL, "one");
-        at(&file, 1_795_000_000);
+        set_mtime(&file, 1_795_000_000);
         pair.apply("a");
         pair.apply("b");
         pair.put("a", SKILL, "two");

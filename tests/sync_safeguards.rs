@@ -2,7 +2,7 @@
 
 use crate::support::env::TestEnv;
 use crate::support::memory;
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -224,7 +224,7 @@ fn zero_filled_files_never_win() {
                 } else {
                     format!("{META}{}", "\0".repeat(100))
                 };
-                at(&pair.put(side, file, &zeros), 1_900_000_000);
+                set_mtime(&pair.put(side, file, &zeros), 1_900_000_000);
             }
             let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
             let json = run.json();
@@ -520,7 +520,7 @@ fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
     for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
         let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
         pair.configure(name, more);
-        at(&pair.put(name, SKILL, text), 1_795_000_000);
+        set_mtime(&pair.put(name, SKILL, text), 1_795_000_000);
     }
     for name in ["a", "b", "a"] {
         pair.apply(name);
@@ -552,9 +552,9 @@ fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
         ("skills/s/half.json", "{\"a\": [1,"),
         ("skills/s/empty.md", ""),
     ] {
-        at(&pair.put("cloud", path, text), 1_900_000_000);
+        set_mtime(&pair.put("cloud", path, text), 1_900_000_000);
     }
-    at(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
+    set_mtime(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
     pair.put("a", "skills/s/same.md", &cut);
     let run = pair.run("a", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");

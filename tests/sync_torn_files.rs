@@ -1,6 +1,6 @@
 //! Files in the cloud folder that a client or a power cut has torn, and their recovery.
 
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +118,7 @@ fn a_partial_conflict_copy_is_not_redundant() {
     // If no complete copy is left, the files stay, and no conversation is created from them.
     for (torn, secs) in [(&here, 1_795_000_000), (&there, 1_795_000_060)] {
         fs::write(torn, META).unwrap();
-        at(torn, secs);
+        set_mtime(torn, secs);
     }
     let before = pair.text("b", ROLLOUT);
     let _ = pair.run("b", &["run", "--apply"]).code(6);
@@ -147,7 +147,7 @@ fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
         pair.apply("b");
         let _ = pair.run("c", &["run", "--apply"]).code(6);
     }
-    at(&word, 1_795_000_000);
+    set_mtime(&word, 1_795_000_000);
     let checks = pair.run("c", &["preflight"]).code(0);
     for output in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
         assert!(checks.stdout.contains(output), "{output}: {checks}");

@@ -37,7 +37,7 @@ fn undelivered_files_are_reported_with_their_machine() {
         ("history.jsonl", "{\"ts\":1}\n"),
     ]);
     pair.apply("a");
-    let day = pair.day();
+    let day = pair.copy_cloud();
     let longer = format!("{META}{{\"n\":1}}\n");
     let (other, meta) = second();
     pair.put("a", ROLLOUT, &longer);
@@ -93,7 +93,7 @@ fn undelivered_files_are_reported_with_their_machine() {
         "{run}"
     );
     assert_eq!(pair.text("b", SKILL), "two");
-    pair.back_to(&all);
+    pair.restore_cloud(&all);
     assert_eq!(actions(&pair.apply("b")).len(), 4);
     assert_eq!(pair.text("b", ROLLOUT), longer);
     assert_eq!(actions(&pair.apply("b")), [""; 0]);
@@ -103,13 +103,13 @@ fn undelivered_files_are_reported_with_their_machine() {
 fn excluded_and_deleted_files_are_not_awaited() {
     let pair = Pair::new();
     pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
-    let day = pair.day();
+    let day = pair.copy_cloud();
     pair.put("a", SKILL, "one");
     pair.apply("a");
     let all = only_manifests_arrived(&pair, &day);
     pair.apply("b");
     // By hand, on both machines and in the cloud folder.
-    pair.back_to(&all);
+    pair.restore_cloud(&all);
     let (other, meta) = second();
     pair.configure("b", "");
     pair.sync(&[(ROLLOUT, META), (&other, &meta)]);

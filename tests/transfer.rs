@@ -7,7 +7,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_of};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -485,7 +485,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
     ] {
         let (mut here, mut there) = (0, 0);
         for point in sample(&all, &mut dice) {
-            let _ = faulty(&env, &args, &point, fault);
+            let _ = run_with_fault(&env, &args, &point, fault);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
@@ -566,7 +566,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         let all = points(&env, &["profile", "list"]);
         for point in sample_of(12, &all, &mut dice) {
             kill_export();
-            let _ = faulty(&env, &["profile", "list"], &point, Fault::Killed);
+            let _ = run_with_fault(&env, &["profile", "list"], &point, Fault::Killed);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
@@ -613,7 +613,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     };
     for point in sample(&all, &mut dice) {
         let other = other_machine(&env);
-        let _ = faulty(&other, &import, &point, Fault::Killed);
+        let _ = run_with_fault(&other, &import, &point, Fault::Killed);
         for (name, login) in [("work", alice(0)), ("home", bob())] {
             let found = kept(&other, name);
             assert!(

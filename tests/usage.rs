@@ -210,7 +210,7 @@ fn the_real_codex_is_counted_as_its_server_answered() {
         return;
     };
     let first = lab.say("hello");
-    let _ = lab.go_on(&lab.home(), &first, "again").expect_success();
+    let _ = lab.resume(&lab.home(), &first, "again").expect_success();
     let _ = lab.say("another");
     let count = || {
         let json = lab.manager(["usage", "sessions", "--json"]).code(0).json();

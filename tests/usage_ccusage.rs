@@ -256,7 +256,7 @@ fn the_real_codex_is_counted_alike_but_for_forks() {
         return;
     };
     let first = lab.say("hello");
-    let _ = lab.go_on(&lab.home(), &first, "again").expect_success();
+    let _ = lab.resume(&lab.home(), &first, "again").expect_success();
     let _ = lab.say("another");
     let ours = || tokens(&lab.manager(["usage", "--json"]).code(0).json()["totals"]);
     let three = ours();

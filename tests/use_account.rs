@@ -1,10 +1,10 @@
 //! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
-use crate::support::profiles::{alice_and_bob, kept, live, owner};
+use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
@@ -63,7 +63,7 @@ fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
     // Without a terminal it warns and switches.
     let run = env.run(["use", "home"]).code(0);
     assert!(run.stderr.contains(warning), "{run}");
-    assert_eq!(live(&env), auth_json(&bob()));
+    assert_eq!(live_login(&env), auth_json(&bob()));
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
             "daemon": "none", "still_running": [], "changed": true, "dry_run": false,
         })
     );
-    assert_eq!(live(&env), auth_json(&bob()));
-    assert_eq!(kept(&env, "work"), renewed);
+    assert_eq!(live_login(&env), auth_json(&bob()));
+    assert_eq!(profile_login(&env, "work"), renewed);
     let path = env.codex_home().join("auth.json");
     assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
     assert_eq!(
@@ -134,7 +134,7 @@ fn use_dash_switches_back_and_forth() {
     for expected in ["work", "home", "work"] {
         assert_eq!(switch(&env, &["-"]).code(0).json()["to"], expected);
     }
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
         (&printed["to"], &printed["changed"]),
         (&json!("home"), &json!(true))
     );
-    assert_eq!(live(&env), auth_json(&bob()));
+    assert_eq!(live_login(&env), auth_json(&bob()));
     let again = env.run(["recommend", "--use", "--json"]).code(0).json();
     assert_eq!(again["changed"], false);
     let empty = TestEnv::new();
@@ -254,7 +254,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     assert_same_tree(&before, &env.tree(""));
     let forced = switch(&env, &["home", "--force-stale"]).code(0);
     assert!(forced.stderr.contains("probably invalid"), "{forced}");
-    assert_eq!(live(&env), auth_json(&older));
+    assert_eq!(live_login(&env), auth_json(&older));
 }
 
 #[test]
@@ -267,11 +267,11 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         printed["saved_back"],
         json!({"profile": "carol@example.com", "outcome": "created"})
     );
-    assert_eq!(kept(&env, "carol@example.com"), carol);
+    assert_eq!(profile_login(&env, "carol@example.com"), carol);
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
     let saved = switch(&env, &["home"]).code(0).json()["saved_back"]["profile"].clone();
-    assert_eq!(kept(&env, saved.as_str().expect("a profile")), key);
+    assert_eq!(profile_login(&env, saved.as_str().expect("a profile")), key);
     let folder = env.manager_home().join("profiles/.unreadable");
     for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
         write_auth_text(&env.codex_home(), text);
@@ -284,7 +284,7 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
                 .iter()
                 .any(|n| fs::read(n.path()).expect("read") == text.as_bytes())
         );
-        assert_eq!(live(&env), auth_json(&bob()));
+        assert_eq!(live_login(&env), auth_json(&bob()));
     }
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     let printed = switch(&env, &["work"]).code(0);
@@ -292,7 +292,7 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         printed.stderr.contains("there was no auth.json"),
         "{printed}"
     );
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
     write_auth_text(&env.codex_home(), &" ".repeat(50 << 20));
     let before = env.tree("");
     let refused = switch(&env, &["home"]).code(1);
@@ -328,7 +328,7 @@ fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
             auth_json(&alice(1))
         );
         assert_eq!(
-            (live(&env), kept(&env, "work")),
+            (live_login(&env), profile_login(&env, "work")),
             (auth_json(&bob()), auth_json(&alice(1)))
         );
     }
@@ -360,9 +360,9 @@ fn i6_similar_accounts_are_distinguished() {
     for round in 0..6_usize {
         let (name, who) = &alike[round % 3];
         let _ = switch(&env, &[name]).code(0);
-        assert_eq!(live(&env), auth_json(who), "{name}");
+        assert_eq!(live_login(&env), auth_json(who), "{name}");
         for (name, who) in &alike {
-            assert_eq!(kept(&env, name), auth_json(who), "{name}");
+            assert_eq!(profile_login(&env, name), auth_json(who), "{name}");
         }
     }
     let unclear = switch(&env, &["me@example.com"]).code(1);
@@ -381,7 +381,10 @@ fn an_api_key_is_switched_to_and_from() {
     let printed = env.run(["use", "home"]).code(0);
     assert!(!printed.stderr.contains("picker"), "{printed}");
     let _ = switch(&env, &["key"]).code(0);
-    assert_eq!((live(&env), kept(&env, "home")), (key, auth_json(&bob())));
+    assert_eq!(
+        (live_login(&env), profile_login(&env, "home")),
+        (key, auth_json(&bob()))
+    );
 }
 
 #[test]
@@ -450,7 +453,11 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
     ];
     let (output, log) = traced(&env, &options, &["use", "home"]);
     assert!(!output.status.success(), "{log}");
-    assert_eq!(live(&env), auth_json(&bob()), "killed after the rename");
+    assert_eq!(
+        live_login(&env),
+        auth_json(&bob()),
+        "killed after the rename"
+    );
     let path = env.manager_home().join("profiles/home/profile.json");
     let note = fs::read_to_string(path).expect("a note");
     let note: Value = serde_json::from_str(&note).expect("JSON");
@@ -496,7 +503,7 @@ fn an_older_live_login_is_replaced_by_that_of_its_profile() {
         (&printed["changed"], &printed["saved_back"]["outcome"]),
         (&json!(true), &json!("kept-newer"))
     );
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
     assert_eq!(owner(&env, "work"), "live");
     let none = switch(&env, &["-"]).code(1);
     assert!(
@@ -516,13 +523,13 @@ fn use_waits_for_codexs_login_lock() {
         .spawn();
     let child = child.expect("start");
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(live(&env), auth_json(&alice(0)), "it did not wait");
+    assert_eq!(live_login(&env), auth_json(&alice(0)), "it did not wait");
     // What Codex writes before it lets go is what is saved.
     write_auth(&env.codex_home(), &alice(2));
     drop(held);
     assert!(child.wait_with_output().expect("its end").status.success());
     assert_eq!(
-        (live(&env), kept(&env, "work")),
+        (live_login(&env), profile_login(&env, "work")),
         (auth_json(&bob()), auth_json(&alice(2)))
     );
 }
@@ -540,7 +547,7 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
     let mut logins = [alice(0), bob()];
     for round in 1..60 {
         // Codex renews whoever is live, then the other is wanted.
-        let is_alice = live(&env).contains(&alice(0).account_id);
+        let is_alice = live_login(&env).contains(&alice(0).account_id);
         let now = &mut logins[usize::from(!is_alice)];
         *now = now
             .clone()
@@ -548,13 +555,13 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
             .issued_at(now.issued_at + 60);
         write_auth(&env.codex_home(), now);
         let to = if is_alice { "bob" } else { "alice" };
-        let _ = killed_after(
+        let _ = ended_before_kill(
             &env,
             &["use", to],
             Duration::from_micros(dice.below(whole * 11 / 10)),
         );
         let [a, b] = &logins;
-        let text = live(&env);
+        let text = live_login(&env);
         assert!(
             text == auth_json(a) || text == auth_json(b),
             "torn in round {round}"

@@ -5,7 +5,9 @@ use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
+use crate::support::sign_in::{
+    SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
+};
 use crate::support::terminal::{LINES, Terminal};
 use codex_manager::codex::process::running_daemon_turns;
 use codex_manager::io::lock::FileLock;
@@ -237,7 +239,7 @@ fn a_codex_started_during_a_switch_loses_no_login() {
         account.set(|account| account.refresh_delay_ms = 200);
     }
     for round in 0..8 {
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
         std::thread::sleep(Duration::from_millis(dice.below(400)));
         let to = ["bob", "alice"][round % 2];
@@ -250,7 +252,7 @@ fn a_codex_started_during_a_switch_loses_no_login() {
     }
     for account in ["alice", "bob"] {
         let _ = lab.manager(["use", account]).code(0);
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let _ = lab.say("still there?");
     }
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);

@@ -52,7 +52,7 @@ fn the_real_codex_lists_the_restored_conversations() {
             "vault", "restore", "latest", "--to", "other", "--auth", "archive",
         ])
         .code(0);
-    lab.go_on(&lab.world.path("other"), &ids[0], "and more");
+    lab.resume(&lab.world.path("other"), &ids[0], "and more");
 }
 
 #[test]

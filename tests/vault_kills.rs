@@ -1,7 +1,7 @@
 //! Vault commands that are killed at random moments, and concurrent ones. Prints the seed of the moments.
 
 use crate::support::env::TestEnv;
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
 use crate::vault::set_up;
@@ -85,7 +85,7 @@ fn kill_at_random(
     for i in 0..kills(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
-        let _ = killed_after(env, args, delay);
+        let _ = ended_before_kill(env, args, delay);
     }
 }
 
@@ -128,7 +128,7 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     let archive = archive.to_str().unwrap().to_owned();
     for _ in 0..kills(KILLS) {
         let delay = Duration::from_micros(dice.below(2_000_000));
-        let _ = killed_after(&env, &["vault", "import", &archive], delay);
+        let _ = ended_before_kill(&env, &["vault", "import", &archive], delay);
     }
     let _ = env.run(["vault", "import", &archive]).code(0);
     assert_intact(&env, 2);
