@@ -1,4 +1,4 @@
-//! Copied homes, and homes restored beside the first: a login that is live in one of them is never used
+//! Copied homes, and homes restored beside the first one. A login that is live in one of them is never used
 //! in another.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Alice signed in as `work`, Bob in the profile `home`, and a copy of the home as `copy`.
+/// Signs Alice in as `work`, saves Bob as `home`, and copies the Codex home to `copy`.
 fn world() -> TestEnv {
     let env = alice_and_bob();
     write_auth(&env.path("copy"), &alice(0));
@@ -56,14 +56,14 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let refused = in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
 
-    // Also where the first was renewed since, and nobody has saved that.
+    // The same after a renewal in the first home that no command has saved.
     let env = world();
     write_auth(&env.codex_home(), &alice(3));
     write_auth(&env.path("copy"), &alice(1));
     let _ = in_copy(&env, &["use", "home"]).code(0);
     assert_first_home_has_it(&env);
 
-    // What came after the one in the first home is no copy of it.
+    // A login newer than the one in the first home is not a copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
     let output = in_copy(&env, &["use", "home"]).code(0);
@@ -98,7 +98,7 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     assert!(done.expect("cp").success());
     let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
     let _ = there(&["use", "bob"]).code(0);
-    // The one that is kept is due, and nobody may renew it but the first home.
+    // The saved login has expired, and only the first home may renew it.
     write_auth_text(&lab.home(), &expired_auth(&lab.home()));
     let kept = lab.world.manager_home().join("profiles/alice");
     write_auth_text(&kept, &expired_auth(&kept));
@@ -108,7 +108,7 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
-/// Bob is signed in instead, and an export takes the login along.
+/// Signs Bob in instead, and moves Alice's login into an export.
 #[track_caller]
 fn move_away(env: &TestEnv) {
     write_auth(&env.codex_home(), &bob());
@@ -118,7 +118,7 @@ fn move_away(env: &TestEnv) {
     assert_eq!(note(env, "work")["owner"], "moved");
 }
 
-/// An archive of the first home.
+/// Creates an archive of the first home.
 fn archive(env: &TestEnv) -> String {
     let done = env.run(["backup", "--no-status", "--json"]).code(0).json();
     let path = done["path"].as_str().expect("a path").to_owned();
@@ -140,7 +140,7 @@ fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
             assert!(output.stderr.contains("another Codex home"), "{output}");
             assert_eq!(live(&env.path("copy")), auth_json(&bob()));
             assert_first_home_has_it(&env);
-            // Whoever asks for it by name gets it.
+            // With `--auth archive` the archived login is restored.
             let _ = in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
             assert_eq!(live(&env.path("copy")), auth_json(&alice(0)));
         }
@@ -171,7 +171,7 @@ fn a_restore_calls_a_login_newer_only_if_it_is() {
 fn i5_a_restore_respects_the_records_of_a_removed_profile() {
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let remove = [&["profile", "remove", "work"], removal].concat();
-        // It left.
+        // The login has moved away.
         let env = world();
         let archive = archive(&env);
         move_away(&env);
@@ -180,7 +180,7 @@ fn i5_a_restore_respects_the_records_of_a_removed_profile() {
         assert!(output.stderr.contains("another machine"), "{output}");
         assert_eq!(live(&env.codex_home()), auth_json(&bob()));
 
-        // It is spent.
+        // The login is spent.
         let env = world();
         let archive = self::archive(&env);
         write_auth(&env.codex_home(), &alice(3));
@@ -250,12 +250,12 @@ fn i5_a_copy_does_not_revive_a_moved_login() {
         .code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
     assert_eq!(note(&env, "work")["owner"], "moved");
-    // Nor by being live for a while.
+    // A login that was live for a while does not become the owner either.
     write_auth(&env.path("copy"), &alice(0));
     let _ = in_copy(&env, &["profile", "save", "work"]).code(5);
     let _ = in_copy(&env, &["use", "home"]);
     assert_eq!(note(&env, "work")["owner"], "moved");
-    // The profile's own file is the word of whoever knows.
+    // Saving the profile's own file is an explicit decision of the user.
     let own = text(&env.manager_home().join("profiles/work/auth.json"));
     let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
     assert_eq!(note(&env, "work")["owner"], "profile");

@@ -1,5 +1,5 @@
-//! I2, I3: `history repair`, `undo` and `rebuild`, killed before each call that changes the disk,
-//! or with a full disk from there on.
+//! I2, I3: `history repair`, `undo` and `rebuild`, killed at each call that changes the disk, or
+//! with a full disk from that call on.
 
 use crate::history_check::{Home, id};
 use crate::support::env::Tree;
@@ -29,7 +29,7 @@ fn broken() -> Home {
              UPDATE threads SET rollout_path='x', name=iif(name IS NULL, NULL, 'in the log');",
         )
         .unwrap();
-    // The state after a killed Codex: copied while the writer has it open, and restored.
+    // Reproduces the state after a killed Codex: a copy of the files that the writer has open.
     let bytes = NAMES.map(|name| fs::read(home.path(name)).unwrap());
     drop(writer);
     for (name, bytes) in NAMES.iter().zip(bytes) {
@@ -64,8 +64,8 @@ fn databases(home: &Home) -> Tree {
     home.env.tree("home/.codex").only(&NAMES)
 }
 
-/// Every point with each kind of failure.
-fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
+/// Returns every point with each kind of fault.
+fn all_faults(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     let points = points(&home.env, args);
     let mut dice = Dice::new();
     let mut chosen = Vec::new();
@@ -79,7 +79,7 @@ fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     chosen
 }
 
-/// The folders and files that a later command must not find.
+/// Returns the temporary folders and files that a completed command must not leave.
 fn debris(home: &Home) -> Vec<String> {
     let tree = home.env.tree("home").0;
     let names = tree.into_keys().map(|path| path.display().to_string());
@@ -89,9 +89,9 @@ fn debris(home: &Home) -> Vec<String> {
 }
 
 /// Copies the home and the manager home, so that each try starts from the same state.
-struct Kept(tempfile::TempDir);
+struct Snapshot(tempfile::TempDir);
 
-impl Kept {
+impl Snapshot {
     fn of(home: &Home) -> Self {
         let kept = Self(tempfile::tempdir().unwrap());
         copy(&home.env.path("home"), kept.0.path());
@@ -121,11 +121,11 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         return;
     }
     let home = broken();
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let before = databases(&home);
     let rows_before = rows(&home);
     let args = ["history", "repair"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     for (point, fault) in tries {
         kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
@@ -137,7 +137,10 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         if !was_killed && !output.status.success() && !has_snapshot {
             let after = databases(&home).0.into_keys();
             let before = before.0.keys();
-            assert!(after.eq(before.cloned()), "{context}: a log is left");
+            assert!(
+                after.eq(before.cloned()),
+                "{context}: a write-ahead log remains"
+            );
         }
         let found = home.env.run(["history", "check"]);
         let (is_broken, name) = state(&home);
@@ -178,9 +181,9 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     let home = broken();
     let before = rows(&home);
     let _ = home.env.run(["history", "repair"]).code(0);
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let args = ["history", "undo"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     for (point, fault) in tries {
         kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
@@ -210,12 +213,12 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     }
     let home = broken();
     fs::write(home.path("history.jsonl"), "not a line\n").unwrap();
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let names = ["session_index.jsonl", "history.jsonl"];
     let read = |home: &Home| names.map(|name| fs::read_to_string(home.path(name)).unwrap());
     let old = read(&home);
     let args = ["history", "rebuild", "--yes"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     let new = read(&home);
     assert!(old[0] != new[0] && old[1] != new[1]);
     for (point, fault) in tries {
@@ -269,7 +272,7 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     for (name, bytes) in NAMES.iter().zip(bytes) {
         fs::write(home.path(name), bytes).unwrap();
     }
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let mut kept_since = 0;
     for number in 1.. {
         kept.restore(&home);
@@ -296,5 +299,5 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
             break;
         }
     }
-    assert!(kept_since > 0, "no kill left a mixture");
+    assert!(kept_since > 0, "some kill happened between two files");
 }

@@ -1,4 +1,4 @@
-//! Damages a home of the real Codex in every way that users report, and repairs it.
+//! Repairs of a home of the real Codex, with each kind of damage that users report.
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// The conversations that Codex lists from its database: id → name.
+/// Returns the id and the name of each conversation that Codex lists from its database.
 #[track_caller]
 fn listed(lab: &Lab, home: &Path) -> Vec<(String, Option<String>)> {
     let params = json!({"sourceKinds": ["exec", "vscode", "cli"], "useStateDbOnly": true});
@@ -44,14 +44,14 @@ fn append_name(home: &Path, id: &str, name: &str) {
     append(home, &[entry]).unwrap();
 }
 
-/// A home with three conversations, of which the second has a name.
-struct Told {
+/// A home with three conversations and the expected list. The second conversation has a name.
+struct NamedHome {
     lab: Lab,
     ids: Vec<String>,
     expected: Vec<(String, Option<String>)>,
 }
 
-fn context() -> Option<Told> {
+fn context() -> Option<NamedHome> {
     let lab = Lab::new()?;
     let home = lab.home();
     let ids: Vec<_> = ["first thing", "second thing", "third thing"]
@@ -64,14 +64,14 @@ fn context() -> Option<Told> {
     assert_eq!(expected[1].1.as_deref(), Some("the second"));
     let equal = lab.manager(["history", "check", "--json"]).code(0).json();
     assert_eq!(equal["listed"], 3);
-    Some(Told { lab, ids, expected })
+    Some(NamedHome { lab, ids, expected })
 }
 
-/// Checks that `check` reports the damage, `repair` corrects it, and Codex lists and resumes all;
-/// that `undo` restores the damaged rows, and a second repair corrects it again.
+/// Checks that `check` reports the damage, that `repair` corrects it, and that Codex lists and resumes
+/// all conversations. Then checks that `undo` restores the damaged rows, and repairs them again.
 #[track_caller]
-fn assert_mended(context: &Told) {
-    let Told { lab, ids, expected } = context;
+fn assert_mended(context: &NamedHome) {
+    let NamedHome { lab, ids, expected } = context;
     let home = lab.home();
     let before = lab.world.tree("home/.codex");
     let rows_before = conversation_rows(&home);
@@ -89,7 +89,10 @@ fn assert_mended(context: &Told) {
         let path = rollout(&home, id);
         let len = path.metadata().unwrap().len();
         lab.resume(&home, id, "and more");
-        assert!(path.metadata().unwrap().len() > len, "it went on elsewhere");
+        assert!(
+            path.metadata().unwrap().len() > len,
+            "resume continued another conversation"
+        );
     }
     let resumed = lab.codex.run(
         &home,
@@ -153,7 +156,7 @@ fn a_home_that_was_moved_is_listed_again() {
 fn missing_rows_equal_those_that_codex_creates() {
     let Some(context) = context() else { return };
     let home = context.lab.home();
-    // The rows that Codex creates from the rollouts.
+    // Codex creates these rows from the rollouts.
     remove_database(&home);
     let _ = listed(&context.lab, &home);
     let all = |home: &Path| {
@@ -229,7 +232,7 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
         .collect();
     names.sort();
     assert_eq!(names, ["first thing", "the second", "third thing"]);
-    // The rebuilt lines are derived names, so no conversation lost a name and none gets one.
+    // The rebuilt lines are derived names: a repair must not restore them as given names.
     let _ = lab.manager(["history", "check"]).code(0);
     remove_database(&home);
     let _ = lab.manager(["history", "repair"]).code(0);
@@ -293,7 +296,7 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
         .json();
     assert_eq!(
         document["titles_taken"], 0,
-        "its title is more than its first line"
+        "the title has more than the first line"
     );
     assert_eq!(rows(&home).len(), 2);
     let resumed = lab.codex.run(
@@ -309,7 +312,7 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
         ],
     );
     assert_eq!(resumed.expect_success().session_id(), Some(&*named));
-    // Without a table its title is the first line, which must not compete with the given name.
+    // Without a database the title is the first line, which must not compete with the given name.
     remove_database(&home);
     let document = lab
         .manager(["history", "rebuild", "--json", "--yes"])
@@ -356,7 +359,7 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
 #[test]
 fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let Some(context) = context() else { return };
-    let Told { lab, ids, expected } = &context;
+    let NamedHome { lab, ids, expected } = &context;
     let home = lab.home();
     let _ = lab.back_up();
     lab.resume(&home, &ids[0], "output after the backup");

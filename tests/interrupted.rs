@@ -1,5 +1,5 @@
-//! Ctrl-C in `backup` and `restore` at any system call that changes a disk: the operation is complete or
-//! undone, without temp files, and without the recovery of a later command.
+//! Ctrl-C in `backup` and `restore` at any system call that changes a disk. The command itself completes or
+//! undoes the operation, and leaves no temp files.
 
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
@@ -31,8 +31,8 @@ fn was_stopped(output: &Output, marker: &str) -> bool {
     }
 }
 
-/// Removes the temp files of a command that did not count. With two threads at their N-th call it is
-/// interrupted twice and ends at once.
+/// Removes the temp files of a run that does not count: if two threads reach their N-th call, the command
+/// gets two signals and ends at once.
 fn clean_up(env: &TestEnv, known: &BTreeSet<PathBuf>) {
     let _ = backup(env, &[]);
     check_archives(env, known, "not reached");
@@ -51,7 +51,7 @@ fn an_interrupted_backup_leaves_no_temp_files() {
     let (known, before) = (archives(&env), home(&env));
     let args = ["backup", "--no-status", "--json"];
     let points = points(&env, &args);
-    check_archives(&env, &known, "undisturbed");
+    check_archives(&env, &known, "without a fault");
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
@@ -64,14 +64,14 @@ fn an_interrupted_backup_leaves_no_temp_files() {
         let marker = format!("{marker} {output:?}");
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
         let new = archives(&env).len() - known.len();
-        // A command that is interrupted too late completes and says so.
+        // A command that is interrupted too late completes and reports success.
         assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
         stopped += usize::from(new == 0);
         check_archives(&env, &known, &marker);
         assert_same_tree(&before, &home(&env));
     }
     report(points.len(), tried.len(), &missed);
-    assert!(stopped > 0, "it never stopped");
+    assert!(stopped > 0, "no run was interrupted in time");
 }
 
 #[test]
@@ -137,5 +137,5 @@ fn an_interrupted_restore_leaves_no_temp_files() {
         check_archives(&env, &known, &marker);
     }
     report(points.len(), tried.len(), &missed);
-    assert!(stopped > 0, "it never stopped");
+    assert!(stopped > 0, "no run was interrupted in time");
 }

@@ -1,5 +1,5 @@
-//! Codex with another credential store than auth.json: no command succeeds by changing a file that Codex
-//! ignores.
+//! Codex with a credential store other than auth.json: no command reports success after it changed a file that
+//! Codex ignores.
 
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
@@ -11,15 +11,15 @@ use std::fs;
 /// The expected behaviour of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Does {
-    /// Refuses with exit 5, changes nothing, names the store and the line that helps.
+    /// Refuses with exit 5, changes nothing, and names the store and the setting to change.
     Refuses,
-    /// Does its work, with this code, and names the store.
+    /// Runs with this exit code, and names the store.
     Says(i32),
-    /// Does its work: the store has no bearing on it.
+    /// Runs normally, because the store does not matter.
     Works,
 }
 
-/// Alice's auth.json left in a home whose Codex does not read it; two profiles; an archive.
+/// Creates a home whose Codex ignores Alice's auth.json, with two profiles and an archive.
 fn world(store: &str) -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
@@ -110,7 +110,7 @@ fn every_command_reports_another_credential_store() {
 fn an_ignored_auth_json_makes_no_account_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);
-        // There is no Codex to ask who it is.
+        // Without Codex, the account in the store is unknown.
         fs::remove_file(env.path("bin/codex")).expect("remove");
         for args in [
             &["list", "--json"][..],
@@ -141,7 +141,7 @@ fn an_ignored_auth_json_makes_no_account_live() {
                 !run.stderr.contains("current account"),
                 "{store} {args:?}: {run}"
             );
-            // What `use` refuses there is not hinted at.
+            // A hint must not name `use`, which refuses such a home.
             assert!(
                 !run.stderr.contains("codex-manager use"),
                 "{store} {args:?}: {run}"
@@ -161,7 +161,7 @@ fn an_ignored_auth_json_makes_no_account_live() {
 #[test]
 fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
     let (env, archive) = world("keyring");
-    // The archive's own config.toml goes with it, unless something else is put back.
+    // A restore of a single file keeps the live config.toml, and with it the store.
     let live = fs::read(env.codex_home().join("auth.json")).expect("read");
     let output = env
         .run(["restore", &archive, "--only", "auth.json", "--yes"])

@@ -1,6 +1,6 @@
-//! I2: a command that is killed, at any moment.
+//! I2: commands that are killed at random moments.
 //!
-//! The moments are random; the seed is printed.
+//! The tests print the seed of the moments.
 
 #![allow(
     clippy::print_stdout,
@@ -61,7 +61,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 
-/// Kills restores of `archive` into the home again and again, at random moments.
+/// Kills restores of `archive` and of the current state alternately, at random moments.
 fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, also: &str) {
     let both = |env: &TestEnv| (home(env), env.tree(also));
     // The two permitted states.
@@ -103,7 +103,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
         assert_eq!(debris(env), Vec::<PathBuf>::new(), "after {command:?}");
     }
     println!(
-        "{} times the archive's state, {} times the other",
+        "{} runs ended with the archive's state, {} with the other one",
         seen.0, seen.1
     );
     let _ = env.run(["verify", archive, &undo]).code(0);

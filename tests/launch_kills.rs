@@ -1,5 +1,5 @@
-//! I2: the launch or its Codex is killed at any point. The login stays usable, and the registry is
-//! readable and correct.
+//! I2: launches that are killed, or whose Codex is killed, at any point. The login stays usable, and the
+//! registry is readable and correct.
 
 use crate::support::env::assert_same_tree;
 use crate::support::injection::{can_inject, ended_before_call, points};
@@ -15,7 +15,7 @@ fn lab() -> Option<Lab> {
     Lab::of_two(&SignIn::alice(), &SignIn::bob())
 }
 
-/// Checks that the account is usable in the live home.
+/// Asserts that the account is usable in the live home.
 #[track_caller]
 fn assert_usable(lab: &Lab, account: &str) {
     let _ = lab.manager(["use", account]).code(0);
@@ -32,7 +32,7 @@ fn assert_usable(lab: &Lab, account: &str) {
     assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
 }
 
-/// Checks that the only launch is bound, and that listing it twice records it once.
+/// Asserts that the only launch is bound to its conversation, and that a second list records nothing.
 #[track_caller]
 fn assert_bound_once(lab: &Lab, account: &str) {
     let row = launches(lab).remove(0);
@@ -85,7 +85,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
             let id = format!("acct-{account}");
             let mut running = Running::held(&lab, &id, args);
             if is_launcher {
-                // A Node that replaces itself is Codex.
+                // A Node that executes Codex in its own process leaves no launcher.
                 let Some(node) = running.launcher() else {
                     continue;
                 };
@@ -105,7 +105,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
     }
 }
 
-/// Waits until no Codex runs on any home.
+/// Waits until no Codex uses any of the homes.
 #[track_caller]
 fn rest(lab: &Lab) {
     let mut homes = isolated_homes(&lab.world.manager_home());

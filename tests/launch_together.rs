@@ -204,7 +204,11 @@ fn concurrent_launches_of_one_profile_share_its_isolated_home() {
         .collect();
     sessions.sort();
     sessions.dedup();
-    assert_eq!(sessions.len(), 15, "each its own: {listed:?}");
+    assert_eq!(
+        sessions.len(),
+        15,
+        "each launch has its own conversation: {listed:?}"
+    );
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
         assert!(refused.stderr.contains(&pid), "{refused}");
         assert_same_tree(&before, &world(&lab));
     }
-    // The login of a killed launch is returned first.
+    // The login of a killed launch is released first.
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
     running.wait_for_all();
@@ -356,7 +360,7 @@ fn an_account_without_ids_uses_the_same_isolated_home() {
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(args).code(0);
     let row = launches(&lab).remove(0);
-    // A record of the time when its login had no ids.
+    // An old record, of a login without ids.
     let path = lab.world.manager_home().join("launches.jsonl");
     let known = r#","account_id":"acct-bob","user_id":"user-bob""#;
     let text = registry(&lab);
@@ -407,7 +411,7 @@ fn a_home_without_any_codex_run_can_be_isolated() {
     };
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(&args).code(0);
-    // Codex puts its own skills and settings into each home that it runs on.
+    // Codex writes its own skills and settings to each home.
     lab.say("hello");
     let _ = lab.manager(&args).code(0);
     let isolated = isolated_homes(&lab.world.manager_home()).remove(0);

@@ -128,7 +128,7 @@ fn an_account_has_one_profile_with_its_newest_login() {
     assert_eq!(outcome(&["client"]), (json!("updated"), json!("work")));
     assert_eq!(profile_login(&env, "client"), auth_json(&alice(3)));
     assert!(!folder(&env, "work").exists());
-    // The older one comes back from a dump: history, not a step back.
+    // An older login from a dump is added to the history, and does not replace the newer one.
     let dump = env.write("21apr_alice@example.com_auth.json", auth_json(&alice(1)));
     let dump = text(&dump);
     assert_eq!(
@@ -157,7 +157,7 @@ fn i6_a_name_of_another_account_is_refused() {
         assert!(refused.stderr.contains("alice@example.com"), "{refused}");
     }
     assert_same_tree(&before, &env.tree(""));
-    // Bytes that somebody copied there by hand are not taken for the account's.
+    // A login of another account that the user copied there is not treated as the profile's login.
     fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
     let output = env.run(["list"]).code(0);
     assert!(
@@ -170,7 +170,7 @@ fn i6_a_name_of_another_account_is_refused() {
     let aside = fs::read_dir(folder(&env, ".unreadable"))
         .expect("kept")
         .count();
-    assert_eq!(aside, 1, "what was there is kept");
+    assert_eq!(aside, 1, "the profile is unchanged");
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
     assert_ne!(profile_login(&env, "work"), auth_json(&alice(2)));
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
-    // The newest is in the history, and comes back by its name.
+    // The newest login is in the history, and can be restored by its file name.
     let history = folder(&env, "work").join("history");
     let newest = fs::read_dir(&history)
         .expect("list")
@@ -443,7 +443,7 @@ fn purge_asks_before_it_deletes_logins_of_another_account() {
     let _ = save(&env, &["work"]).code(0);
     let stored = || {
         let mut tree = env.tree("home/.codex-manager/profiles");
-        // Locks are made by whoever asks first.
+        // The first command that locks creates these files.
         tree.0
             .retain(|path, _| !path.to_string_lossy().contains(".probes"));
         tree
@@ -463,10 +463,10 @@ fn purge_asks_before_it_deletes_logins_of_another_account() {
     );
     let purge = ["profile", "remove", "work", "--purge", "--yes"];
     let _ = env.run(purge).code(0);
-    // What is left is live, and as new: nothing is lost.
+    // The live login is equally new, so the purge loses nothing.
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
-    // A newer one than the live login is.
+    // The profile has a newer login than the home.
     write_auth(&env.codex_home(), &alice(2));
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &alice(1));
@@ -545,7 +545,7 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
         let refused = refused.code(5);
         assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
     }
-    // Its account is live: what would have to be saved to it stays where it is.
+    // The account of this profile is live, so its login cannot be saved and stays live.
     write_auth(&env.codex_home(), &alice(2));
     for args in [&["use", "third"][..], &["profile", "save", "other"]] {
         let refused = env.run(args).code(5);
@@ -572,7 +572,7 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
             "ok",
             "{known}"
         );
-        // It is live; its profile says nothing.
+        // The login is ok because it is live; the profile is not readable.
         assert!(all.all(|a| a["profile"] != "work" || a["login"] == "ok"));
     }
     assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
@@ -638,7 +638,7 @@ fn remove_asks_on_a_terminal() {
     terminal.wait_for("[y/N]", limit);
     terminal.type_keys("y\n");
     assert!(terminal.end().success(), "{}", terminal.text());
-    // The command that undoes it is alone on its line.
+    // The command that undoes the removal is alone on its line.
     let left = terminal.picture(120, LINES);
     let is_alone = |line: &str| line.trim() == "codex-manager profile undo work";
     assert!(left.lines().any(is_alone), "{left}");

@@ -1,4 +1,4 @@
-//! `profile login`: a new login of the real Codex is never lost and never duplicated.
+//! `profile login`: a new login is never lost and never duplicated.
 
 #![allow(
     clippy::print_stdout,
@@ -33,7 +33,7 @@ fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `profile login NAME` with a device code, against the mock backend.
+/// Runs `profile login NAME` with a device code, against the mock backend.
 fn device(lab: &Lab, name: &str) -> Run {
     let issuer = lab.backend.base_url();
     let args = ["profile", "login", name, "--json", "--"];
@@ -41,13 +41,13 @@ fn device(lab: &Lab, name: &str) -> Run {
     lab.manager([&args[..], &codex].concat())
 }
 
-/// A `codex` whose `login` is this script.
+/// Creates a `codex` whose `login` runs this script.
 fn scripted(env: &TestEnv, script: &str) {
     let path = env.path("bin/codex");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
 }
 
-/// A script that signs in as this login.
+/// Returns a script that signs in with this login.
 fn signs_in(login: &SignIn) -> String {
     format!(
         "umask 077; cat > \"$CODEX_HOME/auth.json\" <<'END'\n{}\nEND",
@@ -231,7 +231,7 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
     );
 }
 
-/// Starts a login in the background that waits where its script reads from this pipe.
+/// Starts a login in the background. `WAIT` in the script blocks on the returned pipe.
 fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
     let pipe = env.path("gate");
     if !pipe.exists() {
@@ -271,7 +271,7 @@ fn end(pid: &Path) {
 fn i2_the_next_profile_command_saves_a_finished_login() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
-    // Killed after Codex has written the login, before it was taken over.
+    // Killed after Codex has written the login, and before the manager has saved it.
     let (mut child, script) = waiting(&env, &format!("{}\nWAIT", signs_in(&bob())));
     child.kill().expect("kill");
     child.wait().expect("wait");
@@ -287,7 +287,7 @@ fn i2_the_next_profile_command_saves_a_finished_login() {
     assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     end(&script);
-    // Killed before there was one: nothing is left once Codex has ended.
+    // Killed before Codex has written a login: nothing is left after the end of Codex.
     let before = env.tree("home/.codex-manager/profiles");
     let (mut child, script) = waiting(&env, "WAIT");
     child.kill().expect("kill");
@@ -341,7 +341,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
         }
         clean();
     }
-    println!("{there} times there, {none} times not");
+    println!("{there} kills with the login saved, {none} without");
     assert!(there > 0 && none > 0, "{there} {none}");
 }
 

@@ -1,4 +1,4 @@
-//! The home of the Python codex-manager: read where it lies, nothing in it is changed.
+//! The home of the Python codex-manager is read in place and never changed.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::hostile::{Entry, Parts};
@@ -11,7 +11,7 @@ const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
 const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
 const CONVERSATIONS: &str = "sessions/alice.test@example.com/backup-2026-11-17-155500-codex.tar.gz";
 
-/// A world whose manager home is a copy of the fixture.
+/// Creates an environment whose manager home is a copy of the fixture.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home");
@@ -81,7 +81,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
     assert_same_tree(&before, &python_files(&env));
-    // A bit is still seen: by the sum that gzip keeps.
+    // A flipped bit is still detected, by the checksum of gzip.
     let path = backups(&env).join(FLAT);
     let mut bytes = fs::read(&path).expect("read");
     let middle = bytes.len() / 2;
@@ -118,7 +118,7 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
         .run(["restore", "alice.test@example.com", "--to", "copy"])
         .code(0);
     assert_same_tree(&before, &python_files(&env));
-    // What is written into that home later does not disturb it either.
+    // A later backup into that home does not change the files of the Python tool either.
     let _ = env.run(["backup", "--no-status"]).code(0);
     let after = python_files(&env);
     for (path, context) in &before.0 {
@@ -147,13 +147,13 @@ fn the_first_write_says_how_to_go_back_to_it() {
     assert!(!hold().contains("Python"), "the warning is printed once");
 }
 
-/// The flat archive with another database, and something beside it.
+/// Writes the flat archive with this database and, optionally, another file. Returns its path.
 fn with_database(env: &TestEnv, database: Vec<u8>, beside: Option<(&str, Vec<u8>)>) -> String {
     let path = backups(env).join(FLAT);
     let mut parts = Parts::of(&fs::read(&path).expect("read"));
     parts.entry("state_5.sqlite").content = database;
     if let Some((name, bytes)) = beside {
-        // Before the database, as no order is promised.
+        // Before the database, because the order of entries is not defined.
         parts.entries.insert(0, Entry::file(name, bytes));
     }
     fs::write(&path, parts.pack()).expect("write");

@@ -37,7 +37,7 @@ fn a_chosen_suggestion_runs_and_enter_runs_nothing() {
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(!env.codex_home().join("tmp").exists());
-    // All else is unchanged.
+    // Other files are unchanged.
     assert!(env.codex_home().join("sessions").is_dir());
 }
 

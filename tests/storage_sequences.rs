@@ -1,5 +1,5 @@
-//! Random sequences of turns, all `storage` commands (some killed), sync, backup and restore on two
-//! machines: no line is lost, and no conversation is there twice.
+//! Random sequences of turns, all `storage` commands (some of them killed), sync, backup and restore on
+//! two machines. No line is lost, and no conversation exists twice.
 //!
 //! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
 
@@ -101,14 +101,14 @@ impl Machines {
         ));
     }
 
-    /// Continues a conversation, as Codex does: it makes a compressed one plain first.
+    /// Continues a conversation. Like Codex, decompresses it first.
     fn turn(&mut self, machine: &str, dice: &mut Dice) {
         self.pair.apply(machine);
         let n = usize::try_from(dice.below(CONVERSATIONS as u64)).unwrap();
         let plain = self.pair.home(machine).join(path(n));
         let packed = plain.with_extension("jsonl.zst");
         if !plain.exists() && !packed.exists() {
-            // In the trash, here or on the other machine.
+            // The conversation is in the trash of one of the machines.
             return;
         }
         if !plain.exists() {
@@ -124,7 +124,7 @@ impl Machines {
         self.pair.apply(machine);
     }
 
-    /// The conversations in the trash of a machine, with their texts.
+    /// Returns the conversations in the trash of a machine, with their texts.
     fn trashed(&self, machine: &str) -> Vec<(usize, Vec<u8>)> {
         let args = self.arguments(machine, &["storage", "undelete", "--json"]);
         let listed = self.pair.0.run(args).code(0).json();
@@ -144,7 +144,7 @@ impl Machines {
         units.iter().map(unit).collect()
     }
 
-    /// Moves a conversation to the trash, unless it is in one already.
+    /// Moves a conversation to the trash, unless it is in a trash already.
     fn trash(&mut self, machine: &str, dice: &mut Dice) {
         let trashed = ["a", "b"].map(|machine| self.trashed(machine)).concat();
         let trashed: BTreeSet<usize> = trashed.into_iter().map(|(n, _)| n).collect();
@@ -166,7 +166,7 @@ impl Machines {
         }
     }
 
-    /// Brings everything back that the home does not have again.
+    /// Restores all conversations of the trash that the home does not have.
     fn undelete(&mut self, machine: &str, dice: Option<&mut Dice>) {
         let trashed = self.trashed(machine);
         if let (Some(dice), Some((n, _))) = (dice, trashed.first())
@@ -184,7 +184,7 @@ impl Machines {
         }
     }
 
-    /// Writes and deletes rows, so that there is unused space, and frees it.
+    /// Creates unused space in a database by writing and deleting rows, and frees it.
     fn vacuum(&mut self, machine: &str, dice: &mut Dice) {
         let path = self.pair.home(machine).join("logs_2.sqlite");
         let count = {
@@ -230,7 +230,7 @@ impl Machines {
         }
     }
 
-    /// Checks that both machines have every line once, in one file for each conversation.
+    /// Asserts that both machines have every line once, and one file per conversation.
     fn check(&mut self) {
         for machine in ["a", "b"] {
             self.undelete(machine, None);
@@ -263,7 +263,7 @@ fn count_logs(database: &Connection) -> u64 {
     count.unwrap()
 }
 
-/// The text of a rollout in any form.
+/// Returns the text of a plain or compressed rollout.
 fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = open_plain(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

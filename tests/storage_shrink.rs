@@ -1,4 +1,4 @@
-//! `storage shrink` and `storage expand`: what is converted, what is skipped, and any failure.
+//! `storage shrink` and `storage expand`: converted files, skipped files, and failures.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
@@ -21,7 +21,7 @@ fn id(n: u32) -> String {
     format!("01a10000-0000-7000-8000-{n:012x}")
 }
 
-/// The text of a rollout of about `bytes` bytes that works in `cwd`.
+/// Returns the text of a rollout of about `bytes` bytes with the working folder `cwd`.
 fn text(n: u32, cwd: &str, bytes: usize) -> String {
     let mut dice = Dice::seeded(n.into());
     let mut text = format!(
@@ -37,7 +37,7 @@ fn text(n: u32, cwd: &str, bytes: usize) -> String {
     text
 }
 
-/// Writes a rollout with this time of its last change.
+/// Writes a rollout with this modification time.
 fn rollout(env: &TestEnv, n: u32, cwd: &str, bytes: usize, secs: u64) -> PathBuf {
     let name = format!("rollout-2026-10-01T00-00-00-{}.jsonl", id(n));
     let path = put(
@@ -53,7 +53,7 @@ fn zst(path: &Path) -> PathBuf {
     path.with_extension("jsonl.zst")
 }
 
-/// An environment whose Codex prints this version.
+/// Creates an environment whose Codex prints this version.
 fn with_codex(version: &str) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
     let codex = FakeCodex::new(&env.path("codex")).version(&format!("codex-cli {version}"));
@@ -62,7 +62,7 @@ fn with_codex(version: &str) -> (TestEnv, FakeCodex) {
     (env, codex)
 }
 
-/// The number of each conversation in a report, with its action and reason.
+/// Returns the number, the action and the reason of each conversation in a report.
 fn actions(run: &Run) -> Vec<(String, String, String)> {
     let document = run.json();
     let items = document["items"].as_array().expect("items");
@@ -117,7 +117,7 @@ fn shrink_and_expand_are_inverse() {
         zst(&first).metadata().unwrap().permissions().mode() & 0o777,
         0o640
     );
-    // The checksum of the content is on: the second bit of the frame's descriptor.
+    // The frame has a content checksum: bit 2 of the frame header descriptor.
     assert_eq!(fs::read(zst(&archived)).unwrap()[4] & 0b100, 0b100);
 
     let run = env.run(["storage", "expand", "--json"]).code(0);
@@ -311,7 +311,7 @@ fn of_two_forms_the_superfluous_one_goes() {
     assert!(!equal.exists() && !stale.exists() && other.exists());
     assert_eq!(read(&zst(&stale)), bytes);
 
-    // The other way round, the plain file is the one that Codex appends to.
+    // If the plain file is longer, Codex has appended to it.
     fs::write(&stale, [&bytes[..], b"{}\n"].concat()).unwrap();
     let run = env
         .run(["storage", "expand", "--session", &id(2), "--json"])
@@ -362,7 +362,7 @@ fn i3_a_full_disk_loses_nothing() {
     assert!(zst(&path).exists());
 }
 
-/// Reads a rollout in any form.
+/// Returns the text of a plain or compressed rollout.
 fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = open_plain(path).expect("open");
@@ -370,7 +370,7 @@ fn read(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// The number of failing points per command and kind of failure.
+/// The number of points that the test tries per command and kind of fault.
 const POINTS: usize = 40;
 
 #[test]

@@ -6,7 +6,7 @@ use codex_manager::io::lock::FileLock;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Conversations in every state: plain, named, archived, a parent with its fork.
+/// Conversations in several states: plain, named, archived, a parent with its fork.
 struct Conversations {
     lab: Lab,
     plain: String,
@@ -47,7 +47,7 @@ fn conversations() -> Option<Conversations> {
     })
 }
 
-/// The conversations that Codex lists: id, name and archived state, sorted.
+/// Returns id, name and archived state of the conversations that Codex lists, sorted by id.
 fn listed(lab: &Lab) -> Vec<(String, Option<String>, bool)> {
     let mut all = Vec::new();
     for archived in [false, true] {
@@ -109,20 +109,20 @@ fn codex_continues_compressed_conversations() {
     let (lab, home) = (&all.lab, all.lab.home());
     let before = listed(lab);
     let _ = shrink(lab);
-    // Resume makes it plain again, and nothing is lost.
+    // A resume decompresses the conversation and loses nothing.
     lab.resume(&home, &all.plain, "more");
     assert_eq!(messages(&rollout(&home, &all.plain)), ["plain", "more"]);
     assert!(!zst(&rollout(&home, &all.plain)).exists());
-    // A fork continues although its parent stays compressed.
+    // A fork continues while its parent stays compressed.
     lab.resume(&home, &all.fork, "more");
     assert_eq!(
         lab.user_messages(&home, &all.fork),
         ["parent", "fork", "more"]
     );
-    // A new fork of a compressed conversation.
+    // A compressed conversation can be forked.
     let answer = ask(lab, "thread/fork", json!({"threadId": all.named}));
     assert_ne!(answer["thread"]["id"], Value::from(all.named.clone()));
-    // Rename, archive and unarchive.
+    // A compressed conversation can be renamed, archived and unarchived.
     ask(
         lab,
         "thread/name/set",

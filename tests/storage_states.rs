@@ -1,5 +1,4 @@
-//! The real Codex does the same with a conversation in each state before and after each `storage`
-//! command.
+//! The real Codex handles a conversation in each state equally before and after each `storage` command.
 
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::lab::{Lab, open, rollouts};
@@ -10,13 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The states of a conversation, and how the real Codex brings one about. Codex 0.169 writes
-/// paginated conversations, so each of them is one except the legacy one.
+/// The states of a conversation. Codex 0.169 writes paginated conversations, so all except the legacy
+/// one are paginated.
 const STATES: [&str; 9] = [
     "plain", "named", "archived", "parent", "fork", "spawner", "subagent", "legacy", "migrated",
 ];
 
-/// The outcomes with plain files.
+/// The expected outcomes with plain files.
 const EXPECTED: &str = r#"
 plain list: active, name null, preview "plain"
 plain read: ["plain"] in 2 items
@@ -156,7 +155,7 @@ impl Conversations {
         ids.fold(text.to_owned(), |text, (state, id)| text.replace(id, state))
     }
 
-    /// Asks about the conversation of each state.
+    /// Sends a request about the conversation in a state.
     fn ask(&self, server: &mut AppServer, method: &str, state: &str) -> Result<Value, String> {
         let mut params = json!({"threadId": self.ids[state]});
         if method == "thread/read" {
@@ -166,7 +165,7 @@ impl Conversations {
         answer.map_err(|e| self.readable(e["message"].as_str().unwrap_or_default()))
     }
 
-    /// The conversations that Codex lists: by state, a description and the times.
+    /// Returns the description and the times of each conversation that Codex lists, by state.
     fn listed(&self, server: &mut AppServer) -> BTreeMap<String, (String, String)> {
         let mut all = BTreeMap::new();
         let sources = ["exec", "vscode", "cli", "appServer"];
@@ -193,7 +192,7 @@ impl Conversations {
         all
     }
 
-    /// Does each operation with each state in copies of the home `prepared`, and records the outcomes.
+    /// Runs each operation on each state, each time on the restored home, and records the outcomes.
     fn observe(&self, prepared: &FolderSnapshot) -> Observations {
         let mut seen = Observations::default();
         prepared.restore();
@@ -288,7 +287,7 @@ impl Conversations {
         seen
     }
 
-    /// The states of the conversations that are compressed.
+    /// Returns the states whose conversations are compressed.
     fn forms(&self) -> Vec<&'static str> {
         let files = rollouts(&self.lab.home());
         let is_packed = |state: &&str| {
@@ -324,7 +323,7 @@ fn outcome(result: Result<String, String>) -> String {
     result.unwrap_or_else(|error| format!("fails: {error}"))
 }
 
-/// The messages of the user in an answer with a conversation, and the number of all items.
+/// Returns the user's messages in a conversation, and the number of all items.
 fn texts(answer: &Value) -> String {
     let turns = answer["thread"]["turns"].as_array().into_iter().flatten();
     let items: Vec<&Value> = turns
@@ -420,9 +419,9 @@ fn codex_does_the_same_with_every_state_after_each_command() {
         if is_packed {
             let expected = [
                 ("archive", STATES.to_vec()),
-                // A copy of the lines is not needed for it, or it is refused.
+                // Codex forks these without decompressing them, or refuses.
                 ("fork", vec!["archived", "fork", "legacy"]),
-                // Refused.
+                // Codex refuses these.
                 ("resume", vec!["archived", "subagent"]),
             ];
             assert_eq!(after.forms, expected, "{case}");

@@ -20,7 +20,7 @@ fn database(env: &TestEnv, name: &str) -> PathBuf {
     env.codex_home().join(name)
 }
 
-/// A home with free pages in two databases, and old log entries in one.
+/// Creates a home with free pages in two databases, and old log entries in one.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
@@ -56,7 +56,7 @@ fn home() -> TestEnv {
     env
 }
 
-/// The rows of both databases, without changing them.
+/// Returns the rows of both databases. Does not change the files.
 fn rows(home: &Path) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
@@ -86,7 +86,7 @@ fn rows(home: &Path) -> Vec<String> {
     rows
 }
 
-/// The file names of the items of a report.
+/// Returns the file names of the items of a report.
 fn names(document: &Value) -> Vec<&str> {
     let items = document["items"].as_array().expect("items");
     let paths = items
@@ -122,7 +122,7 @@ fn the_databases_become_smaller_and_keep_their_rows() {
         "{sizes:?} {after:?}"
     );
     let estimate = planned["after_bytes"].as_u64().unwrap();
-    // The estimate counts empty pages, not those that are partly empty.
+    // The estimate counts empty pages only, not partly empty ones.
     assert!(after.iter().sum::<u64>() <= estimate, "{planned} {done}");
 
     // The originals stay until the next successful run.
@@ -205,7 +205,7 @@ fn a_vacuum_can_be_undone_and_done_again() {
     let _ = env.run(undo).code(0);
     assert_eq!(rows(&env.codex_home()), whole);
     assert_eq!(["logs_2.sqlite", "state_5.sqlite"].map(size), before);
-    // The second undo brings back what Codex wrote after the vacuum.
+    // The second undo restores the state that Codex wrote after the vacuum.
     let _ = env.run(undo).code(0);
     assert_eq!(rows(&env.codex_home()), compact);
     let _ = env.run(undo).code(0);
@@ -236,7 +236,7 @@ fn a_damaged_database_is_reported_and_left_alone() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
-/// The number of failing points per kind of failure.
+/// The number of points that the test tries per kind of fault.
 const POINTS: usize = 30;
 
 #[test]
@@ -264,7 +264,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
                     continue;
                 };
                 tried += 1;
-                // Finishes or undoes what was killed.
+                // The next command finishes or undoes the killed one.
                 let _ = env.run(["storage"]).code(0);
                 assert_eq!(rows(&env.codex_home()), expected, "{context}\n{output:?}");
                 let was_killed = output.status.signal().is_some();

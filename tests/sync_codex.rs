@@ -10,7 +10,7 @@ use crate::support::sign_in::{SignIn, signed_in_home};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Machine A uses the lab's home, machine B a home beside it.
+/// Two machines: A uses the home of the lab, B a second home.
 struct Two {
     lab: Lab,
     b: PathBuf,
@@ -120,7 +120,7 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     two.sync("b");
     // Before Codex has scanned the files.
     assert_eq!(cwd(b, &id), (to, name));
-    assert_eq!(rows(b).len(), 3, "a row without a file is left alone");
+    assert_eq!(rows(b).len(), 3, "a row without a file is unchanged");
     two.configure("");
     // Without --all, Codex uses the folder stored in the conversation (0.169).
     let resumed = |which: &str, prompt: &str| -> String {

@@ -200,7 +200,7 @@ fn a_link_at_the_top_of_a_home_stays_and_its_target_is_synced() {
             })
         };
         assert_eq!(links(), [true; 3]);
-        // And back again, through the links.
+        // The files are also restored through the links.
         let _ = pair
             .run("a", &["restore", "--target", "local", "--apply"])
             .code(0);
@@ -540,7 +540,7 @@ fn a_file_against_a_folder_is_reported_and_the_rest_is_synced() {
         }
         assert_eq!(pair.text("a", here), "of here");
         assert_eq!(pair.text("cloud", there), "of there");
-        // The user decides by renaming.
+        // The user resolves the conflict by renaming.
         fs::rename(
             pair.home("a").join("skills/x"),
             pair.home("a").join("skills/y"),
@@ -766,7 +766,7 @@ fn a_root_in_another_letter_case_is_reported() {
         .with_file_name("skill.MD")
         .exists()
     {
-        return; // A disk that ignores letter case.
+        return; // The disk ignores letter case.
     }
     places(
         &pair,
@@ -842,7 +842,7 @@ fn a_codex_file_in_another_letter_case_is_not_merged() {
         assert_eq!(pair.text("b", real), line(1));
         assert_eq!(pair.text("b", other), "notes of mine\n");
         assert!(!pair.cloud().join(other).exists());
-        // And in the cloud folder, beside the real file and in its place.
+        // The same in the cloud folder, beside the real file and in its place.
         pair.put("cloud", other, &line(7));
         pair.put("a", real, &[line(1), line(2)].concat());
         let json = pair.apply("a");

@@ -3,7 +3,7 @@
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 
-/// Writes a version on the first machine with its own mtime, and syncs there and on the others.
+/// Writes a version with this mtime on the first of the machines, and syncs all of them in order.
 fn write_and_sync(pair: &Pair, text: &str, time: u64, names: &[&str]) {
     set_mtime(&pair.put(names[0], SKILL, text), time);
     for name in names {
@@ -29,7 +29,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
     let pair = Pair::new();
     pair.configure("c", "");
     fs::create_dir_all(pair.home("c")).unwrap();
-    // `c` is off from then on, and still attests what it wrote.
+    // `c` is off from now on. Its manifest still attests the version that it wrote.
     write_and_sync(&pair, "one", 1_795_000_000, &["c", "a", "b"]);
     for n in 2..5 {
         write_and_sync(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
@@ -58,7 +58,7 @@ fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
     write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
     write_and_sync(&pair, "two", 1_795_000_010, &["a"]);
     set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
-    // Nothing has changed for `b`; only the manifest of `a` shows the change.
+    // The file of `b` is unchanged; only the manifest of `a` shows the change.
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(
@@ -103,7 +103,7 @@ fn a_deliberate_return_to_an_old_text_is_synced() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["a", "b"]);
     write_and_sync(&pair, "two", 1_795_000_010, &["b", "a"]);
-    // Checked out again, with the same mtime as before.
+    // The same text again, with the same mtime as before.
     write_and_sync(&pair, "one", 1_795_000_000, &["b", "a"]);
     assert_everywhere(&pair, "one");
     write_and_sync(&pair, "two", 1_795_000_010, &["a", "b"]);
@@ -133,7 +133,7 @@ fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
 
 #[test]
 fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
-    // This machine's manifest of that day is one that it remembers, or not.
+    // The machine may or may not remember its own manifest of that day.
     for versions in [3, 12] {
         for more in [&[][..], &["--accept-unlisted"]] {
             let pair = Pair::new();
@@ -248,7 +248,7 @@ fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
     pair.put("b", SKILL, "one\ntwo\n");
     pair.put("cloud", SKILL, "one\ntwo\n");
     pair.apply("b");
-    // A partial file comes back, which `a` attests by now.
+    // A partial file that `a` has attested comes back.
     pair.put("cloud", SKILL, "one\ntw");
     assert_eq!(reason(&pair.apply("b")), OLDER);
     pair.apply("a");
@@ -261,7 +261,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
     for (n, text) in ["one", "two"].into_iter().enumerate() {
         write_and_sync(&pair, text, 1_795_000_000 + n as u64, &["a"]);
     }
-    // By a cloud client, or by a user without codex-manager.
+    // A cloud client, or a user without codex-manager, restores the old version.
     set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_100);
     let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
     assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
@@ -324,7 +324,7 @@ fn a_machine_that_takes_the_remote_version_of_a_conflict_attests_it() {
         let json = pair.apply("a");
         assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")], "{text}");
     }
-    // If `a` still listed "by a", which replaced "one", `b` would wait for it for ever.
+    // If `a` still listed "by a", the successor of "one", `b` would wait for it forever.
     for name in ["b", "a", "b"] {
         assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
     }

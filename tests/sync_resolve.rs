@@ -1,5 +1,4 @@
-//! Decisions about versions of conversations: their scope and duration, and that no other version is dropped
-//! with them.
+//! Decisions about versions of conversations: their scope and duration. A decision drops no other version.
 
 use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};

@@ -194,7 +194,7 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
 
 #[test]
 fn a_dropped_version_can_be_restored() {
-    // As a conflict, and as a conflict copy by policy.
+    // Once with a conflict, and once with a conflict copy by policy.
     for (policy, keep, compression, before_overwrite) in [
         ("manual_abort", "local", "none", true),
         ("manual_abort", "cloud", "zip", false),
@@ -482,7 +482,7 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
         let other = "skills/mine/notes.json";
         let login = "{\"refresh_token\":\"kept where it is\"}";
         pair.sync(&[(SKILL, "one"), (other, "{}")]);
-        // The file became unreadable and is replaced all the same; the snapshot has the former content.
+        // The sync overwrites both files and saves their former content in a snapshot.
         pair.put("a", SKILL, "two");
         pair.put("a", other, "{\"two\":2}");
         pair.apply("a");
@@ -631,7 +631,7 @@ fn a_wrong_clock_makes_no_snapshot_old() {
                 pair.apply("b");
                 assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
             }
-            // The snapshot that was created first is removed first, whatever its name says.
+            // The snapshot that was created first is removed first, whatever the time in its name.
             pair.put("b", SKILL, "the last one");
             pair.apply("b");
             assert_eq!(kept(&pair), texts[1..], "{clocks:?}");

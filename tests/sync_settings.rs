@@ -177,7 +177,7 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
     folder.set_modified(time).unwrap();
     let _ = pair.run("a", &["preflight"]).code(0);
     let after = pair.cloud().metadata().unwrap().modified().unwrap();
-    assert_eq!(after, time, "nothing was made in it, not even for a moment");
+    assert_eq!(after, time, "a file was created in it");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn the_next_step_for_a_mapped_folder_finds_the_conversation() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains("codex resume --all"), "{run}");
-    // Without a rule, it is found in its original folder.
+    // Without a rule, the conversation is found in its original folder.
     pair.configure("b", "");
     pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
     pair.apply("a");

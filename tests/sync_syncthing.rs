@@ -105,7 +105,7 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
     }
     assert!(!texts(&b.cloud()).contains("rt_secret") && !b.home().join("auth.json").exists());
 
-    // The manifest arrives before the conversation: the user should not continue the old one.
+    // The manifest arrives before the conversation, so the report asks the user to wait.
     shared.ignore_on_second(Some("sessions"));
     let longer = format!("{META}{}", turn("one"));
     a.put(ROLLOUT, &longer);
@@ -144,7 +144,7 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
             shared.exchange();
         }
     }
-    assert_eq!(decided, 1, "one of them has to be decided about");
+    assert_eq!(decided, 1, "the conflict needs one decision");
     for machine in [&a, &b] {
         let sessions = texts(&machine.home().join("sessions"));
         for line in [turn("by a"), turn("by b")] {

@@ -4,7 +4,7 @@ use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the only entry of a folder whose name starts like this.
+/// Returns the only entry of a folder whose name starts with `begin`.
 fn only(folder: &Path, begin: &str) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -20,7 +20,7 @@ fn only(folder: &Path, begin: &str) -> PathBuf {
 type Tear = fn(&[u8]) -> Vec<u8>;
 
 /// Ways in which a file is torn.
-const WAYS: [(&str, Tear); 4] = [
+const TEARS: [(&str, Tear); 4] = [
     ("cut", |whole| whole[..whole.len() / 2].to_vec()),
     ("empty", |_| Vec::new()),
     ("zeros", |whole| vec![0; whole.len()]),
@@ -33,7 +33,7 @@ const WAYS: [(&str, Tear); 4] = [
 
 #[test]
 fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
-    for (how, tear) in WAYS {
+    for (how, tear) in TEARS {
         let pair = Pair::new();
         pair.configure("c", "");
         pair.put("a", SKILL, "one");
@@ -54,7 +54,7 @@ fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
         let json = pair.apply("a");
         assert_eq!(json["warnings"].as_array().unwrap().len(), 0, "{json}");
         assert_eq!(fs::read(only(&machines, "a-")).unwrap(), whole, "{how}");
-        // A file that was put by hand everywhere but on the third machine.
+        // A file that the user copied by hand to all places except the third machine.
         for name in ["a", "b", "cloud"] {
             pair.put(name, "skills/s/hand", "by hand");
         }
@@ -82,7 +82,7 @@ fn with_conflict_copy() -> (Pair, PathBuf, PathBuf) {
 
 #[test]
 fn a_torn_conflict_copy_is_completed_from_the_other_side() {
-    for (how, tear) in WAYS {
+    for (how, tear) in TEARS {
         for is_here in [false, true] {
             let (pair, there, here) = with_conflict_copy();
             let whole = fs::read(&there).unwrap();

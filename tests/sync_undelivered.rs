@@ -108,7 +108,7 @@ fn excluded_and_deleted_files_are_not_awaited() {
     pair.apply("a");
     let all = only_manifests_arrived(&pair, &day);
     pair.apply("b");
-    // By hand, on both machines and in the cloud folder.
+    // The user writes the file by hand, on both machines and in the cloud folder.
     pair.restore_cloud(&all);
     let (other, meta) = second();
     pair.configure("b", "");
@@ -159,7 +159,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     for name in ["a", "b"] {
         pair.apply(name);
     }
-    // Put there by hand: everything that is listed is the version that both have.
+    // Written by hand: all manifests list only the version that both machines have.
     pair.put("cloud", SKILL, "by hand\n");
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
@@ -231,7 +231,7 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     pair.put("a", SKILL, "two");
     pair.apply("a");
     let newer = fs::read(pair.cloud().join(SKILL)).unwrap();
-    // Deleted on `b` before the edit arrived there; the edit wins.
+    // `b` deletes the file before the edit arrives there; the edit wins.
     pair.put("cloud", SKILL, "one");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     let _ = pair.run("b", &["run", "--apply"]).code(6);
@@ -247,7 +247,7 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!pair.cloud().join(SKILL).exists());
-    // It is not copied to a machine without the file either, if a client has restored it.
+    // A file that a client restored is not copied to a machine without it either.
     pair.configure("d", "");
     pair.put("cloud", SKILL, "one");
     let json = pair.run("d", &["run", "--apply", "--json"]).code(6).json();

@@ -1,4 +1,4 @@
-//! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
+//! `use` loses no login, never restores an older one, and reports only switches that happened.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, ended_before_kill};
@@ -22,8 +22,8 @@ fn switch(env: &TestEnv, args: &[&str]) -> Run {
     env.run([&["use", "--json"], args].concat())
 }
 
-/// Sets the weekly figures of Bob, whose profile is `home`.
-fn know_bob(env: &TestEnv, used: f64) {
+/// Records the weekly quota of Bob, whose profile is `home`.
+fn record_bob(env: &TestEnv, used: f64) {
     let path = env.manager_home().join("cooldown.json");
     let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let bobs = document["accounts"].as_array_mut().expect("accounts");
@@ -36,7 +36,7 @@ fn know_bob(env: &TestEnv, used: f64) {
 #[test]
 fn the_quota_of_the_new_account_is_shown_after_a_switch() {
     let env = alice_and_bob();
-    know_bob(&env, 75.0);
+    record_bob(&env, 75.0);
     let run = env.run(["use", "home"]).code(0);
     assert!(
         run.stdout
@@ -49,7 +49,7 @@ fn the_quota_of_the_new_account_is_shown_after_a_switch() {
 #[test]
 fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
     let env = alice_and_bob();
-    know_bob(&env, 100.0);
+    record_bob(&env, 100.0);
     let warning = "home is in cooldown until Tue 24 Nov 15:55, in 4 d 3 h";
     let before = env.tree("home/.codex");
     let dry = env.run(["use", "home", "--dry-run"]).code(0);
@@ -69,7 +69,7 @@ fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
 #[test]
 fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     let env = alice_and_bob();
-    // Codex has renewed it since, with a field that nobody knows yet.
+    // Codex has renewed the login, with a field that codex-manager does not know.
     let renewed = auth_json(&alice(1)).replacen('{', "{\"new\": 1,", 1);
     write_auth_text(&env.codex_home(), &renewed);
     let printed = switch(&env, &["home"]).code(0).json();
@@ -152,14 +152,14 @@ fn the_live_account_is_left_unchanged() {
 #[test]
 fn recommend_use_takes_the_best_account_with_a_saved_login() {
     let env = alice_and_bob();
-    // Somebody of whom only a record is known would be the best: never used.
+    // The best account, never used, is known from a legacy file only.
     let old = SignIn::new("acct-old", "old@example.com");
     env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
     fs::File::open(env.path("dumps/21apr_old@example.com_auth.json"))
         .and_then(|dump| dump.set_modified(std::time::UNIX_EPOCH))
         .expect("mtime");
     let _ = env.run(["normalize", "dumps"]).code(0);
-    // Alice is exhausted by hand.
+    // A hold sets Alice's account to exhausted.
     let held = ["cooldown", "--set", "work", "--until", "+3d"];
     let _ = env.run(held).code(0);
     let before = env.tree("");
@@ -172,7 +172,7 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
         (&json!("use"), &json!("home"))
     );
     assert_same_tree(&before, &env.tree(""));
-    // Any difference from what `recommend` names comes with its reason.
+    // `use` prints the reason if it does not choose the account that `recommend` names.
     assert_eq!(
         env.run(["recommend", "--format", "{email}"]).code(0).stdout,
         "old@example.com\n"
@@ -221,7 +221,7 @@ fn a_refused_switch_changes_nothing() {
         assert!(refused.stderr.contains(reason), "{refused}");
         assert_same_tree(&before, &env.tree(""));
     }
-    // Known by records alone.
+    // An account that is known from records only.
     let env = alice_and_bob();
     env.write(
         "dumps/21apr_old@example.com_auth.json",
@@ -244,7 +244,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
-    // Somebody put an old copy into the profile.
+    // The user copied an old login into the profile.
     let path = env.manager_home().join("profiles/home/auth.json");
     let older = SignIn::bob().issued_at(1_794_000_000);
     fs::write(&path, auth_json(&older)).expect("write");
@@ -439,7 +439,7 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
         return;
     }
     let env = alice_and_bob();
-    // So that the profile has its login, and a note of that.
+    // Both profiles get a login and a record of it.
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
     let home = env.codex_home().canonicalize().expect("there");
@@ -523,8 +523,12 @@ fn use_waits_for_codexs_login_lock() {
         .spawn();
     let child = child.expect("start");
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(live_login(&env), auth_json(&alice(0)), "it did not wait");
-    // What Codex writes before it lets go is what is saved.
+    assert_eq!(
+        live_login(&env),
+        auth_json(&alice(0)),
+        "the switch did not wait"
+    );
+    // The switch saves the login that Codex writes before it releases the lock.
     write_auth(&env.codex_home(), &alice(2));
     drop(held);
     assert!(child.wait_with_output().expect("its end").status.success());
@@ -546,7 +550,7 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
     let mut logins = [alice(0), bob()];
     for round in 1..60 {
-        // Codex renews whoever is live, then the other is wanted.
+        // Codex renews the live login. Then the user switches to the other account.
         let is_alice = live_login(&env).contains(&alice(0).account_id);
         let now = &mut logins[usize::from(!is_alice)];
         *now = now
@@ -564,9 +568,9 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
         let text = live_login(&env);
         assert!(
             text == auth_json(a) || text == auth_json(b),
-            "torn in round {round}"
+            "round {round}: a partial login"
         );
-        // The newest of each is live or in its profile.
+        // The newest login of each account is live or in its profile.
         for login in [a, b] {
             let profiles = env.tree("home/.codex-manager/profiles").0;
             let found = profiles
@@ -641,12 +645,12 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
         return;
     };
     let home = lab.home();
-    // A Codex at work renews the login first; then its turn is held.
+    // A running Codex renews the login first. Then the backend holds its turn.
     lab.backend.account("acct-alice").hold_turns();
     let running = lab.codex.spawn_exec(&home, &lab.backend, &["wait"]);
     let limit = Instant::now() + Duration::from_secs(20);
     while running.native_pid().is_none() {
-        assert!(Instant::now() < limit, "never started");
+        assert!(Instant::now() < limit, "no turn started");
         std::thread::sleep(Duration::from_millis(2));
     }
     let pid = running.native_pid().expect("a pid");
@@ -656,7 +660,7 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
     assert_eq!(
         read_refresh_token(&kept),
         "rt.acct-alice.f1.2",
-        "the renewed one"
+        "the renewed login"
     );
     lab.backend.account("acct-alice").release_turns();
     running.kill();

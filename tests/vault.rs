@@ -192,7 +192,7 @@ fn a_typed_password_is_stored_for_the_user_only() {
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("the passwords differ"), "{text}");
     assert!(!env.path("vault").exists());
-    // restic would not find the space in the file.
+    // restic strips trailing blanks from a password file, so such a password is refused.
     let mut command = env.command(["vault", "init", "vault"]);
     let mut terminal = Terminal::start(&mut command);
     for prompt in ["vault password:", "repeat the password:"] {

@@ -110,7 +110,7 @@ fn the_scheduled_job_makes_a_snapshot_and_a_monthly_drill() {
     let words: Vec<_> = json["runs"].as_array().expect("words").iter().collect();
     let words: Vec<_> = words.iter().filter_map(|word| word.as_str()).collect();
     let start = words.iter().position(|w| *w == "vault").expect("vault");
-    // The log belongs to unattended runs.
+    // Only unattended runs write the log.
     let command: Vec<_> = words[start..]
         .iter()
         .filter(|w| **w != "--log")

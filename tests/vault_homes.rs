@@ -133,7 +133,7 @@ fn files_that_are_truncated_or_replaced_while_restic_reads_are_captured_whole() 
     let made = backup(&env);
     let id = made["snapshot"].as_str().unwrap().to_owned();
     let cat = |path: &str| env.run(["vault", "cat", &id, path]).code(0).stdout;
-    // A link shows what was written; the replaced file was linked before.
+    // A hard link shows the appended text. The replaced file was linked before its replacement.
     assert_eq!(cat(truncated), "after\n");
     assert_eq!(cat(replaced), "before\n".repeat(9));
     assert_eq!(cat(&rollout(FIRST).display().to_string()), "");
