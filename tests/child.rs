@@ -1,4 +1,4 @@
-//! Children that are spoken to, and their end.
+//! Child processes with piped input and output, and their end.
 
 use crate::support::processes;
 use codex_manager::io::child::{ChildGroup, ChildOutput};
@@ -24,7 +24,7 @@ fn a_child_that_ignores_everything_is_killed_with_its_children() {
     assert_eq!(child.finish(started + Duration::from_millis(100)), None);
     assert!(started.elapsed() < Duration::from_secs(2));
     let left = processes::wait_for_end(&[pid], Duration::from_secs(5));
-    assert_eq!(left, [] as [u32; 0], "the grandchild lives");
+    assert_eq!(left, [] as [u32; 0], "the grandchild still runs");
 }
 
 #[test]

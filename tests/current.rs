@@ -1,4 +1,4 @@
-//! `current` and `list` show the account of each running program without reading conversations.
+//! `current` and `list` show the account of each running program, and read no conversation.
 
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;

@@ -299,5 +299,5 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
             break;
         }
     }
-    assert!(kept_since > 0, "some kill happened between two files");
+    assert!(kept_since > 0, "no kill happened between two files");
 }

@@ -44,7 +44,7 @@ impl HostileTest {
         more(&env);
         let archive = backup(&env, &[]);
         let good = fs::read(archive).expect("read");
-        // Folders and locks that the first check creates.
+        // The first check creates folders and locks.
         let _ = env.run(["verify"]).code(0);
         let notes = env.manager_home().join("tmp/restores");
         fs::DirBuilder::new()
@@ -432,7 +432,7 @@ fn an_archive_cut_anywhere_is_refused() {
     let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
-    // The rest is a complete tar, as another compressor would have written it.
+    // Without the footer the rest is a complete tar.gz, as of another program.
     let without_footer = len - footer::LEN;
     let cuts = (0..len)
         .step_by((len / 150).max(1))
@@ -586,7 +586,7 @@ fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
         let parts = parts.with_listed(Entry::special(b'2', name, target));
         world.refuses_parts(target, &parts, "a link out");
     }
-    // Files that Codex or a merge adds would be written elsewhere.
+    // Codex or a merge would write additional files through such a link.
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_listed(Entry::special(b'2', name, "notes.txt"));

@@ -48,7 +48,7 @@ fn manifest(files: &[Value]) -> Value {
            "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
 }
 
-/// An export of these files with a matching manifest.
+/// Creates an export of these files with a matching manifest.
 fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
     let list: Vec<_> = files
         .iter()

@@ -117,7 +117,7 @@ fn a_home_known_only_from_the_wal_counts_as_sharing_the_database() {
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
     put(&env, "AGENTS.md", "changed");
-    // A home that was not closed leaves rows in the `-wal`.
+    // A database that was not closed has rows in its WAL.
     let open = env.path("open.sqlite");
     fs::remove_file(folder.join("state_5.sqlite")).expect("remove");
     state_database(&open, &env.codex_home());

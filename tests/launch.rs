@@ -155,7 +155,7 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     assert_eq!(fs::read_to_string(history).unwrap(), "printed\n");
     assert!(
         !isolated.join("auth.json").exists(),
-        "the login is in the profile again"
+        "the login is still in the isolated home"
     );
     assert_eq!(launches(&env)[0]["isolated"], true);
     // Other users may read Codex's files without a login, but not the folder.

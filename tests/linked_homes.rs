@@ -1,4 +1,4 @@
-//! Homes with parts elsewhere: databases by `sqlite_home`, linked conversations, a linked home.
+//! Homes with parts at other places: databases in `sqlite_home`, linked conversations, a linked home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::{Lab, messages, rollout, rows};
@@ -42,7 +42,7 @@ fn databases_outside_the_home_are_restored_where_codex_reads_them() {
     let _ = lab.manager(["restore", safety]).code(0);
     assert_eq!(lab.user_messages(&home, &id), ["one", "later"]);
 
-    // First the home alone is lost, then all of it.
+    // First only the home is lost, then also the databases.
     fs::remove_dir_all(&home).expect("lose the home");
     // Without a live config.toml only the archive names the folder, so `--yes` is needed.
     let _ = lab.manager(["restore", "latest"]).code(5);
@@ -86,7 +86,7 @@ fn a_conversation_restored_alone_loses_its_projection_in_outside_databases() {
     assert_eq!(lab.user_messages(&home, &id), ["one", "later", "and on"]);
     assert_eq!(rows(&databases).len(), 2);
 
-    // Archived since: the row in the outside database follows too.
+    // The conversation was archived later: the restore also changes the row in the outside database.
     let _ = lab
         .codex
         .run(&home, &lab.backend, &["archive", &id])
@@ -142,7 +142,7 @@ fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reporte
     assert_same_tree(&before.1, &lab.world.tree("databases"));
 
     fs::remove_dir_all(&home).expect("lose the home");
-    fs::remove_dir_all(&databases).expect("and the databases");
+    fs::remove_dir_all(&databases).expect("lose the databases");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
     assert_eq!(exec(&["resume", "--skip-git-repo-check", &id, "three"]), id);

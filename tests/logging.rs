@@ -200,13 +200,16 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} was touched");
+        assert!(after.contains(name), "{name} was removed");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
     assert!(after.contains("codex-manager-desk-1-é-2026-11-03.log"));
     for name in &before {
-        assert!(!after.contains(name), "{name} is packed or removed");
+        assert!(
+            !after.contains(name),
+            "{name} is neither compressed nor removed"
+        );
         let is_kept = after.contains(&format!("{name}.zip"));
         assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
     }

@@ -23,7 +23,7 @@ fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
     for args in works {
         let (run, peak) = peak_of(env, args);
         assert_eq!(run.code, 0, "{run}");
-        assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} took {peak} bytes");
+        assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} used {peak} bytes");
     }
 }
 
@@ -113,7 +113,7 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     let (run, peak) = peak_of(&env, &args);
     assert_eq!(run.code, 0, "{run}");
     assert!(peak < MEMORY_LIMIT_BYTES, "{peak} bytes");
-    // The lines of the archive come first, then those that only the home had.
+    // The lines of the archive precede those that only the home had.
     let mut all = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n".to_vec();
     all.extend_from_slice(&lines[b"{\"text\":\"one\"}\n".len()..]);
     assert!(std::fs::read(path).expect("the prompts") == all);

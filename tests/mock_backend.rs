@@ -122,7 +122,7 @@ fn get(backend: &MockBackend, path: &str, sign_in: &SignIn) -> String {
     )
 }
 
-// Without any Codex.
+// Tests without Codex.
 
 #[test]
 fn auth_json_is_deterministic_and_has_the_claims_of_codex() {
@@ -168,7 +168,7 @@ fn auth_json_is_written_with_mode_0600() {
 fn a_refresh_token_works_once_and_its_reuse_is_recorded() {
     let backend = MockBackend::start();
     let refresh = |token: &str| {
-        // In chunks, as a streaming client sends.
+        // In chunks, like a streaming client.
         let body = json!({"refresh_token": token}).to_string();
         let (a, b) = body.split_at(5);
         let (x, y) = (a.len(), b.len());
@@ -260,7 +260,7 @@ fn a_blackhole_ends_when_it_is_removed() {
     assert!(get(&backend, USAGE, &SignIn::alice()).starts_with("HTTP/1.1 200 "));
 }
 
-// The real Codex.
+// Tests with the real Codex.
 
 #[test]
 fn real_codex_runs_and_resumes_a_session() {
@@ -649,7 +649,7 @@ fn real_codex_logout_revokes_the_sign_in() {
     assert!(!home.join("auth.json").exists());
 }
 
-// The fake Codex.
+// Tests of the fake Codex.
 
 struct Talk {
     child: Child,
@@ -803,7 +803,7 @@ fn fake_codex_prints_huge_and_unterminated_lines() {
     assert_eq!(
         unended.live_pids(),
         [child.id()],
-        "silent, and deaf to the end of its input"
+        "the fake ended with its input"
     );
     drop(unended);
     assert_eq!(stdout.read_to_end(&mut Vec::new()).expect("the end"), 0);
@@ -862,11 +862,11 @@ fn fake_codex_is_killed_when_dropped() {
             for pid in &pids {
                 processes::signal("TERM", *pid);
             }
-            assert_eq!(fake.live_pids(), pids, "deaf to SIGTERM");
+            assert_eq!(fake.live_pids(), pids, "the fake ended by SIGTERM");
         }
         drop(talk.child.stdin.take());
         drop(fake);
-        // Ends only when no process has stdout open any more.
+        // The output ends when no process has stdout open.
         assert_eq!(talk.lines.by_ref().count(), 0);
         talk.child.wait().expect("it ends");
     }

@@ -1,4 +1,4 @@
-//! Unusual homes: links, names that are not Unicode, unreadable files, far times.
+//! Unusual homes: links, names that are not Unicode, unreadable files, extreme times.
 
 use crate::support::aftermath::{debris, home};
 use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
@@ -48,7 +48,7 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
     let _ = env.run(["restore", &archive]).code(0);
     assert_same_home(&before.0, &env.tree("home/.codex"));
     assert_same_tree(&before.1, &env.tree("disk"));
-    // The same if none of them is left.
+    // The same if none of the conversations is left.
     let empty = TestEnv::new();
     write_auth(&empty.codex_home(), &alice(0));
     let none = text(&backup(&empty, &[]));
@@ -208,13 +208,13 @@ fn archived_files_with_any_name_can_be_restored() {
     found.0.retain(|path, _| {
         path.extension().is_none_or(|e| e != "lock") || path.ends_with("yarn.lock")
     });
-    // A new home is private, and its login is written today.
+    // A new home has mode 0700, and its login has the current mtime.
     for tree in [&mut expected, &mut found] {
         tree.0.remove(Path::new(""));
         tree.0.remove(Path::new("auth.json"));
     }
     assert_same_home(&expected, &found);
-    // Another spelling of one of Codex's names is not portable: it is named, not archived.
+    // A variant of one of Codex's names in other letter case is not portable: reported, not archived.
     put(&env, "Config.toml", "x");
     let run = env.run(["backup", "--no-status"]).code(6);
     assert!(run.stderr.contains("Config.toml"), "{run}");
@@ -240,7 +240,7 @@ fn foreign_files_at_codexs_paths_are_named_and_kept() {
     // A target that begins with the path of the home and leaves it.
     let out = home.join("skills/../../elsewhere");
     symlink(out, home.join("skills/out")).expect("link");
-    // Neither has Codex's spelling.
+    // Both names differ from Codex's in letter case.
     put(&env, "Prompts/x", "x");
     put(&env, "PROMPTS/x", "x");
     fs::rename(home.join("prompts"), env.path("prompts")).unwrap_or(());
@@ -266,7 +266,10 @@ fn foreign_files_at_codexs_paths_are_named_and_kept() {
     let run = env.run(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(run["removed"], serde_json::json!([]));
     for path in expected.iter().chain(&["mine.sqlite/x", "here"]) {
-        assert!(home.join(path).symlink_metadata().is_ok(), "{path} is gone");
+        assert!(
+            home.join(path).symlink_metadata().is_ok(),
+            "{path} was removed"
+        );
     }
     // An archive without them must not remove them, because no safety backup can save them.
     let run = env.run(["restore", &before]).code(5);
@@ -346,7 +349,7 @@ fn an_archive_with_very_many_similar_names_can_be_read() {
     let text_bytes = serde_json::to_vec(&packed.manifest).expect("text").len();
     assert!(
         text_bytes > 17 << 20,
-        "too small to be limited: {text_bytes}"
+        "the text is too small for the limit: {text_bytes}"
     );
     let back = restore_archive(&env, &archive, "back");
     let count = walkdir::WalkDir::new(back).into_iter().flatten().count();
@@ -604,7 +607,7 @@ fn an_invalid_database_is_archived_as_it_is_and_named() {
     }
     let _ = env.run(["restore", "latest"]).code(0);
     assert_same_home(&before, &env.tree("home/.codex"));
-    // A restore over one keeps it in the safety backup.
+    // A restore over an invalid database saves it in the safety backup.
     put(&env, "goals_1.sqlite", vec![8; 9000]);
     let changed = env.tree("home/.codex");
     let run = env.run(["restore", "latest", "--json"]).code(0).json();
@@ -757,11 +760,11 @@ fn an_exclude_that_matches_nothing_is_reported() {
 fn names_that_differ_only_in_case_are_never_merged() {
     let env = TestEnv::new();
     sample_home(&env);
-    // No two files have the same name on any disk, but their folders do.
+    // The files have different names, but their folders differ only in letter case.
     put(&env, "skills/Mine/other.md", "# other\n");
     let (archive, _) = create_archive(&env, "x.tar.gz", Compression::Fast, None).expect("archived");
     let Err(refused) = restore_archive_onto(&env, &archive, "there", Some(true)) else {
-        panic!("two folders became one");
+        panic!("two folders were merged into one");
     };
     let printed = refused.to_string();
     assert!(

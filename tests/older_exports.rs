@@ -1,4 +1,4 @@
-//! Imports of exports whose logins were renewed since: no refresh token is used twice.
+//! Imports of exports whose logins were renewed later: no refresh token is used twice.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A machine on which Carol is signed in, without profiles.
+/// Creates a machine without profiles on which Carol is signed in.
 fn machine() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &carol());
@@ -23,7 +23,7 @@ fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
 }
 
-/// The export of a machine that had this login in the profile `work`.
+/// Creates a machine with this login in the profile `work`, and exports it.
 fn exported(login: &SignIn) -> (TestEnv, PathBuf) {
     let env = machine();
     write_auth(&env.codex_home(), login);
@@ -47,7 +47,7 @@ fn import(env: &TestEnv, file: &Path) -> Run {
     env.run([&args[..], &["--json"]].concat())
 }
 
-/// The outcome for the only profile.
+/// Returns the outcome for the only profile.
 fn outcome(output: &Run) -> Value {
     output.json()["profiles"][0]["login"].clone()
 }
@@ -60,7 +60,7 @@ fn folder(env: &TestEnv) -> PathBuf {
     env.manager_home().join("profiles/work")
 }
 
-/// The logins in the history of the profile.
+/// Returns the logins in the history of the profile.
 fn history(env: &TestEnv) -> Vec<String> {
     let entries = fs::read_dir(folder(env).join("history"));
     let files = entries.into_iter().flatten().flatten();
@@ -106,12 +106,12 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     let _ = lab.say_in(&other, "renews the login");
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
 
-    // This machine has not seen that login yet.
+    // The manager of this machine has not recorded the renewed login.
     let _ = take();
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
     let _ = there(&["profile", "save", "bob"]).code(0);
     assert_eq!(take(), "older");
-    // Also if the home is signed out.
+    // The same if the home is signed out.
     fs::remove_file(other.join("auth.json")).expect("lose the login");
     assert_eq!(take(), "older");
     let _ = there(&["use", "bob"]).code(0);
@@ -136,7 +136,7 @@ fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
     save(&other, &undated(2));
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), Some(auth_json(&undated(2))));
-    // Also after the newer one was lost.
+    // The same after the newer login was lost.
     fs::remove_file(folder(&other).join("auth.json")).expect("lose it");
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), None);

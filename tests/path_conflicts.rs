@@ -120,7 +120,7 @@ fn files_at_the_path_of_an_empty_folder_are_not_lost() {
                 );
             } else {
                 assert!(after.starts_with("folder"), "{context}: {after}");
-                // The safety backup has it.
+                // The safety backup contains the replaced entry.
                 let safety = run.json()["safety_backup"].to_string();
                 let _ = env.run(["restore", safety.trim_matches('"')]).code(0);
                 assert_eq!(

@@ -170,7 +170,7 @@ fn i6_a_name_of_another_account_is_refused() {
     let aside = fs::read_dir(folder(&env, ".unreadable"))
         .expect("kept")
         .count();
-    assert_eq!(aside, 1, "the profile is unchanged");
+    assert_eq!(aside, 1, "the foreign login was not kept");
 }
 
 #[test]

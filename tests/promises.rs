@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-/// Everything secret in the logins that the tests use.
+/// Returns all secrets in the logins of the tests.
 fn secrets() -> Vec<String> {
     [
         alice(0),
@@ -27,7 +27,7 @@ fn secrets() -> Vec<String> {
 fn is_clean(what: &str, text: &[u8]) {
     for secret in secrets() {
         let found = text.windows(secret.len()).any(|w| w == secret.as_bytes());
-        assert!(!found, "a token in {what}");
+        assert!(!found, "{what} contains a token");
     }
 }
 
@@ -143,7 +143,7 @@ fn i4_errors_about_damaged_logins_show_no_token() {
     }
 }
 
-/// The commands that change something, as dry runs.
+/// Returns the commands that change files, as dry runs.
 fn dry_runs<'a>(archive: &'a str, name: &'a str) -> Vec<Vec<&'a str>> {
     vec![
         vec!["backup", "--dry-run"],

@@ -1,4 +1,4 @@
-//! `recommend`: one account, and why.
+//! `recommend` names one account and the reason.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -12,7 +12,7 @@ fn used(mut account: Value, at: &str) -> Value {
     account
 }
 
-/// Three accounts: one ready and used, one ready and never used, one in cooldown.
+/// Creates three accounts: one ready and used, one ready and never used, one in cooldown.
 fn three() -> TestEnv {
     let env = TestEnv::new();
     know(
@@ -245,7 +245,7 @@ fn a_template_is_filled_in_and_one_that_means_nothing_is_exit_4() {
 fn nothing_is_written_and_no_other_folder_is_looked_into() {
     use std::os::unix::fs::PermissionsExt;
     let env = three();
-    // What would make a scan fail or show.
+    // Unreadable folders with damaged files, at which a scan would fail.
     env.write(
         "home/.codex-manager/backups/2026-11-20-120000-x@y-codex.tar.gz",
         "damaged",

@@ -187,7 +187,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.databases",
         ExpectedFix::ByHand,
     ),
-    // What is listed.
+    // The list of conversations.
     (
         archived,
         |env| change_state_database(env, "DELETE FROM threads"),
@@ -501,7 +501,7 @@ fn files_among_the_archives_that_are_none_are_named() {
     };
     let message = named(&env).expect("a finding");
     assert!(message.ends_with("backups/notes.txt"), "{message}");
-    // The folders of the Python tool and our trash are none.
+    // The folders of the Python tool and the trash are not foreign entries.
     fs::remove_file(env.manager_home().join("backups/notes.txt")).unwrap();
     for folder in ["auth", "sessions", ".trash"] {
         fs::create_dir(env.manager_home().join("backups").join(folder)).unwrap();
@@ -596,7 +596,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
                 assert!(!run.stderr.contains("hard link"), "{what}: {run}");
             }
             for command in commands_in(&hint) {
-                // There is no Codex here, and nobody to sign in.
+                // Commands of Codex need Codex and a user.
                 if !command.starts_with("codex ") {
                     let _ = run_in_shell(&env, &command).code(0);
                 }
@@ -608,7 +608,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
     }
 }
 
-/// The commands in a hint, each up to what follows it.
+/// Returns the commands in a hint, without the text after each.
 fn commands_in(hint: &str) -> Vec<String> {
     let parts = hint.split(": ");
     parts

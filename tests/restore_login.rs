@@ -55,7 +55,7 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
         .expect_failure();
     assert!(lost.stderr.contains("already used"), "{lost}");
 
-    // The newest known login goes live again.
+    // The restore makes the newest known login live again.
     let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(back["auth"], "kept-newer", "{back}");
     assert!(
@@ -152,7 +152,7 @@ fn spawn_blocked_on_login_lock(lab: &Lab, args: &[&str]) -> Child {
     while !open(child.id()) {
         assert!(
             Instant::now() < limit && processes::alive(child.id()),
-            "never at the lock"
+            "the command did not block on the lock"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -175,7 +175,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
     ] {
         let held = FileLock::exclusive(&alias).expect("the lock");
         let child = spawn_blocked_on_login_lock(&lab, args);
-        // Codex holds the lock for a moment. Held longer here, to show that nothing continues.
+        // The lock is held longer than by Codex, to show that the command does not continue.
         std::thread::sleep(Duration::from_millis(300));
         assert!(processes::alive(child.id()), "{args:?} did not wait");
         let renewed = SignIn::alice()
@@ -239,7 +239,7 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     assert_eq!((link_count(&live), link_count(&store)), (1, 1));
     assert_eq!(read_refresh_token(&home), FIRST);
     let text = fs::read_to_string(&store).expect("the other name");
-    assert!(text.contains(SECOND), "written through");
+    assert!(text.contains(SECOND), "the other hard link was changed");
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     for number in 1..20 {
         // The journal is written; the exchange is not reached.
         if ended_before_call(&lab.world, &restore, "renameat2", number) {
-            assert!(number > 1, "nothing was exchanged");
+            assert!(number > 1, "the restore ended before the exchange");
             break;
         }
         // Codex is used before the next command.

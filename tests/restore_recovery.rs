@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 const AGENTS: &str = "AGENTS.md";
 const PROMPTS: &str = "history.jsonl";
 
-/// Kills a restore of two files when one of them is exchanged. `None` if this system cannot kill at
-/// a call.
+/// Kills a restore of two files after the exchange of one of them. `None` if the system does not allow
+/// fault injection.
 fn kill_restore_halfway() -> Option<TestEnv> {
     if !can_inject() {
         return None;
@@ -29,14 +29,14 @@ fn kill_restore_halfway() -> Option<TestEnv> {
         put(&env, AGENTS, "live");
         put(&env, PROMPTS, "{\"live\":1}\n");
         let ended = ended_before_call(&env, &args, "renameat2", number);
-        assert!(!ended, "never between the two");
+        assert!(!ended, "no kill happened between the two files");
         let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
         if read(AGENTS) == "archived" && read(PROMPTS).contains("live") {
             return Some(env);
         }
         let _ = env.run(["recommend"]);
     }
-    panic!("never between the two");
+    panic!("no kill happened between the two files");
 }
 
 fn type_a_prompt(env: &TestEnv) {

@@ -217,7 +217,7 @@ fn codex_catches_up_a_conversation_longer_than_its_projection() {
     assert_eq!(
         lab.user_messages(&home, &id),
         ["one", "two"],
-        "also before it goes on"
+        "the shown turns before a resume"
     );
     lab.resume(&home, &id, "three");
     assert_eq!(lab.user_messages(&home, &id), ["one", "two", "three"]);

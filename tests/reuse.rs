@@ -119,7 +119,7 @@ fn members_of_files_with_new_inodes_are_compared_and_copied() {
     let (first, full) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let members: u64 = full.manifest.members.iter().map(|m| m.len).sum();
-    // As a restore does: the same content and time in a new file. The content of one differs.
+    // New files with the same content and time, as after a restore. The content of one differs.
     for n in 0..100 {
         let path = env
             .codex_home()
@@ -266,7 +266,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     env.tick();
     let (first, _) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
-    // The stamps of the current files, with other content.
+    // The archive gets the stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
         parts.entry(name).content[at] ^= 1;
@@ -300,7 +300,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     };
     let (small, reused) = seen(rehash, "rehash");
     assert_eq!(small, "file content\n");
-    // A chunk with equal content may be copied, because it was read and compared.
+    // A chunk that was read and has equal content may be copied.
     assert!(reused > 0);
 }
 
@@ -357,7 +357,7 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let good = fs::read(&first).expect("read");
     let with = |verify| ReuseOptions { verify, ..COPYING };
-    let (mut found, mut carried) = (0, 0);
+    let (mut found, mut copied) = (0, 0);
     for member in chunks(&packed.manifest) {
         let mut bytes = good.clone();
         bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
@@ -374,14 +374,11 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
             Err(e) => panic!("{e}"),
             Ok((second, _)) => {
                 reported_by_verify(&env, &second);
-                carried += 1;
+                copied += 1;
             }
         }
     }
-    assert!(
-        found >= 1 && carried >= 7,
-        "{found} found, {carried} carried"
-    );
+    assert!(found >= 1 && copied >= 7, "{found} found, {copied} copied");
 }
 
 #[test]

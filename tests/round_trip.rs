@@ -89,7 +89,7 @@ fn a_restore_removes_a_later_turn_and_its_undo_restores_it() {
     assert_eq!(
         lab.user_messages(&home, &id),
         ["one"],
-        "no turn that the file lacks"
+        "Codex shows only turns of the file"
     );
     lab.resume(&home, &id, "instead");
     assert_eq!(lab.user_messages(&home, &id), ["one", "instead"]);
@@ -170,7 +170,7 @@ fn a_second_home_works_without_the_original_and_without_a_login() {
     lab.resume(&clone, &id, "two");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_rows_within(&clone);
-    assert!(!home.exists(), "nothing is made where the original was");
+    assert!(!home.exists(), "files were created at the original path");
 }
 
 #[test]
@@ -250,7 +250,11 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
         (&second, &["second"]),
         (&own, &["own"]),
     ] {
-        assert_eq!(lab.user_messages(&home, id), output, "before it goes on");
+        assert_eq!(
+            lab.user_messages(&home, id),
+            output,
+            "the turns before a resume"
+        );
         lab.resume(&home, id, "on");
         assert_eq!(lab.user_messages(&home, id), [output, &["on"]].concat());
     }
@@ -304,7 +308,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         }
         assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.1");
     }
-    assert!(olds > 0, "none was killed in time");
+    assert!(olds > 0, "no restore was killed in time");
     assert_eq!(lab.user_messages(&home, &id), old);
     lab.resume(&home, &id, "and on");
     assert_eq!(lab.user_messages(&home, &id), ["one", "later", "and on"]);

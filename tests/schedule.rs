@@ -430,7 +430,7 @@ fn install_show_and_remove() {
       systemctl --user restart codex-manager-backup.timer
     ");
     assert!(run.stdout.contains("OnCalendar=*-*-* 03:30:00"), "{run}");
-    assert!(!env.path("told").exists(), "nothing is run");
+    assert!(!env.path("told").exists(), "a command was run");
     let shown = env.run(["schedule", "show"]).code(0);
     insta::assert_snapshot!(shown, @r"
     exit 0

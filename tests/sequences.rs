@@ -30,7 +30,7 @@ const SEQUENCES: u64 = 5;
 /// The time limit for a Codex that a killed command has left.
 const ORPHANS: Duration = Duration::from_secs(60);
 
-/// The longest time, in microseconds, of a launch before the start and after the end of Codex.
+/// The longest work of a launch before the start or after the end of Codex, in microseconds.
 const EDGE_MICROS: u64 = 60_000;
 
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
@@ -146,7 +146,10 @@ impl Story {
         let end = Instant::now() + ORPHANS;
         while let Some(pid) = self.orphan() {
             let left = processes::wait_for_end(&[pid], ORPHANS);
-            assert!(left.is_empty() && Instant::now() < end, "an orphan stays");
+            assert!(
+                left.is_empty() && Instant::now() < end,
+                "an orphaned Codex still runs"
+            );
         }
     }
 
@@ -156,10 +159,10 @@ impl Story {
         homes.find_map(|home| find_codex(&home).first()?.pid)
     }
 
-    /// Expires the access tokens of all logins, so that the next Codex renews them.
-    fn age(&mut self) {
+    /// Makes all access tokens expired, so that the next Codex renews the logins.
+    fn expire_logins(&mut self) {
         self.wait_for_codex();
-        self.steps.push("time passes".to_owned());
+        self.steps.push("all access tokens expire".to_owned());
         let logins = isolated_logins(&self.lab.world.manager_home()).into_iter();
         let isolated = logins.map(|login| login.with_file_name(""));
         for home in isolated.chain([self.lab.home()]) {
@@ -183,7 +186,7 @@ impl Story {
     fn exec(&mut self, is_due: bool) {
         self.wait_for_codex();
         if is_due {
-            self.age();
+            self.expire_logins();
         }
         let home = self.lab.home();
         let began = Instant::now();
@@ -200,7 +203,7 @@ impl Story {
     fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
         self.wait_for_codex();
         if dice.below(3) > 0 {
-            self.age();
+            self.expire_logins();
         }
         let known = rollouts(&self.lab.home());
         let resumed = (is_resume && !known.is_empty()).then(|| {
@@ -246,7 +249,7 @@ impl Story {
         };
         let asks = args[0] == "status" || args == ["backup", "--json"];
         if asks && dice.below(3) > 0 {
-            self.age();
+            self.expire_logins();
         }
         if dice.below(2) == 0 {
             self.kill(args, dice);
@@ -263,7 +266,7 @@ impl Story {
             assert!(args[0] != "use" || run.code == 0 || is_isolated, "{run}");
         }
         let reused = self.lab.backend.reused_tokens();
-        assert!(reused.is_empty(), "spent twice: {reused:?}");
+        assert!(reused.is_empty(), "tokens were spent twice: {reused:?}");
     }
 
     /// Checks that every launch is listed, none runs, and each conversation belongs to its account.
@@ -301,13 +304,13 @@ impl Story {
             self.exec(true);
         }
         let reused = self.lab.backend.reused_tokens();
-        assert!(reused.is_empty(), "spent twice: {reused:?}");
+        assert!(reused.is_empty(), "tokens were spent twice: {reused:?}");
         let probes = self.lab.world.manager_home().join("profiles/.probes");
         let left = fs::read_dir(probes).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|e| e.path()).filter(|p| p.is_dir()).collect();
-        assert!(left.is_empty(), "left behind: {left:?}");
+        assert!(left.is_empty(), "files remain: {left:?}");
         let isolated = isolated_logins(&self.lab.world.manager_home());
-        assert!(isolated.is_empty(), "left behind: {isolated:?}");
+        assert!(isolated.is_empty(), "isolated logins remain: {isolated:?}");
     }
 }
 

@@ -18,7 +18,7 @@ fn ids(env: &TestEnv, args: &[&str]) -> Vec<String> {
     sessions.iter().map(id).collect()
 }
 
-/// A home with four conversations: of two accounts and two folders, one archived, one a subagent.
+/// Creates a home with four conversations of two accounts and two folders; one is archived, one is a subagent.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
@@ -329,6 +329,6 @@ fn a_document_of_50_000_conversations_is_not_held_in_memory() {
         let sessions = document["sessions"].as_array().expect("a list");
         assert_eq!(sessions.len(), 50_000);
         assert_eq!(sessions[0]["cwd"], "/work/project50000");
-        assert!(peak < LIST_MEMORY_BYTES, "{sort} took {peak} bytes");
+        assert!(peak < LIST_MEMORY_BYTES, "{sort} used {peak} bytes");
     }
 }

@@ -61,11 +61,11 @@ impl Lab {
         self.root.path().join("home")
     }
 
-    /// A shell under another name. `script` prints a line when it is ready.
+    /// Returns a shell under another name. `script` prints a line when it is ready.
     fn program(&self, name: &str, home: &Path, script: &str) -> Command {
         let program = self.root.path().join("bin").join(name);
-        // Another process copies: a program that a child of another test inherited open for writing
-        // cannot be run.
+        // Another process copies the program. A concurrent fork of this process could inherit the open
+        // file, and executing the copy would fail with ETXTBSY.
         if !program.exists() {
             let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
             assert!(copied.expect("cp starts").success());
@@ -288,7 +288,7 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
         grace_period: Duration::from_secs(60),
         ..settings()
     };
-    // It may end before the first scan or during the grace period: there is no question in both cases.
+    // Codex ends before the first scan or during the grace period. Both cause no question.
     drop(codex.0.stdin.take());
     let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
     assert_eq!(report.expect("nobody").ended, []);
@@ -318,11 +318,11 @@ fn a_codex_of_another_user_is_never_ended() {
             .stdout(Stdio::piped());
         ready(&mut command)
     };
-    // With its own home it is ignored.
+    // A Codex of another user with its own home is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("nobody").ended, []);
-    // With this home it counts, but it may not be ended.
+    // With this home it counts, but must not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
@@ -345,7 +345,7 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     drop(stranger);
 
     // The same program as a child of Codex gets no signal, but has to end with Codex.
-    // In the background a shell's standard input is empty, unless it is handed on by another number.
+    // A shell redirects the standard input of a background command, so the script passes it as descriptor 3.
     let parent = "exec 3<&0; \"$0-tool\" -c 'exec 9>>\"$CODEX_HOME/file\"; echo $$ >tool; echo; read line' <&3 & wait";
     let tool = lab.program("codex-tool", &lab.home(), "");
     let mut command = lab.program("codex", &lab.home(), parent);
@@ -362,7 +362,7 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     assert!(is_named(pid) || is_named(codex.pid()), "{named}");
     let limit = Duration::from_secs(60);
     assert!(processes::wait_for_end(&[codex.pid()], limit).is_empty());
-    assert!(processes::alive(pid), "no signal was sent");
+    assert!(processes::alive(pid), "the process was ended");
     processes::signal("KILL", pid);
     assert!(processes::wait_for_end(&[pid], Duration::from_secs(20)).is_empty());
     drop(tool);
@@ -525,8 +525,11 @@ fn real_terminal_interface_is_ended() {
         has_database && holders.iter().any(|holder| holder.why == "codex process")
     };
     while !is_up() {
-        assert!(Instant::now() < limit, "it does not come up");
-        assert!(terminal.0.try_wait().expect("asked").is_none(), "it ended");
+        assert!(Instant::now() < limit, "the interface does not start");
+        assert!(
+            terminal.0.try_wait().expect("asked").is_none(),
+            "the interface ended"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -582,7 +585,7 @@ fn real_daemon_is_stopped_by_codex_itself() {
     let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
-    assert_eq!(daemon.pid(), None, "codex removed its own note");
+    assert_eq!(daemon.pid(), None, "the pid file still exists");
 
     // Without a Codex on PATH the daemon's own program stops it.
     daemon.control("start").expect("starts again");

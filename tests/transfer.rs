@@ -237,7 +237,7 @@ fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
     let mut done = take(&[]);
     assert_eq!(done["dry_run"], false);
     done["dry_run"] = json!(true);
-    assert_eq!(dry, done, "the plan is what is done");
+    assert_eq!(dry, done, "the plan differs from the result");
     assert_eq!(done["archives"][0]["outcome"], "added");
     assert_eq!(done["records"], 1);
     assert_eq!(done["launches"], 1);
@@ -514,7 +514,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
             let stray = fs::read_dir(env.path("")).expect("list");
             assert!(stray.flatten().filter(is_stray).count() <= 1, "{point:?}");
         }
-        println!("{fault:?}: {here} times here, {there} times in the file");
+        println!("{fault:?}: the login stayed {here} times and moved {there} times");
         assert!(here > 0 && there > 0, "{here} {there}");
     }
 }
@@ -536,7 +536,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         (name, serde_json::from_slice::<Value>(&text).expect("JSON"))
     });
     for is_renamed in [false, true] {
-        // The state that an export of an earlier version left when it was killed.
+        // Reproduces the state after a killed export of an earlier version.
         let kill_export = || {
             let _ = (fs::remove_file(&file), fs::remove_file(&unfinished));
             let at = if is_renamed { &file } else { &unfinished };
@@ -607,7 +607,7 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     let expected = state(&whole);
     let digest_free = |tree: &Tree| {
         let mut tree = tree.clone();
-        // It contains mtimes.
+        // The inventory contains mtimes.
         tree.0.retain(|path, _| !path.ends_with("inventory.json"));
         tree
     };
@@ -632,7 +632,7 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // The state after a kill between the two writes of profile.json, by an earlier version.
+    // Reproduces the state of an earlier version, killed between its two writes of profile.json.
     let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
@@ -741,7 +741,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
         refused.stderr.contains("codex-manager profile login work"),
         "{refused}"
     );
-    // A new sign-in is a login of its own.
+    // A new sign-in is a separate login.
     write_auth(&env.codex_home(), &alice(2));
     let _ = env.run(["profile", "save", "work"]).code(0);
     write_auth(&env.codex_home(), &carol());
@@ -765,7 +765,7 @@ fn an_account_is_available_again_after_a_new_sign_in() {
     };
     assert_eq!(login(), "moved");
     write_auth(&env.codex_home(), &alice(0));
-    assert_eq!(login(), "moved", "the copy that went away");
+    assert_eq!(login(), "moved", "the moved login was restored");
     write_auth(&env.codex_home(), &alice(2));
     assert_eq!(login(), "ok");
     let printed = env.run(["recommend", "--json"]).code(0).json();

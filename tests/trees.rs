@@ -1,5 +1,5 @@
-//! Random trees of files with random changes between backups: `restore`, and any tar, recreate from
-//! each archive exactly the tree that it was made of.
+//! Random trees of files with random changes between backups. `restore`, and any tar, recreate the
+//! archived tree exactly.
 
 use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
@@ -129,7 +129,7 @@ fn path() -> impl Strategy<Value = PathBuf> {
             path
         }),
         1 => known.prop_map(|name| Path::new("sqlite").join(name)),
-        // As a file, it would have to be a login.
+        // `auth.json` is excluded: as a file it would have to be a login.
         1 => prop::sample::select(TOPS[1..].to_vec()).prop_map(PathBuf::from),
     ]
 }

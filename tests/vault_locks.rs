@@ -204,7 +204,7 @@ fn the_next_command_removes_the_secrets_that_a_killed_backup_left() {
     assert!(tree.only(&copies).0.is_empty(), "{tree:?}");
     assert!(
         tree.0.contains_key(&rollout(FIRST)),
-        "links remain: {tree:?}"
+        "the hard links were removed: {tree:?}"
     );
     assert!(!env.manager_home().join("vault/import").exists());
 }

@@ -44,7 +44,7 @@ fn too_long(text: &str) -> Vec<&str> {
     };
     let lines = text.split(['\n', '\r']);
     let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(COLUMNS));
-    // Of a file that is shown as it is.
+    // A line of a file that the command prints unchanged.
     let is_quoted = |line: &str| {
         let line = line.trim_start();
         line.starts_with("# made by") || line.starts_with("ExecStart=")
@@ -208,7 +208,7 @@ fn a_long_account_name_leaves_width_for_the_reason() {
 fn piped_output_is_not_wrapped() {
     let env = world_of_two();
     let run = env.run(["recommend", "--explain"]).code(0);
-    assert_eq!(run.stdout.lines().count(), 2, "a line for each: {run}");
+    assert_eq!(run.stdout.lines().count(), 2, "one line per account: {run}");
     let run = env.run(["use", "nobody@example.com"]).code(1);
     let error = run.stderr.lines().next().unwrap_or_default();
     assert!(
