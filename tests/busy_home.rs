@@ -223,7 +223,9 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
     let (committed, written) = (AtomicU64::new(0), AtomicU64::new(0));
     let hammer = |stop: &AtomicBool| {
         let database = Connection::open(&database).expect("open");
-        database.busy_timeout(CODEX_TIMEOUT).expect("patience");
+        database
+            .busy_timeout(CODEX_TIMEOUT)
+            .expect("set the timeout");
         database
             .execute_batch("PRAGMA synchronous=NORMAL")
             .expect("pragma");
@@ -232,7 +234,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
             if stop.load(Ordering::Acquire) {
                 return;
             }
-            let row = rusqlite::params![i64::try_from(n).expect("fits"), filler];
+            let row = rusqlite::params![i64::try_from(n).expect("in range"), filler];
             database
                 .execute("INSERT INTO hammer VALUES(?1, ?2)", row)
                 .expect("insert");

@@ -206,7 +206,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let other = put(&env, rollout(SECOND), "{}\n");
     let shrink = || {
         let file = OpenOptions::new().write(true).open(&path).expect("open");
-        let lines = file.metadata().expect("its size").len() / 3;
+        let lines = file.metadata().expect("stat").len() / 3;
         file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
     let (archive, skipped) =

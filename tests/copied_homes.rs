@@ -74,7 +74,7 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
 #[test]
 fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
-    fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+    fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
     let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
     assert_first_home_has_it(&env);
     let refused = in_copy(&env, &["use", "work"]).code(5);
@@ -133,7 +133,7 @@ fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
             let archive = archive(&env);
             write_auth(&env.path("copy"), &bob());
             if is_lost {
-                fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+                fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
             }
             let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
             let output = in_copy(&env, &restore).code(0);
@@ -161,7 +161,7 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 fn a_restore_calls_a_login_newer_only_if_it_is() {
     let env = world();
     let archive = archive(&env);
-    fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
+    fs::remove_file(env.codex_home().join("auth.json")).expect("lose the login");
     let output = env.run(["restore", &archive, "--yes"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(0)));
     assert!(!output.stderr.contains("newer"), "{output}");

@@ -47,11 +47,11 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
     let env = env
         .with("PATH", codex.search_path())
         .with("HOME", world.path("home"));
-    let program = Program::find(None, &env).expect("codex");
+    let program = Program::find(None, &env).expect("find codex");
     let limit = Duration::from_secs(20);
-    assert!(daemon::stop(&program, &home, &env, limit).expect("stopped"));
+    assert!(daemon::stop(&program, &home, &env, limit).expect("stop"));
     assert!(!processes::alive(pid));
     assert_eq!(daemon::find(&home), None);
     assert_eq!(find_holders(&home, &[]), []);
-    assert!(!daemon::stop(&program, &home, &env, limit).expect("nothing to stop"));
+    assert!(!daemon::stop(&program, &home, &env, limit).expect("stop"));
 }

@@ -109,11 +109,11 @@ fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
     assert!(reason.contains("damaged"), "{output}");
     let kept = env.manager_home().join("profiles/work/auth.json");
     assert_eq!(
-        fs::read_to_string(kept).expect("kept"),
+        fs::read_to_string(kept).expect("read"),
         auth_json(&alice(0))
     );
     let note = env.manager_home().join("profiles/work/profile.json");
-    assert_eq!(fs::read_to_string(note).expect("kept"), "{");
+    assert_eq!(fs::read_to_string(note).expect("read"), "{");
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
     let import = ["profile", "import", "out.age", "--identity", "key.txt"];
     let _ = there(&import).code(0);

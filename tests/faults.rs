@@ -176,7 +176,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
 }
 
 #[test]
-fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_state() {
+fn i2_a_restore_killed_at_any_rename_without_an_exchange_call_leaves_one_state() {
     if !can_inject() {
         return;
     }
@@ -190,7 +190,7 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
             let args = ["restore", both.other(), "--no-safety-backup"];
             let ended = ended_before_call_without_exchange(&env, &args, call, number);
             // In most rounds the command that finishes the restore is killed too.
-            let again = usize::try_from(dice.below(4)).expect("small");
+            let again = usize::try_from(dice.below(4)).expect("in range");
             if again > 0 {
                 let _ = ended_before_call_without_exchange(&env, &["recommend"], call, again);
             }
@@ -213,7 +213,7 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
 }
 
 #[test]
-fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can_be_exchanged() {
+fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_without_an_exchange_call() {
     if !can_inject() {
         return;
     }

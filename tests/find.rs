@@ -394,7 +394,7 @@ fn an_index_whose_creation_was_killed_is_completed() {
 }
 
 #[test]
-fn a_full_disk_costs_an_update_of_the_index_and_nothing_else() {
+fn a_full_disk_only_prevents_an_update_of_the_index() {
     let mut env = TestEnv::new();
     let Some(_mount) = Mount::small(&env.manager_home(), 1024) else {
         return;
@@ -450,7 +450,7 @@ fn names_that_only_the_index_of_names_has_are_found() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_found() {
+fn unreadable_conversations_are_named_and_the_rest_is_found() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 10, "A needle", "Done."));
     let hidden = Conversation {

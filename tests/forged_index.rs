@@ -1,5 +1,5 @@
-//! Archives with a forged index, or with other data in members than the index says: `restore` and
-//! `verify` refuse them and write nothing.
+//! Archives with a forged index, or with members that differ from the index: `restore` and `verify`
+//! refuse them and write nothing.
 
 use crate::hostile::{HostileTest, NAME};
 use crate::support::env::assert_same_tree;
@@ -127,7 +127,7 @@ fn an_index_with_wrong_offsets_is_refused() {
         ),
         (
             "last longer",
-            |i| add(&mut i.last_mut().expect("one")["len"], 1),
+            |i| add(&mut i.last_mut().expect("an element")["len"], 1),
             "the index is wrong",
         ),
         (
@@ -209,7 +209,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
                 let all: Vec<_> = (0..i.len())
                     .filter(|n| holds(&i[*n]["holds"], "files"))
                     .collect();
-                i[*all.last().expect("one")]["holds"]["files"][1] = u64::MAX.into();
+                i[*all.last().expect("an element")]["holds"]["files"][1] = u64::MAX.into();
             },
             "the index is wrong",
         ),
@@ -307,7 +307,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
                 let last = i
                     .iter()
                     .rposition(|m| holds(&m["holds"], "chunk"))
-                    .expect("one");
+                    .expect("an element");
                 i[last]["holds"]["chunk"][1] = digest(b"x").into();
             },
             "digest",
@@ -426,7 +426,7 @@ fn members_in_another_order_are_refused() {
         recut(&mut pieces);
         world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
-    // The content of two chunks is swapped, and the index says so.
+    // The contents of two chunks are swapped, consistently with the index.
     let mut pieces = parts.pieces();
     let chunk = first_of_several(&pieces);
     let tar = pieces[chunk].tar.clone();
@@ -450,7 +450,7 @@ fn hidden_data_in_a_member_is_refused() {
                 let last = p
                     .iter()
                     .rposition(|p| holds(&p.holds, "chunk") && p.tar.len() % MIB != 0);
-                let tar = &mut p[last.expect("one")].tar;
+                let tar = &mut p[last.expect("an element")].tar;
                 *tar.last_mut().expect("padding") = 1;
             },
             "hidden data after",
@@ -461,7 +461,7 @@ fn hidden_data_in_a_member_is_refused() {
                 let files = p
                     .iter()
                     .rposition(|p| holds(&p.holds, "files"))
-                    .expect("one");
+                    .expect("an element");
                 *p[files].tar.last_mut().expect("padding") = 1;
             },
             "hidden data after",
@@ -630,9 +630,9 @@ fn members_with_a_wrong_size_are_refused() {
     // An empty file stored like a large one: without a chunk, no digest is checked.
     let mut parts = world.parts().with_listed(Entry::file("zzz/none", ""));
     let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
-    files.last_mut().expect("one")["sha256"] = digest(b"x").into();
+    files.last_mut().expect("an element")["sha256"] = digest(b"x").into();
     let mut pieces = parts.pieces();
-    let last = pieces.last_mut().expect("one");
+    let last = pieces.last_mut().expect("an element");
     last.holds = json!({"head": last.holds["files"][0]});
     world.refuses(
         "an empty large file",
@@ -763,7 +763,7 @@ fn a_recompressed_archive_is_read_as_a_stream() {
 
     // Hidden data is also found in a stream.
     let mut parts = world.parts();
-    *parts.entry(LARGE).content.last_mut().expect("one") ^= 1;
+    *parts.entry(LARGE).content.last_mut().expect("an element") ^= 1;
     world.refuses("changed", &parts.pack_stream(), "digest");
 }
 
@@ -773,7 +773,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
     let expected = ArchiveReader::open(&path).expect("good");
-    let members = expected.manifest().expect("ours").members.clone();
+    let members = expected.manifest().expect("a manifest").members.clone();
     let expected = expected.contents();
     // In each member: the header, the middle, the checksum and the length; then random positions.
     let mut bits = Vec::new();
@@ -793,7 +793,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let before = world.env.tree("home");
     for bit in bits {
         let mut archive = world.good.clone();
-        let byte = usize::try_from(bit / 8).expect("small");
+        let byte = usize::try_from(bit / 8).expect("in range");
         archive[byte] ^= 1 << (bit % 8);
         fs::write(&path, &archive).expect("write");
         let report = verify(&path, &tmp, &Silent).expect("verify");
@@ -801,7 +801,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
             continue;
         }
         // The manifest's members and the footer have no digest except in the sidecar.
-        let end = members.last().expect("one");
+        let end = members.last().expect("an element");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
         let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
@@ -809,8 +809,8 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
     }
     assert_same_tree(&before, &world.env.tree("home"));
-    let chunk = members.iter().rfind(|m| m.len > 1000).expect("one");
+    let chunk = members.iter().rfind(|m| m.len > 1000).expect("an element");
     let mut archive = world.good.clone();
-    archive[usize::try_from(chunk.offset + 500).expect("small")] ^= 4;
+    archive[usize::try_from(chunk.offset + 500).expect("in range")] ^= 4;
     world.refuses("flipped", &archive, "does not match its digest");
 }

@@ -42,7 +42,7 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
         0, 3000, 3400, 3600, 3700, 3800, 3900, 3950, 3980, 3990, 4000,
     ] {
         let filler = env.manager_home().join("filler");
-        fs::write(&filler, vec![1; kib << 10]).expect("room");
+        fs::write(&filler, vec![1; kib << 10]).expect("fill the disk");
         let full = env.run(["backup", "--no-status"]);
         assert_eq!(full.code, 1, "{kib}: {full}");
         assert!(
@@ -178,7 +178,7 @@ fn the_disk_of_outside_databases_needs_enough_space() {
         .expect("row");
     connection.close().expect("close");
     let archive = text(&backup(&env, &[]));
-    fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("room");
+    fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("fill the disk");
     let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
@@ -293,7 +293,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
             let relative = entry
                 .path()
                 .strip_prefix(env.path(""))
-                .expect("below")
+                .expect("a path below")
                 .to_path_buf();
             if !before.0.contains_key(&relative) {
                 fs::remove_file(entry.path()).expect("remove");
@@ -321,7 +321,7 @@ fn holes_need_no_disk_space() {
     let _ = env
         .run(["restore", &archive, "--to", &text(&there)])
         .code(0);
-    let back = there.join("skills/sparse.bin").metadata().expect("back");
+    let back = there.join("skills/sparse.bin").metadata().expect("stat");
     assert_eq!(back.len(), size);
     // Data without holes is refused before anything is written.
     put(&env, "skills/sparse.bin", noise(64 << 20));

@@ -57,7 +57,7 @@ impl RandomSource {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % end.max(1) as u64).expect("small")
+        usize::try_from(self.roll() % end.max(1) as u64).expect("in range")
     }
 
     fn byte(&mut self) -> u8 {
@@ -236,7 +236,7 @@ fn damaged_tar_entries_are_refused_or_equivalent() {
             .filter(|p| p.tar.len() < 1 << 16)
             .collect();
         let which = dice.below(small.len());
-        let piece: &mut Piece = small.into_iter().nth(which).expect("one");
+        let piece: &mut Piece = small.into_iter().nth(which).expect("a member");
         let block = dice.below(piece.tar.len() / 512) * 512;
         let mut header = piece.tar[block..block + 512].to_vec();
         dice.damage(&mut header, true);
@@ -256,7 +256,7 @@ fn damaged_tar_entries_are_refused_or_equivalent() {
         // The same with the reader for archives without an index.
         let tars: Vec<&[u8]> = pieces.iter().map(|p| &*p.tar).collect();
         let mut tar = tars.concat();
-        let text = serde_json::to_vec(parts.manifest.as_ref().expect("ours")).expect("json");
+        let text = serde_json::to_vec(parts.manifest.as_ref().expect("a manifest")).expect("json");
         Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
         tar.extend([0; 1024]);
         good.is_refused(*round, &gzip(&tar))

@@ -32,7 +32,7 @@ fn name(lab: &Lab, home: &Path, id: &str, name: &str) {
     let params = json!({"threadId": id, "name": name});
     lab.codex
         .app_server_request(home, &lab.backend, "thread/name/set", params)
-        .expect("named");
+        .expect("set the name");
 }
 
 fn append_name(home: &Path, id: &str, name: &str) {
@@ -277,7 +277,7 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     expected.push((id.into(), Some("old name".into())));
     expected.sort();
     assert_eq!(listed(lab, &home), expected);
-    // A rebuild keeps it.
+    // A rebuild keeps the name.
     let _ = lab.manager(["history", "rebuild", "--yes"]).code(0);
     assert_eq!(listed(lab, &home), expected);
 }

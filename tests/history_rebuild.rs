@@ -482,7 +482,7 @@ fn a_rebuild_without_copies_makes_no_snapshot() {
 }
 
 #[test]
-fn prompts_of_conversations_on_disk_are_told_from_those_of_lost_ones() {
+fn prompts_of_conversations_on_disk_are_distinguished_from_those_of_lost_ones() {
     let env = home_of(1);
     // On disk: without the event, and archived. Not on disk: the last one.
     say(&env, 2, None);

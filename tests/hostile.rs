@@ -553,7 +553,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
 #[test]
 fn i5_an_archive_names_its_account_by_its_bytes() {
     let world = HostileTest::new();
-    // The manifest says Alice; the login inside is Bob's.
+    // The manifest names Alice, but the archived login is Bob's.
     let mut parts = world.parts();
     let bob = auth_json(&crate::support::sample::bob());
     parts.entry("auth.json").content = bob.clone().into_bytes();

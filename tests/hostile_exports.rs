@@ -84,7 +84,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     let at = flipped
         .windows(8)
         .rposition(|w| w == b"accounts")
-        .expect("there");
+        .expect("a match");
     flipped[at] ^= 1;
     let mut trailing = good.clone();
     trailing.extend_from_slice(b"something");

@@ -100,7 +100,7 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");
         let rest: Vec<_> = printed.map(|line| line.expect("text")).collect();
-        let status = child.wait().expect("its end");
+        let status = child.wait().expect("wait");
         assert_eq!(
             status.code(),
             Some(INTERRUPTED),

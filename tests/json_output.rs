@@ -276,7 +276,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     Case { row, env, args }
 }
 
-/// Makes a vault with a snapshot, and adds the arguments that the command needs.
+/// Creates a vault with a snapshot, and adds the arguments that the command needs.
 fn vault_case(env: &mut TestEnv, row: &str, args: &mut Vec<String>) {
     if row == "vault init" {
         env.set("RESTIC_PASSWORD", "secret");

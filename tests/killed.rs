@@ -74,7 +74,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     let mut seen = (0, 0);
     let mut is_archived = true;
@@ -225,7 +225,7 @@ fn i2_databases_outside_the_home_are_replaced_with_it() {
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     for _ in 0..12 {
         let target = if titles(&env) == new { &undo } else { &archive };
@@ -254,7 +254,7 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     for _ in 0..6 {
         let mut first = env

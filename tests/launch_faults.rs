@@ -61,7 +61,7 @@ impl World {
     }
 
     fn login(generation: u64) -> SignIn {
-        let made = unix_now() - 10_000 + i64::try_from(generation).expect("small");
+        let made = unix_now() - 10_000 + i64::try_from(generation).expect("in range");
         SignIn::bob().generation(generation).issued_at(made)
     }
 
@@ -192,7 +192,7 @@ fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
 }
 
 #[test]
-fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
+fn i3_no_login_is_moved_to_a_disk_without_space_for_its_renewal() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };
@@ -212,7 +212,7 @@ fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
 }
 
 #[test]
-fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_some() {
+fn i3_a_login_without_space_in_its_profile_stays_isolated_until_there_is_space() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };

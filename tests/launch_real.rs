@@ -221,7 +221,7 @@ fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     };
     lab.world.set("PATH", lab.codex.through_npm().search_path());
     let daemon = lab.codex.start_daemon(&lab.home(), &lab.backend);
-    let pid = daemon.pid().expect("it runs");
+    let pid = daemon.pid().expect("a pid");
     lab.backend.forget_requests();
     let mut command = lab.world.command(["launch", "bob"]);
     command.env("TERM", "xterm-256color");

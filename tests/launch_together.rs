@@ -102,7 +102,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
             lab.home()
                 .join("thread-writer-locks")
                 .canonicalize()
-                .expect("there")
+                .expect("canonicalize")
         );
     }
 }
@@ -114,7 +114,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     };
     let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
     let row = launches(&lab).remove(0);
-    let id = row["session_id"].as_str().expect("bound while it runs");
+    let id = row["session_id"].as_str().expect("a bound conversation");
     let args = ["exec", "resume", "--skip-git-repo-check", id, "go on"];
     let refused = lab
         .codex
@@ -343,7 +343,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     let args = [&isolated("bob")[..], &EXEC].concat();
     let mut again = Running::start(&lab.world, &args);
     assert_eq!(again.end(), 0, "{}", again.printed());
-    let _ = daemon.control("stop").expect("stopped");
+    let _ = daemon.control("stop").expect("stop");
     let _ = lab.manager(["use", "bob"]).code(0);
     assert_eq!(
         isolated_logins(&lab.world.manager_home()),

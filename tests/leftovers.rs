@@ -109,7 +109,7 @@ fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
     sample_home(&env);
     let theirs = put(&env, "skills/theirs/SKILL.md", "theirs");
     let whole = text(&backup(&env, &[]));
-    std::os::unix::fs::chown(&theirs, Some(12_345), Some(12_345)).expect("give away");
+    std::os::unix::fs::chown(&theirs, Some(12_345), Some(12_345)).expect("chown");
     fs::set_permissions(&theirs, Permissions::from_mode(0o600)).expect("set");
     let powerless = |args: &[&str]| {
         let none = ["--bounding-set", "-all", "--inh-caps", "-all"];
@@ -131,7 +131,7 @@ fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
         let _ = fs::remove_file(env.codex_home().join("rules/added.rules"));
         let _ = fs::remove_dir(env.codex_home().join("rules"));
         assert_same_tree(&before, &home(&env));
-        assert_eq!(theirs.metadata().expect("look").uid(), 12_345);
+        assert_eq!(theirs.metadata().expect("stat").uid(), 12_345);
         assert_eq!(debris(&env), Vec::<PathBuf>::new());
     }
     // The safety backup cannot read the file that would be replaced.
@@ -340,11 +340,11 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
     fs::create_dir_all(home.join("prompts/added")).expect("folder");
     fs::write(home.join("prompts/added/one.md"), "added").expect("write");
-    let folder = home.metadata().expect("look").ino();
+    let folder = home.metadata().expect("stat").ino();
     let exchanges = count_exchanges(&env, &["restore", &archive]);
     // Rarely, strace shows no call of a thread that has just started.
     assert!(exchanges <= 1, "{exchanges}");
-    assert_ne!(home.metadata().expect("look").ino(), folder);
+    assert_ne!(home.metadata().expect("stat").ino(), folder);
     let after = env.tree("merged");
     assert_same_tree(&comparable(&before), &comparable(&after));
 }

@@ -53,7 +53,7 @@ fn databases_outside_the_home_are_restored_where_codex_reads_them() {
     assert!(done["safety_backup"].is_string(), "{done}");
     assert_eq!(lab.user_messages(&home, &id), ["one"]);
     for folder in [&home, &databases] {
-        fs::remove_dir_all(folder).expect("lose it");
+        fs::remove_dir_all(folder).expect("remove");
     }
     let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
@@ -206,7 +206,7 @@ fn linked_conversations_are_restored_through_the_link() {
 
     // Without the link, a folder is created.
     fs::remove_dir_all(&home).expect("lose the home");
-    fs::remove_dir_all(lab.world.path("disk")).expect("and the disk");
+    fs::remove_dir_all(lab.world.path("disk")).expect("remove the disk");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert!(home.join("sessions").is_dir() && !home.join("sessions").is_symlink());
     lab.resume(&home, &id, "three");
@@ -358,7 +358,7 @@ fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
     let run = |args: &[&str]| env.run([&of_other, args].concat());
     put_at(&other, "AGENTS.md", "changed\n");
 
-    // Complete or merged: the databases do not belong to that home alone.
+    // A complete restore and a merge are refused, because the databases are shared.
     for more in [&[][..], &["--merge"]] {
         let refused = run(&[&["restore", &archive], more].concat()).code(5);
         assert!(refused.stderr.contains("shares the databases"), "{refused}");
@@ -376,7 +376,7 @@ fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
         assert_eq!(sample::rows(&database), rows, "{part:?}");
         put_at(&other, sample::rollout(id), sample::line(0));
     }
-    // The home with the rows keeps them in a restore of its own.
+    // A restore of the home with the rows keeps them.
     let own = text(&backup(&env, &[]));
     let _ = env.run(["restore", &own]).code(0);
     assert_eq!(sample::rows(&database), rows);

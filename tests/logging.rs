@@ -1,4 +1,4 @@
-//! Tests of the log of unattended runs: whole lines, no tokens, and no other files are touched.
+//! Tests of the log of unattended runs: complete lines, no tokens, and no changes of other files.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -333,7 +333,7 @@ fn a_log_that_cannot_be_written_is_reported_and_stops_nothing() {
         |path, target| std::os::unix::fs::symlink(target, path),
     ] {
         let folder = tempfile::tempdir_in(root.path()).expect("a folder");
-        make(&folder.path().join(name), &target).expect("made");
+        make(&folder.path().join(name), &target).expect("create");
         let settings = LogSettings {
             file: Some(folder.path().join("x.log")),
             ..LogSettings::default()
@@ -412,11 +412,11 @@ fn concurrent_runs_share_a_log_line_by_line() {
     let runs: Vec<_> = (0..RUNS)
         .map(|_| {
             let mut command = env.command(["list-backups", "--quiet", "--log"]);
-            command.spawn().expect("it starts")
+            command.spawn().expect("start")
         })
         .collect();
     for mut run in runs {
-        assert!(run.wait().expect("it ends").success());
+        assert!(run.wait().expect("wait").success());
     }
     let text = run_log(&env);
     let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();

@@ -58,7 +58,10 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
     assert!(run["removed"].as_array().expect("list").len() >= 2);
     assert!(!home.join(rollout(FIRST)).exists() && home.join("sessions").is_symlink());
     let _ = env
-        .run(["restore", run["safety_backup"].as_str().expect("one")])
+        .run([
+            "restore",
+            run["safety_backup"].as_str().expect("a safety backup"),
+        ])
         .code(0);
     assert_same_tree(&before.1, &env.tree("disk"));
 }
@@ -328,7 +331,7 @@ fn a_read_only_folder_can_be_unpacked_by_any_tar() {
         .code(0);
     for folder in [&unpacked, &there] {
         let closed = folder.join("skills/mine/closed");
-        let mode = |path: &Path| path.metadata().expect("there").mode() & 0o777;
+        let mode = |path: &Path| path.metadata().expect("stat").mode() & 0o777;
         assert_eq!((mode(&closed), mode(&closed.join("below"))), (0o755, 0o755));
         assert!(closed.join("below/x").exists());
     }
@@ -392,7 +395,7 @@ fn a_login_that_is_a_link_is_replaced_and_its_target_kept() {
         let before = env.tree("elsewhere");
         let _ = env.run(["restore", &archive]).code(0);
         assert_same_tree(&before, &env.tree("elsewhere"));
-        let meta = home.join("auth.json").symlink_metadata().expect("there");
+        let meta = home.join("auth.json").symlink_metadata().expect("stat");
         assert!(meta.is_file() && meta.nlink() == 1 && meta.mode() & 0o777 == 0o600);
         assert_eq!(
             fs::read_to_string(home.join("auth.json")).expect("read"),
@@ -443,13 +446,13 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
         let before = home(&env);
         fs::remove_file(&login).expect("remove");
         make(&login).expect(what);
-        let wreck = login.symlink_metadata().expect("look");
+        let damaged = login.symlink_metadata().expect("stat");
         // A restore without the login leaves it in place.
         let _ = env.run(["restore", &archive, "--auth", "skip"]).code(0);
-        let kept = login.symlink_metadata().expect("look");
+        let kept = login.symlink_metadata().expect("stat");
         assert_eq!(
             (kept.file_type(), kept.len()),
-            (wreck.file_type(), wreck.len()),
+            (damaged.file_type(), damaged.len()),
             "{what}"
         );
         let run = env.run(["restore", &archive, "--json"]).code(0);
@@ -481,7 +484,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         };
         let path = codex.join(name);
         utimensat(CWD, &path, &times, AtFlags::empty()).expect("set the time");
-        let meta = path.metadata().expect("look");
+        let meta = path.metadata().expect("stat");
         assert_eq!(
             (meta.mtime(), meta.mtime_nsec()),
             (secs, nanos),
@@ -489,7 +492,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         );
     };
     let time_of = |path: &Path| {
-        let meta = path.metadata().expect("look");
+        let meta = path.metadata().expect("stat");
         (meta.mtime(), meta.mtime_nsec())
     };
     let cases = [
@@ -516,7 +519,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         }
         assert_eq!(time_of(&codex.join("skills")), (-86_400, 999_999_999));
     }
-    // Tar headers hold whole seconds.
+    // Tar headers have times in seconds.
     let there = env.path("there");
     fs::create_dir(&there).expect("folder");
     let tar = Command::new("tar")
@@ -612,7 +615,7 @@ fn an_invalid_database_is_archived_as_it_is_and_named() {
     let changed = env.tree("home/.codex");
     let run = env.run(["restore", "latest", "--json"]).code(0).json();
     assert_same_home(&before, &env.tree("home/.codex"));
-    let safety = run["safety_backup"].as_str().expect("one");
+    let safety = run["safety_backup"].as_str().expect("a safety backup");
     let _ = env.run(["restore", safety]).code(0);
     assert_same_home(&changed, &env.tree("home/.codex"));
 }

@@ -125,7 +125,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
 
 #[test]
 fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
-    // Neither login has a time, so the order is undecided.
+    // Both logins have no time, so their order is unknown.
     let undated = |generation| {
         let login = alice(0).generation(generation);
         login.last_refresh(None)
@@ -137,7 +137,7 @@ fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), Some(auth_json(&undated(2))));
     // The same after the newer login was lost.
-    fs::remove_file(folder(&other).join("auth.json")).expect("lose it");
+    fs::remove_file(folder(&other).join("auth.json")).expect("lose the login");
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), None);
     let _ = other.run(["use", "work"]).code(5);
@@ -239,7 +239,7 @@ fn a_live_login_newer_than_the_exported_one_becomes_the_profile() {
     assert_eq!(kept(&other), Some(auth_json(&alice(3))));
     assert_eq!(history(&other), [auth_json(&alice(0))]);
     let live = fs::read_to_string(other.codex_home().join("auth.json"));
-    assert_eq!(live.expect("live"), auth_json(&alice(3)));
+    assert_eq!(live.expect("read"), auth_json(&alice(3)));
 }
 
 #[test]

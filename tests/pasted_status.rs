@@ -16,7 +16,7 @@ const PASTED: &str = "
 ";
 
 #[test]
-fn pasted_status_text_stands_in_for_codex() {
+fn pasted_status_text_replaces_a_query_of_codex() {
     let env = without_codex();
     env.write("pasted.txt", PASTED);
     let run = env.run(["status", "--status-file", "pasted.txt"]).code(0);
@@ -204,7 +204,12 @@ fn the_user_may_name_the_account_of_the_text() {
     --- stderr
     ");
     let known = accounts(&env);
-    let of = |email: &str| known.iter().find(|a| a["email"] == email).expect("known");
+    let of = |email: &str| {
+        known
+            .iter()
+            .find(|a| a["email"] == email)
+            .expect("a known account")
+    };
     assert_eq!(of("bob@example.com")["state"], "cooldown");
     assert_eq!(of("bob@example.com")["source"], "status-file");
     assert_eq!(of("alice@example.com")["observed_at"], Value::Null);

@@ -23,7 +23,7 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
     let home = tempfile::tempdir().expect("a home");
     write_auth(home.path(), &SignIn::alice());
     let env = Environment::of_process();
-    let program = Program::find(Some(&fake.path()), &env).expect("the fake is a program");
+    let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
     let started = Instant::now();
     let report = probe(&ProbeOptions {
         program: &program,
@@ -335,7 +335,7 @@ fn the_child_gets_no_other_login_from_the_environment() {
         .with("CODEX_HOME", "/elsewhere")
         .with("KEPT", "yes");
     let fake = fake(&folder);
-    let program = Program::find(Some(&fake.path()), &env).expect("the fake");
+    let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
     let command = program.command(folder.path(), &env);
     let given: Vec<_> = command
         .get_envs()
@@ -438,7 +438,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
         format!("http://{slow}/oauth/token"),
     );
-    let program = Program::find(Some(codex.program()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("find codex");
     let report = probe(&ProbeOptions {
         program: &program,
         home: &home,
@@ -472,7 +472,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);
     }
-    let program = Program::find(Some(codex.program()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("find codex");
     // The server has spent the token before the renewal times out.
     let options = ProbeOptions {
         program: &program,

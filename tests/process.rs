@@ -21,7 +21,7 @@ impl Running {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
-                .expect("it starts"),
+                .expect("start"),
         )
     }
 

@@ -168,7 +168,7 @@ fn i6_a_name_of_another_account_is_refused() {
     let _ = save(&env, &["work"]).code(0);
     assert_eq!(profile_login(&env, "work"), auth_json(&alice(0)));
     let aside = fs::read_dir(folder(&env, ".unreadable"))
-        .expect("kept")
+        .expect("list")
         .count();
     assert_eq!(aside, 1, "the foreign login was not kept");
 }
@@ -424,7 +424,7 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
             fs::read_to_string(entry.path()).is_ok_and(|text| text == auth_json(&alice(2)))
         });
     let newest = newest
-        .expect("kept")
+        .expect("the newest login")
         .file_name()
         .into_string()
         .expect("text");
@@ -591,7 +591,7 @@ fn a_file_without_a_login_leads_to_another_file() {
 }
 
 #[test]
-fn undo_puts_the_profile_back_that_was_removed_last() {
+fn undo_restores_the_profile_that_was_removed_last() {
     let env = TestEnv::new();
     for (name, who) in [("work", SignIn::alice()), ("home", SignIn::bob())] {
         write_auth(&env.codex_home(), &who);

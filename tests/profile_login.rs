@@ -79,7 +79,7 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
     assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
     assert_eq!(lab.backend.revocations(), Vec::<String>::new());
     let file = folder(&lab.world, "billed").join("auth.json");
-    let mode = file.metadata().expect("there").permissions().mode();
+    let mode = file.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -106,7 +106,7 @@ fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
 fn a_new_login_of_the_live_account_replaces_the_live_login() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.manager(["profile", "save", "work"]).code(0);
-    let old = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    let old = fs::read_to_string(lab.home().join("auth.json")).expect("read");
     lab.backend.sign_in_as(Some("acct-alice"));
     // The account has a profile, which keeps its name.
     let output = device(&lab, "other").code(6);
@@ -120,7 +120,7 @@ fn a_new_login_of_the_live_account_replaces_the_live_login() {
             .contains("codex-manager profile rename work other"),
         "{output}"
     );
-    let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    let live = fs::read_to_string(lab.home().join("auth.json")).expect("read");
     assert!(live.contains("rt.acct-alice.login1.1"));
     assert_eq!(live, profile_login(&lab.world, "work"));
     assert!(!folder(&lab.world, "other").exists());
@@ -351,7 +351,7 @@ fn other_commands_leave_a_running_sign_in_alone() {
     let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
     let _ = env.run(["profile", "list"]).code(0);
     assert_eq!(login_homes(&env).len(), 1);
-    fs::write(env.path("gate"), "go\n").expect("open the gate");
+    fs::write(env.path("gate"), "go\n").expect("write to the pipe");
     assert!(child.wait().expect("wait").success());
     assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     drop(script);

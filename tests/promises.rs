@@ -85,7 +85,7 @@ fn i4_tokens_stay_in_private_files() {
         let mut logins = 0;
         for (path, _) in env.tree("home/.codex-manager").0 {
             let full = env.manager_home().join(&path);
-            let meta = full.symlink_metadata().expect("there");
+            let meta = full.symlink_metadata().expect("stat");
             let expected = if meta.is_dir() { 0o700 } else { 0o600 };
             assert_eq!(
                 meta.mode() & 0o777,
@@ -105,7 +105,7 @@ fn i4_tokens_stay_in_private_files() {
                     let parts = crate::support::hostile::Parts::of(&bytes);
                     is_clean(
                         "a manifest",
-                        parts.manifest.expect("one").to_string().as_bytes(),
+                        parts.manifest.expect("a manifest").to_string().as_bytes(),
                     );
                 }
             }
@@ -115,7 +115,7 @@ fn i4_tokens_stay_in_private_files() {
             env.codex_home()
                 .join("auth.json")
                 .metadata()
-                .expect("there")
+                .expect("stat")
                 .mode()
                 & 0o777,
             0o600

@@ -264,7 +264,7 @@ fn the_trash_is_emptied_only_with_consent() {
 }
 
 #[test]
-fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
+fn a_damaged_archive_satisfies_no_rule_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);

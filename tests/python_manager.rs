@@ -37,7 +37,7 @@ fn python_files(env: &TestEnv) -> Tree {
 }
 
 #[test]
-fn its_archives_and_records_are_listed_without_a_problem() {
+fn python_archives_and_records_are_listed_without_a_problem() {
     let env = world();
     let before = env.tree("home/.codex-manager");
     let list = env.run(["list-backups", "--json"]).code(0).json();
@@ -66,7 +66,7 @@ fn its_archives_and_records_are_listed_without_a_problem() {
 }
 
 #[test]
-fn its_archives_are_verified_as_far_as_they_can_be() {
+fn python_archives_are_verified_as_far_as_possible() {
     let env = world();
     let before = python_files(&env);
     let run = env.run(["verify", "--all", "--json"]).code(0).json();
@@ -92,7 +92,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
 }
 
 #[test]
-fn its_archives_are_restored_and_none_of_its_files_changes() {
+fn python_archives_are_restored_and_no_python_file_changes() {
     let env = world();
     let before = python_files(&env);
     let home = env.codex_home();
@@ -124,13 +124,13 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
     for (path, context) in &before.0 {
         assert_eq!(after.0.get(path), Some(context), "{}", path.display());
     }
-    let kept = fs::read(env.manager_home().join("cooldown.json.python-backup")).expect("kept");
+    let kept = fs::read(env.manager_home().join("cooldown.json.python-backup")).expect("read");
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home/cooldown.json");
     assert_eq!(kept, fs::read(fixture).expect("read"));
 }
 
 #[test]
-fn the_first_write_says_how_to_go_back_to_it() {
+fn the_first_write_prints_how_to_return_to_the_python_tool() {
     let env = world();
     let hold = || {
         let args = ["cooldown", "--set", "bob@example.com", "--until", "+1d"];
@@ -161,7 +161,7 @@ fn with_database(env: &TestEnv, database: Vec<u8>, beside: Option<(&str, Vec<u8>
 }
 
 #[test]
-fn a_log_beside_its_database_is_folded() {
+fn rows_in_the_wal_of_a_python_archive_are_restored() {
     let env = world();
     let scratch = env.path("scratch");
     fs::create_dir(&scratch).expect("folder");
@@ -190,7 +190,7 @@ fn a_log_beside_its_database_is_folded() {
 }
 
 #[test]
-fn a_torn_database_of_its_is_refused() {
+fn a_damaged_database_in_a_python_archive_is_refused() {
     let env = world();
     let scratch = env.path("scratch");
     fs::create_dir(&scratch).expect("folder");

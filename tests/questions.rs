@@ -1,4 +1,4 @@
-//! Questions on a terminal: Ctrl-C says that nothing was changed, and a narrow terminal breaks no word.
+//! Questions on a terminal: Ctrl-C reports that nothing was changed, and a narrow terminal breaks no word.
 
 use crate::cooldown::{entry, know};
 use crate::history_rebuild::home_of;

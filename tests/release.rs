@@ -47,7 +47,7 @@ fn readme_workflow_and_npm_packages_agree() {
     let archive = "name=codex-manager-${GITHUB_REF_NAME#v}-${{ matrix.target }}";
     assert!(workflow.contains(archive));
     let (_, install) = readme.split_once("\n## Install\n").expect("a section");
-    let (install, _) = install.split_once("\n## ").expect("its end");
+    let (install, _) = install.split_once("\n## ").expect("the end of the section");
     let name = format!("name=codex-manager-{VERSION}-");
     let named = install.lines().find_map(|line| line.strip_prefix(&name));
     let target = named.and_then(|rest| rest.split_whitespace().next());

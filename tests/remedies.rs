@@ -490,7 +490,7 @@ fn commands_suggested_by_doctor_fix_the_finding() {
 }
 
 #[test]
-fn files_among_the_archives_that_are_none_are_named() {
+fn files_in_the_backup_folder_that_are_not_archives_are_named() {
     let env = archived();
     env.write("home/.codex-manager/backups/notes.txt", "");
     let named = |env: &TestEnv| {
@@ -510,13 +510,16 @@ fn files_among_the_archives_that_are_none_are_named() {
 }
 
 #[test]
-fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
+fn the_suggested_command_makes_an_unreadable_home_readable() {
     let env = archived();
     fs::set_permissions(env.codex_home(), Permissions::from_mode(0o000)).unwrap();
     let find = || {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
-        checks.into_iter().find(|c| c["id"] == "home").expect("it")
+        checks
+            .into_iter()
+            .find(|c| c["id"] == "home")
+            .expect("a finding")
     };
     let fix = find()["fix"]
         .as_str()
@@ -532,7 +535,11 @@ fn errors_about_permissions_and_owners_suggest_working_remedies() {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
         let wanted = |c: &Value| c["id"] == id && c["status"] != "ok";
-        checks.into_iter().find(wanted).expect("it").to_string()
+        checks
+            .into_iter()
+            .find(wanted)
+            .expect("a finding")
+            .to_string()
     };
     let env = archived();
     let backups = env.manager_home().join("backups");
@@ -619,7 +626,7 @@ fn commands_in(hint: &str) -> Vec<String> {
 }
 
 #[test]
-fn other_commands_go_on_without_a_login_that_cannot_be_read() {
+fn other_commands_continue_without_an_unreadable_login() {
     for (what, damage) in DAMAGED_LOGINS {
         let mut env = profiles();
         damage(&mut env);
@@ -637,8 +644,8 @@ fn other_commands_go_on_without_a_login_that_cannot_be_read() {
 }
 
 #[test]
-fn a_login_is_not_put_live_from_where_it_must_not_be() {
-    // A newer login of the account was seen than the profile has: `use` refuses it.
+fn status_suggests_no_login_that_use_refuses() {
+    // The manager has recorded a newer login than the profile has, so `use` refuses the profile.
     let env = profiles();
     let _ = env.run(["use", "home"]).code(0);
     let _ = env.run(["profile", "restore-login", "work"]).code(0);

@@ -68,7 +68,7 @@ fn only_rollouts_that_differ_are_written() {
 
 /// Size, mtime and mode of the file equal those of the archive; only its content differs.
 #[test]
-fn a_rotten_rollout_is_replaced_by_the_archived_one() {
+fn a_rollout_with_silent_corruption_is_replaced_by_the_archived_one() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let path = home.join(rollout(FIRST));

@@ -168,7 +168,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
     // Locked through a name outside of the home, like a Codex that this machine cannot see. A Codex
     // that has the file open in the home blocks a restore anyway.
     let alias = lab.world.path("alias.lock");
-    fs::hard_link(home.join("auth.lock"), &alias).expect("a second name");
+    fs::hard_link(home.join("auth.lock"), &alias).expect("hard link");
     for (generation, args) in [
         (2, &["backup", "--no-status", "--json"][..]),
         (3, &["restore", "latest", "--json"][..]),
@@ -183,7 +183,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
             .issued_at(unix_now() + 60);
         write_auth(&home, &renewed);
         drop(held);
-        let done = child.wait_with_output().expect("its end");
+        let done = child.wait_with_output().expect("wait");
         assert!(
             done.status.success(),
             "{}",
@@ -222,7 +222,7 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     let (home, store) = (lab.home(), lab.world.path("store.json"));
     let live = home.join("auth.json");
     let _ = lab.back_up();
-    fs::hard_link(&live, &store).expect("a second name");
+    fs::hard_link(&live, &store).expect("hard link");
 
     // Kept or replaced, the live login has one hard link.
     let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
@@ -232,7 +232,7 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     assert_eq!(read_refresh_token(&home), SECOND);
 
     fs::remove_file(&store).expect("remove");
-    fs::hard_link(&live, &store).expect("a second name");
+    fs::hard_link(&live, &store).expect("hard link");
     let _ = lab
         .manager(["restore", "latest", "--auth", "archive"])
         .code(0);

@@ -66,7 +66,7 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
     let kept = env.path("home/..codex.codex-manager-restore.kept-1");
     assert!(run.stderr.contains("kept in "), "{run}");
     assert!(run.stderr.contains("restore.kept-1"), "{run}");
-    let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("kept");
+    let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("read");
     assert!(kept_text.contains("since"), "{kept_text}");
     // `doctor` names the folder until it is removed.
     let run = env.run(["doctor"]);

@@ -125,7 +125,7 @@ fn a_compressed_conversation_is_restored_and_can_be_resumed() {
     lab.resume(&home, &id, "two");
     assert_eq!(messages(&plain), ["one", "two"]);
 
-    // Restored alone, it replaces the plain file.
+    // A restore of only this conversation replaces the plain file.
     let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
     assert_eq!(rollouts(&home), [packed.as_path()]);
     lab.resume(&home, &id, "three");
@@ -150,7 +150,7 @@ fn a_conversation_in_two_files_is_archived_once_and_completely() {
     let first = fs::read(&plain).expect("the rollout");
     lab.resume(&home, &id, "two");
     let aside = lab.world.write("aside.jsonl", first);
-    fs::copy(zstd(&aside), plain.with_extension("jsonl.zst")).expect("the packed one");
+    fs::copy(zstd(&aside), plain.with_extension("jsonl.zst")).expect("copy");
     let _ = lab.back_up();
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
@@ -226,13 +226,13 @@ fn codex_catches_up_a_conversation_longer_than_its_projection() {
     // This happens when the live projection is removed, as it is with `--to`. Here the projection
     // is older than the conversation in the same archive.
     let older = lab.world.path("older.sqlite");
-    fs::copy(home.join("thread_history_1.sqlite"), &older).expect("keep it");
+    fs::copy(home.join("thread_history_1.sqlite"), &older).expect("copy");
     assert!(!home.join("thread_history_1.sqlite-wal").exists());
     lab.resume(&home, &id, "four");
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(home.join(format!("thread_history_1.sqlite{suffix}")));
     }
-    fs::copy(&older, home.join("thread_history_1.sqlite")).expect("put it back");
+    fs::copy(&older, home.join("thread_history_1.sqlite")).expect("copy");
     let _ = lab.back_up();
     fs::remove_dir_all(&home).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
@@ -261,7 +261,9 @@ fn a_name_given_by_codex_survives_and_finds_the_conversation() {
     let id = there(&["--skip-git-repo-check", "one"]);
     let mut server = lab.codex.app_server(&home, &lab.backend);
     let named = serde_json::json!({"threadId": id, "name": "the plan"});
-    server.request("thread/name/set", named).expect("named");
+    server
+        .request("thread/name/set", named)
+        .expect("set the name");
     drop(server);
     let _ = lab.back_up();
     lab.resume(&home, &id, "later");

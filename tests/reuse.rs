@@ -173,13 +173,13 @@ fn a_damaged_member_of_files_with_new_inodes_is_not_copied_unchecked() {
         .find(|m| matches!(m.holds, MemberContents::Files(..)) && m.size > 60 * KIB as u64)
         .expect("the member of the file");
     let mut bytes = fs::read(&first).expect("read");
-    bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 16;
+    bytes[usize::try_from(member.offset + member.len / 2).expect("in range")] ^= 16;
     fs::write(&first, &bytes).expect("write");
     let unchecked = ReuseOptions {
         verify: VerifyReused::None,
         ..COPYING
     };
-    let source = PreviousArchive::open(&first, unchecked).expect("its index is whole");
+    let source = PreviousArchive::open(&first, unchecked).expect("a readable index");
     match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -226,7 +226,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let large = put(&env, "notes/large", lines(MIB, 2));
     let (mut archive, _) =
         create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
-    // Repeated without a pause: the clock of the file system stands still for milliseconds.
+    // Repeated without a pause, because the clock of the file system has a resolution of milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
         change_in_place(&large, round * 7);
@@ -327,7 +327,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     assert_eq!(fs::read(&first).expect("read"), bytes);
     // The library names the damaged archive.
     let home = env.codex_home();
-    let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
+    let source = PreviousArchive::open(&first, COPYING).expect("a readable index");
     match create_archive(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -360,11 +360,11 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
     let (mut found, mut copied) = (0, 0);
     for member in chunks(&packed.manifest) {
         let mut bytes = good.clone();
-        bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
+        bytes[usize::try_from(member.offset + member.len / 2).expect("in range")] ^= 1;
         fs::write(&first, bytes).expect("write");
         let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
         let taken = create_archive(&env, "1.tar.gz", Compression::Default, Some(&trusting));
-        reported_by_verify(&env, &taken.expect("nothing is compared").0);
+        reported_by_verify(&env, &taken.expect("archived").0);
         let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
         match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {

@@ -136,7 +136,7 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
 
     let tail = rollout(&home, &id)
         .strip_prefix(&home)
-        .expect("below")
+        .expect("a path below")
         .to_path_buf();
     lab.resume(&clone, &id, "two");
     assert_eq!(messages(&clone.join(&tail)), ["one", "two"]);
@@ -178,9 +178,9 @@ fn an_archive_is_restored_on_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let id = lab.say("one");
     let carried = lab.world.path("usb-stick.tar.gz");
-    fs::copy(lab.back_up(), &carried).expect("carry the archive");
-    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
-    fs::remove_dir_all(lab.world.manager_home()).expect("nor such a manager");
+    fs::copy(lab.back_up(), &carried).expect("copy the archive");
+    fs::remove_dir_all(lab.home()).expect("remove the home");
+    fs::remove_dir_all(lab.world.manager_home()).expect("remove the manager home");
 
     let (home, manager) = (lab.world.path("box/codex"), lab.world.path("box/manager"));
     let args = ["--codex-home", "box/codex", "--manager-home", "box/manager"];
@@ -209,14 +209,16 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let (id, second) = (lab.say("one"), lab.say("second"));
     let carried = lab.world.path("usb-stick.tar.gz");
-    fs::copy(lab.back_up(), &carried).expect("carry the archive");
-    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
+    fs::copy(lab.back_up(), &carried).expect("copy the archive");
+    fs::remove_dir_all(lab.home()).expect("remove the home");
     let home = lab.world.path("box/codex");
     signed_in_home(&home, &lab.backend, &SignIn::alice());
     let own = lab.say_in(&home, "own");
     let mut server = lab.codex.app_server(&home, &lab.backend);
     let named = serde_json::json!({"threadId": own, "name": "my own"});
-    server.request("thread/name/set", named).expect("named");
+    server
+        .request("thread/name/set", named)
+        .expect("set the name");
     drop(server);
     let name_of_own = || -> Option<String> {
         open(&home.join("state_5.sqlite"))
@@ -290,7 +292,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         let _ = restore.wait();
         // Any command finishes or undoes it, even one that only reads.
         let _ = lab.manager(["list-backups"]).code(0);
-        let left: Vec<_> = fs::read_dir(home.parent().expect("above"))
+        let left: Vec<_> = fs::read_dir(home.parent().expect("a parent folder"))
             .expect("list")
             .flatten()
             .map(|entry| entry.file_name())

@@ -331,7 +331,7 @@ fn kind(args: &[&str]) -> String {
 }
 
 fn chosen<'a, T>(all: &'a [T], dice: &mut Dice) -> &'a T {
-    &all[usize::try_from(dice.below(all.len() as u64)).expect("small")]
+    &all[usize::try_from(dice.below(all.len() as u64)).expect("in range")]
 }
 
 fn token(path: &Path) -> Option<String> {

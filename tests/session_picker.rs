@@ -280,7 +280,7 @@ fn ten_thousand_conversations_are_filtered_and_paged() {
 }
 
 #[test]
-fn a_deleted_rollout_has_a_preview_that_says_so() {
+fn the_preview_reports_a_deleted_rollout() {
     let env = home();
     let rollout = Conversation::new(1, 0, "", "").relative();
     let mut terminal = ask(&env, &["resume"]);

@@ -120,7 +120,7 @@ fn subagents_are_counted_at_their_parent_or_shown_below_it() {
 }
 
 #[test]
-fn badges_tell_archived_and_compressed_conversations() {
+fn badges_mark_archived_and_compressed_conversations() {
     let env = home();
     let path = env
         .codex_home()
@@ -194,7 +194,7 @@ fn a_conversation_that_codex_has_open_is_running() {
     fs::create_dir_all(&locks).expect("folder");
     let lock = |number| fs::File::create(locks.join(format!("{}.lock", id(number)))).expect("lock");
     let held = lock(1);
-    flock(&held, FlockOperation::LockExclusive).expect("lock it");
+    flock(&held, FlockOperation::LockExclusive).expect("lock");
     lock(2);
     let text = env.run(["sessions"]).code(0).stdout;
     assert!(

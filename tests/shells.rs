@@ -198,7 +198,7 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
 }
 
 #[test]
-fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
+fn tmux_accepts_the_snippet_and_its_command_prints_the_account() {
     if !has("tmux") {
         return;
     }
@@ -243,7 +243,7 @@ fn starship_is_given_a_module_that_is_toml() {
 }
 
 #[test]
-fn a_hook_that_means_nothing_is_refused() {
+fn a_hook_with_invalid_arguments_is_refused() {
     let env = TestEnv::new();
     for args in [
         &["hook", "bash", "--every", "5s"][..],
@@ -275,7 +275,7 @@ fn a_prompt_waits_no_longer_than_a_second() {
 }
 
 #[test]
-fn a_young_figure_is_not_asked_for_again() {
+fn a_recent_figure_is_not_queried_again() {
     let env = world();
     // The figure is an hour old. Codex is not installed, so a query would fail.
     let run = env.run(["status", "--if-older", "2h"]).code(0);
@@ -345,7 +345,7 @@ complete -C 'codex-manager verify 2026'";
 }
 
 #[test]
-fn zsh_takes_the_script_and_the_program_answers_it() {
+fn zsh_accepts_the_script_and_the_program_answers_it() {
     if !has("zsh") {
         return;
     }
@@ -517,7 +517,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
             .split_once(&format!("# {shell}\n"))
             .unwrap_or_else(|| panic!("docs/{page} has no section {shell}"));
         let block = section.split("```").nth(1).expect("a block");
-        let (_, shown) = block.split_once('\n').expect("its language");
+        let (_, shown) = block.split_once('\n').expect("a language");
         assert_eq!(shown, snippet, "docs/{page}: {shell}");
     }
 }
@@ -526,7 +526,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
 fn the_snippets_of_the_documentation_are_what_hook_prints() {
     let tree = codex_manager::cli::tree();
     let hook = tree.find_subcommand("hook").expect("the command");
-    let shell = hook.get_positionals().next().expect("its argument");
+    let shell = hook.get_positionals().next().expect("an argument");
     let shells = shell.get_possible_values();
     assert!(shells.len() >= 6, "{shells:?}");
     let shells: Vec<_> = shells

@@ -122,7 +122,7 @@ fn escape_sequences_of_texts_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_compressed_rollout_that_is_none_is_an_error() {
+fn a_compressed_rollout_with_invalid_data_is_an_error() {
     let env = TestEnv::new();
     let conversation = Conversation::new(1, 60, "Hello", "Done.");
     let path = write(&env, &conversation);

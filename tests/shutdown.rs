@@ -113,11 +113,11 @@ impl Lab {
 
 /// Starts a script and waits for its first line.
 fn ready(command: &mut Command) -> Running {
-    let mut running = Running(command.spawn().expect("it starts"));
+    let mut running = Running(command.spawn().expect("start"));
     let mut line = String::new();
     BufReader::new(running.0.stdout.as_mut().expect("piped"))
         .read_line(&mut line)
-        .expect("it prints a line");
+        .expect("a line");
     assert_eq!(line, "\n");
     running
 }
@@ -171,7 +171,7 @@ fn codex_is_ended_with_consent_only() {
     assert_eq!((kind(refused), asked), (ErrorKind::CodexRunning, 1));
 
     let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
-    assert_eq!(kind(refused.expect_err("nobody")), ErrorKind::CodexRunning);
+    assert_eq!(kind(refused.expect_err("refused")), ErrorKind::CodexRunning);
     assert_eq!(asked, 1);
     // `--yes` does not answer a question that the user explicitly requests.
     let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
@@ -179,12 +179,17 @@ fn codex_is_ended_with_consent_only() {
     assert!(codex.is_alive());
 
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(true));
-    let ended: Vec<_> = report.expect("ended").ended.iter().map(|p| p.pid).collect();
+    let ended: Vec<_> = report
+        .expect("a report")
+        .ended
+        .iter()
+        .map(|p| p.pid)
+        .collect();
     assert_eq!((ended, asked), (vec![codex.pid()], 1));
     assert!(!codex.is_alive());
     // It is a zombie now, which does not count as a process.
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     assert_eq!(asked, 0);
 }
 
@@ -193,7 +198,7 @@ fn with_the_flag_there_is_no_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert_eq!(report.expect("a report").ended.len(), 1);
     assert_eq!(asked, 0);
     assert!(!codex.is_alive());
 }
@@ -204,7 +209,7 @@ fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
     let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
-    let error = result.expect_err("it is deaf");
+    let error = result.expect_err("the process does not end");
     let output = format!("codex (PID {}, codex process)", codex.pid());
     assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
     assert!(error.to_string().contains(&output));
@@ -267,7 +272,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     let settings = ShutdownSettings {
         names: ProgramNames {
             codex: vec!["codex".into(), "codex-next".into()],
@@ -276,7 +281,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
         ..settings()
     };
     let (report, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert_eq!(report.expect("a report").ended.len(), 1);
     assert!(other.is_alive() && !ours.is_alive());
 }
 
@@ -291,7 +296,7 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
     // Codex ends before the first scan or during the grace period. Both cause no question.
     drop(codex.0.stdin.take());
     let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     assert_eq!(asked, 0);
 }
 
@@ -321,7 +326,7 @@ fn a_codex_of_another_user_is_never_ended() {
     // A Codex of another user with its own home is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     // With this home it counts, but must not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
@@ -351,11 +356,11 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     let mut command = lab.program("codex", &lab.home(), parent);
     command.arg(lab.root.path().join("bin/codex"));
     let codex = ready(&mut command);
-    let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("its id");
+    let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("read the pid");
     let pid: u32 = pid.trim().parse().expect("a number");
     let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
-    let error = result.expect_err("the tool is left");
-    // On a stalled machine Codex itself may also be left at the end of the time limit.
+    let error = result.expect_err("the tool still runs");
+    // On a stalled machine Codex itself may also still run at the end of the time limit.
     let named = error.to_string();
     let is_named = |pid: u32| named.contains(&format!("PID {pid},"));
     assert!(matches!(&error, ShutdownError::NotGone { .. }), "{named}");
@@ -424,9 +429,10 @@ fn the_question_can_be_a_window() {
             note.display()
         )
     };
-    let refused = run(&noting(1), &[]).expect_err("the user output no");
+    let refused = run(&noting(1), &[]).expect_err("refused");
     assert_eq!(refused.kind, ErrorKind::CodexRunning);
-    let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
+    let question =
+        std::fs::read_to_string(lab.root.path().join("question")).expect("read the question");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
     assert!(question.contains("End Codex and continue?"));
     // Without a display there is no answer.
@@ -436,7 +442,7 @@ fn the_question_can_be_a_window() {
     let refused = run(blind, &[]).expect_err("no question");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
-    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
+    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("a report");
     assert_eq!(report.ended.len(), 1);
     assert!(!codex.is_alive());
 }
@@ -462,7 +468,7 @@ fn real_codex_is_ended_during_a_turn_with_its_launcher() {
     }
     let native = turn.native_pid().expect("a native process");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    let report = report.expect("ended");
+    let report = report.expect("a report");
     let ended: Vec<_> = report.ended.iter().map(|p| p.pid).collect();
     for pid in [turn.pid(), native] {
         assert!(ended.contains(&pid), "{pid} is not in {report:?}");
@@ -527,13 +533,13 @@ fn real_terminal_interface_is_ended() {
     while !is_up() {
         assert!(Instant::now() < limit, "the interface does not start");
         assert!(
-            terminal.0.try_wait().expect("asked").is_none(),
+            terminal.0.try_wait().expect("wait").is_none(),
             "the interface ended"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    let report = report.expect("ended");
+    let report = report.expect("a report");
     assert!(report.ended.iter().any(|process| process.name == "codex"));
     for process in &report.ended {
         assert!(!processes::alive(process.pid), "{process}");
@@ -550,7 +556,7 @@ fn real_app_server_is_ended() {
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let server = codex.app_server(&lab.home(), &backend);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert!(!report.expect("ended").ended.is_empty());
+    assert!(!report.expect("a report").ended.is_empty());
     drop(server);
 }
 
@@ -581,7 +587,7 @@ fn real_daemon_is_stopped_by_codex_itself() {
         asked: 0,
     };
     let report =
-        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
+        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
     let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
@@ -591,7 +597,7 @@ fn real_daemon_is_stopped_by_codex_itself() {
     daemon.control("start").expect("starts again");
     let bare = env.without("PATH");
     let report =
-        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
+        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
     assert_eq!(report.ended.len(), 1);
     assert_eq!(daemon.pid(), None);
 }

@@ -165,7 +165,7 @@ fn ctrl_c_waits_until_a_renewed_login_is_saved() {
         .expect("start");
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
     processes::signal("INT", probe.id());
-    assert_eq!(probe.wait().expect("its end").code(), Some(130));
+    assert_eq!(probe.wait().expect("wait").code(), Some(130));
     assert_eq!(
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
@@ -208,7 +208,7 @@ fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
     let _ = lab.manager(["use", "bob"]).code(0);
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
-    assert!(probe.wait_with_output().expect("its end").status.success());
+    assert!(probe.wait_with_output().expect("wait").status.success());
     let _ = lab.say("as bob");
     let _ = lab.manager(["use", "alice"]).code(0);
     let _ = lab.say("as alice");

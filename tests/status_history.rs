@@ -106,7 +106,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
         let _ = record_figures(&mut env, now, left, "15:55 on 24 Nov");
     }
     let cooldown = env.manager_home().join("cooldown.json");
-    assert!(cooldown.metadata().expect("there").len() < 2000);
+    assert!(cooldown.metadata().expect("stat").len() < 2000);
     let view = env.run(["status", "--history", "--json"]).code(0).json();
     assert_eq!(view["looks"], 336);
     write_auth(&env.codex_home(), &bob());

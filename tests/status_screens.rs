@@ -56,7 +56,7 @@ fn window(limit_id: &str, minutes: i64, used: f64, resets_at: i64) -> (Window, S
     (window, shown(limit_id, minutes, used, resets_at))
 }
 
-/// Signs an account in at a home of its own.
+/// Signs an account in at a separate home.
 fn case(env: &TestEnv, backend: &MockBackend, account: &Account, case: Case) -> Case {
     backend.add(account.clone());
     signed_in_home(&case.home, backend, &SignIn::to_account(account));

@@ -42,7 +42,7 @@ fn a_chosen_suggestion_runs_and_enter_runs_nothing() {
 }
 
 #[test]
-fn off_a_terminal_nothing_is_asked() {
+fn without_a_terminal_no_question_is_asked() {
     let env = home_with_a_cache();
     let before = env.tree("home");
     for args in [&["storage"][..], &["storage", "--json"]] {

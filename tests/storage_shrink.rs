@@ -288,7 +288,7 @@ fn doctor_reports_compressed_conversations_that_codex_does_not_read() {
 }
 
 #[test]
-fn of_two_forms_the_superfluous_one_goes() {
+fn the_superfluous_form_of_a_conversation_is_removed() {
     let (env, _codex) = with_codex("0.169.0");
     let compress = |path: &Path, bytes: &[u8]| {
         fs::write(zst(path), zstd::encode_all(bytes, 1).unwrap()).unwrap();

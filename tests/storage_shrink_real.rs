@@ -184,14 +184,14 @@ fn a_conversation_that_codex_has_loaded_is_skipped() {
     let mut server = lab.codex.app_server(&home, &lab.backend);
     server
         .request("thread/resume", json!({"threadId": id}))
-        .expect("resumed");
+        .expect("resume");
     let items = shrink(&lab);
     assert_eq!(items["items"][0]["action"], "skip", "{items}");
     assert!(rollout(&home, &id).exists());
 }
 
 #[test]
-fn what_codex_does_between_plan_and_compression_is_noticed() {
+fn changes_by_codex_between_plan_and_compression_are_detected() {
     if !can_inject() {
         return;
     }
@@ -201,7 +201,8 @@ fn what_codex_does_between_plan_and_compression_is_noticed() {
         let args = ["storage", "shrink", "--session", &id, "--json"];
         // The first folder that it creates is for the lock of the conversation.
         let meanwhile = || drop(ask(&lab, method, json!({"threadId": id})));
-        let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+        let output =
+            stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["items"][0]["action"], "skip", "{method}: {report}");
         assert_eq!(

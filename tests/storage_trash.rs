@@ -120,7 +120,7 @@ fn ids(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_conversation_comes_back_as_it_was() {
+fn a_trashed_conversation_is_restored_completely() {
     let env = home();
     let home = env.codex_home();
     let state = || {
@@ -185,7 +185,7 @@ fn filters_choose_conversations_and_nothing_is_chosen_without_one() {
 }
 
 #[test]
-fn a_history_that_a_fork_needs_goes_only_with_the_fork() {
+fn a_parent_whose_history_a_fork_needs_is_trashed_only_with_the_fork() {
     let env = home();
     let before = env.tree("home/.codex");
     let run = env.run(["storage", "trash", &id(1)]).code(5);
@@ -212,7 +212,7 @@ fn a_conversation_in_use_is_skipped() {
 }
 
 #[test]
-fn a_conversation_that_is_there_again_is_not_overwritten() {
+fn a_recreated_conversation_is_not_overwritten() {
     let env = home();
     let path = rollouts(&env.codex_home())
         .into_iter()
@@ -360,13 +360,13 @@ fn codex_lists_and_resumes_what_came_back() {
     let mut server = lab.codex.app_server(&home, &lab.backend);
     server
         .request("thread/resume", json!({"threadId": ids[0]}))
-        .expect("resumed");
+        .expect("resume");
     let _ = lab.manager(["storage", "trash", &ids[0]]).code(6);
     assert!(listed().iter().any(|row| row.contains(&ids[0])));
 }
 
 #[test]
-fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
+fn changes_by_codex_between_choice_and_move_are_detected() {
     if !can_inject() {
         return;
     }
@@ -385,7 +385,8 @@ fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
         }
         lab.resume(&home, &continued, "more");
     };
-    let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+    let output =
+        stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
     assert_eq!(output.status.code(), Some(6), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for item in report["items"].as_array().expect("items") {
@@ -476,7 +477,7 @@ fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
 }
 
 #[test]
-fn of_two_commands_at_once_each_conversation_goes_once() {
+fn two_concurrent_commands_move_each_conversation_once() {
     let env = home();
     let before = (rows(&env.codex_home()), names(&env.codex_home()));
     let all: Vec<String> = (1..=5).map(id).collect();

@@ -88,8 +88,8 @@ fn a_conversation_continues_on_both_machines() {
     two.sync("a");
     two.sync("b");
     assert_eq!(
-        fs::read(rollout(&a, &id)).expect("a"),
-        fs::read(rollout(b, &id)).expect("b")
+        fs::read(rollout(&a, &id)).expect("read"),
+        fs::read(rollout(b, &id)).expect("read")
     );
     assert_eq!(lab.listed_ids(&a), all);
 }
@@ -105,7 +105,7 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     let params = serde_json::json!({"threadId": id, "name": "the plan"});
     lab.codex
         .app_server_request(&a, &lab.backend, "thread/name/set", params)
-        .expect("named");
+        .expect("set the name");
     let there = lab.home().parent().expect("a folder").to_path_buf();
     let cwd = |home: &Path, id: &str| -> (String, String) {
         let database = crate::support::lab::open(&home.join("state_5.sqlite"));

@@ -98,7 +98,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
         let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
         let gone = (0..30).filter(is_gone).count();
         assert!((1..30).contains(&gone), "{number}: {gone}");
-        // Neither machine treats the folder as unmounted, and no file comes back.
+        // No machine treats the folder as unmounted, and no file comes back.
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
         pair.apply("a");
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);

@@ -201,7 +201,7 @@ fn i2_many_new_files_are_durable_before_they_get_their_names() {
     let before = |call: &str| calls[..first].iter().any(|line| line.contains(call));
     assert!(before("syncfs("), "{log}");
     assert!(before("written.jsonl"), "{log}");
-    let last = calls.iter().rposition(is_name).expect("one");
+    let last = calls.iter().rposition(is_name).expect("a match");
     let state = |line: &&str| line.contains("sync(") && line.contains("state.jsonl");
     assert!(!calls[first..last].iter().any(state), "{log}");
     let syncs = calls.iter().filter(|line| line.contains("fsync("));
@@ -342,7 +342,7 @@ fn file_systems_without_renameat2_noreplace_work() {
         ROLLOUT.rsplit('/').next().expect("a name")
     );
     let target = pair.put("a", &archived, "");
-    fs::rename(pair.home("a").join(ROLLOUT), target).expect("archive it");
+    fs::rename(pair.home("a").join(ROLLOUT), target).expect("move to the archive");
     pair.put("a", SKILL, "one");
     pair.apply("a");
     let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml", "run"];

@@ -248,7 +248,7 @@ fn an_unfollowed_link_is_reported_and_its_counterpart_stays() {
     let _ = pair.run("b", &["run", "--apply"]).code(6);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another");
     assert_eq!(pair.text("cloud", "AGENTS.md"), "one");
-    // Once the link is gone, the waiting files are copied.
+    // After the removal of the link, the waiting files are copied.
     pair.configure("b", "");
     fs::remove_file(home.join("skills/mine")).unwrap();
     fs::remove_file(home.join("AGENTS.md")).unwrap();

@@ -141,7 +141,7 @@ fn a_cloned_machine_gets_its_own_manifest() {
         "{json}"
     );
     assert_eq!(manifests_of(&pair, "a").len(), 2);
-    // From then on each machine writes its own manifest.
+    // Later runs of each machine write its own manifest.
     for round in 0..2 {
         swap_with_copy(&pair);
         pair.put("a", &format!("skills/s/{round}"), &round.to_string());

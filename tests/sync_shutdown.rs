@@ -323,7 +323,7 @@ fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
         "{unknown}"
     );
     assert!(!pair.cloud().join(ROLLOUT).exists());
-    let preflight = without_processes(&pair.0, &PREFLIGHT).expect("as before");
+    let preflight = without_processes(&pair.0, &PREFLIGHT).expect("mounting is permitted");
     let preflight = preflight.code(5);
     assert!(
         preflight.stdout.contains("safety.fail_on_unknown = false"),
@@ -331,9 +331,11 @@ fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
     );
     pair.configure("a", "[safety]\nfail_on_unknown = false\n");
     let _ = without_processes(&pair.0, &PREFLIGHT)
-        .expect("as before")
+        .expect("mounting is permitted")
         .code(0);
-    let output = without_processes(&pair.0, &RUN).expect("as before").code(0);
+    let output = without_processes(&pair.0, &RUN)
+        .expect("mounting is permitted")
+        .code(0);
     assert!(
         output.stderr.contains("does not show which programs use"),
         "{output}"

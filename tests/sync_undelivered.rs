@@ -205,7 +205,7 @@ fn an_older_version_of_a_deleted_file_does_not_come_back() {
     pair.apply("b");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     pair.apply("b");
-    // Neither the edit nor its file has reached `c`, which has the text from before.
+    // `c` has the old text, because the edit has not reached it.
     assert_eq!(actions(&pair.apply("c")), [format!("delete-local {SKILL}")]);
     pair.apply("a");
     // A client restores the file, and it is deleted again.

@@ -317,7 +317,7 @@ fn values_for_programs_are_exact() {
 }
 
 #[test]
-fn accounts_with_one_email_are_told_apart() {
+fn accounts_with_one_email_are_distinguished() {
     let env = TestEnv::new();
     let of = |id: &str, used: f64| {
         let mut entry = entry("me@x.com", used, "2026-11-24T15:55:00Z");

@@ -1,4 +1,4 @@
-//! I10: concurrent commands.
+//! I10: concurrent commands lose no data.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
@@ -98,7 +98,7 @@ fn until_at_work(env: &TestEnv) {
 }
 
 #[test]
-fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
+fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
     let (env, archive) = slow();
     let first = start(&env, &["restore", &archive]);
     until_at_work(&env);

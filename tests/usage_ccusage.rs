@@ -1,4 +1,4 @@
-//! `usage` beside ccusage: the same totals where its rules are right, and a hand-counted example of each difference.
+//! Compares `usage` with ccusage: equal totals where its rules are correct, and an example of each difference.
 
 use crate::support::conversations::{id, write};
 use crate::support::env::TestEnv;
@@ -251,7 +251,7 @@ fn sum_only(minute: i64, total: Tokens) -> String {
 }
 
 #[test]
-fn the_real_codex_is_counted_alike_but_for_forks() {
+fn the_real_codex_is_counted_equally_except_for_forks() {
     let (Some(program), Some(lab)) = (ccusage(), Lab::new()) else {
         return;
     };

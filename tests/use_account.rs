@@ -85,7 +85,7 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     assert_eq!(live_login(&env), auth_json(&bob()));
     assert_eq!(profile_login(&env, "work"), renewed);
     let path = env.codex_home().join("auth.json");
-    assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
+    assert_eq!(path.metadata().expect("stat").mode() & 0o7777, 0o600);
     assert_eq!(
         (owner(&env, "home"), owner(&env, "work")),
         ("live".to_owned(), "profile".to_owned())
@@ -277,7 +277,7 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         write_auth_text(&env.codex_home(), text);
         let printed = switch(&env, &["home"]).code(0);
         assert!(printed.stderr.contains("a copy is kept"), "{printed}");
-        let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
+        let names: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
         assert_eq!(names.len(), kept_files);
         assert!(
             names
@@ -322,9 +322,9 @@ fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
             !hard,
             "{printed}"
         );
-        assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
+        assert!(!path.is_symlink() && path.metadata().expect("stat").nlink() == 1);
         assert_eq!(
-            fs::read_to_string(&store).expect("there"),
+            fs::read_to_string(&store).expect("read"),
             auth_json(&alice(1))
         );
         assert_eq!(
@@ -434,7 +434,7 @@ fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
 }
 
 #[test]
-fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
+fn a_switch_killed_after_the_rename_has_recorded_the_live_account() {
     if !can_inject() {
         return;
     }
@@ -442,7 +442,7 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
     // Both profiles get a login and a record of it.
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
-    let home = env.codex_home().canonicalize().expect("there");
+    let home = env.codex_home().canonicalize().expect("canonicalize");
     let options = [
         "-P".to_owned(),
         home.to_str().expect("text").to_owned(),
@@ -531,7 +531,7 @@ fn use_waits_for_codexs_login_lock() {
     // The switch saves the login that Codex writes before it releases the lock.
     write_auth(&env.codex_home(), &alice(2));
     drop(held);
-    assert!(child.wait_with_output().expect("its end").status.success());
+    assert!(child.wait_with_output().expect("wait").status.success());
     assert_eq!(
         (live_login(&env), profile_login(&env, "work")),
         (auth_json(&bob()), auth_json(&alice(2)))
@@ -740,7 +740,7 @@ fn a_dry_run_under_a_daemon_exits_like_the_switch() {
 }
 
 #[test]
-fn a_dry_run_and_a_switch_say_the_same_of_a_login_that_is_saved_already() {
+fn a_dry_run_and_a_switch_print_the_same_about_a_saved_login() {
     let env = alice_and_bob();
     let planned = env.run(["use", "home", "--dry-run"]).code(0);
     let done = env.run(["use", "home"]).code(0);

@@ -140,7 +140,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         std::thread::yield_now();
     }
     alice.release_turns();
-    let done = Run::of_output(switch.wait_with_output().expect("its end")).code(0);
+    let done = Run::of_output(switch.wait_with_output().expect("wait")).code(0);
     let output = done.json();
     assert_eq!(
         (&output["daemon"], &output["to"]),
@@ -202,7 +202,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     }
     assert!(processes::alive(pid));
     drop(held);
-    assert!(switch.wait().expect("its end").success());
+    assert!(switch.wait().expect("wait").success());
     assert!(!processes::alive(pid));
     let _ = lab.say("as bob");
     let _ = lab.manager(["use", "alice"]).code(0);

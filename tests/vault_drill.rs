@@ -1,4 +1,4 @@
-//! `vault drill`, what `doctor` says about it, and the scheduled job.
+//! `vault drill`, the check of `doctor` about it, and the scheduled job.
 
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;

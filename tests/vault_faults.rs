@@ -1,4 +1,4 @@
-//! Faults of a vault: each has an error of its own, loses no snapshot and leaves no restic process.
+//! Faults of a vault: each has a separate error, loses no snapshot and leaves no restic process.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
@@ -76,7 +76,7 @@ fn files_that_grow_while_restic_reads_are_captured_as_they_were() {
     let shown = rollout(FIRST).display().to_string();
     let text = env.run(["vault", "cat", &id, &shown]).code(0).stdout;
     assert_eq!(text, line(1).repeat(3));
-    // The snapshot with half a line is gone.
+    // The snapshot with half a line was removed.
     assert_intact(&env, 2);
     let kept = fs::read_to_string(&path).unwrap();
     assert!(kept.ends_with("{\"half"), "the rollout is unchanged");

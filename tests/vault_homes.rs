@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Makes another manager home that uses the same vault.
+/// Creates another manager home that uses the same vault.
 fn add_manager(env: &TestEnv, name: &str) -> PathBuf {
     let manager = env.path(name);
     fs::create_dir(&manager).unwrap();
@@ -210,7 +210,7 @@ fn binary_files_are_printed_unchanged() {
 }
 
 #[test]
-fn two_homes_in_one_vault_are_told_apart() {
+fn two_homes_in_one_vault_are_distinguished() {
     let Some(mut env) = vault_env() else { return };
     let usual = env.codex_home();
     let other = env.path("other-home");

@@ -1,4 +1,4 @@
-//! Locks of killed restic processes, and what a killed backup leaves in the manager home.
+//! Locks of killed restic processes, and files that a killed backup leaves in the manager home.
 
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, put, rollout, set_time};
@@ -63,7 +63,7 @@ fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
     (child, pid.unwrap())
 }
 
-/// Kills the orphan `pid` and waits until it is gone.
+/// Kills the orphan `pid` and waits for its end.
 fn kill_orphan(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
     wait_for("it is gone", || {

@@ -122,7 +122,7 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
 }
 
 #[test]
-fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
+fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -275,7 +275,7 @@ fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
     assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
     assert!(made[0].exists(), "the only archive of Alice was dropped");
-    // From then on, the archive is listed by its own metadata.
+    // Later lists use the archive's own metadata.
     let row = &listed(&env)[0];
     assert_eq!(row["email"], "bob@example.com", "{row}");
     let _ = env.run(["verify", "--all"]).code(5);

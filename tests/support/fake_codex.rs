@@ -295,7 +295,7 @@ pub(crate) fn rate_limits_read(account_id: &str, five_hours_used: u8, weekly_use
 }
 
 const SCRIPT: &str = r#"#!/bin/sh
-# A fake `codex`. State in fake/ beside it; builtins only where it may have to be killed.
+# A fake `codex` with its state in fake/. Only builtins where it may be killed, because a child would survive.
 self=$(cd "$(dirname "$0")" && pwd)/codex
 fake=${self%/codex}/fake
 tab=$(printf '\t')
@@ -324,14 +324,14 @@ esac
 
 read -r behaviour number <"$fake/behaviour"
 
-# Blocks for ever without a child process.
+# Blocks forever without a child process.
 forever() {
     mkfifo "$fake/forever.$$"
     exec 8<>"$fake/forever.$$"
     while :; do read -r never <&8; done
 }
 
-# A process of its own session of work that keeps stdout and stderr; known by id when this returns.
+# Starts a background process that keeps stdout and stderr open, and records its id before returning.
 grandchild() {
     mkfifo "$fake/ready.$$"
     ( "$self" --fake-grandchild "$$" </dev/null & printf '%s\n' "$!" >>"$fake/pids" )

@@ -138,7 +138,7 @@ pub(crate) fn sample_of(number: usize, points: &[Point], dice: &mut Dice) -> Vec
         .and_then(|n| n.parse().ok())
         .unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
-    let first = usize::try_from(dice.below(step as u64)).expect("small");
+    let first = usize::try_from(dice.below(step as u64)).expect("in range");
     points.iter().skip(first).step_by(step).cloned().collect()
 }
 
