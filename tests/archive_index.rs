@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 /// Overwrites a file with invalid bytes of the same length and mtime. A program that reads it fails.
-fn garble(path: &Path) {
+fn corrupt(path: &Path) {
     let before = fs::metadata(path).unwrap();
     fs::write(path, vec![b'x'; usize::try_from(before.len()).unwrap()]).unwrap();
     let file = File::options().write(true).open(path).unwrap();
@@ -40,7 +40,7 @@ fn after_a_backup_no_sidecar_of_an_unchanged_archive_is_opened() {
     for entry in fs::read_dir(&backups).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().ends_with(".metadata.json") {
-            garble(&path);
+            corrupt(&path);
         }
     }
     assert_eq!(listed(&env), (23, 0), "a sidecar was opened");

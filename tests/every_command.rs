@@ -124,7 +124,7 @@ fn sync_set_up(env: &TestEnv) {
 
 /// Checks that a run did not panic, has a documented exit code, and printed an error if it failed.
 #[track_caller]
-pub(crate) fn assert_civil(what: &str, run: &Run) {
+pub(crate) fn assert_orderly_exit(what: &str, run: &Run) {
     assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
     assert!(!run.stderr.contains("panicked"), "{what}: {run}");
     if [1, 2, 3, 4].contains(&run.code) {
@@ -262,7 +262,7 @@ fn no_dry_run_changes_a_byte() {
     let before = env.tree("");
     for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
         let run = env.run(leaf.with(&["--dry-run"]));
-        assert_civil(&leaf.words.join(" "), &run);
+        assert_orderly_exit(&leaf.words.join(" "), &run);
         assert_same_tree(&before, &env.tree(""));
         // Each command prints the same line once.
         let trailers = run
@@ -279,7 +279,7 @@ fn doctor_knows_every_file_that_commands_create() {
     let env = world();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--yes"]));
-        assert_civil(&leaf.words.join(" "), &run);
+        assert_orderly_exit(&leaf.words.join(" "), &run);
     }
     let run = env.run(["doctor", "--json"]);
     let checks = run.json()["checks"].as_array().expect("a list").clone();
@@ -304,7 +304,7 @@ fn homes_with_non_unicode_names_cause_no_panic() {
             for json in [&["--yes"][..], &["--yes", "--json"]] {
                 let args = leaf.with(json);
                 let run = env.run(&args);
-                assert_civil(&format!("{variable} {args:?}"), &run);
+                assert_orderly_exit(&format!("{variable} {args:?}"), &run);
             }
         }
     }
@@ -346,7 +346,7 @@ fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             let run = env.run_unprivileged(&args);
             set(0o700);
-            assert_civil(&format!("{home} {mode:o} {args:?}"), &run);
+            assert_orderly_exit(&format!("{home} {mode:o} {args:?}"), &run);
         }
         let run = env.run(["verify", "--all"]);
         assert_eq!(run.code, 0, "{home} {mode:o}: {run}");

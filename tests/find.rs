@@ -24,7 +24,7 @@ fn found(env: &TestEnv, args: &[&str]) -> Vec<String> {
 }
 
 /// Advances the clock, so that the next command checks all rollouts, as it does every ten minutes.
-fn later(env: &mut TestEnv) {
+fn advance_clock(env: &mut TestEnv) {
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:20:00Z");
 }
 
@@ -166,7 +166,7 @@ fn a_rollout_that_was_replaced_is_read_again() {
         &env,
         &Conversation::new(1, 60, "New words, and more of them", "First answer"),
     );
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["new"]), [id(1)]);
     assert_eq!(found(&env, &["old"]), [""; 0]);
 }
@@ -224,7 +224,7 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     deleted.expect("delete");
     assert_eq!(found(&env, &["pin"]), [id(3)]);
     fs::remove_file(path).expect("remove");
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["pin"]), [""; 0]);
 }
 
@@ -360,7 +360,7 @@ fn the_index_is_searched_while_another_process_writes_it() {
 }
 
 /// Creates many conversations, each with unique words.
-fn many(env: &TestEnv, count: u32) {
+fn write_many(env: &TestEnv, count: u32) {
     for number in 0..count {
         let words: Vec<_> = (0..300).map(|i| format!("w{number}x{i}")).collect();
         let answer = words.join(" ");
@@ -372,7 +372,7 @@ fn many(env: &TestEnv, count: u32) {
 #[test]
 fn an_index_whose_creation_was_killed_is_completed() {
     let env = TestEnv::new();
-    many(&env, 60);
+    write_many(&env, 60);
     for _ in 0..4 {
         let mut child = env.command(["find", "question1"]).spawn().expect("start");
         // The command is killed after its first write, or has finished.
@@ -401,8 +401,8 @@ fn a_full_disk_only_prevents_an_update_of_the_index() {
     };
     write(&env, &Conversation::new(900, 60, "needle", "x"));
     assert_eq!(found(&env, &["needle"]), [id(900)]);
-    many(&env, 200);
-    later(&mut env);
+    write_many(&env, 200);
+    advance_clock(&mut env);
     let filler = env.manager_home().join("filler");
     let size = (1..1024)
         .rev()
@@ -445,7 +445,7 @@ fn names_that_only_the_index_of_names_has_are_found() {
     fs::remove_file(&names).expect("remove");
     assert_eq!(found(&env, &["giraffe"]), [""; 0]);
     assert_eq!(found(&env, &["hello"]), [id(2), id(1)]);
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["again"]), [id(2)]);
 }
 
@@ -479,7 +479,7 @@ fn unreadable_conversations_are_named_and_the_rest_is_found() {
         "{run}"
     );
     mode(&folder, 0o700);
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["haystack"]), [id(2)]);
     // Indexed conversations stay in the index and are shown.
     mode(&folder, 0);

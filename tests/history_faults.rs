@@ -19,7 +19,7 @@ const POINTS: usize = 14;
 const NAMES: [&str; 3] = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
 
 /// A home whose rows have wrong paths, and whose second name is only in the write-ahead log.
-fn broken() -> Home {
+fn damaged_home() -> Home {
     let home = Home::new();
     let database = home.path(NAMES[0]);
     let writer = Connection::open(&database).unwrap();
@@ -120,7 +120,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     let kept = Snapshot::of(&home);
     let before = databases(&home);
     let rows_before = rows(&home);
@@ -178,7 +178,7 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     let before = rows(&home);
     let _ = home.env.run(["history", "repair"]).code(0);
     let kept = Snapshot::of(&home);
@@ -211,7 +211,7 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     fs::write(home.path("history.jsonl"), "not a line\n").unwrap();
     let kept = Snapshot::of(&home);
     let names = ["session_index.jsonl", "history.jsonl"];
@@ -257,7 +257,7 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     let before = rows(&home);
     let _ = home.env.run(["history", "repair"]).code(0);
     // A Codex that was killed leaves rows in the log of the repaired database.

@@ -70,7 +70,7 @@ fn context() -> Option<NamedHome> {
 /// Checks that `check` reports the damage, that `repair` corrects it, and that Codex lists and resumes
 /// all conversations. Then checks that `undo` restores the damaged rows, and repairs them again.
 #[track_caller]
-fn assert_mended(context: &NamedHome) {
+fn assert_repaired(context: &NamedHome) {
     let NamedHome { lab, ids, expected } = context;
     let home = lab.home();
     let before = lab.world.tree("home/.codex");
@@ -122,7 +122,7 @@ fn remove_database(home: &Path) {
 fn a_deleted_database_is_recreated_with_its_names() {
     let Some(context) = context() else { return };
     remove_database(&context.lab.home());
-    assert_mended(&context);
+    assert_repaired(&context);
     let tmp = context.lab.world.manager_home().join("tmp");
     let left = fs::read_dir(tmp).unwrap().flatten();
     assert_eq!(left.filter(|e| e.file_name() != ".lock").count(), 0);
@@ -133,7 +133,7 @@ fn a_garbage_database_is_recreated() {
     let Some(context) = context() else { return };
     remove_database(&context.lab.home());
     fs::write(context.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_home_that_was_moved_is_listed_again() {
         .execute_batch("UPDATE threads SET rollout_path='/old/.codex'||substr(rollout_path, instr(rollout_path, '/sessions/'))")
         .unwrap();
     database.close().unwrap();
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn conversations_copied_from_another_machine_are_listed() {
         .push((id.clone(), Some("from there".into())));
     context.expected.sort();
     context.ids.push(id);
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]

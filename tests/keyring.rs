@@ -10,11 +10,11 @@ use std::fs;
 
 /// The expected behaviour of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Does {
+enum Expected {
     /// Refuses with exit 5, changes nothing, and names the store and the setting to change.
     Refuses,
     /// Runs with this exit code, and names the store.
-    Says(i32),
+    NamesStore(i32),
     /// Runs normally, because the store does not matter.
     Works,
 }
@@ -39,9 +39,9 @@ fn world(store: &str) -> (TestEnv, String) {
 
 #[test]
 fn every_command_reports_another_credential_store() {
-    use Does::{Refuses, Says, Works};
+    use Expected::{NamesStore, Refuses, Works};
     for store in ["keyring", "auto", "ephemeral"] {
-        let table: &[(&[&str], Does)] = &[
+        let table: &[(&[&str], Expected)] = &[
             (&["use", "home"], Refuses),
             (&["use", "home", "--dry-run"], Refuses),
             (&["use", "-"], Refuses),
@@ -62,12 +62,12 @@ fn every_command_reports_another_credential_store() {
             (&["profile", "export", "out"], Works),
             (&["profile", "list"], Works),
             (&["list"], Works),
-            (&["profile", "login", "client"], Says(6)),
-            (&["status", "--dry-run"], Says(6)),
-            (&["current"], Says(5)),
-            (&["backup", "--no-status"], Says(0)),
+            (&["profile", "login", "client"], NamesStore(6)),
+            (&["status", "--dry-run"], NamesStore(6)),
+            (&["current"], NamesStore(5)),
+            (&["backup", "--no-status"], NamesStore(0)),
             (&["restore", "ARCHIVE", "--dry-run"], Works),
-            (&["doctor"], Says(0)),
+            (&["doctor"], NamesStore(0)),
         ];
         let mut wrong = Vec::new();
         for (args, does) in table {
@@ -95,11 +95,11 @@ fn every_command_reports_another_credential_store() {
                         wrong.push(format!("{args:?} {run}\n{diff}"));
                     }
                 }
-                Says(code) if run.code != *code || !output.contains(&named) => {
+                NamesStore(code) if run.code != *code || !output.contains(&named) => {
                     wrong.push(format!("{args:?} {run}"));
                 }
                 Works if run.code != 0 => wrong.push(format!("{args:?} {run}")),
-                Says(_) | Works => {}
+                NamesStore(_) | Works => {}
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

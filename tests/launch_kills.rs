@@ -107,7 +107,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
 
 /// Waits until no Codex uses any of the homes.
 #[track_caller]
-fn rest(lab: &Lab) {
+fn wait_for_codex(lab: &Lab) {
     let mut homes = isolated_homes(&lab.world.manager_home());
     homes.push(lab.home());
     let holders = homes.iter().flat_map(|home| find_codex(home));
@@ -132,7 +132,7 @@ fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
             let before = launches(&lab).len();
             let _ = ended_before_call(&lab.world, &args, "write", number);
             let at_once = launches(&lab).into_iter().next();
-            rest(&lab);
+            wait_for_codex(&lab);
             let later = launches(&lab);
             let context = format!("{account} {number} {at_once:?} {later:?}");
             if turns(&lab).is_empty() {

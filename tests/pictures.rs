@@ -49,7 +49,7 @@ const END_SECS: f64 = 6.0;
 
 /// Renders a session as an endless animation: commands and their outputs appear in sequence. A viewer
 /// without animations, or with reduced motion, shows the whole screen.
-fn moving(screen: &str) -> String {
+fn render_animation(screen: &str) -> String {
     let picture = Term::new().render_svg(screen);
     let is_command = |line: &str| line.starts_with("\u{1b}[2m$");
     let commands = screen.lines().filter(|line| is_command(line)).count();
@@ -160,7 +160,7 @@ fn the_moving_picture_matches_the_output() {
     );
     let home = format!("{}/", env.path("home").display());
     let screen = screen.replace(&home, "~/");
-    compare_picture("tour", &screen, &moving(&screen));
+    compare_picture("tour", &screen, &render_animation(&screen));
 }
 
 #[test]

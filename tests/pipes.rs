@@ -1,6 +1,6 @@
 //! No command blocks on a named pipe in place of a known file.
 
-use crate::every_command::{Leaf, assert_civil, leaves, world};
+use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, rollout};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -99,7 +99,7 @@ fn each_command_ends(env: &TestEnv, pipe: &Path, leaves: &[Leaf]) {
             _ => &["--yes"],
         };
         let run = env.run_to_its_end(leaf.with(more));
-        assert_civil(&what, &run);
+        assert_orderly_exit(&what, &run);
     }
 }
 

@@ -34,7 +34,7 @@ fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
 }
 
 /// Runs `profile login NAME` with a device code, against the mock backend.
-fn device(lab: &Lab, name: &str) -> Run {
+fn login_with_device_code(lab: &Lab, name: &str) -> Run {
     let issuer = lab.backend.base_url();
     let args = ["profile", "login", name, "--json", "--"];
     let codex = ["--device-auth", "--experimental_issuer", &issuer];
@@ -42,7 +42,7 @@ fn device(lab: &Lab, name: &str) -> Run {
 }
 
 /// Creates a `codex` whose `login` runs this script.
-fn scripted(env: &TestEnv, script: &str) {
+fn write_codex(env: &TestEnv, script: &str) {
     let path = env.path("bin/codex");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
 }
@@ -87,7 +87,7 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
 fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
     let Some(lab) = Lab::new() else { return };
     lab.backend.sign_in_as(Some("acct-bob"));
-    let output = device(&lab, "client").code(0);
+    let output = login_with_device_code(&lab, "client").code(0);
     let view = output.json();
     assert_eq!(view["email"], "bob@example.com", "{output}");
     assert_eq!(view["profile"], "client");
@@ -109,7 +109,7 @@ fn a_new_login_of_the_live_account_replaces_the_live_login() {
     let old = fs::read_to_string(lab.home().join("auth.json")).expect("read");
     lab.backend.sign_in_as(Some("acct-alice"));
     // The account has a profile, which keeps its name.
-    let output = device(&lab, "other").code(6);
+    let output = login_with_device_code(&lab, "other").code(6);
     let view = output.json();
     assert_eq!(view["profile"], "work", "{output}");
     assert_eq!(view["outcome"], "updated");
@@ -139,7 +139,7 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let work = env.tree("home/.codex-manager/profiles/work");
-    scripted(&env, &signs_in(&bob()));
+    write_codex(&env, &signs_in(&bob()));
     let output = env.run(["profile", "login", "work"]).code(5);
     assert!(
         output
@@ -175,7 +175,7 @@ fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
             "cannot read the login that codex login wrote",
         ),
     ] {
-        scripted(&env, script);
+        write_codex(&env, script);
         let output = env.run(["profile", "login", "work"]).code(code);
         assert!(output.stderr.contains(text), "{output}");
         assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
@@ -197,7 +197,7 @@ fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
 fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
     let env = TestEnv::new();
     let canary = env.path("started");
-    scripted(&env, &format!("touch {}", canary.display()));
+    write_codex(&env, &format!("touch {}", canary.display()));
     let before = env.tree("");
     let output = env.run(["profile", "login", "work", "--dry-run", "--json"]);
     assert_eq!(
@@ -222,7 +222,7 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
                  grep -q 127.0.0.1:9 \"$CODEX_HOME/config.toml\" || exit 7\n\
                  test \"$(stat -c %a \"$CODEX_HOME\")\" = 700 || exit 6\n\
                  test \"$1 $2\" = 'login --flag' || exit 5";
-    scripted(&env, &format!("{check}\n{}", signs_in(&bob())));
+    write_codex(&env, &format!("{check}\n{}", signs_in(&bob())));
     let args = ["profile", "login", "work", "--", "--flag"];
     let output = env.run(args).code(0);
     assert!(
@@ -232,7 +232,7 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
 }
 
 /// Starts a login in the background. `WAIT` in the script blocks on the returned pipe.
-fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
+fn start_waiting_login(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
     let pipe = env.path("gate");
     if !pipe.exists() {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
@@ -243,7 +243,7 @@ fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
         let made = std::process::Command::new("mkfifo").arg(&ready).status();
         assert!(made.expect("mkfifo").success());
     }
-    scripted(
+    write_codex(
         env,
         &script.replace(
             "WAIT",
@@ -272,7 +272,7 @@ fn i2_the_next_profile_command_saves_a_finished_login() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     // Killed after Codex has written the login, and before the manager has saved it.
-    let (mut child, script) = waiting(&env, &format!("{}\nWAIT", signs_in(&bob())));
+    let (mut child, script) = start_waiting_login(&env, &format!("{}\nWAIT", signs_in(&bob())));
     child.kill().expect("kill");
     child.wait().expect("wait");
     let dry = env.run(["profile", "save", "x", "--dry-run"]).code(0);
@@ -289,7 +289,7 @@ fn i2_the_next_profile_command_saves_a_finished_login() {
     end(&script);
     // Killed before Codex has written a login: nothing is left after the end of Codex.
     let before = env.tree("home/.codex-manager/profiles");
-    let (mut child, script) = waiting(&env, "WAIT");
+    let (mut child, script) = start_waiting_login(&env, "WAIT");
     child.kill().expect("kill");
     child.wait().expect("wait");
     end(&script);
@@ -313,7 +313,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
         auth_json(&bob()),
         made.display()
     );
-    scripted(&env, &script);
+    write_codex(&env, &script);
     let args = ["profile", "login", "work"];
     let clean = || {
         let _ = env.run(["profile", "remove", "work", "--purge", "--yes"]);
@@ -348,7 +348,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
 #[test]
 fn other_commands_leave_a_running_sign_in_alone() {
     let env = TestEnv::new();
-    let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
+    let (mut child, script) = start_waiting_login(&env, &format!("WAIT\n{}", signs_in(&bob())));
     let _ = env.run(["profile", "list"]).code(0);
     assert_eq!(login_homes(&env).len(), 1);
     fs::write(env.path("gate"), "go\n").expect("write to the pipe");

@@ -25,7 +25,7 @@ fn archived() -> TestEnv {
 }
 
 /// Creates Alice's home without an archive.
-fn alone() -> TestEnv {
+fn without_archive() -> TestEnv {
     let env = TestEnv::new();
     sample_home(&env);
     fs::set_permissions(env.codex_home(), Permissions::from_mode(0o700)).unwrap();
@@ -115,7 +115,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| fs::remove_dir_all(env.codex_home()).unwrap(),
         "home",
         ExpectedFix::ByHand,
@@ -133,7 +133,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "config.toml", "= broken")),
         "home.config",
         ExpectedFix::ByHand,
@@ -158,13 +158,13 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "state_5.sqlite", "x")),
         "home.databases",
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| fifo(&env.codex_home().join("queue_1.sqlite")),
         "home.databases",
         ExpectedFix::ByCommand,
@@ -204,7 +204,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
     ),
     // The login.
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "auth.json", "")),
         "home.login",
         ExpectedFix::ByHand,
@@ -228,7 +228,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
         "home.login",
         ExpectedFix::ByHand,
@@ -286,7 +286,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| {
             let _ = env.run(["profile", "save", "work"]).code(0);
             fs::write(env.manager_home().join("cooldown.json"), "]").unwrap();
@@ -337,7 +337,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(python_home(env, "home/.codexmgr")),
         "manager.python",
         ExpectedFix::ByCommand,
@@ -393,7 +393,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     // Archives.
-    (alone, |_| {}, "archives", ExpectedFix::ByCommand),
+    (without_archive, |_| {}, "archives", ExpectedFix::ByCommand),
     (
         archived,
         |env| {
@@ -585,7 +585,7 @@ fn auth(env: &TestEnv) -> PathBuf {
 
 #[test]
 fn the_remedies_of_status_for_unusual_logins_work() {
-    for world in [alone as Setup, archived, profiles] {
+    for world in [without_archive as Setup, archived, profiles] {
         for (what, damage) in DAMAGED_LOGINS {
             let mut env = world();
             damage(&mut env);

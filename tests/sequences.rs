@@ -36,7 +36,7 @@ const EDGE_MICROS: u64 = 60_000;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
 /// A test environment, with the steps so far.
-struct Story {
+struct Sequence {
     lab: Lab,
     seed: u64,
     steps: Vec<String>,
@@ -47,7 +47,7 @@ struct Story {
     took: HashMap<String, Duration>,
 }
 
-impl Story {
+impl Sequence {
     fn begin(seed: u64, dice: &mut Dice) -> Option<Self> {
         let lab = Lab::signed_in(&SignIn::bob().due())?;
         lab.backend.revoke_family_on_reuse(true);
@@ -56,7 +56,7 @@ impl Story {
             let account = lab.backend.account(&format!("acct-{account}"));
             account.set(|account| account.refresh_delay_ms = delay_ms);
         }
-        let mut story = Self {
+        let mut sequence = Self {
             lab,
             seed,
             steps: Vec::new(),
@@ -64,11 +64,11 @@ impl Story {
             launched: 0,
             took: HashMap::new(),
         };
-        story.manage(&["profile", "save", "bob"], &[0]);
-        write_auth(&story.lab.home(), &SignIn::alice().due());
-        story.manage(&["profile", "save", "alice"], &[0]);
-        story.manage(&["backup", "--no-status", "--json"], &[0]);
-        Some(story)
+        sequence.manage(&["profile", "save", "bob"], &[0]);
+        write_auth(&sequence.lab.home(), &SignIn::alice().due());
+        sequence.manage(&["profile", "save", "alice"], &[0]);
+        sequence.manage(&["backup", "--no-status", "--json"], &[0]);
+        Some(sequence)
     }
 
     /// Returns the details that help to understand a failure.
@@ -198,7 +198,7 @@ impl Story {
     }
 
     /// Launches Codex, isolated or not, or resumes an earlier conversation. A Codex that a killed command
-    /// has left ends first, as in [`Story::exec`].
+    /// has left ends first, as in [`Sequence::exec`].
     #[track_caller]
     fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
         self.wait_for_codex();
@@ -314,7 +314,7 @@ impl Story {
     }
 }
 
-impl Drop for Story {
+impl Drop for Sequence {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("{}", self.context());
@@ -356,13 +356,13 @@ fn i2_i5_no_sequence_of_killed_commands_spends_a_refresh_token_twice() {
     for seed in first..first + wanted {
         let began = Instant::now();
         let mut dice = Dice::seeded(seed);
-        let Some(mut story) = Story::begin(seed, &mut dice) else {
+        let Some(mut sequence) = Sequence::begin(seed, &mut dice) else {
             return;
         };
         for _ in 0..6 + dice.below(7) {
-            story.step(&mut dice);
+            sequence.step(&mut dice);
         }
-        story.end();
-        println!("{} steps in {:?}", story.steps.len(), began.elapsed());
+        sequence.end();
+        println!("{} steps in {:?}", sequence.steps.len(), began.elapsed());
     }
 }

@@ -148,7 +148,7 @@ fn settings() -> ShutdownSettings {
     }
 }
 
-fn impatient() -> ShutdownSettings {
+fn short_limit() -> ShutdownSettings {
     ShutdownSettings {
         terminate_timeout: Duration::from_millis(300),
         ..settings()
@@ -208,7 +208,7 @@ fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
-    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("the process does not end");
     let output = format!("codex (PID {}, codex process)", codex.pid());
     assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
@@ -358,7 +358,7 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     let codex = ready(&mut command);
     let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("read the pid");
     let pid: u32 = pid.trim().parse().expect("a number");
-    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("the tool still runs");
     // On a stalled machine Codex itself may also still run at the end of the time limit.
     let named = error.to_string();

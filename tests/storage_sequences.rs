@@ -272,9 +272,9 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 /// Prints the steps if the sequence fails.
-struct Story(Machines, u64);
+struct Sequence(Machines, u64);
 
-impl Drop for Story {
+impl Drop for Sequence {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("seed {}\n  {}", self.1, self.0.steps.join("\n  "));
@@ -290,11 +290,11 @@ fn i2_storage_sync_backup_and_restore_lose_no_line() {
     for seed in first..first + sequences {
         let mut dice = Dice::seeded(seed);
         let (machines, _codex) = Machines::new();
-        let mut story = Story(machines, seed);
+        let mut sequence = Sequence(machines, seed);
         for _ in 0..STEPS {
-            story.0.step(&mut dice);
+            sequence.0.step(&mut dice);
         }
-        story.0.check();
+        sequence.0.check();
     }
     println!("{sequences} sequences from seed {first}");
 }

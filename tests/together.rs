@@ -74,7 +74,7 @@ fn i10_eight_accounts_at_once_are_all_known() {
 }
 
 /// Creates a home whose restore takes a while, and its archive.
-fn slow() -> (TestEnv, String) {
+fn slow_restore() -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
     for i in 0..600 {
@@ -89,7 +89,7 @@ fn slow() -> (TestEnv, String) {
     (env, archive)
 }
 
-fn until_at_work(env: &TestEnv) {
+fn wait_until_working(env: &TestEnv) {
     let journal = env.path("home/..codex.codex-manager-restore/journal.json");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !journal.exists() && Instant::now() < deadline {
@@ -99,9 +99,9 @@ fn until_at_work(env: &TestEnv) {
 
 #[test]
 fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
-    let (env, archive) = slow();
+    let (env, archive) = slow_restore();
     let first = start(&env, &["restore", &archive]);
-    until_at_work(&env);
+    wait_until_working(&env);
     // The first restore is stopped. Otherwise it could end before the second one starts.
     processes::signal("STOP", first.id());
     let (code, printed) = end(start(&env, &["restore", &archive]));
@@ -121,7 +121,7 @@ fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
 
 #[test]
 fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
-    let (env, archive) = slow();
+    let (env, archive) = slow_restore();
     let (mut made, mut refused) = (0, 0);
     for i in 0..6 {
         put(&env, "AGENTS.md", format!("changed {i}"));

@@ -1,7 +1,7 @@
 //! Output for people fits a terminal of 80 columns and has correct plurals.
 
 use crate::cooldown::{entry, know};
-use crate::every_command::{assert_civil, leaves, world};
+use crate::every_command::{assert_orderly_exit, leaves, world};
 use crate::json_output::{Case, case, world_of_two};
 use crate::support::env::{Run, TestEnv};
 use crate::support::sample::{alice, backup};
@@ -152,7 +152,7 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
             stderr: text.clone(),
             code,
         };
-        assert_civil(&line, &run);
+        assert_orderly_exit(&line, &run);
         let is_verbatim = VERBATIM.contains(&args[0].as_str());
         if !is_verbatim {
             for long in too_long(&text) {
