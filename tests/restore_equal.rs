@@ -2,7 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{can_inject, traced};
+use crate::support::injection::{can_inject, killed_at, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
 };
@@ -139,7 +139,11 @@ fn equal_rollouts_need_no_disk_space() {
     let archive = text(&backup(&env, &[]));
     let before = comparable(&env.tree("home/.codex"));
     put(&env, "AGENTS.md", "changed");
-    let _ = env.run(["restore", &archive]).code(0);
+    let done = env.run(["restore", &archive]).code(0);
+    assert!(
+        done.stdout.contains("3 of them were already equal"),
+        "{done}"
+    );
     assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
     // With other content the home does not fit.
     fs::write(&big, Dice::seeded(4).bytes(5 << 20)).expect("write");
@@ -174,4 +178,52 @@ fn equal_rollouts_do_not_make_a_restore_sync_the_whole_disk() {
         put(&env, place(n), "changed\n");
     }
     assert_ne!(synced_disks(), 0);
+}
+
+/// The old and the new home share an equal rollout, so a turn added after a kill is in both.
+#[test]
+fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let path = home.join(rollout(FIRST));
+    let args = ["restore", &archive, "--no-safety-backup"];
+    let mut kills = 0;
+    for call in ["linkat", "renameat2", "unlinkat"] {
+        for number in 1..40 {
+            // Each restore has another file to replace.
+            put(&env, "AGENTS.md", format!("{call} {number}"));
+            if killed_at(&env, &args, call, number) {
+                break;
+            }
+            kills += 1;
+            env.tick();
+            let before = fs::read_to_string(&path).expect("read");
+            let mut file = fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .expect("open");
+            file.write_all(line(number).as_bytes()).expect("append");
+            drop(file);
+            let run = env.run(["recommend"]);
+            let after = fs::read_to_string(&path).expect("read");
+            assert_eq!(
+                after,
+                before.clone() + &line(number),
+                "{call} {number}: {run}"
+            );
+            assert!(!run.stderr.contains("kept in "), "{call} {number}: {run}");
+            // Equal again for the next restore.
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(before.len() as u64))
+                .expect("cut");
+            let _ = env.run(args).code(0);
+        }
+    }
+    assert!(kills > 10, "{kills}");
 }
