@@ -2,7 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{can_inject, killed_at, traced};
+use crate::support::injection::{can_inject, ended_before_call, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
 };
@@ -196,7 +196,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
         for number in 1..40 {
             // Each restore has another file to replace.
             put(&env, "AGENTS.md", format!("{call} {number}"));
-            if killed_at(&env, &args, call, number) {
+            if ended_before_call(&env, &args, call, number) {
                 break;
             }
             kills += 1;
