@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Whole commands beside their peers, in one run: tar with gzip and pigz, and the Python codex-manager
-# where it can be installed. What is said behind the name is passed on: benches/compare.sh --rounds 9
+# Compares whole commands with tar and gzip or pigz, and with the Python codex-manager if it can be
+# installed. Passes its arguments on to the benchmark: benches/compare.sh --rounds 9
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ peer=()
 if [ -x "$tools/bin/codex-manager" ]; then
   peer=(--python "$PWD/$tools/bin/codex-manager")
 else
-  echo "the Python codex-manager could not be installed: it has no row" >&2
+  echo "the Python codex-manager could not be installed and is not measured" >&2
 fi
-command -v pigz >/dev/null || echo "pigz is not installed: it has no row" >&2
+command -v pigz >/dev/null || echo "pigz is not installed and is not measured" >&2
 exec cargo bench --profile dist --bench compare -- "${peer[@]}" "$@"

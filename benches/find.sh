@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `find` and `sessions` of the shipped binary (profile `dist`) beside ripgrep, on a generated home with outputs of tools
+# Compares `find` and `sessions` of the shipped binary (profile `dist`) with ripgrep, on a generated home with tool outputs
 # and images: benches/find.sh [--mb 1000] [--conversations 1000] [--rounds 5] [--seed 1] [--binary FILE] [--peer FILE]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `history rebuild` of the shipped binary (profile `dist`) beside a line-by-line parser in Python, on generated
+# Compares `history rebuild` of the shipped binary (profile `dist`) with a line-by-line parser in Python, on generated
 # conversations: benches/history.sh [--mb 1000] [--conversations 200] [--rounds 5] [--seed 1] [--no-peer]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -16,7 +16,7 @@ fn main() {
     divan::main();
 }
 
-/// Generates lines like those of a conversation: mostly words, and some noise like encrypted reasoning.
+/// Returns lines like those of a conversation: mostly words, with noise like encrypted reasoning.
 fn conversation() -> Vec<u8> {
     const WORDS: [&str; 12] = [
         "function", "returns", "error", "value", "path", "test", "module", "session", "build",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `storage shrink` beside `zstd -T2 --long=27` of the same conversations, in which images repeat at compactions, and a
-# first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS]]; needs that much free space
-# one and a half times.
+# Compares `storage shrink` with `zstd -T2 --long=27` of the same conversations, in which images repeat at compactions,
+# and measures a first `backup` before and after. Usage: benches/storage.sh [MB [CONVERSATIONS]]. Needs 1.5 times MB of
+# free disk space.
 set -euo pipefail
 mb=${1:-10000} conversations=${2:-250}
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ bytes() { find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.
 plain=$(bytes home/sessions)
 echo "$conversations conversations, $((plain / 1000000)) MB, load $(cut -d' ' -f1-3 /proc/loadavg)"
 
-# The memory is that of the largest process.
+# Prints the peak memory of the largest process.
 measure() {
   local label=$1
   shift

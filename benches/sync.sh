@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `sync` of the shipped binary (profile `dist`) beside codexSync, unison and rsync, each where it is installed, and beside
-# one `find -printf` over both sides. What is said behind the name is passed on: benches/sync.sh --rounds 9
+# Compares `sync` of the shipped binary (profile `dist`) with codexSync, unison and rsync, if they are installed, and
+# with one `find -printf` over both sides. Passes its arguments on to the benchmark: benches/sync.sh --rounds 9
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,10 +12,10 @@ peer=()
 if [ -x "$tools/bin/codexsync" ]; then
   peer=(--codexsync "$PWD/$tools/bin/codexsync")
 else
-  echo "codexsync is not installed: no row" >&2
+  echo "codexsync is not installed and is not measured" >&2
 fi
 for program in unison rsync; do
-  command -v "$program" >/dev/null || echo "$program is not installed: no row" >&2
+  command -v "$program" >/dev/null || echo "$program is not installed and is not measured" >&2
 done
 echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || uptime)"
 exec cargo bench --profile dist --bench compare -- --sync "${peer[@]}" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `vault backup` beside `restic backup` of the same home: first, unchanged, and with 1 % of the conversations
-# changed. Works on copies. Usage: benches/vault.sh HOME, with a Codex home as HOME.
+# Compares `vault backup` with `restic backup` of the same home: the first backup, an unchanged home, and a home
+# with changes in 1 % of the conversations. Works on copies. Usage: benches/vault.sh HOME, where HOME is a Codex home.
 set -euo pipefail
 source=$(realpath "${1:?usage: benches/vault.sh HOME}")
 cd "$(dirname "$0")/.."
@@ -14,12 +14,12 @@ cp -a "$source" "$work/plain-home"
 cd "$work"
 export HOME=$work CODEX_HOME=$work/home CODEX_MANAGER_HOME=$work/manager RESTIC_PASSWORD=benchmark
 restic version
-# Copies of one repository, because restic chooses the cost of the key derivation at init; with their own caches.
+# Copies of one repository, because restic chooses the cost of the key derivation at init. Each has its own cache.
 restic -r by-restic init --repository-version 2 >/dev/null
 cp -a by-restic by-manager
 "$manager" vault init "$work/by-manager" --quiet
 
-# The memory is that of the largest process.
+# Prints the peak memory of the largest process.
 measure() {
   local label=$1 repository=$2 before
   shift 2

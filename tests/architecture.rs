@@ -39,7 +39,7 @@ const ROOMS: &[&str] = &[
 fn height(module: &str) -> usize {
     let room = room(module);
     let height = ROOMS.iter().position(|other| *other == room);
-    height.unwrap_or_else(|| panic!("the room {room} has no place in ROOMS"))
+    height.unwrap_or_else(|| panic!("the room {room} is not in ROOMS"))
 }
 
 fn room(module: &str) -> &str {
@@ -66,7 +66,10 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 #[test]
 fn a_room_uses_only_rooms_below_it() {
     let imports = Imports::read(&source());
-    assert!(imports.all().count() > 500, "the scan found the imports");
+    assert!(
+        imports.all().count() > 500,
+        "the scan found too few imports"
+    );
     let upward = imports
         .all()
         .filter(|(from, to, _)| height(from) < height(to));
@@ -136,7 +139,7 @@ fn source_files_stay_below_700_lines() {
     assert!(large.is_empty(), "{large:?}");
 }
 
-/// The name of every test, as `cargo test` prints it.
+/// Returns the name of every test, as `cargo test` prints it.
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut names = BTreeSet::new();
@@ -172,7 +175,7 @@ fn every_promise_names_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/promises.md")).expect("read");
     let tests = tests();
-    assert!(tests.len() > 400, "the scan found the tests");
+    assert!(tests.len() > 400, "the scan found too few tests");
     let promises: Vec<_> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| I")?.strip_suffix(" |"))

@@ -1,12 +1,12 @@
-//! `inventory.json` knows the archives, so that listing them opens no sidecar.
+//! `inventory.json` records the archives, so that listing them opens no sidecar.
 
 use crate::prune::archives;
 use crate::support::env::TestEnv;
 use std::fs::{self, File};
 use std::path::Path;
 
-/// Overwrites a file with other bytes of the same length and time: a program that opens it notices.
-fn garble(path: &Path) {
+/// Overwrites a file with invalid bytes of the same length and mtime. A program that reads it fails.
+fn corrupt(path: &Path) {
     let before = fs::metadata(path).unwrap();
     fs::write(path, vec![b'x'; usize::try_from(before.len()).unwrap()]).unwrap();
     let file = File::options().write(true).open(path).unwrap();
@@ -26,7 +26,7 @@ fn after_a_backup_no_sidecar_of_an_unchanged_archive_is_opened() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
     let backups = env.manager_home().join("backups");
-    // Archives that no command of this program wrote here, and an index that was lost.
+    // The user copies archives into the folder, and deletes the index.
     let name = |suffix: &str| format!("2026-11-18-100000-alice@example.com{suffix}");
     for i in 0..20 {
         for end in [".tar.gz", ".metadata.json"] {
@@ -40,13 +40,13 @@ fn after_a_backup_no_sidecar_of_an_unchanged_archive_is_opened() {
     for entry in fs::read_dir(&backups).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().ends_with(".metadata.json") {
-            garble(&path);
+            corrupt(&path);
         }
     }
     assert_eq!(listed(&env), (23, 0), "a sidecar was opened");
     let run = env.run(["restore", "latest", "--dry-run"]).code(0);
     assert!(run.stderr.contains("2026-11-20-120000"), "{run}");
-    // A changed time is noticed.
+    // A changed mtime is detected.
     let touched = File::options()
         .write(true)
         .open(backups.join(name("-1000-codex.metadata.json")));

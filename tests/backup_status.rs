@@ -1,4 +1,4 @@
-//! The quota that `backup` reads from the real Codex, and its behaviour without one.
+//! The quota that `backup` reads from the real Codex, and its behaviour without an answer.
 
 use crate::support::env::{Run, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows};
@@ -78,7 +78,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
     assert_eq!(
         facts["quota_end_detected_at"],
         Value::Null,
-        "91 % is not the end"
+        "91 % is not exhausted"
     );
     assert_eq!(facts["windows"].as_array().expect("windows").len(), 2);
     let bytes = fs::read(lab.path_in(&printed["path"])).expect("the archive");
@@ -89,7 +89,7 @@ fn the_archive_is_named_by_the_start_of_the_weekly_window() {
         "a token in the sidecar"
     );
 
-    // The account is recorded from now on, as used.
+    // The backup has recorded the account with the time of its use.
     let alice = known(&lab);
     assert_eq!(alice["state"], "ready");
     assert_eq!(alice["source"], "live");
@@ -133,7 +133,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
         alice.secondary = Some(Window::weekly(40.0).reset_at(resets));
     });
     let start = at(resets - 7 * 86_400, 0);
-    // Without any observation or answer, the archive is made anyway.
+    // The archive is also created without any observation or answer.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = Some(503));
@@ -144,7 +144,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
     assert_eq!(printed["status_source"], "none");
     assert!(run.stderr.contains("no live quota"), "{run}");
 
-    // An observation is used for as long as it is valid.
+    // An observation is used until it expires.
     lab.backend
         .account("acct-alice")
         .set(|alice| alice.usage_status = None);
@@ -192,7 +192,7 @@ fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
         file_name(start, "alice@example.com-2")
     );
 
-    // Text of another account is refused, and no archive is made.
+    // Text of another account is refused, and no archive is created.
     let other = text.replace("alice", "bob");
     let before = lab.world.tree("home/.codex-manager/backups");
     let _ = lab
@@ -261,7 +261,7 @@ fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
     assert_eq!(run.json()["session_start_at"], Value::Null);
     fs::remove_dir_all(lab.home()).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
-    lab.go_on(&lab.home(), &id, "again by key");
+    lab.resume(&lab.home(), &id, "again by key");
 
     fs::remove_dir_all(lab.home()).expect("lose the home");
     signed_out_home(&lab.home(), &lab.backend);

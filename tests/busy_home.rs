@@ -1,5 +1,5 @@
-//! Homes in use: the real Codex in a turn, its daemon, databases without a checkpoint, and writers
-//! faster than any Codex.
+//! Homes in use: the real Codex during a turn, its daemon, databases without a checkpoint, and writers
+//! that are faster than Codex.
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
@@ -51,9 +51,9 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
 
     alice.release_turns();
     let _ = turn.finish(CODEX_TIMEOUT).expect_success();
-    assert_eq!(lab.shown(&home, &id), ["one", "under way"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "under way"]);
     let _ = lab.manager(["restore", "latest"]).code(0);
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
 }
 
 /// A process that is killed on drop, even if the test fails.
@@ -74,10 +74,10 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let daemon = lab.codex.start_daemon(&home, &lab.backend);
     let pid = daemon.pid().expect("a daemon");
-    // Its program moves with the exchanged home, so it cannot be found by its path later.
+    // The exchange moves the updater's program, so it cannot be found by its path later.
     let _updater = KillOnDrop(daemon.updater_pid());
 
     let busy = lab.manager(["restore", "latest"]).code(3);
@@ -86,12 +86,12 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     assert!(busy.stderr.contains("--stop-daemon"), "{busy}");
     assert!(processes::alive(pid));
     assert_eq!(messages(&rollout(&home, &id)), ["one", "later"]);
-    // A backup reads only. The restore below uses another archive.
+    // A backup only reads the home. The restore below uses another archive.
     let _ = lab
         .manager(["backup", "--mode", "sessions", "--no-status"])
         .code(0);
 
-    // A zombie named codex with this home does not use it.
+    // A zombie named codex does not count as a user of the home.
     let program = lab.world.path("codex");
     let copied = Command::new("cp").arg("/bin/true").arg(&program).status();
     assert!(copied.expect("run cp").success());
@@ -110,15 +110,15 @@ fn a_running_daemon_blocks_a_restore_until_it_is_stopped() {
     let updater = daemon.updater_pid();
     assert!(
         updater.is_none_or(processes::alive),
-        "its updater is left alone"
+        "the updater was ended"
     );
     assert_eq!(messages(&rollout(&home, &id)), ["one"]);
     // Codex's own packages stay and need no copy.
     assert!(home.join("packages/app-server-daemon").is_dir());
-    lab.go_on(&home, &id, "two");
-    // The updater is alive and blocks nothing.
+    lab.resume(&home, &id, "two");
+    // The updater runs, and does not block a restore.
     let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
     let _ = zombie.wait();
 }
 
@@ -133,10 +133,10 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
         let turn = lab.codex.spawn_exec(&home, &lab.backend, &[prompt]);
         assert!(alice.wait_for_held_turn(CODEX_TIMEOUT));
         turn.kill();
-        // Its threads close their files one after the other.
+        // The threads of a killed process close their files one after the other.
         let limit = Instant::now() + CODEX_TIMEOUT;
         while !find_holders(&home, &[]).is_empty() {
-            assert!(Instant::now() < limit, "it does not end");
+            assert!(Instant::now() < limit, "Codex does not end");
             thread::sleep(Duration::from_millis(5));
         }
         alice.release_turns();
@@ -145,7 +145,7 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
     let wal = home.join("state_5.sqlite-wal");
     assert!(
         fs::metadata(&wal).is_ok_and(|m| m.len() > 0),
-        "no WAL is left"
+        "no WAL remains"
     );
     let live = rows(&home);
     assert_eq!(live.len(), 2);
@@ -164,7 +164,7 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
     killed_turn("killed after the backup");
     assert!(
         fs::metadata(&wal).is_ok_and(|m| m.len() > 0),
-        "no WAL is left"
+        "no WAL remains"
     );
     let _ = lab.manager(["restore", "latest"]).code(0);
     for suffix in ["-wal", "-shm"] {
@@ -172,12 +172,12 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
         assert!(!home.join(&stale).exists(), "{stale}");
     }
     assert_eq!(rows(&home), live);
-    lab.go_on(&home, &one, "two");
-    assert_eq!(lab.shown(&home, &one), ["one", "two"]);
-    assert_eq!(lab.listed(&home).len(), 2);
+    lab.resume(&home, &one, "two");
+    assert_eq!(lab.user_messages(&home, &one), ["one", "two"]);
+    assert_eq!(lab.listed_ids(&home).len(), 2);
 }
 
-/// Runs `writers` concurrently with `work`, until that returns.
+/// Runs `writers` concurrently with `work`, until `work` returns.
 fn with_concurrent_writers(writers: &[&(dyn Fn(&AtomicBool) + Sync)], work: impl FnOnce()) {
     /// Stops the writers even if `work` panics.
     struct Stop<'a>(&'a AtomicBool);
@@ -223,7 +223,9 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
     let (committed, written) = (AtomicU64::new(0), AtomicU64::new(0));
     let hammer = |stop: &AtomicBool| {
         let database = Connection::open(&database).expect("open");
-        database.busy_timeout(CODEX_TIMEOUT).expect("patience");
+        database
+            .busy_timeout(CODEX_TIMEOUT)
+            .expect("set the timeout");
         database
             .execute_batch("PRAGMA synchronous=NORMAL")
             .expect("pragma");
@@ -232,7 +234,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
             if stop.load(Ordering::Acquire) {
                 return;
             }
-            let row = rusqlite::params![i64::try_from(n).expect("fits"), filler];
+            let row = rusqlite::params![i64::try_from(n).expect("in range"), filler];
             database
                 .execute("INSERT INTO hammer VALUES(?1, ?2)", row)
                 .expect("insert");
@@ -298,14 +300,14 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
     });
     assert!(
         committed.load(Ordering::Acquire) > 100,
-        "nothing was hammered"
+        "too few commits happened during the backups"
     );
     assert_eq!(rollouts(&home).len(), grown);
     let run = lab.manager(["verify", "--all", "--json"]).code(0).json();
     assert_eq!(run["archives"].as_array().expect("archives").len(), 20);
 
     let _ = lab.manager(["restore", "latest"]).code(0);
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }
 
@@ -399,6 +401,6 @@ fn a_conversation_archived_by_codex_during_backups_is_complete_in_each() {
         .codex
         .run(&home, &lab.backend, &["unarchive", &id])
         .expect_success();
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }

@@ -100,7 +100,7 @@ fn a_rollout_that_always_ends_early_is_reported_and_all_others_are_archived() {
     let env = TestEnv::new();
     sample_home(&env);
     let first = rollout(FIRST).display().to_string();
-    // Its end is always before the listed size.
+    // Every read returns the end of the file before the listed size.
     let done = backup_with(&env, &first, "read", "retval=0");
     assert_only_missing(&env, &first, &done);
     // The second attempt reads the complete file.
@@ -119,7 +119,7 @@ fn a_database_that_fails_to_open_once_is_archived_or_reported() {
     let mut named = 0;
     for number in 1.. {
         let Some(output) = with_failing_open(&env, &database, number, &args) else {
-            assert!(number > 3, "it was opened {number} times");
+            assert!(number > 3, "the file was opened {number} times");
             break;
         };
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -132,7 +132,7 @@ fn a_database_that_fails_to_open_once_is_archived_or_reported() {
         assert_eq!(output.status.code(), Some(code), "{number}: {output:?}");
         named += i32::from(!is_kept);
     }
-    assert!(named > 0, "it could be read each time");
+    assert!(named > 0, "no read failed");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_restore_over_a_database_that_fails_to_open_once_is_complete_or_refused() {
         let changed = env.tree("home/.codex");
         let args = ["restore", &archive];
         let Some(output) = with_failing_open(&env, &database, number, &args) else {
-            assert!(number > 3, "it was opened {number} times");
+            assert!(number > 3, "the file was opened {number} times");
             break;
         };
         let is_done = output.status.success();
@@ -206,7 +206,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let other = put(&env, rollout(SECOND), "{}\n");
     let shrink = || {
         let file = OpenOptions::new().write(true).open(&path).expect("open");
-        let lines = file.metadata().expect("its size").len() / 3;
+        let lines = file.metadata().expect("stat").len() / 3;
         file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
     let (archive, skipped) =
@@ -215,7 +215,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     assert_eq!(skipped, []);
     let there = restore_archive(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
-    assert!(text.len() < 900_000, "it did not shrink");
+    assert!(text.len() < 900_000, "the file did not shrink");
     assert_eq!(text, "{}\n".repeat(text.len() / 3));
     assert_eq!(
         fs::read(there.join(rollout(SECOND))).expect("the other"),

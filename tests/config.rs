@@ -48,7 +48,7 @@ fn settings_follow_the_order_of_precedence() {
         origin(&env, &["--codex-home", "/from/flag"], "codex.home"),
         (json!("/from/flag"), json!("flag"))
     );
-    // The one exception: TZ describes the machine.
+    // TZ is the only exception, because it describes the machine.
     env.set("TZ", "Europe/Berlin");
     assert_eq!(
         origin(&env, &[], "timezone"),
@@ -261,7 +261,7 @@ fn edit_saves_only_a_valid_file() {
         fs::read_to_string(env.path(FILE)).unwrap(),
         "timezone = 'UTC' # kept\ncolor = 'never'\n"
     );
-    // Somebody else changed it while it was edited.
+    // Another process changes the file while the editor is open.
     write_program(
         &env.path("bin/editor"),
         &format!(
@@ -275,7 +275,7 @@ fn edit_saves_only_a_valid_file() {
             .unwrap()
             .contains("always")
     );
-    // A file that is no TOML is mended by the same way.
+    // `config edit` can also repair a file that is not TOML.
     env.write(FILE, "= broken");
     write_program(
         &env.path("bin/editor"),

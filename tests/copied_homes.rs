@@ -1,4 +1,4 @@
-//! Copied homes, and homes restored beside the first: a login that is live in one of them is never used
+//! Copied homes, and homes restored beside the first one. A login that is live in one of them is never used
 //! in another.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
@@ -6,13 +6,13 @@ use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Alice signed in as `work`, Bob in the profile `home`, and a copy of the home as `copy`.
+/// Signs Alice in as `work`, saves Bob as `home`, and copies the Codex home to `copy`.
 fn world() -> TestEnv {
     let env = alice_and_bob();
     write_auth(&env.path("copy"), &alice(0));
@@ -56,14 +56,14 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let refused = in_copy(&env, &["use", "work"]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
 
-    // Also where the first was renewed since, and nobody has saved that.
+    // The same after a renewal in the first home that no command has saved.
     let env = world();
     write_auth(&env.codex_home(), &alice(3));
     write_auth(&env.path("copy"), &alice(1));
     let _ = in_copy(&env, &["use", "home"]).code(0);
     assert_first_home_has_it(&env);
 
-    // What came after the one in the first home is no copy of it.
+    // A login newer than the one in the first home is not a copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
     let output = in_copy(&env, &["use", "home"]).code(0);
@@ -74,7 +74,7 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
 #[test]
 fn i2_the_login_of_a_missing_home_is_released_only_by_force() {
     let env = world();
-    fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+    fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
     let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
     assert_first_home_has_it(&env);
     let refused = in_copy(&env, &["use", "work"]).code(5);
@@ -98,17 +98,17 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     assert!(done.expect("cp").success());
     let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
     let _ = there(&["use", "bob"]).code(0);
-    // The one that is kept is due, and nobody may renew it but the first home.
-    write_auth_text(&lab.home(), &aged(&lab.home()));
+    // The saved login has expired, and only the first home may renew it.
+    write_auth_text(&lab.home(), &expired_auth(&lab.home()));
     let kept = lab.world.manager_home().join("profiles/alice");
-    write_auth_text(&kept, &aged(&kept));
+    write_auth_text(&kept, &expired_auth(&kept));
     let _ = there(&["status", "--all"]);
     let _ = lab.say("renews the login");
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
-/// Bob is signed in instead, and an export takes the login along.
+/// Signs Bob in instead, and moves Alice's login into an export.
 #[track_caller]
 fn move_away(env: &TestEnv) {
     write_auth(&env.codex_home(), &bob());
@@ -118,7 +118,7 @@ fn move_away(env: &TestEnv) {
     assert_eq!(note(env, "work")["owner"], "moved");
 }
 
-/// An archive of the first home.
+/// Creates an archive of the first home.
 fn archive(env: &TestEnv) -> String {
     let done = env.run(["backup", "--no-status", "--json"]).code(0).json();
     let path = done["path"].as_str().expect("a path").to_owned();
@@ -133,14 +133,14 @@ fn i2_a_restore_makes_no_login_live_that_another_home_uses() {
             let archive = archive(&env);
             write_auth(&env.path("copy"), &bob());
             if is_lost {
-                fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+                fs::rename(env.codex_home(), env.path("unplugged")).expect("move the home");
             }
             let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
             let output = in_copy(&env, &restore).code(0);
             assert!(output.stderr.contains("another Codex home"), "{output}");
             assert_eq!(live(&env.path("copy")), auth_json(&bob()));
             assert_first_home_has_it(&env);
-            // Whoever asks for it by name gets it.
+            // With `--auth archive` the archived login is restored.
             let _ = in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
             assert_eq!(live(&env.path("copy")), auth_json(&alice(0)));
         }
@@ -161,7 +161,7 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
 fn a_restore_calls_a_login_newer_only_if_it_is() {
     let env = world();
     let archive = archive(&env);
-    fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
+    fs::remove_file(env.codex_home().join("auth.json")).expect("lose the login");
     let output = env.run(["restore", &archive, "--yes"]).code(0);
     assert_eq!(live(&env.codex_home()), auth_json(&alice(0)));
     assert!(!output.stderr.contains("newer"), "{output}");
@@ -171,7 +171,7 @@ fn a_restore_calls_a_login_newer_only_if_it_is() {
 fn i5_a_restore_respects_the_records_of_a_removed_profile() {
     for removal in [&["--yes"][..], &["--purge", "--yes"]] {
         let remove = [&["profile", "remove", "work"], removal].concat();
-        // It left.
+        // The login has moved away.
         let env = world();
         let archive = archive(&env);
         move_away(&env);
@@ -180,7 +180,7 @@ fn i5_a_restore_respects_the_records_of_a_removed_profile() {
         assert!(output.stderr.contains("another machine"), "{output}");
         assert_eq!(live(&env.codex_home()), auth_json(&bob()));
 
-        // It is spent.
+        // The login is spent.
         let env = world();
         let archive = self::archive(&env);
         write_auth(&env.codex_home(), &alice(3));
@@ -234,7 +234,7 @@ fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
     let _ = lab.manager(["use", "bob"]).code(0);
     let _ = lab.manager(["use", "alice"]).code(0);
     assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
-    write_auth_text(&home, &aged(&home));
+    write_auth_text(&home, &expired_auth(&home));
     let _ = lab.say("renews it again");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
@@ -250,12 +250,12 @@ fn i5_a_copy_does_not_revive_a_moved_login() {
         .code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
     assert_eq!(note(&env, "work")["owner"], "moved");
-    // Nor by being live for a while.
+    // A login that was live for a while does not become the owner either.
     write_auth(&env.path("copy"), &alice(0));
     let _ = in_copy(&env, &["profile", "save", "work"]).code(5);
     let _ = in_copy(&env, &["use", "home"]);
     assert_eq!(note(&env, "work")["owner"], "moved");
-    // The profile's own file is the word of whoever knows.
+    // Saving the profile's own file is an explicit decision of the user.
     let own = text(&env.manager_home().join("profiles/work/auth.json"));
     let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
     assert_eq!(note(&env, "work")["owner"], "profile");

@@ -1,4 +1,4 @@
-//! `current` and `list` show the account of each running program without reading conversations.
+//! `current` and `list` show the account of each running program, and read no conversation.
 
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;
@@ -10,7 +10,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-/// Bob signed in after a switch from Alice, which was noted at this time.
+/// Records a switch from Alice to Bob at this time.
 pub(crate) fn note_switch(env: &TestEnv, at: i64, before: Option<i64>) {
     let who = |name: &str| {
         json!({"email": format!("{name}@example.com"), "account_id": format!("acct-{name}"),
@@ -44,7 +44,7 @@ fn a_running_codex_keeps_the_account_of_its_start() {
     );
     let email = || current(env)["processes"][0]["email"].clone();
     let now = unix_now();
-    // Switched after its start; before two switches; long before its start.
+    // A switch after the start of the process, two switches after it, and a switch long before it.
     note_switch(env, now + 60, None);
     assert_eq!(email(), "alice@example.com");
     let printed = env.run(["current"]).code(0);
@@ -57,7 +57,7 @@ fn a_running_codex_keeps_the_account_of_its_start() {
     note_switch(env, now - 600, None);
     assert_eq!(email(), "bob@example.com");
     assert_eq!(current(env)["processes"][0]["current"], true);
-    // A note of another home says nothing.
+    // A record of another home has no effect.
     let path = env.manager_home().join("profiles/.switch.json");
     let mut note: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
     note["home"] = json!("/elsewhere");
@@ -111,8 +111,8 @@ fn current_and_list_read_no_conversation() {
         let Ok(output) = traced else { return };
         assert!(output.status.success(), "{output:?}");
         let log = fs::read_to_string(&log).expect("the log");
-        assert!(log.contains("auth.json"), "the trace is one");
-        // What is asked for by name; where links of other processes lead is answered, not asked.
+        assert!(log.contains("auth.json"), "the log has no calls");
+        // Only paths in arguments count. Targets of links of other processes appear in results.
         let home = env.path("home");
         let home = home.to_str().expect("text");
         let looked: Vec<_> = log
@@ -120,7 +120,7 @@ fn current_and_list_read_no_conversation() {
             .filter(|line| {
                 let asked = line.split('"').nth(1).unwrap_or_default();
                 let below = ["/sessions", "/archived_sessions", ".sqlite", "/backups"];
-                // Whether a prune was cut off is one look.
+                // The check for an interrupted prune reads one file.
                 let is_look = asked.ends_with("/.trash/moves.json");
                 asked.starts_with(home) && !is_look && below.iter().any(|name| asked.contains(name))
             })

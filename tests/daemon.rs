@@ -1,4 +1,4 @@
-//! The background daemon of a home, with the real Codex: it copies itself there, some 400 MB.
+//! The background daemon of the real Codex, which copies itself (about 400 MB) into the home.
 
 use crate::support::env::TestEnv;
 use crate::support::mock_backend::MockBackend;
@@ -24,13 +24,13 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
     let running = codex.start_daemon(&home, &backend);
     let pid = running.pid().expect("a pid file");
 
-    // It is seen, and its helper that updates the package is not taken for a user of the home.
+    // The daemon is a user of the home; its helper that updates the package is not.
     assert_eq!(daemon::find(&home).expect("alive").pid, pid);
     let holders = find_holders(&home, &[]);
     let seen: Vec<_> = holders.iter().map(ToString::to_string).collect();
     assert_eq!(seen, [format!("codex (PID {pid}, background daemon)")]);
 
-    // It keeps Alice; the probe reads who is in auth.json now.
+    // The daemon keeps Alice's account; the probe reads the account in auth.json.
     write_auth(&home, &SignIn::bob());
     world.set("PATH", codex.search_path());
     world.unset("CODEX_MANAGER_NOW");
@@ -43,15 +43,15 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
     assert_eq!(output["email"], "bob@example.com");
     assert_eq!(output["source"], "live");
 
-    // Stopped by Codex's own command, it is gone; a second time there is nothing to stop.
+    // Codex's own command stops the daemon; a second stop finds nothing to stop.
     let env = env
         .with("PATH", codex.search_path())
         .with("HOME", world.path("home"));
-    let program = Program::find(None, &env).expect("codex");
+    let program = Program::find(None, &env).expect("find codex");
     let limit = Duration::from_secs(20);
-    assert!(daemon::stop(&program, &home, &env, limit).expect("stopped"));
+    assert!(daemon::stop(&program, &home, &env, limit).expect("stop"));
     assert!(!processes::alive(pid));
     assert_eq!(daemon::find(&home), None);
     assert_eq!(find_holders(&home, &[]), []);
-    assert!(!daemon::stop(&program, &home, &env, limit).expect("nothing to stop"));
+    assert!(!daemon::stop(&program, &home, &env, limit).expect("stop"));
 }

@@ -6,7 +6,7 @@ use crate::tables::shown;
 #[test]
 fn demo_runs_every_step_and_removes_its_folder() {
     let mut env = TestEnv::new();
-    // The steps depend on the file times that the sample gets, and those on the real clock.
+    // The steps depend on the file times of the sample, which come from the real clock.
     env.unset("CODEX_MANAGER_NOW");
     env.write("home/.codex/auth.json", "the user's own");
     let before = env.tree("");

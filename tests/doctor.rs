@@ -24,7 +24,7 @@ fn backed_up(env: &TestEnv) {
     let _ = env.run(["backup", "--no-status"]).code(0);
 }
 
-/// The statuses of a check, as `id: status` for all but "ok".
+/// Returns the checks that are not "ok", as `id: status`.
 fn findings(document: &Value) -> Vec<String> {
     document["checks"]
         .as_array()
@@ -161,11 +161,11 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     assert_eq!(
         fs::read(&sidecar).unwrap(),
         before,
-        "the sidecar is what it was"
+        "the sidecar was changed"
     );
     assert!(
         env.manager_home().join("inventory.json.damaged").exists(),
-        "nothing is thrown away"
+        "the damaged inventory was not kept"
     );
     let run = env.run(["doctor", "--json"]).code(0);
     assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
@@ -234,11 +234,7 @@ fn fix_never_changes_foreign_files() {
     for path in others {
         assert_eq!(mode_of(env.path(path)), 0o755, "{path}");
     }
-    assert_eq!(
-        mode_of(own),
-        0o700,
-        "no more is taken than group and others had"
-    );
+    assert_eq!(mode_of(own), 0o700, "permissions of the owner were changed");
     assert_eq!(mode_of(kept), 0o700);
     let run = env.run(["doctor", "--json"]).code(0);
     assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
@@ -295,7 +291,7 @@ fn a_home_that_is_not_a_folder_is_reported() {
 fn a_daemon_of_another_account_is_reported_with_the_command_to_stop_it() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::bob());
-    // This very process stands for the daemon: it was started before the switch that is noted.
+    // This process acts as the daemon, which was started before the recorded switch.
     let pid = std::process::id();
     let started = processes::started(pid).expect("a start");
     let note = json!({"pid": pid, "processIdentity": {"startTicks": started}});
@@ -346,7 +342,7 @@ fn every_check_is_documented() {
     assert_eq!(rows, codex_manager::doctor::CHECKS);
 }
 
-/// The message of each finding of a check that is not well.
+/// Returns the messages of a check that is not ok.
 fn messages(env: &TestEnv, id: &str) -> Vec<String> {
     let document = env.run(["doctor", "--json"]).json();
     let checks = document["checks"].as_array().expect("checks").clone();
@@ -411,7 +407,7 @@ fn temp_files_of_killed_commands_are_found_in_every_folder() {
         assert!(!path.exists(), "{place}");
         assert!(!temp(&env.run(["doctor", "--json"]).json()), "{place}");
     }
-    // The next backup sees to those of the manager home.
+    // The next backup removes the temp files of the manager home.
     let left = env.write("home/.codex-manager/profiles/.codex-manager-tmp-x", "x");
     let _ = env.run(["backup", "--no-status"]);
     assert!(!left.exists());

@@ -1,4 +1,4 @@
-//! A machine without Codex, without a login, without any account: each command leads to a sign-in.
+//! A machine without Codex, login and accounts: each command suggests the next step to a sign-in.
 
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, write_auth};
@@ -51,12 +51,9 @@ fn assert_leads_to_sign_in(env: &TestEnv, first: &str) {
             text.contains(first) || command == "use work",
             "{command}: {run}"
         );
-        // `doctor` names it as the step after signing in.
-        let is_told_to_back_up = text.contains("codex-manager backup");
-        assert!(
-            !is_told_to_back_up || command == "doctor",
-            "{command}: {run}"
-        );
+        // `doctor` names a backup as the step after the sign-in.
+        let suggests_backup = text.contains("codex-manager backup");
+        assert!(!suggests_backup || command == "doctor", "{command}: {run}");
         for useless in USELESS {
             assert!(!text.contains(useless), "{command}: {run}");
         }

@@ -33,7 +33,7 @@ pub(crate) fn leaves() -> Vec<Leaf> {
     }
     let mut found = Vec::new();
     visit(&codex_manager::cli::tree(), &[], &mut found);
-    assert!(found.len() > 15, "the tree was walked");
+    assert!(found.len() > 15, "too few commands were found");
     found
 }
 
@@ -56,7 +56,7 @@ fn sample(arg: &Arg) -> &'static str {
         "DIR" => "folder",
         "WORDS" => "one",
         "SESSION" => "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
-        other => panic!("{arg}: say here what {other} may be"),
+        other => panic!("{arg}: add a sample value for {other}"),
     }
 }
 
@@ -90,8 +90,8 @@ impl Leaf {
     }
 }
 
-/// Creates a home with files of all kinds, two archives, figures, and a cloud folder with a new file.
-/// There is no Codex to query.
+/// Creates a home with files of all kinds, two archives, quota figures, and a cloud folder with a new file.
+/// Codex is not installed.
 pub(crate) fn world() -> TestEnv {
     let mut env = TestEnv::new();
     sample_home(&env);
@@ -124,7 +124,7 @@ fn sync_set_up(env: &TestEnv) {
 
 /// Checks that a run did not panic, has a documented exit code, and printed an error if it failed.
 #[track_caller]
-pub(crate) fn assert_civil(what: &str, run: &Run) {
+pub(crate) fn assert_orderly_exit(what: &str, run: &Run) {
     assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
     assert!(!run.stderr.contains("panicked"), "{what}: {run}");
     if [1, 2, 3, 4].contains(&run.code) {
@@ -145,12 +145,15 @@ fn every_help_has_an_example_that_parses() {
             .split_once("Examples:")
             .unwrap_or_else(|| panic!("{args:?}: no example"));
         let name = format!("codex-manager {}", leaf.words.join(" "));
-        assert!(examples.contains(&name), "{args:?}: no example of itself");
+        assert!(
+            examples.contains(&name),
+            "{args:?}: no example of this command"
+        );
         for line in examples
             .lines()
             .filter(|l| l.trim_start().starts_with("codex-manager "))
         {
-            // Up to a comment, a pipe or a redirection.
+            // The words before a comment, a pipe or a redirection.
             let words = line
                 .split(" | ")
                 .next()
@@ -185,8 +188,8 @@ const STEP_VERBS: [&str; 7] = [
     "started ",
 ];
 
-/// The commands of the test that open no file: the homes have no `config.toml`, no trash and no job; a sync
-/// has its steps in its log.
+/// The commands that open no file in this test, because the homes have no `config.toml`, trash or job. A sync
+/// writes its steps to its log.
 const WITHOUT_STEPS: [&str; 10] = [
     "completions",
     "config list",
@@ -259,9 +262,9 @@ fn no_dry_run_changes_a_byte() {
     let before = env.tree("");
     for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
         let run = env.run(leaf.with(&["--dry-run"]));
-        assert_civil(&leaf.words.join(" "), &run);
+        assert_orderly_exit(&leaf.words.join(" "), &run);
         assert_same_tree(&before, &env.tree(""));
-        // Each says so in the same words, once.
+        // Each command prints the same line once.
         let trailers = run
             .stderr
             .matches("nothing was written (--dry-run)")
@@ -276,7 +279,7 @@ fn doctor_knows_every_file_that_commands_create() {
     let env = world();
     for leaf in leaves() {
         let run = env.run(leaf.with(&["--yes"]));
-        assert_civil(&leaf.words.join(" "), &run);
+        assert_orderly_exit(&leaf.words.join(" "), &run);
     }
     let run = env.run(["doctor", "--json"]);
     let checks = run.json()["checks"].as_array().expect("a list").clone();
@@ -301,7 +304,7 @@ fn homes_with_non_unicode_names_cause_no_panic() {
             for json in [&["--yes"][..], &["--yes", "--json"]] {
                 let args = leaf.with(json);
                 let run = env.run(&args);
-                assert_civil(&format!("{variable} {args:?}"), &run);
+                assert_orderly_exit(&format!("{variable} {args:?}"), &run);
             }
         }
     }
@@ -322,7 +325,7 @@ fn unknown_arguments_exit_with_4() {
             "{run}"
         );
     }
-    assert!(env.tree("home").0.len() <= 1, "nothing was made");
+    assert!(env.tree("home").0.len() <= 1, "a file was created");
 }
 
 #[test]
@@ -343,7 +346,7 @@ fn unreadable_and_read_only_homes_are_reported_and_unchanged() {
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             let run = env.run_unprivileged(&args);
             set(0o700);
-            assert_civil(&format!("{home} {mode:o} {args:?}"), &run);
+            assert_orderly_exit(&format!("{home} {mode:o} {args:?}"), &run);
         }
         let run = env.run(["verify", "--all"]);
         assert_eq!(run.code, 0, "{home} {mode:o}: {run}");
@@ -365,7 +368,7 @@ fn reading_commands_work_on_read_only_homes() {
         (&["sync", "plan"], 0),
         (&["sync", "restore", "--dry-run"], 0),
         (&["sync", "resolve"], 0),
-        // There is no Codex to ask.
+        // Codex is not installed.
         (&["status"], 6),
     ] {
         let run = env.run_unprivileged(args).code(code);
@@ -409,7 +412,7 @@ fn a_closed_output_causes_no_panic() {
                 );
                 assert!(!stderr.contains("panicked"), "{script} {args:?}: {stderr}");
             }
-            // A reader that is gone before the first byte.
+            // The reader closes the pipe before the first byte.
             let mut command = env.command(&args);
             let (reader, writer) = std::io::pipe().expect("a pipe");
             drop(reader);

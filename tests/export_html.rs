@@ -76,14 +76,14 @@ fn a_page_of_hostile_texts_loads_and_runs_nothing() {
         return;
     };
     let env = TestEnv::new();
-    // The browser does load what a page asks for.
+    // Control: the browser loads what a page requests.
     let control = env.write(
         "control.html",
         format!("<img src=http://{}/x>", browser.address()),
     );
     assert!(
         browser.open(&control).connections > 0,
-        "the control loads an image"
+        "the control page loaded no image"
     );
     let texts = hostile(&browser.address());
     let mut conversation = Conversation::new(1, 60, &texts[0], "Done.");

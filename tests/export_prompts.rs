@@ -86,11 +86,11 @@ fn a_profile_named_like_the_email_of_a_local_account_gets_a_number() {
         fs::read_to_string(kept).expect("a login"),
         auth_json(&bob())
     );
-    // The email denotes the account, not the profile of that name.
-    let whose = there(&["use", "carol@example.com", "--json"])
+    // The email selects the account, not the profile of that name.
+    let switched = there(&["use", "carol@example.com", "--json"])
         .code(0)
         .json();
-    assert_eq!(whose["to"], "mine", "{whose}");
+    assert_eq!(switched["to"], "mine", "{switched}");
 }
 
 #[test]
@@ -109,17 +109,17 @@ fn the_login_of_a_damaged_profile_is_not_exported_and_is_reported() {
     assert!(reason.contains("damaged"), "{output}");
     let kept = env.manager_home().join("profiles/work/auth.json");
     assert_eq!(
-        fs::read_to_string(kept).expect("kept"),
+        fs::read_to_string(kept).expect("read"),
         auth_json(&alice(0))
     );
     let note = env.manager_home().join("profiles/work/profile.json");
-    assert_eq!(fs::read_to_string(note).expect("kept"), "{");
+    assert_eq!(fs::read_to_string(note).expect("read"), "{");
     let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
     let import = ["profile", "import", "out.age", "--identity", "key.txt"];
     let _ = there(&import).code(0);
     let refused = there(&["use", "work"]).code(5);
     assert!(refused.stderr.contains("another machine"), "{refused}");
     let _ = there(&["use", "home"]).code(0);
-    // Without logins nothing is left out.
+    // An export without logins is complete.
     let _ = export("open.export", &[]).code(0);
 }

@@ -1,4 +1,4 @@
-//! No export contains a token, whatever form it has and wherever it is.
+//! No export contains a token of any form at any place.
 
 use crate::support::conversations::{Conversation, assistant, state, tool_output, user, write};
 use crate::support::env::TestEnv;
@@ -46,7 +46,7 @@ fn tokens() -> Vec<String> {
     ]
 }
 
-/// The ways in which a text may hide a token: as it is, behind escapes, in base64.
+/// Returns texts that contain the token: plain, with escapes, and in base64.
 fn hidden(token: &str) -> Vec<String> {
     let with = |escape: &dyn Fn(char) -> String| -> String {
         token
@@ -79,7 +79,7 @@ fn call(name: &str, arguments: &Value) -> Value {
         {"type": "function_call", "name": name, "call_id": "call_1", "arguments": arguments.to_string()}})
 }
 
-/// Writes a conversation that has `secret` at all places. Returns the number of places at least.
+/// Writes a conversation with `secret` at all places. Returns the minimum number of redactions.
 fn write_conversation(env: &TestEnv, secret: &str) {
     let mut conversation = Conversation::new(1, 60, "Begin", "Done.");
     let line = |kind: &str, payload: Value| json!({"timestamp": "2026-11-20T06:00:03Z", "type": kind, "payload": payload});
@@ -136,7 +136,7 @@ fn write_conversation(env: &TestEnv, secret: &str) {
     state(env).execute(tool, []).expect("update");
 }
 
-/// Returns the parts of a token that tell it.
+/// Returns the parts of a token that reveal it.
 fn parts(secret: &str, token: &str) -> Vec<String> {
     let mut parts: Vec<String> = token
         .split(|c: char| !c.is_ascii_alphanumeric())

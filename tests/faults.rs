@@ -1,9 +1,8 @@
-//! I2, I3, I14: every call that changes a disk fails or is the last one, in turn, in `backup` and
-//! `restore`.
+//! I2, I3, I14: each system call of `backup` and `restore` that changes a disk fails, or is the last
+//! one.
 //!
-//! The test prints the fault points that it skipped. Of more points than
-//! [`POINTS`](crate::support::injection) an even sample is taken, from a random beginning;
-//! `CODEX_MANAGER_FAULT_POINTS` sets another number.
+//! The tests print the fault points that were not reached. If a command has many points, a test tries
+//! an even sample; `CODEX_MANAGER_FAULT_POINTS` sets its size.
 
 #![allow(
     clippy::print_stdout,
@@ -16,7 +15,8 @@ use crate::support::aftermath::{
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{
-    Fault, Point, RENAME, can_inject, faulty, killed_without_exchange, points, sample,
+    Fault, Point, RENAME, can_inject, ended_before_call_without_exchange, points, run_with_fault,
+    sample,
 };
 use crate::support::sample::{FIRST, backup, line, put, rollout, sample_home, text};
 use std::fs;
@@ -25,8 +25,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-/// Looks at how a command ended that something happened to. True when it says that all was done.
-fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
+/// Checks exit code and messages of a command with a fault. Returns true if it reported success.
+fn reports_success(output: &Output, point: &Point, fault: Fault) -> bool {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let context = format!("{point:?} {fault:?}: {output:?}");
     assert!(!stderr.contains("panicked"), "{context}");
@@ -35,16 +35,16 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
         return false;
     }
     let code = output.status.code().expect("a code");
-    // What cannot be opened may be a file of the home: left out, or reason enough to refuse.
+    // A file of the home that cannot be opened is left out, or the command refuses.
     let may_lack = point.call == "openat" && (4..=6).contains(&code);
-    // The archive is made, or the home exchanged: what fails after that is no failure of it.
+    // A fault after the archive was published, or the home exchanged, does not undo the command.
     let is_unnoted =
         code == 6 && (stderr.contains("done, but not recorded") || point.call == "write");
     assert!(
         code == 0 || code == 1 || may_lack || is_unnoted,
         "{context}"
     );
-    // The message may be what could not be written, after the line that names the archive.
+    // The failed write may be that of the error message, after the line that names the archive.
     let named = |line: &&str| line.contains("-codex.tar.gz: ") && line.contains(" archive of ");
     let mut messages = stderr.lines().skip_while(named);
     let is_mute = point.call == "write"
@@ -59,8 +59,8 @@ fn says_done(output: &Output, point: &Point, fault: Fault) -> bool {
     is_done
 }
 
-/// Checks that the files named in the JSON output exist.
-fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, context: &str) -> bool {
+/// Verifies the archives that the JSON output names. Returns false if there is no JSON output.
+fn check_reported_archives(output: &Output, keys: &[&str], env: &TestEnv, context: &str) -> bool {
     let Ok(document) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
         return false;
     };
@@ -74,7 +74,7 @@ fn check_promises(output: &Output, keys: &[&str], env: &TestEnv, context: &str) 
     true
 }
 
-const WAYS: [Fault; 5] = [
+const FAULTS: [Fault; 5] = [
     Fault::Once("EIO"),
     Fault::Once("ENOSPC"),
     Fault::FromThenOn("EIO"),
@@ -82,12 +82,13 @@ const WAYS: [Fault; 5] = [
     Fault::Killed,
 ];
 
-/// Every way to fail at its own points.
-fn all_ways(points: &[Point], dice: &mut Dice) -> Vec<(Point, Fault)> {
-    WAYS.iter()
-        .flat_map(|way| {
+/// Returns each fault with a separate sample of the points.
+fn sample_all_faults(points: &[Point], dice: &mut Dice) -> Vec<(Point, Fault)> {
+    FAULTS
+        .iter()
+        .flat_map(|fault| {
             let chosen = sample(points, dice);
-            chosen.into_iter().map(|point| (point, *way))
+            chosen.into_iter().map(|point| (point, *fault))
         })
         .collect()
 }
@@ -101,26 +102,26 @@ fn i2_i3_i14_a_backup_with_any_call_failing_loses_nothing_and_promises_nothing()
     let env = TestEnv::new();
     prepare(&env, &mut dice);
     let _ = backup(&env, &[]);
-    // So that some members are copied and others are made.
+    // Some members are copied from the previous archive, others are compressed again.
     put(&env, "skills/s0/SKILL.md", "changed");
     let known = archives(&env);
     let before = home(&env);
     let args = ["backup", "--no-status", "--json"];
     let points = points(&env, &args);
-    check_archives(&env, &known, "undisturbed");
+    check_archives(&env, &known, "without a fault");
     let mut missed = Vec::new();
-    let tried = all_ways(&points, &mut dice);
+    let tried = sample_all_faults(&points, &mut dice);
     for (i, (point, fault)) in tried.iter().enumerate() {
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&env, &args, point, *fault) else {
+        let Some(output) = run_with_fault(&env, &args, point, *fault) else {
             missed.push(context);
             check_archives(&env, &known, "not reached");
             continue;
         };
         let context = format!("{context} {output:?}");
-        let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["archive"], &env, &context);
-        assert!(!done || printed, "{context}: done, without a message");
+        let done = reports_success(&output, point, *fault);
+        let printed = check_reported_archives(&output, &["archive"], &env, &context);
+        assert!(!done || printed, "{context}: success without a report");
         let new = archives(&env).len() - known.len();
         assert!(new <= 1 && (!done || new == 1), "{context}: {new} archives");
         check_archives(&env, &known, &context);
@@ -144,7 +145,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
     let (mut both, points) = TwoHomes::new(&env, &mut dice);
     let known = archives(&env);
     let mut missed = Vec::new();
-    let tried = all_ways(&points, &mut dice);
+    let tried = sample_all_faults(&points, &mut dice);
     let (mut old, mut new) = (0, 0);
     for (i, (point, fault)) in tried.iter().enumerate() {
         let output = both.restore_other(&env, &known, (point, *fault), &mut missed);
@@ -152,15 +153,15 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
             continue;
         };
         let context = format!("{point:?} {fault:?} {output:?}");
-        let done = says_done(&output, point, *fault);
-        let printed = check_promises(&output, &["safety_backup"], &env, &context);
-        assert!(!done || printed, "{context}: done, without a message");
+        let done = reports_success(&output, point, *fault);
+        let printed = check_reported_archives(&output, &["safety_backup"], &env, &context);
+        assert!(!done || printed, "{context}: success without a report");
         check_archives(&env, &known, &context);
-        // A restore that failed while nothing else was wrong has been undone.
-        if both.look(&env, &context) {
+        // After any outcome the home has one complete state.
+        if both.check_home(&env, &context) {
             new += 1;
         } else {
-            assert!(!(done || printed), "{context}: not done");
+            assert!(!(done || printed), "{context}: success, but the old home");
             old += 1;
         }
         if i % 8 == 7 || i + 1 == tried.len() {
@@ -170,12 +171,12 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
             assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
         }
     }
-    println!("{old} times the old home, {new} times the new one");
+    println!("{old} runs ended with the old home, {new} with the new one");
     report(points.len(), tried.len(), &missed);
 }
 
 #[test]
-fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_state() {
+fn i2_a_restore_killed_at_any_rename_without_an_exchange_call_leaves_one_state() {
     if !can_inject() {
         return;
     }
@@ -183,21 +184,21 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
     let env = TestEnv::new();
     let (mut both, _) = TwoHomes::new(&env, &mut dice);
     let (mut old, mut new) = (0, 0);
-    // A file is linked before it is replaced by a rename.
+    // Each file is linked first, and then replaced by a rename.
     for call in ["linkat", RENAME] {
         for number in 1.. {
             let args = ["restore", both.other(), "--no-safety-backup"];
-            let ended = killed_without_exchange(&env, &args, call, number);
-            // So may be the command that finishes it.
-            let again = usize::try_from(dice.below(4)).expect("small");
+            let ended = ended_before_call_without_exchange(&env, &args, call, number);
+            // In most rounds the command that finishes the restore is killed too.
+            let again = usize::try_from(dice.below(4)).expect("in range");
             if again > 0 {
-                let _ = killed_without_exchange(&env, &["recommend"], call, again);
+                let _ = ended_before_call_without_exchange(&env, &["recommend"], call, again);
             }
             let context = format!("killed at {call} {number}, then {again}");
             let run = env.run(["recommend"]);
             assert!(!run.stderr.contains("error: cannot"), "{context}: {run}");
             assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{context}");
-            if both.look(&env, &context) {
+            if both.check_home(&env, &context) {
                 new += 1;
             } else {
                 old += 1;
@@ -207,16 +208,16 @@ fn i2_a_restore_killed_at_any_rename_where_nothing_can_be_exchanged_leaves_one_s
             }
         }
     }
-    println!("{old} times the old home, {new} times the new one");
+    println!("{old} runs ended with the old home, {new} with the new one");
     assert!(old > 0 && new > 0);
 }
 
 #[test]
-fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can_be_exchanged() {
+fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_without_an_exchange_call() {
     if !can_inject() {
         return;
     }
-    // They are one folder, and the first that is replaced.
+    // The linked folder is replaced as a whole, and first.
     let env = TestEnv::new();
     let home = sample_home(&env);
     fs::create_dir(env.path("disk")).expect("folder");
@@ -232,7 +233,7 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can
     let mut times = [0, 0];
     for number in 1.. {
         let args = ["restore", &states[1 - now].0, "--no-safety-backup"];
-        let ended = killed_without_exchange(&env, &args, RENAME, number);
+        let ended = ended_before_call_without_exchange(&env, &args, RENAME, number);
         let _ = env.run(["recommend"]);
         let found = both();
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "rename {number}");
@@ -249,7 +250,7 @@ fn i2_conversations_behind_a_link_survive_a_kill_at_any_rename_where_nothing_can
         }
     }
     println!(
-        "{} times the old home, {} times the new one",
+        "{} runs ended with the old home, {} with the new one",
         times[0], times[1]
     );
     assert!(times[0] > 0 && times[1] > 0);

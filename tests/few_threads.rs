@@ -10,7 +10,7 @@ fn work_runs_on_the_available_threads() {
     if !can_inject() {
         return;
     }
-    // Without any additional thread, and with a few.
+    // The first, second or third start of a thread fails, and all later ones.
     for first in [1, 2, 3] {
         let env = TestEnv::new();
         let home = sample_home(&env);

@@ -1,4 +1,4 @@
-//! `find`: searches the contents of conversations, and keeps the index of it.
+//! `find` searches the contents of conversations and updates its index.
 
 use crate::sessions::has_row;
 use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
@@ -23,8 +23,8 @@ fn found(env: &TestEnv, args: &[&str]) -> Vec<String> {
     hits.iter().map(id).collect()
 }
 
-/// Makes the next command look at all rollouts, as it does every ten minutes.
-fn later(env: &mut TestEnv) {
+/// Advances the clock, so that the next command checks all rollouts, as it does every ten minutes.
+fn advance_clock(env: &mut TestEnv) {
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:20:00Z");
 }
 
@@ -137,7 +137,7 @@ fn a_conversation_that_grew_is_read_from_where_it_ended() {
     let path = write(&env, &conversation);
     write(&env, &Conversation::new(2, 60, "Another", "one"));
     assert_eq!(found(&env, &["pearl"]), [id(1)]);
-    // Hides what was read already: only the new lines can be read now.
+    // Overwrites the lines that were read, so that a second read of them would be detected.
     let text = fs::read_to_string(&path).expect("read");
     let hidden = text.replacen("pearl", "xxxxx", 1);
     fs::write(&path, hidden).expect("write");
@@ -152,7 +152,7 @@ fn a_conversation_that_grew_is_read_from_where_it_ended() {
     assert_eq!(
         found(&env, &["pearl", "needle"]),
         [id(1)],
-        "the first lines stay"
+        "the first lines were removed"
     );
 }
 
@@ -166,7 +166,7 @@ fn a_rollout_that_was_replaced_is_read_again() {
         &env,
         &Conversation::new(1, 60, "New words, and more of them", "First answer"),
     );
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["new"]), [id(1)]);
     assert_eq!(found(&env, &["old"]), [""; 0]);
 }
@@ -190,7 +190,7 @@ fn deleted_conversations_leave_the_index_and_archived_ones_stay() {
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(1)]);
     deleted.expect("delete");
     assert_eq!(found(&env, &["needle"]), [id(2)]);
-    assert!(!has_word(), "its words are overwritten");
+    assert!(!has_word(), "the index still contains its words");
     let texts = "SELECT count(*) FROM message";
     let count = |sql: &str| -> i64 {
         let connection = Connection::open(index(&env)).expect("open");
@@ -218,13 +218,13 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     assert_eq!(found(&env, &["needle", "--project", "/work/proj"]), [id(2)]);
     let list = env.run(["sessions"]).code(0).stdout;
     assert!(has_row(&list, "Not listed", "unlisted"), "{list}");
-    // A new one is found at once, although a walk was made just now.
+    // A new conversation is found at once, although all rollouts were checked just before.
     let path = write(&env, &Conversation::new(3, 60, "Third", "pin"));
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(3)]);
     deleted.expect("delete");
     assert_eq!(found(&env, &["pin"]), [id(3)]);
     fs::remove_file(path).expect("remove");
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["pin"]), [""; 0]);
 }
 
@@ -300,7 +300,7 @@ fn copies_and_replaced_histories_are_not_found_again() {
     let env = TestEnv::new();
     let original = Conversation::new(1, 60, "The question", "The needle");
     write(&env, &original);
-    // An old version of Codex forked by copying the lines.
+    // Older versions of Codex copied the lines of the original into a fork.
     let mut fork = Conversation::new(2, 30, "The fork", "x");
     fork.lines = original.lines.clone();
     fork.lines.push(user("More"));
@@ -319,7 +319,7 @@ fn copies_and_replaced_histories_are_not_found_again() {
     assert_eq!(found(&env, &["needle"]), [id(1)]);
     assert_eq!(found(&env, &["more"]), [id(2)]);
     assert_eq!(found(&env, &["pin"]), [""; 0]);
-    // Without the original, the copy is all there is.
+    // Without the original, only the copy has the line.
     fs::remove_file(env.codex_home().join(original.relative())).expect("remove");
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(1)]);
     deleted.expect("delete");
@@ -339,7 +339,7 @@ fn regular_expressions_and_exact_text_are_searched_in_the_rollouts() {
     );
     assert!(
         !env.manager_home().join("index").exists(),
-        "no index is made"
+        "an index was created"
     );
     let run = env.run(["find", "--regex", "("]).code(4);
     assert!(run.stderr.contains("not a regular expression"), "{run}");
@@ -359,8 +359,8 @@ fn the_index_is_searched_while_another_process_writes_it() {
     assert!(run.stdout.contains("needle"), "{run}");
 }
 
-/// A home with many conversations, each with words of its own.
-fn many(env: &TestEnv, count: u32) {
+/// Creates many conversations, each with unique words.
+fn write_many(env: &TestEnv, count: u32) {
     for number in 0..count {
         let words: Vec<_> = (0..300).map(|i| format!("w{number}x{i}")).collect();
         let answer = words.join(" ");
@@ -372,10 +372,10 @@ fn many(env: &TestEnv, count: u32) {
 #[test]
 fn an_index_whose_creation_was_killed_is_completed() {
     let env = TestEnv::new();
-    many(&env, 60);
+    write_many(&env, 60);
     for _ in 0..4 {
         let mut child = env.command(["find", "question1"]).spawn().expect("start");
-        // Killed as soon as it has written something, or after it has finished.
+        // The command is killed after its first write, or has finished.
         let folder = env.manager_home().join("index");
         let has_index = || {
             let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -394,20 +394,20 @@ fn an_index_whose_creation_was_killed_is_completed() {
 }
 
 #[test]
-fn a_full_disk_costs_an_update_of_the_index_and_nothing_else() {
+fn a_full_disk_only_prevents_an_update_of_the_index() {
     let mut env = TestEnv::new();
     let Some(_mount) = Mount::small(&env.manager_home(), 1024) else {
         return;
     };
     write(&env, &Conversation::new(900, 60, "needle", "x"));
     assert_eq!(found(&env, &["needle"]), [id(900)]);
-    many(&env, 200);
-    later(&mut env);
+    write_many(&env, 200);
+    advance_clock(&mut env);
     let filler = env.manager_home().join("filler");
     let size = (1..1024)
         .rev()
         .find(|kib| fs::write(&filler, vec![1; kib << 10]).is_ok());
-    assert!(size.is_some(), "some room is left for the filler");
+    assert!(size.is_some(), "the disk has no space for the filler");
     let run = env.run(["find", "needle"]);
     assert!([0, 6].contains(&run.code), "{run}");
     assert!(run.stdout.contains("needle"), "{run}");
@@ -445,12 +445,12 @@ fn names_that_only_the_index_of_names_has_are_found() {
     fs::remove_file(&names).expect("remove");
     assert_eq!(found(&env, &["giraffe"]), [""; 0]);
     assert_eq!(found(&env, &["hello"]), [id(2), id(1)]);
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["again"]), [id(2)]);
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_found() {
+fn unreadable_conversations_are_named_and_the_rest_is_found() {
     let mut env = TestEnv::new();
     write(&env, &Conversation::new(1, 10, "A needle", "Done."));
     let hidden = Conversation {
@@ -479,17 +479,20 @@ fn what_cannot_be_read_is_named_and_the_rest_is_found() {
         "{run}"
     );
     mode(&folder, 0o700);
-    later(&mut env);
+    advance_clock(&mut env);
     assert_eq!(found(&env, &["haystack"]), [id(2)]);
-    // What the index has stays, and is shown as far as it is known.
+    // Indexed conversations stay in the index and are shown.
     mode(&folder, 0);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:40:00Z");
     let run = env.run_unprivileged(&["find", "haystack"]).code(6);
     assert!(run.stdout.contains("A haystack"), "{run}");
     mode(&folder, 0o700);
     let document = env.run(["find", "haystack", "--json"]).code(0).json();
-    assert_eq!(document["refreshed"], 0, "it was not removed");
-    // The names of older conversations are not needed to show one.
+    assert_eq!(
+        document["refreshed"], 0,
+        "the conversation was removed from the index"
+    );
+    // A conversation is shown without the names in the index.
     let names = env.codex_home().join("session_index.jsonl");
     fs::write(&names, "").expect("write");
     mode(&names, 0);

@@ -1,4 +1,4 @@
-//! `find --archives`: conversations that are only in archives, and the way back.
+//! `find --archives` finds conversations that are only in archives, and prints the command to restore them.
 
 use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::TestEnv;
@@ -6,7 +6,7 @@ use crate::support::profiles::save_alice_and_bob;
 use serde_json::Value;
 use std::fs;
 
-/// Backs the home up at a time of 20 November.
+/// Creates a backup of the home at this time on 20 November.
 fn back_up(env: &mut TestEnv, time: &str) {
     env.set("CODEX_MANAGER_NOW", format!("2026-11-20T{time}:00Z"));
     let _ = env.run(["backup", "--no-status"]).code(0);
@@ -21,7 +21,7 @@ fn delete(env: &TestEnv, number: u32) {
     state(env).execute(delete, [id(number)]).expect("delete");
 }
 
-/// A home with one conversation. The first archive has another two, the second another one.
+/// Creates a home with one conversation. The first archive has two more, the second has one more.
 fn home() -> TestEnv {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);
@@ -72,7 +72,10 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
         let args = [&["find", "--archives", "--json"], query].concat();
         let document = env.run(args).code(0).json();
         assert_eq!(hits(&document), expected, "{query:?}");
-        assert_eq!(document["conversations"], 3, "each is searched once");
+        assert_eq!(
+            document["conversations"], 3,
+            "an archive was searched twice"
+        );
         let without = [&["find", "--json"], query].concat();
         let document = env.run(without).code(0).json();
         assert_eq!(hits(&document), [(id(3), None)]);
@@ -81,7 +84,7 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
     let _ = env.run(["find", "--archives", "nowhere"]).code(5);
     let limited = ["find", "--archives", "--json", "--limit", "2", "borrow"];
     assert_eq!(hits(&env.run(limited).code(0).json()).len(), 2);
-    // Nothing of the search stays.
+    // The search leaves no temporary files.
     let tmp = env.manager_home().join("tmp");
     let left = fs::read_dir(tmp).expect("the folder").flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
@@ -135,7 +138,7 @@ fn a_damaged_archive_is_named_and_the_others_are_searched() {
     });
     let newest = newest.expect("the newest archive");
     let mut bytes = fs::read(&newest).expect("read");
-    // The members before the manifest.
+    // Damages the members before the manifest.
     bytes[..2000].fill(0);
     fs::write(&newest, bytes).expect("write");
     let run = env.run(["find", "--archives", "--json", "borrow"]);
@@ -144,7 +147,7 @@ fn a_damaged_archive_is_named_and_the_others_are_searched() {
         run.stderr.contains("not searched: 2026-11-20-110000"),
         "{run}"
     );
-    // The older archive has it too.
+    // The older archive also has the conversation.
     let found = hits(&run.json());
     let archive = Some("2026-11-20-100000-alice@example.com".to_owned());
     assert_eq!(
@@ -209,7 +212,7 @@ fn the_snippet_for_agents_has_ten_lines_and_its_commands_work() {
     assert!(refused.stderr.contains("--wrap needs a shell"), "{refused}");
 }
 
-/// Searching many archives holds little memory: contents go through the disk.
+/// The search of many archives uses little memory, because it stages contents on disk.
 #[test]
 fn the_memory_of_a_search_does_not_grow_with_the_conversations() {
     use crate::support::memory::peak_of;

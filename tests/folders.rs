@@ -152,7 +152,7 @@ fn an_invalid_entry_is_reported_with_the_command_that_removes_it() {
     assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");
     let _ = env.run(["config", "unset", "folders.~/my work"]).code(0);
     let _ = env.run(["list-backups"]).code(0);
-    // Edited by hand: it is no folder, so it has no effect, and each command warns.
+    // A key that is not a folder has no effect, and each command warns about it.
     env.write(FILE, "[folders]\nwork = \"work\"\n");
     let run = env.run(["list-backups"]).code(0);
     let warning = "warning: config.toml: the folder of \"folders.work\" is not an absolute path\n";

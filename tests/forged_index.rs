@@ -1,5 +1,5 @@
-//! Archives with a forged index, or with other data in members than the index says: `restore` and
-//! `verify` refuse them and write nothing.
+//! Archives with a forged index, or with members that differ from the index: `restore` and `verify`
+//! refuse them and write nothing.
 
 use crate::hostile::{HostileTest, NAME};
 use crate::support::env::assert_same_tree;
@@ -75,10 +75,10 @@ fn add(value: &mut Value, by: i64) {
 }
 
 /// One forged value in the index.
-type Lie = fn(&mut Vec<Value>);
+type IndexForgery = fn(&mut Vec<Value>);
 
 /// One change of the members. The index stays correct about their bytes.
-type Recut = fn(&mut Vec<Piece>);
+type MemberChange = fn(&mut Vec<Piece>);
 
 #[test]
 fn a_valid_index_is_accepted() {
@@ -97,7 +97,7 @@ fn a_valid_index_is_accepted() {
 fn an_index_with_wrong_offsets_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
-    let lies: [(&str, Lie, &str); 18] = [
+    let lies: [(&str, IndexForgery, &str); 18] = [
         ("gap", |i| add(&mut i[3]["offset"], 1), "follow each other"),
         (
             "overlap",
@@ -127,7 +127,7 @@ fn an_index_with_wrong_offsets_is_refused() {
         ),
         (
             "last longer",
-            |i| add(&mut i.last_mut().expect("one")["len"], 1),
+            |i| add(&mut i.last_mut().expect("an element")["len"], 1),
             "the index is wrong",
         ),
         (
@@ -177,7 +177,7 @@ fn an_index_with_wrong_offsets_is_refused() {
         ("no digest", |i| i[2]["sha256"] = "".into(), "manifest"),
     ];
     for (what, lie, because) in lies {
-        world.refuses(what, &parts.pack_pieces(&pieces, lie), because);
+        world.assert_refused(what, &parts.pack_pieces(&pieces, lie), because);
     }
 }
 
@@ -186,7 +186,7 @@ fn an_index_with_wrong_offsets_is_refused() {
 fn an_index_with_wrong_member_contents_is_refused() {
     let world = world();
     let (parts, pieces) = (world.parts(), world.parts().pieces());
-    let lies: [(&str, Lie, &str); 22] = [
+    let lies: [(&str, IndexForgery, &str); 22] = [
         (
             "out of range",
             |i| {
@@ -209,7 +209,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
                 let all: Vec<_> = (0..i.len())
                     .filter(|n| holds(&i[*n]["holds"], "files"))
                     .collect();
-                i[*all.last().expect("one")]["holds"]["files"][1] = u64::MAX.into();
+                i[*all.last().expect("an element")]["holds"]["files"][1] = u64::MAX.into();
             },
             "the index is wrong",
         ),
@@ -307,7 +307,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
                 let last = i
                     .iter()
                     .rposition(|m| holds(&m["holds"], "chunk"))
-                    .expect("one");
+                    .expect("an element");
                 i[last]["holds"]["chunk"][1] = digest(b"x").into();
             },
             "digest",
@@ -352,20 +352,20 @@ fn an_index_with_wrong_member_contents_is_refused() {
         ),
     ];
     for (what, lie, because) in lies {
-        world.refuses(what, &parts.pack_pieces(&pieces, lie), because);
+        world.assert_refused(what, &parts.pack_pieces(&pieces, lie), because);
     }
-    let swap: Lie = |index| {
+    let swap: IndexForgery = |index| {
         let (a, b) = (place(index, "structure"), place(index, "files"));
         let held = index[a]["holds"].clone();
         index[a]["holds"] = std::mem::replace(&mut index[b]["holds"], held);
     };
-    world.refuses("swapped", &parts.pack_pieces(&pieces, swap), "");
+    world.assert_refused("swapped", &parts.pack_pieces(&pieces, swap), "");
     // A large file stored like a small one, and a small one like a large one.
     let mut one = pieces.clone();
     let head = piece(&one, "head");
     let number = one[head].holds["head"].clone();
     one[head].holds = json!({"files": [number, 1]});
-    world.refuses(
+    world.assert_refused(
         "head as files",
         &parts.pack_pieces(&one, |_| {}),
         "the index is wrong",
@@ -376,7 +376,7 @@ fn an_index_with_wrong_member_contents_is_refused() {
 fn members_in_another_order_are_refused() {
     let world = world();
     let parts = world.parts();
-    let cuts: [(&str, Recut, &str); 6] = [
+    let cuts: [(&str, MemberChange, &str); 6] = [
         (
             "no chunks",
             |p| p.retain(|p| !holds(&p.holds, "chunk")),
@@ -424,14 +424,14 @@ fn members_in_another_order_are_refused() {
     for (what, recut, because) in cuts {
         let mut pieces = parts.pieces();
         recut(&mut pieces);
-        world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
+        world.assert_refused(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
-    // The content of two chunks is swapped, and the index says so.
+    // The contents of two chunks are swapped, consistently with the index.
     let mut pieces = parts.pieces();
     let chunk = first_of_several(&pieces);
     let tar = pieces[chunk].tar.clone();
     pieces[chunk].tar = std::mem::replace(&mut pieces[chunk + 1].tar, tar);
-    world.refuses(
+    world.assert_refused(
         "content swapped",
         &parts.pack_pieces(&pieces, |_| {}),
         "digest",
@@ -443,14 +443,14 @@ fn members_in_another_order_are_refused() {
 fn hidden_data_in_a_member_is_refused() {
     let world = world();
     let parts = world.parts();
-    let cuts: [(&str, Recut, &str); 11] = [
+    let cuts: [(&str, MemberChange, &str); 11] = [
         (
             "padding of a chunk",
             |p| {
                 let last = p
                     .iter()
                     .rposition(|p| holds(&p.holds, "chunk") && p.tar.len() % MIB != 0);
-                let tar = &mut p[last.expect("one")].tar;
+                let tar = &mut p[last.expect("an element")].tar;
                 *tar.last_mut().expect("padding") = 1;
             },
             "hidden data after",
@@ -461,41 +461,41 @@ fn hidden_data_in_a_member_is_refused() {
                 let files = p
                     .iter()
                     .rposition(|p| holds(&p.holds, "files"))
-                    .expect("one");
+                    .expect("an element");
                 *p[files].tar.last_mut().expect("padding") = 1;
             },
             "hidden data after",
         ),
         (
             "an entry among small files",
-            |p| hide(p, "files", false),
+            |p| add_hidden_entry(p, "files", false),
             "not the entry that the manifest lists",
         ),
         (
             "an entry behind the end of a tar",
-            |p| hide(p, "files", true),
+            |p| add_hidden_entry(p, "files", true),
             "hidden data after",
         ),
         (
             "a file among folders",
-            |p| hide(p, "structure", false),
+            |p| add_hidden_entry(p, "structure", false),
             "not the entry that the manifest lists",
         ),
         (
             "a file behind folders",
-            |p| hide(p, "structure", true),
+            |p| add_hidden_entry(p, "structure", true),
             "hidden data after",
         ),
         (
             "an entry behind a head",
-            |p| hide(p, "head", false),
+            |p| add_hidden_entry(p, "head", false),
             "exactly one header",
         ),
         (
             "an entry before a head",
             |p| {
                 let head = piece(p, "head");
-                let mut tar = hidden();
+                let mut tar = hidden_entry();
                 tar.extend(&p[head].tar);
                 p[head].tar = tar;
             },
@@ -516,7 +516,7 @@ fn hidden_data_in_a_member_is_refused() {
             "half an entry",
             |p| {
                 let files = piece(p, "files");
-                p[files].tar.extend(&hidden()[..512]);
+                p[files].tar.extend(&hidden_entry()[..512]);
             },
             "not the entry that the manifest lists",
         ),
@@ -534,16 +534,16 @@ fn hidden_data_in_a_member_is_refused() {
     for (what, recut, because) in cuts {
         let mut pieces = parts.pieces();
         recut(&mut pieces);
-        world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
+        world.assert_refused(what, &parts.pack_pieces(&pieces, |_| {}), because);
     }
     let mut behind = parts.clone();
     behind.behind_manifest.push(Entry::file("hidden", "x"));
-    world.refuses(
+    world.assert_refused(
         "an entry behind the manifest",
         &behind.pack(),
         "hidden data after the manifest",
     );
-    world.refuses(
+    world.assert_refused(
         "the same as a stream",
         &behind.pack_stream(),
         "not in the manifest",
@@ -551,19 +551,19 @@ fn hidden_data_in_a_member_is_refused() {
 }
 
 /// Returns a tar entry that the manifest does not list.
-fn hidden() -> Vec<u8> {
+fn hidden_entry() -> Vec<u8> {
     let mut tar = Vec::new();
     Entry::file("hidden", "x").write(&mut tar);
     tar
 }
 
 /// Adds such an entry to a member, optionally after the end-of-tar blocks.
-fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
+fn add_hidden_entry(pieces: &mut [Piece], kind: &str, behind_end: bool) {
     let tar = &mut pieces[piece(pieces, kind)].tar;
     if behind_end {
         tar.extend([0; 1024]);
     }
-    tar.extend(hidden());
+    tar.extend(hidden_entry());
 }
 
 #[test]
@@ -574,17 +574,17 @@ fn data_after_the_gzip_stream_of_a_member_is_refused() {
         let mut pieces = parts.pieces();
         let place = piece(&pieces, kind);
         // Other programs would unpack the hidden entry.
-        pieces[place].tail = gzip(&hidden());
+        pieces[place].tail = gzip(&hidden_entry());
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("a second gzip stream", &archive, "data after its end");
+        world.assert_refused("a second gzip stream", &archive, "data after its end");
         // A second stream with the same trailer as the first.
         let trailer = gzip(&pieces[place].tar);
         pieces[place].tail.extend(&trailer[trailer.len() - 8..]);
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("its trailer again", &archive, "data after its end");
+        world.assert_refused("its trailer again", &archive, "data after its end");
         pieces[place].tail = vec![0; 8];
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("zeros", &archive, "data after its end");
+        world.assert_refused("zeros", &archive, "data after its end");
     }
 }
 
@@ -606,7 +606,7 @@ fn members_with_a_wrong_size_are_refused() {
     let tar = tars.concat();
     let whole = json!({"chunk": [number, digest(&content(LARGE_LEN))]});
     pieces.insert(head + 1, Piece::new(tar, whole));
-    world.refuses(
+    world.assert_refused(
         "oversized",
         &parts.pack_pieces(&pieces, |_| {}),
         "an oversized member",
@@ -614,14 +614,14 @@ fn members_with_a_wrong_size_are_refused() {
 
     let mut pieces = parts.pieces();
     pieces.insert(1, Piece::new(Vec::new(), json!({"files": [0, 0]})));
-    world.refuses(
+    world.assert_refused(
         "empty",
         &parts.pack_pieces(&pieces, |_| {}),
         "an empty member",
     );
     let mut pieces = parts.pieces();
     pieces.insert(1, Piece::new(Vec::new(), json!("void")));
-    world.refuses(
+    world.assert_refused(
         "empty void",
         &parts.pack_pieces(&pieces, |_| {}),
         "an empty member",
@@ -630,11 +630,11 @@ fn members_with_a_wrong_size_are_refused() {
     // An empty file stored like a large one: without a chunk, no digest is checked.
     let mut parts = world.parts().with_listed(Entry::file("zzz/none", ""));
     let files = parts.manifest_mut()["files"].as_array_mut().expect("files");
-    files.last_mut().expect("one")["sha256"] = digest(b"x").into();
+    files.last_mut().expect("an element")["sha256"] = digest(b"x").into();
     let mut pieces = parts.pieces();
-    let last = pieces.last_mut().expect("one");
+    let last = pieces.last_mut().expect("an element");
     last.holds = json!({"head": last.holds["files"][0]});
-    world.refuses(
+    world.assert_refused(
         "an empty large file",
         &parts.pack_pieces(&pieces, |_| {}),
         "without content",
@@ -652,7 +652,7 @@ fn files_larger_than_their_member_are_refused() {
             file.expect("listed")["size"] = size.into();
         }
         let listed = format!("files of {size}");
-        world.refuses(&listed, &parts.pack(), "larger than their member");
+        world.assert_refused(&listed, &parts.pack(), "larger than their member");
     }
 }
 
@@ -686,20 +686,20 @@ fn void_entries_must_be_listed() {
 
     // A restore creates safety backups; they are ignored here.
     let unlisted = world.parts();
-    world.refuses(
+    world.assert_refused(
         "unlisted",
         &unlisted.pack_pieces(&pieces, |_| {}),
         "not the entry that the manifest lists",
     );
     let cut = pieces.pop().expect("a chunk");
-    world.refuses(
+    world.assert_refused(
         "cut",
         &listed.pack_pieces(&pieces, |_| {}),
         "the void entries differ",
     );
     pieces.push(cut);
-    pieces.push(Piece::new(hidden(), "void".into()));
-    world.refuses(
+    pieces.push(Piece::new(hidden_entry(), "void".into()));
+    world.assert_refused(
         "hidden",
         &listed.pack_pieces(&pieces, |_| {}),
         "exactly one header",
@@ -707,21 +707,21 @@ fn void_entries_must_be_listed() {
     pieces.pop();
     let moved = pieces.pop().expect("a chunk");
     pieces.insert(1, moved);
-    world.refuses("elsewhere", &listed.pack_pieces(&pieces, |_| {}), "");
+    world.assert_refused("elsewhere", &listed.pack_pieces(&pieces, |_| {}), "");
 
     listed.manifest_mut()["void"] = json!(["prompts/shrunk", "notes.txt"]);
     let pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
-    world.refuses(
+    world.assert_refused(
         "a real file",
         &listed.pack_pieces(&pieces, |_| {}),
         "twice in the archive",
     );
     let mut missing = world.parts();
     missing.manifest_mut()["void"] = json!(["prompts/never"]);
-    world.refuses("never there", &missing.pack(), "the void entries differ");
+    world.assert_refused("never there", &missing.pack(), "the void entries differ");
     let mut outside = world.parts();
     outside.manifest_mut()["void"] = json!(["../outside"]);
-    world.refuses("outside", &outside.pack(), "manifest");
+    world.assert_refused("outside", &outside.pack(), "manifest");
 }
 
 #[test]
@@ -732,7 +732,7 @@ fn a_footer_without_an_index_is_refused() {
     manifest.remove("members");
     let text = serde_json::to_vec(manifest).expect("json");
     parts.manifest_bytes = Some(text);
-    world.refuses("no index", &parts.pack(), "the index is wrong");
+    world.assert_refused("no index", &parts.pack(), "the index is wrong");
 }
 
 #[test]
@@ -763,8 +763,8 @@ fn a_recompressed_archive_is_read_as_a_stream() {
 
     // Hidden data is also found in a stream.
     let mut parts = world.parts();
-    *parts.entry(LARGE).content.last_mut().expect("one") ^= 1;
-    world.refuses("changed", &parts.pack_stream(), "digest");
+    *parts.entry(LARGE).content.last_mut().expect("an element") ^= 1;
+    world.assert_refused("changed", &parts.pack_stream(), "digest");
 }
 
 #[test]
@@ -773,7 +773,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
     let expected = ArchiveReader::open(&path).expect("good");
-    let members = expected.manifest().expect("ours").members.clone();
+    let members = expected.manifest().expect("a manifest").members.clone();
     let expected = expected.contents();
     // In each member: the header, the middle, the checksum and the length; then random positions.
     let mut bits = Vec::new();
@@ -793,7 +793,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
     let before = world.env.tree("home");
     for bit in bits {
         let mut archive = world.good.clone();
-        let byte = usize::try_from(bit / 8).expect("small");
+        let byte = usize::try_from(bit / 8).expect("in range");
         archive[byte] ^= 1 << (bit % 8);
         fs::write(&path, &archive).expect("write");
         let report = verify(&path, &tmp, &Silent).expect("verify");
@@ -801,7 +801,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
             continue;
         }
         // The manifest's members and the footer have no digest except in the sidecar.
-        let end = members.last().expect("one");
+        let end = members.last().expect("an element");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
         let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
@@ -809,8 +809,8 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_has_no_effect() {
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
     }
     assert_same_tree(&before, &world.env.tree("home"));
-    let chunk = members.iter().rfind(|m| m.len > 1000).expect("one");
+    let chunk = members.iter().rfind(|m| m.len > 1000).expect("an element");
     let mut archive = world.good.clone();
-    archive[usize::try_from(chunk.offset + 500).expect("small")] ^= 4;
-    world.refuses("flipped", &archive, "does not match its digest");
+    archive[usize::try_from(chunk.offset + 500).expect("in range")] ^= 4;
+    world.assert_refused("flipped", &archive, "does not match its digest");
 }

@@ -37,12 +37,12 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
     put(&env, "sessions/big.bin", noise(8 << 20));
     let before = home_and_manager_home(&env);
     let mut codes = Vec::new();
-    // From far too little to nearly enough space, so that another write fails each time.
+    // From far too little to nearly enough space, so that each size fails at another write.
     for kib in [
         0, 3000, 3400, 3600, 3700, 3800, 3900, 3950, 3980, 3990, 4000,
     ] {
         let filler = env.manager_home().join("filler");
-        fs::write(&filler, vec![1; kib << 10]).expect("room");
+        fs::write(&filler, vec![1; kib << 10]).expect("fill the disk");
         let full = env.run(["backup", "--no-status"]);
         assert_eq!(full.code, 1, "{kib}: {full}");
         assert!(
@@ -56,7 +56,7 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
     }
     let _ = env.run(["verify", &good]).code(0);
     fs::remove_file(env.codex_home().join("sessions/big.bin")).expect("remove");
-    // A small home fits at some sizes. Then it is complete.
+    // At some sizes a small home fits; then it is complete.
     for kib in (3800..4060).step_by(20) {
         let filler = env.manager_home().join("filler");
         let written = fs::write(&filler, vec![1; kib << 10]);
@@ -178,7 +178,7 @@ fn the_disk_of_outside_databases_needs_enough_space() {
         .expect("row");
     connection.close().expect("close");
     let archive = text(&backup(&env, &[]));
-    fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("room");
+    fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("fill the disk");
     let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
@@ -198,7 +198,7 @@ fn a_database_without_disk_space_is_not_treated_as_damaged() {
     };
     let home = env.codex_home();
     let archive = text(&backup(&env, &[]));
-    // Archived since: its row has to follow in the restore.
+    // The conversation was archived later, so the restore has to change its row.
     let archived = home.join("archived_sessions");
     fs::create_dir(&archived).expect("folder");
     let name = rollout(FIRST);
@@ -285,7 +285,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
             );
             assert!(!path.contains("codex-manager-restore"), "{path}");
         }
-        // Back to the initial state, without the archive of the login.
+        // Resets to the initial state, without the archive of the login.
         for entry in fs::read_dir(env.manager_home().join("backups"))
             .expect("list")
             .flatten()
@@ -293,7 +293,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
             let relative = entry
                 .path()
                 .strip_prefix(env.path(""))
-                .expect("below")
+                .expect("a path below")
                 .to_path_buf();
             if !before.0.contains_key(&relative) {
                 fs::remove_file(entry.path()).expect("remove");
@@ -321,7 +321,7 @@ fn holes_need_no_disk_space() {
     let _ = env
         .run(["restore", &archive, "--to", &text(&there)])
         .code(0);
-    let back = there.join("skills/sparse.bin").metadata().expect("back");
+    let back = there.join("skills/sparse.bin").metadata().expect("stat");
     assert_eq!(back.len(), size);
     // Data without holes is refused before anything is written.
     put(&env, "skills/sparse.bin", noise(64 << 20));

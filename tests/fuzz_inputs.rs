@@ -17,7 +17,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Number of inputs per test. Set it for a longer run: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
+/// Returns the number of inputs per test. `FUZZ_ROUNDS` sets it: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
 fn rounds() -> u64 {
     let asked = std::env::var("FUZZ_ROUNDS").ok();
     asked.and_then(|n| n.parse().ok()).unwrap_or(300)
@@ -57,7 +57,7 @@ impl RandomSource {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % end.max(1) as u64).expect("small")
+        usize::try_from(self.roll() % end.max(1) as u64).expect("in range")
     }
 
     fn byte(&mut self) -> u8 {
@@ -236,12 +236,12 @@ fn damaged_tar_entries_are_refused_or_equivalent() {
             .filter(|p| p.tar.len() < 1 << 16)
             .collect();
         let which = dice.below(small.len());
-        let piece: &mut Piece = small.into_iter().nth(which).expect("one");
+        let piece: &mut Piece = small.into_iter().nth(which).expect("a member");
         let block = dice.below(piece.tar.len() / 512) * 512;
         let mut header = piece.tar[block..block + 512].to_vec();
         dice.damage(&mut header, true);
         if round % 4 != 0 {
-            // With valid checksums, like a deliberate change.
+            // Valid checksums, as after a deliberate change.
             header[148..156].fill(b' ');
             let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
             header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -253,10 +253,10 @@ fn damaged_tar_entries_are_refused_or_equivalent() {
         if round % 3 > 0 {
             return good.is_refused(*round, &parts.pack_pieces(&pieces, |_| {}));
         }
-        // Also with the reader for archives without an index.
+        // The same with the reader for archives without an index.
         let tars: Vec<&[u8]> = pieces.iter().map(|p| &*p.tar).collect();
         let mut tar = tars.concat();
-        let text = serde_json::to_vec(parts.manifest.as_ref().expect("ours")).expect("json");
+        let text = serde_json::to_vec(parts.manifest.as_ref().expect("a manifest")).expect("json");
         Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
         tar.extend([0; 1024]);
         good.is_refused(*round, &gzip(&tar))

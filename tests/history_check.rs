@@ -90,7 +90,7 @@ impl Home {
         self.env.run(["history"].iter().chain(args))
     }
 
-    /// Checks without changing anything.
+    /// Runs `check`, and asserts that nothing changes.
     #[track_caller]
     fn check(&self, code: i32) -> Value {
         let before = self.env.tree("home");
@@ -99,7 +99,7 @@ impl Home {
         document
     }
 
-    /// Repairs, checks that nothing is left, undoes it byte for byte, and repairs again.
+    /// Repairs and asserts that no difference remains. Undoes the repair byte by byte, and repairs again.
     #[track_caller]
     fn repair_undo_repair(&self) -> Value {
         let before = self.env.tree("home/.codex");
@@ -120,7 +120,7 @@ impl Home {
     }
 }
 
-/// A home with a difference of each kind.
+/// Creates a home with one difference of each kind.
 pub(crate) fn home_with_all_differences() -> TestEnv {
     let home = Home::new();
     // 1 has no row, 2 a wrong path and no name, 3 two rollouts.
@@ -250,7 +250,7 @@ fn a_manually_archived_conversation_is_recorded_as_archived() {
 fn a_name_that_is_only_in_the_index_is_restored() {
     let home = Home::new();
     home.sql("UPDATE threads SET name=NULL");
-    // Derived names written by a rebuild, the first message or the id, are not restored.
+    // Derived names that a rebuild wrote (the first message or the id) are not restored.
     home.put(
         "session_index.jsonl",
         &format!(
@@ -376,7 +376,7 @@ fn a_locked_database_is_an_error_not_a_missing_one() {
              CREATE TABLE held(x); INSERT INTO held VALUES(1);",
         )
         .unwrap();
-    // Both wait for SQLite's time limit, at the same time.
+    // Both commands wait for SQLite's time limit, so they run concurrently.
     std::thread::scope(|scope| {
         for verb in ["check", "repair"] {
             let home = &home;

@@ -1,10 +1,12 @@
-//! I2, I3: `history repair`, `undo` and `rebuild`, killed before each call that changes the disk,
-//! or with a full disk from there on.
+//! I2, I3: `history repair`, `undo` and `rebuild`, killed at each call that changes the disk, or
+//! with a full disk from that call on.
 
 use crate::history_check::{Home, id};
 use crate::support::env::Tree;
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at, points, sample_of};
+use crate::support::injection::{
+    Fault, Point, can_inject, ended_before_call, points, run_with_fault, sample_of,
+};
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
@@ -17,7 +19,7 @@ const POINTS: usize = 14;
 const NAMES: [&str; 3] = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
 
 /// A home whose rows have wrong paths, and whose second name is only in the write-ahead log.
-fn broken() -> Home {
+fn damaged_home() -> Home {
     let home = Home::new();
     let database = home.path(NAMES[0]);
     let writer = Connection::open(&database).unwrap();
@@ -27,7 +29,7 @@ fn broken() -> Home {
              UPDATE threads SET rollout_path='x', name=iif(name IS NULL, NULL, 'in the log');",
         )
         .unwrap();
-    // The state after a killed Codex: copied while the writer has it open, and restored.
+    // Reproduces the state after a killed Codex: a copy of the files that the writer has open.
     let bytes = NAMES.map(|name| fs::read(home.path(name)).unwrap());
     drop(writer);
     for (name, bytes) in NAMES.iter().zip(bytes) {
@@ -62,8 +64,8 @@ fn databases(home: &Home) -> Tree {
     home.env.tree("home/.codex").only(&NAMES)
 }
 
-/// Every point with each kind of failure.
-fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
+/// Returns every point with each kind of fault.
+fn all_faults(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     let points = points(&home.env, args);
     let mut dice = Dice::new();
     let mut chosen = Vec::new();
@@ -77,7 +79,7 @@ fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
     chosen
 }
 
-/// The folders and files that a later command must not find.
+/// Returns the temporary folders and files that a completed command must not leave.
 fn debris(home: &Home) -> Vec<String> {
     let tree = home.env.tree("home").0;
     let names = tree.into_keys().map(|path| path.display().to_string());
@@ -87,16 +89,16 @@ fn debris(home: &Home) -> Vec<String> {
 }
 
 /// Copies the home and the manager home, so that each try starts from the same state.
-struct Kept(tempfile::TempDir);
+struct Snapshot(tempfile::TempDir);
 
-impl Kept {
+impl Snapshot {
     fn of(home: &Home) -> Self {
         let kept = Self(tempfile::tempdir().unwrap());
         copy(&home.env.path("home"), kept.0.path());
         kept
     }
 
-    fn put_back(&self, home: &Home) {
+    fn restore(&self, home: &Home) {
         let place = home.env.path("home");
         fs::remove_dir_all(&place).unwrap();
         copy(self.0.path(), &place);
@@ -118,16 +120,16 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
     if !can_inject() {
         return;
     }
-    let home = broken();
-    let kept = Kept::of(&home);
+    let home = damaged_home();
+    let kept = Snapshot::of(&home);
     let before = databases(&home);
     let rows_before = rows(&home);
     let args = ["history", "repair"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
         };
         let was_killed = output.status.signal().is_some();
@@ -135,7 +137,10 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         if !was_killed && !output.status.success() && !has_snapshot {
             let after = databases(&home).0.into_keys();
             let before = before.0.keys();
-            assert!(after.eq(before.cloned()), "{context}: a log is left");
+            assert!(
+                after.eq(before.cloned()),
+                "{context}: a write-ahead log remains"
+            );
         }
         let found = home.env.run(["history", "check"]);
         let (is_broken, name) = state(&home);
@@ -173,16 +178,16 @@ fn i2_i3_an_undo_that_fails_anywhere_is_completed_or_has_no_effect() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     let before = rows(&home);
     let _ = home.env.run(["history", "repair"]).code(0);
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let args = ["history", "undo"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        if faulty(&home.env, &args, &point, fault).is_none() {
+        if run_with_fault(&home.env, &args, &point, fault).is_none() {
             continue;
         }
         let found = home.env.run(["history", "check"]);
@@ -206,20 +211,20 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     fs::write(home.path("history.jsonl"), "not a line\n").unwrap();
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let names = ["session_index.jsonl", "history.jsonl"];
     let read = |home: &Home| names.map(|name| fs::read_to_string(home.path(name)).unwrap());
     let old = read(&home);
     let args = ["history", "rebuild", "--yes"];
-    let tries = tries(&home, &args);
+    let tries = all_faults(&home, &args);
     let new = read(&home);
     assert!(old[0] != new[0] && old[1] != new[1]);
     for (point, fault) in tries {
-        kept.put_back(&home);
+        kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
         };
         let found = read(&home);
@@ -252,7 +257,7 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     if !can_inject() {
         return;
     }
-    let home = broken();
+    let home = damaged_home();
     let before = rows(&home);
     let _ = home.env.run(["history", "repair"]).code(0);
     // A Codex that was killed leaves rows in the log of the repaired database.
@@ -267,11 +272,11 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
     for (name, bytes) in NAMES.iter().zip(bytes) {
         fs::write(home.path(name), bytes).unwrap();
     }
-    let kept = Kept::of(&home);
+    let kept = Snapshot::of(&home);
     let mut kept_since = 0;
     for number in 1.. {
-        kept.put_back(&home);
-        let ended = killed_at(&home.env, &["history", "undo"], "renameat2", number);
+        kept.restore(&home);
+        let ended = ended_before_call(&home.env, &["history", "undo"], "renameat2", number);
         home.env.tick();
         // Codex is started before the next command.
         let codex = Connection::open(home.path(NAMES[0])).unwrap();
@@ -294,5 +299,5 @@ fn i2_a_database_that_codex_changes_after_a_killed_undo_stays_sound() {
             break;
         }
     }
-    assert!(kept_since > 0, "no kill left a mixture");
+    assert!(kept_since > 0, "no kill happened between two files");
 }

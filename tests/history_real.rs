@@ -1,4 +1,4 @@
-//! Damages a home of the real Codex in every way that users report, and repairs it.
+//! Repairs of a home of the real Codex, with each kind of damage that users report.
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// The conversations that Codex lists from its database: id → name.
+/// Returns the id and the name of each conversation that Codex lists from its database.
 #[track_caller]
 fn listed(lab: &Lab, home: &Path) -> Vec<(String, Option<String>)> {
     let params = json!({"sourceKinds": ["exec", "vscode", "cli"], "useStateDbOnly": true});
@@ -32,7 +32,7 @@ fn name(lab: &Lab, home: &Path, id: &str, name: &str) {
     let params = json!({"threadId": id, "name": name});
     lab.codex
         .app_server_request(home, &lab.backend, "thread/name/set", params)
-        .expect("named");
+        .expect("set the name");
 }
 
 fn append_name(home: &Path, id: &str, name: &str) {
@@ -44,14 +44,14 @@ fn append_name(home: &Path, id: &str, name: &str) {
     append(home, &[entry]).unwrap();
 }
 
-/// A home with three conversations, of which the second has a name.
-struct Told {
+/// A home with three conversations and the expected list. The second conversation has a name.
+struct NamedHome {
     lab: Lab,
     ids: Vec<String>,
     expected: Vec<(String, Option<String>)>,
 }
 
-fn context() -> Option<Told> {
+fn context() -> Option<NamedHome> {
     let lab = Lab::new()?;
     let home = lab.home();
     let ids: Vec<_> = ["first thing", "second thing", "third thing"]
@@ -64,14 +64,14 @@ fn context() -> Option<Told> {
     assert_eq!(expected[1].1.as_deref(), Some("the second"));
     let equal = lab.manager(["history", "check", "--json"]).code(0).json();
     assert_eq!(equal["listed"], 3);
-    Some(Told { lab, ids, expected })
+    Some(NamedHome { lab, ids, expected })
 }
 
-/// Checks that `check` reports the damage, `repair` corrects it, and Codex lists and resumes all;
-/// that `undo` restores the damaged rows, and a second repair corrects it again.
+/// Checks that `check` reports the damage, that `repair` corrects it, and that Codex lists and resumes
+/// all conversations. Then checks that `undo` restores the damaged rows, and repairs them again.
 #[track_caller]
-fn assert_mended(context: &Told) {
-    let Told { lab, ids, expected } = context;
+fn assert_repaired(context: &NamedHome) {
+    let NamedHome { lab, ids, expected } = context;
     let home = lab.home();
     let before = lab.world.tree("home/.codex");
     let rows_before = conversation_rows(&home);
@@ -88,8 +88,11 @@ fn assert_mended(context: &Told) {
     for id in ids {
         let path = rollout(&home, id);
         let len = path.metadata().unwrap().len();
-        lab.go_on(&home, id, "and more");
-        assert!(path.metadata().unwrap().len() > len, "it went on elsewhere");
+        lab.resume(&home, id, "and more");
+        assert!(
+            path.metadata().unwrap().len() > len,
+            "resume continued another conversation"
+        );
     }
     let resumed = lab.codex.run(
         &home,
@@ -119,7 +122,7 @@ fn remove_database(home: &Path) {
 fn a_deleted_database_is_recreated_with_its_names() {
     let Some(context) = context() else { return };
     remove_database(&context.lab.home());
-    assert_mended(&context);
+    assert_repaired(&context);
     let tmp = context.lab.world.manager_home().join("tmp");
     let left = fs::read_dir(tmp).unwrap().flatten();
     assert_eq!(left.filter(|e| e.file_name() != ".lock").count(), 0);
@@ -130,7 +133,7 @@ fn a_garbage_database_is_recreated() {
     let Some(context) = context() else { return };
     remove_database(&context.lab.home());
     fs::write(context.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]
@@ -146,14 +149,14 @@ fn a_home_that_was_moved_is_listed_again() {
         .execute_batch("UPDATE threads SET rollout_path='/old/.codex'||substr(rollout_path, instr(rollout_path, '/sessions/'))")
         .unwrap();
     database.close().unwrap();
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]
 fn missing_rows_equal_those_that_codex_creates() {
     let Some(context) = context() else { return };
     let home = context.lab.home();
-    // The rows that Codex creates from the rollouts.
+    // Codex creates these rows from the rollouts.
     remove_database(&home);
     let _ = listed(&context.lab, &home);
     let all = |home: &Path| {
@@ -208,7 +211,7 @@ fn conversations_copied_from_another_machine_are_listed() {
         .push((id.clone(), Some("from there".into())));
     context.expected.sort();
     context.ids.push(id);
-    assert_mended(&context);
+    assert_repaired(&context);
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
         .collect();
     names.sort();
     assert_eq!(names, ["first thing", "the second", "third thing"]);
-    // The rebuilt lines are derived names, so no conversation lost a name and none gets one.
+    // The rebuilt lines are derived names: a repair must not restore them as given names.
     let _ = lab.manager(["history", "check"]).code(0);
     remove_database(&home);
     let _ = lab.manager(["history", "repair"]).code(0);
@@ -274,7 +277,7 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     expected.push((id.into(), Some("old name".into())));
     expected.sort();
     assert_eq!(listed(lab, &home), expected);
-    // A rebuild keeps it.
+    // A rebuild keeps the name.
     let _ = lab.manager(["history", "rebuild", "--yes"]).code(0);
     assert_eq!(listed(lab, &home), expected);
 }
@@ -293,7 +296,7 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
         .json();
     assert_eq!(
         document["titles_taken"], 0,
-        "its title is more than its first line"
+        "the title has more than the first line"
     );
     assert_eq!(rows(&home).len(), 2);
     let resumed = lab.codex.run(
@@ -309,7 +312,7 @@ fn resume_prefers_a_given_name_over_an_equal_derived_title() {
         ],
     );
     assert_eq!(resumed.expect_success().session_id(), Some(&*named));
-    // Without a table its title is the first line, which must not compete with the given name.
+    // Without a database the title is the first line, which must not compete with the given name.
     remove_database(&home);
     let document = lab
         .manager(["history", "rebuild", "--json", "--yes"])
@@ -349,17 +352,17 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
     remove_database(&home);
     let _ = context.lab.manager(["history", "repair"]).code(0);
     let _ = context.lab.manager(["history", "check"]).code(0);
-    context.lab.go_on(&home, &context.ids[0], "and on");
+    context.lab.resume(&home, &context.ids[0], "and on");
     assert!(path.exists());
 }
 
 #[test]
 fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let Some(context) = context() else { return };
-    let Told { lab, ids, expected } = &context;
+    let NamedHome { lab, ids, expected } = &context;
     let home = lab.home();
     let _ = lab.back_up();
-    lab.go_on(&home, &ids[0], "output after the backup");
+    lab.resume(&home, &ids[0], "output after the backup");
     name(lab, &home, &ids[2], "named after the backup");
     let database = home.join("state_5.sqlite");
     let connection = rusqlite::Connection::open(&database).unwrap();
@@ -383,7 +386,7 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
     assert_eq!(index.lines().count(), 1, "{index}");
     assert!(index.contains("the second"), "{index}");
-    lab.go_on(&home, &ids[1], "and on");
+    lab.resume(&home, &ids[1], "and on");
     let _ = lab.manager(["history", "check"]).code(0);
 
     // Restored again: the existing row and name stay.

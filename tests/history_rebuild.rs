@@ -175,7 +175,7 @@ fn rows_in_the_wal_are_read_and_no_sidecars_are_left() {
                  UPDATE threads SET name='only in the log' WHERE id='{ID}';"
             ))
             .unwrap();
-        // The state after a killed Codex: copied while the writer has it open, and restored.
+        // Reproduces the state after a killed Codex: a copy of the files that the writer has open.
         let names = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
         let bytes = names.map(|name| fs::read(env.codex_home().join(name)).unwrap());
         drop(writer);
@@ -259,7 +259,7 @@ fn a_line_of_a_gigabyte_is_skipped_in_bounded_memory() {
     file.write_all(b"\"}\n").unwrap();
     let late = "{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"behind it\"}}\n";
     file.write_all(late.as_bytes()).unwrap();
-    // 600 MB of address space for everything, stacks and reserves of each thread included.
+    // 600 MB of address space, including the stack of each thread.
     let mut command = std::process::Command::new("sh");
     let inner = env.command(["history", "rebuild", "--json", "--yes"]);
     command
@@ -345,7 +345,7 @@ fn a_rebuild_waits_for_the_lock_of_codex() {
         .stderr(std::process::Stdio::null())
         .spawn();
     let mut child = child.unwrap();
-    // It cannot write before it gets the lock, however long that takes.
+    // The rebuild must not write before it gets the lock.
     let before = read(&env, "session_index.jsonl");
     assert!(before.contains("broken"));
     drop(lock);
@@ -413,7 +413,7 @@ fn a_rebuild_that_removes_prompts_is_refused_without_consent() {
     hint: confirm with --yes, or include all conversations with --max-threads 0; nothing was changed
     ");
     assert_same_tree(&before, &env.tree("home"));
-    // Nothing is lost, so nothing is asked.
+    // A rebuild that removes nothing asks no question.
     let _ = env
         .run(["history", "rebuild", "--only", "session-index"])
         .code(0);
@@ -482,7 +482,7 @@ fn a_rebuild_without_copies_makes_no_snapshot() {
 }
 
 #[test]
-fn prompts_of_conversations_on_disk_are_told_from_those_of_lost_ones() {
+fn prompts_of_conversations_on_disk_are_distinguished_from_those_of_lost_ones() {
     let env = home_of(1);
     // On disk: without the event, and archived. Not on disk: the last one.
     say(&env, 2, None);

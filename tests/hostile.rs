@@ -44,7 +44,7 @@ impl HostileTest {
         more(&env);
         let archive = backup(&env, &[]);
         let good = fs::read(archive).expect("read");
-        // Folders and locks that the first check creates.
+        // The first check creates folders and locks.
         let _ = env.run(["verify"]).code(0);
         let notes = env.manager_home().join("tmp/restores");
         fs::DirBuilder::new()
@@ -60,27 +60,27 @@ impl HostileTest {
 
     /// Asserts that both commands refuse this archive, print the reason, and change nothing.
     #[track_caller]
-    pub(crate) fn refuses(&self, what: &str, archive: &[u8], because: &str) {
+    pub(crate) fn assert_refused(&self, what: &str, archive: &[u8], because: &str) {
         let path = self.env.write(NAME, archive);
-        self.refuses_path(what, &text(&path), because);
+        self.assert_path_refused(what, &text(&path), because);
     }
 
-    /// Like `refuses`, with an index and without. The indexed reader may report an unexpected entry
+    /// Like `assert_refused`, with an index and without. The indexed reader may report an unexpected entry
     /// where the other one has a more precise reason.
     #[track_caller]
-    fn refuses_parts(&self, what: &str, parts: &Parts, because: &str) {
-        self.refuses(what, &parts.pack_stream(), because);
+    fn assert_parts_refused(&self, what: &str, parts: &Parts, because: &str) {
+        self.assert_refused(what, &parts.pack_stream(), because);
         let path = text(&self.env.write(NAME, parts.pack()));
-        self.refuses_path_for_one(what, &path, &[because, UNEXPECTED_ENTRY, MEMBER_TOO_SMALL]);
+        self.assert_path_refused_with(what, &path, &[because, UNEXPECTED_ENTRY, MEMBER_TOO_SMALL]);
     }
 
     #[track_caller]
-    fn refuses_path(&self, what: &str, path: &str, because: &str) {
-        self.refuses_path_for_one(what, path, &[because]);
+    fn assert_path_refused(&self, what: &str, path: &str, because: &str) {
+        self.assert_path_refused_with(what, path, &[because]);
     }
 
     #[track_caller]
-    fn refuses_path_for_one(&self, what: &str, path: &str, because: &[&str]) {
+    fn assert_path_refused_with(&self, what: &str, path: &str, because: &[&str]) {
         let before = self.env.tree("");
         for args in [&["restore", path, "--yes"][..], &["verify", path]] {
             let run = self.env.run(args);
@@ -119,12 +119,12 @@ fn i12_names_that_leave_the_home_are_refused() {
     ];
     for (what, name, because) in cases {
         let entry = Entry::file(&name, "x");
-        world.refuses_parts(what, &world.parts().with(entry.clone()), because);
+        world.assert_parts_refused(what, &world.parts().with(entry.clone()), because);
         // With the entry in the manifest, and without a manifest.
-        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), "");
+        world.assert_parts_refused(what, &world.parts().with_listed(entry.clone()), "");
         let mut foreign = world.parts().with(entry);
         foreign.manifest = None;
-        world.refuses(what, &foreign.pack(), because);
+        world.assert_refused(what, &foreign.pack(), because);
     }
 }
 
@@ -172,27 +172,27 @@ fn i12_devices_hard_links_and_links_in_place_of_logins_are_refused() {
         ),
     ];
     for (what, entry, because) in cases {
-        world.refuses_parts(what, &world.parts().with_listed(entry.clone()), because);
+        world.assert_parts_refused(what, &world.parts().with_listed(entry.clone()), because);
         let because = if entry.kind == b'2' {
             "not the link"
         } else {
             because
         };
-        world.refuses_parts(what, &world.parts().with(entry), because);
+        world.assert_parts_refused(what, &world.parts().with(entry), because);
     }
     for name in ["auth.json", "config.toml", "state_5.sqlite"] {
         let link = Entry::special(b'2', name, "notes.txt");
         let parts = world.parts().without(name).with_listed(link);
-        world.refuses_parts(name, &parts, "a link in place of a login");
+        world.assert_parts_refused(name, &parts, "a link in place of a login");
         let folder = Entry::file(format!("{name}/x"), "x");
         let parts = world.parts().without(name).with_listed(folder);
-        world.refuses_parts(name, &parts, "a folder in place of a login");
+        world.assert_parts_refused(name, &parts, "a folder in place of a login");
     }
     let below = world
         .parts()
         .with_listed(Entry::special(b'2', "skills/l", "mine"))
         .with_listed(Entry::file("skills/l/x", "x"));
-    world.refuses_parts("below a link", &below, "is below");
+    world.assert_parts_refused("below a link", &below, "is below");
 }
 
 #[test]
@@ -212,14 +212,14 @@ fn i12_reserved_names_are_refused() {
         ".codex-manager/sqlite/state_5.sqlite-journal",
     ] {
         let entry = Entry::file(name, journal.to_string());
-        world.refuses_parts(
+        world.assert_parts_refused(
             name,
             &world.parts().with_listed(entry.clone()),
             "a name reserved for codex-manager",
         );
         let mut python = world.parts().with(entry);
         python.manifest = None;
-        world.refuses(name, &python.pack(), "a name reserved for codex-manager");
+        world.assert_refused(name, &python.pack(), "a name reserved for codex-manager");
     }
     assert!(precious.join("file").exists());
 }
@@ -263,7 +263,7 @@ fn i12_a_journal_beside_a_database_removes_nothing() {
     let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
     let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
     let parts = world.parts().with_listed(journal.clone());
-    world.refuses_parts("ours", &parts, "a SQLite journal beside a database");
+    world.assert_parts_refused("ours", &parts, "a SQLite journal beside a database");
     let python = Parts {
         entries: vec![
             Entry::file("state_5.sqlite", database),
@@ -275,7 +275,7 @@ fn i12_a_journal_beside_a_database_removes_nothing() {
         behind_manifest: Vec::new(),
         footer_shift: 0,
     };
-    world.refuses("python", &python.pack(), "journal");
+    world.assert_refused("python", &python.pack(), "journal");
     assert!(PathBuf::from(victim).exists());
 }
 
@@ -291,14 +291,14 @@ fn python_sidecar() -> String {
 fn duplicates_and_case_variants_are_refused() {
     let world = HostileTest::new();
     let twice = Entry::file("notes.txt", "another");
-    world.refuses_parts("duplicate", &world.parts().with(twice.clone()), "twice");
-    world.refuses_parts("listed twice", &world.parts().with_listed(twice), "twice");
+    world.assert_parts_refused("duplicate", &world.parts().with(twice.clone()), "twice");
+    world.assert_parts_refused("listed twice", &world.parts().with_listed(twice), "twice");
     for name in ["AUTH.json", "Config.toml", "Sessions"] {
         let entry = Entry::file(name, "x");
-        world.refuses_parts(name, &world.parts().with_listed(entry), "letter case");
+        world.assert_parts_refused(name, &world.parts().with_listed(entry), "letter case");
     }
     let manifest = Entry::file(".codex-manager/manifest.json", "{}");
-    world.refuses_parts("second manifest", &world.parts().with(manifest), "");
+    world.assert_parts_refused("second manifest", &world.parts().with(manifest), "");
 }
 
 #[test]
@@ -365,12 +365,12 @@ fn a_manifest_that_contradicts_the_entries_is_refused() {
     for (what, edit, because) in cases {
         let mut parts = world.parts();
         edit(&mut parts);
-        world.refuses_parts(what, &parts, because);
+        world.assert_parts_refused(what, &parts, because);
     }
     for shift in [-1, 1, i64::MAX, -1_000_000] {
         let mut parts = world.parts();
         parts.footer_shift = shift;
-        world.refuses("footer", &parts.pack(), "footer");
+        world.assert_refused("footer", &parts.pack(), "footer");
     }
 }
 
@@ -395,12 +395,12 @@ fn files_that_are_no_archive_are_refused() {
         ("trailing garbage", garbage, "damaged"),
         ("more behind the end", more, "too much data after"),
     ] {
-        world.refuses(what, &archive, because);
+        world.assert_refused(what, &archive, because);
     }
     fs::remove_file(world.env.path(NAME)).expect("remove");
     fs::create_dir(world.env.path(NAME)).expect("folder");
     let path = text(&world.env.path(NAME));
-    world.refuses_path("a folder", &path, "not an archive");
+    world.assert_path_refused("a folder", &path, "not an archive");
     fs::remove_dir(world.env.path(NAME)).expect("remove");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -410,7 +410,7 @@ fn files_that_are_no_archive_are_refused() {
         0,
     )
     .expect("pipe");
-    world.refuses_path("a pipe", &path, "not an archive");
+    world.assert_path_refused("a pipe", &path, "not an archive");
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
     let bomb = bomb("notes.txt", 10);
     assert!(bomb.len() < 16 << 20);
     let began = std::time::Instant::now();
-    world.refuses("bomb", &bomb, "claim to hold");
+    world.assert_refused("bomb", &bomb, "claim to hold");
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
@@ -432,7 +432,7 @@ fn an_archive_cut_anywhere_is_refused() {
     let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
-    // The rest is a complete tar, as another compressor would have written it.
+    // Without the footer the rest is a complete tar.gz, as of another program.
     let without_footer = len - footer::LEN;
     let cuts = (0..len)
         .step_by((len / 150).max(1))
@@ -450,7 +450,7 @@ fn an_archive_cut_anywhere_is_refused() {
     assert_eq!(left.folders, expected.folders);
     assert_eq!(left.links, expected.links);
     for cut in [1, world.good.len() / 2, world.good.len() - 1] {
-        world.refuses("cut", &world.good[..cut], "damaged");
+        world.assert_refused("cut", &world.good[..cut], "damaged");
     }
 }
 
@@ -491,7 +491,7 @@ fn a_flipped_bit_is_refused_or_has_no_effect() {
     for bit in [bits / 3, bits / 2, bits - 200] {
         let mut archive = world.good.clone();
         archive[bit / 8] ^= 1 << (bit % 8);
-        world.refuses("flipped", &archive, "");
+        world.assert_refused("flipped", &archive, "");
     }
 }
 
@@ -553,7 +553,7 @@ fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
 #[test]
 fn i5_an_archive_names_its_account_by_its_bytes() {
     let world = HostileTest::new();
-    // The manifest says Alice; the login inside is Bob's.
+    // The manifest names Alice, but the archived login is Bob's.
     let mut parts = world.parts();
     let bob = auth_json(&crate::support::sample::bob());
     parts.entry("auth.json").content = bob.clone().into_bytes();
@@ -584,13 +584,13 @@ fn i12_a_link_that_leaves_the_home_through_another_link_is_refused() {
     ] {
         let parts = world.parts().with_listed(here.clone());
         let parts = parts.with_listed(Entry::special(b'2', name, target));
-        world.refuses_parts(target, &parts, "a link out");
+        world.assert_parts_refused(target, &parts, "a link out");
     }
-    // Files that Codex or a merge adds would be written elsewhere.
+    // Codex or a merge would write additional files through such a link.
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_listed(Entry::special(b'2', name, "notes.txt"));
-        world.refuses_parts(name, &parts, "a link in place of a login");
+        world.assert_parts_refused(name, &parts, "a link in place of a login");
     }
 }
 
@@ -601,7 +601,7 @@ fn very_many_empty_entries_are_refused_early() {
     for _ in 0..30_000 {
         Entry::file("skills/x", "").write(&mut tar);
     }
-    world.refuses("headers alone", &gzip(&tar), "entries");
+    world.assert_refused("headers alone", &gzip(&tar), "entries");
 }
 
 #[test]
@@ -610,11 +610,11 @@ fn void_entries_must_occur_as_often_as_listed() {
     let void = |parts: &mut Parts, names: serde_json::Value| parts.manifest_mut()["void"] = names;
     let mut missing = world.parts();
     void(&mut missing, json!(["sessions/cut.jsonl"]));
-    world.refuses("missing", &missing.pack_stream(), "is missing");
+    world.assert_refused("missing", &missing.pack_stream(), "is missing");
     let cut = Entry::file("sessions/cut.jsonl", "x");
     let mut twice = world.parts().with(cut.clone()).with(cut.clone());
     void(&mut twice, json!(["sessions/cut.jsonl"]));
-    world.refuses("twice", &twice.pack_stream(), "twice in the archive");
+    world.assert_refused("twice", &twice.pack_stream(), "twice in the archive");
     let mut once = world.parts().with(cut);
     void(&mut once, json!(["sessions/cut.jsonl"]));
     let path = text(&world.env.write(NAME, once.pack_stream()));

@@ -48,7 +48,7 @@ fn manifest(files: &[Value]) -> Value {
            "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
 }
 
-/// An export of these files with a matching manifest.
+/// Creates an export of these files with a matching manifest.
 fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
     let list: Vec<_> = files
         .iter()
@@ -84,7 +84,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     let at = flipped
         .windows(8)
         .rposition(|w| w == b"accounts")
-        .expect("there");
+        .expect("a match");
     flipped[at] ^= 1;
     let mut trailing = good.clone();
     trailing.extend_from_slice(b"something");

@@ -1,12 +1,12 @@
-//! Ctrl-C in `backup` and `restore` at any system call that changes a disk: the operation is complete or
-//! undone, without temp files, and without the recovery of a later command.
+//! Ctrl-C in `backup` and `restore` at any system call that changes a disk. The command itself completes or
+//! undoes the operation, and leaves no temp files.
 
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
 };
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::sample::{backup, put, sample_home};
 use codex_manager::io::lock::FileLock;
 use std::collections::BTreeSet;
@@ -31,8 +31,8 @@ fn was_stopped(output: &Output, marker: &str) -> bool {
     }
 }
 
-/// Removes the temp files of a command that did not count. With two threads at their N-th call it is
-/// interrupted twice and ends at once.
+/// Removes the temp files of a run that does not count: if two threads reach their N-th call, the command
+/// gets two signals and ends at once.
 fn clean_up(env: &TestEnv, known: &BTreeSet<PathBuf>) {
     let _ = backup(env, &[]);
     check_archives(env, known, "not reached");
@@ -51,12 +51,12 @@ fn an_interrupted_backup_leaves_no_temp_files() {
     let (known, before) = (archives(&env), home(&env));
     let args = ["backup", "--no-status", "--json"];
     let points = points(&env, &args);
-    check_archives(&env, &known, "undisturbed");
+    check_archives(&env, &known, "without a fault");
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
         let marker = format!("{point:?}");
-        let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
+        let Some(output) = run_with_fault(&env, &args, point, Fault::Interrupted) else {
             missed.push(marker);
             clean_up(&env, &known);
             continue;
@@ -64,14 +64,14 @@ fn an_interrupted_backup_leaves_no_temp_files() {
         let marker = format!("{marker} {output:?}");
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
         let new = archives(&env).len() - known.len();
-        // A command that is interrupted too late completes and says so.
+        // A command that is interrupted too late completes and reports success.
         assert_eq!(was_stopped(&output, &marker), new == 0, "{marker}");
         stopped += usize::from(new == 0);
         check_archives(&env, &known, &marker);
         assert_same_tree(&before, &home(&env));
     }
     report(points.len(), tried.len(), &missed);
-    assert!(stopped > 0, "it never stopped");
+    assert!(stopped > 0, "no run was interrupted in time");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
         let id = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(id, rustix::process::Signal::INT).expect("marker");
         let rest: Vec<_> = printed.map(|line| line.expect("text")).collect();
-        let status = child.wait().expect("its end");
+        let status = child.wait().expect("wait");
         assert_eq!(
             status.code(),
             Some(INTERRUPTED),
@@ -131,11 +131,11 @@ fn an_interrupted_restore_leaves_no_temp_files() {
         };
         let marker = format!("{point:?} {output:?}");
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{marker}");
-        let is_done = both.look(&env, &marker);
+        let is_done = both.check_home(&env, &marker);
         assert_eq!(was_stopped(&output, &marker), !is_done, "{marker}");
         stopped += usize::from(!is_done);
         check_archives(&env, &known, &marker);
     }
     report(points.len(), tried.len(), &missed);
-    assert!(stopped > 0, "it never stopped");
+    assert!(stopped > 0, "no run was interrupted in time");
 }

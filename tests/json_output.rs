@@ -2,7 +2,7 @@
 //! without a row fails, and so does a row without a compared document.
 
 use crate::cooldown::{entry, know};
-use crate::every_command::{Leaf, assert_civil, leaves, world};
+use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
 use crate::history_check::home_with_all_differences;
 use crate::python_import::python_home;
 use crate::support::conversations::{Conversation, id, tool_output, write};
@@ -277,7 +277,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     Case { row, env, args }
 }
 
-/// Makes a vault with a snapshot, and adds the arguments that the command needs.
+/// Creates a vault with a snapshot, and adds the arguments that the command needs.
 fn vault_case(env: &mut TestEnv, row: &str, args: &mut Vec<String>) {
     if row == "vault init" {
         env.set("RESTIC_PASSWORD", "secret");
@@ -365,7 +365,7 @@ fn every_json_document_has_exactly_the_documented_keys() {
     let mut seen = BTreeSet::new();
     for Case { row, env, args } in cases.chain(variants()) {
         let run = env.run(&args);
-        assert_civil(&row, &run);
+        assert_orderly_exit(&row, &run);
         let Ok(json) = serde_json::from_str::<Value>(&run.stdout) else {
             wrong.push(format!("{row}: {args:?}: no document\n{run}"));
             continue;

@@ -63,7 +63,7 @@ fn a_folder_at_the_path_of_an_outside_database_is_kept_completely() {
         assert!(place.is_file());
     }
     let read = |entry: Option<std::io::Result<fs::DirEntry>>| {
-        let folder = entry.expect("kept").expect("entry").path();
+        let folder = entry.expect("list").expect("entry").path();
         fs::read_to_string(folder.join("state_5.sqlite/deep/file")).expect("read")
     };
     let mut folders = fs::read_dir(env.codex_home().join("db-backups")).expect("list");
@@ -74,18 +74,18 @@ fn a_folder_at_the_path_of_an_outside_database_is_kept_completely() {
 
 #[test]
 fn a_damaged_database_outside_the_home_is_kept_before_it_is_replaced() {
-    let wrecks: [&[u8]; 2] = [b"no database at all", b"SQLite format 3\0 and then nothing"];
-    for wreck in wrecks {
+    let contents: [&[u8]; 2] = [b"no database at all", b"SQLite format 3\0 and then nothing"];
+    for damaged in contents {
         let env = TestEnv::new();
         let folder = home_with_databases_apart(&env);
         let archive = text(&backup(&env, &[]));
-        fs::write(folder.join("state_5.sqlite"), wreck).expect("damage");
+        fs::write(folder.join("state_5.sqlite"), damaged).expect("damage");
         let run = env.run(["restore", &archive]).code(0);
         assert!(run.stderr.contains("db-backups"), "{run}");
-        assert_eq!(kept_databases(&env), [wreck], "{run}");
+        assert_eq!(kept_databases(&env), [damaged], "{run}");
         assert_ne!(
             fs::read(folder.join("state_5.sqlite")).expect("read"),
-            wreck
+            damaged
         );
     }
 }
@@ -98,8 +98,8 @@ fn a_damaged_database_is_kept_on_a_disk_without_hard_links() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
-    let wreck = b"SQLite format 3\0 and then nothing";
-    fs::write(home.join("state_5.sqlite"), wreck).expect("damage");
+    let damaged = b"SQLite format 3\0 and then nothing";
+    fs::write(home.join("state_5.sqlite"), damaged).expect("damage");
     let options = [
         "-e",
         "trace=link,linkat",
@@ -108,7 +108,7 @@ fn a_damaged_database_is_kept_on_a_disk_without_hard_links() {
     ];
     let (output, _) = traced(&env, &options.map(str::to_owned), &["restore", &archive]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(kept_databases(&env), [wreck]);
+    assert_eq!(kept_databases(&env), [damaged]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_home_known_only_from_the_wal_counts_as_sharing_the_database() {
     let folder = home_with_databases_apart(&env);
     let archive = text(&backup(&env, &[]));
     put(&env, "AGENTS.md", "changed");
-    // A home that was not closed leaves rows in the `-wal`.
+    // A database that was not closed has rows in its WAL.
     let open = env.path("open.sqlite");
     fs::remove_file(folder.join("state_5.sqlite")).expect("remove");
     state_database(&open, &env.codex_home());

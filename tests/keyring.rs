@@ -1,5 +1,5 @@
-//! Codex with another credential store than auth.json: no command succeeds by changing a file that Codex
-//! ignores.
+//! Codex with a credential store other than auth.json: no command reports success after it changed a file that
+//! Codex ignores.
 
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
@@ -10,16 +10,16 @@ use std::fs;
 
 /// The expected behaviour of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Does {
-    /// Refuses with exit 5, changes nothing, names the store and the line that helps.
+enum Expected {
+    /// Refuses with exit 5, changes nothing, and names the store and the setting to change.
     Refuses,
-    /// Does its work, with this code, and names the store.
-    Says(i32),
-    /// Does its work: the store has no bearing on it.
+    /// Runs with this exit code, and names the store.
+    NamesStore(i32),
+    /// Runs normally, because the store does not matter.
     Works,
 }
 
-/// Alice's auth.json left in a home whose Codex does not read it; two profiles; an archive.
+/// Creates a home whose Codex ignores Alice's auth.json, with two profiles and an archive.
 fn world(store: &str) -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
@@ -39,9 +39,9 @@ fn world(store: &str) -> (TestEnv, String) {
 
 #[test]
 fn every_command_reports_another_credential_store() {
-    use Does::{Refuses, Says, Works};
+    use Expected::{NamesStore, Refuses, Works};
     for store in ["keyring", "auto", "ephemeral"] {
-        let table: &[(&[&str], Does)] = &[
+        let table: &[(&[&str], Expected)] = &[
             (&["use", "home"], Refuses),
             (&["use", "home", "--dry-run"], Refuses),
             (&["use", "-"], Refuses),
@@ -62,12 +62,12 @@ fn every_command_reports_another_credential_store() {
             (&["profile", "export", "out"], Works),
             (&["profile", "list"], Works),
             (&["list"], Works),
-            (&["profile", "login", "client"], Says(6)),
-            (&["status", "--dry-run"], Says(6)),
-            (&["current"], Says(5)),
-            (&["backup", "--no-status"], Says(0)),
+            (&["profile", "login", "client"], NamesStore(6)),
+            (&["status", "--dry-run"], NamesStore(6)),
+            (&["current"], NamesStore(5)),
+            (&["backup", "--no-status"], NamesStore(0)),
             (&["restore", "ARCHIVE", "--dry-run"], Works),
-            (&["doctor"], Says(0)),
+            (&["doctor"], NamesStore(0)),
         ];
         let mut wrong = Vec::new();
         for (args, does) in table {
@@ -95,11 +95,11 @@ fn every_command_reports_another_credential_store() {
                         wrong.push(format!("{args:?} {run}\n{diff}"));
                     }
                 }
-                Says(code) if run.code != *code || !output.contains(&named) => {
+                NamesStore(code) if run.code != *code || !output.contains(&named) => {
                     wrong.push(format!("{args:?} {run}"));
                 }
                 Works if run.code != 0 => wrong.push(format!("{args:?} {run}")),
-                Says(_) | Works => {}
+                NamesStore(_) | Works => {}
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -110,7 +110,7 @@ fn every_command_reports_another_credential_store() {
 fn an_ignored_auth_json_makes_no_account_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);
-        // There is no Codex to ask who it is.
+        // Without Codex, the account in the store is unknown.
         fs::remove_file(env.path("bin/codex")).expect("remove");
         for args in [
             &["list", "--json"][..],
@@ -141,7 +141,7 @@ fn an_ignored_auth_json_makes_no_account_live() {
                 !run.stderr.contains("current account"),
                 "{store} {args:?}: {run}"
             );
-            // What `use` refuses there is not hinted at.
+            // A hint must not name `use`, which refuses such a home.
             assert!(
                 !run.stderr.contains("codex-manager use"),
                 "{store} {args:?}: {run}"
@@ -161,7 +161,7 @@ fn an_ignored_auth_json_makes_no_account_live() {
 #[test]
 fn a_restore_keeps_the_login_of_a_keyring_home_and_reports_it() {
     let (env, archive) = world("keyring");
-    // The archive's own config.toml goes with it, unless something else is put back.
+    // A restore of a single file keeps the live config.toml, and with it the store.
     let live = fs::read(env.codex_home().join("auth.json")).expect("read");
     let output = env
         .run(["restore", &archive, "--only", "auth.json", "--yes"])

@@ -1,6 +1,6 @@
-//! I2: a command that is killed, at any moment.
+//! I2: commands that are killed at random moments.
 //!
-//! The moments are random; the seed is printed.
+//! The tests print the seed of the moments.
 
 #![allow(
     clippy::print_stdout,
@@ -9,7 +9,7 @@
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, Mount, killed_after};
+use crate::support::faults::{Dice, Mount, ended_before_kill};
 use crate::support::sample::{
     FIRST, backup, line, put, rollout, sample_home, sample_home_at, text,
 };
@@ -41,7 +41,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
     for _ in 0..KILLS {
         let delay = Duration::from_micros(dice.below(whole * 11 / 10));
-        let _ = killed_after(&env, &["backup", "--no-status"], delay);
+        let _ = ended_before_kill(&env, &["backup", "--no-status"], delay);
         let _ = env.run(["recommend"]);
     }
     assert_same_tree(&before, &home(&env));
@@ -61,7 +61,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 
-/// Kills restores of `archive` into the home again and again, at random moments.
+/// Kills restores of `archive` and of the current state alternately, at random moments.
 fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, also: &str) {
     let both = |env: &TestEnv| (home(env), env.tree(also));
     // The two permitted states.
@@ -74,14 +74,14 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     let mut seen = (0, 0);
     let mut is_archived = true;
     for i in 0..kills {
         let target = if is_archived { &undo } else { archive };
         let delay = Duration::from_micros(whole / 3 + dice.below(whole));
-        let _ = killed_after(env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = ended_before_kill(env, &["restore", target, "--no-safety-backup"], delay);
         // Any command finishes or undoes it, even one that only reads.
         let command = [
             &["recommend"][..],
@@ -103,7 +103,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
         assert_eq!(debris(env), Vec::<PathBuf>::new(), "after {command:?}");
     }
     println!(
-        "{} times the archive's state, {} times the other",
+        "{} runs ended with the archive's state, {} with the other one",
         seen.0, seen.1
     );
     let _ = env.run(["verify", archive, &undo]).code(0);
@@ -225,12 +225,12 @@ fn i2_databases_outside_the_home_are_replaced_with_it() {
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     for _ in 0..12 {
         let target = if titles(&env) == new { &undo } else { &archive };
         let delay = Duration::from_micros(5_000 + dice.below(60_000));
-        let _ = killed_after(&env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = ended_before_kill(&env, &["restore", target, "--no-safety-backup"], delay);
         let _ = env.run(["recommend"]);
         let now = titles(&env);
         assert!(now == old || now == new, "{now:?}");
@@ -254,7 +254,7 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
     let undo = text(
         &env.manager_home()
             .join("backups")
-            .join(run["safety_backup"].as_str().expect("one")),
+            .join(run["safety_backup"].as_str().expect("a safety backup")),
     );
     for _ in 0..6 {
         let mut first = env

@@ -1,9 +1,9 @@
-//! Tests of `launch`, `resume` and `launches` with a script in place of Codex: its arguments and
-//! environment, its exit code, the records.
+//! Tests of `launch`, `resume` and `launches` with a script in place of Codex: arguments, environment,
+//! exit code and records.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
-use crate::support::profiles::{alice_and_bob, kept, live, owner};
+use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{auth_json, write_auth};
 use crate::support::write_program;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Writes a program `codex` that runs this script, and has `--no-daemon` in its help.
+/// Writes a program `codex` that runs this script and lists `--no-daemon` in its help.
 fn codex(env: &TestEnv, script: &str) {
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '  --no-daemon  alone'; exit 0; fi\n{script}\n"
@@ -22,8 +22,8 @@ fn codex(env: &TestEnv, script: &str) {
     write_program(&env.path("bin/codex"), &text);
 }
 
-/// A script that records its arguments, and the variables and login that decide the account.
-const TELL: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
+/// A script that records its arguments, and the variables and the login that select the account.
+const RECORD: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
 printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
 cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
 
@@ -46,7 +46,7 @@ fn text(env: &TestEnv, name: &str) -> String {
 #[test]
 fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     let mut env = world();
-    codex(&env, &format!("{TELL}\nexit 42"));
+    codex(&env, &format!("{RECORD}\nexit 42"));
     env.set("CODEX_API_KEY", "sk-other");
     let given = ["-m", "a b", "it's \"q\"\n", ""];
     let mut args = vec!["launch", "home", "--"];
@@ -58,7 +58,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     assert_eq!(text(&env, "args"), format!("<--no-daemon>{expected}"));
     let home = env.codex_home().display().to_string();
     assert_eq!(text(&env, "env"), format!("{home}\nnone\nnone\n"));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     assert_eq!(owner(&env, "home"), "live");
     assert_eq!(owner(&env, "work"), "profile");
     let launches = launches(&env);
@@ -66,7 +66,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     let launch = &launches[0];
     assert_eq!(launch["profile"], "home");
     assert_eq!(launch["account_id"], "acct-bob");
-    assert_eq!(launch["state"], "ended", "no conversation was made");
+    assert_eq!(launch["state"], "ended", "no conversation was created");
     assert_eq!(launch["exit_code"], 42);
     assert_eq!(
         launch["args"],
@@ -77,7 +77,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
 #[test]
 fn the_flag_follows_the_subcommand_and_exec_gets_none() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     for (args, expected) in [
         (vec!["resume", "--last"], "<resume><--no-daemon><--last>"),
         (
@@ -98,7 +98,7 @@ fn the_flag_follows_the_subcommand_and_exec_gets_none() {
 #[test]
 fn subcommands_without_a_conversation_are_refused() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let before = env.tree("home/.codex");
     for subcommand in ["logout", "login", "mcp", "--version"] {
         let run = env.run(["launch", "home", "--", subcommand]).code(5);
@@ -119,10 +119,14 @@ fn a_login_that_codex_renews_is_saved_back() {
         let mut args = vec!["launch", "home"];
         args.extend(isolated.then_some("--isolated"));
         let _ = env.run(args).code(0);
-        assert_eq!(kept(&env, "home"), renewed, "isolated: {isolated}");
+        assert_eq!(profile_login(&env, "home"), renewed, "isolated: {isolated}");
         if isolated {
             assert_eq!(owner(&env, "home"), "profile");
-            assert_eq!(live(&env), kept(&env, "work"), "the live login stays");
+            assert_eq!(
+                live_login(&env),
+                profile_login(&env, "work"),
+                "the live login is unchanged"
+            );
         }
     }
 }
@@ -135,7 +139,7 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     codex(
         &env,
         &format!(
-            "{TELL}\ncat \"$CODEX_HOME/AGENTS.md\" > \"$HOME/agents\"\necho printed >> \"$CODEX_HOME/history.jsonl\""
+            "{RECORD}\ncat \"$CODEX_HOME/AGENTS.md\" > \"$HOME/agents\"\necho printed >> \"$CODEX_HOME/history.jsonl\""
         ),
     );
     let _ = env.run(["launch", "home", "--isolated"]).code(0);
@@ -145,20 +149,23 @@ fn an_isolated_launch_shares_everything_but_the_login() {
     let isolated = PathBuf::from(lines.next().expect("CODEX_HOME"));
     assert!(isolated.starts_with(&homes), "{context}");
     assert_eq!(lines.next(), Some(&*env.codex_home().display().to_string()));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     assert_eq!(text(&env, "agents"), "be brief\n");
     let history = env.codex_home().join("history.jsonl");
     assert_eq!(fs::read_to_string(history).unwrap(), "printed\n");
-    assert!(!isolated.join("auth.json").exists(), "the login is back");
+    assert!(
+        !isolated.join("auth.json").exists(),
+        "the login is still in the isolated home"
+    );
     assert_eq!(launches(&env)[0]["isolated"], true);
-    // Codex's files without a login may be readable for other users; the folder is not.
+    // Other users may read Codex's files without a login, but not the folder.
     let _ = env.run(["doctor", "--json"]);
 }
 
 #[test]
 fn the_live_account_runs_in_the_live_home_even_with_isolated() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let run = env.run(["launch", "work", "--isolated"]).code(0);
     assert!(
         run.stderr
@@ -172,7 +179,7 @@ fn the_live_account_runs_in_the_live_home_even_with_isolated() {
 #[test]
 fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let run = env.run(["launch"]).code(4);
     assert!(run.stderr.contains("codex-manager list"), "{run}");
     let before = env.tree("home");
@@ -205,19 +212,23 @@ fn a_program_that_cannot_start_leaves_a_settled_record_and_returns_the_login() {
 #[test]
 fn recommended_uses_the_account_of_recommend() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let named = env.run(["recommend", "--json"]).code(0).json();
     let profile = named["recommended"]["profile"].as_str().unwrap().to_owned();
     let _ = env.run(["launch", "--recommended"]).code(0);
     assert_eq!(launches(&env)[0]["profile"], *profile);
 }
 
-/// Waits until this file exists, which the script creates.
+/// Waits until the script has created this file.
 #[track_caller]
 fn wait_for(path: &Path) {
     let end = Instant::now() + Duration::from_secs(30);
     while !path.exists() {
-        assert!(Instant::now() < end, "never written: {}", path.display());
+        assert!(
+            Instant::now() < end,
+            "not written within the time limit: {}",
+            path.display()
+        );
         std::thread::yield_now();
     }
 }
@@ -225,7 +236,7 @@ fn wait_for(path: &Path) {
 #[test]
 fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
     let env = world();
-    // Waits for its input to end.
+    // The script waits for the end of its input.
     codex(&env, "touch \"$HOME/started\"\ncat > /dev/null");
     let mut child = env
         .command(["launch", "home"])
@@ -251,8 +262,8 @@ fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
     assert_eq!(launches(&env)[0]["state"], "ended");
-    // The switch saved the login; the end of the launch leaves the other one live.
-    assert_eq!(live(&env), kept(&env, "work"));
+    // The switch saved the login. The end of the launch does not change the live login.
+    assert_eq!(live_login(&env), profile_login(&env, "work"));
 }
 
 #[test]
@@ -272,7 +283,7 @@ fn sigterm_reaches_codex_and_its_signal_is_reported() {
     processes::signal("TERM", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert_eq!(text(&env, "got"), "term\n");
-    // Codex ended by a signal, so the manager ends by the same signal, as a shell expects.
+    // If a signal ends Codex, the manager ends by the same signal, as shells expect.
     codex(&env, "kill -KILL $$");
     use std::os::unix::process::ExitStatusExt;
     let mut command = env.command(["launch", "home"]);
@@ -306,7 +317,11 @@ impl Tmux<'_> {
     fn wait_until(&self, is_so: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(30);
         while !is_so() {
-            assert!(Instant::now() < end, "never so\n{}", self.screen());
+            assert!(
+                Instant::now() < end,
+                "not shown within the time limit\n{}",
+                self.screen()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -421,7 +436,11 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
     assert_eq!(session["source"], "launch-wrapper");
     assert_eq!(session["session_id"], launch["session_id"]);
     assert_eq!(session["windows"][0]["used_percent"], 44.0);
-    assert_eq!(profiles[0]["windows"], json!([]), "no figure of the server");
+    assert_eq!(
+        profiles[0]["windows"],
+        json!([]),
+        "no observation of the server"
+    );
     assert_eq!(profiles[1]["session"], Value::Null);
     let current = env.run(["current", "--json"]).code(0).json();
     assert_eq!(current["session"]["session_id"], launch["session_id"]);
@@ -450,7 +469,7 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
     let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
         "payload": {"id": id, "cwd": "/", "source": "cli"}});
     env.write(&path, format!("{meta}\n"));
-    // The program has to have this name, so that its open files count.
+    // The open files of a process count only if its program has this name.
     let copy = env.path("bin/codex");
     fs::copy("/bin/sh", &copy).unwrap();
     let file = env.path(&path).display().to_string();
@@ -458,7 +477,7 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
         let script = format!(
             "exec 3{redirection}\"{file}\"; touch $HOME/{state}; while [ ! -e $HOME/{state}-done ]; do sleep 0.05; done"
         );
-        // `sh -c` with `exec -c` in front would be a subcommand of Codex: the mode is a prompt here.
+        // With `exec -c` before the script, `exec` would be a subcommand of Codex.
         let mut child = env
             .command(["launch", "home", "--", "-c", &script, "--no-daemon"])
             .stdout(Stdio::null())
@@ -504,7 +523,7 @@ fn a_killed_launch_is_not_bound_to_the_conversation_of_a_running_one() {
     let args = ["launch", "home", "--", "exec", "x"];
     let mut running = env.command(args).spawn().unwrap();
     wait_for(&env.path("home/ready"));
-    // Killed in the same folder before its Codex had a conversation.
+    // A launch in the same folder was killed before its Codex had a conversation.
     let path = env.manager_home().join("launches.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     let mut killed: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -551,10 +570,10 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
     let id = text(&env, "ids").trim().to_owned();
     let _ = env.run(["use", "work"]).code(0);
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let _ = env.run(["resume", &id]).code(0);
     assert_eq!(text(&env, "args"), format!("<resume><--no-daemon><{id}>"));
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     let run = env.run(["resume", &id, "--profile", "work"]).code(5);
     assert!(run.stderr.contains("belongs to bob@example.com"), "{run}");
     let args = [
@@ -569,7 +588,7 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     ];
     let _ = env.run(args).code(0);
     assert_eq!(text(&env, "args"), format!("<exec><resume><{id}><go>"));
-    assert_eq!(text(&env, "login"), kept(&env, "work"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "work"));
     let _ = env.run(["resume", &id, "--untracked"]).code(0);
     assert_eq!(text(&env, "args"), format!("<resume><{id}>"));
     assert_eq!(launches(&env).len(), 3, "the untracked one is not recorded");
@@ -581,7 +600,7 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
 #[test]
 fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let put = |id: &str, creator: Value| {
         let mut meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
             "payload": {"id": id, "cwd": "/", "source": "cli"}});
@@ -603,13 +622,13 @@ fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     put(strange, json!({"creator_account_id": "acct-carol"}));
     put(old, json!({}));
     let _ = env.run(["resume", own]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
     let run = env.run(["resume", strange]).code(5);
     assert!(run.stderr.contains("acct-carol"), "{run}");
     let run = env.run(["resume", old]).code(4);
     assert!(run.stderr.contains("--untracked"), "{run}");
     let _ = env.run(["resume", old, "--profile", "work"]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "work"));
+    assert_eq!(text(&env, "login"), profile_login(&env, "work"));
 }
 
 #[test]
@@ -679,7 +698,7 @@ fn listing_opens_only_bound_rollouts_and_binds_once() {
     let mut file = fs::OpenOptions::new().append(true).open(&registry).unwrap();
     writeln!(file, "{record}").unwrap();
     let looked = opened(&env, &["list"]);
-    assert!(!looked.is_empty(), "the day of the launch is looked at");
+    assert!(!looked.is_empty(), "the day folder of the launch is read");
     assert!(
         looked.iter().all(|line| !line.contains("2026/01/02")),
         "{looked:?}"
@@ -687,7 +706,7 @@ fn listing_opens_only_bound_rollouts_and_binds_once() {
     assert_eq!(
         opened(&env, &["list"]),
         Vec::<String>::new(),
-        "and never again"
+        "a second list reads nothing"
     );
     assert_eq!(launches(&env)[0]["state"], "bound");
 }
@@ -695,7 +714,7 @@ fn listing_opens_only_bound_rollouts_and_binds_once() {
 #[test]
 fn damaged_registry_lines_are_skipped() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let _ = env.run(["launch", "home"]).code(0);
     let registry = env.manager_home().join("launches.jsonl");
     let mut bytes = fs::read(&registry).unwrap();
@@ -714,15 +733,15 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
     let env = world();
     env.write("home/other", auth_json(&alice(3).user_id("user-carol")));
     codex(&env, "cat \"$HOME/other\" > \"$CODEX_HOME/auth.json\"");
-    let before = kept(&env, "home");
+    let before = profile_login(&env, "home");
     let _ = env.run(["launch", "home", "--isolated"]).code(0);
-    assert_eq!(kept(&env, "home"), before);
+    assert_eq!(profile_login(&env, "home"), before);
     assert_eq!(owner(&env, "home"), "profile");
     let profiles = env.run(["profile", "list", "--json"]).code(0).json();
     assert_eq!(
         profiles["profiles"].as_array().unwrap().len(),
         3,
-        "the new login has one"
+        "the new login has a record"
     );
     write_auth(&env.codex_home(), &bob());
 }
@@ -730,7 +749,7 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
 #[test]
 fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let env = world();
-    codex(&env, TELL);
+    codex(&env, RECORD);
     let folder = env.path("clients/acme/web");
     fs::create_dir_all(&folder).unwrap();
     let run_in = |folder: &Path, args: &[&str]| {
@@ -741,8 +760,12 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     let key = format!("folders.{}", env.path("clients").display());
     let _ = env.run(["config", "set", &key, "home"]).code(0);
     let _ = run_in(&folder, &["launch", "--if-folder", "--", "hi"]).code(0);
-    assert_eq!(text(&env, "login"), kept(&env, "home"));
-    assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
+    assert_eq!(text(&env, "login"), profile_login(&env, "home"));
+    assert_eq!(
+        live_login(&env),
+        profile_login(&env, "work"),
+        "nothing was switched"
+    );
     assert_eq!(launches(&env)[0]["isolated"], true);
     // In other folders, and for subcommands without a conversation, Codex runs without a record.
     let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
@@ -760,7 +783,7 @@ fn the_account_of_a_folder_applies_without_changing_the_live_login() {
     }
     // A plain launch takes the account of the folder as well.
     let _ = run_in(&folder, &["launch"]).code(0);
-    assert_eq!(live(&env), kept(&env, "home"));
+    assert_eq!(live_login(&env), profile_login(&env, "home"));
     // A file in a repository counts only if its folder is trusted.
     fs::write(folder.join(".codex-account"), "work\n").unwrap();
     let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);

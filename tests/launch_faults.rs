@@ -1,7 +1,7 @@
-//! I2, I3: every call that changes a disk fails or is the last one, in turn, in a launch: the login
-//! stays usable wherever it was on its way.
+//! I2, I3: each system call of a launch that changes a disk fails, or is the last one. The login
+//! stays usable at every stage of its move.
 //!
-//! Codex is a shell here, which renews its login as Codex does. The points are sampled as in
+//! The program `codex` is a shell that renews its login as Codex does. The points are sampled as in
 //! [`faults`](crate::faults).
 
 #![allow(
@@ -12,7 +12,7 @@
 use crate::support::aftermath::report;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs as `codex exec`: the shell below `bin` is called `codex`, and `exec` is the script that it is
-/// given. It presents its refresh token, which is good once, and stores the next one by one rename.
+/// The script of `codex exec`, where `codex` is a shell and `exec` the file of this script. It uses
+/// its refresh token, which is valid once, and stores the next one by a rename.
 const RENEWING: &str = r#"
 server="${0%exec}server"
 current=$(cat "$server/current")
@@ -40,7 +40,7 @@ mv "$CODEX_HOME/.auth-next" "$CODEX_HOME/auth.json"
 [ ! -e "$server/after" ] || . "$server/after"
 "#;
 
-/// Alice live, Bob in a profile, and a Codex that renews the login of Bob whenever it runs.
+/// Alice is live, Bob has a profile, and each run of Codex renews Bob's login.
 struct World {
     env: TestEnv,
     generation: u64,
@@ -56,31 +56,31 @@ impl World {
         env.write("exec", RENEWING);
         env.write("server/current", Self::login(1).refresh_token());
         let mut world = Self { env, generation: 1 };
-        world.prepare();
+        world.prepare_renewal();
         world
     }
 
     fn login(generation: u64) -> SignIn {
-        let made = unix_now() - 10_000 + i64::try_from(generation).expect("small");
+        let made = unix_now() - 10_000 + i64::try_from(generation).expect("in range");
         SignIn::bob().generation(generation).issued_at(made)
     }
 
     /// Sets the login that the next renewal returns. Call it before each launch.
-    fn prepare(&mut self) {
+    fn prepare_renewal(&mut self) {
         self.generation += 1;
         let next = Self::login(self.generation);
         self.env.write("server/next.json", auth_json(&next));
         self.env.write("server/next", next.refresh_token());
     }
 
-    /// The refresh token that is not spent.
+    /// Returns the only refresh token that is not spent.
     fn current(&self) -> String {
         fs::read_to_string(self.env.path("server/current")).expect("a token")
     }
 
-    /// Waits for a Codex that a killed launch has left.
+    /// Waits for the end of a Codex that a killed launch has left.
     #[track_caller]
-    fn rest(&self) {
+    fn wait_for_codex(&self) {
         let mut homes = isolated_homes(&self.env.manager_home());
         homes.push(self.env.codex_home());
         let holders = homes.iter().flat_map(|home| find_codex(home));
@@ -89,11 +89,11 @@ impl World {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// A launch that nothing happens to: the token that Codex finds is not spent, and the next one
-    /// is back in the profile.
+    /// Launches Bob without a fault. Asserts that Codex finds an unspent token, and that the profile
+    /// has the next one afterwards.
     #[track_caller]
     fn check(&mut self, context: &str) {
-        self.rest();
+        self.wait_for_codex();
         let listed = self.env.run(["launches", "--json"]);
         assert_eq!(listed.code, 0, "{context}\n{listed}");
         let states = listed.json();
@@ -102,7 +102,7 @@ impl World {
             states.iter().all(|row| row["state"] != "running"),
             "{context}\n{listed}"
         );
-        self.prepare();
+        self.prepare_renewal();
         let used = self.env.run(["launch", "bob", "--isolated", "--", "exec"]);
         let refused = fs::read_to_string(self.env.path("server/refused"));
         assert!(refused.is_err(), "{context}\n{refused:?}\n{used}");
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// Looks at how a launch ended that something happened to.
+/// Checks exit code and messages of a launch with a fault.
 #[track_caller]
 fn check_end(output: &Output, fault: Fault, context: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -130,7 +130,7 @@ fn check_end(output: &Output, fault: Fault, context: &str) {
     }
 }
 
-const WAYS: [Fault; 5] = [
+const FAULTS: [Fault; 5] = [
     Fault::Once("EIO"),
     Fault::Once("ENOSPC"),
     Fault::FromThenOn("EIO"),
@@ -138,29 +138,29 @@ const WAYS: [Fault; 5] = [
     Fault::Killed,
 ];
 
-/// Has every sampled call of a launch of Bob fail, and looks what is left of the login; `after` brings
-/// Alice back where the launch replaced her.
+/// Injects each fault at sampled calls of a launch of Bob, and checks that the login stays usable.
+/// `after` makes Alice live again if the launch has replaced her.
 #[track_caller]
 fn try_all(args: &[&str], after: impl Fn(&TestEnv)) {
     let mut dice = Dice::new();
     let mut world = World::new(TestEnv::new());
-    world.check("the first");
-    world.prepare();
+    world.check("before all faults");
+    world.prepare_renewal();
     let points = points(&world.env, args);
     after(&world.env);
-    world.check("undisturbed");
+    world.check("without a fault");
     let mut missed = Vec::new();
     let mut tried = 0;
-    for way in WAYS {
+    for fault in FAULTS {
         for point in sample(&points, &mut dice) {
-            let context = format!("{point:?} {way:?}");
+            let context = format!("{point:?} {fault:?}");
             tried += 1;
-            world.prepare();
-            match faulty(&world.env, args, &point, way) {
-                Some(output) => check_end(&output, way, &context),
+            world.prepare_renewal();
+            match run_with_fault(&world.env, args, &point, fault) {
+                Some(output) => check_end(&output, fault, &context),
                 None => missed.push(context.clone()),
             }
-            world.rest();
+            world.wait_for_codex();
             after(&world.env);
             world.check(&context);
         }
@@ -184,7 +184,7 @@ fn i2_i3_a_launch_with_any_call_failing_loses_no_login() {
     }
 }
 
-/// A manager home on a disk of its own, where mounting is permitted.
+/// Creates a manager home on its own small disk; `None` if mounting is not permitted.
 fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
     let env = TestEnv::new();
     let mount = Mount::small(&env.manager_home(), kib)?;
@@ -192,12 +192,12 @@ fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
 }
 
 #[test]
-fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
+fn i3_no_login_is_moved_to_a_disk_without_space_for_its_renewal() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };
     let filler = world.env.manager_home().join("filler");
-    fs::write(&filler, vec![1; 20 << 20]).expect("room");
+    fs::write(&filler, vec![1; 20 << 20]).expect("fill the disk");
     let before = world.env.tree("home");
     let args = ["launch", "bob", "--isolated", "--", "exec"];
     let full = world.env.run(args).code(1);
@@ -208,11 +208,11 @@ fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
     let profile = "home/.codex-manager/profiles/bob";
     assert_same_tree(&before.only(&[profile]), &after.only(&[profile]));
     fs::remove_file(&filler).expect("remove");
-    world.check("with room");
+    world.check("with enough space");
 }
 
 #[test]
-fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_some() {
+fn i3_a_login_without_space_in_its_profile_stays_isolated_until_there_is_space() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;
     };
@@ -236,5 +236,5 @@ fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_so
     assert_eq!(read_refresh_token(&home), world.current());
     fs::remove_file(&filler).expect("remove");
     fs::remove_file(world.env.path("server/after")).expect("remove");
-    world.check("with room");
+    world.check("with enough space");
 }

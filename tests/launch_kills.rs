@@ -1,8 +1,8 @@
-//! I2: the launch or its Codex is killed at any point. The login stays usable, and the registry is
-//! readable and correct.
+//! I2: launches that are killed, or whose Codex is killed, at any point. The login stays usable, and the
+//! registry is readable and correct.
 
 use crate::support::env::assert_same_tree;
-use crate::support::injection::{can_inject, killed_at, points};
+use crate::support::injection::{can_inject, ended_before_call, points};
 use crate::support::lab::{Lab, rollout};
 use crate::support::launched::{
     EXEC, LIMIT, Running, isolated_homes, isolated_logins, launches, registry, turns,
@@ -15,7 +15,7 @@ fn lab() -> Option<Lab> {
     Lab::of_two(&SignIn::alice(), &SignIn::bob())
 }
 
-/// Checks that the account is usable in the live home.
+/// Asserts that the account is usable in the live home.
 #[track_caller]
 fn assert_usable(lab: &Lab, account: &str) {
     let _ = lab.manager(["use", account]).code(0);
@@ -32,7 +32,7 @@ fn assert_usable(lab: &Lab, account: &str) {
     assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
 }
 
-/// Checks that the only launch is bound, and that listing it twice records it once.
+/// Asserts that the only launch is bound to its conversation, and that a second list records nothing.
 #[track_caller]
 fn assert_bound_once(lab: &Lab, account: &str) {
     let row = launches(lab).remove(0);
@@ -68,7 +68,7 @@ fn a_launch_whose_wrapper_is_killed_keeps_running_and_is_bound_once() {
             assert_same_tree(&before, &lab.world.tree("home"));
         }
         lab.backend.account(&id).release_turns();
-        running.rest();
+        running.wait_for_all();
         assert_bound_once(&lab, account);
         assert_eq!(turns(&lab), [id]);
         assert_usable(&lab, account);
@@ -85,7 +85,7 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
             let id = format!("acct-{account}");
             let mut running = Running::held(&lab, &id, args);
             if is_launcher {
-                // A Node that replaces itself is Codex.
+                // A Node that executes Codex in its own process leaves no launcher.
                 let Some(node) = running.launcher() else {
                     continue;
                 };
@@ -98,16 +98,16 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
                 assert_ne!(running.end(), 0, "{}", running.printed());
             }
             lab.backend.account(&id).release_turns();
-            running.rest();
+            running.wait_for_all();
             assert_bound_once(&lab, account);
             assert_usable(&lab, account);
         }
     }
 }
 
-/// Waits until no Codex runs on any home.
+/// Waits until no Codex uses any of the homes.
 #[track_caller]
-fn rest(lab: &Lab) {
+fn wait_for_codex(lab: &Lab) {
     let mut homes = isolated_homes(&lab.world.manager_home());
     homes.push(lab.home());
     let holders = homes.iter().flat_map(|home| find_codex(home));
@@ -130,9 +130,9 @@ fn a_wrapper_killed_while_writing_leaves_a_correct_registry() {
         for number in 1..=writes {
             lab.backend.forget_requests();
             let before = launches(&lab).len();
-            let _ = killed_at(&lab.world, &args, "write", number);
+            let _ = ended_before_call(&lab.world, &args, "write", number);
             let at_once = launches(&lab).into_iter().next();
-            rest(&lab);
+            wait_for_codex(&lab);
             let later = launches(&lab);
             let context = format!("{account} {number} {at_once:?} {later:?}");
             if turns(&lab).is_empty() {

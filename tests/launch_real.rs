@@ -1,5 +1,5 @@
 //! Tests of `launch` and `resume` with the real Codex: the account of each turn, Codex's list of
-//! conversations afterwards, the background daemon.
+//! conversations, and the background daemon.
 
 use crate::support::lab::{self, Lab};
 use crate::support::mock_backend::MockBackend;
@@ -17,7 +17,7 @@ fn launches(lab: &Lab) -> Vec<Value> {
 }
 
 /// Returns the account of each turn so far, in order.
-fn payers(backend: &MockBackend) -> Vec<String> {
+fn accounts_of_turns(backend: &MockBackend) -> Vec<String> {
     let turns = backend.requests_to("/responses");
     let paid = turns.into_iter().filter(|turn| turn.status == 200);
     paid.filter_map(|turn| turn.account_id).collect()
@@ -52,7 +52,7 @@ fn a_launched_conversation_uses_the_quota_of_its_account() {
     lab.world.set("PATH", lab.codex.through_npm().search_path());
     let _ = lab.manager(exec("bob", &["hello"])).code(0);
     let _ = lab.manager(exec("alice", &["hello again"])).code(0);
-    assert_eq!(payers(&lab.backend), ["acct-bob", "acct-alice"]);
+    assert_eq!(accounts_of_turns(&lab.backend), ["acct-bob", "acct-alice"]);
     let launches = launches(&lab);
     assert_eq!(launches.len(), 2);
     for (launch, account, title) in [
@@ -98,14 +98,14 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
         "apart",
     ];
     let _ = lab.manager(args).code(0);
-    assert_eq!(payers(&lab.backend), ["acct-bob"]);
+    assert_eq!(accounts_of_turns(&lab.backend), ["acct-bob"]);
     let launch = launches(&lab).remove(0);
     let id = launch["session_id"].as_str().unwrap().to_owned();
     let isolated = lab.world.manager_home().join("profiles/.isolated");
     for (row, path) in lab::rows(&lab.home()) {
         assert!(
             !path.starts_with(&isolated),
-            "{row} leads to {}",
+            "{row} points to {}",
             path.display()
         );
     }
@@ -115,11 +115,11 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
         .filter(|path| path.to_string_lossy().contains(".sqlite"))
         .collect();
     assert!(databases.is_empty(), "{databases:?}");
-    assert!(lab.listed(&lab.home()).contains(&id));
-    lab.go_on(&lab.home(), &id, "from the normal home");
+    assert!(lab.listed_ids(&lab.home()).contains(&id));
+    lab.resume(&lab.home(), &id, "from the normal home");
     let rollout = lab::rollout(&lab.home(), &id);
     assert_eq!(lab::messages(&rollout), ["apart", "from the normal home"]);
-    // Archives and unarchives through the links of the isolated home; the next launch corrects the paths.
+    // Archives and unarchives through the links of the isolated home. The next launch corrects the paths.
     let home = only_folder(&isolated).join("home");
     for (word, folder) in [("archive", "archived_sessions"), ("unarchive", "sessions")] {
         let codex = lab
@@ -153,7 +153,7 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
         .into_iter()
         .find(|(row, _)| *row == id);
     assert_eq!(row.unwrap().1, lab::rollout(&lab.home(), &id));
-    lab.go_on(&lab.home(), &id, "once more");
+    lab.resume(&lab.home(), &id, "once more");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn resume_switches_to_the_account_of_the_conversation() {
     };
     let _ = resume(&id, "second");
     let _ = resume(&direct, "third");
-    assert_eq!(payers(&lab.backend), ["acct-bob", "acct-alice"]);
+    assert_eq!(accounts_of_turns(&lab.backend), ["acct-bob", "acct-alice"]);
     let launches = launches(&lab);
     assert_eq!(launches[0]["session_id"], *direct);
     assert_eq!(launches[1]["session_id"], *id);
@@ -208,7 +208,10 @@ fn resume_switches_to_the_account_of_the_conversation() {
         "x",
     ];
     let _ = lab.manager(args).code(0);
-    assert_eq!(payers(&lab.backend).last().unwrap(), "acct-alice");
+    assert_eq!(
+        accounts_of_turns(&lab.backend).last().unwrap(),
+        "acct-alice"
+    );
 }
 
 #[test]
@@ -218,7 +221,7 @@ fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     };
     lab.world.set("PATH", lab.codex.through_npm().search_path());
     let daemon = lab.codex.start_daemon(&lab.home(), &lab.backend);
-    let pid = daemon.pid().expect("it runs");
+    let pid = daemon.pid().expect("a pid");
     lab.backend.forget_requests();
     let mut command = lab.world.command(["launch", "bob"]);
     command.env("TERM", "xterm-256color");
@@ -234,7 +237,7 @@ fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
             .any(|r| r.path.ends_with("/responses") && r.status == 200)
     };
     assert!(lab.backend.wait_for(LIMIT, is_paid), "{}", screen.text());
-    assert_eq!(payers(&lab.backend), ["acct-bob"]);
+    assert_eq!(accounts_of_turns(&lab.backend), ["acct-bob"]);
     screen.wait_for("Hello", LIMIT);
     let running = launches(&lab).remove(0);
     assert_eq!(running["state"], "running");
@@ -247,7 +250,7 @@ fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     assert_eq!(launch["state"], "bound", "{launch}");
     let id = launch["session_id"].as_str().unwrap();
     assert_eq!(creator(&lab::rollout(&lab.home(), id)), "acct-bob");
-    assert_eq!(daemon.pid(), Some(pid), "the daemon was left alone");
+    assert_eq!(daemon.pid(), Some(pid), "the daemon is the same process");
 }
 
 #[test]
@@ -271,7 +274,7 @@ fn a_login_due_for_renewal_is_renewed_once_and_saved() {
     assert_eq!(
         bob.count(),
         1,
-        "renewed by the first launch, kept for the second"
+        "the second launch uses the login that the first one renewed"
     );
     write_auth(&lab.home(), &SignIn::alice());
 }

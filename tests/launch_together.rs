@@ -81,7 +81,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
         assert_eq!(lab.path_in(&row["rollout_path"]), file);
         assert_eq!(creator(&file), account);
         assert!(rows(&lab.home()).contains(&(id.to_owned(), file.clone())));
-        lab.go_on(&lab.home(), id, "go on");
+        lab.resume(&lab.home(), id, "go on");
         assert_eq!(messages(&file), ["hello", "go on"]);
     }
     let homes = isolated_homes(&lab.world.manager_home());
@@ -102,7 +102,7 @@ fn three_accounts_run_concurrently_in_separate_conversations() {
             lab.home()
                 .join("thread-writer-locks")
                 .canonicalize()
-                .expect("there")
+                .expect("canonicalize")
         );
     }
 }
@@ -114,7 +114,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     };
     let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
     let row = launches(&lab).remove(0);
-    let id = row["session_id"].as_str().expect("bound while it runs");
+    let id = row["session_id"].as_str().expect("a bound conversation");
     let args = ["exec", "resume", "--skip-git-repo-check", id, "go on"];
     let refused = lab
         .codex
@@ -122,7 +122,7 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
         .expect_failure();
     assert!(refused.stderr.contains("active writer"), "{refused}");
     lab.backend.account("acct-bob").release_turns();
-    running.rest();
+    running.wait_for_all();
     assert_eq!(messages(&rollout(&lab.home(), id)), ["hello"]);
 }
 
@@ -204,7 +204,11 @@ fn concurrent_launches_of_one_profile_share_its_isolated_home() {
         .collect();
     sessions.sort();
     sessions.dedup();
-    assert_eq!(sessions.len(), 15, "each its own: {listed:?}");
+    assert_eq!(
+        sessions.len(),
+        15,
+        "each launch has its own conversation: {listed:?}"
+    );
 }
 
 #[test]
@@ -301,10 +305,10 @@ fn a_profile_whose_account_runs_isolated_is_not_removed() {
         assert!(refused.stderr.contains(&pid), "{refused}");
         assert_same_tree(&before, &world(&lab));
     }
-    // The login of a killed launch is returned first.
+    // The login of a killed launch is released first.
     running.kill_wrapper();
     lab.backend.account("acct-bob").release_turns();
-    running.rest();
+    running.wait_for_all();
     let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
     let trash = lab.path_in(&removed.json()["trash"]);
     assert_eq!(read_refresh_token(&trash), renewed);
@@ -339,7 +343,7 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     let args = [&isolated("bob")[..], &EXEC].concat();
     let mut again = Running::start(&lab.world, &args);
     assert_eq!(again.end(), 0, "{}", again.printed());
-    let _ = daemon.control("stop").expect("stopped");
+    let _ = daemon.control("stop").expect("stop");
     let _ = lab.manager(["use", "bob"]).code(0);
     assert_eq!(
         isolated_logins(&lab.world.manager_home()),
@@ -356,7 +360,7 @@ fn an_account_without_ids_uses_the_same_isolated_home() {
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(args).code(0);
     let row = launches(&lab).remove(0);
-    // A record of the time when its login had no ids.
+    // An old record, of a login without ids.
     let path = lab.world.manager_home().join("launches.jsonl");
     let known = r#","account_id":"acct-bob","user_id":"user-bob""#;
     let text = registry(&lab);
@@ -407,7 +411,7 @@ fn a_home_without_any_codex_run_can_be_isolated() {
     };
     let args = [&isolated("bob")[..], &EXEC].concat();
     let _ = lab.manager(&args).code(0);
-    // Codex puts its own skills and settings into each home that it runs on.
+    // Codex writes its own skills and settings to each home.
     lab.say("hello");
     let _ = lab.manager(&args).code(0);
     let isolated = isolated_homes(&lab.world.manager_home()).remove(0);

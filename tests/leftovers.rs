@@ -22,12 +22,12 @@ use std::process::{Command, Stdio};
 struct Immutable(PathBuf);
 
 impl Immutable {
-    /// Returns `None`, and prints so, if the system has no such flag.
+    /// Sets the flag. If the system does not support it, prints a line and returns `None`.
     fn new(path: &Path) -> Option<Self> {
         let made = Command::new("chattr").arg("+i").arg(path).output();
         let made = made.is_ok_and(|o| o.status.success());
         if !made {
-            println!("skipped: no file can be made immutable here");
+            println!("skipped: files cannot be made immutable on this system");
         }
         made.then(|| Self(path.parent().expect("a folder").to_path_buf()))
     }
@@ -59,7 +59,7 @@ fn an_old_home_that_cannot_be_removed_blocks_no_command() {
     let note = run.json()["notes"].to_string();
     assert!(note.contains("could not be removed"), "{run}");
     assert_same_tree(&before, &home(&env));
-    // It is renamed, so no command waits for it, and `doctor` names it.
+    // The old home is renamed, so that no command waits for its removal, and `doctor` names it.
     let remains = env.path("home/..codex.codex-manager-restore.old-1");
     assert!(note.contains("restore.old-1"), "{note}");
     assert!(remains.join("new/mine/fixed.txt").exists());
@@ -102,14 +102,14 @@ fn read_only_folders_are_replaced_and_removed() {
 #[test]
 fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: no file can be given to another user here");
+        println!("skipped: the owner of files cannot be changed on this system");
         return;
     }
     let env = TestEnv::new();
     sample_home(&env);
     let theirs = put(&env, "skills/theirs/SKILL.md", "theirs");
     let whole = text(&backup(&env, &[]));
-    std::os::unix::fs::chown(&theirs, Some(12_345), Some(12_345)).expect("give away");
+    std::os::unix::fs::chown(&theirs, Some(12_345), Some(12_345)).expect("chown");
     fs::set_permissions(&theirs, Permissions::from_mode(0o600)).expect("set");
     let powerless = |args: &[&str]| {
         let none = ["--bounding-set", "-all", "--inh-caps", "-all"];
@@ -131,10 +131,10 @@ fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
         let _ = fs::remove_file(env.codex_home().join("rules/added.rules"));
         let _ = fs::remove_dir(env.codex_home().join("rules"));
         assert_same_tree(&before, &home(&env));
-        assert_eq!(theirs.metadata().expect("look").uid(), 12_345);
+        assert_eq!(theirs.metadata().expect("stat").uid(), 12_345);
         assert_eq!(debris(&env), Vec::<PathBuf>::new());
     }
-    // The safety backup cannot save it before it is replaced.
+    // The safety backup cannot read the file that would be replaced.
     let run = powerless(&["restore", &whole]).code(5);
     assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
     assert_same_tree(&before, &home(&env));
@@ -189,7 +189,7 @@ fn a_low_descriptor_limit_is_reported_and_leaves_no_files() {
             put(&env, "AGENTS.md", files.to_string());
             let before = home(&env);
             let run = run_with_files(&env, files, args);
-            // Other threads of this process may leave the child so few that the loader fails.
+            // The loader may fail if other threads of this process use most descriptors.
             if run.stderr.contains("error while loading shared libraries") {
                 continue;
             }
@@ -243,7 +243,7 @@ fn leftovers_in_mounted_conversations_are_not_conversations() {
         "{run}"
     );
     assert!(remains.exists());
-    // Not a conversation for a backup or another restore.
+    // A backup or another restore does not treat the leftover as a conversation.
     let second = text(&backup(&env, &[]));
     let list = Command::new("tar").args(["-tzf", &second]).output();
     let list = String::from_utf8(list.expect("tar").stdout).expect("text");
@@ -340,11 +340,11 @@ fn a_home_created_in_a_container_is_exchanged_as_a_whole() {
     fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
     fs::create_dir_all(home.join("prompts/added")).expect("folder");
     fs::write(home.join("prompts/added/one.md"), "added").expect("write");
-    let folder = home.metadata().expect("look").ino();
+    let folder = home.metadata().expect("stat").ino();
     let exchanges = count_exchanges(&env, &["restore", &archive]);
     // Rarely, strace shows no call of a thread that has just started.
     assert!(exchanges <= 1, "{exchanges}");
-    assert_ne!(home.metadata().expect("look").ino(), folder);
+    assert_ne!(home.metadata().expect("stat").ino(), folder);
     let after = env.tree("merged");
     assert_same_tree(&comparable(&before), &comparable(&after));
 }

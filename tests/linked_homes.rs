@@ -1,4 +1,4 @@
-//! Homes with parts elsewhere: databases by `sqlite_home`, linked conversations, a linked home.
+//! Homes with parts at other places: databases in `sqlite_home`, linked conversations, a linked home.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::{Lab, messages, rollout, rows};
@@ -32,17 +32,17 @@ fn databases_outside_the_home_are_restored_where_codex_reads_them() {
     let id = lab.say("one");
     assert!(databases.join("state_5.sqlite").exists() && !has_databases(&home));
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
 
     let done = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert!(!has_databases(&home));
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
     let safety = done["safety_backup"].as_str().expect("a safety backup");
     let _ = lab.manager(["restore", safety]).code(0);
-    assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later"]);
 
-    // First the home alone is lost, then all of it.
+    // First only the home is lost, then also the databases.
     fs::remove_dir_all(&home).expect("lose the home");
     // Without a live config.toml only the archive names the folder, so `--yes` is needed.
     let _ = lab.manager(["restore", "latest"]).code(5);
@@ -51,14 +51,14 @@ fn databases_outside_the_home_are_restored_where_codex_reads_them() {
         .code(0)
         .json();
     assert!(done["safety_backup"].is_string(), "{done}");
-    assert_eq!(lab.shown(&home, &id), ["one"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
     for folder in [&home, &databases] {
-        fs::remove_dir_all(folder).expect("lose it");
+        fs::remove_dir_all(folder).expect("remove");
     }
     let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
-    lab.go_on(&home, &id, "two");
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    lab.resume(&home, &id, "two");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
 }
 
 #[test]
@@ -67,33 +67,33 @@ fn a_conversation_restored_alone_loses_its_projection_in_outside_databases() {
     let (home, databases) = (lab.home(), move_databases_outside(&lab));
     let (id, other) = (lab.say("one"), lab.say("other"));
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
-    assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+    lab.resume(&home, &id, "later");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later"]);
     let done = lab
         .manager(["restore", "latest", "--session", &id, "--json"])
         .code(0)
         .json();
-    let shown = lab.shown(&home, &id);
+    let shown = lab.user_messages(&home, &id);
     assert!(!shown.contains(&"later".to_owned()), "{shown:?}");
-    assert_eq!(lab.shown(&home, &other), ["other"]);
-    lab.go_on(&home, &id, "instead");
-    assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
+    assert_eq!(lab.user_messages(&home, &other), ["other"]);
+    lab.resume(&home, &id, "instead");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "instead"]);
     assert!(!has_databases(&home));
 
     let safety = done["safety_backup"].as_str().expect("a safety backup");
     let _ = lab.manager(["restore", safety]).code(0);
-    lab.go_on(&home, &id, "and on");
-    assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
+    lab.resume(&home, &id, "and on");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later", "and on"]);
     assert_eq!(rows(&databases).len(), 2);
 
-    // Archived since: the row in the outside database follows too.
+    // The conversation was archived later: the restore also changes the row in the outside database.
     let _ = lab
         .codex
         .run(&home, &lab.backend, &["archive", &id])
         .expect_success();
     let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
-    lab.go_on(&home, &id, "again");
-    assert_eq!(lab.shown(&home, &id), ["one", "again"]);
+    lab.resume(&home, &id, "again");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "again"]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn outside_databases_are_restored_inside_a_separate_home() {
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
     assert_eq!(rows(&clone), [(id.clone(), rollout(&clone, &id))]);
-    lab.go_on(&clone, &id, "two");
+    lab.resume(&clone, &id, "two");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
     assert_same_tree(&before.1, &lab.world.tree("databases"));
@@ -136,13 +136,13 @@ fn databases_named_by_the_environment_are_archived_and_the_risk_of_to_is_reporte
     let done = lab.manager(args).code(0);
     assert!(done.stderr.contains("CODEX_SQLITE_HOME is set"), "{done}");
     let clone = lab.world.path("clone");
-    lab.go_on(&clone, &id, "two");
+    lab.resume(&clone, &id, "two");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
     assert_same_tree(&before.1, &lab.world.tree("databases"));
 
     fs::remove_dir_all(&home).expect("lose the home");
-    fs::remove_dir_all(&databases).expect("and the databases");
+    fs::remove_dir_all(&databases).expect("lose the databases");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
     assert_eq!(exec(&["resume", "--skip-git-repo-check", &id, "three"]), id);
@@ -174,8 +174,8 @@ fn databases_shared_with_another_home_are_not_replaced() {
         .code(5);
     assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
     assert_same_tree(&before.1, &lab.world.tree("bob"));
-    lab.go_on(&bobs, &his, "his still");
-    lab.go_on(&home, &hers, "hers still");
+    lab.resume(&bobs, &his, "his still");
+    lab.resume(&home, &hers, "hers still");
 }
 
 #[test]
@@ -188,29 +188,29 @@ fn linked_conversations_are_restored_through_the_link() {
     let id = lab.say("one");
     let _ = lab.back_up();
     let before = lab.world.tree("disk");
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let extra = lab.say("extra");
 
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert!(home.join("sessions").is_symlink());
     assert_same_tree(&before, &lab.world.tree("disk"));
-    assert_eq!(lab.listed(&home), [&*id]);
+    assert_eq!(lab.listed_ids(&home), [&*id]);
     assert!(
         !before
             .0
             .keys()
             .any(|path| path.to_string_lossy().contains(&extra))
     );
-    lab.go_on(&home, &id, "two");
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    lab.resume(&home, &id, "two");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
 
     // Without the link, a folder is created.
     fs::remove_dir_all(&home).expect("lose the home");
-    fs::remove_dir_all(lab.world.path("disk")).expect("and the disk");
+    fs::remove_dir_all(lab.world.path("disk")).expect("remove the disk");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert!(home.join("sessions").is_dir() && !home.join("sessions").is_symlink());
-    lab.go_on(&home, &id, "three");
-    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
+    lab.resume(&home, &id, "three");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
 }
 
 #[test]
@@ -223,12 +223,12 @@ fn a_linked_home_stays_linked() {
     let id = lab.say("one");
     let named = rows(&home);
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert!(home.is_symlink());
     assert_eq!(rows(&home), named);
-    lab.go_on(&home, &id, "two");
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    lab.resume(&home, &id, "two");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
     assert_eq!(messages(&rollout(&real, &id)), ["one", "two"]);
 }
 
@@ -358,7 +358,7 @@ fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
     let run = |args: &[&str]| env.run([&of_other, args].concat());
     put_at(&other, "AGENTS.md", "changed\n");
 
-    // Complete or merged: the databases do not belong to that home alone.
+    // A complete restore and a merge are refused, because the databases are shared.
     for more in [&[][..], &["--merge"]] {
         let refused = run(&[&["restore", &archive], more].concat()).code(5);
         assert!(refused.stderr.contains("shares the databases"), "{refused}");
@@ -376,7 +376,7 @@ fn a_home_without_rows_takes_none_from_a_home_that_shares_its_databases() {
         assert_eq!(sample::rows(&database), rows, "{part:?}");
         put_at(&other, sample::rollout(id), sample::line(0));
     }
-    // The home with the rows keeps them in a restore of its own.
+    // A restore of the home with the rows keeps them.
     let own = text(&backup(&env, &[]));
     let _ = env.run(["restore", &own]).code(0);
     assert_eq!(sample::rows(&database), rows);

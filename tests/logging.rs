@@ -1,4 +1,4 @@
-//! Tests of the log of unattended runs: whole lines, no tokens, and no other files are touched.
+//! Tests of the log of unattended runs: complete lines, no tokens, and no changes of other files.
 
 use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
@@ -200,13 +200,16 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     write("2026-11-20");
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
-        assert!(after.contains(name), "{name} was touched");
+        assert!(after.contains(name), "{name} was removed");
     }
     assert_eq!(text_of(&outside), "x");
     assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
     assert!(after.contains("codex-manager-desk-1-é-2026-11-03.log"));
     for name in &before {
-        assert!(!after.contains(name), "{name} is packed or removed");
+        assert!(
+            !after.contains(name),
+            "{name} is neither compressed nor removed"
+        );
         let is_kept = after.contains(&format!("{name}.zip"));
         assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
     }
@@ -330,7 +333,7 @@ fn a_log_that_cannot_be_written_is_reported_and_stops_nothing() {
         |path, target| std::os::unix::fs::symlink(target, path),
     ] {
         let folder = tempfile::tempdir_in(root.path()).expect("a folder");
-        make(&folder.path().join(name), &target).expect("made");
+        make(&folder.path().join(name), &target).expect("create");
         let settings = LogSettings {
             file: Some(folder.path().join("x.log")),
             ..LogSettings::default()
@@ -409,11 +412,11 @@ fn concurrent_runs_share_a_log_line_by_line() {
     let runs: Vec<_> = (0..RUNS)
         .map(|_| {
             let mut command = env.command(["list-backups", "--quiet", "--log"]);
-            command.spawn().expect("it starts")
+            command.spawn().expect("start")
         })
         .collect();
     for mut run in runs {
-        assert!(run.wait().expect("it ends").success());
+        assert!(run.wait().expect("wait").success());
     }
     let text = run_log(&env);
     let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();

@@ -23,7 +23,7 @@ fn assert_memory_stays_below_limit(env: &TestEnv, file: &str) {
     for args in works {
         let (run, peak) = peak_of(env, args);
         assert_eq!(run.code, 0, "{run}");
-        assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} took {peak} bytes");
+        assert!(peak < MEMORY_LIMIT_BYTES, "{args:?} used {peak} bytes");
     }
 }
 
@@ -44,7 +44,7 @@ fn a_rollout_larger_than_the_limit_is_processed_in_parts() {
             break;
         }
     }
-    file.into_inner().expect("written");
+    file.into_inner().expect("write");
     assert_memory_stays_below_limit(&env, "sessions/2026/11/17/large.jsonl");
     let restored = env.path("out/sessions/2026/11/17/large.jsonl");
     assert_eq!(restored.metadata().expect("restored").len(), written);
@@ -74,7 +74,7 @@ fn an_oversized_config_file_is_archived_unparsed() {
     assert_memory_stays_below_limit(&env, "config.toml");
     for path in [path, env.path("out/config.toml")] {
         assert!(
-            std::fs::read(&path).expect("it") == text,
+            std::fs::read(&path).expect("read") == text,
             "{}",
             path.display()
         );
@@ -104,7 +104,7 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     let _ = env.run(["backup", "--no-status"]).code(0);
     let mut lines = b"{\"text\":\"one\"}\n{\"text\":\"".to_vec();
     lines.resize(
-        usize::try_from(MEMORY_LIMIT_BYTES + (16 << 20)).expect("fits"),
+        usize::try_from(MEMORY_LIMIT_BYTES + (16 << 20)).expect("in range"),
         b'x',
     );
     lines.extend_from_slice(b"\"}\n{\"text\":\"three\"}");
@@ -113,7 +113,7 @@ fn lines_larger_than_the_limit_are_merged_in_parts() {
     let (run, peak) = peak_of(&env, &args);
     assert_eq!(run.code, 0, "{run}");
     assert!(peak < MEMORY_LIMIT_BYTES, "{peak} bytes");
-    // The lines of the archive come first, then those that only the home had.
+    // The lines of the archive precede those that only the home had.
     let mut all = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n".to_vec();
     all.extend_from_slice(&lines[b"{\"text\":\"one\"}\n".len()..]);
     assert!(std::fs::read(path).expect("the prompts") == all);

@@ -122,7 +122,7 @@ fn get(backend: &MockBackend, path: &str, sign_in: &SignIn) -> String {
     )
 }
 
-// Without any Codex.
+// Tests without Codex.
 
 #[test]
 fn auth_json_is_deterministic_and_has_the_claims_of_codex() {
@@ -168,7 +168,7 @@ fn auth_json_is_written_with_mode_0600() {
 fn a_refresh_token_works_once_and_its_reuse_is_recorded() {
     let backend = MockBackend::start();
     let refresh = |token: &str| {
-        // In chunks, as a streaming client sends.
+        // In chunks, like a streaming client.
         let body = json!({"refresh_token": token}).to_string();
         let (a, b) = body.split_at(5);
         let (x, y) = (a.len(), b.len());
@@ -260,7 +260,7 @@ fn a_blackhole_ends_when_it_is_removed() {
     assert!(get(&backend, USAGE, &SignIn::alice()).starts_with("HTTP/1.1 200 "));
 }
 
-// The real Codex.
+// Tests with the real Codex.
 
 #[test]
 fn real_codex_runs_and_resumes_a_session() {
@@ -347,7 +347,9 @@ fn real_codex_reads_the_figures_of_the_backend() {
     let five_hours = json!({"usedPercent": 34, "windowDurationMins": 300, "resetsAt": at});
     assert_eq!(answer["rateLimits"]["primary"], five_hours);
     assert_eq!(answer["rateLimits"]["secondary"], Value::Null);
-    let by_id = answer["rateLimitsByLimitId"].as_object().expect("by id");
+    let by_id = answer["rateLimitsByLimitId"]
+        .as_object()
+        .expect("limits by id");
     assert_eq!(by_id.len(), 2, "{by_id:?}");
     assert_eq!(by_id["codex"], answer["rateLimits"]);
     assert_eq!(by_id["codex_other"]["limitName"], "GPT-X-Other");
@@ -523,7 +525,7 @@ fn real_codex_keeps_running_while_its_turn_is_pending() {
     assert!(alice.wait_for_held_turn(SOON));
     assert!(running.is_running());
     let native = running.native_pid().expect("the native process");
-    let exe = fs::read_link(format!("/proc/{native}/exe")).expect("its executable");
+    let exe = fs::read_link(format!("/proc/{native}/exe")).expect("read the link");
     assert_eq!(
         exe,
         lab.codex
@@ -562,16 +564,10 @@ fn real_codex_daemon_starts_and_stops_and_leaves_nothing() {
         "running"
     );
 
-    assert_eq!(
-        daemon.control("stop").expect("it stops")["status"],
-        "stopped"
-    );
+    assert_eq!(daemon.control("stop").expect("stop")["status"], "stopped");
     assert!(!alive(pid));
     assert_eq!(daemon.processes(), [updater], "the updater survives a stop");
-    assert_eq!(
-        daemon.control("start").expect("it starts")["status"],
-        "started"
-    );
+    assert_eq!(daemon.control("start").expect("start")["status"], "started");
     let pids = daemon.processes();
     assert_eq!(pids.len(), 2);
     let links = [
@@ -649,7 +645,7 @@ fn real_codex_logout_revokes_the_sign_in() {
     assert!(!home.join("auth.json").exists());
 }
 
-// The fake Codex.
+// Tests of the fake Codex.
 
 struct Talk {
     child: Child,
@@ -683,7 +679,7 @@ impl Talk {
     fn end(mut self) -> (Vec<Vec<u8>>, Option<i32>) {
         drop(self.child.stdin.take());
         let rest = self.lines.by_ref().collect();
-        (rest, self.child.wait().expect("it ends").code())
+        (rest, self.child.wait().expect("wait").code())
     }
 }
 
@@ -694,7 +690,7 @@ fn spawn(fake: &FakeCodex) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("the fake starts")
+        .expect("start the fake")
 }
 
 fn fake(behaviour: Behaviour) -> (TempDir, FakeCodex) {
@@ -733,7 +729,7 @@ fn fake_codex_answers_and_records_requests() {
         let output = Command::new(fake.path())
             .args(args)
             .output()
-            .expect("the fake runs");
+            .expect("start the fake");
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -798,16 +794,16 @@ fn fake_codex_prints_huge_and_unterminated_lines() {
     let (_dir, unended) = fake(Behaviour::HugeUnendedLine(100_000));
     let mut child = spawn(&unended);
     let mut stdout = child.stdout.take().expect("piped");
-    stdout.read_exact(&mut vec![0; 100_000]).expect("all of it");
+    stdout.read_exact(&mut vec![0; 100_000]).expect("read");
     drop(child.stdin.take());
     assert_eq!(
         unended.live_pids(),
         [child.id()],
-        "silent, and deaf to the end of its input"
+        "the fake ended with its input"
     );
     drop(unended);
     assert_eq!(stdout.read_to_end(&mut Vec::new()).expect("the end"), 0);
-    child.wait().expect("it ends");
+    child.wait().expect("wait");
 
     let (_dir, no_newline) = fake(Behaviour::NoFinalNewline);
     let mut talk = Talk::with(&no_newline);
@@ -862,12 +858,12 @@ fn fake_codex_is_killed_when_dropped() {
             for pid in &pids {
                 processes::signal("TERM", *pid);
             }
-            assert_eq!(fake.live_pids(), pids, "deaf to SIGTERM");
+            assert_eq!(fake.live_pids(), pids, "the fake ended by SIGTERM");
         }
         drop(talk.child.stdin.take());
         drop(fake);
-        // Ends only when no process has stdout open any more.
+        // The output ends when no process has stdout open.
         assert_eq!(talk.lines.by_ref().count(), 0);
-        talk.child.wait().expect("it ends");
+        talk.child.wait().expect("wait");
     }
 }

@@ -1,4 +1,4 @@
-//! Names of accounts and archives as they are typed: mistakes, beginnings, numbers.
+//! Names of accounts and archives as users type them: mistyped names, beginnings, numbers.
 
 use crate::cooldown::know;
 use crate::every_command::world;
@@ -9,7 +9,7 @@ use crate::support::sign_in::write_auth;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// A home with archives of three days, the newest first: 20, 19 and 18 November.
+/// Creates archives of 20, 19 and 18 November, and returns their names, newest first.
 fn three_archives() -> (TestEnv, Vec<String>) {
     let mut env = TestEnv::new();
     let times = ["20", "19", "18"].map(|day| format!("2026-11-{day}T10:00:00Z"));
@@ -89,7 +89,7 @@ error: "2026-11" is the beginning of 3 archive names
 
 hint: they are: 2026-11-20-100000-alice@example.com, 2026-11-19-100000-alice@example.com, 2026-11-18-100000-alice@example.com
 "#);
-    // Without any archive there is nothing to suggest but a backup, and without a login that would fail.
+    // Without an archive only a backup could be suggested, and without a login it would fail.
     let empty = TestEnv::new();
     let run = empty.run(["restore", "lates"]).code(1);
     assert!(run.stderr.contains("codex-manager profile login"), "{run}");

@@ -1,4 +1,4 @@
-//! `normalize`: legacy files become records, and are never changed.
+//! `normalize` creates records of legacy files and never changes the files.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json};
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const EXAMPLE: &str = "21apr_drdpsbose023@gmail.com_auth.json";
 
-/// An environment with the time and zone of the documented example.
+/// Creates an environment with the time and zone of the documented example.
 fn example() -> TestEnv {
     let mut env = TestEnv::new();
     env.set("TZ", "Asia/Kolkata")
@@ -41,7 +41,7 @@ fn normalized(env: &TestEnv, args: &[&str]) -> Value {
     env.run(all).code(0).json()
 }
 
-/// The record of a file name.
+/// Returns the record of a file name.
 fn record<'a>(document: &'a Value, name: &str) -> &'a Value {
     let records = document["records"].as_array().expect("records");
     records
@@ -50,7 +50,7 @@ fn record<'a>(document: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no record of {name}: {document:#}"))
 }
 
-/// The files that were skipped and why, as `name: reason`.
+/// Returns the skipped files, as `name: reason`.
 fn skipped(document: &Value) -> Vec<String> {
     let skipped = document["skipped"].as_array().expect("skipped");
     skipped

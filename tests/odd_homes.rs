@@ -1,4 +1,4 @@
-//! Unusual homes: links, names that are not Unicode, unreadable files, far times.
+//! Unusual homes: links, names that are not Unicode, unreadable files, extreme times.
 
 use crate::support::aftermath::{debris, home};
 use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
@@ -48,7 +48,7 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
     let _ = env.run(["restore", &archive]).code(0);
     assert_same_home(&before.0, &env.tree("home/.codex"));
     assert_same_tree(&before.1, &env.tree("disk"));
-    // The same if none of them is left.
+    // The same if none of the conversations is left.
     let empty = TestEnv::new();
     write_auth(&empty.codex_home(), &alice(0));
     let none = text(&backup(&empty, &[]));
@@ -58,7 +58,10 @@ fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
     assert!(run["removed"].as_array().expect("list").len() >= 2);
     assert!(!home.join(rollout(FIRST)).exists() && home.join("sessions").is_symlink());
     let _ = env
-        .run(["restore", run["safety_backup"].as_str().expect("one")])
+        .run([
+            "restore",
+            run["safety_backup"].as_str().expect("a safety backup"),
+        ])
         .code(0);
     assert_same_tree(&before.1, &env.tree("disk"));
 }
@@ -208,13 +211,13 @@ fn archived_files_with_any_name_can_be_restored() {
     found.0.retain(|path, _| {
         path.extension().is_none_or(|e| e != "lock") || path.ends_with("yarn.lock")
     });
-    // A new home is private, and its login is written today.
+    // A new home has mode 0700, and its login has the current mtime.
     for tree in [&mut expected, &mut found] {
         tree.0.remove(Path::new(""));
         tree.0.remove(Path::new("auth.json"));
     }
     assert_same_home(&expected, &found);
-    // Another spelling of one of Codex's names is not portable: it is named, not archived.
+    // A variant of one of Codex's names in other letter case is not portable: reported, not archived.
     put(&env, "Config.toml", "x");
     let run = env.run(["backup", "--no-status"]).code(6);
     assert!(run.stderr.contains("Config.toml"), "{run}");
@@ -240,7 +243,7 @@ fn foreign_files_at_codexs_paths_are_named_and_kept() {
     // A target that begins with the path of the home and leaves it.
     let out = home.join("skills/../../elsewhere");
     symlink(out, home.join("skills/out")).expect("link");
-    // Neither has Codex's spelling.
+    // Both names differ from Codex's in letter case.
     put(&env, "Prompts/x", "x");
     put(&env, "PROMPTS/x", "x");
     fs::rename(home.join("prompts"), env.path("prompts")).unwrap_or(());
@@ -266,7 +269,10 @@ fn foreign_files_at_codexs_paths_are_named_and_kept() {
     let run = env.run(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(run["removed"], serde_json::json!([]));
     for path in expected.iter().chain(&["mine.sqlite/x", "here"]) {
-        assert!(home.join(path).symlink_metadata().is_ok(), "{path} is gone");
+        assert!(
+            home.join(path).symlink_metadata().is_ok(),
+            "{path} was removed"
+        );
     }
     // An archive without them must not remove them, because no safety backup can save them.
     let run = env.run(["restore", &before]).code(5);
@@ -325,7 +331,7 @@ fn a_read_only_folder_can_be_unpacked_by_any_tar() {
         .code(0);
     for folder in [&unpacked, &there] {
         let closed = folder.join("skills/mine/closed");
-        let mode = |path: &Path| path.metadata().expect("there").mode() & 0o777;
+        let mode = |path: &Path| path.metadata().expect("stat").mode() & 0o777;
         assert_eq!((mode(&closed), mode(&closed.join("below"))), (0o755, 0o755));
         assert!(closed.join("below/x").exists());
     }
@@ -346,7 +352,7 @@ fn an_archive_with_very_many_similar_names_can_be_read() {
     let text_bytes = serde_json::to_vec(&packed.manifest).expect("text").len();
     assert!(
         text_bytes > 17 << 20,
-        "too small to be limited: {text_bytes}"
+        "the text is too small for the limit: {text_bytes}"
     );
     let back = restore_archive(&env, &archive, "back");
     let count = walkdir::WalkDir::new(back).into_iter().flatten().count();
@@ -389,7 +395,7 @@ fn a_login_that_is_a_link_is_replaced_and_its_target_kept() {
         let before = env.tree("elsewhere");
         let _ = env.run(["restore", &archive]).code(0);
         assert_same_tree(&before, &env.tree("elsewhere"));
-        let meta = home.join("auth.json").symlink_metadata().expect("there");
+        let meta = home.join("auth.json").symlink_metadata().expect("stat");
         assert!(meta.is_file() && meta.nlink() == 1 && meta.mode() & 0o777 == 0o600);
         assert_eq!(
             fs::read_to_string(home.join("auth.json")).expect("read"),
@@ -440,13 +446,13 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
         let before = home(&env);
         fs::remove_file(&login).expect("remove");
         make(&login).expect(what);
-        let wreck = login.symlink_metadata().expect("look");
+        let damaged = login.symlink_metadata().expect("stat");
         // A restore without the login leaves it in place.
         let _ = env.run(["restore", &archive, "--auth", "skip"]).code(0);
-        let kept = login.symlink_metadata().expect("look");
+        let kept = login.symlink_metadata().expect("stat");
         assert_eq!(
             (kept.file_type(), kept.len()),
-            (wreck.file_type(), wreck.len()),
+            (damaged.file_type(), damaged.len()),
             "{what}"
         );
         let run = env.run(["restore", &archive, "--json"]).code(0);
@@ -478,7 +484,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         };
         let path = codex.join(name);
         utimensat(CWD, &path, &times, AtFlags::empty()).expect("set the time");
-        let meta = path.metadata().expect("look");
+        let meta = path.metadata().expect("stat");
         assert_eq!(
             (meta.mtime(), meta.mtime_nsec()),
             (secs, nanos),
@@ -486,7 +492,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         );
     };
     let time_of = |path: &Path| {
-        let meta = path.metadata().expect("look");
+        let meta = path.metadata().expect("stat");
         (meta.mtime(), meta.mtime_nsec())
     };
     let cases = [
@@ -513,7 +519,7 @@ fn times_far_in_the_past_and_future_are_restored() {
         }
         assert_eq!(time_of(&codex.join("skills")), (-86_400, 999_999_999));
     }
-    // Tar headers hold whole seconds.
+    // Tar headers have times in seconds.
     let there = env.path("there");
     fs::create_dir(&there).expect("folder");
     let tar = Command::new("tar")
@@ -604,12 +610,12 @@ fn an_invalid_database_is_archived_as_it_is_and_named() {
     }
     let _ = env.run(["restore", "latest"]).code(0);
     assert_same_home(&before, &env.tree("home/.codex"));
-    // A restore over one keeps it in the safety backup.
+    // A restore over an invalid database saves it in the safety backup.
     put(&env, "goals_1.sqlite", vec![8; 9000]);
     let changed = env.tree("home/.codex");
     let run = env.run(["restore", "latest", "--json"]).code(0).json();
     assert_same_home(&before, &env.tree("home/.codex"));
-    let safety = run["safety_backup"].as_str().expect("one");
+    let safety = run["safety_backup"].as_str().expect("a safety backup");
     let _ = env.run(["restore", safety]).code(0);
     assert_same_home(&changed, &env.tree("home/.codex"));
 }
@@ -757,11 +763,11 @@ fn an_exclude_that_matches_nothing_is_reported() {
 fn names_that_differ_only_in_case_are_never_merged() {
     let env = TestEnv::new();
     sample_home(&env);
-    // No two files have the same name on any disk, but their folders do.
+    // The files have different names, but their folders differ only in letter case.
     put(&env, "skills/Mine/other.md", "# other\n");
     let (archive, _) = create_archive(&env, "x.tar.gz", Compression::Fast, None).expect("archived");
     let Err(refused) = restore_archive_onto(&env, &archive, "there", Some(true)) else {
-        panic!("two folders became one");
+        panic!("two folders were merged into one");
     };
     let printed = refused.to_string();
     assert!(

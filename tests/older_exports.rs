@@ -1,17 +1,18 @@
-//! Imports of exports whose logins were renewed since: no refresh token is used twice.
+//! Imports of exports whose logins were renewed later: no refresh token is used twice.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
 use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, signed_out_home, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, signed_out_home, write_auth,
+    write_auth_text,
 };
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A machine on which Carol is signed in, without profiles.
+/// Creates a machine without profiles on which Carol is signed in.
 fn machine() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &carol());
@@ -22,7 +23,7 @@ fn carol() -> SignIn {
     SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
 }
 
-/// The export of a machine that had this login in the profile `work`.
+/// Creates a machine with this login in the profile `work`, and exports it.
 fn exported(login: &SignIn) -> (TestEnv, PathBuf) {
     let env = machine();
     write_auth(&env.codex_home(), login);
@@ -46,7 +47,7 @@ fn import(env: &TestEnv, file: &Path) -> Run {
     env.run([&args[..], &["--json"]].concat())
 }
 
-/// The outcome for the only profile.
+/// Returns the outcome for the only profile.
 fn outcome(output: &Run) -> Value {
     output.json()["profiles"][0]["login"].clone()
 }
@@ -59,7 +60,7 @@ fn folder(env: &TestEnv) -> PathBuf {
     env.manager_home().join("profiles/work")
 }
 
-/// The logins in the history of the profile.
+/// Returns the logins in the history of the profile.
 fn history(env: &TestEnv) -> Vec<String> {
     let entries = fs::read_dir(folder(env).join("history"));
     let files = entries.into_iter().flatten().flatten();
@@ -101,20 +102,20 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
     };
     assert_eq!(take(), "new");
     let _ = there(&["use", "bob"]).code(0);
-    write_auth_text(&other, &aged(&other));
+    write_auth_text(&other, &expired_auth(&other));
     let _ = lab.say_in(&other, "renews the login");
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
 
-    // This machine has not seen that login yet.
+    // The manager of this machine has not recorded the renewed login.
     let _ = take();
     assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
     let _ = there(&["profile", "save", "bob"]).code(0);
     assert_eq!(take(), "older");
-    // Also if the home is signed out.
+    // The same if the home is signed out.
     fs::remove_file(other.join("auth.json")).expect("lose the login");
     assert_eq!(take(), "older");
     let _ = there(&["use", "bob"]).code(0);
-    write_auth_text(&other, &aged(&other));
+    write_auth_text(&other, &expired_auth(&other));
     let _ = lab.say_in(&other, "still signed in");
     // The login moved away from this machine, so another one may use it.
     let refused = lab.manager(["use", "bob"]).code(5);
@@ -124,7 +125,7 @@ fn i5_an_outdated_export_uses_no_refresh_token_twice() {
 
 #[test]
 fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
-    // Neither login has a time, so the order is undecided.
+    // Both logins have no time, so their order is unknown.
     let undated = |generation| {
         let login = alice(0).generation(generation);
         login.last_refresh(None)
@@ -135,8 +136,8 @@ fn i5_a_replaced_login_is_not_imported_whatever_the_clocks_say() {
     save(&other, &undated(2));
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), Some(auth_json(&undated(2))));
-    // Also after the newer one was lost.
-    fs::remove_file(folder(&other).join("auth.json")).expect("lose it");
+    // The same after the newer login was lost.
+    fs::remove_file(folder(&other).join("auth.json")).expect("lose the login");
     assert_eq!(outcome(&import(&other, &file).code(0)), "older");
     assert_eq!(kept(&other), None);
     let _ = other.run(["use", "work"]).code(5);
@@ -238,7 +239,7 @@ fn a_live_login_newer_than_the_exported_one_becomes_the_profile() {
     assert_eq!(kept(&other), Some(auth_json(&alice(3))));
     assert_eq!(history(&other), [auth_json(&alice(0))]);
     let live = fs::read_to_string(other.codex_home().join("auth.json"));
-    assert_eq!(live.expect("live"), auth_json(&alice(3)));
+    assert_eq!(live.expect("read"), auth_json(&alice(3)));
 }
 
 #[test]

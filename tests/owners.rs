@@ -2,7 +2,7 @@
 
 use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, folder, shown, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob};
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn note_of(env: &TestEnv, name: &str) -> PathBuf {
+fn profile_json(env: &TestEnv, name: &str) -> PathBuf {
     folder(env, name).join("profile.json")
 }
 
-/// Changes the note of a profile.
-fn alter(env: &TestEnv, name: &str, change: impl FnOnce(&mut Value)) {
-    let path = note_of(env, name);
+/// Edits the `profile.json` of a profile.
+fn edit_profile_json(env: &TestEnv, name: &str, change: impl FnOnce(&mut Value)) {
+    let path = profile_json(env, name);
     let text = fs::read_to_string(&path).expect("a note");
     let mut note: Value = serde_json::from_str(&text).expect("JSON");
     change(&mut note);
@@ -32,7 +32,7 @@ fn i2_a_switch_killed_at_any_point_never_duplicates_a_login() {
     if !can_inject() {
         return;
     }
-    // Another home has Alice's login, and there is no profile of hers yet.
+    // Another home has Alice's login, and Alice has no profile yet.
     let begin = || {
         let env = TestEnv::new();
         write_auth(&env.codex_home(), &bob());
@@ -52,17 +52,20 @@ fn i2_a_switch_killed_at_any_point_never_duplicates_a_login() {
     let mut kills = 0;
     for point in sample(&all, &mut dice) {
         let env = begin();
-        let _ = faulty(&env, &away, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &away, &point, Fault::Killed);
         if has_alice(&env) {
             kills += 1;
             let done = env.run(["use", "alice@example.com"]);
-            assert_ne!(done.code, 0, "{point:?}: in two homes\n{done}");
+            assert_ne!(
+                done.code, 0,
+                "{point:?}: the login is live in two homes\n{done}"
+            );
         }
-        // Done again it ends as it should have.
+        // A second run completes the switch.
         let _ = env.run(away).code(0);
         let _ = env.run(["use", "alice@example.com"]).code(0);
     }
-    assert!(kills > 0, "never killed while the login was there");
+    assert!(kills > 0, "no run was killed while it had the login");
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn i5_a_live_login_without_profile_is_saved_with_its_age() {
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
-    // Somebody put an older copy back.
+    // The user restored an older copy by hand.
     write_auth(&env.codex_home(), &alice(0));
     let output = env.run(["use", "home", "--json"]).code(0).json();
     assert_eq!(output["saved_back"]["outcome"], "created", "{output}");
@@ -82,7 +85,7 @@ fn i5_a_live_login_without_profile_is_saved_with_its_age() {
         "{refused}"
     );
 
-    // The same one as was removed is as good as it was.
+    // The login that was removed with the profile can still be used.
     let env = alice_and_bob();
     let _ = env.run(["profile", "remove", "work"]).code(0);
     let _ = env.run(["use", "home"]).code(0);
@@ -95,7 +98,7 @@ fn an_older_live_login_does_not_revive_a_moved_one() {
     let _ = env.run(["use", "home"]).code(0);
     let key = write_age_key(&env);
     let export = ["profile", "export", "out.age", "--with-logins"];
-    // Bob is live, and stays.
+    // The live login of Bob is not exported.
     let _ = env
         .run([&export[..], &["--recipient", &key]].concat())
         .code(6);
@@ -113,14 +116,14 @@ fn an_older_live_login_does_not_revive_a_moved_one() {
 #[test]
 fn a_leased_login_is_refused_until_it_is_released() {
     let env = alice_and_bob();
-    alter(&env, "home", |note| note["owner"] = json!("probe"));
+    edit_profile_json(&env, "home", |note| note["owner"] = json!("probe"));
     let refused = env.run(["use", "home"]).code(5);
     assert!(
         refused.stderr.contains("in use by a status query")
             && refused.stderr.contains("codex-manager status --all"),
         "{refused}"
     );
-    // There is no Codex to ask, but the login comes back all the same.
+    // `status` cannot ask Codex, but it still takes the login back.
     let _ = env.run(["status", "--all"]).code(6);
     let _ = env.run(["use", "home"]).code(0);
 }
@@ -138,7 +141,7 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
     let context = format!("{output}");
     assert!(context.contains("cli_auth_credentials_store"), "{output}");
     assert_eq!(shown(&env, "home")["owner"], "profile");
-    let note = fs::read_to_string(note_of(&env, "home")).expect("a note");
+    let note = fs::read_to_string(profile_json(&env, "home")).expect("a note");
     assert!(note.contains("\"live\""), "{note}");
 }
 
@@ -168,7 +171,7 @@ fn an_older_live_login_under_renewal_is_left_unchanged() {
         return;
     };
     let home = lab.home();
-    // The profile has a newer one; the live one is due, and a Codex is renewing it.
+    // The profile has a newer login. The live login has expired, and Codex is renewing it.
     let newer = SignIn::alice().family("f2").issued_at(unix_now() - 500);
     write_auth(&home, &newer);
     let _ = lab.manager(["profile", "save", "alice"]).code(0);
@@ -191,7 +194,7 @@ fn restore_login_takes_the_newest_of_the_history() {
         write_auth(&env.codex_home(), &alice(day));
         let _ = env.run(["profile", "save", "work"]).code(0);
     }
-    // The oldest is put into the history last.
+    // The oldest login is added to the history last.
     env.write("old.json", auth_json(&alice(1)));
     let _ = env
         .run(["profile", "save", "work", "--from", "old.json"])
@@ -218,11 +221,11 @@ fn an_unusable_profile_is_never_shown_as_available() {
     for what in ["damaged", "newer", "no login"] {
         let env = alice_and_bob();
         assert_eq!(login(&env, &["recommend", "--json"]), "ok");
-        // Nothing has looked at it since.
-        let note = note_of(&env, "home");
+        // No command has read the profile since then.
+        let note = profile_json(&env, "home");
         match what {
             "damaged" => fs::write(note, "{").expect("write"),
-            "newer" => alter(&env, "home", |note| {
+            "newer" => edit_profile_json(&env, "home", |note| {
                 note["schema"] = json!(99);
             }),
             _ => fs::write(note.with_file_name("auth.json"), "{}").expect("write"),
@@ -232,7 +235,7 @@ fn an_unusable_profile_is_never_shown_as_available() {
         }
         let named = env.run(["recommend", "--format", "{label} {login}"]);
         assert!(!named.stdout.contains("home ok"), "{what} {named}");
-        // Also once somebody has noted what there is.
+        // The same after a command has recorded the state of the profile.
         let _ = env.run(["profile", "rename", "work", "job"]).code(0);
         assert_eq!(login(&env, &["recommend", "--json"]), "unknown", "{what}");
         let refused = env.run(["recommend", "--use"]);

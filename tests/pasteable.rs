@@ -114,7 +114,7 @@ fn hints_introduce_commands_with_a_colon() {
             read += 1;
             let text = continued.replace_all(&found[1], "").into_owned();
             for found in command.captures_iter(&text) {
-                // The program itself, and no command of it.
+                // The name of the program, not a command.
                 let is_name =
                     |word: regex::Match| ["to", "in", "command", "needs"].contains(&word.as_str());
                 let is_command = !found.get(2).is_some_and(is_name);

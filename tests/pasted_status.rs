@@ -16,7 +16,7 @@ const PASTED: &str = "
 ";
 
 #[test]
-fn pasted_status_text_stands_in_for_codex() {
+fn pasted_status_text_replaces_a_query_of_codex() {
     let env = without_codex();
     env.write("pasted.txt", PASTED);
     let run = env.run(["status", "--status-file", "pasted.txt"]).code(0);
@@ -32,7 +32,7 @@ fn pasted_status_text_stands_in_for_codex() {
     let entry = entry(&env);
     assert_eq!(
         entry["account_id"], "acct-alice",
-        "it is the account of the home"
+        "the text is of the account of the home"
     );
     assert_eq!(entry["observation"]["source"], "status-file");
 
@@ -118,7 +118,7 @@ fn pasted_text_without_a_quota_is_no_figure() {
     );
 }
 
-/// Alice's screen in a terminal of 42 columns: the reset and the address are broken.
+/// Alice's screen in a terminal of 42 columns, where the reset time and the address are wrapped.
 const NARROW: &str = "
   Account:
                          alice@example.co
@@ -204,12 +204,17 @@ fn the_user_may_name_the_account_of_the_text() {
     --- stderr
     ");
     let known = accounts(&env);
-    let of = |email: &str| known.iter().find(|a| a["email"] == email).expect("known");
+    let of = |email: &str| {
+        known
+            .iter()
+            .find(|a| a["email"] == email)
+            .expect("a known account")
+    };
     assert_eq!(of("bob@example.com")["state"], "cooldown");
     assert_eq!(of("bob@example.com")["source"], "status-file");
     assert_eq!(of("alice@example.com")["observed_at"], Value::Null);
 
-    // An address in the text is not overruled.
+    // `--account` does not override the address in the text.
     let before = env.tree("home");
     let run = env.run_with_input(args, PASTED).code(5);
     let error = "error: the status text is about Alice@example.com, not about bob@example.com\n";

@@ -120,7 +120,7 @@ fn files_at_the_path_of_an_empty_folder_are_not_lost() {
                 );
             } else {
                 assert!(after.starts_with("folder"), "{context}: {after}");
-                // The safety backup has it.
+                // The safety backup contains the replaced entry.
                 let safety = run.json()["safety_backup"].to_string();
                 let _ = env.run(["restore", safety.trim_matches('"')]).code(0);
                 assert_eq!(
@@ -146,7 +146,7 @@ fn a_link_out_of_the_home_stays_at_the_path_of_empty_folders() {
     remove(&home.join("mine/empty"));
     symlink(&elsewhere, home.join("mine/empty")).expect("link");
     let before = env.tree("elsewhere");
-    let modified = |path: &Path| path.metadata().expect("look").modified().expect("a time");
+    let modified = |path: &Path| path.metadata().expect("stat").modified().expect("a time");
     let time = modified(&elsewhere.join("deeper"));
     let _ = env.run(["restore", &archive]).code(0);
     assert_eq!(

@@ -16,7 +16,7 @@ const MAKE: &str = "CODEX_MANAGER_MAKE_PICTURES";
 /// The width of the terminal in the pictures.
 const COLUMNS: u16 = 84;
 
-/// Commands with what they print, as a terminal would show it.
+/// Runs commands, and returns them with their output, as on a terminal.
 fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
     let mut screen = String::new();
     for words in commands {
@@ -36,20 +36,20 @@ fn session(env: &TestEnv, commands: &[&[&str]]) -> String {
     screen
 }
 
-/// Compares `screen` with the picture `name`, or makes that.
+/// Compares `screen` with the picture `name`, or creates the picture if [`MAKE`] is set.
 fn compare(name: &str, screen: &str) {
     compare_picture(name, screen, &Term::new().render_svg(screen));
 }
 
-/// Seconds from the appearance of a command to that of its output, and from there to the next command.
+/// Seconds from a command to its output, and from the output to the next command.
 const TYPED_SECS: f64 = 0.8;
 const READ_SECS: f64 = 2.2;
 /// Seconds for which the whole screen is shown.
 const END_SECS: f64 = 6.0;
 
-/// Renders a session whose commands, and then their outputs, appear one after the other, for ever. A
-/// program that shows no animation shows the whole screen, and so does a reader who wants no motion.
-fn moving(screen: &str) -> String {
+/// Renders a session as an endless animation: commands and their outputs appear in sequence. A viewer
+/// without animations, or with reduced motion, shows the whole screen.
+fn render_animation(screen: &str) -> String {
     let picture = Term::new().render_svg(screen);
     let is_command = |line: &str| line.starts_with("\u{1b}[2m$");
     let commands = screen.lines().filter(|line| is_command(line)).count();
@@ -92,7 +92,7 @@ fn moving(screen: &str) -> String {
 fn compare_picture(name: &str, screen: &str, picture: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/pictures/{name}.svg"));
     let refers = picture.matches("http").count() > 1 || picture.contains("<script");
-    assert!(!refers, "{name}.svg needs something outside it");
+    assert!(!refers, "{name}.svg refers to an external resource");
     if std::env::var_os(MAKE).is_some() {
         return fs::write(&path, picture).expect("write");
     }
@@ -101,7 +101,7 @@ fn compare_picture(name: &str, screen: &str, picture: &str) {
     let known = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         sizes.replace_all(&known, "") == sizes.replace_all(picture, ""),
-        "{} shows something else than:\n{screen}\nrun docs/pictures/make, and look at it",
+        "{} differs from this output:\n{screen}\nrun docs/pictures/make and check the picture",
         path.display()
     );
 }
@@ -160,7 +160,7 @@ fn the_moving_picture_matches_the_output() {
     );
     let home = format!("{}/", env.path("home").display());
     let screen = screen.replace(&home, "~/");
-    compare_picture("tour", &screen, &moving(&screen));
+    compare_picture("tour", &screen, &render_animation(&screen));
 }
 
 #[test]

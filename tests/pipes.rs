@@ -1,6 +1,6 @@
-//! Pipes in place of known files: no command blocks on them.
+//! No command blocks on a named pipe in place of a known file.
 
-use crate::every_command::{Leaf, assert_civil, leaves, world};
+use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, rollout};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -18,7 +18,7 @@ fn put_pipe(path: &Path) {
 }
 
 /// Returns the files that commands open by a fixed name.
-fn known(env: &TestEnv) -> Vec<PathBuf> {
+fn known_files(env: &TestEnv) -> Vec<PathBuf> {
     let in_codex = [
         "auth.json",
         "auth.json.lock",
@@ -73,7 +73,7 @@ fn no_command_waits_for_a_pipe() {
                         break;
                     }
                     let env = prepared();
-                    let mut known = known(&env);
+                    let mut known = known_files(&env);
                     known.sort();
                     each_command_ends(&env, &known[at], &leaves);
                 }
@@ -92,14 +92,14 @@ fn each_command_ends(env: &TestEnv, pipe: &Path, leaves: &[Leaf]) {
     for leaf in leaves.iter().filter(|leaf| leaf.words != ["demo"]) {
         put_pipe(pipe);
         let what = format!("{} {}", leaf.words.join(" "), pipe.display());
-        // What somebody who is not asked has to say.
+        // Arguments that replace answers to questions.
         let more: &[&str] = match &*leaf.words[0] {
             "restore" => &["--yes", "latest"],
             "use" => &["--yes", "alice"],
             _ => &["--yes"],
         };
         let run = env.run_to_its_end(leaf.with(more));
-        assert_civil(&what, &run);
+        assert_orderly_exit(&what, &run);
     }
 }
 
@@ -155,7 +155,7 @@ fn a_socket_or_a_folder_in_place_of_a_file_is_reported() {
             } else {
                 Some(std::os::unix::net::UnixListener::bind(&path).expect("a socket"))
             };
-            // No restore could put a folder in the place of settings or of a database.
+            // A restore does not put a folder in the place of settings or of a database.
             let is_kept = is_folder && name == "history.jsonl";
             let code = if is_kept { 0 } else { 6 };
             let _ = env.run_to_its_end(["backup", "--no-status"]).code(code);

@@ -23,7 +23,7 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
     let home = tempfile::tempdir().expect("a home");
     write_auth(home.path(), &SignIn::alice());
     let env = Environment::of_process();
-    let program = Program::find(Some(&fake.path()), &env).expect("the fake is a program");
+    let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
     let started = Instant::now();
     let report = probe(&ProbeOptions {
         program: &program,
@@ -40,7 +40,7 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
         "{took:?} of {deadline:?}"
     );
     let left = processes::wait_for_end(&fake.pids(), Duration::from_secs(2));
-    assert_eq!(left, [] as [u32; 0], "left running");
+    assert_eq!(left, [] as [u32; 0], "processes still run");
     report
 }
 
@@ -158,14 +158,14 @@ fn a_repeated_limit_counts_once() {
     assert_eq!(shown(&limits_of(&answer)), wanted);
 
     answer["rateLimits"] = Value::Null;
-    assert_eq!(shown(&limits_of(&answer)), wanted, "by id alone");
+    assert_eq!(shown(&limits_of(&answer)), wanted, "only limits by id");
 
     answer["rateLimits"] = answer["rateLimitsByLimitId"]["codex"].clone();
     answer["rateLimitsByLimitId"] = Value::Null;
     assert_eq!(
         shown(&limits_of(&answer)),
         wanted[..2],
-        "in the old place alone"
+        "only the old field"
     );
 }
 
@@ -335,7 +335,7 @@ fn the_child_gets_no_other_login_from_the_environment() {
         .with("CODEX_HOME", "/elsewhere")
         .with("KEPT", "yes");
     let fake = fake(&folder);
-    let program = Program::find(Some(&fake.path()), &env).expect("the fake");
+    let program = Program::find(Some(&fake.path()), &env).expect("find the fake");
     let command = program.command(folder.path(), &env);
     let given: Vec<_> = command
         .get_envs()
@@ -390,7 +390,7 @@ fn an_account_of_an_unknown_kind_is_no_chatgpt_login() {
 }
 
 /// Forwards connections to `to`; delays the answers by `delay`. Returns the address of the proxy.
-fn slow_way_back(to: String, delay: Duration) -> String {
+fn delay_answers(to: String, delay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
@@ -427,7 +427,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
     let home = folder.path().join("home");
     signed_in_home(&home, &backend, &SignIn::alice().ttl_seconds(-60));
     let to = backend.base_url().replace("http://", "");
-    let slow = slow_way_back(to, Duration::from_secs(3));
+    let slow = delay_answers(to, Duration::from_secs(3));
     let mut env = Environment::default()
         .with("PATH", Environment::of_process().get("PATH").expect("PATH"))
         .with("HOME", folder.path());
@@ -438,7 +438,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
         format!("http://{slow}/oauth/token"),
     );
-    let program = Program::find(Some(codex.program()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("find codex");
     let report = probe(&ProbeOptions {
         program: &program,
         home: &home,
@@ -448,7 +448,7 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         timeout: Duration::from_secs(2),
         renewal_timeout: RENEWAL_TIMEOUT,
     });
-    // The backend has spent the first token: had Codex been killed, the login would be lost.
+    // The backend has spent the first token, so killing Codex would have lost the login.
     assert_eq!(backend.refreshes().len(), 1);
     assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
     assert_eq!(report.limits.expect("limits").windows.len(), 2);
@@ -472,7 +472,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
     for (name, value) in codex_env(&backend) {
         env = env.with(&name, value);
     }
-    let program = Program::find(Some(codex.program()), &env).expect("codex");
+    let program = Program::find(Some(codex.program()), &env).expect("find codex");
     // The server has spent the token before the renewal times out.
     let options = ProbeOptions {
         program: &program,
@@ -481,7 +481,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
         now: Clock::System.now(),
         zone: Zone::UTC,
         timeout: SHORT,
-        // Enough to start on a busy machine, not enough for the server.
+        // Enough for a start on a busy machine, too short for the delayed server.
         renewal_timeout: Duration::from_secs(5),
     };
     let report = std::thread::scope(|scope| {
@@ -494,7 +494,7 @@ fn real_codex_that_renews_for_too_long_keeps_running() {
     for holder in find_codex(&home) {
         let pid = holder.pid.expect("a pid");
         let left = processes::wait_for_end(&[pid], Duration::from_secs(30));
-        assert_eq!(left, [] as [u32; 0], "it never ended");
+        assert_eq!(left, [] as [u32; 0], "Codex did not end");
     }
     assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
 }

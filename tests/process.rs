@@ -21,7 +21,7 @@ impl Running {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
-                .expect("it starts"),
+                .expect("start"),
         )
     }
 
@@ -43,8 +43,8 @@ impl Drop for Running {
 /// `/bin/sleep` under another name.
 fn sleeper(folder: &Path, name: &str) -> Command {
     let program = folder.join(name);
-    // Another process copies: a program that a child of another test inherited open for writing
-    // cannot be run.
+    // Another process copies the program. A concurrent fork of this process could inherit the open
+    // file, and executing the copy would fail with ETXTBSY.
     if !program.exists() {
         let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
         assert!(copied.expect("cp starts").success());
@@ -83,9 +83,9 @@ fn a_running_turn_is_found_until_it_ends() {
     let pid = turn.native_pid().expect("a native process");
     let seen: Vec<_> = holders.iter().map(ToString::to_string).collect();
     assert_eq!(seen, [format!("codex (PID {pid}, codex process)")]);
-    assert_eq!(find_holders(&other, &[]), [], "another home");
+    assert_eq!(find_holders(&other, &[]), [], "a process of another home");
 
-    // Its conversation is locked, which is seen even where processes are not.
+    // Codex also locks its conversation, which works without access to processes.
     let locks = std::fs::read_dir(home.join("thread-writer-locks")).expect("locks");
     let held = locks
         .map(|entry| entry.expect("entry").path())
@@ -170,7 +170,7 @@ fn a_held_conversation_counts_even_without_a_visible_process() {
     let lock = |name: &str| lock::FileLock::try_exclusive(&folder.join(name)).unwrap();
     let _held = (lock("abc.lock"), lock(".coordination.lock"));
     drop(lock("free.lock"));
-    // A child that another test is just starting has our files open for a moment.
+    // A child that another test has just forked holds our files open for a moment.
     let wanted = "a process (is writing the conversation abc)";
     let seen = until(|| {
         let holders = find_holders(home.path(), &[]);

@@ -1,7 +1,7 @@
 //! `profile`, `list`, `current`: logins are saved byte for byte, once, and under the right account.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
-use crate::support::profiles::{folder, kept};
+use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use crate::support::terminal::{LINES, Terminal};
@@ -47,7 +47,7 @@ fn save_copies_the_live_login_byte_for_byte() {
             "last_refresh": "2026-11-17T07:20:00+00:00", "dry_run": false,
         })
     );
-    assert_eq!(kept(&env, "work"), odd);
+    assert_eq!(profile_login(&env, "work"), odd);
     assert_same_tree(&home, &env.tree("home/.codex"));
     assert_eq!(
         listed(&env),
@@ -126,16 +126,16 @@ fn an_account_has_one_profile_with_its_newest_login() {
     assert_eq!(outcome(&["work"]), (json!("unchanged"), Value::Null));
     write_auth(&env.codex_home(), &alice(3));
     assert_eq!(outcome(&["client"]), (json!("updated"), json!("work")));
-    assert_eq!(kept(&env, "client"), auth_json(&alice(3)));
+    assert_eq!(profile_login(&env, "client"), auth_json(&alice(3)));
     assert!(!folder(&env, "work").exists());
-    // The older one comes back from a dump: history, not a step back.
+    // An older login from a dump is added to the history, and does not replace the newer one.
     let dump = env.write("21apr_alice@example.com_auth.json", auth_json(&alice(1)));
     let dump = text(&dump);
     assert_eq!(
         outcome(&["client", "--from", &dump]),
         (json!("kept-newer"), Value::Null)
     );
-    assert_eq!(kept(&env, "client"), auth_json(&alice(3)));
+    assert_eq!(profile_login(&env, "client"), auth_json(&alice(3)));
     let shown = env
         .run(["profile", "show", "client", "--json"])
         .code(0)
@@ -157,7 +157,7 @@ fn i6_a_name_of_another_account_is_refused() {
         assert!(refused.stderr.contains("alice@example.com"), "{refused}");
     }
     assert_same_tree(&before, &env.tree(""));
-    // Bytes that somebody copied there by hand are not taken for the account's.
+    // A login of another account that the user copied there is not treated as the profile's login.
     fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
     let output = env.run(["list"]).code(0);
     assert!(
@@ -166,11 +166,11 @@ fn i6_a_name_of_another_account_is_refused() {
     );
     write_auth(&env.codex_home(), &alice(0));
     let _ = save(&env, &["work"]).code(0);
-    assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
+    assert_eq!(profile_login(&env, "work"), auth_json(&alice(0)));
     let aside = fs::read_dir(folder(&env, ".unreadable"))
-        .expect("kept")
+        .expect("list")
         .count();
-    assert_eq!(aside, 1, "what was there is kept");
+    assert_eq!(aside, 1, "the foreign login was not kept");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn accounts_with_a_shared_email_or_id_are_distinguished() {
     }
     for (name, login) in &logins {
         assert_eq!(
-            kept(&env, name),
+            profile_login(&env, name),
             auth_json(&login.clone().issued_at(RENEWED))
         );
     }
@@ -202,7 +202,7 @@ fn an_api_key_can_be_a_profile_and_is_not_shown() {
     write_auth_text(&env.codex_home(), &key);
     let output = save(&env, &["billed"]).code(0);
     assert!(!output.stdout.contains("sk-test"), "{output}");
-    assert_eq!(kept(&env, "billed"), key);
+    assert_eq!(profile_login(&env, "billed"), key);
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-1111"));
     let _ = save(&env, &["billed"]).code(5);
     assert_eq!(save(&env, &["other"]).code(0).json()["outcome"], "created");
@@ -221,7 +221,7 @@ fn save_reads_a_login_from_an_archive() {
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     for from in [text(&archive), name] {
         let _ = save(&env, &["work", "--from", &from]).code(0);
-        assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
+        assert_eq!(profile_login(&env, "work"), auth_json(&alice(0)));
     }
 }
 
@@ -289,7 +289,7 @@ fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
         .code(0)
         .json();
     assert_eq!(shown["history"].as_array().expect("history").len(), 5);
-    assert_eq!(kept(&env, "work"), auth_json(&alice(7)));
+    assert_eq!(profile_login(&env, "work"), auth_json(&alice(7)));
     write_auth(&env.codex_home(), &bob());
     let _ = save(&env, &["home"]).code(0);
     let live = folder(&env, "work").join("auth.json");
@@ -321,7 +321,7 @@ fn rename_refuses_a_name_in_use() {
         (&output["profile"], &output["renamed_from"]),
         (&json!("client"), &json!("work"))
     );
-    assert_eq!(kept(&env, "client"), auth_json(&alice(0)));
+    assert_eq!(profile_login(&env, "client"), auth_json(&alice(0)));
     let known = env.run(["cooldown", "--json"]).code(0).json();
     let names: Vec<_> = known["accounts"]
         .as_array()
@@ -400,21 +400,22 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
         write_auth(&env.codex_home(), &alice(day));
         let _ = save(&env, &["work"]).code(0);
     }
-    let put_back = |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
-    let live = put_back(&[]).code(5);
+    let restore_login =
+        |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
+    let live = restore_login(&[]).code(5);
     assert!(live.stderr.contains("live in a Codex home"), "{live}");
     write_auth(&env.codex_home(), &bob());
     let before = env.tree("");
-    let _ = put_back(&["--dry-run"]).code(0);
-    let unknown = put_back(&["nothing"]).code(1);
+    let _ = restore_login(&["--dry-run"]).code(0);
+    let unknown = restore_login(&["nothing"]).code(1);
     assert!(unknown.stderr.contains("available: 2026"), "{unknown}");
     assert_same_tree(&before, &env.tree(""));
-    let output = put_back(&[]).code(0);
+    let output = restore_login(&[]).code(0);
     assert!(output.stderr.contains("probably invalid"), "{output}");
-    assert_ne!(kept(&env, "work"), auth_json(&alice(2)));
+    assert_ne!(profile_login(&env, "work"), auth_json(&alice(2)));
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
-    // The newest is in the history, and comes back by its name.
+    // The newest login is in the history, and can be restored by its file name.
     let history = folder(&env, "work").join("history");
     let newest = fs::read_dir(&history)
         .expect("list")
@@ -423,13 +424,13 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
             fs::read_to_string(entry.path()).is_ok_and(|text| text == auth_json(&alice(2)))
         });
     let newest = newest
-        .expect("kept")
+        .expect("the newest login")
         .file_name()
         .into_string()
         .expect("text");
-    let output = put_back(&[&newest]).code(0);
+    let output = restore_login(&[&newest]).code(0);
     assert!(!output.stderr.contains("spent"), "{output}");
-    assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
+    assert_eq!(profile_login(&env, "work"), auth_json(&alice(2)));
     let _ = env.run(["use", "work"]).code(0);
 }
 
@@ -442,7 +443,7 @@ fn purge_asks_before_it_deletes_logins_of_another_account() {
     let _ = save(&env, &["work"]).code(0);
     let stored = || {
         let mut tree = env.tree("home/.codex-manager/profiles");
-        // Locks are made by whoever asks first.
+        // The first command that locks creates these files.
         tree.0
             .retain(|path, _| !path.to_string_lossy().contains(".probes"));
         tree
@@ -462,10 +463,10 @@ fn purge_asks_before_it_deletes_logins_of_another_account() {
     );
     let purge = ["profile", "remove", "work", "--purge", "--yes"];
     let _ = env.run(purge).code(0);
-    // What is left is live, and as new: nothing is lost.
+    // The live login is equally new, so the purge loses nothing.
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
-    // A newer one than the live login is.
+    // The profile has a newer login than the home.
     write_auth(&env.codex_home(), &alice(2));
     let _ = save(&env, &["work"]).code(0);
     write_auth(&env.codex_home(), &alice(1));
@@ -544,7 +545,7 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
         let refused = refused.code(5);
         assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
     }
-    // Its account is live: what would have to be saved to it stays where it is.
+    // The account of this profile is live, so its login cannot be saved and stays live.
     write_auth(&env.codex_home(), &alice(2));
     for args in [&["use", "third"][..], &["profile", "save", "other"]] {
         let refused = env.run(args).code(5);
@@ -571,7 +572,7 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_unchanged() {
             "ok",
             "{known}"
         );
-        // It is live; its profile says nothing.
+        // The login is ok because it is live; the profile is not readable.
         assert!(all.all(|a| a["profile"] != "work" || a["login"] == "ok"));
     }
     assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
@@ -590,7 +591,7 @@ fn a_file_without_a_login_leads_to_another_file() {
 }
 
 #[test]
-fn undo_puts_the_profile_back_that_was_removed_last() {
+fn undo_restores_the_profile_that_was_removed_last() {
     let env = TestEnv::new();
     for (name, who) in [("work", SignIn::alice()), ("home", SignIn::bob())] {
         write_auth(&env.codex_home(), &who);
@@ -637,7 +638,7 @@ fn remove_asks_on_a_terminal() {
     terminal.wait_for("[y/N]", limit);
     terminal.type_keys("y\n");
     assert!(terminal.end().success(), "{}", terminal.text());
-    // The command that undoes it is alone on its line.
+    // The command that undoes the removal is alone on its line.
     let left = terminal.picture(120, LINES);
     let is_alone = |line: &str| line.trim() == "codex-manager profile undo work";
     assert!(left.lines().any(is_alone), "{left}");

@@ -1,4 +1,4 @@
-//! `profile login`: a new login of the real Codex is never lost and never duplicated.
+//! `profile login`: a new login is never lost and never duplicated.
 
 #![allow(
     clippy::print_stdout,
@@ -7,10 +7,10 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
-use crate::support::profiles::{folder, kept};
+use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
 use crate::support::{processes, write_program};
@@ -33,21 +33,21 @@ fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `profile login NAME` with a device code, against the mock backend.
-fn device(lab: &Lab, name: &str) -> Run {
+/// Runs `profile login NAME` with a device code, against the mock backend.
+fn login_with_device_code(lab: &Lab, name: &str) -> Run {
     let issuer = lab.backend.base_url();
     let args = ["profile", "login", name, "--json", "--"];
     let codex = ["--device-auth", "--experimental_issuer", &issuer];
     lab.manager([&args[..], &codex].concat())
 }
 
-/// A `codex` whose `login` is this script.
-fn scripted(env: &TestEnv, script: &str) {
+/// Creates a `codex` whose `login` runs this script.
+fn write_codex(env: &TestEnv, script: &str) {
     let path = env.path("bin/codex");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
 }
 
-/// A script that signs in as this login.
+/// Returns a script that signs in with this login.
 fn signs_in(login: &SignIn) -> String {
     format!(
         "umask 077; cat > \"$CODEX_HOME/auth.json\" <<'END'\n{}\nEND",
@@ -73,13 +73,13 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
     assert_eq!(view["outcome"], "created");
     assert_eq!(view["live"], "no");
     assert!(!format!("{output}").contains("sk-test-1234"), "{output}");
-    let auth = kept(&lab.world, "billed");
+    let auth = profile_login(&lab.world, "billed");
     assert!(auth.contains("sk-test-1234"));
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
     assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
     assert_eq!(lab.backend.revocations(), Vec::<String>::new());
     let file = folder(&lab.world, "billed").join("auth.json");
-    let mode = file.metadata().expect("there").permissions().mode();
+    let mode = file.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -87,12 +87,12 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_temporary_home() {
 fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
     let Some(lab) = Lab::new() else { return };
     lab.backend.sign_in_as(Some("acct-bob"));
-    let output = device(&lab, "client").code(0);
+    let output = login_with_device_code(&lab, "client").code(0);
     let view = output.json();
     assert_eq!(view["email"], "bob@example.com", "{output}");
     assert_eq!(view["profile"], "client");
     let token = "rt.acct-bob.login1.1";
-    assert!(kept(&lab.world, "client").contains(token));
+    assert!(profile_login(&lab.world, "client").contains(token));
     assert!(!format!("{output}").contains(token), "{output}");
     let _ = lab.manager(["use", "client"]).code(0);
     assert_eq!(read_auth(&lab.home())["tokens"]["refresh_token"], token);
@@ -106,10 +106,10 @@ fn the_real_codex_signs_in_with_a_device_code_and_use_switches_to_it() {
 fn a_new_login_of_the_live_account_replaces_the_live_login() {
     let Some(lab) = Lab::new() else { return };
     let _ = lab.manager(["profile", "save", "work"]).code(0);
-    let old = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    let old = fs::read_to_string(lab.home().join("auth.json")).expect("read");
     lab.backend.sign_in_as(Some("acct-alice"));
     // The account has a profile, which keeps its name.
-    let output = device(&lab, "other").code(6);
+    let output = login_with_device_code(&lab, "other").code(6);
     let view = output.json();
     assert_eq!(view["profile"], "work", "{output}");
     assert_eq!(view["outcome"], "updated");
@@ -120,9 +120,9 @@ fn a_new_login_of_the_live_account_replaces_the_live_login() {
             .contains("codex-manager profile rename work other"),
         "{output}"
     );
-    let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    let live = fs::read_to_string(lab.home().join("auth.json")).expect("read");
     assert!(live.contains("rt.acct-alice.login1.1"));
-    assert_eq!(live, kept(&lab.world, "work"));
+    assert_eq!(live, profile_login(&lab.world, "work"));
     assert!(!folder(&lab.world, "other").exists());
     let history = fs::read_dir(folder(&lab.world, "work").join("history")).expect("history");
     let history: Vec<_> = history
@@ -139,7 +139,7 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
     write_auth(&env.codex_home(), &alice(0));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let work = env.tree("home/.codex-manager/profiles/work");
-    scripted(&env, &signs_in(&bob()));
+    write_codex(&env, &signs_in(&bob()));
     let output = env.run(["profile", "login", "work"]).code(5);
     assert!(
         output
@@ -148,7 +148,10 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
         "{output}"
     );
     assert_same_tree(&work, &env.tree("home/.codex-manager/profiles/work"));
-    assert_eq!(kept(&env, "bob@example.com"), auth_json(&bob()) + "\n");
+    assert_eq!(
+        profile_login(&env, "bob@example.com"),
+        auth_json(&bob()) + "\n"
+    );
     assert_eq!(
         read_auth(&env.codex_home())["tokens"]["account_id"],
         "acct-alice"
@@ -172,7 +175,7 @@ fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
             "cannot read the login that codex login wrote",
         ),
     ] {
-        scripted(&env, script);
+        write_codex(&env, script);
         let output = env.run(["profile", "login", "work"]).code(code);
         assert!(output.stderr.contains(text), "{output}");
         assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
@@ -194,7 +197,7 @@ fn a_failed_login_reports_codexs_exit_code_and_changes_nothing() {
 fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
     let env = TestEnv::new();
     let canary = env.path("started");
-    scripted(&env, &format!("touch {}", canary.display()));
+    write_codex(&env, &format!("touch {}", canary.display()));
     let before = env.tree("");
     let output = env.run(["profile", "login", "work", "--dry-run", "--json"]);
     assert_eq!(
@@ -219,7 +222,7 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
                  grep -q 127.0.0.1:9 \"$CODEX_HOME/config.toml\" || exit 7\n\
                  test \"$(stat -c %a \"$CODEX_HOME\")\" = 700 || exit 6\n\
                  test \"$1 $2\" = 'login --flag' || exit 5";
-    scripted(&env, &format!("{check}\n{}", signs_in(&bob())));
+    write_codex(&env, &format!("{check}\n{}", signs_in(&bob())));
     let args = ["profile", "login", "work", "--", "--flag"];
     let output = env.run(args).code(0);
     assert!(
@@ -228,8 +231,8 @@ fn login_ignores_login_variables_and_the_keyring_setting() {
     );
 }
 
-/// Starts a login in the background that waits where its script reads from this pipe.
-fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
+/// Starts a login in the background. `WAIT` in the script blocks on the returned pipe.
+fn start_waiting_login(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
     let pipe = env.path("gate");
     if !pipe.exists() {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
@@ -240,7 +243,7 @@ fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
         let made = std::process::Command::new("mkfifo").arg(&ready).status();
         assert!(made.expect("mkfifo").success());
     }
-    scripted(
+    write_codex(
         env,
         &script.replace(
             "WAIT",
@@ -268,8 +271,8 @@ fn end(pid: &Path) {
 fn i2_the_next_profile_command_saves_a_finished_login() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
-    // Killed after Codex has written the login, before it was taken over.
-    let (mut child, script) = waiting(&env, &format!("{}\nWAIT", signs_in(&bob())));
+    // Killed after Codex has written the login, and before the manager has saved it.
+    let (mut child, script) = start_waiting_login(&env, &format!("{}\nWAIT", signs_in(&bob())));
     child.kill().expect("kill");
     child.wait().expect("wait");
     let dry = env.run(["profile", "save", "x", "--dry-run"]).code(0);
@@ -281,12 +284,12 @@ fn i2_the_next_profile_command_saves_a_finished_login() {
             .contains("finished an interrupted sign-in: saved bob@example.com"),
         "{output}"
     );
-    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     end(&script);
-    // Killed before there was one: nothing is left once Codex has ended.
+    // Killed before Codex has written a login: nothing is left after the end of Codex.
     let before = env.tree("home/.codex-manager/profiles");
-    let (mut child, script) = waiting(&env, "WAIT");
+    let (mut child, script) = start_waiting_login(&env, "WAIT");
     child.kill().expect("kill");
     child.wait().expect("wait");
     end(&script);
@@ -310,7 +313,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
         auth_json(&bob()),
         made.display()
     );
-    scripted(&env, &script);
+    write_codex(&env, &script);
     let args = ["profile", "login", "work"];
     let clean = || {
         let _ = env.run(["profile", "remove", "work", "--purge", "--yes"]);
@@ -320,7 +323,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
     clean();
     let (mut there, mut none) = (0, 0);
     for point in sample(&all, &mut dice) {
-        let _ = faulty(&env, &args, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &args, &point, Fault::Killed);
         let output = env.run(["profile", "list"]).code(0);
         let login = fs::read_to_string(folder(&env, "work").join("auth.json")).ok();
         match &login {
@@ -338,19 +341,19 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
         }
         clean();
     }
-    println!("{there} times there, {none} times not");
+    println!("{there} kills with the login saved, {none} without");
     assert!(there > 0 && none > 0, "{there} {none}");
 }
 
 #[test]
 fn other_commands_leave_a_running_sign_in_alone() {
     let env = TestEnv::new();
-    let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
+    let (mut child, script) = start_waiting_login(&env, &format!("WAIT\n{}", signs_in(&bob())));
     let _ = env.run(["profile", "list"]).code(0);
     assert_eq!(login_homes(&env).len(), 1);
-    fs::write(env.path("gate"), "go\n").expect("open the gate");
+    fs::write(env.path("gate"), "go\n").expect("write to the pipe");
     assert!(child.wait().expect("wait").success());
-    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    assert_eq!(profile_login(&env, "work"), auth_json(&bob()) + "\n");
     drop(script);
 }
 

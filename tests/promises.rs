@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-/// Everything secret in the logins that the tests use.
+/// Returns all secrets in the logins of the tests.
 fn secrets() -> Vec<String> {
     [
         alice(0),
@@ -27,7 +27,7 @@ fn secrets() -> Vec<String> {
 fn is_clean(what: &str, text: &[u8]) {
     for secret in secrets() {
         let found = text.windows(secret.len()).any(|w| w == secret.as_bytes());
-        assert!(!found, "a token in {what}");
+        assert!(!found, "{what} contains a token");
     }
 }
 
@@ -85,7 +85,7 @@ fn i4_tokens_stay_in_private_files() {
         let mut logins = 0;
         for (path, _) in env.tree("home/.codex-manager").0 {
             let full = env.manager_home().join(&path);
-            let meta = full.symlink_metadata().expect("there");
+            let meta = full.symlink_metadata().expect("stat");
             let expected = if meta.is_dir() { 0o700 } else { 0o600 };
             assert_eq!(
                 meta.mode() & 0o777,
@@ -105,7 +105,7 @@ fn i4_tokens_stay_in_private_files() {
                     let parts = crate::support::hostile::Parts::of(&bytes);
                     is_clean(
                         "a manifest",
-                        parts.manifest.expect("one").to_string().as_bytes(),
+                        parts.manifest.expect("a manifest").to_string().as_bytes(),
                     );
                 }
             }
@@ -115,7 +115,7 @@ fn i4_tokens_stay_in_private_files() {
             env.codex_home()
                 .join("auth.json")
                 .metadata()
-                .expect("there")
+                .expect("stat")
                 .mode()
                 & 0o777,
             0o600
@@ -143,7 +143,7 @@ fn i4_errors_about_damaged_logins_show_no_token() {
     }
 }
 
-/// The commands that change something, as dry runs.
+/// Returns the commands that change files, as dry runs.
 fn dry_runs<'a>(archive: &'a str, name: &'a str) -> Vec<Vec<&'a str>> {
     vec![
         vec!["backup", "--dry-run"],

@@ -1,7 +1,7 @@
-//! `prune`: archives are dropped by rules, can be moved back, and the last good one is kept.
+//! `prune` drops archives by rules, can move them back, and keeps the last good one.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
@@ -264,7 +264,7 @@ fn the_trash_is_emptied_only_with_consent() {
 }
 
 #[test]
-fn a_damaged_archive_fills_no_place_and_the_last_verified_one_is_kept() {
+fn a_damaged_archive_satisfies_no_rule_and_the_last_verified_one_is_kept() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
@@ -366,7 +366,7 @@ fn i2_a_prune_or_its_undo_killed_at_any_rename_never_separates_archive_and_sidec
     let mut moved = [0; 2];
     for args in [&["prune", "--keep-last", "1"][..], &["prune", "--undo"]] {
         for number in 1.. {
-            let ended = killed_at(&env, args, "renameat2", number);
+            let ended = ended_before_call(&env, args, "renameat2", number);
             let list = env.run(["list-backups", "--json"]).code(0).json();
             let listed = list["backups"].as_array().expect("a list");
             let is_whole = |row: &serde_json::Value| row["problem"].is_null();
@@ -462,7 +462,7 @@ fn rules_apply_to_each_account() {
 fn the_newest_archive_is_chosen_by_instant_across_time_zones() {
     let mut env = TestEnv::new();
     sample_home(&env);
-    // In Tokyo it was the 20th already; four hours later it was the 19th in New York.
+    // 20 November in Tokyo, and, four hours later, 19 November in New York.
     for (zone, at) in [
         ("Asia/Tokyo", "2026-11-19T16:00:00Z"),
         ("America/New_York", "2026-11-19T20:00:00Z"),
@@ -603,7 +603,7 @@ fn a_prune_that_cannot_be_recorded_is_partial_and_not_failed() {
     let cooldown = fs::read_to_string(env.manager_home().join("cooldown.json")).unwrap();
     assert!(cooldown.contains("2026-11-20T11:00:00"), "{cooldown}");
     let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
-    assert_eq!(inventory, newer, "left alone");
+    assert_eq!(inventory, newer, "the inventory was changed");
     // A prune that cannot record its checks moves nothing.
     let before = env.tree("home/.codex-manager/backups");
     let _ = env.run(["prune", "--keep-last", "1"]).code(5);
@@ -635,7 +635,7 @@ fn foreign_files_in_tmp_stop_no_backup() {
     let run = env.run_unprivileged(&["backup", "--no-status"]);
     immutable("-i");
     let run = run.code(0);
-    assert!(locked.exists(), "another process may use it: {run}");
+    assert!(locked.exists(), "the folder was removed: {run}");
     assert_eq!(run.stderr.contains("staging-stuck"), is_stuck, "{run}");
     assert_eq!(stuck.exists(), is_stuck);
 }

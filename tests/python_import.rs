@@ -1,11 +1,11 @@
-//! `config import-python`: copies from the home of a Python codex-manager outside of the manager
-//! home, which is not changed.
+//! `config import-python` copies from the home of a Python codex-manager outside of the manager home,
+//! and does not change that home.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::hostile::Parts;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::sample::{backup, sample_home};
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -35,7 +35,7 @@ pub(crate) fn python_home(env: &TestEnv, to: &str) -> PathBuf {
     env.path(to)
 }
 
-/// Creates a home of version 23 at `to`, with files that it kept of 2.0.0.
+/// Creates a home of version 23 at `to`, with files of version 2.0.0.
 fn later_python_home(env: &TestEnv, to: &str) -> PathBuf {
     let to = env.path(to);
     let copied = Command::new("cp")
@@ -55,7 +55,7 @@ fn backups(env: &TestEnv) -> PathBuf {
     env.manager_home().join("backups")
 }
 
-/// The outcomes of an import, each as `archive saved_as outcome`.
+/// Returns the outcomes of an import, each as `archive saved_as outcome`.
 fn outcomes(json: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let archives = json["archives"].as_array().unwrap().iter();
@@ -65,7 +65,7 @@ fn outcomes(json: &Value) -> Vec<String> {
         .collect()
 }
 
-/// An account in the output of `cooldown`.
+/// Returns an account in the output of `cooldown`.
 fn account(env: &TestEnv, email: &str) -> Value {
     let json = env.run(["cooldown", "--json"]).code(0).json();
     let accounts = json["accounts"].as_array().unwrap();
@@ -75,7 +75,7 @@ fn account(env: &TestEnv, email: &str) -> Value {
     account.clone()
 }
 
-/// The check of `doctor` about homes of the Python tool.
+/// Returns the check of `doctor` about homes of the Python tool.
 fn finding(env: &TestEnv) -> Option<Value> {
     let json = env.run(["doctor", "--json"]).json();
     let checks = json["checks"].as_array().unwrap();
@@ -287,7 +287,11 @@ fn other_folders_are_refused_and_nothing_is_created() {
         5,
         "a manager home of this program",
     );
-    assert_eq!(finding(&env), None, "the remedy would be refused");
+    assert_eq!(
+        finding(&env),
+        None,
+        "the suggested command would be refused"
+    );
 }
 
 #[test]
@@ -298,7 +302,7 @@ fn an_unreadable_file_is_reported_and_the_others_are_copied() {
     fs::copy(home.join(FLAT), home.join(&other)).unwrap();
     fs::remove_file(home.join(FLAT)).unwrap();
     symlink("nowhere", home.join(FLAT)).unwrap();
-    // Without its archive, the sidecar is a record.
+    // A sidecar without its archive is imported as a record.
     let json = import(&env, &["--json"]).code(0).json();
     assert_eq!(outcomes(&json).len(), 2, "{json:#}");
 
@@ -377,7 +381,7 @@ fn i2_an_import_that_is_killed_anywhere_is_completed_by_the_next() {
     let expected = state(&whole);
     for point in sample(&all, &mut dice) {
         let env = world();
-        let _ = faulty(&env, &IMPORT, &point, Fault::Killed);
+        let _ = run_with_fault(&env, &IMPORT, &point, Fault::Killed);
         let _ = import(&env, &[]).code(0);
         assert_same_tree(&expected, &state(&env));
         assert_same_tree(&source, &env.tree("home/.codexmgr"));

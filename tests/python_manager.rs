@@ -1,4 +1,4 @@
-//! The home of the Python codex-manager: read where it lies, nothing in it is changed.
+//! The home of the Python codex-manager is read in place and never changed.
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::hostile::{Entry, Parts};
@@ -11,7 +11,7 @@ const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
 const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
 const CONVERSATIONS: &str = "sessions/alice.test@example.com/backup-2026-11-17-155500-codex.tar.gz";
 
-/// A world whose manager home is a copy of the fixture.
+/// Creates an environment whose manager home is a copy of the fixture.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home");
@@ -37,7 +37,7 @@ fn python_files(env: &TestEnv) -> Tree {
 }
 
 #[test]
-fn its_archives_and_records_are_listed_without_a_problem() {
+fn python_archives_and_records_are_listed_without_a_problem() {
     let env = world();
     let before = env.tree("home/.codex-manager");
     let list = env.run(["list-backups", "--json"]).code(0).json();
@@ -66,7 +66,7 @@ fn its_archives_and_records_are_listed_without_a_problem() {
 }
 
 #[test]
-fn its_archives_are_verified_as_far_as_they_can_be() {
+fn python_archives_are_verified_as_far_as_possible() {
     let env = world();
     let before = python_files(&env);
     let run = env.run(["verify", "--all", "--json"]).code(0).json();
@@ -81,7 +81,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
     assert_same_tree(&before, &python_files(&env));
-    // A bit is still seen: by the sum that gzip keeps.
+    // A flipped bit is still detected, by the checksum of gzip.
     let path = backups(&env).join(FLAT);
     let mut bytes = fs::read(&path).expect("read");
     let middle = bytes.len() / 2;
@@ -92,7 +92,7 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
 }
 
 #[test]
-fn its_archives_are_restored_and_none_of_its_files_changes() {
+fn python_archives_are_restored_and_no_python_file_changes() {
     let env = world();
     let before = python_files(&env);
     let home = env.codex_home();
@@ -118,19 +118,19 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
         .run(["restore", "alice.test@example.com", "--to", "copy"])
         .code(0);
     assert_same_tree(&before, &python_files(&env));
-    // What is written into that home later does not disturb it either.
+    // A later backup into that home does not change the files of the Python tool either.
     let _ = env.run(["backup", "--no-status"]).code(0);
     let after = python_files(&env);
     for (path, context) in &before.0 {
         assert_eq!(after.0.get(path), Some(context), "{}", path.display());
     }
-    let kept = fs::read(env.manager_home().join("cooldown.json.python-backup")).expect("kept");
+    let kept = fs::read(env.manager_home().join("cooldown.json.python-backup")).expect("read");
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home/cooldown.json");
     assert_eq!(kept, fs::read(fixture).expect("read"));
 }
 
 #[test]
-fn the_first_write_says_how_to_go_back_to_it() {
+fn the_first_write_prints_how_to_return_to_the_python_tool() {
     let env = world();
     let hold = || {
         let args = ["cooldown", "--set", "bob@example.com", "--until", "+1d"];
@@ -147,13 +147,13 @@ fn the_first_write_says_how_to_go_back_to_it() {
     assert!(!hold().contains("Python"), "the warning is printed once");
 }
 
-/// The flat archive with another database, and something beside it.
+/// Writes the flat archive with this database and, optionally, another file. Returns its path.
 fn with_database(env: &TestEnv, database: Vec<u8>, beside: Option<(&str, Vec<u8>)>) -> String {
     let path = backups(env).join(FLAT);
     let mut parts = Parts::of(&fs::read(&path).expect("read"));
     parts.entry("state_5.sqlite").content = database;
     if let Some((name, bytes)) = beside {
-        // Before the database, as no order is promised.
+        // Before the database, because the order of entries is not defined.
         parts.entries.insert(0, Entry::file(name, bytes));
     }
     fs::write(&path, parts.pack()).expect("write");
@@ -161,7 +161,7 @@ fn with_database(env: &TestEnv, database: Vec<u8>, beside: Option<(&str, Vec<u8>
 }
 
 #[test]
-fn a_log_beside_its_database_is_folded() {
+fn rows_in_the_wal_of_a_python_archive_are_restored() {
     let env = world();
     let scratch = env.path("scratch");
     fs::create_dir(&scratch).expect("folder");
@@ -190,7 +190,7 @@ fn a_log_beside_its_database_is_folded() {
 }
 
 #[test]
-fn a_torn_database_of_its_is_refused() {
+fn a_damaged_database_in_a_python_archive_is_refused() {
     let env = world();
     let scratch = env.path("scratch");
     fs::create_dir(&scratch).expect("folder");

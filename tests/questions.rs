@@ -1,4 +1,4 @@
-//! Questions on a terminal: Ctrl-C says that nothing was changed, and a narrow terminal breaks no word.
+//! Questions on a terminal: Ctrl-C reports that nothing was changed, and a narrow terminal breaks no word.
 
 use crate::cooldown::{entry, know};
 use crate::history_rebuild::home_of;
@@ -19,7 +19,7 @@ enum Cancel {
     Signal(&'static str),
 }
 
-/// Runs a command until it asks `question`, presses Ctrl-C, and checks the end: exit code, message, files.
+/// Runs a command until it asks `question`, cancels it, and checks exit code, message and files.
 #[track_caller]
 fn assert_cancelled(env: &TestEnv, args: &[&str], question: &str) {
     // A question reads a line, so the terminal sends a signal. A password is read key by key.
@@ -47,7 +47,7 @@ fn assert_cancelled_by(cancel: Cancel, env: &TestEnv, args: &[&str], question: &
         assert!(asked.contains(question), "{args:?}: {asked}");
         let width: usize = columns.parse().unwrap();
         for line in terminal.text().replace('\r', "").lines() {
-            // A path may be longer.
+            // A path may exceed the width.
             let is_word = !line.trim().contains(' ');
             assert!(is_word || line.chars().count() <= width, "{line}");
         }

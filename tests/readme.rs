@@ -13,7 +13,7 @@ fn readme() -> String {
     fs::read_to_string(path).expect("read")
 }
 
-/// The lines of the `sh` blocks of `text` that run the program, in order.
+/// Returns the lines of the `sh` blocks of `text` that run the program, in order.
 fn lines(text: &str) -> Vec<String> {
     let blocks = text.split("```sh\n").skip(1);
     let lines = blocks.flat_map(|b| b.split("```").next().unwrap_or_default().lines());
@@ -58,7 +58,7 @@ fn world() -> TestEnv {
     env
 }
 
-/// Exit code and next step of the first commands of a new user on a machine without any data.
+/// The first commands of a new user on an empty machine, with exit code and suggested next step.
 const FIRST_MINUTE: [(&str, i32, &str); 12] = [
     ("backup", 1, "hint: start codex once"),
     ("list-backups", 0, "codex-manager profile login NAME"),
@@ -114,14 +114,14 @@ fn every_readme_line_runs_on_an_empty_machine() {
                 code == Some(*expected) && text.contains(next),
                 "{line}: {code:?}, not {expected} with {next:?}\n{text}"
             );
-            assert!(!text.contains(plain), "{line} names itself:\n{text}");
+            assert!(!text.contains(plain), "{line} suggests itself:\n{text}");
             missing.retain(|first| first != &words);
         }
     }
     assert!(missing.is_empty(), "not in the README: {missing:?}");
 }
 
-/// A `codex` whose `login` signs in as bob and which does nothing else.
+/// Returns the script of a `codex` that only has `login`, which signs Bob in.
 fn codex_that_signs_in() -> String {
     format!(
         "#!/bin/sh\n[ \"$1\" = login ] || exit 0\n\

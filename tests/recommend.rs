@@ -1,4 +1,4 @@
-//! `recommend`: one account, and why.
+//! `recommend` names one account and the reason.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -12,7 +12,7 @@ fn used(mut account: Value, at: &str) -> Value {
     account
 }
 
-/// Three accounts: one ready and used, one ready and never used, one in cooldown.
+/// Creates three accounts: one ready and used, one ready and never used, one in cooldown.
 fn three() -> TestEnv {
     let env = TestEnv::new();
     know(
@@ -147,7 +147,7 @@ hint: list all accounts: codex-manager cooldown
 }
 
 #[test]
-fn nothing_known_is_exit_5_and_null() {
+fn without_a_known_account_recommend_exits_with_5_and_null() {
     let env = TestEnv::new();
     let before = env.tree("");
     let run = env.run(["recommend"]).code(5);
@@ -192,7 +192,7 @@ fn expired_and_moved_logins_are_never_named() {
 }
 
 #[test]
-fn an_api_key_is_named_when_asked_for_or_when_it_is_all_there_is() {
+fn an_api_key_is_named_on_request_or_if_there_is_no_other_account() {
     let env = TestEnv::new();
     write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-key"));
     assert!(email(&env, &[]).starts_with("api-key-"));
@@ -214,7 +214,7 @@ fn accounts_of_legacy_files_alone_are_recommended_like_any_other() {
 }
 
 #[test]
-fn a_template_is_filled_in_and_one_that_means_nothing_is_exit_4() {
+fn a_template_is_filled_in_and_an_invalid_one_exits_with_4() {
     let env = TestEnv::new();
     let mut account = entry("a@x.com", 33.4, LATER);
     account["profile"] = json!("work");
@@ -242,10 +242,10 @@ fn a_template_is_filled_in_and_one_that_means_nothing_is_exit_4() {
 }
 
 #[test]
-fn nothing_is_written_and_no_other_folder_is_looked_into() {
+fn nothing_is_written_and_no_other_folder_is_read() {
     use std::os::unix::fs::PermissionsExt;
     let env = three();
-    // What would make a scan fail or show.
+    // Unreadable folders with damaged files, at which a scan would fail.
     env.write(
         "home/.codex-manager/backups/2026-11-20-120000-x@y-codex.tar.gz",
         "damaged",

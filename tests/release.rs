@@ -43,11 +43,11 @@ fn readme_workflow_and_npm_packages_agree() {
         workflow.contains(&count),
         "the workflow counts the packages"
     );
-    // The lines of the README are those that the workflow makes possible.
+    // The workflow publishes the files that the README names.
     let archive = "name=codex-manager-${GITHUB_REF_NAME#v}-${{ matrix.target }}";
     assert!(workflow.contains(archive));
     let (_, install) = readme.split_once("\n## Install\n").expect("a section");
-    let (install, _) = install.split_once("\n## ").expect("its end");
+    let (install, _) = install.split_once("\n## ").expect("the end of the section");
     let name = format!("name=codex-manager-{VERSION}-");
     let named = install.lines().find_map(|line| line.strip_prefix(&name));
     let target = named.and_then(|rest| rest.split_whitespace().next());
@@ -100,14 +100,14 @@ fn npm_installs_a_program_that_runs() {
     let package = platforms()[&target]["package"].as_str().unwrap().to_owned();
     let binary = env.path(&format!("binaries/{target}/codex-manager"));
     fs::create_dir_all(binary.parent().unwrap()).unwrap();
-    // Without the debug information, packing takes a fraction of the time.
+    // Packing is much faster without debug information.
     let binary = binary.display().to_string();
     let stripped = ["-o", &binary, env!("CARGO_BIN_EXE_codex-manager")];
     let _ = run_in(&env, "strip", &stripped);
     let script = project("npm/pack.mjs").display().to_string();
     let folders = ["binaries", "packages"].map(|name| env.path(name).display().to_string());
     let _ = run_in(&env, "node", &[&script, VERSION, &folders[0], &folders[1]]);
-    // The other platforms are optional dependencies, and cannot be had.
+    // The packages of other platforms are optional dependencies and do not exist here.
     let names = [package, "codex-manager".to_owned()];
     let packages = names.map(|name| format!("{}/{name}-{VERSION}.tgz", folders[1]));
     let install = ["install", "--offline", "--no-audit", "--no-fund"];

@@ -25,7 +25,7 @@ fn archived() -> TestEnv {
 }
 
 /// Creates Alice's home without an archive.
-fn alone() -> TestEnv {
+fn without_archive() -> TestEnv {
     let env = TestEnv::new();
     sample_home(&env);
     fs::set_permissions(env.codex_home(), Permissions::from_mode(0o700)).unwrap();
@@ -115,7 +115,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| fs::remove_dir_all(env.codex_home()).unwrap(),
         "home",
         ExpectedFix::ByHand,
@@ -133,7 +133,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "config.toml", "= broken")),
         "home.config",
         ExpectedFix::ByHand,
@@ -158,13 +158,13 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "state_5.sqlite", "x")),
         "home.databases",
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| fifo(&env.codex_home().join("queue_1.sqlite")),
         "home.databases",
         ExpectedFix::ByCommand,
@@ -187,7 +187,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.databases",
         ExpectedFix::ByHand,
     ),
-    // What is listed.
+    // The list of conversations.
     (
         archived,
         |env| change_state_database(env, "DELETE FROM threads"),
@@ -204,7 +204,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
     ),
     // The login.
     (
-        alone,
+        without_archive,
         |env| drop(put(env, "auth.json", "")),
         "home.login",
         ExpectedFix::ByHand,
@@ -228,7 +228,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
         "home.login",
         ExpectedFix::ByHand,
@@ -286,7 +286,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     (
-        alone,
+        without_archive,
         |env| {
             let _ = env.run(["profile", "save", "work"]).code(0);
             fs::write(env.manager_home().join("cooldown.json"), "]").unwrap();
@@ -337,7 +337,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByHand,
     ),
     (
-        alone,
+        without_archive,
         |env| drop(python_home(env, "home/.codexmgr")),
         "manager.python",
         ExpectedFix::ByCommand,
@@ -393,7 +393,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         ExpectedFix::ByCommand,
     ),
     // Archives.
-    (alone, |_| {}, "archives", ExpectedFix::ByCommand),
+    (without_archive, |_| {}, "archives", ExpectedFix::ByCommand),
     (
         archived,
         |env| {
@@ -490,7 +490,7 @@ fn commands_suggested_by_doctor_fix_the_finding() {
 }
 
 #[test]
-fn files_among_the_archives_that_are_none_are_named() {
+fn files_in_the_backup_folder_that_are_not_archives_are_named() {
     let env = archived();
     env.write("home/.codex-manager/backups/notes.txt", "");
     let named = |env: &TestEnv| {
@@ -501,7 +501,7 @@ fn files_among_the_archives_that_are_none_are_named() {
     };
     let message = named(&env).expect("a finding");
     assert!(message.ends_with("backups/notes.txt"), "{message}");
-    // The folders of the Python tool and our trash are none.
+    // The folders of the Python tool and the trash are not foreign entries.
     fs::remove_file(env.manager_home().join("backups/notes.txt")).unwrap();
     for folder in ["auth", "sessions", ".trash"] {
         fs::create_dir(env.manager_home().join("backups").join(folder)).unwrap();
@@ -510,13 +510,16 @@ fn files_among_the_archives_that_are_none_are_named() {
 }
 
 #[test]
-fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
+fn the_suggested_command_makes_an_unreadable_home_readable() {
     let env = archived();
     fs::set_permissions(env.codex_home(), Permissions::from_mode(0o000)).unwrap();
     let find = || {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
-        checks.into_iter().find(|c| c["id"] == "home").expect("it")
+        checks
+            .into_iter()
+            .find(|c| c["id"] == "home")
+            .expect("a finding")
     };
     let fix = find()["fix"]
         .as_str()
@@ -532,7 +535,11 @@ fn errors_about_permissions_and_owners_suggest_working_remedies() {
         let run = env.run_unprivileged(&["doctor", "--json"]);
         let checks = run.json()["checks"].as_array().expect("a list").clone();
         let wanted = |c: &Value| c["id"] == id && c["status"] != "ok";
-        checks.into_iter().find(wanted).expect("it").to_string()
+        checks
+            .into_iter()
+            .find(wanted)
+            .expect("a finding")
+            .to_string()
     };
     let env = archived();
     let backups = env.manager_home().join("backups");
@@ -578,7 +585,7 @@ fn auth(env: &TestEnv) -> PathBuf {
 
 #[test]
 fn the_remedies_of_status_for_unusual_logins_work() {
-    for world in [alone as Setup, archived, profiles] {
+    for world in [without_archive as Setup, archived, profiles] {
         for (what, damage) in DAMAGED_LOGINS {
             let mut env = world();
             damage(&mut env);
@@ -596,7 +603,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
                 assert!(!run.stderr.contains("hard link"), "{what}: {run}");
             }
             for command in commands_in(&hint) {
-                // There is no Codex here, and nobody to sign in.
+                // Commands of Codex need Codex and a user.
                 if !command.starts_with("codex ") {
                     let _ = run_in_shell(&env, &command).code(0);
                 }
@@ -608,7 +615,7 @@ fn the_remedies_of_status_for_unusual_logins_work() {
     }
 }
 
-/// The commands in a hint, each up to what follows it.
+/// Returns the commands in a hint, without the text after each.
 fn commands_in(hint: &str) -> Vec<String> {
     let parts = hint.split(": ");
     parts
@@ -619,7 +626,7 @@ fn commands_in(hint: &str) -> Vec<String> {
 }
 
 #[test]
-fn other_commands_go_on_without_a_login_that_cannot_be_read() {
+fn other_commands_continue_without_an_unreadable_login() {
     for (what, damage) in DAMAGED_LOGINS {
         let mut env = profiles();
         damage(&mut env);
@@ -637,8 +644,8 @@ fn other_commands_go_on_without_a_login_that_cannot_be_read() {
 }
 
 #[test]
-fn a_login_is_not_put_live_from_where_it_must_not_be() {
-    // A newer login of the account was seen than the profile has: `use` refuses it.
+fn status_suggests_no_login_that_use_refuses() {
+    // The manager has recorded a newer login than the profile has, so `use` refuses the profile.
     let env = profiles();
     let _ = env.run(["use", "home"]).code(0);
     let _ = env.run(["profile", "restore-login", "work"]).code(0);

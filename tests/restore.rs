@@ -93,7 +93,7 @@ fn absence_from_the_archive_removes_captured_files_only() {
         assert_eq!(read(&env, kept), "kept", "{kept}");
     }
     assert_eq!(read(&env, "installation_id"), "another");
-    // The safety backup undoes it.
+    // The safety backup undoes the restore.
     let _ = env.run(["restore", &safety]).code(0);
     assert_eq!(read(&env, &extra), line(0));
     assert_eq!(read(&env, "skills/other/SKILL.md"), "x");
@@ -319,7 +319,7 @@ fn i5_an_older_login_never_replaces_a_newer_one() {
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
     let (document, _) = restore_json(&env, &[&archive, "--auth", "skip"]);
     assert_eq!(document["auth"], "skipped");
-    // Only with `--auth archive`; then the newer login is saved to the profile.
+    // Only `--auth archive` restores the login. The newer one is saved to the profile first.
     let run = env.run(["restore", &archive, "--auth", "archive"]).code(0);
     assert!(run.stderr.contains("spent"), "{run}");
     assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)));
@@ -409,7 +409,7 @@ fn i1_a_legacy_original_is_never_replaced() {
     assert_eq!(read(&env, name), "changed since");
     let _ = env.run(["restore", &safety]).code(0);
     assert_eq!(read(&env, name), "changed since");
-    // Restored if the home has none. The undo does not remove it.
+    // The file is restored if the home has none. The undo does not remove it.
     fs::remove_file(env.codex_home().join(name)).expect("remove");
     let (_, safety) = restore_json(&env, &[&archive]);
     assert!(env.codex_home().join(name).exists());
@@ -451,7 +451,10 @@ fn a_sparse_file_is_restored_as_sparse() {
     backup(&env, &[]);
     fs::remove_file(&path).expect("remove");
     let _ = env.run(["restore", "latest", "--no-safety-backup"]).code(0);
-    assert!(fs::read(&path).expect("read") == before, "another content");
+    assert!(
+        fs::read(&path).expect("read") == before,
+        "the content differs"
+    );
     let on_disk = fs::metadata(&path).expect("stat").blocks() * 512;
     assert!(on_disk < 4 << 20, "{on_disk} bytes on disk");
 }

@@ -1,8 +1,8 @@
-//! Rollouts that the home already has as the archive has them: a restore leaves their bytes where they are.
+//! A restore links rollouts that the home has with equal content, instead of unpacking them.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{can_inject, killed_at, traced};
+use crate::support::injection::{can_inject, ended_before_call, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
 };
@@ -42,15 +42,19 @@ fn only_rollouts_that_differ_are_written() {
 
     let safety = restore(&env, &archive);
     assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
-    assert_eq!(inode(&equal), of_equal, "written again, or a link is left");
+    assert_eq!(
+        inode(&equal),
+        of_equal,
+        "the rollout was written again, or has another hard link"
+    );
     assert_ne!(
         inode(&grown).0,
         of_grown.0,
         "the live file was changed in place"
     );
-    // Settings are edited in the stage, which a hard link would pass on to the live file.
+    // The restore edits staged settings, which would change the live file through a hard link.
     assert_ne!(inode(&settings).0, of_settings.0);
-    // The safety backup has everything: the equal rollouts too, which it takes from the archive.
+    // The safety backup is complete; it copies the equal rollouts from the archive.
     let _ = env.run(["verify", "--all"]).code(0);
     fs::remove_dir_all(&home).expect("remove");
     let _ = env.run(["restore", &safety]).code(0);
@@ -62,9 +66,9 @@ fn only_rollouts_that_differ_are_written() {
     assert_eq!(fs::read(&equal).expect("read"), of_first);
 }
 
-/// Size, time and mode of the file are those of the archive. Only its content tells.
+/// Size, mtime and mode of the file equal those of the archive; only its content differs.
 #[test]
-fn a_rotten_rollout_is_replaced_by_the_archived_one() {
+fn a_rollout_with_silent_corruption_is_replaced_by_the_archived_one() {
     let env = TestEnv::new();
     let home = sample_home(&env);
     let path = home.join(rollout(FIRST));
@@ -141,7 +145,7 @@ fn equal_rollouts_need_no_disk_space() {
         "{done}"
     );
     assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
-    // With another content it does not fit.
+    // With other content the home does not fit.
     fs::write(&big, Dice::seeded(4).bytes(5 << 20)).expect("write");
     let full = env.run(["restore", &archive]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
@@ -192,7 +196,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
         for number in 1..40 {
             // Each restore has another file to replace.
             put(&env, "AGENTS.md", format!("{call} {number}"));
-            if killed_at(&env, &args, call, number) {
+            if ended_before_call(&env, &args, call, number) {
                 break;
             }
             kills += 1;

@@ -1,12 +1,12 @@
 //! Logins that the real Codex renews between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
 use crate::support::profiles::folder;
 use crate::support::sign_in::{
-    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
     let _ = lab
         .manager(["restore", kept["safety_backup"].as_str().expect("a name")])
         .code(0);
-    lab.go_on(&home, &id, "with the renewed login");
+    lab.resume(&home, &id, "with the renewed login");
 
     // `--auth archive` restores the archived login, and saves the renewed one to the profile first.
     let args = ["restore", "latest", "--auth", "archive"];
@@ -55,7 +55,7 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
         .expect_failure();
     assert!(lost.stderr.contains("already used"), "{lost}");
 
-    // The newest known login goes live again.
+    // The restore makes the newest known login live again.
     let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(back["auth"], "kept-newer", "{back}");
     assert!(
@@ -105,9 +105,9 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
     let skipped = lab.manager(["restore", "alice", "--auth", "skip", "--merge", "--json"]);
     assert_eq!(skipped.code(0).json()["auth"], "skipped");
     assert_eq!(read_refresh_token(&home), "rt.acct-bob.f1.1");
-    lab.go_on(&home, &alices, "by bob");
+    lab.resume(&home, &alices, "by bob");
     assert_eq!(messages(&rollout(&home, &alices)), ["by alice", "by bob"]);
-    assert_eq!(lab.shown(&home, &bobs), ["by bob"]);
+    assert_eq!(lab.user_messages(&home, &bobs), ["by bob"]);
 
     let done = lab
         .manager(["restore", "alice", "--yes", "--json"])
@@ -124,7 +124,7 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
             .join("auth.json")
             .exists()
     );
-    lab.go_on(&home, &alices, "by alice again");
+    lab.resume(&home, &alices, "by alice again");
     assert_eq!(
         messages(&rollout(&home, &alices)),
         ["by alice", "by alice again"]
@@ -152,7 +152,7 @@ fn spawn_blocked_on_login_lock(lab: &Lab, args: &[&str]) -> Child {
     while !open(child.id()) {
         assert!(
             Instant::now() < limit && processes::alive(child.id()),
-            "never at the lock"
+            "the command did not block on the lock"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -168,14 +168,14 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
     // Locked through a name outside of the home, like a Codex that this machine cannot see. A Codex
     // that has the file open in the home blocks a restore anyway.
     let alias = lab.world.path("alias.lock");
-    fs::hard_link(home.join("auth.lock"), &alias).expect("a second name");
+    fs::hard_link(home.join("auth.lock"), &alias).expect("hard link");
     for (generation, args) in [
         (2, &["backup", "--no-status", "--json"][..]),
         (3, &["restore", "latest", "--json"][..]),
     ] {
         let held = FileLock::exclusive(&alias).expect("the lock");
         let child = spawn_blocked_on_login_lock(&lab, args);
-        // Codex holds the lock for a moment. Held longer here, to show that nothing continues.
+        // The lock is held longer than by Codex, to show that the command does not continue.
         std::thread::sleep(Duration::from_millis(300));
         assert!(processes::alive(child.id()), "{args:?} did not wait");
         let renewed = SignIn::alice()
@@ -183,7 +183,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
             .issued_at(unix_now() + 60);
         write_auth(&home, &renewed);
         drop(held);
-        let done = child.wait_with_output().expect("its end");
+        let done = child.wait_with_output().expect("wait");
         assert!(
             done.status.success(),
             "{}",
@@ -222,7 +222,7 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     let (home, store) = (lab.home(), lab.world.path("store.json"));
     let live = home.join("auth.json");
     let _ = lab.back_up();
-    fs::hard_link(&live, &store).expect("a second name");
+    fs::hard_link(&live, &store).expect("hard link");
 
     // Kept or replaced, the live login has one hard link.
     let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
@@ -232,14 +232,14 @@ fn a_restore_unlinks_a_hard_linked_login_so_that_codex_can_renew_it() {
     assert_eq!(read_refresh_token(&home), SECOND);
 
     fs::remove_file(&store).expect("remove");
-    fs::hard_link(&live, &store).expect("a second name");
+    fs::hard_link(&live, &store).expect("hard link");
     let _ = lab
         .manager(["restore", "latest", "--auth", "archive"])
         .code(0);
     assert_eq!((link_count(&live), link_count(&store)), (1, 1));
     assert_eq!(read_refresh_token(&home), FIRST);
     let text = fs::read_to_string(&store).expect("the other name");
-    assert!(text.contains(SECOND), "written through");
+    assert!(text.contains(SECOND), "the other hard link was changed");
 }
 
 #[test]
@@ -286,17 +286,17 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     let restore = ["restore", "latest", "--yes", "--no-safety-backup"];
     for number in 1..20 {
         // The journal is written; the exchange is not reached.
-        if killed_at(&lab.world, &restore, "renameat2", number) {
-            assert!(number > 1, "nothing was exchanged");
+        if ended_before_call(&lab.world, &restore, "renameat2", number) {
+            assert!(number > 1, "the restore ended before the exchange");
             break;
         }
         // Codex is used before the next command.
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let id = lab.say("renews the login");
         let renewed = read_refresh_token(&home);
         let _ = lab.manager(["recommend"]);
         assert_eq!(read_refresh_token(&home), renewed, "killed at {number}");
-        lab.go_on(&home, &id, "and is used again");
+        lab.resume(&home, &id, "and is used again");
     }
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `restore` says what it will do: the archive, the question, the conversations, the undo.
+//! `restore` describes its plan: the archive, the question, the conversations, the undo.
 
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
@@ -165,7 +165,7 @@ fn the_restore_of_a_lost_conversation_can_be_undone() {
         .stderr
         .lines()
         .find_map(|line| line.strip_prefix("undo with: codex-manager "));
-    let undo = undo.unwrap_or_else(|| panic!("no undo: {run}"));
+    let undo = undo.unwrap_or_else(|| panic!("no undo command: {run}"));
     let _ = env.run(undo.split(' ')).code(0);
     assert!(!lost.exists());
 }

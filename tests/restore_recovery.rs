@@ -2,7 +2,7 @@
 
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::sample::{backup, put, sample_home, text};
 use std::ffi::OsStr;
 use std::fs;
@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 const AGENTS: &str = "AGENTS.md";
 const PROMPTS: &str = "history.jsonl";
 
-/// Kills a restore of two files when one of them is exchanged. `None` if this system cannot kill at
-/// a call.
+/// Kills a restore of two files after the exchange of one of them. `None` if the system does not allow
+/// fault injection.
 fn kill_restore_halfway() -> Option<TestEnv> {
     if !can_inject() {
         return None;
@@ -28,15 +28,15 @@ fn kill_restore_halfway() -> Option<TestEnv> {
     for number in 1..20 {
         put(&env, AGENTS, "live");
         put(&env, PROMPTS, "{\"live\":1}\n");
-        let ended = killed_at(&env, &args, "renameat2", number);
-        assert!(!ended, "never between the two");
+        let ended = ended_before_call(&env, &args, "renameat2", number);
+        assert!(!ended, "no kill happened between the two files");
         let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
         if read(AGENTS) == "archived" && read(PROMPTS).contains("live") {
             return Some(env);
         }
         let _ = env.run(["recommend"]);
     }
-    panic!("never between the two");
+    panic!("no kill happened between the two files");
 }
 
 fn type_a_prompt(env: &TestEnv) {
@@ -66,7 +66,7 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
     let kept = env.path("home/..codex.codex-manager-restore.kept-1");
     assert!(run.stderr.contains("kept in "), "{run}");
     assert!(run.stderr.contains("restore.kept-1"), "{run}");
-    let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("kept");
+    let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("read");
     assert!(kept_text.contains("since"), "{kept_text}");
     // `doctor` names the folder until it is removed.
     let run = env.run(["doctor"]);

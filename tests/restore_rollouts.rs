@@ -26,17 +26,17 @@ fn a_conversation_restored_alone_shows_only_turns_of_its_file() {
     let _ = lab.back_up();
     let file = relative(&lab, &rollout(&home, &id));
     for (turn, part) in [("--session", &*id), ("--only", &*file)] {
-        lab.go_on(&home, &id, "later");
-        assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+        lab.resume(&home, &id, "later");
+        assert_eq!(lab.user_messages(&home, &id), ["one", "later"]);
         let config = lab.world.tree("home/.codex/config.toml");
         let _ = lab.manager(["restore", "latest", turn, part]).code(0);
         assert_eq!(messages(&rollout(&home, &id)), ["one"]);
-        let shown = lab.shown(&home, &id);
+        let shown = lab.user_messages(&home, &id);
         assert!(!shown.contains(&"later".to_owned()), "{turn}: {shown:?}");
-        lab.go_on(&home, &id, "instead");
-        assert_eq!(lab.shown(&home, &id), ["one", "instead"], "{turn}");
+        lab.resume(&home, &id, "instead");
+        assert_eq!(lab.user_messages(&home, &id), ["one", "instead"], "{turn}");
         assert_eq!(messages(&rollout(&home, &id)), ["one", "instead"], "{turn}");
-        assert_eq!(lab.shown(&home, &other), ["other"], "{turn}");
+        assert_eq!(lab.user_messages(&home, &other), ["other"], "{turn}");
         assert_eq!(config, lab.world.tree("home/.codex/config.toml"));
         let _ = lab.manager(["restore", "latest", turn, part]).code(0);
     }
@@ -48,7 +48,7 @@ fn a_conversation_archived_since_is_restored_as_one_file() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let _ = lab
         .codex
         .run(&home, &lab.backend, &["archive", &id])
@@ -63,10 +63,10 @@ fn a_conversation_archived_since_is_restored_as_one_file() {
         file.display()
     );
     assert_eq!(rows(&home), [(id.clone(), file.clone())]);
-    lab.go_on(&home, &id, "instead");
+    lab.resume(&home, &id, "instead");
     assert_eq!(messages(&file), ["one", "instead"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
-    assert_eq!(lab.listed(&home), [&*id]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "instead"]);
+    assert_eq!(lab.listed_ids(&home), [&*id]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_conversation_unarchived_since_is_archived_again() {
     codex("archive");
     let _ = lab.back_up();
     codex("unarchive");
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
 
     let _ = lab.manager(["restore", "latest"]).code(0);
     let file = rollout(&home, &id);
@@ -90,21 +90,21 @@ fn a_conversation_unarchived_since_is_archived_again() {
         "{}",
         file.display()
     );
-    assert_eq!(lab.listed(&home), [""; 0]);
+    assert_eq!(lab.listed_ids(&home), [""; 0]);
     codex("unarchive");
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
 
     // The same for a restore of this conversation alone: its row in the live database says archived
     // again.
     let args = ["restore", "latest", "--session", &id];
     let _ = lab.manager(args).code(0);
     assert_eq!(rows(&home), [(id.clone(), file)]);
-    assert_eq!(lab.listed(&home), [""; 0]);
+    assert_eq!(lab.listed_ids(&home), [""; 0]);
     codex("unarchive");
-    lab.go_on(&home, &id, "three");
-    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
+    lab.resume(&home, &id, "three");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
 }
 
 #[test]
@@ -116,27 +116,27 @@ fn a_compressed_conversation_is_restored_and_can_be_resumed() {
     let packed = zstd(&plain);
     let _ = lab.back_up();
     // Codex unpacks it and appends to it. A restore of the archive leaves one file again.
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     assert_eq!(rollouts(&home), [plain.as_path()]);
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(rollouts(&home), [packed.as_path()]);
-    let shown = lab.shown(&home, &id);
+    let shown = lab.user_messages(&home, &id);
     assert!(!shown.contains(&"later".to_owned()), "{shown:?}");
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&plain), ["one", "two"]);
 
-    // Restored alone, it replaces the plain file.
+    // A restore of only this conversation replaces the plain file.
     let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
     assert_eq!(rollouts(&home), [packed.as_path()]);
-    lab.go_on(&home, &id, "three");
+    lab.resume(&home, &id, "three");
     assert_eq!(messages(&plain), ["one", "three"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
 
     // Restored with `--to`, where the rows name the plain file.
     let clone = lab.world.path("clone");
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
-    assert_eq!(lab.listed(&clone), [&*id]);
-    lab.go_on(&clone, &id, "four");
+    assert_eq!(lab.listed_ids(&clone), [&*id]);
+    lab.resume(&clone, &id, "four");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "four"]);
     assert_eq!(messages(&plain), ["one", "three"]);
 }
@@ -148,15 +148,15 @@ fn a_conversation_in_two_files_is_archived_once_and_completely() {
     let id = lab.say("one");
     let plain = rollout(&home, &id);
     let first = fs::read(&plain).expect("the rollout");
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     let aside = lab.world.write("aside.jsonl", first);
-    fs::copy(zstd(&aside), plain.with_extension("jsonl.zst")).expect("the packed one");
+    fs::copy(zstd(&aside), plain.with_extension("jsonl.zst")).expect("copy");
     let _ = lab.back_up();
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
-    lab.go_on(&clone, &id, "three");
-    assert_eq!(lab.shown(&clone, &id), ["one", "two", "three"]);
+    lab.resume(&clone, &id, "three");
+    assert_eq!(lab.user_messages(&clone, &id), ["one", "two", "three"]);
 }
 
 #[test]
@@ -177,9 +177,9 @@ fn a_truncated_line_is_kept_and_the_conversation_can_be_resumed() {
     fs::remove_dir_all(&home).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(fs::read(&file).expect("the rollout"), broken);
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&file), ["one", "two"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
 }
 
 #[test]
@@ -195,13 +195,13 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
     let _ = lab.back_up();
     alice.release_turns();
     let _ = turn.finish(Duration::from_secs(30)).expect_success();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
 
     let _ = lab.manager(["restore", "latest"]).code(0);
     assert_eq!(messages(&rollout(&home, &id)), ["one", "under way"]);
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "under way", "two"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "under way", "two"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "under way", "two"]);
 }
 
 #[test]
@@ -210,35 +210,35 @@ fn codex_catches_up_a_conversation_longer_than_its_projection() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     // The databases of the archive with the longer conversation of the home.
     let _ = lab.manager(["restore", "latest", "--merge"]).code(0);
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(
-        lab.shown(&home, &id),
+        lab.user_messages(&home, &id),
         ["one", "two"],
-        "also before it goes on"
+        "the shown turns before a resume"
     );
-    lab.go_on(&home, &id, "three");
-    assert_eq!(lab.shown(&home, &id), ["one", "two", "three"]);
+    lab.resume(&home, &id, "three");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "three"]);
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two", "three"]);
 
     // This happens when the live projection is removed, as it is with `--to`. Here the projection
     // is older than the conversation in the same archive.
     let older = lab.world.path("older.sqlite");
-    fs::copy(home.join("thread_history_1.sqlite"), &older).expect("keep it");
+    fs::copy(home.join("thread_history_1.sqlite"), &older).expect("copy");
     assert!(!home.join("thread_history_1.sqlite-wal").exists());
-    lab.go_on(&home, &id, "four");
+    lab.resume(&home, &id, "four");
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(home.join(format!("thread_history_1.sqlite{suffix}")));
     }
-    fs::copy(&older, home.join("thread_history_1.sqlite")).expect("put it back");
+    fs::copy(&older, home.join("thread_history_1.sqlite")).expect("copy");
     let _ = lab.back_up();
     fs::remove_dir_all(&home).expect("lose the home");
     let _ = lab.manager(["restore", "latest"]).code(0);
-    lab.go_on(&home, &id, "five");
+    lab.resume(&home, &id, "five");
     assert_eq!(
-        lab.shown(&home, &id),
+        lab.user_messages(&home, &id),
         ["one", "two", "three", "four", "five"]
     );
 }
@@ -261,10 +261,12 @@ fn a_name_given_by_codex_survives_and_finds_the_conversation() {
     let id = there(&["--skip-git-repo-check", "one"]);
     let mut server = lab.codex.app_server(&home, &lab.backend);
     let named = serde_json::json!({"threadId": id, "name": "the plan"});
-    server.request("thread/name/set", named).expect("named");
+    server
+        .request("thread/name/set", named)
+        .expect("set the name");
     drop(server);
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let _ = lab
         .manager(["restore", "latest", "--session", "the plan"])
         .code(0);

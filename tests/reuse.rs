@@ -119,7 +119,7 @@ fn members_of_files_with_new_inodes_are_compared_and_copied() {
     let (first, full) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let members: u64 = full.manifest.members.iter().map(|m| m.len).sum();
-    // As a restore does: the same content and time in a new file. The content of one differs.
+    // New files with the same content and time, as after a restore. The content of one differs.
     for n in 0..100 {
         let path = env
             .codex_home()
@@ -173,13 +173,13 @@ fn a_damaged_member_of_files_with_new_inodes_is_not_copied_unchecked() {
         .find(|m| matches!(m.holds, MemberContents::Files(..)) && m.size > 60 * KIB as u64)
         .expect("the member of the file");
     let mut bytes = fs::read(&first).expect("read");
-    bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 16;
+    bytes[usize::try_from(member.offset + member.len / 2).expect("in range")] ^= 16;
     fs::write(&first, &bytes).expect("write");
     let unchecked = ReuseOptions {
         verify: VerifyReused::None,
         ..COPYING
     };
-    let source = PreviousArchive::open(&first, unchecked).expect("its index is whole");
+    let source = PreviousArchive::open(&first, unchecked).expect("a readable index");
     match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -226,7 +226,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
     let large = put(&env, "notes/large", lines(MIB, 2));
     let (mut archive, _) =
         create_archive(&env, "0.tar.gz", Compression::Fast, None).expect("archived");
-    // Repeated without a pause: the clock of the file system stands still for milliseconds.
+    // Repeated without a pause, because the clock of the file system has a resolution of milliseconds.
     for round in 1..40 {
         change_in_place(&small, round);
         change_in_place(&large, round * 7);
@@ -266,7 +266,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     env.tick();
     let (first, _) =
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
-    // The stamps of the current files, with other content.
+    // The archive gets the stamps of the current files, with other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
     for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
         parts.entry(name).content[at] ^= 1;
@@ -300,7 +300,7 @@ fn rehash_reads_every_file_despite_equal_stamps() {
     };
     let (small, reused) = seen(rehash, "rehash");
     assert_eq!(small, "file content\n");
-    // A chunk with equal content may be copied, because it was read and compared.
+    // A chunk that was read and has equal content may be copied.
     assert!(reused > 0);
 }
 
@@ -327,7 +327,7 @@ fn no_damaged_member_is_copied_when_all_are_checked() {
     assert_eq!(fs::read(&first).expect("read"), bytes);
     // The library names the damaged archive.
     let home = env.codex_home();
-    let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
+    let source = PreviousArchive::open(&first, COPYING).expect("a readable index");
     match create_archive(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -357,14 +357,14 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
         create_archive(&env, "0.tar.gz", Compression::Default, None).expect("archived");
     let good = fs::read(&first).expect("read");
     let with = |verify| ReuseOptions { verify, ..COPYING };
-    let (mut found, mut carried) = (0, 0);
+    let (mut found, mut copied) = (0, 0);
     for member in chunks(&packed.manifest) {
         let mut bytes = good.clone();
-        bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
+        bytes[usize::try_from(member.offset + member.len / 2).expect("in range")] ^= 1;
         fs::write(&first, bytes).expect("write");
         let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
         let taken = create_archive(&env, "1.tar.gz", Compression::Default, Some(&trusting));
-        reported_by_verify(&env, &taken.expect("nothing is compared").0);
+        reported_by_verify(&env, &taken.expect("archived").0);
         let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
         match create_archive(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
@@ -374,14 +374,11 @@ fn a_sample_checks_an_eighth_of_the_members_and_verify_the_rest() {
             Err(e) => panic!("{e}"),
             Ok((second, _)) => {
                 reported_by_verify(&env, &second);
-                carried += 1;
+                copied += 1;
             }
         }
     }
-    assert!(
-        found >= 1 && carried >= 7,
-        "{found} found, {carried} carried"
-    );
+    assert!(found >= 1 && copied >= 7, "{found} found, {copied} copied");
 }
 
 #[test]

@@ -58,10 +58,10 @@ fn a_lost_home_is_restored_and_its_conversation_can_be_resumed() {
     let mode = fs::metadata(&home).expect("the home").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 
-    lab.go_on(&home, &id, "two");
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&file), ["one", "two"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
-    assert_eq!(lab.listed(&home), [id]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
+    assert_eq!(lab.listed_ids(&home), [id]);
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
     assert_eq!(lab.backend.outside(), [""; 0]);
 }
@@ -72,9 +72,9 @@ fn a_restore_removes_a_later_turn_and_its_undo_restores_it() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let other = lab.say("another conversation");
-    assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later"]);
 
     let done = lab.manager(["restore", "latest", "--json"]).code(0).json();
     let gone: Vec<&str> = done["removed"]
@@ -85,24 +85,24 @@ fn a_restore_removes_a_later_turn_and_its_undo_restores_it() {
         .filter(|path| path.starts_with("sessions/"))
         .collect();
     assert!(gone.len() == 1 && gone[0].contains(&other), "{gone:?}");
-    assert_eq!(lab.listed(&home), [&*id]);
+    assert_eq!(lab.listed_ids(&home), [&*id]);
     assert_eq!(
-        lab.shown(&home, &id),
+        lab.user_messages(&home, &id),
         ["one"],
-        "no turn that the file lacks"
+        "Codex shows only turns of the file"
     );
-    lab.go_on(&home, &id, "instead");
-    assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
+    lab.resume(&home, &id, "instead");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "instead"]);
 
     let safety = done["safety_backup"].as_str().expect("a safety backup");
     let _ = lab.manager(["restore", safety]).code(0);
     let mut both = [id.clone(), other.clone()];
     both.sort();
-    assert_eq!(lab.listed(&home), both);
-    lab.go_on(&home, &id, "and on");
+    assert_eq!(lab.listed_ids(&home), both);
+    lab.resume(&home, &id, "and on");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "later", "and on"]);
-    assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
-    assert_eq!(lab.shown(&home, &other), ["another conversation"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later", "and on"]);
+    assert_eq!(lab.user_messages(&home, &other), ["another conversation"]);
 }
 
 /// Asserts that every row points to an existing file below `home`.
@@ -136,15 +136,15 @@ fn a_second_home_beside_the_original_never_writes_into_it() {
 
     let tail = rollout(&home, &id)
         .strip_prefix(&home)
-        .expect("below")
+        .expect("a path below")
         .to_path_buf();
-    lab.go_on(&clone, &id, "two");
+    lab.resume(&clone, &id, "two");
     assert_eq!(messages(&clone.join(&tail)), ["one", "two"]);
-    assert_eq!(lab.shown(&clone, &id), ["one", "two"]);
+    assert_eq!(lab.user_messages(&clone, &id), ["one", "two"]);
     assert_same_tree(&original, &lab.world.tree("home/.codex"));
 
     // The original continues independently.
-    lab.go_on(&home, &id, "three");
+    lab.resume(&home, &id, "three");
     assert_eq!(messages(&home.join(&tail)), ["one", "three"]);
     assert_eq!(messages(&clone.join(&tail)), ["one", "two"]);
     assert_rows_within(&home);
@@ -166,11 +166,11 @@ fn a_second_home_works_without_the_original_and_without_a_login() {
     assert!(!home.exists());
 
     write_auth(&clone, &SignIn::alice());
-    assert_eq!(lab.listed(&clone), [&*id]);
-    lab.go_on(&clone, &id, "two");
+    assert_eq!(lab.listed_ids(&clone), [&*id]);
+    lab.resume(&clone, &id, "two");
     assert_eq!(messages(&rollout(&clone, &id)), ["one", "two"]);
     assert_rows_within(&clone);
-    assert!(!home.exists(), "nothing is made where the original was");
+    assert!(!home.exists(), "files were created at the original path");
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn an_archive_is_restored_on_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let id = lab.say("one");
     let carried = lab.world.path("usb-stick.tar.gz");
-    fs::copy(lab.back_up(), &carried).expect("carry the archive");
-    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
-    fs::remove_dir_all(lab.world.manager_home()).expect("nor such a manager");
+    fs::copy(lab.back_up(), &carried).expect("copy the archive");
+    fs::remove_dir_all(lab.home()).expect("remove the home");
+    fs::remove_dir_all(lab.world.manager_home()).expect("remove the manager home");
 
     let (home, manager) = (lab.world.path("box/codex"), lab.world.path("box/manager"));
     let args = ["--codex-home", "box/codex", "--manager-home", "box/manager"];
@@ -190,8 +190,8 @@ fn an_archive_is_restored_on_another_machine() {
         .json();
     assert_eq!(done["auth"], "restored");
     assert_rows_within(&home);
-    assert_eq!(lab.listed(&home), [&*id]);
-    lab.go_on(&home, &id, "two");
+    assert_eq!(lab.listed_ids(&home), [&*id]);
+    lab.resume(&home, &id, "two");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
     assert!(!lab.home().exists());
     assert!(!lab.world.manager_home().exists());
@@ -199,7 +199,7 @@ fn an_archive_is_restored_on_another_machine() {
     // From there, it is archived and restored in its new place.
     let _ = there(&["backup", "--no-status"]).code(0);
     let _ = there(&["restore", "latest"]).code(0);
-    lab.go_on(&home, &id, "three");
+    lab.resume(&home, &id, "three");
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two", "three"]);
     assert!(manager.join("backups").is_dir());
 }
@@ -209,14 +209,16 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
     let Some(lab) = Lab::new() else { return };
     let (id, second) = (lab.say("one"), lab.say("second"));
     let carried = lab.world.path("usb-stick.tar.gz");
-    fs::copy(lab.back_up(), &carried).expect("carry the archive");
-    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
+    fs::copy(lab.back_up(), &carried).expect("copy the archive");
+    fs::remove_dir_all(lab.home()).expect("remove the home");
     let home = lab.world.path("box/codex");
     signed_in_home(&home, &lab.backend, &SignIn::alice());
     let own = lab.say_in(&home, "own");
     let mut server = lab.codex.app_server(&home, &lab.backend);
     let named = serde_json::json!({"threadId": own, "name": "my own"});
-    server.request("thread/name/set", named).expect("named");
+    server
+        .request("thread/name/set", named)
+        .expect("set the name");
     drop(server);
     let name_of_own = || -> Option<String> {
         open(&home.join("state_5.sqlite"))
@@ -236,13 +238,13 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
     };
 
     restore(&["--session", &id]);
-    assert_eq!(lab.listed(&home), sorted(&[&id, &own]));
-    lab.go_on(&home, &id, "two");
-    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    assert_eq!(lab.listed_ids(&home), sorted(&[&id, &own]));
+    lab.resume(&home, &id, "two");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
     assert_eq!(name_of_own().as_deref(), Some("my own"));
 
     restore(&["--merge"]);
-    assert_eq!(lab.listed(&home), sorted(&[&id, &second, &own]));
+    assert_eq!(lab.listed_ids(&home), sorted(&[&id, &second, &own]));
     assert_rows_within(&home);
     assert_eq!(name_of_own().as_deref(), Some("my own"));
     for (id, output) in [
@@ -250,9 +252,13 @@ fn one_conversation_or_all_are_merged_into_another_machine() {
         (&second, &["second"]),
         (&own, &["own"]),
     ] {
-        assert_eq!(lab.shown(&home, id), output, "before it goes on");
-        lab.go_on(&home, id, "on");
-        assert_eq!(lab.shown(&home, id), [output, &["on"]].concat());
+        assert_eq!(
+            lab.user_messages(&home, id),
+            output,
+            "the turns before a resume"
+        );
+        lab.resume(&home, id, "on");
+        assert_eq!(lab.user_messages(&home, id), [output, &["on"]].concat());
     }
 }
 
@@ -262,7 +268,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
     let home = lab.home();
     let id = lab.say("one");
     let _ = lab.back_up();
-    lab.go_on(&home, &id, "later");
+    lab.resume(&home, &id, "later");
     let keep = lab.back_up();
     let (file, old) = (rollout(&home, &id), ["one", "later"]);
     let archive = lab.manager(["list-backups", "--json"]).code(0).json();
@@ -286,7 +292,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         let _ = restore.wait();
         // Any command finishes or undoes it, even one that only reads.
         let _ = lab.manager(["list-backups"]).code(0);
-        let left: Vec<_> = fs::read_dir(home.parent().expect("above"))
+        let left: Vec<_> = fs::read_dir(home.parent().expect("a parent folder"))
             .expect("list")
             .flatten()
             .map(|entry| entry.file_name())
@@ -304,8 +310,8 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         }
         assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.1");
     }
-    assert!(olds > 0, "none was killed in time");
-    assert_eq!(lab.shown(&home, &id), old);
-    lab.go_on(&home, &id, "and on");
-    assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
+    assert!(olds > 0, "no restore was killed in time");
+    assert_eq!(lab.user_messages(&home, &id), old);
+    lab.resume(&home, &id, "and on");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "later", "and on"]);
 }

@@ -89,7 +89,7 @@ fn systemd_words(line: &str) -> Vec<String> {
         loop {
             match chars.next().expect("the quote is closed") {
                 '"' => break,
-                '\\' => word.push(chars.next().expect("escaped")),
+                '\\' => word.push(chars.next().expect("an escaped character")),
                 '%' => {
                     assert_eq!(chars.next(), Some('%'), "a specifier: {line}");
                     word.push('%');
@@ -140,7 +140,7 @@ fn xml_texts(text: &str) -> Vec<(String, String)> {
                     "gt" => '>',
                     other => panic!("an undefined entity: {other}"),
                 };
-                open.last_mut().expect("inside").1.push(c);
+                open.last_mut().expect("an open element").1.push(c);
             }
             Event::End(_) => found.push(open.pop().expect("balanced")),
             Event::Comment(comment) => {
@@ -299,12 +299,12 @@ proptest! {
             };
             let Ok(entry) = JobDefinition::new(options.clone(), &place) else { continue };
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
-            schedule::apply(&plan, scheduler).expect("written");
-            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("there");
+            schedule::apply(&plan, scheduler).expect("apply");
+            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("an installed job");
             prop_assert_eq!(found.options, options);
             prop_assert!(found.is_current);
             place.codex_home = "/elsewhere".into();
-            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("there");
+            let found = schedule::find(JobKind::Sync, &place).expect("read").expect("an installed job");
             prop_assert!(!found.is_current);
         }
     }
@@ -369,9 +369,9 @@ fn systemd_analyze_accepts_the_units() {
             assert_eq!(options.search_path.as_deref(), Some("/usr/bin:/bin"));
             let entry = JobDefinition::new(options, &place).expect("an entry");
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
-            schedule::apply(&plan, place.scheduler).expect("written");
+            schedule::apply(&plan, place.scheduler).expect("apply");
             let files: Vec<_> = plan.into_iter().map(|planned| planned.path).collect();
-            let printed = verify(&files).expect("it runs");
+            let printed = verify(&files).expect("a pid");
             let stderr = String::from_utf8_lossy(&printed.stderr);
             assert!(printed.status.success() && stderr.is_empty(), "{stderr}");
         }
@@ -430,7 +430,7 @@ fn install_show_and_remove() {
       systemctl --user restart codex-manager-backup.timer
     ");
     assert!(run.stdout.contains("OnCalendar=*-*-* 03:30:00"), "{run}");
-    assert!(!env.path("told").exists(), "nothing is run");
+    assert!(!env.path("told").exists(), "a command was run");
     let shown = env.run(["schedule", "show"]).code(0);
     insta::assert_snapshot!(shown, @r"
     exit 0

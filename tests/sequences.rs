@@ -15,7 +15,7 @@ use crate::support::faults::Dice;
 use crate::support::lab::{Lab, creator, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, aged, write_auth, write_auth_text};
+use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
 use codex_manager::codex::process::find_codex;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -30,13 +30,13 @@ const SEQUENCES: u64 = 5;
 /// The time limit for a Codex that a killed command has left.
 const ORPHANS: Duration = Duration::from_secs(60);
 
-/// The longest time, in microseconds, of a launch before the start and after the end of Codex.
+/// The longest work of a launch before the start or after the end of Codex, in microseconds.
 const EDGE_MICROS: u64 = 60_000;
 
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
 /// A test environment, with the steps so far.
-struct Story {
+struct Sequence {
     lab: Lab,
     seed: u64,
     steps: Vec<String>,
@@ -47,7 +47,7 @@ struct Story {
     took: HashMap<String, Duration>,
 }
 
-impl Story {
+impl Sequence {
     fn begin(seed: u64, dice: &mut Dice) -> Option<Self> {
         let lab = Lab::signed_in(&SignIn::bob().due())?;
         lab.backend.revoke_family_on_reuse(true);
@@ -56,7 +56,7 @@ impl Story {
             let account = lab.backend.account(&format!("acct-{account}"));
             account.set(|account| account.refresh_delay_ms = delay_ms);
         }
-        let mut story = Self {
+        let mut sequence = Self {
             lab,
             seed,
             steps: Vec::new(),
@@ -64,11 +64,11 @@ impl Story {
             launched: 0,
             took: HashMap::new(),
         };
-        story.manage(&["profile", "save", "bob"], &[0]);
-        write_auth(&story.lab.home(), &SignIn::alice().due());
-        story.manage(&["profile", "save", "alice"], &[0]);
-        story.manage(&["backup", "--no-status", "--json"], &[0]);
-        Some(story)
+        sequence.manage(&["profile", "save", "bob"], &[0]);
+        write_auth(&sequence.lab.home(), &SignIn::alice().due());
+        sequence.manage(&["profile", "save", "alice"], &[0]);
+        sequence.manage(&["backup", "--no-status", "--json"], &[0]);
+        Some(sequence)
     }
 
     /// Returns the details that help to understand a failure.
@@ -142,11 +142,14 @@ impl Story {
 
     /// Waits for each Codex that a killed command has left in the homes.
     #[track_caller]
-    fn rest(&self) {
+    fn wait_for_codex(&self) {
         let end = Instant::now() + ORPHANS;
         while let Some(pid) = self.orphan() {
             let left = processes::wait_for_end(&[pid], ORPHANS);
-            assert!(left.is_empty() && Instant::now() < end, "an orphan stays");
+            assert!(
+                left.is_empty() && Instant::now() < end,
+                "an orphaned Codex still runs"
+            );
         }
     }
 
@@ -156,18 +159,18 @@ impl Story {
         homes.find_map(|home| find_codex(&home).first()?.pid)
     }
 
-    /// Expires the access tokens of all logins, so that the next Codex renews them.
-    fn age(&mut self) {
-        self.rest();
-        self.steps.push("time passes".to_owned());
+    /// Makes all access tokens expired, so that the next Codex renews the logins.
+    fn expire_logins(&mut self) {
+        self.wait_for_codex();
+        self.steps.push("all access tokens expire".to_owned());
         let logins = isolated_logins(&self.lab.world.manager_home()).into_iter();
         let isolated = logins.map(|login| login.with_file_name(""));
         for home in isolated.chain([self.lab.home()]) {
-            write_auth_text(&home, &aged(&home));
+            write_auth_text(&home, &expired_auth(&home));
         }
         for account in ACCOUNTS {
             let profile = self.lab.world.manager_home().join("profiles").join(account);
-            write_auth_text(&profile, &aged(&profile));
+            write_auth_text(&profile, &expired_auth(&profile));
             // The recorded freshness is newer than the changed tokens: remove it.
             let path = profile.join("profile.json");
             let text = fs::read_to_string(&path).expect("profile.json");
@@ -181,9 +184,9 @@ impl Story {
     /// from that, so a Codex that a killed command has left ends first.
     #[track_caller]
     fn exec(&mut self, is_due: bool) {
-        self.rest();
+        self.wait_for_codex();
         if is_due {
-            self.age();
+            self.expire_logins();
         }
         let home = self.lab.home();
         let began = Instant::now();
@@ -195,12 +198,12 @@ impl Story {
     }
 
     /// Launches Codex, isolated or not, or resumes an earlier conversation. A Codex that a killed command
-    /// has left ends first, as in [`Story::exec`].
+    /// has left ends first, as in [`Sequence::exec`].
     #[track_caller]
     fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
-        self.rest();
+        self.wait_for_codex();
         if dice.below(3) > 0 {
-            self.age();
+            self.expire_logins();
         }
         let known = rollouts(&self.lab.home());
         let resumed = (is_resume && !known.is_empty()).then(|| {
@@ -246,7 +249,7 @@ impl Story {
         };
         let asks = args[0] == "status" || args == ["backup", "--json"];
         if asks && dice.below(3) > 0 {
-            self.age();
+            self.expire_logins();
         }
         if dice.below(2) == 0 {
             self.kill(args, dice);
@@ -263,12 +266,12 @@ impl Story {
             assert!(args[0] != "use" || run.code == 0 || is_isolated, "{run}");
         }
         let reused = self.lab.backend.reused_tokens();
-        assert!(reused.is_empty(), "spent twice: {reused:?}");
+        assert!(reused.is_empty(), "tokens were spent twice: {reused:?}");
     }
 
     /// Checks that every launch is listed, none runs, and each conversation belongs to its account.
     fn check_launches(&mut self) {
-        self.rest();
+        self.wait_for_codex();
         let rows = launches(&self.lab);
         let registry = registry(&self.lab);
         let ids: BTreeSet<_> = registry
@@ -301,17 +304,17 @@ impl Story {
             self.exec(true);
         }
         let reused = self.lab.backend.reused_tokens();
-        assert!(reused.is_empty(), "spent twice: {reused:?}");
+        assert!(reused.is_empty(), "tokens were spent twice: {reused:?}");
         let probes = self.lab.world.manager_home().join("profiles/.probes");
         let left = fs::read_dir(probes).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|e| e.path()).filter(|p| p.is_dir()).collect();
-        assert!(left.is_empty(), "left behind: {left:?}");
+        assert!(left.is_empty(), "files remain: {left:?}");
         let isolated = isolated_logins(&self.lab.world.manager_home());
-        assert!(isolated.is_empty(), "left behind: {isolated:?}");
+        assert!(isolated.is_empty(), "isolated logins remain: {isolated:?}");
     }
 }
 
-impl Drop for Story {
+impl Drop for Sequence {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("{}", self.context());
@@ -328,7 +331,7 @@ fn kind(args: &[&str]) -> String {
 }
 
 fn chosen<'a, T>(all: &'a [T], dice: &mut Dice) -> &'a T {
-    &all[usize::try_from(dice.below(all.len() as u64)).expect("small")]
+    &all[usize::try_from(dice.below(all.len() as u64)).expect("in range")]
 }
 
 fn token(path: &Path) -> Option<String> {
@@ -353,13 +356,13 @@ fn i2_i5_no_sequence_of_killed_commands_spends_a_refresh_token_twice() {
     for seed in first..first + wanted {
         let began = Instant::now();
         let mut dice = Dice::seeded(seed);
-        let Some(mut story) = Story::begin(seed, &mut dice) else {
+        let Some(mut sequence) = Sequence::begin(seed, &mut dice) else {
             return;
         };
         for _ in 0..6 + dice.below(7) {
-            story.step(&mut dice);
+            sequence.step(&mut dice);
         }
-        story.end();
-        println!("{} steps in {:?}", story.steps.len(), began.elapsed());
+        sequence.end();
+        println!("{} steps in {:?}", sequence.steps.len(), began.elapsed());
     }
 }

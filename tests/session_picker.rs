@@ -1,4 +1,4 @@
-//! The picker of conversations: filter, contents, preview, scopes, keys, and what it leaves alone.
+//! The picker of conversations: filter, contents, preview, scopes, keys, and unchanged files.
 
 use crate::cooldown::{entry, know};
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
@@ -58,7 +58,7 @@ fn here(env: &TestEnv) -> String {
     env.path("proj").to_str().expect("text").to_owned()
 }
 
-/// Starts a command that asks, and waits until the picker is drawn.
+/// Starts a command that opens the picker, and waits until the picker is drawn.
 fn ask(env: &TestEnv, args: &[&str]) -> Terminal {
     let terminal = Terminal::start(&mut env.command(args));
     terminal.wait_until(START, LIMIT, is_drawn);
@@ -165,14 +165,14 @@ fn tab_goes_from_this_folder_to_all_and_to_archived_conversations() {
 fn typing_filters_titles_and_contents_in_a_stable_order() {
     let mut env = home();
     env.set("PAGER", "cat");
-    // The index of contents; the picker does not create one.
+    // Creates the index of contents; the picker does not create it.
     let _ = env.run(["find", "parser"]).code(0);
     let mut terminal = ask(&env, &["show"]);
     terminal.type_keys("\t");
     terminal.wait_until(START, LIMIT, |p| p.contains("all 3/3"));
     terminal.type_keys("parser");
     let picture = terminal.wait_until(START, LIMIT, |p| p.contains("all 2/3"));
-    // By the time of the last change, not by the score.
+    // Sorted by the time of the last change, not by the score.
     let titles: Vec<_> = picture
         .lines()
         .filter_map(|line| {
@@ -280,7 +280,7 @@ fn ten_thousand_conversations_are_filtered_and_paged() {
 }
 
 #[test]
-fn a_deleted_rollout_has_a_preview_that_says_so() {
+fn the_preview_reports_a_deleted_rollout() {
     let env = home();
     let rollout = Conversation::new(1, 0, "", "").relative();
     let mut terminal = ask(&env, &["resume"]);
@@ -512,7 +512,7 @@ fn codex_resumes_the_chosen_conversation_under_its_account() {
     assert_eq!(newest["profile"], "bob");
     let chosen = newest["session_id"].as_str().expect("an id");
     assert_eq!(
-        lab.shown(&lab.home(), chosen),
+        lab.user_messages(&lab.home(), chosen),
         ["the question of bob", "and now?"]
     );
 }

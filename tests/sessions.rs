@@ -18,7 +18,7 @@ fn ids(env: &TestEnv, args: &[&str]) -> Vec<String> {
     sessions.iter().map(id).collect()
 }
 
-/// A home with four conversations: of two accounts and two folders, one archived, one a subagent.
+/// Creates a home with four conversations of two accounts and two folders; one is archived, one is a subagent.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
@@ -120,7 +120,7 @@ fn subagents_are_counted_at_their_parent_or_shown_below_it() {
 }
 
 #[test]
-fn badges_tell_archived_and_compressed_conversations() {
+fn badges_mark_archived_and_compressed_conversations() {
     let env = home();
     let path = env
         .codex_home()
@@ -194,7 +194,7 @@ fn a_conversation_that_codex_has_open_is_running() {
     fs::create_dir_all(&locks).expect("folder");
     let lock = |number| fs::File::create(locks.join(format!("{}.lock", id(number)))).expect("lock");
     let held = lock(1);
-    flock(&held, FlockOperation::LockExclusive).expect("lock it");
+    flock(&held, FlockOperation::LockExclusive).expect("lock");
     lock(2);
     let text = env.run(["sessions"]).code(0).stdout;
     assert!(
@@ -329,6 +329,6 @@ fn a_document_of_50_000_conversations_is_not_held_in_memory() {
         let sessions = document["sessions"].as_array().expect("a list");
         assert_eq!(sessions.len(), 50_000);
         assert_eq!(sessions[0]["cwd"], "/work/project50000");
-        assert!(peak < LIST_MEMORY_BYTES, "{sort} took {peak} bytes");
+        assert!(peak < LIST_MEMORY_BYTES, "{sort} used {peak} bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! Prompts and completion in the shells themselves.
+//! Prompts and completion in real shells.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::TestEnv;
@@ -18,7 +18,7 @@ pub(crate) fn has(shell: &str) -> bool {
     found
 }
 
-/// Alice's home, archived, with the program on PATH under its name.
+/// Creates Alice's home with an archive, and puts the program on PATH.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     sample_home(&env);
@@ -62,7 +62,7 @@ fn text(listener: std::process::Child) -> String {
     String::from_utf8(printed.stdout).expect("text")
 }
 
-/// A program in the environment of the world.
+/// Returns a program in the test environment.
 fn shell(env: &TestEnv, name: &str) -> Command {
     let ours = env.command([""; 0]);
     let mut command = Command::new(name);
@@ -105,7 +105,7 @@ fn bash_shows_the_account_and_refreshes_in_the_background() {
     let mut bash = shell(&env, "bash");
     bash.args(["--noprofile", "--norc", "-c", BASH]);
     let shown = printed(bash.output().expect("bash"));
-    // Twice loaded is once loaded; the code of the last command stays; no account, no brackets.
+    // Loading twice has no effect. The exit code is preserved. Without an account there are no brackets.
     assert_eq!(shown, "[alice@example.com%] $ |1|$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
@@ -192,13 +192,13 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
             .output()
             .expect("fish"),
     );
-    // The prompt that was there still sees how the last command ended, on each of its lines.
+    // The user's own prompt still gets the exit code of the last command, on each of its lines.
     assert_eq!(shown, "[alice@example.com%] 1:1 0 1\n$ |0:0\n$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
 #[test]
-fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
+fn tmux_accepts_the_snippet_and_its_command_prints_the_account() {
     if !has("tmux") {
         return;
     }
@@ -216,7 +216,7 @@ fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     let [right, length, shown] = options[..] else {
         panic!("{options:?}");
     };
-    // Twice loaded is once loaded, with room for it beside what tmux shows by itself.
+    // Loading twice has no effect. The status line has space for the account.
     assert_eq!(right.matches("#{E:@codex_manager}").count(), 1, "{right}");
     assert_eq!(length, "120");
     let (_, job) = shown.split_once("#(").expect("a job");
@@ -243,7 +243,7 @@ fn starship_is_given_a_module_that_is_toml() {
 }
 
 #[test]
-fn a_hook_that_means_nothing_is_refused() {
+fn a_hook_with_invalid_arguments_is_refused() {
     let env = TestEnv::new();
     for args in [
         &["hook", "bash", "--every", "5s"][..],
@@ -259,7 +259,7 @@ fn a_hook_that_means_nothing_is_refused() {
 #[test]
 fn a_prompt_waits_no_longer_than_a_second() {
     let env = world();
-    // A cache that never answers: a pipe that nobody writes.
+    // The cache is a pipe without a writer, so reading it never ends.
     let cache = env.manager_home().join("cooldown.json");
     std::fs::remove_file(&cache).unwrap();
     assert!(
@@ -275,9 +275,9 @@ fn a_prompt_waits_no_longer_than_a_second() {
 }
 
 #[test]
-fn a_young_figure_is_not_asked_for_again() {
+fn a_recent_figure_is_not_queried_again() {
     let env = world();
-    // It was seen an hour ago. There is no codex: whoever asks has no answer.
+    // The figure is an hour old. Codex is not installed, so a query would fail.
     let run = env.run(["status", "--if-older", "2h"]).code(0);
     assert!(run.stdout.contains("60 % left"), "{run}");
     let _ = env.run(["status", "--if-older", "30min"]).code(6);
@@ -345,7 +345,7 @@ complete -C 'codex-manager verify 2026'";
 }
 
 #[test]
-fn zsh_takes_the_script_and_the_program_answers_it() {
+fn zsh_accepts_the_script_and_the_program_answers_it() {
     if !has("zsh") {
         return;
     }
@@ -375,14 +375,14 @@ fn unreadable_files_complete_to_nothing_without_a_message() {
         .code(0);
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
     crate::support::env::assert_same_tree(&before, &env.tree(""));
-    // A shell that is not known.
+    // An unknown shell.
     env.set("CODEX_MANAGER_COMPLETE", "csh");
     let run = env.run(["--", "codex-manager", ""]).code(4);
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
 }
 
-/// A world in which `codex-manager` and `codex` note how they are called and exit with 7, and the
-/// function of `hook SHELL --wrap` is in the file `wrap` of the home folder.
+/// Creates an environment in which `codex-manager` and `codex` record their calls and exit with 7. The file
+/// `wrap` in the home folder has the function of `hook SHELL --wrap`.
 fn wrapped(shell: &str) -> TestEnv {
     let env = TestEnv::new();
     let function = env.run(["hook", shell, "--wrap"]).code(0).stdout;
@@ -398,7 +398,7 @@ fn wrapped(shell: &str) -> TestEnv {
     env
 }
 
-/// The arguments of each call of `name`. Starts anew after that.
+/// Returns the arguments of each call of `name`, and clears the record.
 fn calls(env: &TestEnv, name: &str) -> Vec<Vec<String>> {
     let notes = std::fs::read_to_string(env.path(name)).unwrap_or_default();
     let _ = std::fs::remove_file(env.path(name));
@@ -460,7 +460,7 @@ fn the_wrapped_codex_passes_on_arguments_input_and_exit_code() {
         assert_eq!(calls(&env, "codex"), [[""; 0]; 0], "{name}");
         let input = std::fs::read_to_string(env.path("codex-manager.stdin"));
         assert_eq!(input.unwrap(), "prompt\n", "{name}");
-        // Uninstalled: Codex still starts.
+        // Without codex-manager, Codex still starts.
         std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
         run();
         assert_eq!(calls(&env, "codex"), typed, "{name}");
@@ -503,8 +503,8 @@ fn the_wrapped_codex_keeps_completion_and_an_alias_of_its_name() {
     }
 }
 
-/// Compares the block of each section of a page in docs/ that is called like a shell with what
-/// `hook` prints.
+/// Compares the code block in each section of a page in docs/ that is named after a shell with the output of
+/// `hook`.
 fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("docs")
@@ -517,7 +517,7 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
             .split_once(&format!("# {shell}\n"))
             .unwrap_or_else(|| panic!("docs/{page} has no section {shell}"));
         let block = section.split("```").nth(1).expect("a block");
-        let (_, shown) = block.split_once('\n').expect("its language");
+        let (_, shown) = block.split_once('\n').expect("a language");
         assert_eq!(shown, snippet, "docs/{page}: {shell}");
     }
 }
@@ -526,13 +526,13 @@ fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
 fn the_snippets_of_the_documentation_are_what_hook_prints() {
     let tree = codex_manager::cli::tree();
     let hook = tree.find_subcommand("hook").expect("the command");
-    let shell = hook.get_positionals().next().expect("its argument");
+    let shell = hook.get_positionals().next().expect("an argument");
     let shells = shell.get_possible_values();
     assert!(shells.len() >= 6, "{shells:?}");
     let shells: Vec<_> = shells
         .iter()
         .map(clap::builder::PossibleValue::get_name)
-        // Documented in sessions.md, because it is no prompt.
+        // sessions.md documents it, because it is not a prompt.
         .filter(|name| *name != "agents")
         .collect();
     assert_snippets("prompt.md", &shells, &[]);

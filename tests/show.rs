@@ -1,4 +1,4 @@
-//! `show` and `export`: conversations to read, and as files.
+//! `show` prints conversations, and `export` writes them to files.
 
 use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
 use crate::support::env::TestEnv;
@@ -6,7 +6,7 @@ use crate::support::lab::Lab;
 use serde_json::{Value, json};
 use std::fs;
 
-/// The line of a command of the assistant.
+/// Returns the line of a command of the assistant.
 fn command(text: &str) -> Value {
     json!({"timestamp": "2026-11-20T06:00:02.000Z", "type": "response_item", "payload":
         {"type": "function_call", "name": "exec_command", "call_id": "call_1",
@@ -122,13 +122,13 @@ fn escape_sequences_of_texts_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn a_compressed_rollout_that_is_none_is_an_error() {
+fn a_compressed_rollout_with_invalid_data_is_an_error() {
     let env = TestEnv::new();
     let conversation = Conversation::new(1, 60, "Hello", "Done.");
     let path = write(&env, &conversation);
     let compressed = path.with_extension("jsonl.zst");
     fs::rename(&path, &compressed).expect("rename");
-    // The beginning of a zstd frame, and nothing that could follow.
+    // The beginning of a zstd frame, followed by invalid data.
     fs::write(&compressed, b"\x28\xb5\x2f\xfd no zstd at all").expect("write");
     for command in ["show", "export"] {
         let run = env.run([command, "01a1"]).code(1);
@@ -136,7 +136,7 @@ fn a_compressed_rollout_that_is_none_is_an_error() {
     }
     let run = env.run(["find", "hello"]).code(6);
     assert!(run.stderr.contains("skipped: "), "{run}");
-    // One that was cut off is read as far as it goes.
+    // A truncated conversation is read up to its end.
     let mut long = conversation;
     long.lines
         .extend((0..20_000).map(|n| assistant(&format!("answer {n}"))));
@@ -254,7 +254,7 @@ fn a_fork_of_codex_is_shown_with_the_turns_before_it() {
     let forked = lab.codex.run(&lab.home(), &lab.backend, &forked);
     let forked = forked.expect_success();
     let fork = forked.session_id().expect("a session id").to_owned();
-    let _ = lab.go_on(&lab.home(), &first, "asked after the fork");
+    let _ = lab.resume(&lab.home(), &first, "asked after the fork");
     for command in ["show", "export"] {
         let text = lab.manager([command, &fork]).code(0).stdout;
         let position = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}\n{text}"));
@@ -366,7 +366,7 @@ fn a_fork_begins_with_the_marked_turns_of_its_parent() {
     ];
     assert!(marks.is_sorted(), "{page}");
     assert!(!page.contains("Asked after the fork"), "{page}");
-    // Without the parent, the rest is shown, and one line tells that.
+    // Without the parent, the rest is shown, with a line about the missing part.
     fs::remove_file(env.codex_home().join(parent.relative())).expect("remove");
     let shown = env.run(["show", &id(2)]).code(0).stdout;
     let missing = format!(

@@ -61,11 +61,11 @@ impl Lab {
         self.root.path().join("home")
     }
 
-    /// A shell under another name. `script` prints a line when it is ready.
+    /// Returns a shell under another name. `script` prints a line when it is ready.
     fn program(&self, name: &str, home: &Path, script: &str) -> Command {
         let program = self.root.path().join("bin").join(name);
-        // Another process copies: a program that a child of another test inherited open for writing
-        // cannot be run.
+        // Another process copies the program. A concurrent fork of this process could inherit the open
+        // file, and executing the copy would fail with ETXTBSY.
         if !program.exists() {
             let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
             assert!(copied.expect("cp starts").success());
@@ -113,11 +113,11 @@ impl Lab {
 
 /// Starts a script and waits for its first line.
 fn ready(command: &mut Command) -> Running {
-    let mut running = Running(command.spawn().expect("it starts"));
+    let mut running = Running(command.spawn().expect("start"));
     let mut line = String::new();
     BufReader::new(running.0.stdout.as_mut().expect("piped"))
         .read_line(&mut line)
-        .expect("it prints a line");
+        .expect("a line");
     assert_eq!(line, "\n");
     running
 }
@@ -148,7 +148,7 @@ fn settings() -> ShutdownSettings {
     }
 }
 
-fn impatient() -> ShutdownSettings {
+fn short_limit() -> ShutdownSettings {
     ShutdownSettings {
         terminate_timeout: Duration::from_millis(300),
         ..settings()
@@ -171,7 +171,7 @@ fn codex_is_ended_with_consent_only() {
     assert_eq!((kind(refused), asked), (ErrorKind::CodexRunning, 1));
 
     let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
-    assert_eq!(kind(refused.expect_err("nobody")), ErrorKind::CodexRunning);
+    assert_eq!(kind(refused.expect_err("refused")), ErrorKind::CodexRunning);
     assert_eq!(asked, 1);
     // `--yes` does not answer a question that the user explicitly requests.
     let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
@@ -179,12 +179,17 @@ fn codex_is_ended_with_consent_only() {
     assert!(codex.is_alive());
 
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(true));
-    let ended: Vec<_> = report.expect("ended").ended.iter().map(|p| p.pid).collect();
+    let ended: Vec<_> = report
+        .expect("a report")
+        .ended
+        .iter()
+        .map(|p| p.pid)
+        .collect();
     assert_eq!((ended, asked), (vec![codex.pid()], 1));
     assert!(!codex.is_alive());
     // It is a zombie now, which does not count as a process.
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     assert_eq!(asked, 0);
 }
 
@@ -193,7 +198,7 @@ fn with_the_flag_there_is_no_question() {
     let lab = Lab::new();
     let codex = lab.codex();
     let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert_eq!(report.expect("a report").ended.len(), 1);
     assert_eq!(asked, 0);
     assert!(!codex.is_alive());
 }
@@ -203,8 +208,8 @@ fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
-    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
-    let error = result.expect_err("it is deaf");
+    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
+    let error = result.expect_err("the process does not end");
     let output = format!("codex (PID {}, codex process)", codex.pid());
     assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
     assert!(error.to_string().contains(&output));
@@ -267,7 +272,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     let settings = ShutdownSettings {
         names: ProgramNames {
             codex: vec!["codex".into(), "codex-next".into()],
@@ -276,7 +281,7 @@ fn configured_names_count_as_codex_and_other_homes_are_ignored() {
         ..settings()
     };
     let (report, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert_eq!(report.expect("a report").ended.len(), 1);
     assert!(other.is_alive() && !ours.is_alive());
 }
 
@@ -288,10 +293,10 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
         grace_period: Duration::from_secs(60),
         ..settings()
     };
-    // It may end before the first scan or during the grace period: there is no question in both cases.
+    // Codex ends before the first scan or during the grace period. Both cause no question.
     drop(codex.0.stdin.take());
     let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
-    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(report.expect("a report").ended, []);
     assert_eq!(asked, 0);
 }
 
@@ -318,11 +323,11 @@ fn a_codex_of_another_user_is_never_ended() {
             .stdout(Stdio::piped());
         ready(&mut command)
     };
-    // With its own home it is ignored.
+    // A Codex of another user with its own home is ignored.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert_eq!(report.expect("nobody").ended, []);
-    // With this home it counts, but it may not be ended.
+    assert_eq!(report.expect("a report").ended, []);
+    // With this home it counts, but must not be ended.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
@@ -345,24 +350,24 @@ fn another_program_is_never_ended_and_a_codex_child_has_to_end() {
     drop(stranger);
 
     // The same program as a child of Codex gets no signal, but has to end with Codex.
-    // In the background a shell's standard input is empty, unless it is handed on by another number.
+    // A shell redirects the standard input of a background command, so the script passes it as descriptor 3.
     let parent = "exec 3<&0; \"$0-tool\" -c 'exec 9>>\"$CODEX_HOME/file\"; echo $$ >tool; echo; read line' <&3 & wait";
     let tool = lab.program("codex-tool", &lab.home(), "");
     let mut command = lab.program("codex", &lab.home(), parent);
     command.arg(lab.root.path().join("bin/codex"));
     let codex = ready(&mut command);
-    let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("its id");
+    let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("read the pid");
     let pid: u32 = pid.trim().parse().expect("a number");
-    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
-    let error = result.expect_err("the tool is left");
-    // On a stalled machine Codex itself may also be left at the end of the time limit.
+    let (result, _) = lab.shut_down(&short_limit(), ConfirmationRequest::DoNotAsk, None);
+    let error = result.expect_err("the tool still runs");
+    // On a stalled machine Codex itself may also still run at the end of the time limit.
     let named = error.to_string();
     let is_named = |pid: u32| named.contains(&format!("PID {pid},"));
     assert!(matches!(&error, ShutdownError::NotGone { .. }), "{named}");
     assert!(is_named(pid) || is_named(codex.pid()), "{named}");
     let limit = Duration::from_secs(60);
     assert!(processes::wait_for_end(&[codex.pid()], limit).is_empty());
-    assert!(processes::alive(pid), "no signal was sent");
+    assert!(processes::alive(pid), "the process was ended");
     processes::signal("KILL", pid);
     assert!(processes::wait_for_end(&[pid], Duration::from_secs(20)).is_empty());
     drop(tool);
@@ -424,9 +429,10 @@ fn the_question_can_be_a_window() {
             note.display()
         )
     };
-    let refused = run(&noting(1), &[]).expect_err("the user output no");
+    let refused = run(&noting(1), &[]).expect_err("refused");
     assert_eq!(refused.kind, ErrorKind::CodexRunning);
-    let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
+    let question =
+        std::fs::read_to_string(lab.root.path().join("question")).expect("read the question");
     assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
     assert!(question.contains("End Codex and continue?"));
     // Without a display there is no answer.
@@ -436,7 +442,7 @@ fn the_question_can_be_a_window() {
     let refused = run(blind, &[]).expect_err("no question");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
-    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
+    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("a report");
     assert_eq!(report.ended.len(), 1);
     assert!(!codex.is_alive());
 }
@@ -462,7 +468,7 @@ fn real_codex_is_ended_during_a_turn_with_its_launcher() {
     }
     let native = turn.native_pid().expect("a native process");
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    let report = report.expect("ended");
+    let report = report.expect("a report");
     let ended: Vec<_> = report.ended.iter().map(|p| p.pid).collect();
     for pid in [turn.pid(), native] {
         assert!(ended.contains(&pid), "{pid} is not in {report:?}");
@@ -525,12 +531,15 @@ fn real_terminal_interface_is_ended() {
         has_database && holders.iter().any(|holder| holder.why == "codex process")
     };
     while !is_up() {
-        assert!(Instant::now() < limit, "it does not come up");
-        assert!(terminal.0.try_wait().expect("asked").is_none(), "it ended");
+        assert!(Instant::now() < limit, "the interface does not start");
+        assert!(
+            terminal.0.try_wait().expect("wait").is_none(),
+            "the interface ended"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    let report = report.expect("ended");
+    let report = report.expect("a report");
     assert!(report.ended.iter().any(|process| process.name == "codex"));
     for process in &report.ended {
         assert!(!processes::alive(process.pid), "{process}");
@@ -547,7 +556,7 @@ fn real_app_server_is_ended() {
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let server = codex.app_server(&lab.home(), &backend);
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
-    assert!(!report.expect("ended").ended.is_empty());
+    assert!(!report.expect("a report").ended.is_empty());
     drop(server);
 }
 
@@ -578,17 +587,17 @@ fn real_daemon_is_stopped_by_codex_itself() {
         asked: 0,
     };
     let report =
-        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
+        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
     let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
-    assert_eq!(daemon.pid(), None, "codex removed its own note");
+    assert_eq!(daemon.pid(), None, "the pid file still exists");
 
     // Without a Codex on PATH the daemon's own program stops it.
     daemon.control("start").expect("starts again");
     let bare = env.without("PATH");
     let report =
-        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
+        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("a report");
     assert_eq!(report.ended.len(), 1);
     assert_eq!(daemon.pid(), None);
 }

@@ -1,4 +1,4 @@
-//! Limits on spending that are used up, although the windows have quota left.
+//! Spending limits that are reached although the windows have quota left.
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv};
@@ -55,7 +55,7 @@ fn all_commands_show_an_account_at_its_spend_limit_in_cooldown() {
     let reason = output["recommended"]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("spend limit reached until "), "{reason}");
 
-    // Offline the cap is remembered, although no window is exhausted.
+    // Without an answer, the recorded cap is used, although no window is exhausted.
     let fail = |status| {
         let alice = lab.backend.account("acct-alice");
         alice.set(|alice| alice.usage_status = status);
@@ -116,7 +116,7 @@ fn a_cap_without_a_reset_has_no_known_end() {
     );
 }
 
-/// Alice, and an old app-server that answers so about her limits.
+/// Creates Alice's home with an old app-server that reports these limits.
 fn with_old_server(limits: &Value) -> (TestEnv, FakeCodex) {
     with_server(&json!({"rateLimits": limits}))
 }

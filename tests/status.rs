@@ -1,4 +1,4 @@
-//! Tests of `status`, mostly with the real Codex against a mock backend.
+//! Tests of `status`, most of them with the real Codex and a mock backend.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
@@ -53,13 +53,13 @@ impl World {
         run
     }
 
-    /// The entry of the only account in `cooldown.json`.
+    /// Returns the entry of the only account in `cooldown.json`.
     fn entry(&self) -> Value {
         entry(&self.env)
     }
 }
 
-/// The entry of the only account in `cooldown.json`.
+/// Returns the entry of the only account in `cooldown.json`.
 pub(crate) fn entry(env: &TestEnv) -> Value {
     let text = std::fs::read_to_string(env.manager_home().join("cooldown.json"));
     let document: Value = serde_json::from_str(&text.expect("cooldown.json")).expect("JSON");
@@ -123,7 +123,11 @@ fn status_shows_the_live_windows_and_records_them() {
     assert_eq!(entry["user_id"], "user-alice");
     assert_eq!(entry["login"], "ok");
     assert_eq!(entry["observation"]["source"], "live");
-    assert_eq!(entry["last_used_at"], Value::Null, "a probe is no use");
+    assert_eq!(
+        entry["last_used_at"],
+        Value::Null,
+        "a probe counted as a use"
+    );
     assert_eq!(
         read_refresh_token(&world.env.codex_home()),
         "rt.acct-alice.f1.1"
@@ -340,7 +344,7 @@ fn offline_status_shows_the_newest_figure_with_its_age() {
     assert_eq!(
         known[..19],
         seen[..19],
-        "a remembered figure is not noted again"
+        "a recorded figure was recorded again"
     );
 }
 

@@ -78,7 +78,7 @@ fn each_account_is_probed_in_its_home_and_renewed_logins_are_saved() {
 
 #[test]
 fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
-    // Each waits for a server, so they run at the same time.
+    // Each probe waits for a server, so they run concurrently.
     std::thread::scope(|scope| {
         for wanted in [
             &["use", "bob"][..],
@@ -113,7 +113,7 @@ fn kill_a_probe_before(wanted: &[&str]) {
     let _ = probe.kill();
     let _ = probe.wait();
     assert!(!has_no_scratch_homes(&lab));
-    // I4 holds after a kill, too.
+    // I4 also holds after a kill.
     let left = lab.world.tree("home/.codex-manager/profiles/.probes");
     for (path, kind) in &left.0 {
         let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
@@ -165,7 +165,7 @@ fn ctrl_c_waits_until_a_renewed_login_is_saved() {
         .expect("start");
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
     processes::signal("INT", probe.id());
-    assert_eq!(probe.wait().expect("its end").code(), Some(130));
+    assert_eq!(probe.wait().expect("wait").code(), Some(130));
     assert_eq!(
         read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
@@ -208,7 +208,7 @@ fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
     let _ = lab.manager(["use", "bob"]).code(0);
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
-    assert!(probe.wait_with_output().expect("its end").status.success());
+    assert!(probe.wait_with_output().expect("wait").status.success());
     let _ = lab.say("as bob");
     let _ = lab.manager(["use", "alice"]).code(0);
     let _ = lab.say("as alice");
@@ -243,7 +243,7 @@ fn an_expired_login_is_reported_and_never_recommended() {
     );
 }
 
-/// Alice is signed in as `work`, Bob has the profile `home`, and Codex is not installed.
+/// Signs Alice in as `work`, and saves Bob as `home`. Codex is not installed.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::bob().issued_at(1_794_900_000));

@@ -1,4 +1,4 @@
-//! `status --history`: what was seen over time, and resets that moved.
+//! `status --history` shows observations over time, and moved resets.
 
 use crate::support::env::TestEnv;
 use crate::support::sample::{alice, bob};
@@ -29,7 +29,7 @@ fn a_moved_reset_is_reported_at_once_and_in_the_history() {
     let mut env = world();
     let _ = record_figures(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
     let _ = record_figures(&mut env, "19T09:00", 40, "15:55 on 24 Nov");
-    // The server's jitter is none.
+    // A difference of a few minutes is jitter of the server, not a move.
     let output = record_figures(&mut env, "19T21:00", 40, "16:01 on 24 Nov");
     assert!(!output.contains("moved"), "{output}");
     let output = record_figures(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
@@ -106,7 +106,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
         let _ = record_figures(&mut env, now, left, "15:55 on 24 Nov");
     }
     let cooldown = env.manager_home().join("cooldown.json");
-    assert!(cooldown.metadata().expect("there").len() < 2000);
+    assert!(cooldown.metadata().expect("stat").len() < 2000);
     let view = env.run(["status", "--history", "--json"]).code(0).json();
     assert_eq!(view["looks"], 336);
     write_auth(&env.codex_home(), &bob());
@@ -117,7 +117,7 @@ fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
     let _ = env
         .run(["status", "--history", "--account", "nobody"])
         .code(1);
-    // Damaged, it is kept aside by the next record_figures.
+    // The next record keeps a copy of a damaged history.
     write_auth(&env.codex_home(), &self::alice(0));
     fs::write(files[0].path(), "{").expect("write");
     assert_eq!(env.run(alice).code(0).json()["looks"], 0);

@@ -15,10 +15,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The zone of the terminal, which no machine of the tests has by itself.
+/// The zone of the terminal. It differs from the zone of the test machines.
 const ZONE: &str = "Asia/Kolkata";
 
-/// The number of terminals at a time.
+/// The number of concurrent terminals.
 const WORKERS: usize = 4;
 
 /// An account, and the limits that its `/status` has to show.
@@ -45,7 +45,7 @@ fn shown(limit_id: &str, minutes: Option<u32>, used_percent: f64, resets_at: i64
     }
 }
 
-/// A window of this length, and as the text shows it: unusual lengths are not named.
+/// Returns a window, and its form in the text, which does not name unusual lengths.
 fn window(limit_id: &str, minutes: i64, used: f64, resets_at: i64) -> (Window, Shown) {
     let window = Window {
         window_minutes: minutes,
@@ -56,7 +56,7 @@ fn window(limit_id: &str, minutes: i64, used: f64, resets_at: i64) -> (Window, S
     (window, shown(limit_id, minutes, used, resets_at))
 }
 
-/// Signs an account in at a home of its own.
+/// Signs an account in at a separate home.
 fn case(env: &TestEnv, backend: &MockBackend, account: &Account, case: Case) -> Case {
     backend.add(account.clone());
     signed_in_home(&case.home, backend, &SignIn::to_account(account));
@@ -81,7 +81,7 @@ fn plain(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     case(env, backend, &account, expected)
 }
 
-/// A second limit with a heading, which widens the column of the labels.
+/// A second limit with a heading, which makes the column of labels wider.
 fn named(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     let (primary, five_hours) = window("codex", 300, 12.0, minute + 7_200);
     let (secondary, weekly) = window("codex", 10_080, 91.0, minute + 3 * 86_400);
@@ -130,7 +130,7 @@ fn capped(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
     case(env, backend, &account, expected)
 }
 
-/// A tmux server of our own, which ends with all that runs in it when this is dropped.
+/// A private tmux server. Dropping it ends the server and all its programs.
 struct Tmux {
     socket: PathBuf,
     codex: PathBuf,
@@ -153,7 +153,7 @@ impl Tmux {
         String::from_utf8(done.stdout).expect("UTF-8")
     }
 
-    /// Returns the screen of a terminal once it is as wanted, else an error with the last screen.
+    /// Waits until the screen of a terminal satisfies `is_wanted`. Returns the screen; on timeout, an error with it.
     fn wait(&self, terminal: &str, is_wanted: impl Fn(&str) -> bool) -> Result<String, String> {
         let limit = Instant::now() + Duration::from_secs(30);
         loop {
@@ -175,7 +175,7 @@ impl Tmux {
         let start = format!("CODEX_HOME='{home}' exec '{codex}' --no-daemon");
         let size = ["-x", "100", "-y", "120"];
         self.run(&[&["new-session", "-d", "-s", terminal], &size[..], &[&start]].concat());
-        // The last line of the greeting: the session is open.
+        // The last line of the greeting shows that the session is open.
         self.wait(terminal, |screen| screen.contains("/review"))?;
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Tmux {
     /// Types a command at the prompt of Codex.
     fn enter(&self, terminal: &str, command: &str) -> Result<(), String> {
         self.run(&["send-keys", "-t", terminal, "-l", command]);
-        // Codex takes keys that come too fast for pasted text, and Enter for a line end in it.
+        // Codex treats fast keys as pasted text, and Enter as a line end in it.
         let typed = format!("› {command}");
         self.wait(terminal, |screen| screen.contains(&typed))?;
         self.run(&["send-keys", "-t", terminal, "Enter"]);
@@ -200,7 +200,7 @@ impl Tmux {
             let screen = self.wait(terminal, |s| is_early(s) || has_table(s, case.end))?;
             self.enter(terminal, "/clear")?;
             self.wait(terminal, |s| !is_early(s) && !s.contains("Session:"))?;
-            // Early, Codex has not asked the server yet.
+            // Directly after its start Codex has not queried the server.
             if !is_early(&screen) {
                 return Ok(screen);
             }
@@ -274,14 +274,14 @@ fn at_every_width_the_account_and_its_windows_are_read() {
     // Keeps the server up between two screens.
     tmux.run(&["new-session", "-d", "-s", "idle", "exec sleep 3600"]);
     let every = (36..=120).map(|columns| (&cases[0], columns));
-    // The others have another column of labels.
+    // Screens with a heading have a wider column of labels.
     let others = (36..=60).step_by(3).map(|columns| (&cases[1], columns));
     let capped = (36..=120).step_by(4).map(|columns| (&cases[2], columns));
     let screens: Vec<_> = every.chain(others).chain(capped).collect();
     let next = AtomicUsize::new(0);
     let work = &|worker: usize| {
         let mut wrong = Vec::new();
-        // A new width is faster than a new Codex.
+        // A change of the width is faster than a start of Codex.
         let mut open: Option<&str> = None;
         while let Some((case, columns)) = screens.get(next.fetch_add(1, Ordering::Relaxed)) {
             let terminal = format!("{worker}-{}", case.end.trim_end_matches('%'));
@@ -314,6 +314,6 @@ fn at_every_width_the_account_and_its_windows_are_read() {
         let holders = find_holders(&case.home, &[]);
         let pids: Vec<u32> = holders.iter().filter_map(|holder| holder.pid).collect();
         let left = processes::wait_for_end(&pids, Duration::from_secs(10));
-        assert_eq!(left, [] as [u32; 0], "left running");
+        assert_eq!(left, [] as [u32; 0], "processes still run");
     }
 }

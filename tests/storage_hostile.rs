@@ -1,4 +1,4 @@
-//! `storage shrink` and `expand` with damaged, odd and changing files: nothing is lost.
+//! `storage shrink` and `expand` with damaged, unusual and changing files lose nothing.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// 2026-10-01, seven weeks before the tests' clock.
 const OLD: u64 = 1_790_812_800;
 
-/// An environment with one rollout at rest; its path and text.
+/// Creates an environment with one idle rollout. Also returns its path and text.
 fn home() -> (TestEnv, FakeCodex, PathBuf, Vec<u8>) {
     let mut env = TestEnv::new();
     let codex = FakeCodex::new(&env.path("codex")).version("codex-cli 0.169.0");
@@ -45,7 +45,7 @@ fn packed(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Action and reason of the only item.
+/// Returns the action and the reason of the only item.
 #[track_caller]
 fn item(run: &Run) -> (String, String) {
     let document = run.json();
@@ -71,7 +71,7 @@ fn a_damaged_compressed_file_stays_as_it_is() {
         let mut bytes = packed(&text);
         change(&mut bytes);
         fs::write(zst(&path), &bytes).unwrap();
-        // Beside a plain file, that one counts: it stays, or replaces a file that is only a part of it.
+        // A plain file beside the compressed one takes precedence: it stays, or replaces a partial file.
         let _ = env.run(["storage", "shrink"]);
         let kept = fs::read(&path).or_else(|_| zstd::decode_all(fs::File::open(zst(&path))?));
         assert_eq!(kept.unwrap(), text, "{damage}");
@@ -89,7 +89,7 @@ fn a_file_that_grows_while_it_is_compressed_stays() {
     if !can_inject() {
         return;
     }
-    // Before the copy is compared, and after.
+    // The file grows before the copy is compared, and after that.
     for call in ["fchmod", "fsync", "renameat2"] {
         let (env, _codex, path, text) = home();
         let more = b"{\"type\":\"event_msg\"}\n";
@@ -127,7 +127,7 @@ fn a_linked_folder_of_conversations_works_and_a_linked_rollout_is_left_alone() {
     assert!(!path.exists() && zst(&path).exists());
     let _ = env.run(["storage", "expand"]).code(0);
     assert_eq!(fs::read(&path).unwrap(), text);
-    // A process that has the file open through the other name is seen.
+    // A process that has the file open through the other name is detected.
     let name = path
         .strip_prefix(env.codex_home().join("sessions"))
         .unwrap();
@@ -183,7 +183,7 @@ fn names_that_are_no_unicode_are_converted_trashed_and_reported() {
     let _ = env.run(["storage", "undelete", "01a1", "--json"]).code(0);
     let _ = env.run(["storage", "expand", "--json"]).code(0);
     assert_eq!(fs::read(&odd).unwrap(), text);
-    // The home itself, for the databases.
+    // The home itself gets such a name, for the databases.
     let home = env.path("home").join(OsStr::from_bytes(b"\xfe"));
     fs::rename(env.codex_home(), &home).unwrap();
     let database = rusqlite::Connection::open(home.join("logs_2.sqlite")).unwrap();

@@ -37,12 +37,12 @@ fn a_chosen_suggestion_runs_and_enter_runs_nothing() {
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(!env.codex_home().join("tmp").exists());
-    // All else is unchanged.
+    // Other files are unchanged.
     assert!(env.codex_home().join("sessions").is_dir());
 }
 
 #[test]
-fn off_a_terminal_nothing_is_asked() {
+fn without_a_terminal_no_question_is_asked() {
     let env = home_with_a_cache();
     let before = env.tree("home");
     for args in [&["storage"][..], &["storage", "--json"]] {

@@ -1,5 +1,5 @@
-//! Random sequences of turns, all `storage` commands (some killed), sync, backup and restore on two
-//! machines: no line is lost, and no conversation is there twice.
+//! Random sequences of turns, all `storage` commands (some of them killed), sync, backup and restore on
+//! two machines. No line is lost, and no conversation exists twice.
 //!
 //! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
 
@@ -10,7 +10,7 @@
 
 use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::pair::Pair;
 use codex_manager::codex::rollout::open_plain;
 use rusqlite::Connection;
@@ -95,20 +95,20 @@ impl Machines {
         let delay = Duration::from_micros(dice.below(60_000));
         let all = self.arguments(machine, args);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let ended = killed_after(&self.pair.0, &all, delay);
+        let ended = ended_before_kill(&self.pair.0, &all, delay);
         self.steps.push(format!(
             "{machine}: {args:?} killed after {delay:?}: ended {ended}"
         ));
     }
 
-    /// Continues a conversation, as Codex does: it makes a compressed one plain first.
+    /// Continues a conversation. Like Codex, decompresses it first.
     fn turn(&mut self, machine: &str, dice: &mut Dice) {
         self.pair.apply(machine);
         let n = usize::try_from(dice.below(CONVERSATIONS as u64)).unwrap();
         let plain = self.pair.home(machine).join(path(n));
         let packed = plain.with_extension("jsonl.zst");
         if !plain.exists() && !packed.exists() {
-            // In the trash, here or on the other machine.
+            // The conversation is in the trash of one of the machines.
             return;
         }
         if !plain.exists() {
@@ -124,7 +124,7 @@ impl Machines {
         self.pair.apply(machine);
     }
 
-    /// The conversations in the trash of a machine, with their texts.
+    /// Returns the conversations in the trash of a machine, with their texts.
     fn trashed(&self, machine: &str) -> Vec<(usize, Vec<u8>)> {
         let args = self.arguments(machine, &["storage", "undelete", "--json"]);
         let listed = self.pair.0.run(args).code(0).json();
@@ -144,7 +144,7 @@ impl Machines {
         units.iter().map(unit).collect()
     }
 
-    /// Moves a conversation to the trash, unless it is in one already.
+    /// Moves a conversation to the trash, unless it is in a trash already.
     fn trash(&mut self, machine: &str, dice: &mut Dice) {
         let trashed = ["a", "b"].map(|machine| self.trashed(machine)).concat();
         let trashed: BTreeSet<usize> = trashed.into_iter().map(|(n, _)| n).collect();
@@ -166,7 +166,7 @@ impl Machines {
         }
     }
 
-    /// Brings everything back that the home does not have again.
+    /// Restores all conversations of the trash that the home does not have.
     fn undelete(&mut self, machine: &str, dice: Option<&mut Dice>) {
         let trashed = self.trashed(machine);
         if let (Some(dice), Some((n, _))) = (dice, trashed.first())
@@ -184,7 +184,7 @@ impl Machines {
         }
     }
 
-    /// Writes and deletes rows, so that there is unused space, and frees it.
+    /// Creates unused space in a database by writing and deleting rows, and frees it.
     fn vacuum(&mut self, machine: &str, dice: &mut Dice) {
         let path = self.pair.home(machine).join("logs_2.sqlite");
         let count = {
@@ -230,7 +230,7 @@ impl Machines {
         }
     }
 
-    /// Checks that both machines have every line once, in one file for each conversation.
+    /// Asserts that both machines have every line once, and one file per conversation.
     fn check(&mut self) {
         for machine in ["a", "b"] {
             self.undelete(machine, None);
@@ -263,7 +263,7 @@ fn count_logs(database: &Connection) -> u64 {
     count.unwrap()
 }
 
-/// The text of a rollout in any form.
+/// Returns the text of a plain or compressed rollout.
 fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = open_plain(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -272,9 +272,9 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 /// Prints the steps if the sequence fails.
-struct Story(Machines, u64);
+struct Sequence(Machines, u64);
 
-impl Drop for Story {
+impl Drop for Sequence {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("seed {}\n  {}", self.1, self.0.steps.join("\n  "));
@@ -290,11 +290,11 @@ fn i2_storage_sync_backup_and_restore_lose_no_line() {
     for seed in first..first + sequences {
         let mut dice = Dice::seeded(seed);
         let (machines, _codex) = Machines::new();
-        let mut story = Story(machines, seed);
+        let mut sequence = Sequence(machines, seed);
         for _ in 0..STEPS {
-            story.0.step(&mut dice);
+            sequence.0.step(&mut dice);
         }
-        story.0.check();
+        sequence.0.check();
     }
     println!("{sequences} sequences from seed {first}");
 }

@@ -1,9 +1,9 @@
-//! `storage shrink` and `storage expand`: what is converted, what is skipped, and any failure.
+//! `storage shrink` and `storage expand`: converted files, skipped files, and failures.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::sample::{put, set_time};
 use codex_manager::codex::rollout::open_plain;
 use codex_manager::io::lock::FileLock;
@@ -21,7 +21,7 @@ fn id(n: u32) -> String {
     format!("01a10000-0000-7000-8000-{n:012x}")
 }
 
-/// The text of a rollout of about `bytes` bytes that works in `cwd`.
+/// Returns the text of a rollout of about `bytes` bytes with the working folder `cwd`.
 fn text(n: u32, cwd: &str, bytes: usize) -> String {
     let mut dice = Dice::seeded(n.into());
     let mut text = format!(
@@ -37,7 +37,7 @@ fn text(n: u32, cwd: &str, bytes: usize) -> String {
     text
 }
 
-/// Writes a rollout with this time of its last change.
+/// Writes a rollout with this modification time.
 fn rollout(env: &TestEnv, n: u32, cwd: &str, bytes: usize, secs: u64) -> PathBuf {
     let name = format!("rollout-2026-10-01T00-00-00-{}.jsonl", id(n));
     let path = put(
@@ -53,7 +53,7 @@ fn zst(path: &Path) -> PathBuf {
     path.with_extension("jsonl.zst")
 }
 
-/// An environment whose Codex prints this version.
+/// Creates an environment whose Codex prints this version.
 fn with_codex(version: &str) -> (TestEnv, FakeCodex) {
     let mut env = TestEnv::new();
     let codex = FakeCodex::new(&env.path("codex")).version(&format!("codex-cli {version}"));
@@ -62,7 +62,7 @@ fn with_codex(version: &str) -> (TestEnv, FakeCodex) {
     (env, codex)
 }
 
-/// The number of each conversation in a report, with its action and reason.
+/// Returns the number, the action and the reason of each conversation in a report.
 fn actions(run: &Run) -> Vec<(String, String, String)> {
     let document = run.json();
     let items = document["items"].as_array().expect("items");
@@ -117,7 +117,7 @@ fn shrink_and_expand_are_inverse() {
         zst(&first).metadata().unwrap().permissions().mode() & 0o777,
         0o640
     );
-    // The checksum of the content is on: the second bit of the frame's descriptor.
+    // The frame has a content checksum: bit 2 of the frame header descriptor.
     assert_eq!(fs::read(zst(&archived)).unwrap()[4] & 0b100, 0b100);
 
     let run = env.run(["storage", "expand", "--json"]).code(0);
@@ -288,7 +288,7 @@ fn doctor_reports_compressed_conversations_that_codex_does_not_read() {
 }
 
 #[test]
-fn of_two_forms_the_superfluous_one_goes() {
+fn the_superfluous_form_of_a_conversation_is_removed() {
     let (env, _codex) = with_codex("0.169.0");
     let compress = |path: &Path, bytes: &[u8]| {
         fs::write(zst(path), zstd::encode_all(bytes, 1).unwrap()).unwrap();
@@ -311,7 +311,7 @@ fn of_two_forms_the_superfluous_one_goes() {
     assert!(!equal.exists() && !stale.exists() && other.exists());
     assert_eq!(read(&zst(&stale)), bytes);
 
-    // The other way round, the plain file is the one that Codex appends to.
+    // If the plain file is longer, Codex has appended to it.
     fs::write(&stale, [&bytes[..], b"{}\n"].concat()).unwrap();
     let run = env
         .run(["storage", "expand", "--session", &id(2), "--json"])
@@ -362,7 +362,7 @@ fn i3_a_full_disk_loses_nothing() {
     assert!(zst(&path).exists());
 }
 
-/// Reads a rollout in any form.
+/// Returns the text of a plain or compressed rollout.
 fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = open_plain(path).expect("open");
@@ -370,7 +370,7 @@ fn read(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// The number of failing points per command and kind of failure.
+/// The number of points that the test tries per command and kind of fault.
 const POINTS: usize = 40;
 
 #[test]
@@ -387,7 +387,7 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
                 (plain.clone(), fs::read(&plain).unwrap())
             })
             .collect();
-        let put_back = || {
+        let reset = || {
             for (path, text) in &texts {
                 let _ = (fs::remove_file(path), fs::remove_file(zst(path)));
                 let (path, text) = match command {
@@ -398,7 +398,7 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
                 set_time(&path, OLD, 0);
             }
         };
-        put_back();
+        reset();
         let args = ["storage", command];
         let all = points(&env, &args);
         let faults = [
@@ -410,9 +410,9 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
         let mut tried = 0;
         for fault in faults {
             for point in sample_of(POINTS, &all, &mut dice) {
-                put_back();
+                reset();
                 let context = format!("{command} {point:?} {fault:?}");
-                let Some(output) = faulty(&env, &args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, &args, &point, fault) else {
                     continue;
                 };
                 tried += 1;

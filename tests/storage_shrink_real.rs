@@ -6,7 +6,7 @@ use codex_manager::io::lock::FileLock;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Conversations in every state: plain, named, archived, a parent with its fork.
+/// Conversations in several states: plain, named, archived, a parent with its fork.
 struct Conversations {
     lab: Lab,
     plain: String,
@@ -36,7 +36,7 @@ fn conversations() -> Option<Conversations> {
     ask(&lab, "thread/archive", json!({"threadId": archived}));
     let answer = ask(&lab, "thread/fork", json!({"threadId": parent}));
     let fork = answer["thread"]["id"].as_str().expect("an id").to_owned();
-    lab.go_on(&lab.home(), &fork, "fork");
+    lab.resume(&lab.home(), &fork, "fork");
     Some(Conversations {
         lab,
         plain,
@@ -47,7 +47,7 @@ fn conversations() -> Option<Conversations> {
     })
 }
 
-/// The conversations that Codex lists: id, name and archived state, sorted.
+/// Returns id, name and archived state of the conversations that Codex lists, sorted by id.
 fn listed(lab: &Lab) -> Vec<(String, Option<String>, bool)> {
     let mut all = Vec::new();
     for archived in [false, true] {
@@ -84,7 +84,7 @@ fn codex_lists_and_reads_the_same_after_shrink_and_expand() {
         &all.parent,
         &all.fork,
     ];
-    let shown = || ids.map(|id| lab.shown(&lab.home(), id));
+    let shown = || ids.map(|id| lab.user_messages(&lab.home(), id));
     let (listed_before, shown_before) = (listed(lab), shown());
     assert_eq!(listed_before.len(), 5, "{listed_before:?}");
     for command in ["shrink", "expand"] {
@@ -109,25 +109,31 @@ fn codex_continues_compressed_conversations() {
     let (lab, home) = (&all.lab, all.lab.home());
     let before = listed(lab);
     let _ = shrink(lab);
-    // Resume makes it plain again, and nothing is lost.
-    lab.go_on(&home, &all.plain, "more");
+    // A resume decompresses the conversation and loses nothing.
+    lab.resume(&home, &all.plain, "more");
     assert_eq!(messages(&rollout(&home, &all.plain)), ["plain", "more"]);
     assert!(!zst(&rollout(&home, &all.plain)).exists());
-    // A fork continues although its parent stays compressed.
-    lab.go_on(&home, &all.fork, "more");
-    assert_eq!(lab.shown(&home, &all.fork), ["parent", "fork", "more"]);
-    // A new fork of a compressed conversation.
+    // A fork continues while its parent stays compressed.
+    lab.resume(&home, &all.fork, "more");
+    assert_eq!(
+        lab.user_messages(&home, &all.fork),
+        ["parent", "fork", "more"]
+    );
+    // A compressed conversation can be forked.
     let answer = ask(lab, "thread/fork", json!({"threadId": all.named}));
     assert_ne!(answer["thread"]["id"], Value::from(all.named.clone()));
-    // Rename, archive and unarchive.
+    // A compressed conversation can be renamed, archived and unarchived.
     ask(
         lab,
         "thread/name/set",
         json!({"threadId": all.parent, "name": "other"}),
     );
     ask(lab, "thread/unarchive", json!({"threadId": all.archived}));
-    lab.go_on(&home, &all.archived, "more");
-    assert_eq!(lab.shown(&home, &all.archived), ["archived", "more"]);
+    lab.resume(&home, &all.archived, "more");
+    assert_eq!(
+        lab.user_messages(&home, &all.archived),
+        ["archived", "more"]
+    );
     ask(lab, "thread/archive", json!({"threadId": all.archived}));
     let after = listed(lab);
     assert!(after.len() >= before.len(), "{after:?}");
@@ -166,7 +172,7 @@ fn codex_does_not_resume_a_conversation_during_its_conversion() {
         "{refused}"
     );
     drop(lock);
-    lab.go_on(&home, &id, "second");
+    lab.resume(&home, &id, "second");
     assert_eq!(messages(&rollout(&home, &id)), ["first", "second"]);
 }
 
@@ -178,14 +184,14 @@ fn a_conversation_that_codex_has_loaded_is_skipped() {
     let mut server = lab.codex.app_server(&home, &lab.backend);
     server
         .request("thread/resume", json!({"threadId": id}))
-        .expect("resumed");
+        .expect("resume");
     let items = shrink(&lab);
     assert_eq!(items["items"][0]["action"], "skip", "{items}");
     assert!(rollout(&home, &id).exists());
 }
 
 #[test]
-fn what_codex_does_between_plan_and_compression_is_noticed() {
+fn changes_by_codex_between_plan_and_compression_are_detected() {
     if !can_inject() {
         return;
     }
@@ -195,7 +201,8 @@ fn what_codex_does_between_plan_and_compression_is_noticed() {
         let args = ["storage", "shrink", "--session", &id, "--json"];
         // The first folder that it creates is for the lock of the conversation.
         let meanwhile = || drop(ask(&lab, method, json!({"threadId": id})));
-        let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+        let output =
+            stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["items"][0]["action"], "skip", "{method}: {report}");
         assert_eq!(

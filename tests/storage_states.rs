@@ -1,7 +1,6 @@
-//! The real Codex does the same with a conversation in each state before and after each `storage`
-//! command.
+//! The real Codex handles a conversation in each state equally before and after each `storage` command.
 
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::lab::{Lab, open, rollouts};
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::AppServer;
@@ -10,13 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The states of a conversation, and how the real Codex brings one about. Codex 0.169 writes
-/// paginated conversations, so each of them is one except the legacy one.
+/// The states of a conversation. Codex 0.169 writes paginated conversations, so all except the legacy
+/// one are paginated.
 const STATES: [&str; 9] = [
     "plain", "named", "archived", "parent", "fork", "spawner", "subagent", "legacy", "migrated",
 ];
 
-/// The outcomes with plain files.
+/// The expected outcomes with plain files.
 const EXPECTED: &str = r#"
 plain list: active, name null, preview "plain"
 plain read: ["plain"] in 2 items
@@ -115,7 +114,7 @@ impl Conversations {
         for (state, n) in [("legacy", 1), ("migrated", 2)] {
             let id = format!("01a10000-0000-7000-8000-{n:012}");
             write_legacy(&lab.home(), &id, state);
-            lab.go_on(&lab.home(), &id, "more");
+            lab.resume(&lab.home(), &id, "more");
             ids.insert(state, id);
         }
         let arguments = ["migrate-rollouts", "--apply", "--thread", &ids["migrated"]];
@@ -139,7 +138,7 @@ impl Conversations {
         let sql = "SELECT child_thread_id FROM thread_spawn_edges";
         let subagent = database.query_row(sql, [], |row| row.get(0));
         ids.insert("subagent", subagent.expect("a subagent"));
-        lab.go_on(&lab.home(), &fork, "fork");
+        lab.resume(&lab.home(), &fork, "fork");
         ids.insert("fork", fork);
         Some(Self { lab, ids })
     }
@@ -156,7 +155,7 @@ impl Conversations {
         ids.fold(text.to_owned(), |text, (state, id)| text.replace(id, state))
     }
 
-    /// Asks about the conversation of each state.
+    /// Sends a request about the conversation in a state.
     fn ask(&self, server: &mut AppServer, method: &str, state: &str) -> Result<Value, String> {
         let mut params = json!({"threadId": self.ids[state]});
         if method == "thread/read" {
@@ -166,7 +165,7 @@ impl Conversations {
         answer.map_err(|e| self.readable(e["message"].as_str().unwrap_or_default()))
     }
 
-    /// The conversations that Codex lists: by state, a description and the times.
+    /// Returns the description and the times of each conversation that Codex lists, by state.
     fn listed(&self, server: &mut AppServer) -> BTreeMap<String, (String, String)> {
         let mut all = BTreeMap::new();
         let sources = ["exec", "vscode", "cli", "appServer"];
@@ -193,10 +192,10 @@ impl Conversations {
         all
     }
 
-    /// Does each operation with each state in copies of the home `prepared`, and records the outcomes.
-    fn observe(&self, prepared: &KeptFolder) -> Observations {
+    /// Runs each operation on each state, each time on the restored home, and records the outcomes.
+    fn observe(&self, prepared: &FolderSnapshot) -> Observations {
         let mut seen = Observations::default();
-        prepared.put_back();
+        prepared.restore();
         let mut server = self.server();
         let listed = self.listed(&mut server);
         for state in STATES {
@@ -231,7 +230,7 @@ impl Conversations {
         seen.forms.push(("fork", self.forms()));
         drop(server);
 
-        prepared.put_back();
+        prepared.restore();
         for state in STATES {
             let home = self.lab.home();
             let id = &self.ids[state];
@@ -252,7 +251,7 @@ impl Conversations {
         }
         seen.forms.push(("resume", self.forms()));
 
-        prepared.put_back();
+        prepared.restore();
         let arguments = [
             "migrate-rollouts",
             "--apply",
@@ -288,7 +287,7 @@ impl Conversations {
         seen
     }
 
-    /// The states of the conversations that are compressed.
+    /// Returns the states whose conversations are compressed.
     fn forms(&self) -> Vec<&'static str> {
         let files = rollouts(&self.lab.home());
         let is_packed = |state: &&str| {
@@ -324,7 +323,7 @@ fn outcome(result: Result<String, String>) -> String {
     result.unwrap_or_else(|error| format!("fails: {error}"))
 }
 
-/// The messages of the user in an answer with a conversation, and the number of all items.
+/// Returns the user's messages in a conversation, and the number of all items.
 fn texts(answer: &Value) -> String {
     let turns = answer["thread"]["turns"].as_array().into_iter().flatten();
     let items: Vec<&Value> = turns
@@ -386,7 +385,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
     let Some(all) = Conversations::new() else {
         return;
     };
-    let original = KeptFolder::of(&all.lab.home());
+    let original = FolderSnapshot::of(&all.lab.home());
     let ids: Vec<&str> = all.ids.values().map(String::as_str).collect();
     let trash = [&["storage", "trash"], &ids[..]].concat();
     let undelete = [&["storage", "undelete"], &ids[..]].concat();
@@ -399,7 +398,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
         ("undelete of compressed ones", &[&SHRINK, &trash, &undelete]),
     ];
     for (case, commands) in cases {
-        original.put_back();
+        original.restore();
         for command in commands {
             all.manage(command);
             all.manage(&["history", "check"]);
@@ -411,7 +410,7 @@ fn codex_does_the_same_with_every_state_after_each_command() {
             if is_packed { STATES.len() } else { 0 },
             "{case}"
         );
-        let after = all.observe(&KeptFolder::of(&all.lab.home()));
+        let after = all.observe(&FolderSnapshot::of(&all.lab.home()));
         assert_eq!(
             (&after.lines, &after.times),
             (&before.lines, &before.times),
@@ -420,9 +419,9 @@ fn codex_does_the_same_with_every_state_after_each_command() {
         if is_packed {
             let expected = [
                 ("archive", STATES.to_vec()),
-                // A copy of the lines is not needed for it, or it is refused.
+                // Codex forks these without decompressing them, or refuses.
                 ("fork", vec!["archived", "fork", "legacy"]),
-                // Refused.
+                // Codex refuses these.
                 ("resume", vec!["archived", "subagent"]),
             ];
             assert_eq!(after.forms, expected, "{case}");

@@ -1,9 +1,9 @@
-//! `storage trash` and `undelete`: which conversations go, and that they come back as they were.
+//! `storage trash` and `undelete`: the choice of conversations, and their complete return.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of, stopped_at};
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use codex_manager::io::lock::FileLock;
@@ -16,8 +16,8 @@ fn id(n: u32) -> String {
     format!("01a10000-0000-7000-8000-{n:012}")
 }
 
-/// A home with five conversations: 1 is named, 2 is archived, 3 has no turn, 4 is a fork of 1, and 5
-/// is a subagent of 2, which has turns, but no message of the user.
+/// Creates a home with five conversations: 1 is named, 2 is archived, 3 has no turn, 4 is a fork of 1,
+/// and 5 is a subagent of 2, with turns but no message of the user.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
@@ -86,7 +86,7 @@ fn home() -> TestEnv {
     env
 }
 
-/// The rows of all tables, sorted.
+/// Returns the rows of all tables, sorted.
 fn rows(home: &Path) -> Vec<String> {
     let database = Connection::open(home.join("state_5.sqlite")).unwrap();
     let mut all = Vec::new();
@@ -104,7 +104,7 @@ fn rows(home: &Path) -> Vec<String> {
     all
 }
 
-/// The lines of the index, sorted: undelete appends what was taken out.
+/// Returns the lines of the index, sorted, because `undelete` appends the removed lines.
 fn names(home: &Path) -> Vec<String> {
     let text = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
     let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
@@ -120,7 +120,7 @@ fn ids(document: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_conversation_comes_back_as_it_was() {
+fn a_trashed_conversation_is_restored_completely() {
     let env = home();
     let home = env.codex_home();
     let state = || {
@@ -145,7 +145,7 @@ fn a_conversation_comes_back_as_it_was() {
     assert_eq!(ids(&run.json()), [id(2), id(3)]);
     assert_eq!(rollouts(&home).len(), 3);
     assert!(!rows(&home).iter().any(|row| row.contains("title 2")));
-    // What belongs to the row stays for its return.
+    // Rows of other tables that refer to the conversation stay for its return.
     assert_eq!(rows(&home).len(), before.0.len() - 2);
     assert!(!names(&home).join("\n").contains(&id(2)));
     let listed = env.run(["storage", "undelete", "--json"]).code(0).json();
@@ -185,7 +185,7 @@ fn filters_choose_conversations_and_nothing_is_chosen_without_one() {
 }
 
 #[test]
-fn a_history_that_a_fork_needs_goes_only_with_the_fork() {
+fn a_parent_whose_history_a_fork_needs_is_trashed_only_with_the_fork() {
     let env = home();
     let before = env.tree("home/.codex");
     let run = env.run(["storage", "trash", &id(1)]).code(5);
@@ -212,7 +212,7 @@ fn a_conversation_in_use_is_skipped() {
 }
 
 #[test]
-fn a_conversation_that_is_there_again_is_not_overwritten() {
+fn a_recreated_conversation_is_not_overwritten() {
     let env = home();
     let path = rollouts(&env.codex_home())
         .into_iter()
@@ -248,7 +248,7 @@ fn the_trash_is_emptied_after_its_time_or_on_request() {
     assert_eq!(listed(&env), Vec::<String>::new());
 }
 
-/// The number of failing points per command and kind of failure.
+/// The number of points that the test tries per command and kind of fault.
 const POINTS: usize = 25;
 
 #[test]
@@ -265,7 +265,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
         if command == "undelete" {
             let _ = env.run(["storage", "trash", &conversation]).code(0);
         }
-        let kept = KeptFolder::of(&env.path("home"));
+        let kept = FolderSnapshot::of(&env.path("home"));
         let args = ["storage", command, &conversation];
         let all = points(&env, &args);
         let mut tried = 0;
@@ -275,13 +275,13 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             Fault::Once("EIO"),
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
-                kept.put_back();
+                kept.restore();
                 let context = format!("{command} {point:?} {fault:?}");
-                let Some(output) = faulty(&env, &args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, &args, &point, fault) else {
                     continue;
                 };
                 tried += 1;
-                // Any command finishes or undoes what was killed.
+                // The next command finishes or undoes the killed one.
                 let listed = env.run(["storage", "undelete", "--json"]);
                 assert_eq!(listed.code, 0, "{context}\n{output:?}\n{listed}");
                 let trashed = ids(&listed.json());
@@ -302,7 +302,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
                 assert_eq!(left, Vec::<PathBuf>::new(), "{context}");
             }
         }
-        kept.put_back();
+        kept.restore();
         println!("{command}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
     }
@@ -339,7 +339,7 @@ fn codex_lists_and_resumes_what_came_back() {
         all.sort();
         all
     };
-    let shown = || ids.clone().map(|id| lab.shown(&home, &id));
+    let shown = || ids.clone().map(|id| lab.user_messages(&home, &id));
     let before = (listed(), shown(), conversation_rows(&home));
     for id in &ids {
         let _ = lab.manager(["storage", "trash", id]).code(0);
@@ -354,19 +354,19 @@ fn codex_lists_and_resumes_what_came_back() {
         .code(0);
     assert_eq!((listed(), shown(), conversation_rows(&home)), before);
     let _ = lab.manager(["history", "check"]).code(0);
-    lab.go_on(&home, &ids[0], "more");
-    lab.go_on(&home, &ids[2], "more");
-    // Codex has a loaded conversation for itself.
+    lab.resume(&home, &ids[0], "more");
+    lab.resume(&home, &ids[2], "more");
+    // Codex locks a conversation that it has loaded.
     let mut server = lab.codex.app_server(&home, &lab.backend);
     server
         .request("thread/resume", json!({"threadId": ids[0]}))
-        .expect("resumed");
+        .expect("resume");
     let _ = lab.manager(["storage", "trash", &ids[0]]).code(6);
     assert!(listed().iter().any(|row| row.contains(&ids[0])));
 }
 
 #[test]
-fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
+fn changes_by_codex_between_choice_and_move_are_detected() {
     if !can_inject() {
         return;
     }
@@ -376,16 +376,17 @@ fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
     let args = [
         "storage", "trash", &deleted, &archived, &continued, "--json",
     ];
-    // It creates its folder after the choice.
+    // `trash` creates its folder after it has chosen the conversations.
     let meanwhile = || {
         for (method, id) in [("thread/delete", &deleted), ("thread/archive", &archived)] {
             let mut server = lab.codex.app_server(&home, &lab.backend);
             let done = server.request(method, json!({"threadId": id}));
             assert!(done.is_ok(), "{method}: {done:?}");
         }
-        lab.go_on(&home, &continued, "more");
+        lab.resume(&home, &continued, "more");
     };
-    let output = stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("it stops");
+    let output =
+        stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");
     assert_eq!(output.status.code(), Some(6), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for item in report["items"].as_array().expect("items") {
@@ -393,9 +394,9 @@ fn what_codex_does_between_the_choice_and_the_move_is_noticed() {
         let reason = item["reason"].as_str().expect("a reason");
         assert!(reason.contains("changed meanwhile"), "{report}");
     }
-    assert_eq!(lab.listed(&home), std::slice::from_ref(&continued));
-    assert_eq!(lab.shown(&home, &continued), ["c", "more"]);
-    assert_eq!(lab.shown(&home, &archived), ["b"]);
+    assert_eq!(lab.listed_ids(&home), std::slice::from_ref(&continued));
+    assert_eq!(lab.user_messages(&home, &continued), ["c", "more"]);
+    assert_eq!(lab.user_messages(&home, &archived), ["b"]);
     assert_eq!(rollouts(&home).len(), 2);
 }
 
@@ -413,7 +414,7 @@ fn the_trash_of_another_home_stays_in_the_trash() {
     assert!(run.stderr.contains("--codex-home"), "{run}");
     assert_same_tree(&before, &env.tree("home"));
     fs::rename(other, env.codex_home()).unwrap();
-    // Another name of the same home.
+    // The home is found under another name.
     std::os::unix::fs::symlink(env.codex_home(), other).unwrap();
     let _ = env
         .run(["--codex-home", other, "storage", "undelete", &id(3)])
@@ -444,7 +445,7 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
         .unwrap();
         let before = env.tree("home");
         let _ = env.run(["storage", "undelete", &id(3)]).code(1);
-        // Nor does a recovery touch it.
+        // A recovery ignores the unit too.
         fs::rename(&unit, trash.join(".pending-unit")).unwrap();
         let _ = env.run(["storage"]).code(0);
         fs::rename(trash.join(".pending-unit"), &unit).unwrap();
@@ -459,7 +460,7 @@ fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
     let run = env.run(["storage", "undelete", "01a1"]).code(1);
     assert!(run.stderr.contains("matches several"), "{run}");
     let _ = env.run(["storage", "undelete", "title 2"]).code(0);
-    // One of two has a place in the home.
+    // The path of one of the two conversations is taken.
     let _ = env.run(["storage", "trash", &id(5)]).code(0);
     let path = format!(
         "sessions/2026/10/01/rollout-2026-10-01T00-00-00-{}.jsonl",
@@ -476,7 +477,7 @@ fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
 }
 
 #[test]
-fn of_two_commands_at_once_each_conversation_goes_once() {
+fn two_concurrent_commands_move_each_conversation_once() {
     let env = home();
     let before = (rows(&env.codex_home()), names(&env.codex_home()));
     let all: Vec<String> = (1..=5).map(id).collect();
@@ -487,7 +488,7 @@ fn of_two_commands_at_once_each_conversation_goes_once() {
             let threads = [0, 1].map(|_| scope.spawn(|| env.run(&args)));
             threads.map(|thread| thread.join().unwrap())
         });
-        // The later one finds less than it chose, or nothing.
+        // The later command finds only some of the conversations that it has chosen, or none.
         assert!(
             runs.iter().all(|run| [0, 1, 2, 6].contains(&run.code)),
             "{} {}",

@@ -2,8 +2,8 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample_of};
-use crate::support::kept_folder::KeptFolder;
+use crate::support::folder_snapshot::FolderSnapshot;
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::lab::Lab;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -20,7 +20,7 @@ fn database(env: &TestEnv, name: &str) -> PathBuf {
     env.codex_home().join(name)
 }
 
-/// A home with free pages in two databases, and old log entries in one.
+/// Creates a home with free pages in two databases, and old log entries in one.
 fn home() -> TestEnv {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
@@ -56,7 +56,7 @@ fn home() -> TestEnv {
     env
 }
 
-/// The rows of both databases, without changing them.
+/// Returns the rows of both databases. Does not change the files.
 fn rows(home: &Path) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
@@ -86,7 +86,7 @@ fn rows(home: &Path) -> Vec<String> {
     rows
 }
 
-/// The file names of the items of a report.
+/// Returns the file names of the items of a report.
 fn names(document: &Value) -> Vec<&str> {
     let items = document["items"].as_array().expect("items");
     let paths = items
@@ -122,7 +122,7 @@ fn the_databases_become_smaller_and_keep_their_rows() {
         "{sizes:?} {after:?}"
     );
     let estimate = planned["after_bytes"].as_u64().unwrap();
-    // The estimate counts empty pages, not those that are partly empty.
+    // The estimate counts empty pages only, not partly empty ones.
     assert!(after.iter().sum::<u64>() <= estimate, "{planned} {done}");
 
     // The originals stay until the next successful run.
@@ -205,7 +205,7 @@ fn a_vacuum_can_be_undone_and_done_again() {
     let _ = env.run(undo).code(0);
     assert_eq!(rows(&env.codex_home()), whole);
     assert_eq!(["logs_2.sqlite", "state_5.sqlite"].map(size), before);
-    // The second undo brings back what Codex wrote after the vacuum.
+    // The second undo restores the state that Codex wrote after the vacuum.
     let _ = env.run(undo).code(0);
     assert_eq!(rows(&env.codex_home()), compact);
     let _ = env.run(undo).code(0);
@@ -236,7 +236,7 @@ fn a_damaged_database_is_reported_and_left_alone() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
-/// The number of failing points per kind of failure.
+/// The number of points that the test tries per kind of fault.
 const POINTS: usize = 30;
 
 #[test]
@@ -248,7 +248,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
     let expected = rows(&env.codex_home());
     let mut dice = Dice::new();
     for args in [&["storage", "vacuum"][..], &["storage", "vacuum", "--undo"]] {
-        let kept = KeptFolder::of(&env.path("home"));
+        let kept = FolderSnapshot::of(&env.path("home"));
         let all = points(&env, args);
         let mut tried = 0;
         for fault in [
@@ -258,13 +258,13 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
             Fault::Interrupted,
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
-                kept.put_back();
+                kept.restore();
                 let context = format!("{point:?} {fault:?}");
-                let Some(output) = faulty(&env, args, &point, fault) else {
+                let Some(output) = run_with_fault(&env, args, &point, fault) else {
                     continue;
                 };
                 tried += 1;
-                // Finishes or undoes what was killed.
+                // The next command finishes or undoes the killed one.
                 let _ = env.run(["storage"]).code(0);
                 assert_eq!(rows(&env.codex_home()), expected, "{context}\n{output:?}");
                 let was_killed = output.status.signal().is_some();
@@ -285,7 +285,7 @@ fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {
         }
         println!("{args:?}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
-        kept.put_back();
+        kept.restore();
         let _ = env.run(["storage", "vacuum"]).code(0);
     }
 }
@@ -295,7 +295,7 @@ fn codex_works_with_the_rewritten_databases() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     let ids = [lab.say("first"), lab.say("second")];
-    let listed = lab.listed(&home);
+    let listed = lab.listed_ids(&home);
     for name in ["logs_2.sqlite", "state_5.sqlite"] {
         let database = Connection::open(home.join(name)).unwrap();
         let sql = "CREATE TABLE big(x); INSERT INTO big VALUES(zeroblob(3000000)); DROP TABLE big;";
@@ -307,11 +307,11 @@ fn codex_works_with_the_rewritten_databases() {
         .json();
     let gain = done["before_bytes"].as_u64().unwrap() - done["after_bytes"].as_u64().unwrap();
     assert!(gain > 5_000_000, "{done}");
-    assert_eq!(lab.listed(&home), listed);
+    assert_eq!(lab.listed_ids(&home), listed);
     for id in &ids {
-        lab.go_on(&home, id, "more");
+        lab.resume(&home, id, "more");
     }
     let third = lab.say("third");
-    assert!(lab.listed(&home).contains(&third));
+    assert!(lab.listed_ids(&home).contains(&third));
     let _ = lab.manager(["history", "check"]).code(0);
 }

@@ -6,7 +6,7 @@
 )]
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 fn a_conversation_is_synced_to_another_machine_and_back() {
     let pair = Pair::new();
     let file = pair.put("a", ROLLOUT, META);
-    at(&file, 1_795_000_000);
+    set_mtime(&file, 1_795_000_000);
     assert_eq!(
         actions(&pair.apply("a")),
         [format!("copy-to-cloud {ROLLOUT}")]
@@ -26,10 +26,10 @@ fn a_conversation_is_synced_to_another_machine_and_back() {
     );
     let there = pair.home("b").join(ROLLOUT);
     let times = [&file, &there].map(|p| p.metadata().unwrap().modified().unwrap());
-    assert_eq!(times[0], times[1], "times are kept");
-    // It grew on the other machine, whose clock is slow.
+    assert_eq!(times[0], times[1], "the mtime is preserved");
+    // The file grew on the other machine, whose clock is slow.
     let longer = format!("{META}{{\"n\":1}}\n");
-    at(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
+    set_mtime(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
     pair.apply("b");
     pair.apply("a");
     assert_eq!(pair.text("a", ROLLOUT), longer);
@@ -84,7 +84,7 @@ fn diverged_conversations_are_a_conflict_and_change_nothing_until_resolved() {
     assert_eq!(run.json()["conflicts"][0]["path"], ROLLOUT);
     assert_same_tree(&before, &pair.0.tree("codex-b"));
     assert_eq!(pair.text("cloud", ROLLOUT), mine);
-    // Both versions continue; the local one becomes a new conversation.
+    // Both versions stay; the local one becomes a new conversation.
     let run = pair
         .run("b", &["resolve", ID, "--keep", "both", "--json"])
         .code(0);
@@ -130,7 +130,7 @@ fn keep_both_works_after_earlier_decisions_and_with_existing_copies() {
         assert_eq!(pair.text("b", ROLLOUT), more);
         let own = ROLLOUT.replace(ID, &new);
         assert_eq!(pair.text("b", &own), mine.replace(ID, &new));
-        // The version that both had may be kept too; the other one may not.
+        // The common version may also be kept; the other machine's version may not.
         pair.apply("b");
         let forks = fs::read_dir(pair.cloud().join(".codex-manager/forks")).unwrap();
         let texts = forks.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
@@ -147,7 +147,7 @@ fn with_a_policy_the_losing_version_becomes_a_conflict_copy() {
     let [mine, other] = pair.diverge();
     pair.apply("b");
     assert_eq!(pair.text("b", ROLLOUT), mine);
-    // It is reported here and on the other machine, which has it too.
+    // Both machines report the version, because both have it.
     for name in ["a", "b"] {
         let json = pair.apply(name);
         let again = pair.apply(name);
@@ -235,7 +235,7 @@ fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
     assert_same_tree(&before, &pair.0.tree("codex-a"));
     let _ = pair.run("a", &["run", "--apply", "--refill"]).code(0);
     assert_eq!(pair.text("cloud", ROLLOUT), META);
-    // A missing file comes back and is not deleted locally.
+    // A file that is missing in the cloud folder is copied there again, not deleted locally.
     fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
     pair.apply("a");
     assert_eq!(pair.text("cloud", ROLLOUT), META);
@@ -300,7 +300,7 @@ fn many_deletions_are_held_back_and_the_rest_is_synced() {
     }
     pair.apply("a");
     pair.apply("b");
-    // All at once, on the machine where they were deleted.
+    // On the machine where the files were deleted, all of them at once.
     fs::remove_dir_all(pair.home("a").join("skills")).unwrap();
     pair.put("a", ROLLOUT, META);
     for _ in 0..2 {
@@ -313,7 +313,7 @@ fn many_deletions_are_held_back_and_the_rest_is_synced() {
     }
     let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
     assert!(!pair.cloud().join("skills/3/SKILL.md").exists());
-    // On the requested machine. The cloud folder is there, because it has the manifest of the other machine.
+    // On the requested machine. The folder counts as mounted, because it has the other machine's manifest.
     pair.put("a", SKILL, "new");
     pair.apply("a");
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
@@ -353,7 +353,7 @@ fn a_configuration_of_codexsync_works_unchanged() {
     let text = fs::read_to_string(fixture).unwrap();
     env.write("config.toml", text);
     let run = env.run(["sync", "-c", "config.toml", "validate"]).code(0);
-    // codexSync requires the key; here it has no effect.
+    // codexSync requires the key; codex-manager ignores it.
     assert_eq!(
         run.stderr,
         "warning: paths.temp_dir has no effect: temporary files are written next to the files that they replace\n"
@@ -409,7 +409,7 @@ fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);
     let _ = env.run(["sync", "init", "--cloud", "home/first"]).code(0);
-    // codexSync has the same exit code for it.
+    // codexSync has the same exit code.
     let _ = env.run(["sync", "init"]).code(4);
     let run = env.run(["sync", "init", "--dry-run"]).code(4);
     assert!(run.stderr.contains("exists already"), "{run}");
@@ -527,7 +527,10 @@ fn the_configured_log_lists_the_steps() {
     for word in ["\"begins\"", "\"copy-to-cloud\"", ROLLOUT, "\"ends\""] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    assert!(!pair.0.path("manager-a/logs").exists(), "one log is enough");
+    assert!(
+        !pair.0.path("manager-a/logs").exists(),
+        "a second log file was created"
+    );
 }
 
 #[test]
@@ -577,7 +580,7 @@ fn sync_many_files(pair: &Pair, files: u32) {
         let id = format!("01a1f78b-4d30-7ef3-b0ee-{number:012x}");
         let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
         for side in ["a", "cloud"] {
-            at(&pair.put(side, &path, META), 1_795_000_000);
+            set_mtime(&pair.put(side, &path, META), 1_795_000_000);
         }
     }
 }
@@ -603,8 +606,8 @@ fn unchanged_files_are_not_read() {
     ];
     let run = pair.0.run_unprivileged(&plan).code(0);
     assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
-    // A read of the file would have been reported.
-    at(&skill, 1_795_000_001);
+    // A read of the file would be reported.
+    set_mtime(&skill, 1_795_000_001);
     let run = pair.0.run_unprivileged(&plan).code(6);
     assert!(
         run.stderr
@@ -644,7 +647,7 @@ fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
     }
     pair.apply("b");
     assert_eq!(pair.text("b", history), lines(0, 7));
-    // New lines of the other machine are copied; the old ones stay there.
+    // New lines of the other machine are copied; its old lines stay on that machine only.
     pair.put("b", history, &(lines(0, 7) + &line(8)));
     pair.apply("b");
     pair.apply("a");
@@ -658,7 +661,7 @@ fn prompts_dropped_by_max_bytes_stay_elsewhere_and_do_not_come_back() {
     assert_eq!(actions(&pair.apply("a")), [""; 0]);
     assert_eq!(pair.text("a", history), lines(6, 8));
     assert_eq!(pair.text("cloud", history), lines(0, 8));
-    // With a higher limit they come back.
+    // With a higher limit the old lines return.
     pair.put("a", "config.toml", "");
     pair.apply("a");
     assert_eq!(pair.text("a", history), lines(0, 8));

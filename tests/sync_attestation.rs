@@ -1,7 +1,7 @@
 //! Attestation of arriving files: the machine that lists them, and the names under which they arrive.
 
 use crate::support::env::assert_same_tree;
-use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, actions, set_mtime};
 use std::fs;
 use std::path::PathBuf;
 
@@ -29,12 +29,12 @@ fn a_folder_filled_by_other_means_reaches_further_machines() {
                 ("skills/mine/SKILL.md", "mine"),
                 ("history.jsonl", "{\"ts\":1}\n"),
             ] {
-                at(&pair.put(name, path, text), 1_795_000_000);
+                set_mtime(&pair.put(name, path, text), 1_795_000_000);
             }
         }
         // Equal content with different mtimes.
-        at(&pair.put("a", "skills/other/SKILL.md", "x"), 1_795_000_000);
-        at(
+        set_mtime(&pair.put("a", "skills/other/SKILL.md", "x"), 1_795_000_000);
+        set_mtime(
             &pair.put("cloud", "skills/other/SKILL.md", "x"),
             1_795_009_000,
         );
@@ -70,8 +70,8 @@ fn a_file_equal_only_by_size_and_mtime_is_not_attested() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
     let text = "x".repeat(300);
-    at(&pair.put("a", "skills/mine/SKILL.md", &text), 1_795_000_000);
-    at(
+    set_mtime(&pair.put("a", "skills/mine/SKILL.md", &text), 1_795_000_000);
+    set_mtime(
         &pair.put("cloud", "skills/mine/SKILL.md", &"\0".repeat(300)),
         1_795_000_000,
     );
@@ -155,9 +155,9 @@ fn sync_does_not_wait_for_this_machines_own_forgotten_files() {
         }
         pair.put("a", ROLLOUT, here);
         pair.put("a", "skills/mine/SKILL.md", "mine");
-        at(&pair.put("cloud", ROLLOUT, META), 1_795_000_000);
+        set_mtime(&pair.put("cloud", ROLLOUT, META), 1_795_000_000);
         let skill = pair.put("cloud", "skills/mine/SKILL.md", "mine");
-        at(&skill, 1_795_000_000);
+        set_mtime(&skill, 1_795_000_000);
         let expected: Vec<_> = action
             .map(|a| format!("{a} {ROLLOUT}"))
             .into_iter()
@@ -195,15 +195,15 @@ fn an_attested_change_with_equal_size_and_mtime_is_detected() {
         (ROLLOUT, turn(1), turn(2)),
     ] {
         let pair = Pair::new();
-        at(&pair.put("b", path, &old), 1_795_000_000);
+        set_mtime(&pair.put("b", path, &old), 1_795_000_000);
         for name in ["b", "a", "b", "a"] {
             pair.apply(name);
         }
-        at(&pair.put("b", path, &new), 1_795_000_001);
+        set_mtime(&pair.put("b", path, &new), 1_795_000_001);
         pair.apply("b");
         // The manifest arrives before the file, and the client rounds mtimes.
         let there = pair.put("cloud", path, &old);
-        at(&there, 1_795_000_000);
+        set_mtime(&there, 1_795_000_000);
         // The former version of a conversation becomes a conflict copy and is dropped, because the local file
         // contains it. The other version has the same length and cannot be distinguished from an older one;
         // that of a skill can.
@@ -218,7 +218,7 @@ fn an_attested_change_with_equal_size_and_mtime_is_detected() {
         assert_eq!(actions(&json), [""; 0]);
         assert_eq!(pair.text("a", path), old);
         fs::write(&there, &new).unwrap();
-        at(&there, 1_795_000_000);
+        set_mtime(&there, 1_795_000_000);
         let came = actions(&pair.apply("a"));
         assert_eq!(came.len(), 1, "{came:?}");
         assert_eq!(pair.text("a", path), new);
@@ -232,13 +232,13 @@ fn an_attested_change_with_equal_size_and_mtime_is_detected() {
 fn a_change_with_equal_size_and_mtime_conflicts_with_a_local_edit() {
     let pair = Pair::new();
     let there = pair.cloud().join("AGENTS.md");
-    at(&pair.put("b", "AGENTS.md", "use 4 spaces"), 1_795_000_000);
+    set_mtime(&pair.put("b", "AGENTS.md", "use 4 spaces"), 1_795_000_000);
     for name in ["b", "a", "b"] {
         pair.apply(name);
     }
-    at(&pair.put("b", "AGENTS.md", "use 2 spaces"), 1_795_000_001);
+    set_mtime(&pair.put("b", "AGENTS.md", "use 2 spaces"), 1_795_000_001);
     pair.apply("b");
-    at(&there, 1_795_000_000);
+    set_mtime(&there, 1_795_000_000);
     pair.put("a", "AGENTS.md", "use 4 spaces, and more");
     let run = pair.run("a", &["run", "--apply", "--json"]).code(2);
     assert_eq!(run.json()["conflicts"][0]["path"], "AGENTS.md", "{run}");

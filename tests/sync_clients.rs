@@ -61,7 +61,7 @@ fn a_file_removed_during_a_run_is_reported_with_the_reason() {
     if !can_inject() {
         return;
     }
-    // The file is listed and gone when it is opened: by the plan, by the copy, or by the merge.
+    // The file is listed, and removed before the plan, the copy or the merge opens it.
     let history = "history.jsonl";
     for (path, older, newer) in [
         (SKILL, "one", "two, and more"),

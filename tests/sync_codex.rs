@@ -10,7 +10,7 @@ use crate::support::sign_in::{SignIn, signed_in_home};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Machine A uses the lab's home, machine B a home beside it.
+/// Two machines: A uses the home of the lab, B a second home.
 struct Two {
     lab: Lab,
     b: PathBuf,
@@ -77,21 +77,21 @@ fn a_conversation_continues_on_both_machines() {
     two.sync("b");
     let mut all = [own.clone(), id.clone()];
     all.sort();
-    assert_eq!(lab.listed(b), all);
-    lab.go_on(b, &id, "two");
-    assert_eq!(lab.shown(b, &id), ["one", "two"]);
+    assert_eq!(lab.listed_ids(b), all);
+    lab.resume(b, &id, "two");
+    assert_eq!(lab.user_messages(b, &id), ["one", "two"]);
     two.sync("b");
     two.sync("a");
-    lab.go_on(&a, &id, "three");
-    assert_eq!(lab.shown(&a, &id), ["one", "two", "three"]);
+    lab.resume(&a, &id, "three");
+    assert_eq!(lab.user_messages(&a, &id), ["one", "two", "three"]);
     assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
     two.sync("a");
     two.sync("b");
     assert_eq!(
-        fs::read(rollout(&a, &id)).expect("a"),
-        fs::read(rollout(b, &id)).expect("b")
+        fs::read(rollout(&a, &id)).expect("read"),
+        fs::read(rollout(b, &id)).expect("read")
     );
-    assert_eq!(lab.listed(&a), all);
+    assert_eq!(lab.listed_ids(&a), all);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     let params = serde_json::json!({"threadId": id, "name": "the plan"});
     lab.codex
         .app_server_request(&a, &lab.backend, "thread/name/set", params)
-        .expect("named");
+        .expect("set the name");
     let there = lab.home().parent().expect("a folder").to_path_buf();
     let cwd = |home: &Path, id: &str| -> (String, String) {
         let database = crate::support::lab::open(&home.join("state_5.sqlite"));
@@ -120,7 +120,7 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     two.sync("b");
     // Before Codex has scanned the files.
     assert_eq!(cwd(b, &id), (to, name));
-    assert_eq!(rows(b).len(), 3, "a row without a file is left alone");
+    assert_eq!(rows(b).len(), 3, "a row without a file is unchanged");
     two.configure("");
     // Without --all, Codex uses the folder stored in the conversation (0.169).
     let resumed = |which: &str, prompt: &str| -> String {
@@ -131,10 +131,10 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     };
     assert_eq!(resumed("--last", "the last"), id);
     assert_eq!(resumed("the plan", "by name"), id);
-    assert_eq!(lab.shown(b, &id), ["one", "the last", "by name"]);
+    assert_eq!(lab.user_messages(b, &id), ["one", "the last", "by name"]);
     let mut all = [own, id];
     all.sort();
-    assert_eq!(lab.listed(b), all);
+    assert_eq!(lab.listed_ids(b), all);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn archiving_is_synced_to_codex() {
     let id = lab.say("one");
     two.sync("a");
     two.sync("b");
-    lab.go_on(b, &id, "two");
+    lab.resume(b, &id, "two");
     let codex = |home: &Path, word: &str| {
         lab.codex
             .run(home, &lab.backend, &[word, &id])
@@ -154,14 +154,14 @@ fn archiving_is_synced_to_codex() {
     two.sync("b");
     two.sync("a");
     assert_eq!(rollouts(&a).len(), 1);
-    assert_eq!(lab.listed(&a), [""; 0]);
+    assert_eq!(lab.listed_ids(&a), [""; 0]);
     assert_eq!(rows(&a), [(id.clone(), rollout(&a, &id))]);
     codex(&a, "unarchive");
     two.sync("a");
     two.sync("b");
-    assert_eq!(lab.listed(b), [&*id]);
-    lab.go_on(b, &id, "three");
-    assert_eq!(lab.shown(b, &id), ["one", "two", "three"]);
+    assert_eq!(lab.listed_ids(b), [&*id]);
+    lab.resume(b, &id, "three");
+    assert_eq!(lab.user_messages(b, &id), ["one", "two", "three"]);
 }
 
 #[test]
@@ -171,13 +171,13 @@ fn keep_both_makes_two_conversations() {
     let id = lab.say("one");
     two.sync("a");
     two.sync("b");
-    lab.go_on(&a, &id, "on a");
-    lab.go_on(b, &id, "on b");
+    lab.resume(&a, &id, "on a");
+    lab.resume(b, &id, "on b");
     two.sync("a");
     two.sync("b");
     // A's version continues without B's turns; B's version is kept.
-    lab.go_on(b, &id, "after");
-    assert_eq!(lab.shown(b, &id), ["one", "on a", "after"]);
+    lab.resume(b, &id, "after");
+    assert_eq!(lab.user_messages(b, &id), ["one", "on a", "after"]);
     let args = [
         "--manager-home",
         "manager-b",
@@ -195,9 +195,9 @@ fn keep_both_makes_two_conversations() {
     two.sync("b");
     two.sync("a");
     for home in [&a, b] {
-        lab.go_on(home, &new, "further");
+        lab.resume(home, &new, "further");
         assert_eq!(messages(&rollout(home, &new)), ["one", "on b", "further"]);
-        assert!(lab.listed(home).contains(&new));
+        assert!(lab.listed_ids(home).contains(&new));
     }
 }
 
@@ -208,7 +208,7 @@ fn project_folders_are_mapped_only_in_the_index() {
     let id = lab.say("one");
     two.sync("a");
     two.sync("b");
-    assert_eq!(lab.listed(b), [&*id]);
+    assert_eq!(lab.listed_ids(b), [&*id]);
     let before = fs::read(rollout(b, &id)).expect("read");
     let there = cwd_of(b, &id);
     two.configure(&format!(

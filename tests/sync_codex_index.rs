@@ -1,6 +1,6 @@
 //! Updates of the local Codex index by a sync, also after a killed run.
 
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::pair::{Pair, actions};
 use crate::sync_shutdown::a_codex;
 use rusqlite::{Connection, OptionalExtension};
@@ -186,7 +186,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
             pair.put("a", &path(3), &text(3, "{\"n\":3}\n"));
             pair.put("a", NAMES, &named(2, "two", 1));
             pair.apply("a");
-            let ended = killed_at(&pair.0, &RUN, call, number);
+            let ended = ended_before_call(&pair.0, &RUN, call, number);
             pair.apply("b");
             let label = format!("{call} {number}");
             assert_eq!(index.row(1), Some((archived, true)), "{label}");
@@ -257,7 +257,7 @@ fn the_next_run_indexes_files_of_a_killed_decision() {
         let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
         let what = id(1);
         let args = [&args[..], &["resolve", &what, "--keep", "both"]].concat();
-        let _ = killed_at(&pair.0, &args, call, number);
+        let _ = ended_before_call(&pair.0, &args, call, number);
         pair.apply("b");
         let folder = pair.home("b").join("sessions/2026/11/18");
         let files = fs::read_dir(folder).unwrap();

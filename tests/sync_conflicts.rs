@@ -19,7 +19,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
             pair.configure("b", &policy(name));
             pair.diverge();
             if name == "prefer_newer_mtime" {
-                crate::support::pair::at(&pair.home("b").join(ROLLOUT), 1_895_000_000);
+                crate::support::pair::set_mtime(&pair.home("b").join(ROLLOUT), 1_895_000_000);
             }
             let args = if is_planned {
                 &["plan", "--json"][..]
@@ -49,7 +49,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
                     .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
                     .collect();
                 assert!(log.contains("] conflict "), "{log}");
-                // From the next run on, it is a conflict copy and no new conflict.
+                // The next run treats it as an existing conflict copy, not as a new conflict.
                 let json = pair.apply("b");
                 assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
                 assert_eq!(json["forks"][0], *fork);
@@ -117,7 +117,7 @@ fn a_conflict_stops_the_run_only_with_manual_abort() {
         assert_eq!(done, expected);
         assert!(run.stderr.contains("unchanged on both sides"), "{run}");
         assert_eq!(pair.text("cloud", SKILL), "new");
-        // It is reported until it is decided, and synced after that.
+        // The conflict is reported until it is decided. Then the file is synced.
         let json = pair.run("b", &["run", "--apply", "--json"]).code(2).json();
         assert_eq!(actions(&json), [""; 0]);
         let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);

@@ -1,6 +1,6 @@
 //! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::pair::{Pair, actions};
 use std::fs;
 
@@ -9,7 +9,7 @@ const KILLS: usize = 12;
 const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
 
 /// Creates machines that propagate deletions and have `count` equal skills.
-fn deleting(names: &[&str], count: usize) -> Pair {
+fn propagating(names: &[&str], count: usize) -> Pair {
     let pair = Pair::new();
     for name in names {
         pair.configure(name, PROPAGATE);
@@ -55,13 +55,13 @@ fn i2_a_few_deletions_of_a_killed_run_are_completed() {
     for names in [["a", "b"], ["b", "a"]] {
         for call in ["unlink", "fsync"] {
             for number in 1..=KILLS {
-                let pair = deleting(&["a", "b"], 40);
+                let pair = propagating(&["a", "b"], 40);
                 for n in 0..3 {
                     fs::remove_file(pair.home("a").join(skill(n))).unwrap();
                 }
                 let args = run_of("a", &[]);
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                let ended = killed_at(&pair.0, &args, call, number);
+                let ended = ended_before_call(&pair.0, &args, call, number);
                 for name in names.iter().chain(&names) {
                     pair.apply(name);
                 }
@@ -85,17 +85,20 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
         return;
     }
     for number in [2, 12, 25] {
-        let pair = deleting(&["a", "b"], 60);
+        let pair = propagating(&["a", "b"], 60);
         for n in 0..30 {
             fs::remove_file(pair.home("a").join(skill(n))).unwrap();
         }
         let args = run_of("a", &["--delete-many"]);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        assert!(!killed_at(&pair.0, &args, "unlink", number), "{number}");
+        assert!(
+            !ended_before_call(&pair.0, &args, "unlink", number),
+            "{number}"
+        );
         let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
         let gone = (0..30).filter(is_gone).count();
         assert!((1..30).contains(&gone), "{number}: {gone}");
-        // Neither machine takes the folder for unmounted, and no file comes back.
+        // No machine treats the folder as unmounted, and no file comes back.
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
         pair.apply("a");
         let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
@@ -112,7 +115,7 @@ fn i2_many_confirmed_deletions_of_a_killed_run_are_completed() {
 
 #[test]
 fn files_gone_from_both_sides_are_deleted_everywhere_unless_many() {
-    let pair = deleting(&["a", "b"], 40);
+    let pair = propagating(&["a", "b"], 40);
     let remove = |n: usize| {
         for root in [pair.home("a"), pair.cloud()] {
             fs::remove_file(root.join(skill(n))).unwrap();
@@ -141,7 +144,7 @@ fn with_few_files_only_deletions_of_more_than_half_are_held_back() {
         (3, 2, 2),
         (1, 1, 0),
     ] {
-        let pair = deleting(&["a", "b"], files);
+        let pair = propagating(&["a", "b"], files);
         for n in 0..deleted {
             fs::remove_file(pair.home("a").join(skill(n))).unwrap();
         }
@@ -166,7 +169,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
     let gone = skill(7);
     for call in ["fsync", "renameat2", "rename"] {
         for number in 1..=KILLS {
-            let pair = deleting(&["a", "b", "c"], 12);
+            let pair = propagating(&["a", "b", "c"], 12);
             fs::remove_file(pair.home("b").join(&gone)).unwrap();
             for name in ["b", "a", "c"] {
                 pair.apply(name);
@@ -175,7 +178,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
             pair.put("c", &gone, "one");
             let args = run_of("c", &[]);
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let ended = killed_at(&pair.0, &args, call, number);
+            let ended = ended_before_call(&pair.0, &args, call, number);
             pair.apply("c");
             pair.apply("a");
             // `b` is off, and the file is missing in the cloud folder for a while.
@@ -191,7 +194,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
 
 #[test]
 fn a_plan_shows_the_size_of_what_it_deletes() {
-    let pair = deleting(&["a", "b"], 40);
+    let pair = propagating(&["a", "b"], 40);
     fs::remove_file(pair.home("a").join(skill(0))).unwrap();
     let args = [
         "--manager-home",

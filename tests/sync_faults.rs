@@ -1,7 +1,9 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
 use crate::support::faults::Mount;
-use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at, traced};
+use crate::support::injection::{
+    Fault, Point, can_inject, ended_before_call, run_with_fault, traced,
+};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use codex_manager::io::hash::Sha256Digest;
 use std::fs;
@@ -49,7 +51,7 @@ fn i2_a_killed_sync_leaves_complete_files_and_continues() {
                 "run",
                 "--apply",
             ];
-            let ended = killed_at(&pair.0, &args, call, number);
+            let ended = ended_before_call(&pair.0, &args, call, number);
             for name in ["a", "b", "cloud"] {
                 assert_whole(&pair, name, ROLLOUT, &[META, &longer]);
                 assert_whole(&pair, name, SKILL, &["one", "two, longer"]);
@@ -84,7 +86,7 @@ fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
             }
             let from = ["restore", "--from", "b-20261101T000000Z", "--apply"];
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
-            let ended = killed_at(&pair.0, &[&args[..], &from].concat(), call, number);
+            let ended = ended_before_call(&pair.0, &[&args[..], &from].concat(), call, number);
             for path in [SKILL, "AGENTS.md"] {
                 let text = pair.text("b", path);
                 assert!(text == "old" || text == "new", "{call} {number}: {text:?}");
@@ -138,7 +140,7 @@ fn i2_a_killed_first_sync_of_many_files_continues() {
             pair.put("b", of_b.0, of_b.1);
             let run = ["sync", "-c", "b.toml", "run", "--apply"];
             let args = [&["--manager-home", "manager-b"], &run[..]].concat();
-            let ended = killed_at(&pair.0, &args, call, number);
+            let ended = ended_before_call(&pair.0, &args, call, number);
             for name in ["b", "cloud"] {
                 for (path, text) in of_a.into_iter().chain([of_b]) {
                     assert_whole(&pair, name, path, &[text]);
@@ -199,7 +201,7 @@ fn i2_many_new_files_are_durable_before_they_get_their_names() {
     let before = |call: &str| calls[..first].iter().any(|line| line.contains(call));
     assert!(before("syncfs("), "{log}");
     assert!(before("written.jsonl"), "{log}");
-    let last = calls.iter().rposition(is_name).expect("one");
+    let last = calls.iter().rposition(is_name).expect("a match");
     let state = |line: &&str| line.contains("sync(") && line.contains("state.jsonl");
     assert!(!calls[first..last].iter().any(state), "{log}");
     let syncs = calls.iter().filter(|line| line.contains("fsync("));
@@ -223,7 +225,10 @@ fn i2_a_killed_sync_of_many_files_leaves_complete_files_and_continues() {
     for (call, number) in kills.into_iter().chain([("fsync", 4), ("fsync", 9)]) {
         let pair = Pair::new();
         let paths = many_files(&pair);
-        assert!(!killed_at(&pair.0, &RUN_OF_A, call, number), "{call}");
+        assert!(
+            !ended_before_call(&pair.0, &RUN_OF_A, call, number),
+            "{call}"
+        );
         for path in &paths {
             assert_whole(&pair, "cloud", path, &[&format!("the text of {path}")]);
         }
@@ -251,7 +256,7 @@ fn i3_many_files_on_a_disk_that_cannot_sync_as_a_whole_are_synced_one_by_one() {
         call: "syncfs".into(),
         number: 1,
     };
-    let output = faulty(&pair.0, &RUN_OF_A, &point, Fault::FromThenOn("EIO"));
+    let output = run_with_fault(&pair.0, &RUN_OF_A, &point, Fault::FromThenOn("EIO"));
     assert!(output.expect("reached").status.success());
     for path in paths {
         assert_eq!(pair.text("cloud", &path), format!("the text of {path}"));
@@ -337,7 +342,7 @@ fn file_systems_without_renameat2_noreplace_work() {
         ROLLOUT.rsplit('/').next().expect("a name")
     );
     let target = pair.put("a", &archived, "");
-    fs::rename(pair.home("a").join(ROLLOUT), target).expect("archive it");
+    fs::rename(pair.home("a").join(ROLLOUT), target).expect("move to the archive");
     pair.put("a", SKILL, "one");
     pair.apply("a");
     let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml", "run"];
@@ -346,7 +351,7 @@ fn file_systems_without_renameat2_noreplace_work() {
         call: "renameat2".into(),
         number: 1,
     };
-    let run = faulty(&pair.0, &args, &point, Fault::FromThenOn("EINVAL"));
+    let run = run_with_fault(&pair.0, &args, &point, Fault::FromThenOn("EINVAL"));
     assert!(run.expect("a rename").status.success());
     assert_eq!(pair.text("b", SKILL), "one");
     assert_eq!(pair.text("b", &archived), META);

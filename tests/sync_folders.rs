@@ -7,8 +7,8 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -200,7 +200,7 @@ fn a_link_at_the_top_of_a_home_stays_and_its_target_is_synced() {
             })
         };
         assert_eq!(links(), [true; 3]);
-        // And back again, through the links.
+        // The files are also restored through the links.
         let _ = pair
             .run("a", &["restore", "--target", "local", "--apply"])
             .code(0);
@@ -248,7 +248,7 @@ fn an_unfollowed_link_is_reported_and_its_counterpart_stays() {
     let _ = pair.run("b", &["run", "--apply"]).code(6);
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another");
     assert_eq!(pair.text("cloud", "AGENTS.md"), "one");
-    // Once the link is gone, the waiting files are copied.
+    // After the removal of the link, the waiting files are copied.
     pair.configure("b", "");
     fs::remove_file(home.join("skills/mine")).unwrap();
     fs::remove_file(home.join("AGENTS.md")).unwrap();
@@ -450,7 +450,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
             pair.apply("a");
             let run = ["sync", "-c", "b.toml", "run", "--apply"];
             let args = [&["--manager-home", "manager-b"], &run[..]].concat();
-            let ended = killed_at(&pair.0, &args, call, number);
+            let ended = ended_before_call(&pair.0, &args, call, number);
             let places = [ROLLOUT, &archived].map(|path| pair.home("b").join(path));
             let texts = places.each_ref().map(|path| fs::read_to_string(path).ok());
             assert!(texts.iter().any(Option::is_some), "{call} {number}");
@@ -540,7 +540,7 @@ fn a_file_against_a_folder_is_reported_and_the_rest_is_synced() {
         }
         assert_eq!(pair.text("a", here), "of here");
         assert_eq!(pair.text("cloud", there), "of there");
-        // The user decides by renaming.
+        // The user resolves the conflict by renaming.
         fs::rename(
             pair.home("a").join("skills/x"),
             pair.home("a").join("skills/y"),
@@ -766,7 +766,7 @@ fn a_root_in_another_letter_case_is_reported() {
         .with_file_name("skill.MD")
         .exists()
     {
-        return; // A disk that ignores letter case.
+        return; // The disk ignores letter case.
     }
     places(
         &pair,
@@ -807,7 +807,7 @@ fn preflight_fails_if_the_backup_folder_is_blocked() {
 fn a_link_stays_if_another_name_differs_in_letter_case() {
     let pair = Pair::new();
     let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
-    at(&theirs, 1_900_000_000);
+    set_mtime(&theirs, 1_900_000_000);
     pair.put("a", "skills/s/note.md", "mine");
     let elsewhere = pair.0.write("elsewhere", "not synced");
     let link = pair.home("a").join("skills/s/Note.md");
@@ -842,7 +842,7 @@ fn a_codex_file_in_another_letter_case_is_not_merged() {
         assert_eq!(pair.text("b", real), line(1));
         assert_eq!(pair.text("b", other), "notes of mine\n");
         assert!(!pair.cloud().join(other).exists());
-        // And in the cloud folder, beside the real file and in its place.
+        // The same in the cloud folder, beside the real file and in its place.
         pair.put("cloud", other, &line(7));
         pair.put("a", real, &[line(1), line(2)].concat());
         let json = pair.apply("a");

@@ -2,7 +2,7 @@
 //! backup or cloned, damaged states, and configurations with fewer roots than before.
 
 use crate::support::env::Run;
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::process::Command;
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
 /// Copies the home and the manager home of machine `a`.
-fn keep(pair: &Pair) {
+fn copy_machine(pair: &Pair) {
     for folder in OF_A {
         let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
         let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
@@ -20,7 +20,7 @@ fn keep(pair: &Pair) {
 }
 
 /// Swaps machine `a` with its copy.
-fn swap(pair: &Pair) {
+fn swap_with_copy(pair: &Pair) {
     for folder in OF_A {
         let (now, kept) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
         let aside = pair.0.path("aside");
@@ -67,11 +67,11 @@ fn acquainted() -> Pair {
 fn a_machine_restored_from_a_backup_accepts_its_later_files() {
     for torn in [false, true] {
         let pair = acquainted();
-        keep(&pair);
+        copy_machine(&pair);
         pair.put("a", SKILL, "two, longer");
         pair.put("a", ROLLOUT, META);
         pair.apply("a");
-        swap(&pair);
+        swap_with_copy(&pair);
         let word = manifests_of(&pair, "a").remove(0);
         let whole = fs::read(&word).unwrap();
         if torn {
@@ -108,17 +108,17 @@ fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
         let pair = Pair::new();
         pair.put("a", SKILL, "one");
         pair.apply("a");
-        keep(&pair);
+        copy_machine(&pair);
         pair.put("a", SKILL, "two, longer");
         pair.apply("a");
         if damaged {
             fs::write(state_of(&pair, "a"), "\0").unwrap();
         } else {
-            swap(&pair);
+            swap_with_copy(&pair);
         }
         assert_eq!(warned(&pair.apply("a")).len(), 1);
         assert_eq!(manifests_of(&pair, "a").len(), 2);
-        // Another program writes to the cloud folder, without a manifest.
+        // Another program writes to the cloud folder. It has no manifest.
         pair.put("cloud", SKILL, "three, of a tool");
         assert_eq!(
             actions(&pair.apply("a")),
@@ -130,10 +130,10 @@ fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
 #[test]
 fn a_cloned_machine_gets_its_own_manifest() {
     let pair = acquainted();
-    keep(&pair);
+    copy_machine(&pair);
     pair.put("a", "skills/s/first", "of the first");
     pair.apply("a");
-    swap(&pair);
+    swap_with_copy(&pair);
     pair.put("a", "skills/s/second", "of the second");
     let json = pair.apply("a");
     assert!(
@@ -141,9 +141,9 @@ fn a_cloned_machine_gets_its_own_manifest() {
         "{json}"
     );
     assert_eq!(manifests_of(&pair, "a").len(), 2);
-    // From then on each machine writes its own manifest.
+    // Later runs of each machine write its own manifest.
     for round in 0..2 {
-        swap(&pair);
+        swap_with_copy(&pair);
         pair.put("a", &format!("skills/s/{round}"), &round.to_string());
         let json = pair.apply("a");
         assert_eq!(warned(&json), [] as [&str; 0], "{round}");
@@ -161,7 +161,7 @@ fn a_cloned_machine_gets_its_own_manifest() {
 #[test]
 fn no_entry_of_a_manifest_with_two_writers_is_lost() {
     let pair = acquainted();
-    keep(&pair);
+    copy_machine(&pair);
     let word = manifests_of(&pair, "a").remove(0);
     let before = fs::read(&word).unwrap();
     pair.put("a", "skills/s/first", "of the first");
@@ -170,10 +170,10 @@ fn no_entry_of_a_manifest_with_two_writers_is_lost() {
     let first = fs::read(&word).unwrap();
     fs::write(&word, before).unwrap();
     fs::remove_file(pair.cloud().join("skills/s/first")).unwrap();
-    swap(&pair);
+    swap_with_copy(&pair);
     pair.put("a", "skills/s/second", "of the second");
     pair.apply("a");
-    // Their cloud client keeps one of the two under that name.
+    // The cloud client renames one of the two manifests to a conflict name.
     fs::write(
         word.with_extension("sync-conflict-20261118-101010-ABCDEF7.jsonl"),
         first,
@@ -186,7 +186,7 @@ fn no_entry_of_a_manifest_with_two_writers_is_lost() {
         assert_eq!(pair.text(name, "skills/s/second"), "of the second");
     }
     // The machine whose manifest was renamed notices it.
-    swap(&pair);
+    swap_with_copy(&pair);
     assert_eq!(warned(&pair.apply("a")).len(), 1);
     assert_eq!(manifests_of(&pair, "a").len(), 3);
 }
@@ -210,7 +210,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
             pair.apply(name);
         }
         for file in &files[..2] {
-            at(&pair.put("b", file, "an older one"), 1_600_000_000);
+            set_mtime(&pair.put("b", file, "an older one"), 1_600_000_000);
         }
         pair.apply("b");
         let state = state_of(&pair, "a");
@@ -251,7 +251,7 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
         assert_eq!(pair.text("cloud", files[0]), "one");
         assert_eq!(pair.text("a", files[1]), "an older one");
         // With a complete state, the configuration decides again.
-        at(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
+        set_mtime(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
         pair.put("b", "skills/s/4", "newer");
         pair.apply("b");
         assert_eq!(actions(&pair.apply("a")), ["copy-to-local skills/s/4"]);
@@ -340,18 +340,18 @@ fn an_old_manifest_that_comes_back_is_not_another_machine() {
 #[test]
 fn edits_of_a_machine_and_its_clone_are_a_conflict() {
     let pair = acquainted();
-    keep(&pair);
-    let day = pair.day();
+    copy_machine(&pair);
+    let day = pair.copy_cloud();
     pair.put("a", SKILL, "of the original");
     pair.apply("a");
-    // The clone has not seen it, and continues counting under the same name.
-    pair.back_to(&day);
-    swap(&pair);
+    // The clone does not know the original's later changes, and counts its own under the same name.
+    pair.restore_cloud(&day);
+    swap_with_copy(&pair);
     for text in ["of the copy", "of the copy, again"] {
         pair.put("a", SKILL, text);
         pair.apply("a");
     }
-    swap(&pair);
+    swap_with_copy(&pair);
     let run = run(&pair, "a").code(2);
     assert_eq!(warned(&run.json()).len(), 1, "{run}");
     assert_eq!(run.json()["conflicts"][0]["path"], SKILL, "{run}");

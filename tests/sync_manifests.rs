@@ -34,7 +34,7 @@ fn a_manifest_that_is_not_downloaded_is_awaited() {
     let list = manifest_of(&pair, "a");
     let stand_in = placeholder_of(&list);
     fs::rename(&list, &stand_in).unwrap();
-    // Without any other machine, the file would be used.
+    // Without another machine, the file would be used.
     pair.put("cloud", SKILL, "whole, as it\n");
     let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
     let waiting = run.json()["waiting"].to_string();
@@ -127,7 +127,7 @@ fn oversized_manifests_are_ignored_with_little_memory() {
         "{skipped}"
     );
     assert!(peak < 100 << 20, "{peak}");
-    // The entries of a valid manifest count all the same.
+    // The entries of the valid manifest still count.
     assert_eq!(pair.text("b", SKILL), "one");
     let _ = pair.run("b", &["preflight"]).code(0);
 }
@@ -139,7 +139,7 @@ fn a_partial_conversation_is_reported_with_its_machine() {
     pair.put("a", ROLLOUT, &whole);
     pair.apply("a");
     pair.put("cloud", ROLLOUT, &whole[..whole.len() - 4]);
-    // The user must not overwrite what has not arrived.
+    // The user must not overwrite a version that has not arrived.
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");

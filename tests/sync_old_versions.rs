@@ -1,18 +1,18 @@
 //! Old versions that come back, through a cloud client or by the user's intention.
 
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 
-/// Writes a version on the first machine with its own mtime, and syncs there and on the others.
-fn writes(pair: &Pair, text: &str, time: u64, names: &[&str]) {
-    at(&pair.put(names[0], SKILL, text), time);
+/// Writes a version with this mtime on the first of the machines, and syncs all of them in order.
+fn write_and_sync(pair: &Pair, text: &str, time: u64, names: &[&str]) {
+    set_mtime(&pair.put(names[0], SKILL, text), time);
     for name in names {
         pair.apply(name);
     }
 }
 
 /// Asserts the text on both machines and in the cloud folder.
-fn everywhere(pair: &Pair, text: &str) {
+fn assert_everywhere(pair: &Pair, text: &str) {
     for side in ["a", "b", "cloud"] {
         assert_eq!(pair.text(side, SKILL), text, "{side}");
     }
@@ -29,13 +29,13 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
     let pair = Pair::new();
     pair.configure("c", "");
     fs::create_dir_all(pair.home("c")).unwrap();
-    // `c` is off from then on, and still attests what it wrote.
-    writes(&pair, "one", 1_795_000_000, &["c", "a", "b"]);
+    // `c` is off from now on. Its manifest still attests the version that it wrote.
+    write_and_sync(&pair, "one", 1_795_000_000, &["c", "a", "b"]);
     for n in 2..5 {
-        writes(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
+        write_and_sync(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
     }
     for (name, time) in [("a", 1_795_000_000), ("b", 1_795_000_100)] {
-        at(&pair.put("cloud", SKILL, "one"), time);
+        set_mtime(&pair.put("cloud", SKILL, "one"), time);
         let json = pair.apply(name);
         assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
         assert_eq!(reason(&json), OLDER);
@@ -43,7 +43,7 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
         for other in ["a", "b"] {
             assert_eq!(actions(&pair.apply(other)), [""; 0], "{other}");
         }
-        everywhere(&pair, "text 4");
+        assert_everywhere(&pair, "text 4");
     }
     // A machine that was away gets the newer version.
     assert_eq!(
@@ -55,10 +55,10 @@ fn an_old_text_that_is_still_attested_does_not_replace_a_newer_one() {
 #[test]
 fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
-    writes(&pair, "two", 1_795_000_010, &["a"]);
-    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
-    // Nothing has changed for `b`; only the manifest of `a` shows the change.
+    write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    write_and_sync(&pair, "two", 1_795_000_010, &["a"]);
+    set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    // The file of `b` is unchanged; only the manifest of `a` shows the change.
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(
@@ -67,58 +67,58 @@ fn an_old_text_that_comes_back_early_does_not_replace_a_newer_one() {
     );
     assert_eq!(reason(&pair.apply("a")), OLDER);
     pair.apply("b");
-    everywhere(&pair, "two");
+    assert_everywhere(&pair, "two");
 }
 
 #[test]
 fn an_old_text_is_replaced_by_a_local_edit_of_the_newer_one() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
-    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
-    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
-    writes(&pair, "three", 1_795_000_020, &["a", "b"]);
-    everywhere(&pair, "three");
+    write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    write_and_sync(&pair, "two", 1_795_000_010, &["a", "b"]);
+    set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    write_and_sync(&pair, "three", 1_795_000_020, &["a", "b"]);
+    assert_everywhere(&pair, "three");
 }
 
 #[test]
 fn an_unattested_old_text_is_recognized() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["a", "b"]);
+    write_and_sync(&pair, "one", 1_795_000_000, &["a", "b"]);
     for n in 2..8 {
-        writes(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
+        write_and_sync(&pair, &format!("text {n}"), 1_795_000_000 + n, &["a", "b"]);
     }
     for more in [&[][..], &["--accept-unlisted"]] {
-        at(&pair.put("cloud", SKILL, "text 3"), 1_795_000_003);
+        set_mtime(&pair.put("cloud", SKILL, "text 3"), 1_795_000_003);
         let mut args = vec!["run", "--apply", "--json"];
         args.extend(more);
         let json = pair.run("b", &args).code(0).json();
         assert_eq!(reason(&json), OLDER);
         pair.apply("a");
-        everywhere(&pair, "text 7");
+        assert_everywhere(&pair, "text 7");
     }
 }
 
 #[test]
 fn a_deliberate_return_to_an_old_text_is_synced() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["a", "b"]);
-    writes(&pair, "two", 1_795_000_010, &["b", "a"]);
-    // Checked out again, with the same mtime as before.
-    writes(&pair, "one", 1_795_000_000, &["b", "a"]);
-    everywhere(&pair, "one");
-    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
-    everywhere(&pair, "two");
+    write_and_sync(&pair, "one", 1_795_000_000, &["a", "b"]);
+    write_and_sync(&pair, "two", 1_795_000_010, &["b", "a"]);
+    // The same text again, with the same mtime as before.
+    write_and_sync(&pair, "one", 1_795_000_000, &["b", "a"]);
+    assert_everywhere(&pair, "one");
+    write_and_sync(&pair, "two", 1_795_000_010, &["a", "b"]);
+    assert_everywhere(&pair, "two");
     // A restored version is older than the ones that follow, like any other version.
-    at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
+    set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
     assert_eq!(reason(&pair.apply("b")), OLDER);
-    everywhere(&pair, "two");
+    assert_everywhere(&pair, "two");
 }
 
 #[test]
 fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
-    writes(&pair, "two", 1_795_000_010, &["a", "b"]);
+    write_and_sync(&pair, "one", 1_795_000_000, &["b", "a", "b"]);
+    write_and_sync(&pair, "two", 1_795_000_010, &["a", "b"]);
     let args = ["restore", "--target", "cloud", "--apply"];
     let _ = pair.run("a", &args).code(0);
     assert_eq!(pair.text("cloud", SKILL), "one");
@@ -128,22 +128,22 @@ fn a_text_that_is_restored_into_the_cloud_folder_reaches_all_machines() {
             [format!("copy-to-local {SKILL}")]
         );
     }
-    everywhere(&pair, "one");
+    assert_everywhere(&pair, "one");
 }
 
 #[test]
 fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
-    // This machine's manifest of that day is one that it remembers, or not.
+    // The machine may or may not remember its own manifest of that day.
     for versions in [3, 12] {
         for more in [&[][..], &["--accept-unlisted"]] {
             let pair = Pair::new();
-            writes(&pair, "one", 1_795_000_000, &["a", "b", "a", "b"]);
-            let day = pair.day();
+            write_and_sync(&pair, "one", 1_795_000_000, &["a", "b", "a", "b"]);
+            let day = pair.copy_cloud();
             for n in 0..versions {
-                writes(&pair, &format!("text {n}"), 1_795_000_010 + n, &["a"]);
+                write_and_sync(&pair, &format!("text {n}"), 1_795_000_010 + n, &["a"]);
             }
             pair.apply("b");
-            pair.back_to(&day);
+            pair.restore_cloud(&day);
             let newest = format!("text {}", versions - 1);
             let mut args = vec!["run", "--apply", "--json"];
             args.extend(more);
@@ -151,7 +151,7 @@ fn a_folder_rolled_back_to_an_earlier_day_is_updated() {
                 let json = pair.run(name, &args).code(0).json();
                 assert_eq!(json["waiting"].as_array().unwrap().len(), 0, "{json}");
             }
-            everywhere(&pair, &newest);
+            assert_everywhere(&pair, &newest);
             assert_eq!(actions(&pair.apply("a")), [""; 0]);
         }
     }
@@ -216,7 +216,7 @@ fn a_prefix_of_a_conversation_waits_for_undelivered_turns() {
 #[test]
 fn a_partial_copy_of_a_local_file_is_never_used() {
     let pair = Pair::new();
-    writes(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
+    write_and_sync(&pair, "one\ntwo\n", 1_795_000_000, &["a"]);
     let half = pair.put("cloud", SKILL, "one\ntw");
     for more in [&[][..], &["--accept-unlisted"]] {
         let mut args = vec!["run", "--apply", "--json"];
@@ -248,21 +248,21 @@ fn a_partial_text_that_was_used_is_replaced_by_the_complete_one() {
     pair.put("b", SKILL, "one\ntwo\n");
     pair.put("cloud", SKILL, "one\ntwo\n");
     pair.apply("b");
-    // A partial file comes back, which `a` attests by now.
+    // A partial file that `a` has attested comes back.
     pair.put("cloud", SKILL, "one\ntw");
     assert_eq!(reason(&pair.apply("b")), OLDER);
     pair.apply("a");
-    everywhere(&pair, "one\ntwo\n");
+    assert_everywhere(&pair, "one\ntwo\n");
 }
 
 #[test]
 fn without_other_machines_an_old_text_is_a_conflict() {
     let pair = Pair::new();
     for (n, text) in ["one", "two"].into_iter().enumerate() {
-        writes(&pair, text, 1_795_000_000 + n as u64, &["a"]);
+        write_and_sync(&pair, text, 1_795_000_000 + n as u64, &["a"]);
     }
-    // By a cloud client, or by a user without codex-manager.
-    at(&pair.put("cloud", SKILL, "one"), 1_795_000_100);
+    // A cloud client, or a user without codex-manager, restores the old version.
+    set_mtime(&pair.put("cloud", SKILL, "one"), 1_795_000_100);
     let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
     assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
     assert_eq!(pair.text("a", SKILL), "two");
@@ -271,7 +271,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
         .code(0);
     assert_eq!(pair.text("a", SKILL), "one");
     // The replaced version comes back now.
-    at(&pair.put("cloud", SKILL, "two"), 1_795_000_101);
+    set_mtime(&pair.put("cloud", SKILL, "two"), 1_795_000_101);
     let _ = pair.run("a", &["run", "--apply"]).code(2);
     let _ = pair
         .run("a", &["resolve", SKILL, "--keep", "local"])
@@ -282,9 +282,9 @@ fn without_other_machines_an_old_text_is_a_conflict() {
 #[test]
 fn concurrent_versions_are_a_conflict() {
     let pair = Pair::new();
-    writes(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
-    let before = pair.day();
-    writes(&pair, "by a", 1_795_000_010, &["a"]);
+    write_and_sync(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
+    let before = pair.copy_cloud();
+    write_and_sync(&pair, "by a", 1_795_000_010, &["a"]);
     let by_a = fs::read_dir(pair.cloud().join(".codex-manager/machines")).unwrap();
     let words: Vec<_> = by_a
         .map(|entry| entry.unwrap())
@@ -292,8 +292,8 @@ fn concurrent_versions_are_a_conflict() {
         .map(|entry| (entry.path(), fs::read(entry.path()).unwrap()))
         .collect();
     // The cloud folder of `b`, before the change arrived there.
-    pair.back_to(&before);
-    writes(&pair, "by b", 1_795_000_020, &["b"]);
+    pair.restore_cloud(&before);
+    write_and_sync(&pair, "by b", 1_795_000_020, &["b"]);
     // The client keeps the version of `b`.
     for (path, word) in words {
         fs::write(path, word).unwrap();
@@ -307,28 +307,28 @@ fn concurrent_versions_are_a_conflict() {
         actions(&pair.apply("b")),
         [format!("copy-to-local {SKILL}")]
     );
-    everywhere(&pair, "by a");
+    assert_everywhere(&pair, "by a");
 }
 
 #[test]
 fn a_machine_that_takes_the_remote_version_of_a_conflict_attests_it() {
     let pair = Pair::new();
     pair.configure("a", "[conflict]\npolicy = \"prefer_cloud\"\n");
-    writes(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
-    let before = pair.day();
-    writes(&pair, "by a", 1_795_000_010, &["a"]);
+    write_and_sync(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
+    let before = pair.copy_cloud();
+    write_and_sync(&pair, "by a", 1_795_000_010, &["a"]);
     // A client sets back the file and the manifest of `a`, and `b` edits the text and then returns to it.
-    pair.back_to(&before);
+    pair.restore_cloud(&before);
     for (n, text) in ["by b", "one"].into_iter().enumerate() {
-        writes(&pair, text, 1_795_000_020 + n as u64, &["b"]);
+        write_and_sync(&pair, text, 1_795_000_020 + n as u64, &["b"]);
         let json = pair.apply("a");
         assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")], "{text}");
     }
-    // If `a` still listed "by a", which replaced "one", `b` would wait for it for ever.
+    // If `a` still listed "by a", the successor of "one", `b` would wait for it forever.
     for name in ["b", "a", "b"] {
         assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
     }
-    everywhere(&pair, "one");
+    assert_everywhere(&pair, "one");
 }
 
 #[test]

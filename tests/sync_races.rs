@@ -111,7 +111,7 @@ fn a_clients_replacement_right_after_a_copy_is_a_change() {
     };
     let report = apply_after(&pair, || {}, client);
     assert_eq!(report.done, [0]);
-    // No machine attests the file, so sync waits for it and reports it.
+    // No machine attests the file, so sync does not use it and reports it.
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert_eq!(actions(&run.json()), [""; 0]);
@@ -303,7 +303,7 @@ fn a_clients_replacement_during_the_flush_stays() {
         let args = [&args[..], &["run", "--apply"]].concat();
         let client = || drop(pair.put("cloud", SKILL, of_client));
         let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
-            assert!(number > 2, "it was never stopped");
+            assert!(number > 2, "no run was stopped");
             break;
         };
         assert_eq!(pair.text("cloud", SKILL), of_client, "{number}: {output:?}");
@@ -336,7 +336,7 @@ fn a_write_during_a_restore_stays() {
                 }
             };
             let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
-                assert!(number > 2, "it was never stopped");
+                assert!(number > 2, "no run was stopped");
                 break;
             };
             for path in &paths[1..] {

@@ -1,7 +1,6 @@
-//! Decisions about versions of conversations: their scope and duration, and that no other version is dropped
-//! with them.
+//! Decisions about versions of conversations: their scope and duration. A decision drops no other version.
 
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use std::fs;
 use std::path::Path;
@@ -144,7 +143,7 @@ fn i2_a_killed_keep_both_drops_no_version() {
             pair.put("b", ROLLOUT, &format!("{other}{}", line("more")));
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let both = ["resolve", ROLLOUT, "--keep", "both"];
-            let ended = killed_at(&pair.0, &[&args[..], &both].concat(), call, number);
+            let ended = ended_before_call(&pair.0, &[&args[..], &both].concat(), call, number);
             for name in ["b", "a", "b"] {
                 let _ = pair.run(name, &["run", "--apply"]);
             }
@@ -181,7 +180,7 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
             pair.apply("a");
             let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
             let fork = ["resolve", ID, "--keep", "fork"];
-            let ended = killed_at(&pair.0, &[&args[..], &fork].concat(), call, number);
+            let ended = ended_before_call(&pair.0, &[&args[..], &fork].concat(), call, number);
             if ended || pair.text("b", ROLLOUT) != living {
                 break;
             }

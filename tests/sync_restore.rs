@@ -1,7 +1,7 @@
 //! Snapshots of overwritten files: backup, restore and retention.
 
 use crate::support::env::assert_same_tree;
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ fn overwritten_files_are_backed_up_and_restored() {
             &format!("[backup]\ncompression = \"{compression}\"\nmax_backups = 1\n"),
         );
         let file = pair.put("a", SKILL, "one");
-        at(&file, 1_795_000_000);
+        set_mtime(&file, 1_795_000_000);
         pair.apply("a");
         pair.apply("b");
         pair.put("a", SKILL, "two");
@@ -197,7 +197,7 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
 
 #[test]
 fn a_dropped_version_can_be_restored() {
-    // As a conflict, and as a conflict copy by policy.
+    // Once with a conflict, and once with a conflict copy by policy.
     for (policy, keep, compression, before_overwrite) in [
         ("manual_abort", "local", "none", true),
         ("manual_abort", "cloud", "zip", false),
@@ -485,7 +485,7 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
         let other = "skills/mine/notes.json";
         let login = "{\"refresh_token\":\"kept where it is\"}";
         pair.sync(&[(SKILL, "one"), (other, "{}")]);
-        // The file became unreadable and is replaced all the same; the snapshot has the former content.
+        // The sync overwrites both files and saves their former content in a snapshot.
         pair.put("a", SKILL, "two");
         pair.put("a", other, "{\"two\":2}");
         pair.apply("a");
@@ -634,7 +634,7 @@ fn a_wrong_clock_makes_no_snapshot_old() {
                 pair.apply("b");
                 assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
             }
-            // The snapshot that was created first is removed first, whatever its name says.
+            // The snapshot that was created first is removed first, whatever the time in its name.
             pair.put("b", SKILL, "the last one");
             pair.apply("b");
             assert_eq!(kept(&pair), texts[1..], "{clocks:?}");

@@ -2,7 +2,7 @@
 
 use crate::support::env::TestEnv;
 use crate::support::memory;
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn a_login_named_like_a_conversation_or_prompts_is_not_synced() {
             pair.put(side, path, login);
         }
         pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
-        // A conversation that mentions tokens is no login.
+        // A conversation that mentions tokens is not a login.
         let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
         let output = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
         pair.put(side, talk, &output);
@@ -224,7 +224,7 @@ fn zero_filled_files_never_win() {
                 } else {
                     format!("{META}{}", "\0".repeat(100))
                 };
-                at(&pair.put(side, file, &zeros), 1_900_000_000);
+                set_mtime(&pair.put(side, file, &zeros), 1_900_000_000);
             }
             let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
             let json = run.json();
@@ -252,7 +252,7 @@ fn a_damaged_compressed_file_does_not_stop_the_run() {
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
     assert_eq!(run.json()["waiting"][0]["path"], copy.as_str());
-    // A compressed file on this machine, beside its plain form.
+    // A compressed file beside its plain form on this machine.
     fs::remove_file(pair.cloud().join(&copy)).unwrap();
     let packed = format!("{ROLLOUT}.zst");
     fs::write(pair.home("a").join(&packed), garbage).unwrap();
@@ -411,7 +411,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
         waiting["reason"].as_str().unwrap().contains("far more"),
         "{run}"
     );
-    // Even if a machine attests it.
+    // The file is refused even if a machine attests it.
     let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
     let json = run.code(6).json();
     let skipped = &json["skipped"][0];
@@ -426,7 +426,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
             fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
         }
     );
-    // As a conflict copy, it does not match its name.
+    // As a conflict copy, the content does not match the file name.
     fs::remove_file(pair.cloud().join(&packed)).unwrap();
     let forks = pair.cloud().join(".codex-manager/forks");
     fs::create_dir_all(&forks).unwrap();
@@ -446,7 +446,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
 }
 
 /// Creates three machines that propagate deletions and share twelve skills.
-fn deleting() -> Pair {
+fn propagating() -> Pair {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
@@ -464,7 +464,7 @@ const GONE: &str = "skills/s/7";
 
 #[test]
 fn an_old_deletion_does_not_affect_a_recreated_file() {
-    let pair = deleting();
+    let pair = propagating();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     for name in ["b", "a", "c"] {
         pair.apply(name);
@@ -476,7 +476,7 @@ fn an_old_deletion_does_not_affect_a_recreated_file() {
     // `b` is off, and the file has not arrived in the cloud folder of `a`.
     fs::remove_file(pair.cloud().join(GONE)).unwrap();
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // A second deletion is a new one.
+    // A later deletion is treated as a new one.
     pair.apply("b");
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     for name in ["b", "a", "c"] {
@@ -499,14 +499,14 @@ fn a_deletion_affects_only_the_deleted_content() {
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(before).unwrap();
     };
-    // On the requested machine: size and mtime are unchanged.
-    let pair = deleting();
+    // A change on the requested machine, with equal size and mtime.
+    let pair = propagating();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     pair.apply("b");
     changed(&pair, "a");
     assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
-    // The same in the cloud folder.
-    let pair = deleting();
+    // The same change in the cloud folder.
+    let pair = propagating();
     fs::remove_file(pair.home("b").join(GONE)).unwrap();
     changed(&pair, "cloud");
     let run = pair.run("b", &["run", "--apply", "--json"]);
@@ -520,7 +520,7 @@ fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
     for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
         let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
         pair.configure(name, more);
-        at(&pair.put(name, SKILL, text), 1_795_000_000);
+        set_mtime(&pair.put(name, SKILL, text), 1_795_000_000);
     }
     for name in ["a", "b", "a"] {
         pair.apply(name);
@@ -552,9 +552,9 @@ fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
         ("skills/s/half.json", "{\"a\": [1,"),
         ("skills/s/empty.md", ""),
     ] {
-        at(&pair.put("cloud", path, text), 1_900_000_000);
+        set_mtime(&pair.put("cloud", path, text), 1_900_000_000);
     }
-    at(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
+    set_mtime(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
     pair.put("a", "skills/s/same.md", &cut);
     let run = pair.run("a", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
@@ -648,7 +648,7 @@ fn files_missing_after_a_restore_from_an_archive_are_not_deleted() {
             assert_eq!(pair.text(name, &path), meta, "{name}");
         }
     }
-    // Files that the user deletes after that are deleted.
+    // Later deletions by the user are synced.
     fs::remove_file(home.join(conversation(1).0)).unwrap();
     let run = pair.run("a", &["run", "--apply"]).code(0);
     assert!(run.stdout.starts_with("1 deleted ("), "{run}");

@@ -1,6 +1,6 @@
 //! The effect of single configuration keys of `sync`.
 
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 
 const T: u64 = 1_795_000_000;
@@ -9,8 +9,8 @@ const T: u64 = 1_795_000_000;
 fn first_sync(more: &str, mine: (&str, u64), theirs: (&str, u64)) -> (i32, Vec<String>) {
     let pair = Pair::new();
     pair.configure("a", more);
-    at(&pair.put("a", SKILL, mine.0), mine.1);
-    at(&pair.put("cloud", SKILL, theirs.0), theirs.1);
+    set_mtime(&pair.put("a", SKILL, mine.0), mine.1);
+    set_mtime(&pair.put("cloud", SKILL, theirs.0), theirs.1);
     let run = pair.run("a", &["plan", "--json"]);
     let code = run.code;
     (code, actions(&run.json()))
@@ -58,7 +58,7 @@ fn prefer_newer_mtime_keeps_the_newer_version() {
         pair.sync(&[(SKILL, "first")]);
         for name in ["a", "b"] {
             let later = u64::from(name == newer) * 60;
-            at(&pair.put(name, SKILL, &format!("of {name}")), T + later);
+            set_mtime(&pair.put(name, SKILL, &format!("of {name}")), T + later);
         }
         pair.apply("a");
         pair.apply("b");
@@ -120,12 +120,12 @@ fn the_manifest_of_codexsync_shows_which_side_changed() {
         &format!("[state]\nmanifest_file = \"{}\"\n", manifest.display()),
     );
     // Changed only remotely, with an older mtime.
-    at(&pair.put("a", SKILL, "first"), T);
-    at(&pair.put("cloud", SKILL, "changed"), T - 60);
+    set_mtime(&pair.put("a", SKILL, "first"), T);
+    set_mtime(&pair.put("cloud", SKILL, "changed"), T - 60);
     let json = pair.run("a", &["plan", "--json"]).code(0).json();
     assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
     // Changed on both sides, so mtimes do not decide.
-    at(&pair.put("a", SKILL, "as well"), T + 60);
+    set_mtime(&pair.put("a", SKILL, "as well"), T + 60);
     let _ = pair.run("a", &["plan"]).code(2);
     fs::write(&manifest, manifest_of(2)).unwrap();
     let run = pair.run("a", &["plan"]).code(4);
@@ -177,7 +177,7 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
     folder.set_modified(time).unwrap();
     let _ = pair.run("a", &["preflight"]).code(0);
     let after = pair.cloud().metadata().unwrap().modified().unwrap();
-    assert_eq!(after, time, "nothing was made in it, not even for a moment");
+    assert_eq!(after, time, "a file was created in it");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn the_next_step_for_a_mapped_folder_finds_the_conversation() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains("codex resume --all"), "{run}");
-    // Without a rule, it is found in its original folder.
+    // Without a rule, the conversation is found in its original folder.
     pair.configure("b", "");
     pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
     pair.apply("a");

@@ -1,4 +1,4 @@
-//! The treatment of a Codex that uses the home: a sync ends it only with consent.
+//! A sync of a home that Codex uses ends Codex only with consent.
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::without_processes;
@@ -9,12 +9,12 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Starts a program with the name of Codex that uses this home; returns once it runs.
+/// Starts a program with the name of Codex that uses this home. Returns when it runs.
 pub(crate) fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
     let program = pair.0.path("bin/codex");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
-    // `cp` runs as another process: a program file that a child of another test inherited open for writing
-    // cannot be executed.
+    // Another process copies the program. A concurrent fork of this process could inherit the open file, and
+    // executing the copy would fail with ETXTBSY.
     let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
     assert!(copied.unwrap().success());
     let mut child = Command::new(program)
@@ -51,7 +51,7 @@ fn a_running_codex_is_ended_only_with_consent() {
             .stderr
             .contains("a run would end these processes")
     );
-    // As with codexSync, the flag precedes the command.
+    // As in codexSync, the flag precedes the command.
     let output = pair.run(
         "a",
         &["--auto-terminate-without-confirmation", "sync", "--dry-run"],
@@ -78,14 +78,14 @@ fn a_running_codex_is_ended_only_with_consent() {
     let _ = pair.run("a", &["run", "--apply", flag]).code(3);
     let plan = pair.run("a", &["plan", "--json"]).code(0).json();
     assert_eq!(plan["closing"]["reason"], "forbidden");
-    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was ended");
     assert!(!pair.cloud().join(ROLLOUT).exists());
 
     // A background program is never ended, whatever the flags say.
     let background = "background_process_names = { linux = [\"codex\"] }\n";
     pair.configure("a", &format!("{detection}{background}"));
     let _ = pair.run("a", &["run", "--apply", flag]).code(3);
-    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was ended");
 
     // An unreadable name in the list is an error.
     let unclear = "background_process_names = { linux = [\"codex\", 7] }\n";
@@ -103,7 +103,7 @@ fn a_running_codex_is_ended_only_with_consent() {
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }
 
-/// Returns the check of preflight about a running Codex: exit code, status and remedy.
+/// Returns the exit code of preflight, and status and remedy of its check for a running Codex.
 #[track_caller]
 fn finding(pair: &Pair, args: &[&str]) -> (i32, String, String) {
     let run = pair.run("a", &[&["preflight", "--json"], args].concat());
@@ -186,7 +186,7 @@ fn preflight_fails_if_a_run_would_be_refused() {
 #[test]
 fn codex_keeps_running_if_nothing_is_to_be_done() {
     let pair = Pair::new();
-    // By mtime, one of two equal files may be newer.
+    // Compared by mtime, one of two equal files may be newer.
     let detection =
         "[sync]\ncompare = \"three_way\"\n[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
@@ -200,7 +200,7 @@ fn codex_keeps_running_if_nothing_is_to_be_done() {
         let run = pair.run("a", &["run", "--apply", flag, "-v"]).code(code);
         assert!(!run.stderr.contains("ended: "), "{run}");
         assert!(!run.stderr.contains("began to use"), "{run}");
-        // The programs are listed all the same.
+        // The programs are still listed.
         assert!(run.stderr.contains("codex -c"), "{run}");
     };
     not_asked(0);
@@ -211,7 +211,7 @@ fn codex_keeps_running_if_nothing_is_to_be_done() {
     pair.put("a", ROLLOUT, &format!("{META}{{\"n\":\"here\"}}\n"));
     pair.put("cloud", ROLLOUT, &format!("{META}{{\"n\":\"there\"}}\n"));
     not_asked(2);
-    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was ended");
     drop(codex.stdin.take());
     codex.wait().unwrap();
 }
@@ -243,7 +243,7 @@ fn a_codex_that_does_not_end_stops_the_sync() {
     let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
     let flag = "--auto-terminate-without-confirmation";
     let _ = pair.run("a", &["run", "--apply", flag]).code(5);
-    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was killed");
     assert!(!pair.cloud().join(ROLLOUT).exists());
     drop(codex.stdin.take());
     codex.wait().unwrap();
@@ -269,7 +269,7 @@ const PREFLIGHT: [&str; 6] = [
     "preflight",
 ];
 
-/// Runs a sync on a terminal and answers the question whether to end Codex.
+/// Runs a sync on a terminal, and answers its question about ending Codex.
 #[track_caller]
 fn answered(pair: &Pair, answer: &str, expected: i32) {
     let mut terminal = Terminal::start(&mut pair.0.command(RUN));
@@ -293,7 +293,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
     let mut codex = a_codex(&pair, "a", "echo; read line");
     for no in ["n\n", "\n", "no\n"] {
         answered(&pair, no, 3);
-        assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+        assert_eq!(codex.try_wait().unwrap(), None, "the process was ended");
         assert!(!pair.cloud().join(ROLLOUT).exists());
     }
     answered(&pair, "y\n", 0);
@@ -304,7 +304,7 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
     let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
     pair.put("a", "AGENTS.md", "x");
     answered(&pair, "y\n", 5);
-    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was killed");
     assert!(!pair.cloud().join("AGENTS.md").exists());
     drop(codex.stdin.take());
     codex.wait().unwrap();
@@ -323,7 +323,7 @@ fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
         "{unknown}"
     );
     assert!(!pair.cloud().join(ROLLOUT).exists());
-    let preflight = without_processes(&pair.0, &PREFLIGHT).expect("as before");
+    let preflight = without_processes(&pair.0, &PREFLIGHT).expect("mounting is permitted");
     let preflight = preflight.code(5);
     assert!(
         preflight.stdout.contains("safety.fail_on_unknown = false"),
@@ -331,9 +331,11 @@ fn fail_on_unknown_decides_if_processes_cannot_be_detected() {
     );
     pair.configure("a", "[safety]\nfail_on_unknown = false\n");
     let _ = without_processes(&pair.0, &PREFLIGHT)
-        .expect("as before")
+        .expect("mounting is permitted")
         .code(0);
-    let output = without_processes(&pair.0, &RUN).expect("as before").code(0);
+    let output = without_processes(&pair.0, &RUN)
+        .expect("mounting is permitted")
+        .code(0);
     assert!(
         output.stderr.contains("does not show which programs use"),
         "{output}"

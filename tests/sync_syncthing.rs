@@ -105,8 +105,8 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
     }
     assert!(!texts(&b.cloud()).contains("rt_secret") && !b.home().join("auth.json").exists());
 
-    // The manifest arrives before the conversation: the user should not continue the old one.
-    shared.hold_back(Some("sessions"));
+    // The manifest arrives before the conversation, so the report asks the user to wait.
+    shared.ignore_on_second(Some("sessions"));
     let longer = format!("{META}{}", turn("one"));
     a.put(ROLLOUT, &longer);
     a.apply();
@@ -115,7 +115,7 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
     let message = "a has 1 conversation that has not arrived yet";
     assert!(run.stderr.contains(message), "{run}");
     assert_eq!(run.json()["waiting"][0]["path"], ROLLOUT, "{run}");
-    shared.hold_back(None);
+    shared.ignore_on_second(None);
     shared.exchange();
     assert_eq!(actions(&b.apply()), [format!("copy-to-local {ROLLOUT}")]);
     shared.exchange();
@@ -144,7 +144,7 @@ fn conversations_are_synced_by_syncthing_without_losing_lines() {
             shared.exchange();
         }
     }
-    assert_eq!(decided, 1, "one of them has to be decided about");
+    assert_eq!(decided, 1, "the conflict needs one decision");
     for machine in [&a, &b] {
         let sessions = texts(&machine.home().join("sessions"));
         for line in [turn("by a"), turn("by b")] {

@@ -1,10 +1,10 @@
 //! Files in the cloud folder that a client or a power cut has torn, and their recovery.
 
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the only entry of a folder whose name starts like this.
+/// Returns the only entry of a folder whose name starts with `begin`.
 fn only(folder: &Path, begin: &str) -> PathBuf {
     let entries = fs::read_dir(folder).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -20,7 +20,7 @@ fn only(folder: &Path, begin: &str) -> PathBuf {
 type Tear = fn(&[u8]) -> Vec<u8>;
 
 /// Ways in which a file is torn.
-const WAYS: [(&str, Tear); 4] = [
+const TEARS: [(&str, Tear); 4] = [
     ("cut", |whole| whole[..whole.len() / 2].to_vec()),
     ("empty", |_| Vec::new()),
     ("zeros", |whole| vec![0; whole.len()]),
@@ -33,7 +33,7 @@ const WAYS: [(&str, Tear); 4] = [
 
 #[test]
 fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
-    for (how, tear) in WAYS {
+    for (how, tear) in TEARS {
         let pair = Pair::new();
         pair.configure("c", "");
         pair.put("a", SKILL, "one");
@@ -54,7 +54,7 @@ fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
         let json = pair.apply("a");
         assert_eq!(json["warnings"].as_array().unwrap().len(), 0, "{json}");
         assert_eq!(fs::read(only(&machines, "a-")).unwrap(), whole, "{how}");
-        // A file that was put by hand everywhere but on the third machine.
+        // A file that the user copied by hand to all places except the third machine.
         for name in ["a", "b", "cloud"] {
             pair.put(name, "skills/s/hand", "by hand");
         }
@@ -82,7 +82,7 @@ fn with_conflict_copy() -> (Pair, PathBuf, PathBuf) {
 
 #[test]
 fn a_torn_conflict_copy_is_completed_from_the_other_side() {
-    for (how, tear) in WAYS {
+    for (how, tear) in TEARS {
         for is_here in [false, true] {
             let (pair, there, here) = with_conflict_copy();
             let whole = fs::read(&there).unwrap();
@@ -118,7 +118,7 @@ fn a_partial_conflict_copy_is_not_redundant() {
     // If no complete copy is left, the files stay, and no conversation is created from them.
     for (torn, secs) in [(&here, 1_795_000_000), (&there, 1_795_000_060)] {
         fs::write(torn, META).unwrap();
-        at(torn, secs);
+        set_mtime(torn, secs);
     }
     let before = pair.text("b", ROLLOUT);
     let _ = pair.run("b", &["run", "--apply"]).code(6);
@@ -147,7 +147,7 @@ fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
         pair.apply("b");
         let _ = pair.run("c", &["run", "--apply"]).code(6);
     }
-    at(&word, 1_795_000_000);
+    set_mtime(&word, 1_795_000_000);
     let checks = pair.run("c", &["preflight"]).code(0);
     for output in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
         assert!(checks.stdout.contains(output), "{output}: {checks}");

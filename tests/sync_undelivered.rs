@@ -37,7 +37,7 @@ fn undelivered_files_are_reported_with_their_machine() {
         ("history.jsonl", "{\"ts\":1}\n"),
     ]);
     pair.apply("a");
-    let day = pair.day();
+    let day = pair.copy_cloud();
     let longer = format!("{META}{{\"n\":1}}\n");
     let (other, meta) = second();
     pair.put("a", ROLLOUT, &longer);
@@ -93,7 +93,7 @@ fn undelivered_files_are_reported_with_their_machine() {
         "{run}"
     );
     assert_eq!(pair.text("b", SKILL), "two");
-    pair.back_to(&all);
+    pair.restore_cloud(&all);
     assert_eq!(actions(&pair.apply("b")).len(), 4);
     assert_eq!(pair.text("b", ROLLOUT), longer);
     assert_eq!(actions(&pair.apply("b")), [""; 0]);
@@ -103,13 +103,13 @@ fn undelivered_files_are_reported_with_their_machine() {
 fn excluded_and_deleted_files_are_not_awaited() {
     let pair = Pair::new();
     pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
-    let day = pair.day();
+    let day = pair.copy_cloud();
     pair.put("a", SKILL, "one");
     pair.apply("a");
     let all = only_manifests_arrived(&pair, &day);
     pair.apply("b");
-    // By hand, on both machines and in the cloud folder.
-    pair.back_to(&all);
+    // The user writes the file by hand, on both machines and in the cloud folder.
+    pair.restore_cloud(&all);
     let (other, meta) = second();
     pair.configure("b", "");
     pair.sync(&[(ROLLOUT, META), (&other, &meta)]);
@@ -159,7 +159,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     for name in ["a", "b"] {
         pair.apply(name);
     }
-    // Put there by hand: everything that is listed is the version that both have.
+    // Written by hand: all manifests list only the version that both machines have.
     pair.put("cloud", SKILL, "by hand\n");
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(
@@ -205,7 +205,7 @@ fn an_older_version_of_a_deleted_file_does_not_come_back() {
     pair.apply("b");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     pair.apply("b");
-    // Neither the edit nor its file has reached `c`, which has the text from before.
+    // `c` has the old text, because the edit has not reached it.
     assert_eq!(actions(&pair.apply("c")), [format!("delete-local {SKILL}")]);
     pair.apply("a");
     // A client restores the file, and it is deleted again.
@@ -231,7 +231,7 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     pair.put("a", SKILL, "two");
     pair.apply("a");
     let newer = fs::read(pair.cloud().join(SKILL)).unwrap();
-    // Deleted on `b` before the edit arrived there; the edit wins.
+    // `b` deletes the file before the edit arrives there; the edit wins.
     pair.put("cloud", SKILL, "one");
     fs::remove_file(pair.home("b").join(SKILL)).unwrap();
     let _ = pair.run("b", &["run", "--apply"]).code(6);
@@ -247,7 +247,7 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!pair.cloud().join(SKILL).exists());
-    // It is not copied to a machine without the file either, if a client has restored it.
+    // A file that a client restored is not copied to a machine without it either.
     pair.configure("d", "");
     pair.put("cloud", SKILL, "one");
     let json = pair.run("d", &["run", "--apply", "--json"]).code(6).json();

@@ -9,7 +9,7 @@ use serde_json::json;
 
 const WIDTHS: [u16; 5] = [40, 60, 80, 100, 160];
 
-/// Returns what a terminal of this width shows of stdout.
+/// Returns the stdout of a command on a terminal of this width.
 pub(crate) fn shown(env: &TestEnv, args: &[&str], columns: u16) -> String {
     let mut command = env.command(args);
     command
@@ -306,7 +306,7 @@ fn figures_and_timelines_fit_narrow_terminals() {
             &["prune", "-h"],
         ] {
             let text = shown(&env, args, columns);
-            // A longer word stands alone.
+            // A word longer than the column has its own line.
             let long = text.lines().find(|line| {
                 line.chars().count() > usize::from(columns) && line.trim().contains(' ')
             });
@@ -370,14 +370,14 @@ fn values_for_programs_are_exact() {
     let value = |head: &str| &rows[0][heads.iter().position(|h| h == head).unwrap()];
     assert_eq!(value("ACCOUNT"), "a@x.com");
     assert_eq!(value("WEEKLY LEFT"), "38");
-    // Of a ready account: its next reset, not the start of its window.
+    // For a ready account NEXT is the next reset, not the start of the window.
     assert_eq!(value("NEXT"), "2026-11-24T15:55:00+00:00");
     assert_eq!(value("ID"), "acct-a");
     assert_eq!(value("LIVE"), "false");
 }
 
 #[test]
-fn accounts_with_one_email_are_told_apart() {
+fn accounts_with_one_email_are_distinguished() {
     let env = TestEnv::new();
     let of = |id: &str, used: f64| {
         let mut entry = entry("me@x.com", used, "2026-11-24T15:55:00Z");

@@ -1,4 +1,4 @@
-//! I10: commands at the same time.
+//! I10: concurrent commands lose no data.
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
@@ -73,8 +73,8 @@ fn i10_eight_accounts_at_once_are_all_known() {
     );
 }
 
-/// A home whose restore takes a while, and its archive.
-fn slow() -> (TestEnv, String) {
+/// Creates a home whose restore takes a while, and its archive.
+fn slow_restore() -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
     for i in 0..600 {
@@ -89,7 +89,7 @@ fn slow() -> (TestEnv, String) {
     (env, archive)
 }
 
-fn until_at_work(env: &TestEnv) {
+fn wait_until_working(env: &TestEnv) {
     let journal = env.path("home/..codex.codex-manager-restore/journal.json");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !journal.exists() && Instant::now() < deadline {
@@ -98,11 +98,11 @@ fn until_at_work(env: &TestEnv) {
 }
 
 #[test]
-fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
-    let (env, archive) = slow();
+fn i10_one_of_two_concurrent_restores_wins_and_the_other_reports_it() {
+    let (env, archive) = slow_restore();
     let first = start(&env, &["restore", &archive]);
-    until_at_work(&env);
-    // Held where it is: on a busy machine it could be done before the other one looks.
+    wait_until_working(&env);
+    // The first restore is stopped. Otherwise it could end before the second one starts.
     processes::signal("STOP", first.id());
     let (code, printed) = end(start(&env, &["restore", &archive]));
     processes::signal("CONT", first.id());
@@ -121,7 +121,7 @@ fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
 
 #[test]
 fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
-    let (env, archive) = slow();
+    let (env, archive) = slow_restore();
     let (mut made, mut refused) = (0, 0);
     for i in 0..6 {
         put(&env, "AGENTS.md", format!("changed {i}"));
@@ -130,7 +130,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
         std::thread::sleep(Duration::from_millis(i * 30));
         let run = env.run(["backup", "--no-status", "--json"]);
         let (code, printed) = end(restore);
-        // Whoever reads the home holds it.
+        // The running backup may be reported as a user of the home.
         assert!(
             code == 0 || (code == 3 && printed.contains("codex-manager")),
             "{printed}"
@@ -157,7 +157,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
         };
         assert!(is(&before) || is(&after), "a mixture");
     }
-    println!("{made} made, {refused} refused");
+    println!("{made} backups created, {refused} refused");
 }
 
 #[test]

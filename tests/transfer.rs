@@ -7,7 +7,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, faulty, points, sample, sample_of};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_of};
 use crate::support::profiles::{alice_and_bob, folder, owner, write_age_key};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -79,7 +79,7 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
     assert_eq!(moved.len(), 2, "{printed}");
     let file = env.path("out.age");
     assert_eq!(
-        file.metadata().expect("there").permissions().mode() & 0o777,
+        file.metadata().expect("stat").permissions().mode() & 0o777,
         0o600
     );
     let bytes = fs::read(&file).expect("read");
@@ -108,14 +108,14 @@ fn logins_move_to_the_other_machine_and_are_refused_here() {
     assert_eq!(kept(&other, "work"), Some(auth_json(&alice(0))));
     assert_eq!(owner(&other, "home"), "profile");
     let _ = other.run(["use", "work"]).code(0);
-    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
+    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("read");
     assert_eq!(live, auth_json(&alice(0)));
     for (path, _) in other.tree("home/.codex-manager").0 {
         let meta = other
             .manager_home()
             .join(&path)
             .symlink_metadata()
-            .expect("there");
+            .expect("stat");
         let mode = if meta.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(meta.mode() & 0o777, mode, "{}", path.display());
     }
@@ -129,7 +129,7 @@ fn a_live_login_is_not_exported_and_is_reported() {
     let args = ["out.age", "--with-logins", "--recipient", &key];
     let printed = export(&env, &args).code(6);
     let view = printed.json();
-    let left = view["left"].as_array().expect("left");
+    let left = view["left"].as_array().expect("a list");
     assert_eq!(left.len(), 1, "{printed}");
     assert_eq!(left[0]["name"], "work");
     assert!(
@@ -237,7 +237,7 @@ fn i9_a_second_import_changes_nothing_and_newer_data_stays() {
     let mut done = take(&[]);
     assert_eq!(done["dry_run"], false);
     done["dry_run"] = json!(true);
-    assert_eq!(dry, done, "the plan is what is done");
+    assert_eq!(dry, done, "the plan differs from the result");
     assert_eq!(done["archives"][0]["outcome"], "added");
     assert_eq!(done["records"], 1);
     assert_eq!(done["launches"], 1);
@@ -301,13 +301,13 @@ fn conflicting_names_get_a_number_and_archives_are_never_overwritten() {
     assert_eq!(work["profile"], "work-2", "{printed}");
     assert_eq!(kept(&other, "work"), Some(auth_json(&carol())));
     assert_eq!(kept(&other, "work-2"), Some(auth_json(&alice(0))));
-    assert_eq!(fs::read(other.path(&place)).expect("there"), b"mine");
+    assert_eq!(fs::read(other.path(&place)).expect("read"), b"mine");
     let saved_as = view["archives"][0]["saved_as"].as_str().expect("a name");
     assert_ne!(saved_as, name);
     let path = other.manager_home().join("backups").join(saved_as);
     assert_eq!(
-        fs::read(path).expect("there"),
-        fs::read(&archive).expect("there")
+        fs::read(path).expect("read"),
+        fs::read(&archive).expect("read")
     );
     let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
     let archives = fs::read_dir(other.manager_home().join("backups")).expect("list");
@@ -354,7 +354,7 @@ fn an_imported_newer_login_of_the_live_account_goes_live() {
     );
     let printed = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
     assert_eq!(printed.json()["live"], json!(["work"]), "{printed}");
-    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
+    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("read");
     assert_eq!(live, auth_json(&alice(0)));
     assert_eq!(owner(&other, "work"), "live");
     // The previous login is in the history.
@@ -434,7 +434,7 @@ fn a_modified_or_truncated_ciphertext_is_refused() {
     let mut dice = Dice::new();
     for _ in 0..40 {
         let mut bad = bytes.clone();
-        let at = usize::try_from(dice.below(bad.len() as u64)).expect("small");
+        let at = usize::try_from(dice.below(bad.len() as u64)).expect("in range");
         if dice.below(2) == 0 {
             bad.truncate(at);
         } else {
@@ -447,7 +447,7 @@ fn a_modified_or_truncated_ciphertext_is_refused() {
     }
 }
 
-/// The owner of a profile's login: the machine, the export, or neither while the move is pending.
+/// Returns whether the machine and the export own a profile's login. Neither does while the move is pending.
 fn owners(env: &TestEnv, name: &str, file: &Path) -> (bool, bool) {
     let may_use = env.run(["use", name, "--dry-run"]).code == 0;
     (may_use, file.exists())
@@ -485,7 +485,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
     ] {
         let (mut here, mut there) = (0, 0);
         for point in sample(&all, &mut dice) {
-            let _ = faulty(&env, &args, &point, fault);
+            let _ = run_with_fault(&env, &args, &point, fault);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
@@ -514,7 +514,7 @@ fn i2_i3_an_export_that_is_killed_or_out_of_space_anywhere_leaves_one_owner() {
             let stray = fs::read_dir(env.path("")).expect("list");
             assert!(stray.flatten().filter(is_stray).count() <= 1, "{point:?}");
         }
-        println!("{fault:?}: {here} times here, {there} times in the file");
+        println!("{fault:?}: the login stayed {here} times and moved {there} times");
         assert!(here > 0 && there > 0, "{here} {there}");
     }
 }
@@ -536,12 +536,12 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         (name, serde_json::from_slice::<Value>(&text).expect("JSON"))
     });
     for is_renamed in [false, true] {
-        // The state that an export of an earlier version left when it was killed.
+        // Reproduces the state after a killed export of an earlier version.
         let kill_export = || {
             let _ = (fs::remove_file(&file), fs::remove_file(&unfinished));
             let at = if is_renamed { &file } else { &unfinished };
             fs::write(at, &bytes).expect("write");
-            let meta = at.metadata().expect("there");
+            let meta = at.metadata().expect("stat");
             for (name, note) in &moved {
                 let mut note = note.clone();
                 note["moving"] = json!({"file": file, "unfinished": unfinished,
@@ -566,7 +566,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         let all = points(&env, &["profile", "list"]);
         for point in sample_of(12, &all, &mut dice) {
             kill_export();
-            let _ = faulty(&env, &["profile", "list"], &point, Fault::Killed);
+            let _ = run_with_fault(&env, &["profile", "list"], &point, Fault::Killed);
             for name in ["work", "home"] {
                 let (may_use, exists) = owners(&env, name, &file);
                 assert!(!(may_use && exists), "{point:?}: two owners of {name}");
@@ -607,13 +607,13 @@ fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
     let expected = state(&whole);
     let digest_free = |tree: &Tree| {
         let mut tree = tree.clone();
-        // It contains mtimes.
+        // The inventory contains mtimes.
         tree.0.retain(|path, _| !path.ends_with("inventory.json"));
         tree
     };
     for point in sample(&all, &mut dice) {
         let other = other_machine(&env);
-        let _ = faulty(&other, &import, &point, Fault::Killed);
+        let _ = run_with_fault(&other, &import, &point, Fault::Killed);
         for (name, login) in [("work", alice(0)), ("home", bob())] {
             let found = kept(&other, name);
             assert!(
@@ -632,13 +632,13 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // The state after a kill between the two writes of profile.json, by an earlier version.
+    // Reproduces the state of an earlier version, killed between its two writes of profile.json.
     let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
                             "inode": [1, 1], "since": "2026-11-20T12:00:00Z"});
     fs::write(&note, open.to_string()).expect("write");
-    fs::rename(env.path("out.age"), env.path("stick.age")).expect("carry away");
+    fs::rename(env.path("out.age"), env.path("stick.age")).expect("move the export");
     let printed = env.run(["profile", "list"]).code(0);
     assert!(
         printed.stderr.contains("connect its disk")
@@ -690,7 +690,7 @@ fn memory_use_does_not_depend_on_the_size_of_archives() {
         assert!(output.status.success(), "{args}: {output:?}");
     };
     limited(&format!("export out.age --with-archives --recipient {key}"));
-    let size = env.path("out.age").metadata().expect("there").len();
+    let size = env.path("out.age").metadata().expect("stat").len();
     assert!(size / 1024 > LIMIT_KIB, "{size}");
     limited("import out.age --identity key.txt --manager-home other");
     let archives = fs::read_dir(env.path("other/backups")).expect("list");
@@ -712,7 +712,7 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
         printed.stderr.contains("moved to another machine"),
         "{printed}"
     );
-    let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("live");
+    let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("read");
     assert_eq!(live(), auth_json(&carol()));
     let _ = env
         .run(["restore", &archive, "--yes", "--auth", "archive"])
@@ -741,7 +741,7 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
         refused.stderr.contains("codex-manager profile login work"),
         "{refused}"
     );
-    // A new sign-in is a login of its own.
+    // A new sign-in is a separate login.
     write_auth(&env.codex_home(), &alice(2));
     let _ = env.run(["profile", "save", "work"]).code(0);
     write_auth(&env.codex_home(), &carol());
@@ -765,7 +765,7 @@ fn an_account_is_available_again_after_a_new_sign_in() {
     };
     assert_eq!(login(), "moved");
     write_auth(&env.codex_home(), &alice(0));
-    assert_eq!(login(), "moved", "the copy that went away");
+    assert_eq!(login(), "moved", "the moved login was restored");
     write_auth(&env.codex_home(), &alice(2));
     assert_eq!(login(), "ok");
     let printed = env.run(["recommend", "--json"]).code(0).json();

@@ -1,5 +1,5 @@
-//! Random trees of files with random changes between backups: `restore`, and any tar, recreate from
-//! each archive exactly the tree that it was made of.
+//! Random trees of files with random changes between backups. `restore`, and any tar, recreate the
+//! archived tree exactly.
 
 use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
@@ -129,7 +129,7 @@ fn path() -> impl Strategy<Value = PathBuf> {
             path
         }),
         1 => known.prop_map(|name| Path::new("sqlite").join(name)),
-        // As a file, it would have to be a login.
+        // `auth.json` is excluded: as a file it would have to be a login.
         1 => prop::sample::select(TOPS[1..].to_vec()).prop_map(PathBuf::from),
     ]
 }
@@ -222,7 +222,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn set_time(file: &File, days: u64, nanos: u64) {
-    let nanos = u32::try_from(nanos % 1_000_000_000).expect("small");
+    let nanos = u32::try_from(nanos % 1_000_000_000).expect("in range");
     let at = SystemTime::UNIX_EPOCH + Duration::new(days * 86_400, nanos);
     file.set_modified(at).expect("set time");
 }
@@ -284,7 +284,7 @@ fn apply(home: &Path, change: &Change) {
             let meta = path.metadata().expect("meta");
             let beside = home.join("beside");
             let mut file = File::create(&beside).expect("create");
-            let size = usize::try_from(meta.len()).expect("small");
+            let size = usize::try_from(meta.len()).expect("in range");
             file.write_all(&content(size, 99)).expect("write");
             file.set_modified(meta.modified().expect("time"))
                 .expect("set time");
@@ -431,7 +431,7 @@ fn is_deterministic(env: &TestEnv, first: &Path) {
         fs::read(again).expect("read"),
     );
     let members = packed.manifest.members.last();
-    let end = usize::try_from(members.map_or(0, |m| m.offset + m.len)).expect("small");
+    let end = usize::try_from(members.map_or(0, |m| m.offset + m.len)).expect("in range");
     assert!(first[..end] == again[..end]);
 }
 

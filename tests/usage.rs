@@ -1,4 +1,4 @@
-//! `usage`: every request counts once, whatever Codex writes again.
+//! `usage` counts every request once, even if Codex writes counts repeatedly.
 
 use crate::support::conversations::{id, write};
 use crate::support::env::TestEnv;
@@ -36,9 +36,9 @@ fn every_request_counts_once() {
         count(at(3), both, b, None),
         // An estimate of the context, which no request used.
         count(at(4), [0; 4], [0; 4], None),
-        // The sum begins again.
+        // The sum starts again at zero.
         count(at(5), a, a, None),
-        // The event of one request was lost.
+        // The event of one request is missing.
         count(at(6), sum(both, a), a, None),
     ];
     lines.push(line(
@@ -214,7 +214,7 @@ fn the_real_codex_is_counted_as_its_server_answered() {
         return;
     };
     let first = lab.say("hello");
-    let _ = lab.go_on(&lab.home(), &first, "again").expect_success();
+    let _ = lab.resume(&lab.home(), &first, "again").expect_success();
     let _ = lab.say("another");
     let count = || {
         let json = lab.manager(["usage", "sessions", "--json"]).code(0).json();
@@ -241,7 +241,7 @@ fn the_real_codex_is_counted_as_its_server_answered() {
     assert_eq!(window["account"], "alice@example.com");
 }
 
-/// The number of random conversations. More by hand: `CODEX_MANAGER_USAGE_SEQUENCES=10000`.
+/// The default number of random conversations; `CODEX_MANAGER_USAGE_SEQUENCES` overrides it.
 const SEQUENCES: u32 = 1000;
 
 /// Writes a random conversation. Returns the tokens of its requests.
@@ -256,7 +256,7 @@ fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
             0 => lines.push(count(at(minute), total, last, None)),
             1 => lines.push(context(at(minute), "gpt-5-codex")),
             2 if !has_records => {
-                // After an estimate of the context the sum begins with nothing.
+                // After an estimate of the context the sum starts at zero.
                 (total, last) = ([0; 4], [0; 4]);
                 lines.push(count(at(minute), total, last, None));
             }

@@ -1,4 +1,4 @@
-//! `usage` beside ccusage: the same totals where its rules are right, and a hand-counted example of each difference.
+//! Compares `usage` with ccusage: equal totals where its rules are correct, and an example of each difference.
 
 use crate::support::conversations::{id, write};
 use crate::support::env::TestEnv;
@@ -42,7 +42,7 @@ fn ccusage() -> Option<&'static Path> {
             |prefix| program(prefix).is_file(),
             |prefix| {
                 npm_install(prefix, &format!("{package}@{VERSION}"))?;
-                // As its npm launcher does.
+                // The npm launcher of ccusage also sets the mode.
                 let executable = Permissions::from_mode(0o755);
                 fs::set_permissions(program(prefix), executable).map_err(|e| e.to_string())
             },
@@ -66,7 +66,7 @@ fn their_totals(program: &Path, codex_home: &Path) -> Tokens {
     assert!(output.status.success(), "{output:?}");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     let number = |key: &str| json["totals"][key].as_u64().unwrap_or(0);
-    // Its input is what was not cached.
+    // ccusage counts only uncached tokens as input.
     let cached = number("cacheReadTokens");
     [
         number("inputTokens") + cached,
@@ -251,12 +251,12 @@ fn sum_only(minute: i64, total: Tokens) -> String {
 }
 
 #[test]
-fn the_real_codex_is_counted_alike_but_for_forks() {
+fn the_real_codex_is_counted_equally_except_for_forks() {
     let (Some(program), Some(lab)) = (ccusage(), Lab::new()) else {
         return;
     };
     let first = lab.say("hello");
-    let _ = lab.go_on(&lab.home(), &first, "again").expect_success();
+    let _ = lab.resume(&lab.home(), &first, "again").expect_success();
     let _ = lab.say("another");
     let ours = || tokens(&lab.manager(["usage", "--json"]).code(0).json()["totals"]);
     let three = ours();
@@ -266,6 +266,6 @@ fn the_real_codex_is_counted_alike_but_for_forks() {
     let _ = forked.expect_success();
     let one = three.map(|part| part / 3);
     assert_eq!(ours(), sum(three, one));
-    // It takes the first sum of the fork for a copy.
+    // ccusage treats the first sum of the fork as a copy.
     assert_eq!(their_totals(program, &lab.home()), three);
 }

@@ -18,7 +18,7 @@ const MODELS: [&str; 7] = [
     "o4-mini",
 ];
 
-/// Days before noon of 19 November 2026 with use, and the number of thousands of tokens.
+/// Days before 19 November 2026 with use, and their number of tokens in thousands.
 const DAYS: [(i64, u64); 9] = [
     (0, 900),
     (1, 40),
@@ -31,7 +31,7 @@ const DAYS: [(i64, u64); 9] = [
     (300, 33),
 ];
 
-/// Days of use with one model more each, down to one.
+/// Creates days of use with different numbers of models.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     for (number, (days, thousands)) in (1..).zip(DAYS) {
@@ -213,7 +213,7 @@ fn a_chart_that_does_not_fit_its_report_is_refused() {
         let run = env.run([&["usage"], args].concat()).code(4);
         assert!(run.stderr.contains(message), "{run}");
     }
-    // A document for programs has the rows that the chart draws.
+    // The JSON document has the rows of the chart.
     let json = env
         .run(["usage", "--chart", "calendar", "--json"])
         .code(0)
@@ -273,7 +273,7 @@ fn a_page_shows_the_charts_and_loads_nothing() {
             "{by}: {shown}"
         );
         assert!(!shown.contains(key), "{by}");
-        // A square for each day until today, and those of the legend.
+        // One square for each day until today, and those of the legend.
         let first = at(0) - TimeDelta::days(300);
         let days = (at(24 * 60) - first).num_days()
             + 1
@@ -295,7 +295,7 @@ fn a_page_shows_the_charts_and_loads_nothing() {
     let run = env.run(["usage", "--html", path.to_str().unwrap()]).code(1);
     assert!(run.stderr.contains("exists already"), "{run}");
     crate::support::env::assert_same_tree(&before, &env.tree(""));
-    // A home without use has a page, too.
+    // A home without use also gets a page.
     let path = env.path("empty.html");
     let args = [
         "usage",

@@ -1,4 +1,4 @@
-//! The usage of the day and the pace of the week in prompts: from the index and the cache only.
+//! The day's usage and the week's pace in prompts, read only from the index and the cache.
 
 use crate::cooldown::{entry, know};
 use crate::shells::has;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 const FIELDS: &str = "[{today_tokens}|{today_cost}|{week_pace}]";
 
-/// One account, 1.1 million tokens of yesterday, and 1.1 million of today.
+/// Creates one account with 1.1 million tokens of yesterday and 1.1 million of today.
 fn world() -> (TestEnv, PathBuf) {
     let env = TestEnv::new();
     know(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
@@ -126,7 +126,7 @@ fn the_pace_of_the_week_is_that_of_the_last_figures() {
         cooldown.stderr.contains(&format!("a@x.com: {hint}")),
         "{cooldown}"
     );
-    // The hint is not a state.
+    // The pace does not change the state of the account.
     let json = env.run(["recommend", "--json"]).code(0).json();
     assert_eq!(json["recommended"]["state"], "ready");
     assert!(!json.to_string().contains("pace"), "{json}");

@@ -1,4 +1,4 @@
-//! `usage --window`: what used up a weekly window, now or earlier.
+//! `usage --window` shows the conversations that used a weekly window, a current or an earlier one.
 
 use crate::support::conversations::{Conversation, id};
 use crate::support::env::TestEnv;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const A: Tokens = [1000, 0, 100, 0];
 
-/// A count of tokens, with the use of the window that ends at `resets_at`.
+/// Returns a token count, with the use of the window that ends at `resets_at`.
 fn count(when: DateTime<Utc>, total: Tokens, used: f64, resets_at: &str) -> String {
     let resets_at: DateTime<Utc> = resets_at.parse().unwrap();
     let limits = json!({"limit_id": "codex", "primary": null, "secondary": {"used_percent": used,
@@ -18,7 +18,7 @@ fn count(when: DateTime<Utc>, total: Tokens, used: f64, resets_at: &str) -> Stri
     line(when, "event_msg", &payload)
 }
 
-/// Two conversations, each in a window of its own.
+/// Creates two conversations, each in another window.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     for (number, days, resets_at) in [

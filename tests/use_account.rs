@@ -1,10 +1,10 @@
-//! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
+//! `use` loses no login, never restores an older one, and reports only switches that happened.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
-use crate::support::profiles::{alice_and_bob, kept, live, owner};
+use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
@@ -22,8 +22,8 @@ fn switch(env: &TestEnv, args: &[&str]) -> Run {
     env.run([&["use", "--json"], args].concat())
 }
 
-/// Sets the weekly figures of Bob, whose profile is `home`.
-fn know_bob(env: &TestEnv, used: f64) {
+/// Records the weekly quota of Bob, whose profile is `home`.
+fn record_bob(env: &TestEnv, used: f64) {
     let path = env.manager_home().join("cooldown.json");
     let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let bobs = document["accounts"].as_array_mut().expect("accounts");
@@ -36,7 +36,7 @@ fn know_bob(env: &TestEnv, used: f64) {
 #[test]
 fn the_quota_of_the_new_account_is_shown_after_a_switch() {
     let env = alice_and_bob();
-    know_bob(&env, 75.0);
+    record_bob(&env, 75.0);
     let run = env.run(["use", "home"]).code(0);
     assert!(
         run.stdout
@@ -49,7 +49,7 @@ fn the_quota_of_the_new_account_is_shown_after_a_switch() {
 #[test]
 fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
     let env = alice_and_bob();
-    know_bob(&env, 100.0);
+    record_bob(&env, 100.0);
     let warning = "home is in cooldown until Tue 24 Nov 15:55, in 4 d 3 h";
     let before = env.tree("home/.codex");
     let dry = env.run(["use", "home", "--dry-run"]).code(0);
@@ -63,13 +63,13 @@ fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
     // Without a terminal it warns and switches.
     let run = env.run(["use", "home"]).code(0);
     assert!(run.stderr.contains(warning), "{run}");
-    assert_eq!(live(&env), auth_json(&bob()));
+    assert_eq!(live_login(&env), auth_json(&bob()));
 }
 
 #[test]
 fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     let env = alice_and_bob();
-    // Codex has renewed it since, with a field that nobody knows yet.
+    // Codex has renewed the login, with a field that codex-manager does not know.
     let renewed = auth_json(&alice(1)).replacen('{', "{\"new\": 1,", 1);
     write_auth_text(&env.codex_home(), &renewed);
     let printed = switch(&env, &["home"]).code(0).json();
@@ -82,10 +82,10 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
             "daemon": "none", "still_running": [], "changed": true, "dry_run": false,
         })
     );
-    assert_eq!(live(&env), auth_json(&bob()));
-    assert_eq!(kept(&env, "work"), renewed);
+    assert_eq!(live_login(&env), auth_json(&bob()));
+    assert_eq!(profile_login(&env, "work"), renewed);
     let path = env.codex_home().join("auth.json");
-    assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
+    assert_eq!(path.metadata().expect("stat").mode() & 0o7777, 0o600);
     assert_eq!(
         (owner(&env, "home"), owner(&env, "work")),
         ("live".to_owned(), "profile".to_owned())
@@ -134,7 +134,7 @@ fn use_dash_switches_back_and_forth() {
     for expected in ["work", "home", "work"] {
         assert_eq!(switch(&env, &["-"]).code(0).json()["to"], expected);
     }
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
 }
 
 #[test]
@@ -152,14 +152,14 @@ fn the_live_account_is_left_unchanged() {
 #[test]
 fn recommend_use_takes_the_best_account_with_a_saved_login() {
     let env = alice_and_bob();
-    // Somebody of whom only a record is known would be the best: never used.
+    // The best account, never used, is known from a legacy file only.
     let old = SignIn::new("acct-old", "old@example.com");
     env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
     fs::File::open(env.path("dumps/21apr_old@example.com_auth.json"))
         .and_then(|dump| dump.set_modified(std::time::UNIX_EPOCH))
         .expect("mtime");
     let _ = env.run(["normalize", "dumps"]).code(0);
-    // Alice is exhausted by hand.
+    // A hold sets Alice's account to exhausted.
     let held = ["cooldown", "--set", "work", "--until", "+3d"];
     let _ = env.run(held).code(0);
     let before = env.tree("");
@@ -172,7 +172,7 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
         (&json!("use"), &json!("home"))
     );
     assert_same_tree(&before, &env.tree(""));
-    // Any difference from what `recommend` names comes with its reason.
+    // `use` prints the reason if it does not choose the account that `recommend` names.
     assert_eq!(
         env.run(["recommend", "--format", "{email}"]).code(0).stdout,
         "old@example.com\n"
@@ -188,7 +188,7 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
         (&printed["to"], &printed["changed"]),
         (&json!("home"), &json!(true))
     );
-    assert_eq!(live(&env), auth_json(&bob()));
+    assert_eq!(live_login(&env), auth_json(&bob()));
     let again = env.run(["recommend", "--use", "--json"]).code(0).json();
     assert_eq!(again["changed"], false);
     let empty = TestEnv::new();
@@ -221,7 +221,7 @@ fn a_refused_switch_changes_nothing() {
         assert!(refused.stderr.contains(reason), "{refused}");
         assert_same_tree(&before, &env.tree(""));
     }
-    // Known by records alone.
+    // An account that is known from records only.
     let env = alice_and_bob();
     env.write(
         "dumps/21apr_old@example.com_auth.json",
@@ -244,7 +244,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
-    // Somebody put an old copy into the profile.
+    // The user copied an old login into the profile.
     let path = env.manager_home().join("profiles/home/auth.json");
     let older = SignIn::bob().issued_at(1_794_000_000);
     fs::write(&path, auth_json(&older)).expect("write");
@@ -254,7 +254,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
     assert_same_tree(&before, &env.tree(""));
     let forced = switch(&env, &["home", "--force-stale"]).code(0);
     assert!(forced.stderr.contains("probably invalid"), "{forced}");
-    assert_eq!(live(&env), auth_json(&older));
+    assert_eq!(live_login(&env), auth_json(&older));
 }
 
 #[test]
@@ -267,24 +267,24 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         printed["saved_back"],
         json!({"profile": "carol@example.com", "outcome": "created"})
     );
-    assert_eq!(kept(&env, "carol@example.com"), carol);
+    assert_eq!(profile_login(&env, "carol@example.com"), carol);
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
     let saved = switch(&env, &["home"]).code(0).json()["saved_back"]["profile"].clone();
-    assert_eq!(kept(&env, saved.as_str().expect("a profile")), key);
+    assert_eq!(profile_login(&env, saved.as_str().expect("a profile")), key);
     let folder = env.manager_home().join("profiles/.unreadable");
     for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
         write_auth_text(&env.codex_home(), text);
         let printed = switch(&env, &["home"]).code(0);
         assert!(printed.stderr.contains("a copy is kept"), "{printed}");
-        let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
+        let names: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
         assert_eq!(names.len(), kept_files);
         assert!(
             names
                 .iter()
                 .any(|n| fs::read(n.path()).expect("read") == text.as_bytes())
         );
-        assert_eq!(live(&env), auth_json(&bob()));
+        assert_eq!(live_login(&env), auth_json(&bob()));
     }
     fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     let printed = switch(&env, &["work"]).code(0);
@@ -292,7 +292,7 @@ fn the_live_account_gets_a_profile_and_an_unreadable_auth_json_is_kept() {
         printed.stderr.contains("there was no auth.json"),
         "{printed}"
     );
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
     write_auth_text(&env.codex_home(), &" ".repeat(50 << 20));
     let before = env.tree("");
     let refused = switch(&env, &["home"]).code(1);
@@ -322,13 +322,13 @@ fn a_symbolic_link_is_replaced_and_its_target_unchanged() {
             !hard,
             "{printed}"
         );
-        assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
+        assert!(!path.is_symlink() && path.metadata().expect("stat").nlink() == 1);
         assert_eq!(
-            fs::read_to_string(&store).expect("there"),
+            fs::read_to_string(&store).expect("read"),
             auth_json(&alice(1))
         );
         assert_eq!(
-            (live(&env), kept(&env, "work")),
+            (live_login(&env), profile_login(&env, "work")),
             (auth_json(&bob()), auth_json(&alice(1)))
         );
     }
@@ -360,9 +360,9 @@ fn i6_similar_accounts_are_distinguished() {
     for round in 0..6_usize {
         let (name, who) = &alike[round % 3];
         let _ = switch(&env, &[name]).code(0);
-        assert_eq!(live(&env), auth_json(who), "{name}");
+        assert_eq!(live_login(&env), auth_json(who), "{name}");
         for (name, who) in &alike {
-            assert_eq!(kept(&env, name), auth_json(who), "{name}");
+            assert_eq!(profile_login(&env, name), auth_json(who), "{name}");
         }
     }
     let unclear = switch(&env, &["me@example.com"]).code(1);
@@ -381,7 +381,10 @@ fn an_api_key_is_switched_to_and_from() {
     let printed = env.run(["use", "home"]).code(0);
     assert!(!printed.stderr.contains("picker"), "{printed}");
     let _ = switch(&env, &["key"]).code(0);
-    assert_eq!((live(&env), kept(&env, "home")), (key, auth_json(&bob())));
+    assert_eq!(
+        (live_login(&env), profile_login(&env, "home")),
+        (key, auth_json(&bob()))
+    );
 }
 
 #[test]
@@ -431,15 +434,15 @@ fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
 }
 
 #[test]
-fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
+fn a_switch_killed_after_the_rename_has_recorded_the_live_account() {
     if !can_inject() {
         return;
     }
     let env = alice_and_bob();
-    // So that the profile has its login, and a note of that.
+    // Both profiles get a login and a record of it.
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
-    let home = env.codex_home().canonicalize().expect("there");
+    let home = env.codex_home().canonicalize().expect("canonicalize");
     let options = [
         "-P".to_owned(),
         home.to_str().expect("text").to_owned(),
@@ -450,7 +453,11 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
     ];
     let (output, log) = traced(&env, &options, &["use", "home"]);
     assert!(!output.status.success(), "{log}");
-    assert_eq!(live(&env), auth_json(&bob()), "killed after the rename");
+    assert_eq!(
+        live_login(&env),
+        auth_json(&bob()),
+        "killed after the rename"
+    );
     let path = env.manager_home().join("profiles/home/profile.json");
     let note = fs::read_to_string(path).expect("a note");
     let note: Value = serde_json::from_str(&note).expect("JSON");
@@ -496,7 +503,7 @@ fn an_older_live_login_is_replaced_by_that_of_its_profile() {
         (&printed["changed"], &printed["saved_back"]["outcome"]),
         (&json!(true), &json!("kept-newer"))
     );
-    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(live_login(&env), auth_json(&alice(0)));
     assert_eq!(owner(&env, "work"), "live");
     let none = switch(&env, &["-"]).code(1);
     assert!(
@@ -516,13 +523,17 @@ fn use_waits_for_codexs_login_lock() {
         .spawn();
     let child = child.expect("start");
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(live(&env), auth_json(&alice(0)), "it did not wait");
-    // What Codex writes before it lets go is what is saved.
+    assert_eq!(
+        live_login(&env),
+        auth_json(&alice(0)),
+        "the switch did not wait"
+    );
+    // The switch saves the login that Codex writes before it releases the lock.
     write_auth(&env.codex_home(), &alice(2));
     drop(held);
-    assert!(child.wait_with_output().expect("its end").status.success());
+    assert!(child.wait_with_output().expect("wait").status.success());
     assert_eq!(
-        (live(&env), kept(&env, "work")),
+        (live_login(&env), profile_login(&env, "work")),
         (auth_json(&bob()), auth_json(&alice(2)))
     );
 }
@@ -539,8 +550,8 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
     let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
     let mut logins = [alice(0), bob()];
     for round in 1..60 {
-        // Codex renews whoever is live, then the other is wanted.
-        let is_alice = live(&env).contains(&alice(0).account_id);
+        // Codex renews the live login. Then the user switches to the other account.
+        let is_alice = live_login(&env).contains(&alice(0).account_id);
         let now = &mut logins[usize::from(!is_alice)];
         *now = now
             .clone()
@@ -548,18 +559,18 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
             .issued_at(now.issued_at + 60);
         write_auth(&env.codex_home(), now);
         let to = if is_alice { "bob" } else { "alice" };
-        let _ = killed_after(
+        let _ = ended_before_kill(
             &env,
             &["use", to],
             Duration::from_micros(dice.below(whole * 11 / 10)),
         );
         let [a, b] = &logins;
-        let text = live(&env);
+        let text = live_login(&env);
         assert!(
             text == auth_json(a) || text == auth_json(b),
-            "torn in round {round}"
+            "round {round}: a partial login"
         );
-        // The newest of each is live or in its profile.
+        // The newest login of each account is live or in its profile.
         for login in [a, b] {
             let profiles = env.tree("home/.codex-manager/profiles").0;
             let found = profiles
@@ -634,12 +645,12 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
         return;
     };
     let home = lab.home();
-    // A Codex at work renews the login first; then its turn is held.
+    // A running Codex renews the login first. Then the backend holds its turn.
     lab.backend.account("acct-alice").hold_turns();
     let running = lab.codex.spawn_exec(&home, &lab.backend, &["wait"]);
     let limit = Instant::now() + Duration::from_secs(20);
     while running.native_pid().is_none() {
-        assert!(Instant::now() < limit, "never started");
+        assert!(Instant::now() < limit, "no turn started");
         std::thread::sleep(Duration::from_millis(2));
     }
     let pid = running.native_pid().expect("a pid");
@@ -649,7 +660,7 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
     assert_eq!(
         read_refresh_token(&kept),
         "rt.acct-alice.f1.2",
-        "the renewed one"
+        "the renewed login"
     );
     lab.backend.account("acct-alice").release_turns();
     running.kill();
@@ -729,7 +740,7 @@ fn a_dry_run_under_a_daemon_exits_like_the_switch() {
 }
 
 #[test]
-fn a_dry_run_and_a_switch_say_the_same_of_a_login_that_is_saved_already() {
+fn a_dry_run_and_a_switch_print_the_same_about_a_saved_login() {
     let env = alice_and_bob();
     let planned = env.run(["use", "home", "--dry-run"]).code(0);
     let done = env.run(["use", "home"]).code(0);

@@ -5,7 +5,9 @@ use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
+use crate::support::sign_in::{
+    SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
+};
 use crate::support::terminal::{LINES, Terminal};
 use codex_manager::codex::process::running_daemon_turns;
 use codex_manager::io::lock::FileLock;
@@ -35,7 +37,7 @@ fn use_offers_a_picker_on_a_terminal() {
     terminal.type_keys("\r");
     assert!(terminal.end().success(), "{}", terminal.text());
     assert!(terminal.text().contains("switched to home"));
-    // A filter that nothing fits chooses nothing.
+    // Enter chooses nothing if no entry matches the filter.
     let mut terminal = Terminal::start(&mut env.command(["use"]));
     terminal.wait_for("which account?", LIMIT);
     terminal.type_keys("7\r");
@@ -44,8 +46,8 @@ fn use_offers_a_picker_on_a_terminal() {
     assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
 }
 
-/// Codex's interface on a terminal, in a folder that it trusts, which begins with a turn. Nothing is
-/// typed or read: what a busy machine draws when is no proof of anything.
+/// Starts Codex's interface on a terminal in a trusted folder, with a first turn. Tests do not read the
+/// screen, because its timing depends on the load of the machine.
 fn interface(lab: &Lab) -> Terminal {
     let folder = lab.world.path("project");
     let mut command = lab.codex.command(&lab.home(), &lab.backend, &folder);
@@ -53,13 +55,13 @@ fn interface(lab: &Lab) -> Terminal {
     Terminal::start(&mut command)
 }
 
-/// Waits for a turn; that all so far were this account's.
+/// Waits for a turn, and asserts that all turns so far are of this account.
 #[track_caller]
 fn assert_turns_of(lab: &Lab, account: &str) {
     let is_turn = |r: &Request| r.method == "POST" && r.path.ends_with("/responses");
     assert!(
         lab.backend.wait_for(LIMIT, |all| all.iter().any(is_turn)),
-        "no turn"
+        "there was no turn"
     );
     let mut turns = lab.backend.requests();
     turns.retain(is_turn);
@@ -91,25 +93,29 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_turns_of(&lab, "acct-alice");
     let pid = daemon.pid().expect("a daemon");
 
-    // Not without consent, and not in the middle of a turn.
+    // The switch is refused without consent, and during a turn.
     let before = lab.world.tree("home/.codex-manager");
     let refused = lab.manager(["use", "bob"]).code(3);
     assert!(refused.stderr.contains(&format!("PID {pid}")), "{refused}");
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
-    // Until Codex has written down that a turn began, nobody can know.
+    // The manager sees a turn only after Codex has recorded its beginning.
     let end = Instant::now() + LIMIT;
     while running_daemon_turns(&home).is_empty() {
-        assert!(Instant::now() < end, "the turn is nowhere");
+        assert!(Instant::now() < end, "no turn of the daemon is recorded");
         std::thread::yield_now();
     }
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
     let would = lab.manager(["use", "bob", "--stop-daemon", "--dry-run"]);
-    assert_eq!(format!("{would}"), format!("{refused}"), "as it would be");
+    assert_eq!(
+        format!("{would}"),
+        format!("{refused}"),
+        "a dry run prints the same refusal"
+    );
     assert_eq!(daemon.pid(), Some(pid));
     assert_eq!(read_refresh_token(&home), SignIn::alice().refresh_token());
 
-    // The interface is gone, its turn goes on.
+    // The turn continues after the end of the interface.
     drop(first);
     let args = [
         "use",
@@ -122,7 +128,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     let mut switch = lab.world.command(args);
     let switch = switch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let switch = switch.expect("start");
-    // Codex lets a turn end for a minute: the test need not wait that long after the request to stop.
+    // Codex waits a minute for the end of a turn. The test ends the wait after the request to stop.
     let is_reported = || {
         let all = processes::all().into_iter();
         let mut lines = all.map(|process| processes::command_line(process.pid));
@@ -134,7 +140,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         std::thread::yield_now();
     }
     alice.release_turns();
-    let done = Run::of_output(switch.wait_with_output().expect("its end")).code(0);
+    let done = Run::of_output(switch.wait_with_output().expect("wait")).code(0);
     let output = done.json();
     assert_eq!(
         (&output["daemon"], &output["to"]),
@@ -181,7 +187,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     let refused = lab.manager(["use", "nobody", "--stop-daemon"]).code(1);
     assert!(processes::alive(pid), "{refused}");
 
-    // Whoever has Codex's lock may keep it: the daemon is still there.
+    // While another process holds Codex's lock, the daemon keeps running.
     let path = home.join("auth.lock");
     let held = FileLock::exclusive(&path).expect("the lock");
     let mut switch = lab
@@ -191,12 +197,12 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
         .expect("start");
     let end = Instant::now() + LIMIT;
     while !has_open(switch.id(), &path) {
-        assert!(Instant::now() < end, "it never came to the lock");
+        assert!(Instant::now() < end, "the switch did not open the lock");
         std::thread::yield_now();
     }
     assert!(processes::alive(pid));
     drop(held);
-    assert!(switch.wait().expect("its end").success());
+    assert!(switch.wait().expect("wait").success());
     assert!(!processes::alive(pid));
     let _ = lab.say("as bob");
     let _ = lab.manager(["use", "alice"]).code(0);
@@ -214,7 +220,7 @@ fn use_waits_for_a_slow_renewal() {
     alice.set(|account| account.refresh_delay_ms = 1_500);
     let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
     assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-alice.f1.1"));
-    // The old one is spent, and the new one not here yet.
+    // The old token is spent, and the new one has not arrived.
     let done = lab.manager(["use", "bob", "--json"]).code(0).json();
     assert_eq!(done["saved_back"]["outcome"], "updated");
     let kept = lab.world.manager_home().join("profiles/alice");
@@ -237,11 +243,11 @@ fn a_codex_started_during_a_switch_loses_no_login() {
         account.set(|account| account.refresh_delay_ms = 200);
     }
     for round in 0..8 {
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
         std::thread::sleep(Duration::from_millis(dice.below(400)));
         let to = ["bob", "alice"][round % 2];
-        // Where Codex takes too long nothing is changed, which is as good.
+        // If Codex takes too long, the switch is refused and changes nothing.
         let done = lab.manager(["use", to]);
         assert!([0, 3].contains(&done.code), "round {round}: {done}");
         let output = running.finish(LIMIT);
@@ -250,7 +256,7 @@ fn a_codex_started_during_a_switch_loses_no_login() {
     }
     for account in ["alice", "bob"] {
         let _ = lab.manager(["use", account]).code(0);
-        write_auth_text(&home, &aged(&home));
+        write_auth_text(&home, &expired_auth(&home));
         let _ = lab.say("still there?");
     }
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The vault on Garage, a distributed S3 store: three nodes on loopback, each with a copy of everything. Kills
-# nodes during backups and restores, and checks that no snapshot is lost. Run by hand:
+# nodes during backups and restores, and checks that no snapshot is lost. Not part of the test suite:
 #   cargo install garage --version 2.5.0 --no-default-features --features bundled-libs,lmdb
 #   cargo build && tests/vault-garage.sh
 set -euo pipefail
@@ -48,7 +48,7 @@ crash() {
   wait "${pids[$1]}" 2>/dev/null || true
   echo "   killed node $1"
 }
-# Waits until each node sees the others. Copies need not be complete: each object is on two nodes at least.
+# Waits until each node is connected to the others. Each object is on at least two nodes.
 settle() {
   for n in 1 2 3; do
     until [ "$(node $n status 2>/dev/null | grep -c 127.0.0.1:4390)" -ge 3 ]; do sleep 0.5; done
@@ -70,7 +70,7 @@ AWS_SECRET_ACCESS_KEY=$(awk '/Secret key:/ { print $3 }' <<<"$key")
 url() { echo "s3:http://127.0.0.1:4391$1/bucket/vault"; }
 sessions=$CODEX_HOME/sessions/2026/11/17
 mkdir -p "$sessions"
-# Megabytes that do not compress, with old times, so that they are linked.
+# Writes megabytes that do not compress. Their old mtimes let the backup use hard links.
 grow() {
   for i in $(seq "$1" "$2"); do
     head -c 4000000 /dev/urandom | base64 -w0 | sed 's/^/{"type":"x","payload":"/; s/$/"}\n/' \
@@ -85,7 +85,7 @@ expect() {
   vault check --read-data --quiet
   echo "   $1 snapshots, all data read and intact"
 }
-# Kills a node when half of a second has passed.
+# Kills a node after half a second.
 crash_during() {
   local n=$1
   shift

@@ -192,7 +192,7 @@ fn a_typed_password_is_stored_for_the_user_only() {
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("the passwords differ"), "{text}");
     assert!(!env.path("vault").exists());
-    // restic would not find the space in the file.
+    // restic strips trailing blanks from a password file, so such a password is refused.
     let mut command = env.command(["vault", "init", "vault"]);
     let mut terminal = Terminal::start(&mut command);
     for prompt in ["vault password:", "repeat the password:"] {
@@ -369,7 +369,7 @@ fn import_keeps_the_time_of_the_archive_and_export_its_content() {
     assert_same_tree(&files(from_archive), &files(from_vault));
     let left = env.tree("home/.codex-manager/vault");
     assert!(left.only(&["import"]).0.is_empty(), "{left:?}");
-    // A damaged archive makes no snapshot.
+    // A damaged archive creates no snapshot.
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
@@ -391,7 +391,7 @@ fn forget_applies_the_rules_and_leaves_other_programs_alone() {
     }
     let home = env.codex_home().display().to_string();
     let _ = run_restic(&env, &["backup", &home]).code(0);
-    // The tag alone does not make it a snapshot of this program.
+    // A snapshot with only the tag is not one of this program.
     let _ = run_restic(&env, &["backup", "--tag", "codex-manager", &home]).code(0);
     let before = snapshots(&env);
     assert_eq!(before[4]["is_own"], false);

@@ -1,4 +1,4 @@
-//! `vault drill`, what `doctor` says about it, and the scheduled job.
+//! `vault drill`, the check of `doctor` about it, and the scheduled job.
 
 use crate::support::env::TestEnv;
 use crate::support::lab::Lab;
@@ -52,7 +52,7 @@ fn the_real_codex_lists_the_restored_conversations() {
             "vault", "restore", "latest", "--to", "other", "--auth", "archive",
         ])
         .code(0);
-    lab.go_on(&lab.world.path("other"), &ids[0], "and more");
+    lab.resume(&lab.world.path("other"), &ids[0], "and more");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_scheduled_job_makes_a_snapshot_and_a_monthly_drill() {
     let words: Vec<_> = json["runs"].as_array().expect("words").iter().collect();
     let words: Vec<_> = words.iter().filter_map(|word| word.as_str()).collect();
     let start = words.iter().position(|w| *w == "vault").expect("vault");
-    // The log belongs to unattended runs.
+    // Only unattended runs write the log.
     let command: Vec<_> = words[start..]
         .iter()
         .filter(|w| **w != "--log")

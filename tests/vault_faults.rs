@@ -1,4 +1,4 @@
-//! Faults of a vault: each has an error of its own, loses no snapshot and leaves no restic process.
+//! Faults of a vault: each has a separate error, loses no snapshot and leaves no restic process.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
@@ -76,13 +76,10 @@ fn files_that_grow_while_restic_reads_are_captured_as_they_were() {
     let shown = rollout(FIRST).display().to_string();
     let text = env.run(["vault", "cat", &id, &shown]).code(0).stdout;
     assert_eq!(text, line(1).repeat(3));
-    // The snapshot with half a line is gone.
+    // The snapshot with half a line was removed.
     assert_intact(&env, 2);
     let kept = fs::read_to_string(&path).unwrap();
-    assert!(
-        kept.ends_with("{\"half"),
-        "the rollout itself is as Codex wrote it"
-    );
+    assert!(kept.ends_with("{\"half"), "the rollout is unchanged");
 }
 
 #[test]
@@ -94,8 +91,14 @@ fn a_restic_without_progress_is_ended() {
     let begun = Instant::now();
     let run = env.run(["vault", "backup", "--timeout", "1"]).code(1);
     assert_error(&run, "restic made no progress for 1 s and was ended");
-    assert!(begun.elapsed() < EVENT_TIMEOUT, "no endless wait");
-    assert!(env.path("home/asked").exists(), "it was asked to end first");
+    assert!(
+        begun.elapsed() < EVENT_TIMEOUT,
+        "the wait for restic is too long"
+    );
+    assert!(
+        env.path("home/asked").exists(),
+        "restic got no SIGINT first"
+    );
     assert_intact(&env, 1);
 }
 
@@ -111,7 +114,7 @@ fn an_interrupt_ends_restic_too() {
     let child = child.spawn().unwrap();
     wait_for("restic starts", || env.path("home/pid").exists());
     let pid = rustix::process::Pid::from_child(&child);
-    // To this process alone, as `kill` does.
+    // The signal goes to this process only, as with `kill`.
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
@@ -124,7 +127,7 @@ fn an_interrupt_ends_restic_too() {
     let restic = rustix::process::Pid::from_raw(restic).unwrap();
     assert!(
         rustix::process::test_kill_process(restic).is_err(),
-        "restic has ended"
+        "restic still runs"
     );
     assert_intact(&env, 1);
 }
@@ -260,7 +263,7 @@ fn a_failed_second_run_leaves_no_snapshot_of_changing_files() {
 fn missing_and_damaged_repositories_have_different_errors() {
     let Some(env) = vault_env() else { return };
     let vault = env.path("vault");
-    // Half replicated: the index has not come.
+    // The repository is partly replicated: its index has not arrived.
     let away = env.path("away");
     fs::rename(vault.join("index"), &away).unwrap();
     let run = env

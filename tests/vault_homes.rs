@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Makes another manager home that uses the same vault.
+/// Creates another manager home that uses the same vault.
 fn add_manager(env: &TestEnv, name: &str) -> PathBuf {
     let manager = env.path(name);
     fs::create_dir(&manager).unwrap();
@@ -133,7 +133,7 @@ fn files_that_are_truncated_or_replaced_while_restic_reads_are_captured_whole() 
     let made = backup(&env);
     let id = made["snapshot"].as_str().unwrap().to_owned();
     let cat = |path: &str| env.run(["vault", "cat", &id, path]).code(0).stdout;
-    // A link shows what was written; the replaced file was linked before.
+    // A hard link shows the appended text. The replaced file was linked before its replacement.
     assert_eq!(cat(truncated), "after\n");
     assert_eq!(cat(replaced), "before\n".repeat(9));
     assert_eq!(cat(&rollout(FIRST).display().to_string()), "");
@@ -210,7 +210,7 @@ fn binary_files_are_printed_unchanged() {
 }
 
 #[test]
-fn two_homes_in_one_vault_are_told_apart() {
+fn two_homes_in_one_vault_are_distinguished() {
     let Some(mut env) = vault_env() else { return };
     let usual = env.codex_home();
     let other = env.path("other-home");

@@ -32,7 +32,7 @@ impl Forgery {
         fs::write(path, manifest.to_string()).unwrap();
     }
 
-    /// Makes a snapshot of the forged tree and restores it into a new folder.
+    /// Creates a snapshot of the forged tree and restores it into a new folder.
     fn restore(&self) -> Run {
         let script = "cd forged && exec /usr/bin/restic backup --json --host other \
              --tag codex-manager --tag mode=full --tag home=/x .";

@@ -1,7 +1,7 @@
-//! Vault commands that are killed at random moments, and concurrent ones. Prints the seed of the moments.
+//! Vault commands that are killed at random moments, and concurrent ones. The tests print the seed.
 
 use crate::support::env::TestEnv;
-use crate::support::faults::{Dice, killed_after};
+use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
 use crate::vault::set_up;
@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Number of kills of each command. More by hand: `CODEX_MANAGER_VAULT_KILLS=30`.
+/// Default number of kills of each command; `CODEX_MANAGER_VAULT_KILLS` overrides it.
 const KILLS: u64 = 10;
 
 /// Number of kills of the restic of each command.
@@ -85,7 +85,7 @@ fn kill_at_random(
     for i in 0..kills(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
-        let _ = killed_after(env, args, delay);
+        let _ = ended_before_kill(env, args, delay);
     }
 }
 
@@ -128,7 +128,7 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     let archive = archive.to_str().unwrap().to_owned();
     for _ in 0..kills(KILLS) {
         let delay = Duration::from_micros(dice.below(2_000_000));
-        let _ = killed_after(&env, &["vault", "import", &archive], delay);
+        let _ = ended_before_kill(&env, &["vault", "import", &archive], delay);
     }
     let _ = env.run(["vault", "import", &archive]).code(0);
     assert_intact(&env, 2);
@@ -198,7 +198,7 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
         }
         let _ = env.run(["vault", "backup"]).code(0);
     }
-    assert!(killed > 0, "no moment was within a run");
+    assert!(killed > 0, "no restic was killed while it ran");
     assert_intact(&env, 1);
 }
 
@@ -208,7 +208,7 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     let Some(mut env) = vault_env(&mut dice) else {
         return;
     };
-    // More by hand: CODEX_MANAGER_VAULT_SECONDS=300.
+    // CODEX_MANAGER_VAULT_SECONDS=300 runs for longer.
     let wanted = std::env::var("CODEX_MANAGER_VAULT_SECONDS").ok();
     let seconds = wanted.and_then(|text| text.parse().ok()).unwrap_or(0);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -216,7 +216,7 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     let homes = ["a", "b", "c", "d"];
     for name in homes {
         sample_home_at(&env.path(name));
-        // Each has its manager home, and the vault is the same.
+        // Each process has its own manager home; all use the same vault.
         let manager = env.path(&format!("{name}-manager"));
         fs::create_dir(&manager).unwrap();
         let config = env.manager_home().join("config.toml");

@@ -1,4 +1,4 @@
-//! Locks of killed restic processes, and what a killed backup leaves in the manager home.
+//! Locks of killed restic processes, and files that a killed backup leaves in the manager home.
 
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, put, rollout, set_time};
@@ -43,13 +43,13 @@ fn start_plain_restic(env: &TestEnv) -> Child {
     child
 }
 
-/// Starts `vault backup` with a restic that never ends. Returns both, when restic holds its lock.
+/// Starts `vault backup` with a restic that never ends. Returns both processes when restic holds its lock.
 fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
     let fifo = env.path("home/fifo");
     let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
     assert!(made.success());
-    // The input of restic is the fifo; the note stays open as descriptor 3. Without a pipe it does not end
-    // with the manager.
+    // restic reads from the FIFO and keeps the manager's file list open as descriptor 3. Because its input is
+    // not the manager's pipe, restic does not end with the manager.
     let script = "echo $$ > \"$HOME/pid.new\"; mv \"$HOME/pid.new\" \"$HOME/pid\"\n\
          exec /usr/bin/restic backup --stdin >/dev/null 2>&1 3<&0 <> \"$HOME/fifo\"";
     replace_verb(env, "backup", script);
@@ -63,7 +63,7 @@ fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
     (child, pid.unwrap())
 }
 
-/// Kills the orphan `pid` and waits until it is gone.
+/// Kills the orphan `pid` and waits for its end.
 fn kill_orphan(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
     wait_for("it is gone", || {
@@ -80,8 +80,8 @@ fn the_lock_of_a_killed_restic_is_removed() {
     let (mut manager, restic) = start_endless_backup(&env);
     kill_process(restic, Signal::KILL).unwrap();
     assert_eq!(manager.wait().unwrap().code(), Some(1));
-    assert!(locks(&env) > 0, "a killed restic leaves its lock");
-    // To remove snapshots, restic wants the repository for itself.
+    assert!(locks(&env) > 0, "the killed restic left no lock");
+    // Removing snapshots needs an exclusive lock of the repository.
     let run = env.run(FORGET).code(0);
     assert!(run.stdout.contains("1 snapshot removed"), "{run}");
     assert_eq!(locks(&env), 0);
@@ -111,7 +111,7 @@ fn the_lock_of_another_machine_with_this_host_name_is_kept() {
     let Some(env) = env_of_two_snapshots() else {
         return;
     };
-    // To this program, a restic that it did not start and that does not run here may run in a container.
+    // A restic that this program did not start, and that is not visible, may run in a container.
     let mut foreign = start_plain_restic(&env);
     foreign.kill().unwrap();
     foreign.wait().unwrap();
@@ -121,7 +121,7 @@ fn the_lock_of_another_machine_with_this_host_name_is_kept() {
     assert!(run.stderr.contains("restic unlock"), "{run}");
     assert_eq!(locks(&env), 1);
     assert_eq!(snapshots(&env).len(), 2);
-    // Backups share the repository.
+    // Backups use a shared lock.
     backup(&env);
     let unlocked = crate::vault::run_restic(&env, &["unlock"]).code(0);
     drop(unlocked);
@@ -171,7 +171,7 @@ fn the_next_command_removes_what_a_killed_restore_downloaded() {
             names.filter(|name| name.contains("staging-")).count()
         };
         let _ = env.run(["list"]).code(0);
-        assert!(staging() > 0, "a running command keeps its folder");
+        assert!(staging() > 0, "the folder of a running command was removed");
         child.kill().unwrap();
         child.wait().unwrap();
         let _ = env.run(["list"]).code(0);
@@ -202,14 +202,17 @@ fn the_next_command_removes_the_secrets_that_a_killed_backup_left() {
     let _ = env.run(["list"]).code(0);
     let tree = left();
     assert!(tree.only(&copies).0.is_empty(), "{tree:?}");
-    assert!(tree.0.contains_key(&rollout(FIRST)), "links stay: {tree:?}");
+    assert!(
+        tree.0.contains_key(&rollout(FIRST)),
+        "the hard links were removed: {tree:?}"
+    );
     assert!(!env.manager_home().join("vault/import").exists());
 }
 
 #[test]
 fn the_restic_of_a_killed_manager_keeps_its_files() {
     let Some(env) = vault_env() else { return };
-    // It reads late, and does not end by SIGPIPE.
+    // This restic reads late, and does not end by SIGPIPE.
     let script = "touch \"$HOME/begun\"\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.05; done\n\
          exec /usr/bin/restic \"$@\" > \"$HOME/made\" 2>&1";
     replace_verb(&env, "backup", script);

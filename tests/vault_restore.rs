@@ -47,7 +47,7 @@ fn the_login_of_another_machine_is_not_restored() {
 fn the_login_of_another_machine_with_the_same_name_is_not_restored() {
     let Some(mut env) = vault_env() else { return };
     backup(&env);
-    // As in a container with the same host name.
+    // A second manager home on the same host name, as in a container.
     let manager = env.path("other-manager");
     fs::create_dir(&manager).unwrap();
     let config = env.manager_home().join("config.toml");

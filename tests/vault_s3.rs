@@ -113,7 +113,7 @@ fn start_upload(env: &TestEnv) -> std::process::Child {
     let before = packs();
     let begun = std::time::Instant::now();
     while packs() == before {
-        assert!(begun.elapsed().as_secs() < 60, "data arrives");
+        assert!(begun.elapsed().as_secs() < 60, "no data arrived");
         std::thread::yield_now();
     }
     child
@@ -148,7 +148,7 @@ fn restic_ends_when_the_manager_is_killed() {
     let _ = env.run(["vault", "init", &server.url("bucket")]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     let mut child = start_upload(&env);
-    // The upload can no longer end by itself.
+    // A paused server prevents the end of the upload.
     server.pause();
     let restic = child_of(child.id());
     child.kill().unwrap();
@@ -176,7 +176,7 @@ pub(crate) fn child_of(pid: u32) -> u32 {
     children.trim().parse().expect("one child")
 }
 
-/// Returns false for a process that ended, also if it was not reaped.
+/// Returns true if the process runs and is not a zombie.
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| {

@@ -23,13 +23,13 @@ fn json_in(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The rows of `list-backups`, newest first.
+/// Returns the rows of `list-backups`, newest first.
 fn listed(env: &TestEnv) -> Vec<Value> {
     let list = env.run(["list-backups", "--json"]).code(0).json();
     list["backups"].as_array().expect("a list").clone()
 }
 
-/// The archive that `restore latest` would restore.
+/// Returns the archive that `restore latest` would restore.
 fn latest(env: &TestEnv) -> String {
     let run = env.run(["restore", "latest", "--dry-run", "--json"]);
     run.code(0).json()["archive"].as_str().unwrap().to_owned()
@@ -122,7 +122,7 @@ fn a_read_error_of_the_disk_does_not_mark_the_archive_damaged() {
 }
 
 #[test]
-fn the_text_output_tells_a_bad_sidecar_from_a_bad_archive() {
+fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
     let env = TestEnv::new();
     sample_home(&env);
     let made = backup(&env, &[]);
@@ -250,8 +250,12 @@ fn the_sidecar_of_another_archive_is_not_used() {
     let problem = row["problem"].as_str().unwrap();
     assert!(problem.contains("another archive"), "{problem}");
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
-    assert_eq!(pruned.json()["drop"], json!([]), "one of each");
-    assert!(made[0].exists(), "the only one of Alice's");
+    assert_eq!(
+        pruned.json()["drop"],
+        json!([]),
+        "one archive of each account"
+    );
+    assert!(made[0].exists(), "the only archive of Alice was dropped");
 }
 
 #[test]
@@ -270,8 +274,8 @@ fn prune_detects_the_sidecar_of_another_archive_of_the_same_size() {
     assert_eq!(listed(&env)[0]["email"], "alice@example.com");
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
     assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
-    assert!(made[0].exists(), "the only one of Alice's");
-    // From then on, the archive is listed by its own metadata.
+    assert!(made[0].exists(), "the only archive of Alice was dropped");
+    // Later lists use the archive's own metadata.
     let row = &listed(&env)[0];
     assert_eq!(row["email"], "bob@example.com", "{row}");
     let _ = env.run(["verify", "--all"]).code(5);
@@ -285,7 +289,7 @@ fn a_recorded_result_does_not_cover_a_later_sidecar() {
     write_auth(&env.codex_home(), &bob());
     let bobs = backup(&env, &[]);
     let _ = env.run(["verify", &text(&bobs)]).code(0);
-    // Only the sidecar of Alice's newest archive is left, and it gets to be beside Bob's.
+    // Only the sidecar of Alice's newest archive is left, and is moved beside Bob's archive.
     let mut document = json_in(&sidecar(&made[1]));
     document["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
     fs::write(sidecar(&bobs), document.to_string()).unwrap();
@@ -294,7 +298,7 @@ fn a_recorded_result_does_not_cover_a_later_sidecar() {
     env.tick();
     let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
     assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
-    assert!(made[0].exists(), "the only one of Alice's");
+    assert!(made[0].exists(), "the only archive of Alice was dropped");
     assert_eq!(listed(&env)[0]["email"], "bob@example.com");
 }
 
@@ -305,7 +309,7 @@ fn an_unreadable_sidecar_is_read_again_later() {
     fs::remove_file(sidecar(&made[1])).unwrap();
     fs::remove_file(inventory(&env)).unwrap();
     mode(&made[1], 0o000);
-    // The problem is recorded while the file cannot be read.
+    // The problem stays recorded while the file cannot be read.
     let first = text(&made[0]);
     let _ = env.run_unprivileged(&["verify", &first]).code(0);
     let list = env
@@ -319,7 +323,11 @@ fn an_unreadable_sidecar_is_read_again_later() {
     assert!(problem.starts_with("cannot be read: "), "{problem}");
     let args = ["prune", "--keep-last", "1", "--json"];
     let pruned = env.run_unprivileged(&args).code(0).json();
-    assert_eq!(pruned["drop"], json!([]), "nothing is known of it");
+    assert_eq!(
+        pruned["drop"],
+        json!([]),
+        "an archive without a recorded result was dropped"
+    );
     mode(&made[1], 0o600);
     assert!(
         listed(&env)[0]["problem"]

@@ -1,7 +1,7 @@
 //! Output for people fits a terminal of 80 columns and has correct plurals.
 
 use crate::cooldown::{entry, know};
-use crate::every_command::{assert_civil, leaves, world};
+use crate::every_command::{assert_orderly_exit, leaves, world};
 use crate::json_output::{Case, case, world_of_two};
 use crate::support::env::{Run, TestEnv};
 use crate::support::sample::{alice, backup};
@@ -44,7 +44,7 @@ fn too_long(text: &str) -> Vec<&str> {
     };
     let lines = text.split(['\n', '\r']);
     let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(COLUMNS));
-    // Of a file that is shown as it is.
+    // A line of a file that the command prints unchanged.
     let is_quoted = |line: &str| {
         let line = line.trim_start();
         line.starts_with("# made by") || line.starts_with("ExecStart=")
@@ -152,7 +152,7 @@ fn output_fits_80_columns_and_counts_of_one_are_singular() {
             stderr: text.clone(),
             code,
         };
-        assert_civil(&line, &run);
+        assert_orderly_exit(&line, &run);
         let is_verbatim = VERBATIM.contains(&args[0].as_str());
         if !is_verbatim {
             for long in too_long(&text) {
@@ -208,7 +208,7 @@ fn a_long_account_name_leaves_width_for_the_reason() {
 fn piped_output_is_not_wrapped() {
     let env = world_of_two();
     let run = env.run(["recommend", "--explain"]).code(0);
-    assert_eq!(run.stdout.lines().count(), 2, "a line for each: {run}");
+    assert_eq!(run.stdout.lines().count(), 2, "one line per account: {run}");
     let run = env.run(["use", "nobody@example.com"]).code(1);
     let error = run.stderr.lines().next().unwrap_or_default();
     assert!(

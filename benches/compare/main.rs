@@ -1,20 +1,20 @@
-//! Whole commands of the shipped binary beside their peers, on sample homes.
+//! Compares whole commands of the shipped binary with other programs (peers), on sample homes.
 //!
-//! `cargo bench --bench compare`, with `-- --help` for what can be chosen. Times are of whole
-//! processes; everybody does the same work in turn (A B A B), and a ratio is the median of the
-//! rounds' ratios, so that a machine with other work changes it little.
+//! `cargo bench --bench compare -- --help` prints the options. Times are of whole processes. All
+//! programs do the same work in alternation (A B A B). A ratio is the median of the ratios of all
+//! rounds, so that other load on the machine has little influence.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "a program of its own, on folders of its own"
+    reason = "a separate program that works in its own folders"
 )]
 
 mod measure;
 mod sample;
 mod syncing;
 
-use measure::{Row, Run, Runner, in_turn, table};
+use measure::{Row, Run, Runner, run_alternately, table};
 use sample::Shape;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,18 @@ use std::rc::Rc;
 
 const USAGE: &str = "\
 cargo bench --bench compare -- [OPTION]...
-  --mb N          the size of the sample home in MB [default: 300]
-  --sessions N    how many conversations are in it [default: 60]
-  --seed N        what its random choices begin with [default: 1]
-  --accounts N    how many accounts are known [default: 20]
-  --archives N    how many archives are listed [default: 1000]
-  --files N       also a home of so many small files, for its memory [default: 0]
-  --rollouts N    how many conversations `list` and `current` have beside them [default: 50000]
-  --rounds N      how often each is run, in turn [default: 5]
-  --python FILE   the Python codex-manager, to be measured too
-  --sync          sync alone, on that home and on one of --files small files [default: 50000]
-  --codexsync FILE  codexSync, to be measured too
-  --no-peers      only ours: for homes that take the peers minutes";
+  --mb N          size of the sample home in MB [default: 300]
+  --sessions N    number of conversations in the sample home [default: 60]
+  --seed N        seed of the random generator [default: 1]
+  --accounts N    number of accounts [default: 20]
+  --archives N    number of archives [default: 1000]
+  --files N       also measure the memory with a home of N small files [default: 0]
+  --rollouts N    number of conversations in the home of `list` and `current` [default: 50000]
+  --rounds N      number of runs of each program, in alternation [default: 5]
+  --python FILE   also measure the Python codex-manager
+  --sync          measure only sync, on the sample home and on one of --files small files [default: 50000]
+  --codexsync FILE  also measure codexSync
+  --no-peers      measure only codex-manager, for homes that take peers minutes";
 
 struct Options {
     mb: u64,
@@ -52,7 +52,7 @@ struct Options {
 }
 
 impl Options {
-    /// Of the home of few large files.
+    /// Returns the shape of the home with few large files.
     fn shape(&self) -> Shape {
         Shape {
             bytes: self.mb * 1_000_000,
@@ -62,7 +62,7 @@ impl Options {
     }
 }
 
-/// `None` when there is nothing to measure: `cargo test --benches` starts this too.
+/// Returns `None` if there is nothing to measure, because `cargo test --benches` also starts this program.
 fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
     let mut options = Options {
         mb: 300,
@@ -136,11 +136,11 @@ fn archives(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::e
     let bench = Rc::new(Bench::new(folder.to_path_buf()));
     sample::write_home(&bench.home, options.shape())?;
     let mut rows = Vec::new();
-    rows.extend(starting(&bench, options)?);
-    rows.extend(looking(folder, options)?);
-    rows.extend(packing(&bench, options));
-    rows.push(packing_again(&bench, options));
-    rows.extend(unpacking(&bench, options));
+    rows.extend(small_commands(&bench, options)?);
+    rows.extend(commands_on_profiles(folder, options)?);
+    rows.extend(first_backup(&bench, options));
+    rows.push(next_backup(&bench, options));
+    rows.extend(verify_and_restore(&bench, options));
     if options.files > 0 {
         rows.extend(many_files(folder, options.files)?);
     }
@@ -166,7 +166,7 @@ impl Bench {
         }
     }
 
-    fn ours(&self, manager: &Path, words: &[&str]) -> Command {
+    fn manager_command(&self, manager: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
         command
             .args(["--quiet", "--yes"])
@@ -187,11 +187,11 @@ impl Bench {
         command
     }
 
-    /// Removes what was unpacked before; the disk is quiet afterwards.
+    /// Removes the previously unpacked files, and waits for all disk writes.
     fn next_unpacked(&self) {
         let _ = std::fs::remove_dir_all(self.out());
         self.unpacked.set(self.unpacked.get() + 1);
-        quiet_disk();
+        flush_disk();
     }
 
     fn out(&self) -> PathBuf {
@@ -202,7 +202,7 @@ impl Bench {
         self.folder.join("python")
     }
 
-    /// The one with the conversations.
+    /// Returns the archive of the Python tool with the conversations.
     fn python_archive(&self) -> Option<PathBuf> {
         let sessions = std::fs::read_dir(self.python_home().join("backups/sessions")).ok()?;
         let account = sessions.flatten().next()?.path();
@@ -213,7 +213,7 @@ impl Bench {
             .find(|p| p.extension().is_some_and(|e| e == "gz"))
     }
 
-    /// The archives of the sample home, newest first.
+    /// Returns the newest archive of the sample home.
     fn archive(&self) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.manager.join("backups")).ok()?;
         entries
@@ -225,21 +225,24 @@ impl Bench {
 }
 
 /// Writes all dirty pages, so that the next run does not pay for earlier ones.
-fn quiet_disk() {
+fn flush_disk() {
     let _ = Command::new("sync").status();
 }
 
 fn exists(program: &str) -> bool {
-    // unison has the one, and the others have the other.
+    // unison has only `-version`, the other programs have only `--version`.
     ["--version", "-version"].iter().any(|word| {
         let output = Command::new(program).arg(word).output();
         output.is_ok_and(|o| o.status.success())
     })
 }
 
-/// Commands whose time is that of starting and of reading small files.
-fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
-    // 100 rounds of a millisecond tell more than five.
+/// Measures commands that mainly start and read small files.
+fn small_commands(
+    bench: &Rc<Bench>,
+    options: &Options,
+) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    // Commands of a millisecond need more rounds.
     let rounds = options.rounds * 20;
     let (indexed, bare) = (bench.folder.join("indexed"), bench.folder.join("bare"));
     for manager in [&indexed, &bare] {
@@ -248,14 +251,16 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
     codex_manager::inventory::store::refresh(&indexed)?;
     let ours = |manager: &Path, words: &'static [&'static str]| {
         let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
-        Runner::new("codex-manager", move || bench.ours(&manager, words))
+        Runner::new("codex-manager", move || {
+            bench.manager_command(&manager, words)
+        })
     };
     let backups = indexed.join("backups");
     let recommend = [
         ours(&indexed, &["recommend"]),
         Runner::new("/bin/true", || Command::new("/bin/true")),
     ];
-    let runs = in_turn(&recommend, rounds);
+    let runs = run_alternately(&recommend, rounds);
     let mut rows = vec![Row::new(
         format!("recommend, {} accounts", options.accounts),
         &runs[0],
@@ -270,7 +275,7 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
             command
         }),
     ];
-    let runs = in_turn(&list, rounds / 2);
+    let runs = run_alternately(&list, rounds / 2);
     for (i, how) in ["", ", index lost"].iter().enumerate() {
         let work = format!("list-backups, {} archives{how}", options.archives);
         rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));
@@ -281,14 +286,17 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
 /// The number of recorded launches.
 const LAUNCHES: u32 = 10_000;
 
-/// Looking at profiles in a home with many conversations, which are none of their business.
-fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+/// Measures commands on profiles in a home with many conversations, which they need not read.
+fn commands_on_profiles(
+    folder: &Path,
+    options: &Options,
+) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     let bench = Rc::new(Bench::new(folder.join("looking")));
     // Four of five files are conversations.
     sample::write_many(&bench.home, options.rollouts / 4 * 5)?;
     sample::write_manager(&bench.manager, options.accounts, 0)?;
     sample::write_launches(&bench.manager, &bench.home, LAUNCHES)?;
-    // Codex takes no time: what is left is ours, before its start and after its end.
+    // `/bin/true` takes no time, so only the work of codex-manager is measured.
     let launch = ["launch", "user1", "--codex-bin", "/bin/true", "--", "exec"];
     let apart = [
         "launch",
@@ -310,11 +318,11 @@ fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::er
     for (_, words) in works.clone() {
         let command = Rc::clone(&bench);
         runners.push(Runner::new("codex-manager", move || {
-            command.ours(&command.manager, &words)
+            command.manager_command(&command.manager, &words)
         }));
     }
     runners.push(Runner::new("/bin/true", || Command::new("/bin/true")));
-    let runs = in_turn(&runners, options.rounds * 20);
+    let runs = run_alternately(&runners, options.rounds * 20);
     let last = works.len();
     let rows = works.iter().enumerate().map(|(i, (name, _))| {
         let work = format!(
@@ -328,23 +336,23 @@ fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::er
 
 const LEVELS: [&str; 3] = ["fast", "default", "best"];
 
-/// The first full backup, at each level, beside each compressor.
-fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
+/// Compares the first full backup, at each compression level, with each compressor.
+fn first_backup(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     let mut runners = Vec::new();
     for level in LEVELS {
         let (before, command, made) = (Rc::clone(bench), Rc::clone(bench), Rc::clone(bench));
         runners.push(
             Runner::new("codex-manager", move || {
-                command.ours(
+                command.manager_command(
                     &command.manager,
                     &["backup", "--no-status", "--compression", level],
                 )
             })
             .before(move || {
                 let _ = std::fs::remove_dir_all(&before.manager);
-                quiet_disk();
+                flush_disk();
             })
-            .made(move || made.archive()),
+            .output(move || made.archive()),
         );
     }
     for (program, name) in [("gzip", "tar c | gzip -6"), ("pigz", "tar c | pigz -6")] {
@@ -356,8 +364,8 @@ fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         let script = format!("tar cf - -C \"$1\" . | {program} -6 > \"$2\"");
         runners.push(
             Runner::new(name, move || Bench::shell(&script, &[&home, &packed]))
-                .before(quiet_disk)
-                .made(move || Some(made.clone())),
+                .before(flush_disk)
+                .output(move || Some(made.clone())),
         );
     }
     if let Some(python) = options.python.clone() {
@@ -377,15 +385,15 @@ fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
                     .env("CODEX_MANAGER_HOME", command.python_home());
                 line
             })
-            .before(quiet_disk)
-            .made(move || made.python_archive()),
+            .before(flush_disk)
+            .output(move || made.python_archive()),
         );
     }
-    let runs = in_turn(&runners, options.rounds);
+    let runs = run_alternately(&runners, options.rounds);
     let mut rows = Vec::new();
     for (level, ours) in LEVELS.iter().zip(&runs) {
         let work = format!("first full backup, --compression {level}");
-        rows.extend(beside(
+        rows.extend(rows_with_peers(
             work,
             ours,
             &runners[LEVELS.len()..],
@@ -395,13 +403,13 @@ fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     rows
 }
 
-/// The next backup after a hundredth has changed, beside the first.
-fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
+/// Compares the next backup, after changes of 1 % of the conversations, with the first one.
+fn next_backup(bench: &Rc<Bench>, options: &Options) -> Row {
     let first = bench.folder.join("first");
     let again = bench.folder.join("again");
     let backup = |manager: &Path| {
         let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
-        move || bench.ours(&manager, &["backup", "--no-status"])
+        move || bench.manager_command(&manager, &["backup", "--no-status"])
     };
     let prepared = backup(&again)()
         .stdout(std::process::Stdio::null())
@@ -411,15 +419,15 @@ fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
     let share = options.sessions.div_ceil(100);
     let runners = [
         Runner::new("codex-manager", backup(&again)).before(move || {
-            sample::go_on(&changed.home, share);
-            quiet_disk();
+            sample::append_lines(&changed.home, share);
+            flush_disk();
         }),
         Runner::new("the first", backup(&first)).before(move || {
             let _ = std::fs::remove_dir_all(&forgotten);
-            quiet_disk();
+            flush_disk();
         }),
     ];
-    let runs = in_turn(&runners, options.rounds);
+    let runs = run_alternately(&runners, options.rounds);
     Row::new(
         "next backup, 1 % changed",
         &runs[0],
@@ -427,7 +435,7 @@ fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
     )
 }
 
-/// Measures, once each, the commands whose memory depends on the number of files.
+/// Measures once each the commands whose memory could depend on the number of files.
 fn many_files(folder: &Path, files: u32) -> std::io::Result<Vec<Row>> {
     let bench = Rc::new(Bench::new(folder.join("many")));
     sample::write_many(&bench.home, files)?;
@@ -446,21 +454,21 @@ fn many_files(folder: &Path, files: u32) -> std::io::Result<Vec<Row>> {
     for (work, words) in works {
         let (command, before) = (Rc::clone(&bench), Rc::clone(&bench));
         let runner = Runner::new("codex-manager", move || {
-            let mut line = command.ours(&command.manager, words);
+            let mut line = command.manager_command(&command.manager, words);
             if words.last() == Some(&"--to") {
                 line.arg(command.out());
             }
             line
         })
         .before(move || before.next_unpacked());
-        let runs = in_turn(&[runner], 1);
+        let runs = run_alternately(&[runner], 1);
         rows.push(Row::new(format!("{work}, {files} files"), &runs[0], None));
     }
     Ok(rows)
 }
 
-/// One row for each peer; one without a peer where there is none.
-fn beside(work: String, ours: &[Run], peers: &[Runner], theirs: &[Vec<Run>]) -> Vec<Row> {
+/// Returns one row per peer, or one row without a peer if there is none.
+fn rows_with_peers(work: String, ours: &[Run], peers: &[Runner], theirs: &[Vec<Run>]) -> Vec<Row> {
     if peers.is_empty() {
         return vec![Row::new(work, ours, None)];
     }
@@ -470,11 +478,11 @@ fn beside(work: String, ours: &[Run], peers: &[Runner], theirs: &[Vec<Run>]) -> 
         .collect()
 }
 
-/// Checking and unpacking the default archive beside `tar xzf` of the same.
-fn unpacking(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
+/// Compares verifying and unpacking the default archive with `tar xzf` of the same archive.
+fn verify_and_restore(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     let _ = std::fs::remove_dir_all(&bench.manager);
     let status = bench
-        .ours(&bench.manager, &["backup", "--no-status"])
+        .manager_command(&bench.manager, &["backup", "--no-status"])
         .stdout(std::process::Stdio::null())
         .status();
     assert!(status.is_ok_and(|s| s.success()), "the backup failed");
@@ -482,7 +490,7 @@ fn unpacking(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
     let ours = |words: &'static [&'static str], elsewhere: bool| {
         let (command, before, archive) = (Rc::clone(bench), Rc::clone(bench), archive.clone());
         Runner::new("codex-manager", move || {
-            let mut command_line = command.ours(&command.manager, words);
+            let mut command_line = command.manager_command(&command.manager, words);
             command_line.arg(&archive);
             if elsewhere {
                 command_line.arg("--to").arg(command.out());
@@ -512,7 +520,7 @@ fn unpacking(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         runners.push(tar("tar xzf, sync", durable));
         runners.push(tar("tar xzf", one));
     }
-    let runs = in_turn(&runners, options.rounds);
+    let runs = run_alternately(&runners, options.rounds);
     let peer = |i: usize| runners.get(i).map(|r| (r, runs[i].as_slice()));
     vec![
         Row::new("verify", &runs[0], peer(4)),

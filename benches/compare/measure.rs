@@ -1,4 +1,4 @@
-//! Running commands in turn, and what that says.
+//! Runs programs in alternation, and formats the results.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) peak_bytes: u64,
     /// The size of the output in bytes, if measured.
-    pub(crate) made_bytes: Option<u64>,
+    pub(crate) output_bytes: Option<u64>,
 }
 
 type Make = Box<dyn Fn() -> Command>;
@@ -21,17 +21,17 @@ pub(crate) struct Runner {
     pub(crate) name: &'static str,
     command: Make,
     before: Box<dyn Fn()>,
-    made: Option<Box<dyn Fn() -> Option<PathBuf>>>,
+    output: Option<Box<dyn Fn() -> Option<PathBuf>>>,
 }
 
 impl Runner {
-    /// Runs what `command` makes.
+    /// Creates a program that runs the command of `command`.
     pub(crate) fn new(name: &'static str, command: impl Fn() -> Command + 'static) -> Self {
         Self {
             name,
             command: Box::new(command),
             before: Box::new(|| {}),
-            made: None,
+            output: None,
         }
     }
 
@@ -41,9 +41,9 @@ impl Runner {
         self
     }
 
-    /// The file whose size is shown.
-    pub(crate) fn made(mut self, made: impl Fn() -> Option<PathBuf> + 'static) -> Self {
-        self.made = Some(Box::new(made));
+    /// Sets the output file, whose size is shown.
+    pub(crate) fn output(mut self, output: impl Fn() -> Option<PathBuf> + 'static) -> Self {
+        self.output = Some(Box::new(output));
         self
     }
 
@@ -62,17 +62,19 @@ impl Runner {
             .unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let seconds = begin.elapsed().as_secs_f64();
         assert!(used.status.success(), "{} failed: {command:?}", self.name);
-        let made = self.made.as_ref().and_then(|made| made());
+        let output = self.output.as_ref().and_then(|output| output());
         Run {
             seconds,
             peak_bytes: used.rusage.maxrss,
-            made_bytes: made.and_then(|path| path.metadata().ok()).map(|m| m.len()),
+            output_bytes: output
+                .and_then(|path| path.metadata().ok())
+                .map(|m| m.len()),
         }
     }
 }
 
-/// Everybody's runs, in turn: A B C A B C. The machine's moods reach all of them alike.
-pub(crate) fn in_turn(runners: &[Runner], rounds: usize) -> Vec<Vec<Run>> {
+/// Runs all programs in alternation (A B C A B C), so that changing load affects all of them equally.
+pub(crate) fn run_alternately(runners: &[Runner], rounds: usize) -> Vec<Vec<Run>> {
     let mut runs = vec![Vec::new(); runners.len()];
     for _ in 0..rounds {
         for (runner, runs) in runners.iter().zip(&mut runs) {
@@ -117,7 +119,7 @@ impl Row {
         let seconds = |runs: &[Run]| median(runs.iter().map(|r| r.seconds));
         let ratio =
             |peer: &[Run]| median(ours.iter().zip(peer).map(|(a, b)| b.seconds / a.seconds));
-        let made = |runs: &[Run]| runs.iter().filter_map(|r| r.made_bytes).next_back();
+        let made = |runs: &[Run]| runs.iter().filter_map(|r| r.output_bytes).next_back();
         Self {
             work: work.into(),
             ours: seconds(ours),
@@ -142,16 +144,16 @@ impl Row {
     }
 }
 
-/// The table as Markdown, its columns aligned.
+/// Formats the rows as a Markdown table with aligned columns.
 pub(crate) fn table(rows: &[Row]) -> String {
     let head = [
         "work",
-        "ours",
+        "codex-manager",
         "peer",
-        "its time",
+        "peer time",
         "ratio",
-        "our memory",
-        "our size",
+        "memory",
+        "size",
     ];
     let mut lines = vec![head.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));

@@ -20,7 +20,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// The instant at which every measured command believes itself to be.
+/// The time of every measured command, through `CODEX_MANAGER_NOW`.
 pub(crate) const NOW: &str = "2026-11-20T08:00:00Z";
 
 /// The size of a sample home.
@@ -37,7 +37,7 @@ pub(crate) struct Shape {
 /// The share of a conversation's bytes that do not compress: encrypted reasoning in base64.
 const NOISE_PERCENT: u64 = 15;
 
-/// Splitmix64: small, and the same everywhere.
+/// A splitmix64 generator, which gives the same numbers on every machine.
 struct Random(u64);
 
 impl Random {
@@ -84,7 +84,7 @@ const WORDS: &str = "the function returns error value result file path test modu
     impl async await config session token account backup restore build cargo run check diff patch \
     apply line column src main lib utils parser";
 
-/// Sentences of few words, so that text compresses as transcripts of programs do.
+/// Returns sentences from few words, so that the text compresses like transcripts of programs.
 fn phrases(random: &mut Random) -> Vec<String> {
     let words: Vec<&str> = WORDS.split_whitespace().collect();
     (0..400)
@@ -125,7 +125,7 @@ pub(crate) fn write_home(home: &Path, shape: Shape) -> std::io::Result<()> {
     write_state(&home.join("state_5.sqlite"), &threads).map_err(std::io::Error::other)
 }
 
-/// Writes a Codex home of so many small files: four of five are conversations by days, the others
+/// Writes a Codex home with this number of small files: four of five are conversations by day, the others
 /// archived conversations and skills.
 pub(crate) fn write_many(home: &Path, files: u32) -> std::io::Result<()> {
     let mut random = Random(1);
@@ -164,7 +164,7 @@ fn write_small_files(home: &Path, random: &mut Random) -> std::io::Result<()> {
     )
 }
 
-/// The auth.json of the account of this number.
+/// Returns the auth.json of the account with this number.
 fn auth(number: u32, random: &mut Random) -> String {
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let who = identity(number);
@@ -257,7 +257,7 @@ fn write_rollout(
     file.flush()
 }
 
-/// A database whose second half stands in its `-wal` alone, as beside a Codex that is at work.
+/// Writes a database whose second half of rows is only in the WAL, as while Codex runs.
 fn write_state(path: &Path, threads: &[(String, String, String)]) -> rusqlite::Result<()> {
     let mut database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "wal")?;
@@ -382,7 +382,7 @@ pub(crate) fn write_manager(
     Ok(())
 }
 
-/// Writes a registry of so many launches. Each leaves three lines; those of older ones are one after the
+/// Writes a registry with this number of launches. A launch has three lines, and one line after the
 /// registry was compacted.
 pub(crate) fn write_launches(manager: &Path, home: &Path, count: u32) -> std::io::Result<()> {
     let mut text = Vec::new();
@@ -427,8 +427,8 @@ fn at_noon() -> Timestamp {
     Timestamp::parse_from_rfc3339(NOW).unwrap_or_default()
 }
 
-/// Some conversations go on: a line is appended to each of so many.
-pub(crate) fn go_on(home: &Path, count: u32) {
+/// Appends a line to each of `count` conversations.
+pub(crate) fn append_lines(home: &Path, count: u32) {
     use std::io::Write;
     let mut left = count;
     for entry in walk(&home.join("sessions")) {

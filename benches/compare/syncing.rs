@@ -1,8 +1,8 @@
-//! `sync` beside codexSync, unison and rsync: each with a cloud folder of its own, of one home.
+//! Compares `sync` with codexSync, unison and rsync, each with its own cloud folder of the same home.
 
-use crate::measure::{Row, Runner, in_turn};
+use crate::measure::{Row, Runner, run_alternately};
 use crate::sample;
-use crate::{Bench, Options, exists, quiet_disk};
+use crate::{Bench, Options, exists, flush_disk};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// The synced folders and files of the sample homes.
 const ROOTS: [&str; 4] = ["sessions", "archived_sessions", "skills", "history.jsonl"];
 
-/// Rows for a home of few large files, and for one of many small ones.
+/// Returns rows for a home of few large files and for a home of many small files.
 pub(crate) fn rows(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>> {
     let large = Sync::new(folder.join("large"), options, |home| {
         sample::write_home(home, options.shape())
@@ -23,7 +23,7 @@ pub(crate) fn rows(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>
     let many = Sync::new(folder.join("many"), options, |home| {
         sample::write_many(home, files)
     })?;
-    // Long enough to be told by one round.
+    // The run is long enough for a single round.
     rows.extend(many.first(&format!("{files} files"), 1));
     rows.extend(many.again(&format!("{files} files")));
     Ok(rows)
@@ -31,18 +31,18 @@ pub(crate) fn rows(folder: &Path, options: &Options) -> std::io::Result<Vec<Row>
 
 /// A measured sync program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Ours,
+enum Program {
+    CodexManager,
     CodexSync,
     Unison,
     Rsync,
 }
 
-impl Who {
-    /// The name of its folder, and of its program where that is looked for.
+impl Program {
+    /// Returns the name of the program's folder and executable.
     fn word(self) -> &'static str {
         match self {
-            Self::Ours => "ours",
+            Self::CodexManager => "ours",
             Self::CodexSync => "codexsync",
             Self::Unison => "unison",
             Self::Rsync => "rsync",
@@ -51,7 +51,7 @@ impl Who {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Ours => "codex-manager",
+            Self::CodexManager => "codex-manager",
             Self::CodexSync => "codexsync 0.1.2",
             Self::Unison => "unison",
             Self::Rsync => "rsync -a, one way",
@@ -59,11 +59,11 @@ impl Who {
     }
 }
 
-/// A home and a cloud folder for each of them.
+/// A home, and a cloud folder for each program.
 struct Sync {
     bench: Rc<Bench>,
     codexsync: Option<PathBuf>,
-    peers: Vec<Who>,
+    peers: Vec<Program>,
     rounds: usize,
 }
 
@@ -83,10 +83,10 @@ impl Sync {
             fs::write(history, "{\"session_id\":\"x\",\"ts\":1,\"text\":\"x\"}\n")?;
         }
         let codexsync = options.codexsync.clone().filter(|_| options.peers);
-        let mut peers = vec![Who::CodexSync, Who::Unison, Who::Rsync];
-        peers.retain(|who| match who {
-            Who::CodexSync => codexsync.is_some(),
-            who => options.peers && exists(who.word()),
+        let mut peers = vec![Program::CodexSync, Program::Unison, Program::Rsync];
+        peers.retain(|program| match program {
+            Program::CodexSync => codexsync.is_some(),
+            program => options.peers && exists(program.word()),
         });
         let sync = Self {
             bench: Rc::new(bench),
@@ -94,24 +94,26 @@ impl Sync {
             peers,
             rounds: options.rounds,
         };
-        for who in [Who::Ours, Who::CodexSync] {
-            fs::write(sync.config(who), sync.config_text(who))?;
-            forget(&sync.bench, who);
+        for program in [Program::CodexManager, Program::CodexSync] {
+            fs::write(sync.config(program), sync.config_text(program))?;
+            reset(&sync.bench, program);
         }
         Ok(sync)
     }
 
-    fn everybody(&self) -> impl Iterator<Item = Who> {
-        [Who::Ours].into_iter().chain(self.peers.iter().copied())
+    fn programs(&self) -> impl Iterator<Item = Program> {
+        [Program::CodexManager]
+            .into_iter()
+            .chain(self.peers.iter().copied())
     }
 
-    fn config(&self, who: Who) -> PathBuf {
-        self.bench.folder.join(format!("{}.toml", who.word()))
+    fn config(&self, program: Program) -> PathBuf {
+        self.bench.folder.join(format!("{}.toml", program.word()))
     }
 
-    /// One that codexSync and we both take: both look for a Codex that is not there.
-    fn config_text(&self, who: Who) -> String {
-        let own = own(&self.bench, who);
+    /// Returns a configuration that codexSync and codex-manager accept. No Codex with this process name runs.
+    fn config_text(&self, program: Program) -> String {
+        let own = own(&self.bench, program);
         format!(
             "[identity]\nmachine_id = \"bench\"\n\
              [sync]\ncompare = \"mtime\"\nsession_mode = \"all\"\n\
@@ -131,17 +133,18 @@ impl Sync {
     }
 
     /// Returns the command for a sync, or with `plan` for a dry run if the program has one.
-    fn runner(&self, who: Who, plan: bool) -> Runner {
-        let (bench, config) = (Rc::clone(&self.bench), self.config(who));
+    fn runner(&self, program: Program, plan: bool) -> Runner {
+        let (bench, config) = (Rc::clone(&self.bench), self.config(program));
         let codexsync = self.codexsync.clone().unwrap_or_default();
-        Runner::new(who.name(), move || match who {
-            Who::Ours => {
+        Runner::new(program.name(), move || match program {
+            Program::CodexManager => {
                 let words: &[&str] = if plan { &["plan"] } else { &["run", "--apply"] };
-                let mut command = bench.ours(&own(&bench, who).join("manager"), &["sync", "-c"]);
+                let mut command =
+                    bench.manager_command(&own(&bench, program).join("manager"), &["sync", "-c"]);
                 command.arg(&config).args(words);
                 command
             }
-            Who::CodexSync => {
+            Program::CodexSync => {
                 let words: &[&str] = if plan {
                     &["plan"]
                 } else {
@@ -152,23 +155,23 @@ impl Sync {
                 command.stderr(Stdio::null());
                 command
             }
-            Who::Unison => {
+            Program::Unison => {
                 let mut command = Command::new("unison");
                 let words = "-ui text -batch -auto -silent -times -confirmbigdel=false";
                 command
-                    .args([bench.home.clone(), own(&bench, who).join("cloud")])
+                    .args([bench.home.clone(), own(&bench, program).join("cloud")])
                     .args(words.split(' '))
                     .args(ROOTS.iter().flat_map(|root| ["-path", root]))
-                    .env("UNISON", own(&bench, who).join("archive"))
+                    .env("UNISON", own(&bench, program).join("archive"))
                     .stderr(Stdio::null());
                 command
             }
-            Who::Rsync => {
+            Program::Rsync => {
                 let mut command = Command::new("rsync");
                 command
                     .args(if plan { &["-an"][..] } else { &["-a"] })
                     .args(ROOTS)
-                    .arg(own(&bench, who).join("cloud"))
+                    .arg(own(&bench, program).join("cloud"))
                     .current_dir(&bench.home);
                 command
             }
@@ -178,35 +181,40 @@ impl Sync {
     /// Measures all programs with an empty cloud folder.
     fn first(&self, what: &str, rounds: usize) -> Vec<Row> {
         let runners: Vec<Runner> = self
-            .everybody()
-            .map(|who| {
+            .programs()
+            .map(|program| {
                 let bench = Rc::clone(&self.bench);
-                self.runner(who, false).before(move || {
-                    forget(&bench, who);
-                    quiet_disk();
+                self.runner(program, false).before(move || {
+                    reset(&bench, program);
+                    flush_disk();
                 })
             })
             .collect();
-        let runs = in_turn(&runners, rounds);
+        let runs = run_alternately(&runners, rounds);
         let work = format!("sync run, first, {what}");
-        crate::beside(work, &runs[0], &runners[1..], &runs[1..])
+        crate::rows_with_peers(work, &runs[0], &runners[1..], &runs[1..])
     }
 
-    /// `plan` and `run` when nothing has changed since.
+    /// Measures `plan` and `run` without changes since the last run.
     fn again(&self, what: &str) -> Vec<Row> {
         let mut rows = Vec::new();
         for (plan, command) in [(true, "plan"), (false, "run")] {
-            let mut runners = vec![self.runner(Who::Ours, plan)];
+            let mut runners = vec![self.runner(Program::CodexManager, plan)];
             if plan {
                 runners.push(self.find());
             }
-            // unison has no way to say what it would do and end.
-            let can = |who: &&Who| !plan || **who != Who::Unison;
+            // unison has no dry run.
+            let can = |program: &&Program| !plan || **program != Program::Unison;
             let peers = self.peers.iter().filter(can);
-            runners.extend(peers.map(|who| self.runner(*who, plan)));
-            let runs = in_turn(&runners, self.rounds);
+            runners.extend(peers.map(|program| self.runner(*program, plan)));
+            let runs = run_alternately(&runners, self.rounds);
             let work = format!("sync {command}, nothing changed, {what}");
-            rows.extend(crate::beside(work, &runs[0], &runners[1..], &runs[1..]));
+            rows.extend(crate::rows_with_peers(
+                work,
+                &runs[0],
+                &runners[1..],
+                &runs[1..],
+            ));
         }
         rows
     }
@@ -214,7 +222,7 @@ impl Sync {
     /// Returns a `find` over both sides, the lower bound of the time to list all files.
     fn find(&self) -> Runner {
         let home = self.bench.home.clone();
-        let cloud = own(&self.bench, Who::Ours).join("cloud");
+        let cloud = own(&self.bench, Program::CodexManager).join("cloud");
         Runner::new("find -printf, both sides", move || {
             let mut command = Command::new("find");
             command.args(ROOTS.iter().map(|root| home.join(root)));
@@ -224,15 +232,15 @@ impl Sync {
     }
 }
 
-/// The folder of all that one of them has.
-fn own(bench: &Bench, who: Who) -> PathBuf {
-    bench.folder.join(who.word())
+/// Returns the folder with all files of a program.
+fn own(bench: &Bench, program: Program) -> PathBuf {
+    bench.folder.join(program.word())
 }
 
-/// As if it had never synced: an empty cloud folder, and nothing else.
-fn forget(bench: &Bench, who: Who) {
-    let own = own(bench, who);
+/// Resets a program to the state before its first sync, with an empty cloud folder.
+fn reset(bench: &Bench, program: Program) {
+    let own = own(bench, program);
     let _ = fs::remove_dir_all(&own);
     let made = fs::create_dir_all(own.join("cloud"));
-    assert!(made.is_ok(), "make {}", own.display());
+    assert!(made.is_ok(), "cannot create {}", own.display());
 }

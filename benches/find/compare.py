@@ -1,4 +1,4 @@
-"""Times of whole processes in turn, on a home that is removed at the end."""
+"""Measures whole processes in alternation, on a generated home that is removed at the end."""
 
 import argparse
 import glob
@@ -15,8 +15,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-# Programs with a search index of their own: the folder of the index below HOME, and the command that searches. Their
-# search brings the index up to date, so that the first one creates it.
+# Programs with their own search index: the folder of the index below HOME, and the arguments of a search. A search
+# updates the index, so the first one creates it.
 PEERS = {
     # pip install agent-chat-reader
     "agent-chat-reader": (".cache/agent-chat-reader", ["--limit", "20", "--find"]),
@@ -60,7 +60,7 @@ def files_below(folder):
 
 
 def compare_peer(program, folder, size, frequent, rare, rounds):
-    """Measures another program with an index. It finds the home at ~/.codex."""
+    """Measures another program with a search index. The program reads the home at ~/.codex."""
     name = os.path.basename(program)
     if name not in PEERS:
         sys.exit(f"--peer {name}: not one of {', '.join(PEERS)}")

@@ -30,7 +30,7 @@ CREATE TABLE thread_spawn_edges(parent_thread_id TEXT NOT NULL, child_thread_id 
 
 
 class Source:
-    """Random text and noise, cut from blocks that are made once."""
+    """Random text and noise, cut from blocks that are generated once."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -47,7 +47,7 @@ class Source:
         return block[at:at + size].strip(b"\\")
 
     def tokens(self, second, totals):
-        """Returns a count of tokens; adds it to the sums of the conversation."""
+        """Returns a token count, and adds it to the totals of the conversation."""
         names = ["input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens", "total_tokens"]
         sent, answered = self.rng.randint(5_000, 90_000), self.rng.randint(20, 3_000)
         last = [sent, sent * 3 // 4, answered, answered // 3, sent + answered]

@@ -1,4 +1,4 @@
-"""Times of whole processes in turn, and the median of the rounds' ratios."""
+"""Measures whole processes in alternation. Prints medians, and the median of the ratios of all rounds."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ def main():
             "check": [*ours, "check"],
         }
         peer = [sys.executable, f"{HERE}/peer.py", home]
-        # Everybody reads from memory, and finds nothing to write but at first.
+        # Run every command once, so that later runs read from the page cache and have nothing to write.
         for command in [*works.values(), *([] if given.no_peer else [peer])]:
             run(command)
         if not given.no_peer:
@@ -50,7 +50,7 @@ def main():
                 expected = theirs.read()
             run(works["rebuild, all"])
             with open(f"{home}/history.jsonl") as file:
-                assert file.read() == expected, "both make the same history"
+                assert file.read() == expected, "the parsers disagree about the history"
         print(f"{given.mb:.0f} MB in {given.conversations} conversations, seed {given.seed}, {given.rounds} rounds")
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
         for name, command in works.items():

@@ -1,7 +1,7 @@
-"""Writes a Codex home with conversations of the shapes that Codex 0.169 writes, from a seed.
+"""Writes a Codex home with generated conversations in the format of Codex 0.169.
 
-A conversation begins with its instructions (20 kB), then has turns: what the user said, the model's
-reasoning in base64, tool calls with outputs of 1-20 kB, and token counts.
+A conversation has instructions (20 kB) and turns: the user's message, the model's reasoning in base64,
+tool calls with outputs of 1-20 kB, and token counts.
 """
 
 import base64

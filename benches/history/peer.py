@@ -1,4 +1,4 @@
-"""What a script does that makes session_index.jsonl and history.jsonl again: every line parsed.
+"""Rebuilds session_index.jsonl and history.jsonl as a simple script would: parses every line.
 
 usage: peer.py HOME; writes HOME/peer-index.jsonl and HOME/peer-history.jsonl
 """

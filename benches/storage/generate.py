@@ -18,7 +18,7 @@ COMPACTION_BYTES = 4_000_000
 def write(home, mb, conversations, seed):
     rng = random.Random(seed)
     phrases = [" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 25))) for _ in range(2000)]
-    # A few conversations are large, as people report.
+    # The sizes follow a Pareto distribution: a few conversations are large, as users report.
     weights = [rng.paretovariate(1.2) for _ in range(conversations)]
     for number, weight in enumerate(weights):
         size = max(200_000, int(mb * 1e6 * weight / sum(weights)))
@@ -61,7 +61,7 @@ def conversation(file, size, ident, phrases, rng):
             output = "\n".join(rng.choice(phrases) for _ in range(rng.randint(8, 160)))
             line("response_item", {"type": "function_call_output", "call_id": f"call_{rng.getrandbits(64):x}", "output": output})
         if since > COMPACTION_BYTES:
-            # The newest part of the history stays.
+            # A compaction keeps the newest part of the history.
             del history[:-400]
             text = f'{{"message":"","replacement_history":[{",".join(history)}]}}'
             data = f'{{"timestamp":"2026-08-01T08:00:00.000Z","ordinal":{ordinal},"type":"compacted","payload":{text}}}\n'.encode()

@@ -2,12 +2,12 @@
 
 #![allow(
     clippy::print_stdout,
-    reason = "what was tried is shown when a test fails, or with --nocapture"
+    reason = "the tried fault points are printed when a test fails, or with --nocapture"
 )]
 
 use super::env::{Run, TestEnv, Tree};
 use super::faults::Dice;
-use super::injection::{Fault, Point, faulty, points};
+use super::injection::{Fault, Point, points, run_with_fault};
 use super::sample::{FIRST, backup, comparable, line, put, rollout, sample_home, text};
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// A home with what takes more than one member.
+/// Fills the sample home with a file and folders that need several archive members.
 pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
     sample_home(env);
     put(env, "sessions/2026/11/17/big.bin", dice.bytes(5 << 20));
@@ -24,16 +24,18 @@ pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
     }
 }
 
+/// Returns the tree of the Codex home without lock files and kept databases.
 pub(crate) fn home(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex"));
-    // Codex's own locks stay behind, with us as with Codex; a database that no safety backup could
-    // take, because it could not be read, is kept in a folder of its own.
+    // A restore leaves Codex's lock files in place, as Codex does. It moves a database that the
+    // safety backup could not read into `db-backups`.
     tree.0.retain(|path, _| {
         path.extension().is_none_or(|e| e != "lock") && !path.starts_with("db-backups")
     });
     tree
 }
 
+/// Returns the temporary and staged files that a completed command must not leave.
 pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
     let tree = env.tree("").0;
     let is_debris = |path: &Path| {
@@ -52,7 +54,7 @@ pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
     tree.into_keys().filter(|path| is_debris(path)).collect()
 }
 
-/// Removes the replaced homes that could not be removed, which `doctor` names.
+/// Removes the replaced homes that a restore could not delete. Asserts that `doctor` reports them.
 pub(crate) fn remove_leftovers(env: &TestEnv) {
     let folders = debris(env).into_iter();
     let is_leftover = |path: &PathBuf| {
@@ -66,7 +68,7 @@ pub(crate) fn remove_leftovers(env: &TestEnv) {
     }
 }
 
-/// The archives by name.
+/// Returns the paths of all archives in the backup folder.
 pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
     let backups = env.manager_home().join("backups");
     fs::read_dir(backups)
@@ -76,12 +78,15 @@ pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// The next command: whatever it lists as good is good. The archives that are not in `known` are
-/// then taken away.
+/// Asserts that no archive of `known` is missing, and that every new archive that `list-backups`
+/// lists without a problem passes `verify`. Then removes the new archives.
 pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, context: &str) {
     let list: Run = env.run(["list-backups", "--json"]).code(0);
     let new: Vec<PathBuf> = archives(env).difference(known).cloned().collect();
-    assert!(archives(env).is_superset(known), "{context}: one is lost");
+    assert!(
+        archives(env).is_superset(known),
+        "{context}: an archive is missing"
+    );
     for path in &new {
         let name = path.file_name().expect("a name").to_str().expect("text");
         let rows = list.json();
@@ -106,18 +111,18 @@ pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, context: 
     }
 }
 
-/// A home and two archives: of what it was before, and of what it is. Restores go to and fro.
+/// A home with archives of two of its states. Restores alternate between the two.
 pub(crate) struct TwoHomes {
     /// The names of both archives.
     archives: [String; 2],
     /// The home after a restore of each archive.
     homes: [Tree; 2],
-    /// The index in `homes` of the one in place.
-    now: usize,
+    /// The index of the state that the home has now.
+    current: usize,
 }
 
 impl TwoHomes {
-    /// Makes both of them, and restores the first; gives what `points` gives of that restore.
+    /// Creates both archives and restores the first one. Returns the fault points of that restore.
     pub(crate) fn new(env: &TestEnv, dice: &mut Dice) -> (Self, Vec<Point>) {
         prepare(env, dice);
         let before = text(&backup(env, &[]));
@@ -130,22 +135,23 @@ impl TwoHomes {
         let known = archives(env);
         let points = points(env, &["restore", &before, "--json"]);
         let homes = [home(env), changed_home];
-        check_archives(env, &known, "undisturbed");
+        check_archives(env, &known, "without a fault");
         assert_ne!(homes[0], homes[1]);
         let both = Self {
             archives: [before, changed],
             homes,
-            now: 0,
+            current: 0,
         };
         (both, points)
     }
 
-    /// The archive of the one that is not in place.
+    /// Returns the archive of the state that the home does not have.
     pub(crate) fn other(&self) -> &str {
-        &self.archives[1 - self.now]
+        &self.archives[1 - self.current]
     }
 
-    /// Restores the other with a fault; `None`, and noted in `missed`, where the point was not reached.
+    /// Restores the other archive with a fault. If the point is not reached, adds it to `missed` and
+    /// returns `None`.
     #[track_caller]
     pub(crate) fn restore_other(
         &mut self,
@@ -154,35 +160,36 @@ impl TwoHomes {
         (point, fault): (&Point, Fault),
         missed: &mut Vec<String>,
     ) -> Option<Output> {
-        let output = faulty(env, &["restore", self.other(), "--json"], point, fault);
+        let output = run_with_fault(env, &["restore", self.other(), "--json"], point, fault);
         if output.is_none() {
             missed.push(format!("{point:?} {fault:?}"));
             check_archives(env, known, "not reached");
-            let _ = self.look(env, "not reached");
+            let _ = self.check_home(env, "not reached");
         }
         output
     }
 
-    /// After a restore of the other: whether that is in place now, else the first is as it was.
+    /// Asserts that the home has exactly one of the two states. Returns true if a restore changed it
+    /// to the other one.
     #[track_caller]
-    pub(crate) fn look(&mut self, env: &TestEnv, context: &str) -> bool {
-        let (from, to) = (&self.homes[self.now], &self.homes[1 - self.now]);
+    pub(crate) fn check_home(&mut self, env: &TestEnv, context: &str) -> bool {
+        let (from, to) = (&self.homes[self.current], &self.homes[1 - self.current]);
         let found = home(env);
         let is_done = found == *to;
         assert!(
             is_done || found == *from,
-            "{context}: a mixture\nfrom old:\n{}\nfrom new:\n{}",
+            "{context}: the home has neither state\ndifferences from the old one:\n{}\nfrom the new one:\n{}",
             from.diff(&found),
             to.diff(&found)
         );
         if is_done {
-            self.now = 1 - self.now;
+            self.current = 1 - self.current;
         }
         is_done
     }
 }
 
-/// Says what was tried.
+/// Prints the tried fault points. Fails if half of them were not reached.
 pub(crate) fn report(points: usize, tried: usize, missed: &[String]) {
     let mut text = format!("{points} points, {tried} faults tried\n");
     for point in missed {

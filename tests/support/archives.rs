@@ -61,7 +61,7 @@ fn captured(
 }
 
 /// Archives the home of `env` as `backups/<name>` with this `progress`, which may change the home
-/// meanwhile. Returns the left-out files, too.
+/// meanwhile. Also returns the files that were left out.
 pub(crate) fn create_archive_with_progress(
     env: &TestEnv,
     name: &str,
@@ -78,7 +78,7 @@ pub(crate) fn restore_archive(env: &TestEnv, archive: &Path, into: &str) -> Path
     restore_archive_onto(env, archive, into, None).expect("restore")
 }
 
-/// Like `restore_archive`, on a disk that ignores letter case or not.
+/// Like `restore_archive`; the caller decides whether the disk ignores letter case.
 pub(crate) fn restore_archive_onto(
     env: &TestEnv,
     archive: &Path,

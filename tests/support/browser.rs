@@ -16,16 +16,16 @@ use std::process::Command;
 pub(crate) struct Browser {
     program: PathBuf,
     profile: tempfile::TempDir,
-    /// A server that answers all that the browser asks for.
+    /// A server that answers every request of the browser.
     server: TcpListener,
 }
 
 /// A page as the browser shows it.
 #[derive(Debug)]
 pub(crate) struct ShownPage {
-    /// Its elements as HTML.
+    /// The elements of the page as HTML.
     pub elements: String,
-    /// The messages of its console.
+    /// The messages of the browser's console.
     pub console: Vec<String>,
     /// The number of connections to the server.
     pub connections: usize,
@@ -59,7 +59,7 @@ impl Browser {
         self.server.local_addr().expect("an address").to_string()
     }
 
-    /// Opens a page until it is loaded.
+    /// Opens a page and returns it when it is loaded.
     pub(crate) fn open(&self, page: &Path) -> ShownPage {
         let mut child = Command::new(&self.program)
             .args([
@@ -126,7 +126,7 @@ impl Browser {
             match self.server.accept() {
                 Ok((mut connection, _)) => {
                     count += 1;
-                    // A browser may open connections without asking for anything.
+                    // A browser may open connections without sending a request.
                     let _ = connection.write_all(
                         b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
                     );

@@ -59,18 +59,18 @@ struct Content {
 
 /// Record of a machine's cloud client about one file.
 #[derive(Clone, Default)]
-struct Known {
-    /// The server's version that this machine has; 0 for none.
+struct ClientRecord {
+    /// The server version that this machine has; 0 if it has none.
     version: u64,
     /// The bytes that the client last wrote to or read from the folder.
     bytes: Option<Vec<u8>>,
-    /// The complete content, while the folder has a part of it.
-    rest: Option<Content>,
+    /// The complete content, while the folder has only a part of it.
+    complete: Option<Content>,
     /// The content of a file that has disappeared from the folder for a while.
     hidden: Option<Content>,
 }
 
-/// The server: content and version by path; no content means deleted.
+/// The files of the server by path: version and content; without content the file is deleted.
 #[derive(Default)]
 pub(crate) struct Cloud {
     files: BTreeMap<String, (u64, Option<Content>)>,
@@ -115,7 +115,7 @@ impl Cloud {
         }
     }
 
-    /// A client restores an earlier version of a skill, on the server or in the folder of one machine.
+    /// Makes a client restore an earlier version of a skill, on the server or in one machine's folder.
     pub(crate) fn restore_version(&mut self, machine: &mut Machine, rng: &mut Rng) {
         let paths: Vec<&String> = self.skills.keys().collect();
         let Some(path) = rng.pick(&paths).map(|path| (*path).clone()) else {
@@ -135,7 +135,7 @@ impl Cloud {
         if known.hidden.is_none() && read(&full).map(|local| local.bytes) == known.bytes {
             write(&full, &content);
             known.bytes = Some(content.bytes);
-            known.rest = None;
+            known.complete = None;
             known.version = version.saturating_sub(1);
         }
     }
@@ -148,7 +148,7 @@ impl Cloud {
             .collect())
     }
 
-    /// A user restores the whole folder to an earlier day; files created later stay.
+    /// Restores the files of an earlier day on the server; files created later stay.
     pub(crate) fn restore_day(&mut self, day: &Day) {
         for (path, content) in &day.0 {
             let file = self.files.entry(path.clone()).or_default();
@@ -192,7 +192,7 @@ impl Cloud {
             return;
         }
         let server = self.files.get(path).cloned().unwrap_or((0, None));
-        known.rest = None;
+        known.complete = None;
         if server.0 == known.version {
             known.bytes = local.as_ref().map(|c| c.bytes.clone());
             known.version = server.0 + 1;
@@ -200,10 +200,10 @@ impl Cloud {
             self.accept(path, version, local);
             return;
         }
-        // Another machine uploaded a version first.
+        // Another machine has uploaded a version before.
         match local {
             // A deletion loses against a change.
-            None => *known = Known::default(),
+            None => *known = ClientRecord::default(),
             Some(local) if server.1.as_ref().is_some_and(|s| s.bytes == local.bytes) => {
                 known.version = server.0;
                 known.bytes = Some(local.bytes);
@@ -216,7 +216,7 @@ impl Cloud {
                 self.accept(path, version, Some(local));
             }
             Some(local) => {
-                *known = Known::default();
+                *known = ClientRecord::default();
                 self.copies += 1;
                 let copy = conflict_name(path, self.copies, chance, &machine.name);
                 let target = machine.cloud.join(&copy);
@@ -236,11 +236,11 @@ impl Cloud {
         let Some((version, content)) = self.files.get(path).cloned() else {
             return;
         };
-        if version == known.version && known.rest.is_none() {
+        if version == known.version && known.complete.is_none() {
             return;
         }
         known.version = version;
-        known.rest = None;
+        known.complete = None;
         let Some(mut content) = content else {
             known.bytes = None;
             if local.is_some() {
@@ -269,13 +269,13 @@ impl Cloud {
                 content.bytes[cut..].fill(0);
             }
             content.mtime += Duration::from_millis(1 + chance % 997);
-            known.rest = Some(whole);
+            known.complete = Some(whole);
         }
         known.bytes = Some(content.bytes.clone());
         write(&full, &content);
     }
 
-    /// A client makes a conflict copy of a file without any conflict.
+    /// Makes a client create a conflict copy of a file without a conflict.
     fn make_client_copy(&mut self, machine: &mut Machine, path: &str) {
         if path.starts_with(".codex-manager") && !self.copies.is_multiple_of(3) {
             return;
@@ -283,7 +283,7 @@ impl Cloud {
         let under_way = machine
             .client
             .get(path)
-            .is_some_and(|known| known.rest.is_some());
+            .is_some_and(|known| known.complete.is_some());
         if let Some(content) = read(&machine.cloud.join(path)).filter(|_| !under_way) {
             self.copies += 1;
             let copy = conflict_name(path, self.copies, 0, &machine.name);
@@ -320,7 +320,7 @@ fn conflict_name(path: &str, n: u64, chance: u64, machine: &str) -> String {
     format!("{stem}{mark}.{end}")
 }
 
-/// Progress of the end of a schedule, in which all machines have to agree.
+/// The phase of a schedule. At its end all machines must have the same files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settling {
     /// Users and clients are still active.
@@ -349,7 +349,7 @@ pub(crate) struct Machine {
     cloud: PathBuf,
     config: SyncConfig,
     replica: Replica,
-    client: BTreeMap<String, Known>,
+    client: BTreeMap<String, ClientRecord>,
     clock: SystemTime,
     counter: u64,
     /// Lines of conversations, prompts and names that the user wrote.
@@ -366,7 +366,7 @@ pub(crate) struct Machine {
     pub(crate) skills_deleted: BTreeSet<String>,
     /// Paths of skills for which `conflict.policy` decided a conflict.
     pub(crate) skills_in_conflict: BTreeSet<String>,
-    /// True if the user passes --accept-unlisted at the end of the schedule.
+    /// True if the user passes `--accept-unlisted` at the end of the schedule.
     pub(crate) accept_unlisted: bool,
     /// Undelivered versions of the last plan.
     pub(crate) undelivered: Vec<UndeliveredVersion>,
@@ -498,7 +498,7 @@ impl Machine {
         }
     }
 
-    /// Replaces a policy that leaves conflicts to the user by one that decides.
+    /// Replaces a `conflict.policy` that leaves conflicts to the user by one that decides them.
     pub(crate) fn use_deciding_policy(&mut self) {
         use codex_manager::sync::config::ConflictPolicy;
         if self.config.policy.rules.conflict != ConflictPolicy::PreferCloud {
@@ -506,8 +506,8 @@ impl Machine {
         }
     }
 
-    /// Plans and applies. With `killed_before`, the run is interrupted (even number) or killed (odd number) before that
-    /// change of a file. Returns true if the run changed anything or was stopped.
+    /// Plans and applies a sync. With `killed_before`, the run is interrupted (even number) or killed (odd number) before
+    /// that change of a file. Returns true if the run changed a file or was stopped.
     pub(crate) fn sync(&mut self, killed_before: Option<usize>, settling: Settling) -> bool {
         self.runs += 1;
         let request = PlanRequest {
@@ -538,7 +538,7 @@ impl Machine {
             return false;
         }
         if settling == Settling::Done {
-            // A client's copy of a skill that was deleted since looks like a file of its own.
+            // A client's copy of a skill that was deleted later is indistinguishable from a new file.
             let waiting = plan
                 .notices
                 .waiting
@@ -690,7 +690,7 @@ impl Machine {
         self.config.policy.rules.delete = DeletePolicy::Propagate;
     }
 
-    /// The user deletes a skill.
+    /// Makes the user delete a skill.
     pub(crate) fn delete_skill(&mut self, rng: &mut Rng) {
         let name = ["a", "b"][rng.below(2)];
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
@@ -714,7 +714,7 @@ impl Machine {
         }
     }
 
-    /// The user edits a skill, on a machine whose clock may be slow.
+    /// Makes the user edit a skill, on a machine whose clock may be slow.
     pub(crate) fn edit_skill(&mut self, rng: &mut Rng) {
         let at = self.tick(rng);
         self.write_skill(rng, at);
@@ -726,7 +726,7 @@ impl Machine {
         let text = format!("skill {line}\n");
         let path = self.home.join(format!("skills/{name}/SKILL.md"));
         if let Ok(before) = fs::read_to_string(&path) {
-            // The user overwrote this text, so it need not survive.
+            // The user has overwritten this text, so it need not survive.
             self.skills_replaced.insert(before.clone());
             self.skill_edits.push((before, text.clone()));
         }
@@ -886,7 +886,7 @@ impl Machine {
         all
     }
 
-    /// Asserts one file for each conversation, complete lines, and no repeated prompt. The order of prompts is not
+    /// Asserts one file per conversation, complete lines, and no repeated prompt. The order of prompts is not
     /// checked, because clocks differ.
     pub(crate) fn assert_files_intact(&self, context: &dyn Fn() -> String) {
         let mut names = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! A Codex home with conversations in the schema of Codex 0.169, as far as the program reads it.
+//! A Codex home with conversations, in the part of the schema of Codex 0.169 that the program reads.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The id of the conversation with this number.
+/// Returns the id of the conversation with this number.
 pub(crate) fn id(number: u32) -> String {
     format!("01a1f78b-{number:04x}-7ef3-b0ee-5caab8d3b455")
 }
@@ -31,7 +31,7 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation with one question and one answer, changed at `minutes` before noon of 20 November 2026.
+    /// Creates a conversation with one question and one answer, changed `minutes` before 12:00 UTC on 2026-11-20.
     pub(crate) fn new(number: u32, minutes: i64, question: &str, answer: &str) -> Self {
         let lines = vec![user(question), assistant(answer)];
         Self {
@@ -47,7 +47,7 @@ impl Conversation {
         }
     }
 
-    /// The path of its rollout, relative to the home.
+    /// Returns the path of the rollout, relative to the home.
     pub(crate) fn relative(&self) -> PathBuf {
         let name = format!("rollout-2026-11-20T06-00-00-{}.jsonl", id(self.number));
         if self.archived {
@@ -57,7 +57,7 @@ impl Conversation {
         }
     }
 
-    /// The text of its rollout.
+    /// Returns the text of the rollout.
     pub(crate) fn text(&self) -> String {
         let meta = json!({"timestamp": "2026-11-20T06:00:00.000Z", "type": "session_meta", "payload":
             {"id": id(self.number), "timestamp": "2026-11-20T06:00:00.000Z", "cwd": self.cwd,
@@ -68,25 +68,25 @@ impl Conversation {
     }
 }
 
-/// The lines with which Codex records a question: what the model gets and what the user sees.
+/// Returns the line of a user's message.
 pub(crate) fn user(text: &str) -> Value {
     json!({"timestamp": "2026-11-20T06:00:01.000Z", "type": "event_msg", "payload":
         {"type": "user_message", "message": text}})
 }
 
-/// The line of an answer.
+/// Returns the line of an answer.
 pub(crate) fn assistant(text: &str) -> Value {
     json!({"timestamp": "2026-11-20T06:00:02.000Z", "type": "response_item", "payload":
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}})
 }
 
-/// The line of a tool's output.
+/// Returns the line of a tool's output.
 pub(crate) fn tool_output(text: &str) -> Value {
     json!({"timestamp": "2026-11-20T06:00:03.000Z", "type": "response_item", "payload":
         {"type": "function_call_output", "call_id": "call_1", "output": text}})
 }
 
-/// Creates the table of conversations.
+/// Creates the state database, if it does not exist, and opens it.
 pub(crate) fn state(env: &TestEnv) -> Connection {
     let home = env.codex_home();
     fs::create_dir_all(&home).expect("home");
@@ -106,7 +106,7 @@ pub(crate) fn state(env: &TestEnv) -> Connection {
     connection
 }
 
-/// Writes a conversation: its rollout and its row.
+/// Writes the rollout and the row of a conversation.
 pub(crate) fn write(env: &TestEnv, conversation: &Conversation) -> PathBuf {
     let path = env.codex_home().join(conversation.relative());
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The time of every test, unless it sets another.
+/// The default time of the commands.
 pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
 
 /// The environment of one test. Its folder is removed when dropped.
@@ -19,12 +19,13 @@ pub(crate) struct TestEnv {
 }
 
 impl TestEnv {
-    /// Empty homes, UTC, [`NOW`], no Codex on PATH. In memory if there is room, because a disk
-    /// takes milliseconds for each fsync; `CODEX_MANAGER_TESTS_ON_DISK` turns that off.
+    /// Creates an environment with empty homes, UTC, [`NOW`], and no Codex on PATH. Its files are in
+    /// memory if there is space, because an fsync takes milliseconds on a disk;
+    /// `CODEX_MANAGER_TESTS_ON_DISK` disables that.
     pub(crate) fn new() -> Self {
         const MIN_FREE_BYTES: u64 = 1 << 30;
         let memory = Path::new("/dev/shm");
-        // Containers forbid programs there.
+        // Containers mount `/dev/shm` with noexec.
         let is_usable = rustix::fs::statvfs(memory).is_ok_and(|s| {
             s.f_bavail.saturating_mul(s.f_frsize) >= MIN_FREE_BYTES
                 && !s.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC)
@@ -36,8 +37,8 @@ impl TestEnv {
         }
     }
 
-    /// Like [`TestEnv::new`], but on a disk: for files of hundreds of megabytes, where inode numbers
-    /// are used again, and below the layers of a container.
+    /// Like [`TestEnv::new`], but always on a disk: for files of hundreds of megabytes, for reused inode
+    /// numbers, and for mounting overlays.
     pub(crate) fn on_disk() -> Self {
         Self::inside(&std::env::temp_dir())
     }
@@ -101,8 +102,8 @@ impl TestEnv {
         path
     }
 
-    /// Returns once the clock of the file system has advanced: earlier files are older than later
-    /// ones.
+    /// Waits until the clock of the file system has advanced, so that later files are newer than
+    /// earlier ones.
     pub(crate) fn tick(&self) {
         let path = self.path(".tick");
         let stamp = || {
@@ -168,11 +169,11 @@ impl TestEnv {
         )
     }
 
-    /// Runs a command with a time limit. At the limit it is killed, and the test fails.
+    /// Runs a command with a time limit of 60 s. After that it is killed, and the test fails.
     #[must_use]
     #[track_caller]
     pub(crate) fn run_to_its_end<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const TIME_LIMIT: Duration = Duration::from_secs(60);
         let mut command = self.command(args);
         let child = command
             .stdout(Stdio::piped())
@@ -182,14 +183,14 @@ impl TestEnv {
         let pid = rustix::process::Pid::from_child(&child);
         let (ended, end) = mpsc::channel();
         std::thread::spawn(move || ended.send(child.wait_with_output()));
-        let Ok(output) = end.recv_timeout(PATIENCE) else {
+        let Ok(output) = end.recv_timeout(TIME_LIMIT) else {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            panic!("does not end: {:?}", command.get_args());
+            panic!("the command does not end: {:?}", command.get_args());
         };
         Run::of(output.expect("wait"), self.root.path())
     }
 
-    /// Runs the command with something on its standard input.
+    /// Runs the command with this text on its standard input.
     #[must_use]
     pub(crate) fn run_with_input<S: AsRef<OsStr>>(
         &self,
@@ -203,7 +204,7 @@ impl TestEnv {
             .stderr(Stdio::piped())
             .spawn()
             .expect("start codex-manager");
-        // The command may end without reading: a closed pipe is no failure of the test.
+        // The command may end without reading its input; the closed pipe is not a failure.
         let _ = child
             .stdin
             .take()
@@ -256,7 +257,7 @@ impl Run {
     /// Returns the only JSON document on standard output.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e})\n{self}"))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e})\n{self}"))
     }
 }
 

@@ -24,37 +24,37 @@ use super::sign_in::unix_now;
 /// The behaviour of `codex app-server`. Answers come from the prepared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
-    /// Answers every request, and ends with its input.
+    /// Answers every request, and exits at the end of its input.
     Answers,
-    /// Lines that are no JSON, not even UTF-8, before each answer.
+    /// Prints lines that are neither JSON nor UTF-8 before each answer.
     GarbageBetweenAnswers,
-    /// Such lines only, to the end of its input.
+    /// Prints only such lines, until the end of its input.
     GarbageOnly,
-    /// Reads and never answers; does not end with its input.
+    /// Reads requests and never answers; does not exit at the end of its input.
     NeverAnswers,
-    /// Answers `initialize` and nothing after it; does not end with its input.
+    /// Answers only `initialize`; does not exit at the end of its input.
     AnswersInitializeOnly,
-    /// A line of so many bytes before the first answer.
+    /// Prints a line of this many bytes before the first answer.
     HugeLine(u64),
-    /// So many bytes without the end of a line, then silence.
+    /// Prints this many bytes without a line end, then nothing.
     HugeUnendedLine(u64),
-    /// Prints a word on stderr and exits with this code before it reads anything.
+    /// Prints a word on stderr and exits with this code without reading its input.
     ExitsAtOnce(u8),
     /// Answers `initialize`, reads the next request, and exits with this code.
     ExitsAfterInitialize(u8),
     /// Answers `initialize`, then waits for two requests and answers the second one first. A client
     /// that waits for each answer hangs.
     OutOfOrder,
-    /// Before each answer: one with an id of no request, one with a null id, and one without an id.
+    /// Prints before each answer one with an unknown id, one with a null id, and one without an id.
     AnswersToOthers,
-    /// Before each answer: notifications, and a request with the same id as the client's request.
+    /// Prints before each answer notifications, and a request with the id of the client's request.
     Notifications,
-    /// As `Answers`, but the last prepared answer has no end of line, and then it exits.
+    /// Like `Answers`, but prints the last prepared answer without a line end, and exits.
     NoFinalNewline,
-    /// Ignores SIGTERM, SIGINT and SIGHUP and its end of input, never answers after `initialize`, and has
-    /// a grandchild that ignores them too and holds stdout and stderr open.
+    /// Ignores SIGTERM, SIGINT, SIGHUP and the end of its input, and answers only `initialize`. Has a
+    /// grandchild that ignores the same and holds stdout and stderr open.
     Stubborn,
-    /// Answers everything and ends with its input, but leaves a grandchild that holds stdout open.
+    /// Like `Answers`, but leaves a grandchild that holds stdout open.
     LeavesGrandchild,
 }
 
@@ -64,15 +64,15 @@ pub(crate) struct FakeCodex {
 }
 
 impl FakeCodex {
-    /// Makes `dir/codex`, which answers as a signed-in Alice (plus, 12 % and 91 % used).
+    /// Creates `dir/codex`, which answers as a signed-in Alice (plus, 12 % and 91 % used).
     pub(crate) fn new(dir: &Path) -> Self {
-        fs::create_dir_all(dir.join("fake")).expect("make the folder of the fake");
+        fs::create_dir_all(dir.join("fake")).expect("create the folder of the fake");
         let dir = fs::canonicalize(dir).expect("the folder of the fake");
         let fake = Self { dir };
         fake.write("version", "codex-cli 0.169.0\n");
         fake.write("exit-code", "0\n");
-        // A script that any thread still holds open for writing cannot be run (ETXTBSY), and a fork in
-        // another thread may inherit the handle: so another process writes it.
+        // Another process writes the script. A concurrent fork of this process could inherit the open
+        // file, and executing the script would fail with ETXTBSY.
         let mut writer = Command::new("sh")
             .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
             .arg(fake.path())
@@ -83,7 +83,7 @@ impl FakeCodex {
         stdin
             .expect("piped")
             .write_all(SCRIPT.as_bytes())
-            .expect("hand over the script");
+            .expect("write the script");
         assert!(
             writer.wait().expect("sh ends").success(),
             "the script is written"
@@ -182,12 +182,12 @@ impl FakeCodex {
         self.dir.join("codex")
     }
 
-    /// The folder to put first on `PATH`.
+    /// Returns the folder of the executable, for `PATH`.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// One line per call: its `CODEX_HOME`, a tab, its arguments with blanks between.
+    /// Returns one line per call: its `CODEX_HOME`, a tab, and its arguments separated by blanks.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.lines("calls")
     }
@@ -205,14 +205,14 @@ impl FakeCodex {
             .collect()
     }
 
-    /// Returns the ids of the processes that still run.
+    /// Returns the ids of the started processes that still run.
     pub(crate) fn live_pids(&self) -> Vec<u32> {
         let mut pids = self.pids();
         pids.retain(|pid| self.owns(*pid));
         pids
     }
 
-    /// Returns true if a process runs this script: its id may have been reused.
+    /// Returns true if the process with this id runs the script; false if the id was reused.
     fn owns(&self, pid: u32) -> bool {
         processes::command_line(pid).contains(&*self.path().to_string_lossy())
     }
@@ -223,7 +223,7 @@ impl FakeCodex {
 
     fn write(&self, name: &str, text: &str) {
         let path = self.file(name);
-        fs::create_dir_all(path.parent().expect("in a folder")).expect("make the folder");
+        fs::create_dir_all(path.parent().expect("a parent folder")).expect("create the folder");
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
@@ -244,7 +244,7 @@ impl Drop for FakeCodex {
     }
 }
 
-/// The result of `account/read` for a `ChatGPT` sign-in, as Codex 0.169 gives it.
+/// Returns the result of `account/read` for a `ChatGPT` sign-in, as in Codex 0.169.
 pub(crate) fn account_read(email: &str, account_id: &str, plan: &str) -> Value {
     json!({
         "account": {
@@ -263,7 +263,7 @@ pub(crate) fn account_read(email: &str, account_id: &str, plan: &str) -> Value {
     })
 }
 
-/// The result of `account/rateLimits/read` with a five-hour and a weekly window, as Codex 0.169 gives it.
+/// Returns the result of `account/rateLimits/read` with a five-hour and a weekly window, as in Codex 0.169.
 pub(crate) fn rate_limits_read(account_id: &str, five_hours_used: u8, weekly_used: u8) -> Value {
     let window = |used: u8, minutes: i64, seconds: i64| {
         json!({
@@ -295,7 +295,7 @@ pub(crate) fn rate_limits_read(account_id: &str, five_hours_used: u8, weekly_use
 }
 
 const SCRIPT: &str = r#"#!/bin/sh
-# A fake `codex`. State in fake/ beside it; builtins only where it may have to be killed.
+# A fake `codex` with its state in fake/. Only builtins where it may be killed, because a child would survive.
 self=$(cd "$(dirname "$0")" && pwd)/codex
 fake=${self%/codex}/fake
 tab=$(printf '\t')
@@ -324,14 +324,14 @@ esac
 
 read -r behaviour number <"$fake/behaviour"
 
-# Blocks for ever without a child process.
+# Blocks forever without a child process.
 forever() {
     mkfifo "$fake/forever.$$"
     exec 8<>"$fake/forever.$$"
     while :; do read -r never <&8; done
 }
 
-# A process of its own session of work that keeps stdout and stderr; known by id when this returns.
+# Starts a background process that keeps stdout and stderr open, and records its id before returning.
 grandchild() {
     mkfifo "$fake/ready.$$"
     ( "$self" --fake-grandchild "$$" </dev/null & printf '%s\n' "$!" >>"$fake/pids" )

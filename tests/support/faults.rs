@@ -1,8 +1,8 @@
-//! Making things fail: kills at random moments, small disks.
+//! Faults of the environment: kills at random moments, small disks, mounts.
 
 #![allow(
     clippy::print_stdout,
-    reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
+    reason = "seeds and skipped tests are printed when a test fails, or with --nocapture"
 )]
 
 use super::env::{Run, TestEnv};
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Random numbers from a seed that is printed, so that a failure can be run again: set
-/// `CODEX_MANAGER_TEST_SEED`.
+/// A generator of random numbers. It prints its seed; setting `CODEX_MANAGER_TEST_SEED` to the same
+/// seed repeats a failure.
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Seeded by the clock, or by the variable.
+    /// Creates a generator with a seed from the variable, or from the clock.
     pub(crate) fn new() -> Self {
         let by_hand = std::env::var("CODEX_MANAGER_TEST_SEED").ok();
         let seed = by_hand.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
@@ -28,14 +28,14 @@ impl Dice {
         Self::seeded(seed)
     }
 
-    /// Seeded by hand; the seed is printed, too.
+    /// Creates a generator with this seed, and prints the seed.
     pub(crate) fn seeded(seed: u64) -> Self {
         println!("CODEX_MANAGER_TEST_SEED={seed}");
-        // Seeds that are near each other give numbers that are not.
+        // Mixes the bits, so that adjacent seeds give unrelated numbers.
         Self((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }
 
-    /// A number below `limit`.
+    /// Returns a random number below `limit`; 0 if `limit` is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // xorshift64
         self.0 ^= self.0 << 13;
@@ -55,8 +55,8 @@ impl Dice {
     }
 }
 
-/// Starts the command and kills it after `delay`; true when it had ended before.
-pub(crate) fn killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> bool {
+/// Starts the command and kills it after `delay`. Returns true if the command ended earlier.
+pub(crate) fn ended_before_kill(env: &TestEnv, args: &[&str], delay: Duration) -> bool {
     let mut child = env
         .command(args)
         .stdout(Stdio::null())
@@ -70,23 +70,23 @@ pub(crate) fn killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> boo
     ended
 }
 
-/// A mount that is taken away when dropped.
+/// A mount point. Dropping it unmounts.
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// A file system in memory of `kib` KiB; `None`, with a line that says so, where that is not
-    /// permitted.
+    /// Mounts a file system in memory of `kib` KiB. Without permission it prints a line and returns
+    /// `None`.
     pub(crate) fn small(at: &Path, kib: u64) -> Option<Self> {
         let size = format!("size={kib}k,mode=0700");
         Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
     }
 
-    /// The folder `of` under another name.
+    /// Mounts the folder `of` at a second path.
     pub(crate) fn bind(of: &Path, at: &Path) -> Option<Self> {
         Self::new(&["--bind", of.to_str().expect("text")], at)
     }
 
-    /// The folders `lower` and `upper` of `of` in one another; its folder `work` is for the system.
+    /// Mounts an overlay of the folders `lower` and `upper` in `of`. The kernel needs its folder `work`.
     pub(crate) fn layers(of: &Path, at: &Path) -> Option<Self> {
         let of = of.to_str().expect("text");
         let of = of.trim_end_matches('/');
@@ -116,8 +116,8 @@ impl Drop for Mount {
     }
 }
 
-/// Runs the command where the system shows no processes; `None`, with a line that says so, where that
-/// cannot be had.
+/// Runs the command with an empty `/proc`. Without permission to mount it prints a line and returns
+/// `None`.
 pub(crate) fn without_processes(env: &TestEnv, args: &[&str]) -> Option<Run> {
     let plain = env.command(args);
     let script = "mount -t tmpfs none /proc && exec \"$@\"; exit 99";

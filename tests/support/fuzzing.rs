@@ -25,7 +25,7 @@ pub(crate) const GOOD: &[u8] = include_bytes!("../../fixtures/fuzz/archive/good.
 /// Processes an input; a panic is a finding.
 type Attempt = fn(&[u8]);
 
-/// For each kind of input the folder of its seeds and the function.
+/// The kinds of inputs: the folder of the seeds, and the function.
 pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("archive", archive),
     ("manifest", manifest),
@@ -40,7 +40,7 @@ pub(crate) type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
 /// Path, size and digest of each file.
 type Files = Vec<(PathBuf, u64, String)>;
 
-/// The valid archive, opened, for comparison.
+/// The content of the valid archive, for comparison.
 struct Truth {
     manifest: Value,
     files: Files,
@@ -48,15 +48,15 @@ struct Truth {
 }
 
 static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
-    let (contents, read) = unpack_bytes(GOOD).expect("good");
+    let (contents, read) = unpack_bytes(GOOD).expect("a valid archive");
     Truth {
-        manifest: Parts::of(GOOD).manifest.expect("ours"),
-        files: essence(&contents),
+        manifest: Parts::of(GOOD).manifest.expect("a manifest"),
+        files: summarize(&contents),
         read,
     }
 });
 
-fn essence(contents: &ArchiveContents) -> Files {
+fn summarize(contents: &ArchiveContents) -> Files {
     let files = contents.files.iter();
     files
         .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.sha256)))
@@ -77,10 +77,10 @@ pub(crate) fn archive(bytes: &[u8]) {
     }
 }
 
-/// Reads any text as the manifest of the valid archive: it is refused, or the content is unchanged.
+/// Reads any text as the manifest of the valid archive. The reader refuses it or returns the original content.
 pub(crate) fn manifest(text: &[u8]) {
     if let Ok((contents, read)) = unpack_bytes(&with_manifest(GOOD, text)) {
-        assert_eq!(essence(&contents), TRUTH.files);
+        assert_eq!(summarize(&contents), TRUTH.files);
         assert_eq!(read, TRUTH.read);
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
 }
 
 fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
-    // In memory if possible: nothing has to survive.
+    // In memory if possible; the files need not survive.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
         TempDir::new_in(memory)
@@ -133,7 +133,7 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
     unpack(&path)
 }
 
-/// Reads everything that a reader offers.
+/// Reads all entries of an archive.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
 pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
@@ -151,7 +151,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveErro
             hasher.update(bytes);
         }
         let before = read.insert(name, (size, hasher.finalize().into()));
-        assert!(before.is_none(), "done twice");
+        assert!(before.is_none(), "a file was finished twice");
     }
     let listing = archive.contents();
     let contents = ArchiveContents {

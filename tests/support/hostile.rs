@@ -343,7 +343,7 @@ pub(crate) fn with_manifest(archive: &[u8], text: &[u8]) -> Vec<u8> {
     // The footer ends with the manifest's position and length, and an empty block.
     let at = archive.len() - 26;
     let offset = u64::from_le_bytes(archive[at..at + 8].try_into().expect("8 bytes"));
-    let mut bytes = archive[..usize::try_from(offset).expect("small")].to_vec();
+    let mut bytes = archive[..usize::try_from(offset).expect("in range")].to_vec();
     let mut tar = Vec::new();
     Entry::file(MANIFEST, text).write(&mut tar);
     tar.extend([0; 2 * BLOCK]);

@@ -30,7 +30,7 @@ impl Imports {
         let mut files = BTreeMap::new();
         for entry in WalkDir::new(source) {
             let path = entry.expect("list the source").into_path();
-            let relative = path.strip_prefix(source).expect("below it");
+            let relative = path.strip_prefix(source).expect("a path below the source");
             let file = relative.to_str().expect("a plain name");
             let Some(stem) = file.strip_suffix(".rs") else {
                 continue;
@@ -83,7 +83,7 @@ impl Imports {
         })
     }
 
-    /// Returns each largest group of files in which every file imports every other one, directly or through
+    /// Returns each maximal group of files in which every file imports every other one, directly or through
     /// others. The files of a group are in the order of their modules.
     pub(crate) fn circles(&self) -> BTreeSet<Vec<&str>> {
         let reached: BTreeMap<_, _> = self

@@ -1,12 +1,11 @@
-//! Making the N-th call of a name fail, or be the last one: `strace` does it.
+//! Fault injection with `strace`: the N-th system call of a name fails, or is the last one.
 //!
-//! It counts the calls of each thread apart, so the N-th call of a name is the N-th of whichever
-//! thread gets there first: a later call of another thread can be out of reach where the one before it
-//! has ended the command.
+//! `strace` counts the calls of each thread separately, so the fault hits the first thread that makes
+//! N calls of this name. A later call of another thread is not reached if that fault ends the command.
 
 #![allow(
     clippy::print_stdout,
-    reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
+    reason = "seeds and skipped tests are printed when a test fails, or with --nocapture"
 )]
 
 use super::env::TestEnv;
@@ -17,8 +16,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The number of tried points of each command, for each kind of fault. A sample begins at random, so
-/// that a few runs try them all.
+/// The number of points that a test tries for each command and kind of fault. The sample starts at a
+/// random point, so a few runs cover all points.
 const POINTS: usize = 24;
 
 /// The calls that change a disk.
@@ -26,20 +25,20 @@ const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftrun
     openat,mkdir,symlink,link,linkat,rename,renameat,renameat2,chmod,fchmod,utimensat,\
     unlink,unlinkat,rmdir";
 
-/// The fault of a call.
+/// The kinds of faults of a system call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     /// The call fails once, with this error.
     Once(&'static str),
-    /// And all of these calls after it in its thread.
+    /// The call and all later ones of this name in its thread fail with this error.
     FromThenOn(&'static str),
-    /// It is the last thing that the program does.
+    /// The program is killed at the call.
     Killed,
-    /// The user asks to stop.
+    /// The program gets SIGINT at the call, as by Ctrl-C.
     Interrupted,
 }
 
-/// The N-th call of this name.
+/// The N-th system call of this name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     pub(crate) call: String,
@@ -61,12 +60,12 @@ pub(crate) fn can_inject() -> bool {
     works
 }
 
-/// Returns true if the command starts a Codex, which has to run without faults.
+/// Returns true if the command starts Codex. Faults are not injected into Codex.
 fn starts_codex(args: &[&str]) -> bool {
     args.starts_with(&["launch"]) || args.starts_with(&["storage", "shrink"])
 }
 
-/// The command under strace.
+/// Returns the command that runs `args` under strace.
 fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
     let plain = env.command(args);
     let mut strace = Command::new("strace");
@@ -82,22 +81,23 @@ fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
     strace
 }
 
-/// Runs the command under strace; gives its log too.
+/// Runs the command under strace. Returns its output and the log of strace.
 pub(crate) fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Output, String) {
     let log = env.path("strace.log");
     let mut all = vec!["-o", log.to_str().expect("UTF-8")];
-    // With this it stops at the calls in question alone, but sends no signals, and lets go of no child.
+    // With seccomp, strace stops at the traced calls only. It cannot inject signals then, nor
+    // detach from a child at execve (`-b`).
     if !options.iter().any(|o| o.contains("signal=")) && !starts_codex(args) {
         all.push("--seccomp-bpf");
     }
     all.extend(options.iter().map(String::as_str));
     let output = strace(env, &all, args).output().expect("start strace");
-    let text = fs::read(&log).expect("the log");
+    let text = fs::read(&log).expect("log of strace");
     fs::remove_file(&log).expect("remove");
     (output, String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Every call of one undisturbed run of the command.
+/// Returns the disk-changing calls of one run of the command without faults.
 pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
     let (output, log) = traced(env, &["-e".into(), format!("trace={CALLS}")], args);
     assert!(output.status.success(), "{output:?}");
@@ -115,7 +115,7 @@ pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
         }
         let number = counts.entry((thread, name)).or_default();
         *number += 1;
-        // To read is not to change anything.
+        // An open without O_CREAT changes nothing.
         if name != "openat" || arguments.contains("O_CREAT") {
             points.insert(Point {
                 call: name.to_owned(),
@@ -126,24 +126,29 @@ pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
     points.into_iter().collect()
 }
 
-/// Selects evenly distributed points.
+/// Selects [`POINTS`] evenly distributed points.
 pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
     sample_of(POINTS, points, dice)
 }
 
-/// Selects this number of evenly distributed points, or as many as `CODEX_MANAGER_FAULT_POINTS` says.
+/// Selects `number` evenly distributed points. `CODEX_MANAGER_FAULT_POINTS` overrides the number.
 pub(crate) fn sample_of(number: usize, points: &[Point], dice: &mut Dice) -> Vec<Point> {
     let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
-    let first = usize::try_from(dice.below(step as u64)).expect("small");
+    let first = usize::try_from(dice.below(step as u64)).expect("in range");
     points.iter().skip(first).step_by(step).cloned().collect()
 }
 
-/// Runs the command with a fault; `None` where the point was not reached.
-pub(crate) fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) -> Option<Output> {
+/// Runs the command with a fault. Returns `None` if the point was not reached.
+pub(crate) fn run_with_fault(
+    env: &TestEnv,
+    args: &[&str],
+    point: &Point,
+    fault: Fault,
+) -> Option<Output> {
     let Point { call, number } = point;
     let how = match fault {
         Fault::Once(error) => format!("error={error}:when={number}"),
@@ -154,22 +159,22 @@ pub(crate) fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) 
     let options = ["-e", &format!("trace={call}"), "-e"].map(str::to_owned);
     let options = [&options[..], &[format!("inject={call}:{how}")]].concat();
     let (output, log) = traced(env, &options, args);
-    // strace kills itself as its child was killed, and may not have written its log.
+    // strace ends by the same signal as its child, possibly before it has written its log.
     let reached = match fault {
-        // Each thread has its own N-th call. Asked twice, a command ends at once, on purpose.
+        // Two threads may each make their N-th call. A second SIGINT ends a command at once.
         Fault::Interrupted => log.matches("--- SIGINT").count() == 1,
         _ => log.contains("INJECTED") || output.status.signal() == Some(9),
     };
-    // A number that is another thread's: of the loader's calls, where it is the first one's.
+    // The N-th call may be one of the dynamic loader, before the program starts.
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reached = reached && !stderr.contains("error while loading shared libraries");
     reached.then_some(output)
 }
 
-/// Runs the command and kills it as it makes its `number`-th system call of this name, before that
-/// is done; true when it ended without.
-pub(crate) fn killed_at(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
-    killed_with(env, args, &[], call, number)
+/// Runs the command and kills it at its `number`-th system call of this name, before the call is
+/// executed. Returns true if the command ended before that call.
+pub(crate) fn ended_before_call(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
+    run_killed(env, args, &[], call, number)
 }
 
 /// The name of the system call of `fs::rename`.
@@ -179,18 +184,18 @@ pub(crate) const RENAME: &str = if cfg!(target_arch = "x86_64") {
     "renameat"
 };
 
-/// Like [`killed_at`], where the system has no call that exchanges two files.
-pub(crate) fn killed_without_exchange(
+/// Like [`ended_before_call`], on a system that cannot exchange two files in one call.
+pub(crate) fn ended_before_call_without_exchange(
     env: &TestEnv,
     args: &[&str],
     call: &str,
     number: usize,
 ) -> bool {
     let without = ["-e", "inject=renameat2:error=EINVAL"];
-    killed_with(env, args, &without, call, number)
+    run_killed(env, args, &without, call, number)
 }
 
-fn killed_with(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: usize) -> bool {
+fn run_killed(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: usize) -> bool {
     let inject = format!("inject={call}:signal=KILL:when={number}");
     let options = [also, &["-o", "/dev/null", "-e", &inject]].concat();
     let mut strace = strace(env, &options, args);
@@ -199,8 +204,8 @@ fn killed_with(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: 
     strace.status().expect("start strace").code().is_some()
 }
 
-/// Runs the command and stops it when it has made its `number`-th system call of this name, lets
-/// `meanwhile` happen, and lets it go on; `None` where it ended without.
+/// Runs the command and stops it after its `number`-th system call of this name, calls `meanwhile`,
+/// and continues it. Returns `None` if the command ended before that call.
 pub(crate) fn stopped_at(
     env: &TestEnv,
     args: &[&str],
@@ -226,19 +231,20 @@ pub(crate) fn stopped_at(
             if let Some(meanwhile) = meanwhile.take() {
                 meanwhile();
             }
-            // Sent while its threads are still being stopped it is lost; where all has ended, it fails.
+            // Repeated: SIGCONT is lost while the threads are still stopping. It fails if the
+            // process has ended.
             let mut kill = Command::new("kill");
             let kill = kill.args(["-CONT", process]).stderr(Stdio::null());
             let _ = kill.status().expect("kill");
         }
-        if child.try_wait().expect("look at strace").is_some() {
+        if child.try_wait().expect("wait for strace").is_some() {
             break;
         }
-        assert!(Instant::now() < until, "it does not end: {text}");
-        // Only how often it is looked at: what is waited for is in the log.
+        assert!(Instant::now() < until, "the command does not end: {text}");
+        // The interval of polling; the log of strace has the event.
         std::thread::sleep(Duration::from_millis(20));
     }
-    let output = child.wait_with_output().expect("its output");
+    let output = child.wait_with_output().expect("output of strace");
     let _ = fs::remove_file(&log);
     meanwhile.is_none().then_some(output)
 }

@@ -1,4 +1,4 @@
-//! One machine: the real Codex signed in to the mock backend, and the manager.
+//! A machine with the manager and the real Codex, which is signed in to the mock backend.
 
 use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
@@ -27,14 +27,14 @@ impl Lab {
         Self::signed_in(&SignIn::alice())
     }
 
-    /// Signs in at `~/.codex` with this sign-in.
+    /// Like [`Lab::new`], with this sign-in.
     pub(crate) fn signed_in(sign_in: &SignIn) -> Option<Self> {
         let lab = Self::empty()?;
         signed_in_home(&lab.home(), &lab.backend, sign_in);
         Some(lab)
     }
 
-    /// Signs Alice in, and saves both logins in the profiles `alice` and `bob`.
+    /// Signs Alice in, and saves the profiles `alice` and `bob`.
     pub(crate) fn of_two(alice: &SignIn, bob: &SignIn) -> Option<Self> {
         let lab = Self::signed_in(bob)?;
         let _ = lab.manager(["profile", "save", "bob"]).code(0);
@@ -102,16 +102,16 @@ impl Lab {
 
     /// Runs another turn in a conversation.
     #[track_caller]
-    pub(crate) fn go_on(&self, home: &Path, id: &str, prompt: &str) -> Output {
+    pub(crate) fn resume(&self, home: &Path, id: &str, prompt: &str) -> Output {
         let done = self.codex.exec_resume(home, &self.backend, id, prompt);
         let done = done.expect_success();
         assert_eq!(done.session_id(), Some(id), "another session\n{done}");
         done
     }
 
-    /// Returns the user's messages in a conversation, as Codex shows them.
+    /// Returns the user's messages in a conversation, from `thread/read`.
     #[track_caller]
-    pub(crate) fn shown(&self, home: &Path, id: &str) -> Vec<String> {
+    pub(crate) fn user_messages(&self, home: &Path, id: &str) -> Vec<String> {
         let params = json!({"threadId": id, "includeTurns": true});
         let answer = self
             .codex
@@ -132,9 +132,9 @@ impl Lab {
             .collect()
     }
 
-    /// Returns the conversations that Codex lists.
+    /// Returns the ids of the conversations that Codex lists, sorted.
     #[track_caller]
-    pub(crate) fn listed(&self, home: &Path) -> Vec<String> {
+    pub(crate) fn listed_ids(&self, home: &Path) -> Vec<String> {
         let params = json!({"sourceKinds": ["exec"]});
         let answer = self
             .codex
@@ -151,7 +151,7 @@ impl Lab {
     }
 }
 
-/// Returns the rollouts below a home, ordered.
+/// Returns the paths of all rollouts of a home, sorted.
 pub(crate) fn rollouts(home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![home.join("sessions"), home.join("archived_sessions")];
@@ -187,7 +187,7 @@ pub(crate) fn creator(rollout: &Path) -> String {
     creator.expect("an account").to_owned()
 }
 
-/// Returns the user's messages in a rollout; skips lines that are no JSON.
+/// Returns the user's messages in a rollout. Skips lines that are not JSON.
 pub(crate) fn messages(rollout: &Path) -> Vec<String> {
     let bytes = fs::read(rollout).expect("read the rollout");
     bytes
@@ -199,7 +199,7 @@ pub(crate) fn messages(rollout: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Returns id and rollout path of the rows in a home's state database.
+/// Returns the id and the rollout path of each row in a home's state database.
 pub(crate) fn rows(home: &Path) -> Vec<(String, PathBuf)> {
     let database = open(&home.join("state_5.sqlite"));
     let mut query = database
@@ -217,7 +217,7 @@ pub(crate) fn open(path: &Path) -> Connection {
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// All rows of the conversations; the bytes of a file that is no database; none without one.
+/// Returns all rows of the conversations, or the bytes of a file that is not a database.
 pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for name in ["state_5.sqlite", "state_5.sqlite-wal"] {

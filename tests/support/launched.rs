@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// The time limit for any step of a real Codex.
+/// The time limit of every step of a real Codex.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The arguments after the profile in most launches: one turn without the terminal interface.
@@ -69,7 +69,7 @@ impl Running {
         found.unwrap_or_else(|| panic!("no Codex\n{}", self.printed()))
     }
 
-    /// Returns the npm launcher, if Node keeps running as the parent.
+    /// Returns the process id of the npm launcher, if Node stays as the parent.
     pub(crate) fn launcher(&self) -> Option<u32> {
         self.process("node")
     }
@@ -94,18 +94,18 @@ impl Running {
 
     /// Waits until no process of the launch runs. The caller has to make Codex end.
     #[track_caller]
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn wait_for_all(&mut self) {
         let status = self.end();
         let left = processes::wait_for_end(&self.group(), LIMIT);
         assert!(left.is_empty(), "{left:?} {status}\n{}", self.printed());
     }
 
-    /// Waits for the end of the wrapper; its exit code, or 128 and the signal that ended it.
+    /// Waits for the end of the wrapper. Returns its exit code, or 128 plus the number of its signal.
     #[track_caller]
     pub(crate) fn end(&mut self) -> i32 {
         let status = self.status();
         let signal = status.signal().map(|signal| 128 + signal);
-        status.code().or(signal).expect("it has ended")
+        status.code().or(signal).expect("an exit code or a signal")
     }
 
     #[track_caller]
@@ -115,10 +115,10 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
-            // Only how often it is looked at.
+            // The interval of polling.
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("does not end\n{}", self.printed());
+        panic!("the launch does not end\n{}", self.printed());
     }
 
     /// Returns the output of the wrapper and Codex so far.
@@ -143,7 +143,7 @@ pub(crate) fn launches(lab: &Lab) -> Vec<Value> {
     listed["sessions"].as_array().expect("a list").clone()
 }
 
-/// The lines of the registry.
+/// Returns the text of the launch registry; empty without one.
 pub(crate) fn registry(lab: &Lab) -> String {
     fs::read_to_string(lab.world.manager_home().join("launches.jsonl")).unwrap_or_default()
 }
@@ -171,7 +171,7 @@ pub(crate) fn turns(lab: &Lab) -> Vec<String> {
     turns.filter_map(|request| request.account_id).collect()
 }
 
-/// Alice live; Bob and Carol in the profiles `bob` and `carol`.
+/// Signs Alice in, and saves the profiles `alice`, `bob` and `carol`.
 pub(crate) fn lab_of_three() -> Option<Lab> {
     let lab = Lab::of_two(&SignIn::alice(), &SignIn::bob())?;
     let carol = SignIn::new("acct-carol", "carol@example.com");

@@ -1,8 +1,7 @@
 //! Measures the peak memory of a command.
 //!
-//! The system counts the memory of the parent at the start of a child for the child. So a second,
-//! small process of this test program starts the command, and the memory of other tests does not
-//! count.
+//! Linux starts the peak of a child with the memory of its parent. A second, small process of this
+//! test program therefore starts the command, so that the memory of other tests does not count.
 
 use super::env::{Run, TestEnv};
 use std::fs::{self, File};
@@ -11,13 +10,13 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use wait4::Wait4 as _;
 
-/// Names the folder of the job to the second run.
+/// The environment variable with the job folder of the second process.
 const JOB: &str = "CODEX_MANAGER_TEST_JOB";
-/// The test that the second run consists of.
-const MEASURER: &str = "support::memory::a_command_is_measured_without_what_its_parent_holds";
+/// The only test that the second process runs.
+const MEASURER: &str = "support::memory::the_peak_of_a_command_excludes_the_memory_of_its_parent";
 const MIB: u64 = 1 << 20;
 
-/// Runs a command to its end, and says how many bytes were resident at most.
+/// Runs a command to its end. Returns its peak resident memory in bytes.
 #[track_caller]
 pub(crate) fn peak_of(env: &TestEnv, args: &[&str]) -> (Run, u64) {
     peak_of_command(&env.command(args))
@@ -41,15 +40,16 @@ fn peak_of_command(command: &Command) -> (Run, u64) {
         .env_clear()
         .env(JOB, job.path());
     for (name, value) in command.get_envs() {
-        measurer.env(name, value.expect("nothing is removed"));
+        measurer.env(name, value.expect("a set variable"));
     }
     if let Some(folder) = command.get_current_dir() {
         measurer.current_dir(folder);
     }
     let output = measurer.output().expect("start this program again");
     assert!(output.status.success(), "{}", Run::of_output(output));
-    let read = |name: &str| fs::read(job.path().join(name)).expect("what was measured");
-    let (status, peak): (i32, u64) = serde_json::from_slice(&read("usage")).expect("two numbers");
+    let read = |name: &str| fs::read(job.path().join(name)).expect("a result of the measurement");
+    let (status, peak): (i32, u64) =
+        serde_json::from_slice(&read("usage")).expect("status and peak");
     let run = Run::of_output(Output {
         status: ExitStatus::from_raw(status),
         stdout: read("stdout"),
@@ -69,13 +69,13 @@ fn measure(job: &Path) {
         .stderr(into("stderr"))
         .spawn()
         .expect("start the command");
-    let used = child.wait4().expect("its end");
+    let used = child.wait4().expect("wait for the command");
     let usage = serde_json::to_vec(&(used.status.into_raw(), used.rusage.maxrss));
     fs::write(job.join("usage"), usage.unwrap()).unwrap();
 }
 
 #[test]
-fn a_command_is_measured_without_what_its_parent_holds() {
+fn the_peak_of_a_command_excludes_the_memory_of_its_parent() {
     if let Some(job) = std::env::var_os(JOB) {
         measure(Path::new(&job));
         return;

@@ -1,7 +1,7 @@
 //! A mock on loopback of the services that Codex CLI uses: turns (Responses API), usage, workspace
 //! check, token refresh and revocation.
 //!
-//! HTTP/1.1 written by hand, on threads. The state is in this process, so a test changes figures
+//! A minimal HTTP/1.1 server on threads. The state is in this process, so a test changes figures
 //! directly and waits for requests on a condition variable instead of sleeping. Dropping
 //! [`MockBackend`] releases held turns, shuts the connections down, and joins every thread.
 
@@ -41,7 +41,7 @@ pub(crate) struct Window {
     pub(crate) used_percent: f64,
     /// Length: 300 for five hours, 10080 for a week.
     pub(crate) window_minutes: i64,
-    /// The time of its reset.
+    /// The time at which the window resets.
     pub(crate) reset: Reset,
 }
 
@@ -121,31 +121,31 @@ pub(crate) struct SpendControl {
 }
 
 /// The data of an account, and its faults.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a separate fault")]
 #[allow(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
-    /// As in `auth.json`; without dots.
+    /// The account id in `auth.json`, without dots.
     pub(crate) account_id: String,
     /// The `chatgpt_user_id` of the account.
     pub(crate) user_id: String,
-    /// E-mail, also the name of its workspace.
+    /// The email, which is also the name of the workspace.
     pub(crate) email: String,
     /// The subscription plan, such as "plus".
     pub(crate) plan: String,
-    /// First window; `None` leaves it out.
+    /// The first window; omitted if `None`.
     pub(crate) primary: Option<Window>,
-    /// Second window; `None` leaves it out.
+    /// The second window; omitted if `None`.
     pub(crate) secondary: Option<Window>,
-    /// Limits beside the main one.
+    /// Limits in addition to the main one.
     pub(crate) extra_limits: Vec<ExtraLimit>,
-    /// The limit on spending; `None` leaves it out.
+    /// The limit on spending; omitted if `None`.
     pub(crate) spend_control: Option<SpendControl>,
-    /// The limit that is reached, as the usage endpoint names it: `workspace_owner_credits_depleted`…
+    /// The reached limit in the answer of the usage endpoint, such as `workspace_owner_credits_depleted`.
     pub(crate) reached_type: Option<&'static str>,
-    /// The usage endpoint answers this status, for example 503.
+    /// The status of the usage endpoint's answers, for example 503.
     pub(crate) usage_status: Option<u16>,
-    /// The workspace check answers this status; every turn then fails.
+    /// The status of the workspace check's answers. Every turn then fails.
     pub(crate) check_status: Option<u16>,
     /// Turns answer 429 `usage_limit_reached`.
     pub(crate) usage_limit: bool,
@@ -157,20 +157,20 @@ pub(crate) struct Account {
     pub(crate) revoked: bool,
     /// The lifetime of the access tokens that a refresh returns.
     pub(crate) access_ttl_seconds: i64,
-    /// A refresh spends its token at once, and answers this much later.
+    /// The delay of the answer to a refresh. The token is spent at once.
     pub(crate) refresh_delay_ms: u64,
-    /// Every authenticated answer comes this much later.
+    /// The delay of every authenticated answer.
     pub(crate) delay_ms: u64,
-    /// Turns stay open after their first words until this is false.
+    /// Turns stop after the beginning of their answer while this is true.
     pub(crate) hold_turns: bool,
     /// Requests with this path suffix are accepted and not answered until the entry is removed.
     pub(crate) blackhole: Vec<&'static str>,
-    /// The answer of the assistant.
+    /// The text of the assistant's answers.
     pub(crate) reply: String,
 }
 
 impl Account {
-    /// A plus account with 10 % of five hours and 20 % of the week used.
+    /// Creates a plus account with 10 % of five hours and 20 % of the week used.
     pub(crate) fn new(account_id: &str, email: &str) -> Self {
         Self {
             account_id: account_id.to_owned(),
@@ -197,7 +197,7 @@ impl Account {
         }
     }
 
-    /// `acct-alice`, plus, 12 % and 91 % used.
+    /// Creates `acct-alice`, plus, with 12 % and 91 % used.
     pub(crate) fn alice() -> Self {
         let mut alice = Self::new("acct-alice", "alice@example.com");
         alice.primary = Some(Window::five_hours(12.0));
@@ -205,7 +205,7 @@ impl Account {
         alice
     }
 
-    /// `acct-bob`, pro, 3 % and 25 % used.
+    /// Creates `acct-bob`, pro, with 3 % and 25 % used.
     pub(crate) fn bob() -> Self {
         let mut bob = Self::new("acct-bob", "bob@example.com");
         "pro".clone_into(&mut bob.plan);
@@ -239,7 +239,7 @@ pub(crate) struct ToolCall {
     pub(crate) arguments: Value,
 }
 
-/// A running backend; see the module.
+/// A running mock backend.
 pub(crate) struct MockBackend {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -266,7 +266,7 @@ struct State {
     signing_in: Option<String>,
     sign_ins: u64,
     turns: u64,
-    /// The tool calls of the next conversation's turn, and the number of those that were made.
+    /// The tool calls of the next turn; `calls_made` counts those that were sent.
     calls: Vec<ToolCall>,
     calls_made: usize,
     stopping: bool,
@@ -338,13 +338,13 @@ impl MockBackend {
             .alter(|state| state.revoke_family_on_reuse = revoke);
     }
 
-    /// Sets the account of later sign-ins with a device code; `None` makes them wait.
+    /// Sets the account of later sign-ins with a device code. With `None` they stay pending.
     pub(crate) fn sign_in_as(&self, account_id: Option<&str>) {
         self.shared
             .alter(|state| state.signing_in = account_id.map(ToOwned::to_owned));
     }
 
-    /// Every request so far, in the order answered.
+    /// Returns every request so far, in the order of the answers.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
     }
@@ -361,12 +361,12 @@ impl MockBackend {
         self.shared.alter(|state| state.requests.clear());
     }
 
-    /// `(refresh token, status)` of every refresh so far.
+    /// Returns `(refresh token, status)` of every refresh so far.
     pub(crate) fn refreshes(&self) -> Vec<(String, u16)> {
         self.shared.lock().refreshes.clone()
     }
 
-    /// Waits until a refresh with this token is requested; false after `limit`.
+    /// Waits for a refresh with this token. Returns false after `limit`.
     #[must_use]
     pub(crate) fn wait_for_refresh(&self, limit: Duration, token: &str) -> bool {
         self.shared.wait_until(limit, |state| {
@@ -374,8 +374,8 @@ impl MockBackend {
         })
     }
 
-    /// Returns every refresh token that was presented again after it was spent. With the real
-    /// server such a login is lost.
+    /// Returns every refresh token that was used again after it was spent. The real server would
+    /// invalidate such a login.
     pub(crate) fn reused_tokens(&self) -> Vec<String> {
         self.shared.lock().reused.clone()
     }
@@ -385,7 +385,7 @@ impl MockBackend {
         self.shared.lock().revocations.clone()
     }
 
-    /// Returns `host:port` of every https connection that Codex tried through the proxy of
+    /// Returns `host:port` of every https connection that Codex attempted through the proxy of
     /// `codex_env`.
     pub(crate) fn outside(&self) -> Vec<String> {
         let connects = self.requests().into_iter();
@@ -395,7 +395,7 @@ impl MockBackend {
             .collect()
     }
 
-    /// Waits until `enough` accepts the requests so far; false after `limit`.
+    /// Waits until `enough` accepts the requests so far. Returns false after `limit`.
     #[must_use]
     pub(crate) fn wait_for(&self, limit: Duration, enough: impl Fn(&[Request]) -> bool) -> bool {
         self.shared
@@ -411,7 +411,7 @@ impl Drop for MockBackend {
                 let _ = connection.shutdown(Shutdown::Both);
             }
         });
-        // The accept loop looks at `stopping` after each connection: this is the last one.
+        // The accept loop checks `stopping` after each connection, so it needs another one.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
             let ended = acceptor.join();
@@ -436,7 +436,7 @@ impl AccountHandle<'_> {
         });
     }
 
-    /// A copy of the account.
+    /// Returns a copy of the account.
     pub(crate) fn get(&self) -> Account {
         self.shared.lock().accounts[&self.account_id].clone()
     }
@@ -446,12 +446,12 @@ impl AccountHandle<'_> {
         self.set(|account| account.hold_turns = true);
     }
 
-    /// Lets held turns finish, and later ones run normally.
+    /// Finishes held turns; later ones are not held.
     pub(crate) fn release_turns(&self) {
         self.set(|account| account.hold_turns = false);
     }
 
-    /// Waits until a turn is held; false after `limit`.
+    /// Waits until a turn is held. Returns false after `limit`.
     #[must_use]
     pub(crate) fn wait_for_held_turn(&self, limit: Duration) -> bool {
         self.shared
@@ -460,7 +460,7 @@ impl AccountHandle<'_> {
 }
 
 impl State {
-    /// Returns the call that answers a turn's request: the one after those whose results it has.
+    /// Returns the next tool call, if the request contains the results of all earlier ones.
     fn next_call(&mut self, body: &[u8]) -> Option<ToolCall> {
         let call = self.calls.get(self.calls_made)?.clone();
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -484,7 +484,7 @@ impl Shared {
         result
     }
 
-    /// Waits for `done` or the end of the backend. Returns true if `done` holds.
+    /// Waits until `done` returns true or the backend stops. Returns the result of `done`.
     fn wait_until(&self, limit: Duration, done: impl Fn(&State) -> bool) -> bool {
         let end = Instant::now() + limit;
         let mut state = self.lock();
@@ -510,7 +510,7 @@ impl Shared {
     }
 }
 
-/// A time limit for waits that end by an event or with the backend.
+/// The time limit of waits that an event or the end of the backend finishes.
 const LONG: Duration = Duration::from_secs(86_400);
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -530,7 +530,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         handlers.retain(|handler| !handler.is_finished());
         let shared = Arc::clone(shared);
         handlers.push(thread::spawn(move || {
-            // Codex may hang up at any moment; that is no failure of the backend.
+            // Codex may close the connection at any time; that is not a failure of the backend.
             let _ = serve(&stream, &shared);
             let _ = stream.shutdown(Shutdown::Both);
             shared.alter(|state| state.connections.remove(&id));
@@ -571,7 +571,7 @@ impl Answer {
     }
 }
 
-/// Answers one request after the other until the client disconnects.
+/// Answers requests in sequence until the client disconnects.
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
@@ -726,7 +726,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
             Some(status) => Answer::new(status, json!({"detail": "mock failure"})),
             None => Answer::new(200, workspaces(&account)),
         },
-        // Codex tries a WebSocket first with some providers, and falls back on this.
+        // With some providers Codex tries a WebSocket first, and falls back to HTTP.
         "GET" if path.ends_with(RESPONSES) => {
             Answer::new(426, json!({"detail": "upgrade required"}))
         }
@@ -779,7 +779,7 @@ fn device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
             None => Answer::new(403, json!({"error": "authorization_pending"})),
         });
     }
-    // A form, where a refresh is JSON.
+    // The token request of a sign-in is a form; that of a refresh is JSON.
     let form = std::str::from_utf8(body).ok()?;
     let code = form.split('&').find_map(|pair| pair.strip_prefix("code="));
     let who = code
@@ -1030,7 +1030,7 @@ fn write_answer(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     stream.write_all(text.as_bytes())
 }
 
-/// Streams a turn as server-sent events; the end of the connection is the end of the body.
+/// Streams a turn as server-sent events. The end of the connection ends the body.
 fn write_turn(
     mut stream: &TcpStream,
     account: &Account,
@@ -1106,7 +1106,7 @@ fn write_turn(
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    // A call has no text.
+    // A tool call has no text.
     let opening = if call.is_some() {
         &opening[..1]
     } else {

@@ -8,11 +8,11 @@ pub(crate) mod conversations;
 pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod faults;
+pub(crate) mod folder_snapshot;
 pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod imports;
 pub(crate) mod injection;
-pub(crate) mod kept_folder;
 pub(crate) mod lab;
 pub(crate) mod launched;
 pub(crate) mod memory;
@@ -29,8 +29,8 @@ pub(crate) mod terminal;
 pub(crate) mod tool_install;
 pub(crate) mod usage_lines;
 
-/// Writes an executable script, in another process. A script that a thread of this process still
-/// has open for writing, or a forked child has inherited, cannot be executed.
+/// Writes an executable script in another process. A concurrent fork of this process could inherit
+/// the open file, and executing the script would fail with ETXTBSY.
 pub(crate) fn write_program(path: &std::path::Path, text: &str) {
     use std::io::Write;
     let mut writer = std::process::Command::new("sh")
@@ -43,6 +43,6 @@ pub(crate) fn write_program(path: &std::path::Path, text: &str) {
     stdin
         .expect("piped")
         .write_all(text.as_bytes())
-        .expect("hand over the script");
-    assert!(writer.wait().expect("sh ends").success());
+        .expect("write the script");
+    assert!(writer.wait().expect("wait for sh").success());
 }

@@ -1,4 +1,4 @@
-//! Two machines that sync as it is typed: two homes and a folder between them.
+//! Two machines that sync: two homes and one cloud folder, driven by the command line.
 
 #![allow(
     clippy::unnecessary_debug_formatting,
@@ -19,7 +19,7 @@ pub(crate) const META: &str =
 
 pub(crate) const SKILL: &str = "skills/mine/SKILL.md";
 
-/// Two machines: homes `a` and `b`, one cloud folder that arrives at once.
+/// Two machines with the homes `a` and `b`. Both use the same cloud folder, so files arrive at once.
 pub(crate) struct Pair(pub(crate) TestEnv);
 
 impl Pair {
@@ -33,14 +33,14 @@ impl Pair {
         pair
     }
 
-    /// Two that have these files: `a` wrote them, and both have synced.
+    /// Creates two machines with these files: `a` writes them, and both sync.
     pub(crate) fn synced(files: &[(&str, &str)]) -> Self {
         let pair = Self::new();
         pair.sync(files);
         pair
     }
 
-    /// Brings these files from `a` to `b`.
+    /// Writes these files on `a`, and syncs both machines.
     pub(crate) fn sync(&self, files: &[(&str, &str)]) {
         for (path, text) in files {
             self.put("a", path, text);
@@ -49,7 +49,8 @@ impl Pair {
         self.apply("b");
     }
 
-    /// A conversation that both had goes on differently on each; `a` has synced since. The two texts.
+    /// Creates a conversation on both machines that continues differently on each, and syncs `a`.
+    /// Returns the text of `a` and that of `b`.
     pub(crate) fn diverge(&self) -> [String; 2] {
         self.sync(&[(ROLLOUT, META)]);
         let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
@@ -60,6 +61,7 @@ impl Pair {
         texts
     }
 
+    /// Writes the configuration of a machine, followed by `more`.
     pub(crate) fn configure(&self, name: &str, more: &str) {
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
@@ -71,7 +73,7 @@ impl Pair {
         self.0.write(&format!("{name}.toml"), text);
     }
 
-    /// All files but logs: every run that applies adds to them.
+    /// Returns the tree of all files except logs, to which each applied run appends.
     pub(crate) fn tree(&self) -> Tree {
         let mut tree = self.0.tree("");
         tree.0.retain(|path, _| {
@@ -104,19 +106,20 @@ impl Pair {
         run.json()
     }
 
-    /// A copy of the cloud folder as it is now.
-    pub(crate) fn day(&self) -> PathBuf {
-        let day = self.0.path("day");
-        copy_folder(&self.cloud(), &day);
-        day
+    /// Copies the current state of the cloud folder, and returns the path of the copy.
+    pub(crate) fn copy_cloud(&self) -> PathBuf {
+        let copy = self.0.path("day");
+        copy_folder(&self.cloud(), &copy);
+        copy
     }
 
-    /// The cloud folder becomes what it was.
-    pub(crate) fn back_to(&self, day: &Path) {
+    /// Replaces the cloud folder by a copy.
+    pub(crate) fn restore_cloud(&self, copy: &Path) {
         fs::remove_dir_all(self.cloud()).unwrap();
-        copy_folder(day, &self.cloud());
+        copy_folder(copy, &self.cloud());
     }
 
+    /// Writes a file in the home of a machine, or in the cloud folder if `name` is `cloud`.
     pub(crate) fn put(&self, name: &str, path: &str, text: &str) -> PathBuf {
         let root = if name == "cloud" {
             self.cloud()
@@ -145,18 +148,20 @@ impl Pair {
     }
 }
 
-/// Makes `to` a copy, times and all.
+/// Copies a folder with its times and permissions.
 fn copy_folder(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
 }
 
-pub(crate) fn at(path: &Path, secs: u64) {
+/// Sets the modification time of a file, in Unix seconds.
+pub(crate) fn set_mtime(path: &Path, secs: u64) {
     let file = File::options().write(true).open(path).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
         .unwrap();
 }
 
+/// Returns the actions of a JSON report, each as `action path`.
 pub(crate) fn actions(json: &serde_json::Value) -> Vec<String> {
     let actions = json["actions"].as_array().unwrap();
     actions

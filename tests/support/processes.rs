@@ -1,6 +1,6 @@
-//! The processes a test started: whether they live, what they run, and their end.
+//! Queries processes and sends them signals.
 //!
-//! By `/proc` on Linux and `ps` elsewhere; signals go through the `kill` of `sh`, which every system has.
+//! Uses `/proc` on Linux, `ps` elsewhere, and the `kill` of `sh` for signals.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A process that is no zombie.
+/// A process that is not a zombie.
 pub(crate) struct Process {
     /// The id of the process.
     pub(crate) pid: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Process {
 impl Process {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in brackets may hold anything; state, parent and group follow the last bracket.
+        // The name in parentheses may contain any byte; state, parent and group follow the last `)`.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let zombie = fields.next()? == "Z";
         (!zombie).then_some(Self {
@@ -30,14 +30,14 @@ impl Process {
     }
 }
 
-/// Every process that is no zombie; none where there is no `/proc`.
+/// Returns all processes that are not zombies; none on a system without `/proc`.
 pub(crate) fn all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(Process::read).collect()
 }
 
-/// Returns true if a process exists and is no zombie.
+/// Returns true if a process exists and is not a zombie.
 pub(crate) fn alive(pid: u32) -> bool {
     if cfg!(target_os = "linux") {
         return Process::read(pid).is_some();
@@ -45,7 +45,8 @@ pub(crate) fn alive(pid: u32) -> bool {
     !ps(pid, "state=").is_empty() && !ps(pid, "state=").starts_with('Z')
 }
 
-/// Polls until none of them lives (another's child gives no event); those that do after `limit`.
+/// Waits until all these processes have ended. Returns those that still run after `limit`. Polls,
+/// because the end of a process that is not a child gives no event.
 pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
     let end = Instant::now() + limit;
     loop {
@@ -57,12 +58,12 @@ pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
     }
 }
 
-/// The file a process runs; `None` where there is no `/proc`.
+/// Returns the path of a process's program; `None` on a system without `/proc`.
 pub(crate) fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
-/// The arguments of a process, separated by NUL or blanks; empty when it does not exist.
+/// Returns the arguments of a process, separated by NUL or blanks; empty if it does not exist.
 pub(crate) fn command_line(pid: u32) -> String {
     if cfg!(target_os = "linux") {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -71,7 +72,7 @@ pub(crate) fn command_line(pid: u32) -> String {
     ps(pid, "args=")
 }
 
-/// Sends a signal (`KILL`, `TERM`…) to a process; nothing happens when it is gone.
+/// Sends a signal (`KILL`, `TERM`…) to a process. Ignores a missing process.
 pub(crate) fn signal(name: &str, pid: u32) {
     kill(name, &pid.to_string());
 }

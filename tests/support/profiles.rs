@@ -1,4 +1,4 @@
-//! Accounts with profiles, and what is known of them afterwards.
+//! Accounts with profiles, and their logins.
 
 use super::env::TestEnv;
 use super::sample::{alice, bob};
@@ -9,14 +9,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Alice signed in as `work`, Bob in the profile `home`.
+/// Creates an environment with two profiles: `work` of Alice, who is signed in, and `home` of Bob.
 pub(crate) fn alice_and_bob() -> TestEnv {
     let env = TestEnv::new();
     save_alice_and_bob(&env);
     env
 }
 
-/// Makes the two profiles in a world that may have more in it.
+/// Saves Bob as `home` and Alice as `work`, and leaves Alice signed in.
 pub(crate) fn save_alice_and_bob(env: &TestEnv) {
     for (name, login) in [("home", bob()), ("work", alice(0))] {
         write_auth(&env.codex_home(), &login);
@@ -24,8 +24,8 @@ pub(crate) fn save_alice_and_bob(env: &TestEnv) {
     }
 }
 
-/// Writes the age key of this test run to `key.txt`, and returns its public key. Exports for a key
-/// are written at once; those with a passphrase take the time of its key derivation.
+/// Writes the age key of this test run to `key.txt`, and returns its public key. Tests use a key
+/// because the key derivation of a passphrase is slow.
 pub(crate) fn write_age_key(env: &TestEnv) -> String {
     static KEY: OnceLock<age::x25519::Identity> = OnceLock::new();
     let key = KEY.get_or_init(age::x25519::Identity::generate);
@@ -33,20 +33,20 @@ pub(crate) fn write_age_key(env: &TestEnv) -> String {
     key.to_public().to_string()
 }
 
-/// The folder of a profile.
+/// Returns the folder of a profile.
 pub(crate) fn folder(env: &TestEnv, name: &str) -> PathBuf {
     env.manager_home().join("profiles").join(name)
 }
 
-/// The login of a profile.
+/// Returns the `auth.json` of a profile.
 #[track_caller]
-pub(crate) fn kept(env: &TestEnv, name: &str) -> String {
+pub(crate) fn profile_login(env: &TestEnv, name: &str) -> String {
     fs::read_to_string(folder(env, name).join("auth.json")).expect("a login")
 }
 
-/// Returns the live auth.json.
+/// Returns the live `auth.json`.
 #[track_caller]
-pub(crate) fn live(env: &TestEnv) -> String {
+pub(crate) fn live_login(env: &TestEnv) -> String {
     fs::read_to_string(env.codex_home().join("auth.json")).expect("a login")
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn shown(env: &TestEnv, name: &str) -> Value {
     env.run(["profile", "show", name, "--json"]).code(0).json()
 }
 
-/// Returns the location of the owner copy of its login.
+/// Returns the location of the owner copy of a profile's login, from `profile show`.
 #[track_caller]
 pub(crate) fn owner(env: &TestEnv, name: &str) -> String {
     let owner = shown(env, name)["owner"].clone();

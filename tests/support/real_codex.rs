@@ -1,9 +1,9 @@
 //! The real Codex CLI, pinned, for end-to-end tests against [`MockBackend`].
 //!
 //! The npm package is installed once into the target folder. Every Codex runs in its own process group
-//! with an emptied environment, and is killed with its group when its handle is dropped or its time is
-//! over: the npm wrapper on Node < 22.15 stays as the parent of the native binary, and killing it alone
-//! leaves that one behind. Nothing here touches `~/.codex`.
+//! with an empty environment. The whole group is killed when the handle is dropped or the time limit
+//! expires, because the npm launcher on Node < 22.15 stays as the parent of the native binary. Nothing
+//! in this module touches `~/.codex`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,7 +11,7 @@
 )]
 #![allow(
     clippy::panic_in_result_fn,
-    reason = "`Result` is what Codex answers, panics are failed tests"
+    reason = "`Result` is the answer of Codex; panics are failed tests"
 )]
 
 use std::cell::Cell;
@@ -39,7 +39,7 @@ use super::tool_install::{installed_once, npm_install, tool_or_skip};
 /// The version under test.
 pub(crate) const VERSION: &str = "0.169.0";
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
-/// Longer than the 15 s after which `account/read` itself gives up on a silent network.
+/// The time limit of an answer. `account/read` itself times out after 15 s on a silent network.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -48,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct RealCodex {
     launcher: PathBuf,
     native: PathBuf,
-    /// The program that tests start, one of the two above.
+    /// The program that tests start: `launcher` or `native`.
     program: PathBuf,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// The id behind `session id:`.
+    /// Returns the id that Codex printed after `session id:`.
     pub(crate) fn session_id(&self) -> Option<&str> {
         let mut lines = self.stderr.lines().chain(self.stdout.lines());
         lines
@@ -72,13 +72,13 @@ impl Output {
             .map(str::trim)
     }
 
-    /// Panics with all of it unless the exit status is 0.
+    /// Panics with the complete output unless the exit status is 0.
     pub(crate) fn expect_success(self) -> Self {
         assert!(self.status.success(), "{self}");
         self
     }
 
-    /// Panics with all of it if the exit status is 0.
+    /// Panics with the complete output if the exit status is 0.
     pub(crate) fn expect_failure(self) -> Self {
         assert!(!self.status.success(), "{self}");
         self
@@ -92,17 +92,18 @@ impl fmt::Display for Output {
 }
 
 impl RealCodex {
-    /// The installed Codex, installing it first; `None`, with a line on stdout, when it cannot be had.
+    /// Returns Codex, and installs it if it is missing. If that fails it prints a line on stdout and
+    /// returns `None`.
     ///
     /// # Panics
-    /// When it cannot be had and `CODEX_MANAGER_E2E=require`.
+    /// The installation fails and `CODEX_MANAGER_E2E=require`.
     pub(crate) fn get() -> Option<&'static Self> {
         static FOUND: OnceLock<Result<RealCodex, String>> = OnceLock::new();
         tool_or_skip("real Codex", FOUND.get_or_init(install))
     }
 
-    /// The same Codex, started through its npm launcher. That needs `node` on the path, which takes
-    /// 0.1 s of a processor, so only tests of the launcher use it.
+    /// Returns the same Codex, started through its npm launcher. Starting `node` takes 0.1 s of CPU time,
+    /// so only tests of the launcher use it.
     pub(crate) fn through_npm(&self) -> Self {
         Self {
             launcher: self.launcher.clone(),
@@ -111,23 +112,23 @@ impl RealCodex {
         }
     }
 
-    /// The program that tests start.
+    /// Returns the program that tests start.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// The value of `PATH` with which `codex` is [`RealCodex::program`].
+    /// Returns a `PATH` on which `codex` is [`RealCodex::program`].
     pub(crate) fn search_path(&self) -> String {
         let folder = self.program.parent().expect("a folder");
         format!("{}:/usr/bin:/bin", folder.display())
     }
 
-    /// The native binary behind the launcher.
+    /// Returns the native binary that the launcher runs.
     pub(crate) fn native(&self) -> &Path {
         &self.native
     }
 
-    /// Codex in its own process group, with nothing in its environment but `PATH`, `HOME`,
+    /// Returns Codex in its own process group, with an environment of only `PATH`, `HOME`,
     /// `CODEX_HOME` and [`codex_env`]. `user_home` becomes `HOME` and the working folder.
     pub(crate) fn command(&self, home: &Path, backend: &MockBackend, user_home: &Path) -> Command {
         let mut command = Command::new(&self.program);
@@ -162,7 +163,7 @@ impl RealCodex {
         )
     }
 
-    /// Runs a further turn of a session.
+    /// Runs another turn of a session.
     pub(crate) fn exec_resume(
         &self,
         home: &Path,
@@ -177,7 +178,7 @@ impl RealCodex {
         )
     }
 
-    /// Starts `codex exec` and leaves it running: hold the turn by the backend first.
+    /// Starts `codex exec` and leaves it running. To keep it busy, make the backend hold the turn first.
     pub(crate) fn spawn_exec(
         &self,
         home: &Path,
@@ -201,7 +202,7 @@ impl RealCodex {
         self.start_with(home, backend, args, |_| ())
     }
 
-    /// As [`RealCodex::start`], with a last word on the working folder and the environment.
+    /// Like [`RealCodex::start`]; `alter` may change the working folder and the environment.
     pub(crate) fn start_with<A: AsRef<OsStr>>(
         &self,
         home: &Path,
@@ -210,9 +211,9 @@ impl RealCodex {
         alter: impl FnOnce(&mut Command),
     ) -> RunningCodex {
         let user_home = user_home();
-        // Files, not pipes: nobody has to read them, and a process that inherits them blocks nobody.
-        let stdout = tempfile::tempfile().expect("make a file for stdout");
-        let stderr = tempfile::tempfile().expect("make a file for stderr");
+        // Files, because a full pipe would block Codex, and an inherited pipe would block the reader.
+        let stdout = tempfile::tempfile().expect("create a file for  stdout");
+        let stderr = tempfile::tempfile().expect("create a file for  stderr");
         let mut command = self.command(home, backend, user_home.path());
         command.args(args);
         command.stdout(stdout.try_clone().expect("share the file for stdout"));
@@ -226,12 +227,12 @@ impl RealCodex {
         }
     }
 
-    /// Starts `codex app-server` on stdio and introduces itself to it.
+    /// Starts `codex app-server` on stdio and sends `initialize`.
     pub(crate) fn app_server(&self, home: &Path, backend: &MockBackend) -> AppServer {
         AppServer::start(self, home, backend)
     }
 
-    /// Asks a fresh app-server one thing: `Ok(result)` or `Err(error)`, as it answers.
+    /// Sends one request to a new app-server, and returns its result.
     ///
     /// # Errors
     /// The JSON-RPC error, `{"code": …, "message": …}`.
@@ -247,13 +248,13 @@ impl RealCodex {
 
     /// Starts the background daemon of a home, as a TUI would. It copies some 400 MB into the home.
     pub(crate) fn start_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
-        // The guard exists before the daemon does, so that a failing start leaves nothing either.
+        // The guard exists before the daemon, so that it also cleans up after a failed start.
         let mut daemon = self.watch_daemon(home, backend);
-        daemon.started = daemon.control("start").expect("the daemon starts");
+        daemon.started = daemon.control("start").expect("start the daemon");
         daemon
     }
 
-    /// A guard for the daemon that an interface will start in a home.
+    /// Returns a guard for the daemon that Codex's interface will start in a home.
     pub(crate) fn watch_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
         Daemon {
             home: home.canonicalize().expect("the home exists"),
@@ -269,7 +270,7 @@ impl RealCodex {
     }
 }
 
-/// A Codex that runs. Its process group is killed on drop.
+/// A running Codex. Its process group is killed on drop.
 pub(crate) struct RunningCodex {
     group: Group,
     stdout: File,
@@ -278,13 +279,13 @@ pub(crate) struct RunningCodex {
 }
 
 impl RunningCodex {
-    /// The id of the process that was started, which is also that of the group.
+    /// Returns the id of the started process, which is also the id of its group.
     pub(crate) fn pid(&self) -> u32 {
         self.group.pid
     }
 
-    /// The native binary's process id: the launcher's own, or a child's when Node stays as the parent.
-    /// Linux only.
+    /// Returns the process id of the native binary: the started process, or its child if Node stays as
+    /// the parent. Linux only.
     pub(crate) fn native_pid(&self) -> Option<u32> {
         let group = processes::all()
             .into_iter()
@@ -294,15 +295,15 @@ impl RunningCodex {
         })
     }
 
-    /// Returns true if it has not ended yet.
+    /// Returns true if the process has not ended.
     pub(crate) fn is_running(&self) -> bool {
         self.group.ended(Duration::ZERO).is_none()
     }
 
-    /// Waits for its end and takes its output.
+    /// Waits for the end of the process and returns its output.
     ///
     /// # Panics
-    /// When it still runs after `limit`; the group is killed then.
+    /// The process still runs after `limit`. The group is killed first.
     pub(crate) fn finish(mut self, limit: Duration) -> Output {
         let status = self.group.ended(limit);
         if status.is_none() {
@@ -320,7 +321,7 @@ impl RunningCodex {
         }
     }
 
-    /// Kills the group with SIGKILL and waits for its end.
+    /// Kills the group with SIGKILL and waits for the end of the process.
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -368,24 +369,24 @@ impl AppServer {
         let me = json!({"clientInfo": {"name": "codex-test", "title": "test", "version": "0"}});
         server
             .request("initialize", me)
-            .expect("the app-server initialises");
+            .expect("initialize the app-server");
         server.send(&json!({"method": "initialized"}));
         server
     }
 
-    /// Asks and waits, at most 30 s: `Ok(result)` or `Err(error)`.
+    /// Sends a request and returns its result. Waits at most 30 s.
     ///
     /// # Errors
     /// The JSON-RPC error, `{"code": …, "message": …}`.
     ///
     /// # Panics
-    /// When no answer comes.
+    /// The app-server does not answer in time.
     pub(crate) fn request(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         let answer = self.request_within(method, params, REPLY_LIMIT);
         answer.unwrap_or_else(|| panic!("no answer to {method} within {REPLY_LIMIT:?}"))
     }
 
-    /// As [`AppServer::request`], but `None` when no answer comes within `limit`.
+    /// Like [`AppServer::request`], but returns `None` if there is no answer within `limit`.
     pub(crate) fn request_within(
         &mut self,
         method: &str,
@@ -423,12 +424,12 @@ impl AppServer {
         &self.notifications
     }
 
-    /// The launcher's process id, which is also that of the group.
+    /// Returns the id of the started process, which is also the id of its group.
     pub(crate) fn pid(&self) -> u32 {
         self.group.pid
     }
 
-    /// Ends its input and waits for its end; `None` when it does not end within `limit`.
+    /// Closes the input and waits for the end of the app-server; `None` if it still runs after `limit`.
     pub(crate) fn close(mut self, limit: Duration) -> Option<ExitStatus> {
         self.stdin = None;
         self.group.ended(limit)
@@ -450,7 +451,7 @@ impl Drop for AppServer {
     }
 }
 
-/// The background daemon of a home. On drop it is stopped, and whatever of it is left is killed.
+/// The background daemon of a home. Dropping it stops the daemon and kills its remaining processes.
 pub(crate) struct Daemon {
     home: PathBuf,
     codex: PathBuf,
@@ -465,20 +466,20 @@ impl Daemon {
         &self.started
     }
 
-    /// The daemon's process id, by its pid file; `None` once it is stopped.
+    /// Returns the process id in the pid file of the daemon; `None` after a stop.
     pub(crate) fn pid(&self) -> Option<u32> {
         pid_file(&self.home.join("app-server-daemon/daemon.pid"))
     }
 
-    /// The process id of its `pid-update-loop`, which survives `daemon stop`.
+    /// Returns the process id of the daemon's `pid-update-loop`, which survives `daemon stop`.
     pub(crate) fn updater_pid(&self) -> Option<u32> {
         pid_file(&self.home.join("app-server-daemon/daemon-updater.pid"))
     }
 
-    /// Runs `codex app-server daemon` with this word: the JSON of its last line of output.
+    /// Runs `codex app-server daemon` with this word. Returns the JSON in its last line of output.
     ///
     /// # Errors
-    /// Everything it printed, when it fails or does not answer in JSON.
+    /// The complete output, if the command fails or its last line is not JSON.
     pub(crate) fn control(&self, word: &str) -> Result<Value, String> {
         let mut stdout = tempfile::tempfile().map_err(|error| error.to_string())?;
         let mut stderr = tempfile::tempfile().map_err(|error| error.to_string())?;
@@ -504,7 +505,7 @@ impl Daemon {
         serde_json::from_str(last).map_err(|_| all())
     }
 
-    /// Processes that run from the daemon's copy of Codex in this home. Linux only.
+    /// Returns the processes of the daemon's copy of Codex in this home. Linux only.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let copy = self.home.join("packages");
         let mut pids: Vec<u32> = processes::all()
@@ -543,12 +544,12 @@ impl Drop for Daemon {
         let clean = left.is_empty() && (stopped.is_ok() || self.started.is_null());
         assert!(
             clean || thread::panicking(),
-            "the daemon is left: {left:?}, {stopped:?}"
+            "the daemon still runs: {left:?}, {stopped:?}"
         );
     }
 }
 
-/// A process that leads its own group; the group is killed on drop.
+/// A process that leads its own process group. The group is killed on drop.
 struct Group {
     pid: u32,
     status: Cell<Option<ExitStatus>>,
@@ -578,7 +579,7 @@ impl Group {
         (group, stdin, stdout)
     }
 
-    /// Its exit status, waiting at most `limit` for its end.
+    /// Waits at most `limit` for the end of the process. Returns its exit status.
     fn ended(&self, limit: Duration) -> Option<ExitStatus> {
         if self.status.get().is_none()
             && let Ok(status) = self.end.recv_timeout(limit)
@@ -588,7 +589,7 @@ impl Group {
         self.status.get()
     }
 
-    /// Kills what is left of the group, also after its leader's end, and waits for the leader.
+    /// Kills the remaining processes of the group and waits for the leader, which may have ended before.
     fn kill(&mut self) {
         if let Some(waiter) = self.waiter.take() {
             processes::signal_group("KILL", self.pid);
@@ -622,7 +623,7 @@ fn user_home() -> TempDir {
     tempfile::Builder::new()
         .prefix("user-home-")
         .tempdir()
-        .expect("make a temporary HOME")
+        .expect("create a temporary HOME")
 }
 
 fn read_back(file: &mut File) -> String {
@@ -644,7 +645,7 @@ fn install() -> Result<RealCodex, String> {
         .check()
 }
 
-/// The Codex under an npm prefix, when both its launcher and its native binary are there.
+/// Returns the Codex below an npm prefix if both its launcher and its native binary exist.
 fn installed(prefix: &Path) -> Option<RealCodex> {
     let modules = prefix.join("node_modules");
     let launcher = modules.join(".bin/codex");

@@ -75,7 +75,7 @@ impl S3Server {
         rclone()?;
         fs::create_dir_all(folder.join("bucket")).expect("a bucket");
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = free.local_addr().expect("its number").port();
+        let port = free.local_addr().expect("a bound address").port();
         drop(free);
         Some(Self::on(port, folder))
     }

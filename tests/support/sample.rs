@@ -1,4 +1,4 @@
-//! A Codex home with something of everything in it.
+//! A sample Codex home with every kind of file.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,17 +17,17 @@ pub(crate) const FIRST: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
 /// The id of the second conversation.
 pub(crate) const SECOND: &str = "01a1f790-0000-7000-8000-0000000000aa";
 
-/// When Alice's login was last renewed: before the tests' now.
+/// The time of the last renewal of Alice's login, in Unix seconds; before [`super::env::NOW`].
 pub(crate) const RENEWED: i64 = 1_794_900_000;
 
-/// Alice's login, `days` newer than the sample's.
+/// Returns a login of Alice that is `days` newer than the one in the sample home.
 pub(crate) fn alice(days: i64) -> SignIn {
     SignIn::alice()
         .issued_at(RENEWED + days * 86_400)
         .generation(u64::try_from(days + 1).expect("positive"))
 }
 
-/// The sign-in of Bob.
+/// Returns the sign-in of Bob.
 pub(crate) fn bob() -> SignIn {
     SignIn::bob().issued_at(RENEWED)
 }
@@ -37,12 +37,12 @@ pub(crate) fn rollout(id: &str) -> PathBuf {
     format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl").into()
 }
 
-/// One line of a rollout.
+/// Returns one line of a rollout.
 pub(crate) fn line(n: usize) -> String {
     format!("{{\"timestamp\":\"2026-11-18T10:00:00Z\",\"type\":\"event_msg\",\"n\":{n}}}\n")
 }
 
-/// Sets the modification time in nanoseconds: tests of times must not pass by rounding.
+/// Sets a modification time with nanoseconds, so that a rounded time is detected.
 pub(crate) fn set_time(path: &Path, secs: u64, nanos: u32) {
     let at = SystemTime::UNIX_EPOCH + Duration::new(secs, nanos);
     File::open(path)
@@ -63,7 +63,7 @@ pub(crate) fn put_at(home: &Path, relative: impl AsRef<Path>, text: impl AsRef<[
     path
 }
 
-/// A state database that knows both conversations.
+/// Creates a state database with a row for each of the two conversations.
 pub(crate) fn state_database(path: &Path, home: &Path) {
     let connection = Connection::open(path).expect("open");
     connection
@@ -84,14 +84,14 @@ pub(crate) fn state_database(path: &Path, home: &Path) {
     connection.close().expect("close");
 }
 
-/// The home: Alice signed in, two conversations, a database, settings, a skill, a legacy file.
+/// Creates the sample home: Alice's login, two conversations, a database, settings, a skill, a legacy file.
 pub(crate) fn sample_home(env: &TestEnv) -> PathBuf {
     let home = env.codex_home();
     sample_home_at(&home);
     home
 }
 
-/// The same at another place.
+/// Creates the sample home at a path.
 pub(crate) fn sample_home_at(home: &Path) {
     write_auth(home, &alice(0));
     put_at(home, "config.toml", "model = \"gpt-5\"\n");
@@ -128,13 +128,13 @@ pub(crate) fn sample_home_at(home: &Path) {
     );
     set_time(&legacy, 1_776_169_500, 0);
     state_database(&home.join("state_5.sqlite"), home);
-    // As after a run of Codex: its locks stay.
+    // Codex leaves its lock files.
     for lock in ["auth.lock", "auth.json.lock"] {
         put_at(home, lock, "");
     }
 }
 
-/// Makes a backup and returns the archive.
+/// Creates a backup and returns the path of the archive.
 #[track_caller]
 pub(crate) fn backup(env: &TestEnv, args: &[&str]) -> PathBuf {
     let mut all = vec!["backup", "--no-status", "--json"];
@@ -145,13 +145,13 @@ pub(crate) fn backup(env: &TestEnv, args: &[&str]) -> PathBuf {
         .join(document["archive"].as_str().expect("archive"))
 }
 
-/// The text of a path, for arguments.
+/// Returns a path as text, for arguments.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("text").to_owned()
 }
 
-/// A tree in which databases count by name and time alone: a snapshot of one has the same rows, not
-/// the same bytes. What they hold is compared with [`rows`].
+/// Returns the tree with only the kind and mode of databases, because a snapshot of a database has the
+/// same rows but other bytes. Compare contents with [`rows`].
 pub(crate) fn comparable(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for (path, text) in &mut tree.0 {
@@ -162,7 +162,7 @@ pub(crate) fn comparable(tree: &Tree) -> Tree {
     tree
 }
 
-/// The rows of a state database, read without leaving anything beside it.
+/// Returns the rows of a state database. Creates no files beside it.
 pub(crate) fn rows(path: &Path) -> Vec<(String, String)> {
     let uri = format!("file:{}?immutable=1", path.display());
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
@@ -176,7 +176,7 @@ pub(crate) fn rows(path: &Path) -> Vec<(String, String)> {
     rows.collect::<Result<_, _>>().expect("rows")
 }
 
-/// Asserts that two trees are the same but for the bytes of databases.
+/// Asserts that two trees are equal, except for the bytes of databases.
 #[track_caller]
 pub(crate) fn assert_same_home(before: &Tree, after: &Tree) {
     assert_same_tree(&comparable(before), &comparable(after));

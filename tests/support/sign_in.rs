@@ -1,7 +1,7 @@
-//! Sign-ins for tests: `auth.json`, `config.toml` and the environment real Codex needs to talk to
-//! [`MockBackend`] only.
+//! Sign-ins for tests: `auth.json`, `config.toml` and the environment with which the real Codex
+//! connects to [`MockBackend`] only.
 //!
-//! [`auth_json`] is pure and needs no backend. Nothing here starts a process.
+//! [`auth_json`] is pure and needs no backend. Nothing in this module starts a process.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 
 use super::mock_backend::{Account, MockBackend};
 
-/// The claim that holds account, user and plan.
+/// The name of the claim with account, user and plan.
 pub(crate) const AUTH_CLAIM: &str = "https://api.openai.com/auth";
 const PROFILE_CLAIM: &str = "https://api.openai.com/profile";
 
-/// Variables that would override a home's sign-in; remove them before running Codex by inheritance.
+/// Variables that override the sign-in of a home. A Codex that inherits the environment must not get them.
 pub(crate) const SIGN_IN_VARIABLES: [&str; 4] = [
     "OPENAI_API_KEY",
     "CODEX_API_KEY",
@@ -43,7 +43,7 @@ pub(crate) struct SignIn {
     pub(crate) user_id: String,
     /// Plan name as the backend spells it: `free`, `plus`, `pro`, `team`…
     pub(crate) plan: String,
-    /// Unix seconds at which both tokens were made.
+    /// The time at which both tokens were issued, in Unix seconds.
     pub(crate) issued_at: i64,
     /// Seconds from `issued_at` until the access token expires; negative means expired already.
     pub(crate) ttl_seconds: i64,
@@ -56,7 +56,7 @@ pub(crate) struct SignIn {
 }
 
 impl SignIn {
-    /// A sign-in made now, good for ten days, holding the first refresh token of family `f1`.
+    /// Creates a sign-in of now, valid for ten days, with the first refresh token of family `f1`.
     pub(crate) fn new(account_id: &str, email: &str) -> Self {
         let now = unix_now();
         Self {
@@ -72,17 +72,17 @@ impl SignIn {
         }
     }
 
-    /// The sign-in `acct-alice`, `alice@example.com`, plan plus.
+    /// Creates the sign-in `acct-alice`, `alice@example.com`, plan plus.
     pub(crate) fn alice() -> Self {
         Self::new("acct-alice", "alice@example.com")
     }
 
-    /// The sign-in `acct-bob`, `bob@example.com`, plan pro.
+    /// Creates the sign-in `acct-bob`, `bob@example.com`, plan pro.
     pub(crate) fn bob() -> Self {
         Self::new("acct-bob", "bob@example.com").plan("pro")
     }
 
-    /// A sign-in to an account of the mock backend.
+    /// Creates a sign-in to an account of the mock backend.
     pub(crate) fn to_account(account: &Account) -> Self {
         Self::new(&account.account_id, &account.email)
             .user_id(&account.user_id)
@@ -103,14 +103,14 @@ impl SignIn {
         self
     }
 
-    /// Sets the life of the access token, in seconds from `issued_at`.
+    /// Sets the lifetime of the access token, in seconds from `issued_at`.
     #[must_use]
     pub(crate) fn ttl_seconds(mut self, seconds: i64) -> Self {
         self.ttl_seconds = seconds;
         self
     }
 
-    /// Sets when the tokens were made and refreshed, in Unix seconds.
+    /// Sets the times of issue and of the last refresh, in Unix seconds.
     #[must_use]
     pub(crate) fn issued_at(mut self, unix_seconds: i64) -> Self {
         self.issued_at = unix_seconds;
@@ -139,12 +139,12 @@ impl SignIn {
         self
     }
 
-    /// Signed in a while ago: the next Codex renews the login.
+    /// Makes the access token expired, so that the next Codex renews the login.
     pub(crate) fn due(self) -> Self {
         self.issued_at(unix_now() - 1_000).ttl_seconds(990)
     }
 
-    /// The refresh token this sign-in holds.
+    /// Returns the refresh token.
     pub(crate) fn refresh_token(&self) -> String {
         format!("rt.{}.{}.{}", self.account_id, self.family, self.generation)
     }
@@ -176,7 +176,7 @@ impl SignIn {
     }
 }
 
-/// The text of `auth.json` for a sign-in. Pure: equal sign-ins give equal text.
+/// Returns the text of `auth.json` for a sign-in. Equal sign-ins give equal texts.
 pub(crate) fn auth_json(sign_in: &SignIn) -> String {
     let (id_token, access_token) = sign_in.tokens();
     pretty(&json!({
@@ -192,7 +192,7 @@ pub(crate) fn auth_json(sign_in: &SignIn) -> String {
     }))
 }
 
-/// The text of `auth.json` for an API key. The mock backend takes keys that start with `sk-`.
+/// Returns the text of `auth.json` for an API key. The mock backend accepts keys that start with `sk-`.
 pub(crate) fn api_key_auth_json(key: &str) -> String {
     pretty(&json!({
         "auth_mode": "apikey",
@@ -202,12 +202,12 @@ pub(crate) fn api_key_auth_json(key: &str) -> String {
     }))
 }
 
-/// Writes `auth.json` (0600) and replaces an existing one: a switch without the manager.
+/// Writes or replaces `auth.json` (0600), as a user would without the manager.
 pub(crate) fn write_auth(home: &Path, sign_in: &SignIn) {
     write_auth_text(home, &auth_json(sign_in));
 }
 
-/// Writes any text as `auth.json` (0600): for damaged ones.
+/// Writes any text, such as a damaged login, as `auth.json` (0600).
 pub(crate) fn write_auth_text(home: &Path, text: &str) {
     make_home(home);
     let path = home.join("auth.json");
@@ -220,10 +220,10 @@ pub(crate) fn write_auth_text(home: &Path, text: &str) {
         .open(&staged)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .expect("write auth.json");
-    fs::rename(&staged, &path).expect("put auth.json in place");
+    fs::rename(&staged, &path).expect("rename to auth.json");
 }
 
-/// A home signed in to the mock backend.
+/// Creates a home that is signed in to the mock backend.
 pub(crate) fn signed_in_home(home: &Path, backend: &MockBackend, sign_in: &SignIn) {
     make_home(home);
     write_config(
@@ -233,14 +233,14 @@ pub(crate) fn signed_in_home(home: &Path, backend: &MockBackend, sign_in: &SignI
     write_auth(home, sign_in);
 }
 
-/// A home with an API key the mock backend takes.
+/// Creates a home with an API key that the mock backend accepts.
 pub(crate) fn api_key_home(home: &Path, backend: &MockBackend) {
     make_home(home);
     write_config(home, &config_toml(&backend.base_url(), "/v1"));
     write_auth_text(home, &api_key_auth_json("sk-test-0000"));
 }
 
-/// A home that points at the mock backend and has no `auth.json`.
+/// Creates a home for the mock backend without `auth.json`.
 pub(crate) fn signed_out_home(home: &Path, backend: &MockBackend) {
     make_home(home);
     write_config(
@@ -249,11 +249,11 @@ pub(crate) fn signed_out_home(home: &Path, backend: &MockBackend) {
     );
 }
 
-/// The `config.toml` that keeps real Codex on loopback.
+/// Returns a `config.toml` that restricts the real Codex to loopback.
 ///
-/// Turns go through a provider of our own: the built-in one sends `ChatGPT` turns to the https origin that
-/// `wham/accounts/check` names and refuses a loopback one (Codex 0.169). `requires_openai_auth` makes it
-/// use the tokens of `auth.json` all the same.
+/// Turns use a custom provider, because the built-in one sends `ChatGPT` turns to the https origin that
+/// `wham/accounts/check` names and refuses a loopback origin (Codex 0.169). With `requires_openai_auth`
+/// the custom provider also uses the tokens of `auth.json`.
 pub(crate) fn config_toml(base_url: &str, api_path: &str) -> String {
     format!(
         r#"model_provider = "mock"
@@ -307,14 +307,14 @@ pub(crate) fn codex_env(backend: &MockBackend) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// The parsed `auth.json` of a home.
+/// Returns the parsed `auth.json` of a home.
 pub(crate) fn read_auth(home: &Path) -> Value {
     let text = fs::read_to_string(home.join("auth.json")).expect("read auth.json");
     serde_json::from_str(&text).expect("auth.json is JSON")
 }
 
-/// The `auth.json` of a home, but that its access token ends now: the next Codex renews it.
-pub(crate) fn aged(home: &Path) -> String {
+/// Returns the `auth.json` of a home with an expired access token, which the next Codex renews.
+pub(crate) fn expired_auth(home: &Path) -> String {
     let mut auth = read_auth(home);
     let claims = jwt_claims(auth["tokens"]["id_token"].as_str().unwrap_or_default());
     let known = &claims[AUTH_CLAIM];
@@ -330,7 +330,7 @@ pub(crate) fn aged(home: &Path) -> String {
     auth.to_string()
 }
 
-/// The refresh token a home holds.
+/// Returns the refresh token in a home.
 pub(crate) fn read_refresh_token(home: &Path) -> String {
     read_auth(home)["tokens"]["refresh_token"]
         .as_str()
@@ -338,7 +338,7 @@ pub(crate) fn read_refresh_token(home: &Path) -> String {
         .to_owned()
 }
 
-/// The claims of a JWT, unverified; null when it is none.
+/// Returns the unverified claims of a JWT; null if the text is not a JWT.
 pub(crate) fn jwt_claims(token: &str) -> Value {
     token
         .split('.')
@@ -353,7 +353,7 @@ pub(crate) fn default_user_id(account_id: &str) -> String {
     format!("user-{}", account_id.trim_start_matches("acct-"))
 }
 
-/// Unix seconds by the system clock.
+/// Returns the time of the system clock in Unix seconds.
 pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -361,13 +361,13 @@ pub(crate) fn unix_now() -> i64 {
     i64::try_from(since.as_secs()).expect("seconds fit")
 }
 
-/// `1763618400` → `2025-11-20T06:00:00.000000000Z`, the form Codex writes.
+/// Formats Unix seconds as Codex does: `1763618400` as `2025-11-20T06:00:00.000000000Z`.
 pub(crate) fn rfc3339(unix_seconds: i64) -> String {
     let (days, second) = (
         unix_seconds.div_euclid(86_400),
         unix_seconds.rem_euclid(86_400),
     );
-    // Days to civil date with years that start in March, so that the leap day comes last.
+    // Converts days to a date with years that start in March, so that the leap day is the last day.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -392,7 +392,7 @@ pub(crate) fn rfc3339(unix_seconds: i64) -> String {
 
 fn unsigned_jwt(claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    // Codex checks no signature but wants three non-empty parts.
+    // Codex does not verify the signature but requires three non-empty parts.
     format!(
         "{}.{}.{}",
         part(&json!({"alg": "none", "typ": "JWT"})),
@@ -410,7 +410,7 @@ fn make_home(home: &Path) {
         .recursive(true)
         .mode(0o700)
         .create(home)
-        .expect("make the Codex home");
+        .expect("create the Codex home");
 }
 
 fn write_config(home: &Path, text: &str) {

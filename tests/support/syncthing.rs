@@ -1,5 +1,5 @@
-//! Two real Syncthing that share one folder, on loopback alone: no discovery, no relays, no port mapping, no usage
-//! reports, no upgrades. They do not watch the folder: changes travel when a test asks for it.
+//! Two real Syncthing processes that share one folder, on loopback only: no discovery, no relays, no port mapping,
+//! no usage reports, no upgrades. They do not watch the folder; a test starts each exchange.
 
 #![allow(
     clippy::print_stdout,
@@ -24,37 +24,39 @@ const API_KEY: &str = "loopback-test";
 /// The time limit of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// One Syncthing. Killed when dropped.
+/// A Syncthing process. Killed when dropped.
 pub(crate) struct Syncthing {
     child: Child,
     api_port: u16,
     folder: PathBuf,
 }
 
-/// Two that share a folder: the copy of the first and the copy of the second.
+/// Two Syncthing processes, each with its copy of the shared folder.
 pub(crate) struct SharedFolder {
     nodes: [Syncthing; 2],
 }
 
-/// A port of loopback that nothing listens on now.
+/// Returns a loopback port without a listener.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    listener.local_addr().expect("a bound address").port()
 }
 
 fn command(home: &Path) -> Command {
     let mut command = Command::new("syncthing");
     command.env_clear().env("PATH", "/usr/bin:/bin");
     command.env("HOME", home).env("STNODEFAULTFOLDER", "1");
-    // Without the process that restarts it.
+    // Disables Syncthing's monitor process.
     command.env("STMONITORED", "yes").env("STNOUPGRADE", "1");
     command.stdin(Stdio::null());
     command
 }
 
 impl SharedFolder {
-    /// Starts both, with their settings below `root`; `None` where Syncthing is not installed, which is a failure
-    /// where all is required.
+    /// Starts both processes with their settings below `root`. Without Syncthing it prints a line and returns `None`.
+    ///
+    /// # Panics
+    /// Syncthing is not installed and `CODEX_MANAGER_E2E=require`.
     pub(crate) fn start(root: &Path, folders: [&Path; 2]) -> Option<Self> {
         let version = Command::new("syncthing").arg("--version").output();
         if !version.is_ok_and(|output| output.status.success()) {
@@ -70,15 +72,15 @@ impl SharedFolder {
         for (n, (home, folder)) in homes.iter().zip(folders).enumerate() {
             let api_port = free_port();
             let text = configuration(&ids, ports, n, folder, api_port);
-            fs::write(home.join("config.xml"), text).expect("its configuration");
-            // It shares a folder only that is marked.
-            fs::create_dir_all(folder.join(".stfolder")).expect("the folder");
+            fs::write(home.join("config.xml"), text).expect("write the configuration");
+            // Syncthing shares a folder only if it has this marker.
+            fs::create_dir_all(folder.join(".stfolder")).expect("create the marker");
             nodes.push(Syncthing::start(home, folder, api_port));
         }
-        let nodes: [Syncthing; 2] = nodes.try_into().ok().expect("two");
+        let nodes: [Syncthing; 2] = nodes.try_into().ok().expect("two nodes");
         let shared = Self { nodes };
         for (node, other) in shared.nodes.iter().zip([&ids[1], &ids[0]]) {
-            node.until("they are connected", || {
+            node.wait_until("the nodes are connected", || {
                 let all = node.get("/rest/system/connections");
                 all["connections"][other]["connected"] == true
             });
@@ -86,13 +88,13 @@ impl SharedFolder {
         Some(shared)
     }
 
-    /// Both look for changes, and have the same files when this returns, but for those that are ignored.
+    /// Scans both folders, and returns when they have the same files, except for ignored ones.
     pub(crate) fn exchange(&self) {
         for node in &self.nodes {
             node.scan();
         }
         let [a, b] = &self.nodes;
-        b.until("both have the same files", || {
+        b.wait_until("both have the same files", || {
             let is_done = |node: &Syncthing| {
                 let status = node.get(&format!("/rest/db/status?folder={FOLDER}"));
                 status["state"] == "idle" && status["needTotalItems"] == 0
@@ -107,8 +109,8 @@ impl SharedFolder {
         });
     }
 
-    /// The second one does not receive what is below this entry, until it is given none.
-    pub(crate) fn hold_back(&self, entry: Option<&str>) {
+    /// Makes the second node ignore this entry and everything below; `None` removes the pattern.
+    pub(crate) fn ignore_on_second(&self, entry: Option<&str>) {
         let patterns: Vec<&str> = entry.into_iter().collect();
         let body = json!({ "ignore": patterns });
         let path = format!("/rest/db/ignores?folder={FOLDER}");
@@ -125,7 +127,7 @@ impl Syncthing {
         let mut child = command.spawn().expect("start syncthing");
         let output = child.stdout.take().expect("piped");
         let (sender, lines) = mpsc::channel();
-        // Until it ends, so that it never waits for room.
+        // Reads until the process ends, so that it never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
@@ -156,7 +158,7 @@ impl Syncthing {
         self.request("POST", &path, None);
     }
 
-    /// Returns the names in its ignore patterns.
+    /// Returns the ignore patterns of the node.
     fn ignored(&self) -> Vec<String> {
         let answer = self.get(&format!("/rest/db/ignores?folder={FOLDER}"));
         let patterns = answer["ignore"].as_array().into_iter().flatten();
@@ -165,13 +167,13 @@ impl Syncthing {
             .collect()
     }
 
-    /// Waits until something holds: looks whenever this node reports an event.
-    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    /// Waits until `holds` returns true; checks it at each event of this node and every second.
+    fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         let until = Instant::now() + LIMIT;
         let mut since = 0;
         while !holds() {
             assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
-            // Answers when there is one, or after a second.
+            // Answers at the next event, or after one second.
             let events = self.get(&format!("/rest/events?since={since}&timeout=1"));
             let last = events.as_array().and_then(|events| events.last());
             since = last.map_or(since, |event| event["id"].as_u64().expect("an id"));
@@ -184,16 +186,19 @@ impl Syncthing {
 
     fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.api_port)).expect("its API");
-        stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.api_port)).expect("connect to the API");
+        stream
+            .set_read_timeout(Some(LIMIT))
+            .expect("set the timeout");
         write!(
             stream,
             "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nX-API-Key: {API_KEY}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
-        .expect("ask it");
+        .expect("send the request");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("its answer");
+        stream.read_to_string(&mut answer).expect("read the answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(" 200 "), "{method} {path}: {answer}");
         serde_json::from_str(body).unwrap_or(Value::Null)
@@ -207,7 +212,7 @@ impl Drop for Syncthing {
     }
 }
 
-/// Makes the keys of a node; its id.
+/// Generates the keys of a node, and returns its id.
 fn generate(home: &Path) -> String {
     fs::create_dir_all(home).expect("folder");
     let mut keys = command(home);
@@ -224,7 +229,7 @@ fn generate(home: &Path) -> String {
         .arg(home)
         .arg("--device-id")
         .output()
-        .expect("its id");
+        .expect("ask for the id");
     assert!(asked.status.success(), "{asked:?}");
     String::from_utf8_lossy(&asked.stdout).trim().to_owned()
 }
@@ -260,7 +265,7 @@ fn configuration(
     )
 }
 
-/// The files of a folder, but for what Syncthing keeps there for itself.
+/// Returns the files of a folder by relative path, without Syncthing's own files.
 fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -275,7 +280,7 @@ fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Ok(bytes) = fs::read(&path) {
-                let relative = path.strip_prefix(folder).expect("below it");
+                let relative = path.strip_prefix(folder).expect("below the folder");
                 files.insert(relative.to_string_lossy().into_owned(), bytes);
             }
         }

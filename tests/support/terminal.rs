@@ -1,7 +1,7 @@
-//! A terminal for programs that want one: the picker, and Codex's own interface.
+//! A pseudo-terminal for interactive programs: the picker, and Codex's own interface.
 //!
-//! A pseudo-terminal whose screen is all that was written to it, without what steers it. Questions
-//! that Codex puts to a terminal before it draws are answered.
+//! It records all output of the program. It answers the queries that Codex sends to a terminal before
+//! it draws.
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A program on a terminal of its own. Its process group is killed on drop.
+/// A program on its own terminal. Its process group is killed on drop.
 pub(crate) struct Terminal {
     child: Child,
     keys: File,
@@ -29,32 +29,32 @@ impl Terminal {
         Self::open(command, 120, true)
     }
 
-    /// Starts the command in a terminal of this width, without a user.
+    /// Starts the command in a terminal of this width, with an empty standard input.
     pub(crate) fn watch(command: &mut Command, columns: u16) -> Self {
         Self::open(command, columns, false)
     }
 
     fn open(command: &mut Command, columns: u16, is_attended: bool) -> Self {
         let (keys, slave) = pair(columns);
-        let share = || slave.try_clone().expect("share it");
+        let share = || slave.try_clone().expect("duplicate the handle");
         command.stdout(share()).stderr(share());
         if is_attended {
             command.stdin(share());
         }
         let child = command.process_group(0).spawn().expect("start");
         drop(slave);
-        // The command keeps its handles until it is dropped: without this the end is never seen.
+        // The command holds the terminal open until it is dropped, which would hide the end of the output.
         command
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
-        let mut output = keys.try_clone().expect("share it");
-        let mut answers = keys.try_clone().expect("share it");
+        let mut output = keys.try_clone().expect("duplicate the handle");
+        let mut answers = keys.try_clone().expect("duplicate the handle");
         let screen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let shown = Arc::clone(&screen);
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Linux ends with EIO when the last program has closed it.
+            // On Linux, reading fails with EIO after the last program has closed the terminal.
             while let Ok(n @ 1..) = output.read(&mut buffer) {
                 for (question, answer) in ANSWERS {
                     let asked = buffer[..n].windows(question.len());
@@ -74,11 +74,11 @@ impl Terminal {
         }
     }
 
-    /// Starts the command in a terminal, and closes that as soon as it shows `wanted`. Returns the end of the
-    /// command, which gets no signal: its terminal is not the one that controls it.
+    /// Starts the command in a terminal, closes the terminal as soon as it shows `wanted`, and waits for the
+    /// command. The command gets no SIGHUP, because the terminal is not its controlling terminal.
     pub(crate) fn hang_up(command: &mut Command, wanted: &str) -> ExitStatus {
         let (mut master, slave) = pair(120);
-        let share = || slave.try_clone().expect("share it");
+        let share = || slave.try_clone().expect("duplicate the handle");
         command.stdin(share()).stdout(share()).stderr(share());
         let mut child = command.process_group(0).spawn().expect("start");
         command
@@ -92,12 +92,12 @@ impl Terminal {
             shown.extend(&buffer[..n]);
         }
         drop(master);
-        child.wait().expect("its end")
+        child.wait().expect("wait for the program")
     }
 
-    /// Changes the size of the terminal, and has the program notice it.
+    /// Changes the size of the terminal and sends SIGWINCH to the program.
     pub(crate) fn resize(&mut self, columns: u16, lines: u16) {
-        tcsetwinsize(&self.keys, size(columns, lines)).expect("its size");
+        tcsetwinsize(&self.keys, size(columns, lines)).expect("set the size");
         super::processes::signal_group("WINCH", self.child.id());
     }
 
@@ -106,14 +106,14 @@ impl Terminal {
         super::processes::signal_group(name, self.child.id());
     }
 
-    /// Returns true if the terminal shows what is typed and takes lines.
+    /// Returns true if the terminal echoes input and reads lines (canonical mode).
     pub(crate) fn is_cooked(&self) -> bool {
-        let modes = tcgetattr(&self.keys).expect("its modes").local_modes;
+        let modes = tcgetattr(&self.keys).expect("read the modes").local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
-    /// Returns what a user sees: the lines of the screen that the output so far leaves, without empty ones
-    /// at the end.
+    /// Returns the lines of the screen after the output so far, as the user sees them, without trailing empty
+    /// lines.
     pub(crate) fn picture(&self, columns: u16, lines: u16) -> String {
         let size = |n| std::num::NonZero::new(n).expect("a size");
         let mut screen = vt100::Parser::new(size(lines), size(columns), 0);
@@ -123,7 +123,7 @@ impl Terminal {
         lines.join("\n").trim_end().to_owned()
     }
 
-    /// Waits until the picture fulfils a condition; panics with it when it does not within `limit`.
+    /// Waits until the picture satisfies a condition, and returns it. Panics with the picture after `limit`.
     #[track_caller]
     pub(crate) fn wait_until(
         &self,
@@ -147,7 +147,7 @@ impl Terminal {
             }
             assert!(
                 !left.is_zero() || !waited.timed_out(),
-                "never shown:\n{picture}"
+                "not shown within the time limit:\n{picture}"
             );
         }
     }
@@ -157,30 +157,34 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).expect("type");
     }
 
-    /// Returns the output so far, in its order.
+    /// Returns the output so far, without escape sequences.
     pub(crate) fn text(&self) -> String {
         plain(&self.screen.0.lock().expect("the screen"))
     }
 
-    /// Returns the output so far with its colours.
+    /// Returns the output so far, with escape sequences.
     pub(crate) fn colored(&self) -> String {
         let screen = self.screen.0.lock().expect("the screen");
         String::from_utf8_lossy(&screen).replace('\r', "")
     }
 
-    /// Forgets what was shown so far.
+    /// Discards the output so far.
     pub(crate) fn forget(&self) {
         self.screen.0.lock().expect("the screen").clear();
     }
 
-    /// Waits until this is shown; panics with the screen when it is not within `limit`.
+    /// Waits until the output contains this text. Panics with the output after `limit`.
     #[track_caller]
     pub(crate) fn wait_for(&self, wanted: &str, limit: Duration) {
         let shown = self.shows(wanted, limit);
-        assert!(shown, "never shown: {wanted:?}\n{}", self.text());
+        assert!(
+            shown,
+            "not shown within the time limit: {wanted:?}\n{}",
+            self.text()
+        );
     }
 
-    /// Waits until the output contains this text; false after `limit`.
+    /// Waits until the output contains this text. Returns false after `limit`.
     #[must_use]
     pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
         let end = Instant::now() + limit;
@@ -194,9 +198,9 @@ impl Terminal {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program and of its output.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let status = self.child.wait().expect("its end");
+        let status = self.child.wait().expect("wait for the program");
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -211,23 +215,23 @@ impl Drop for Terminal {
     }
 }
 
-/// Opens a terminal of this width: the side of the user and that of the program.
+/// Opens a pseudo-terminal of this width. Returns the user's end and the program's end.
 fn pair(columns: u16) -> (File, File) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
         .expect("a pseudo-terminal");
-    grantpt(&master).expect("grant it");
-    unlockpt(&master).expect("unlock it");
-    tcsetwinsize(&master, size(columns, LINES)).expect("its size");
-    let name = ptsname(&master, Vec::new()).expect("its name");
+    grantpt(&master).expect("grantpt");
+    unlockpt(&master).expect("unlockpt");
+    tcsetwinsize(&master, size(columns, LINES)).expect("set the size");
+    let name = ptsname(&master, Vec::new()).expect("ptsname");
     let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
     let slave = OpenOptions::new().read(true).write(true).open(path);
-    (File::from(master), slave.expect("open it"))
+    (File::from(master), slave.expect("open the terminal"))
 }
 
-/// The lines of a terminal, unless it is resized.
+/// The initial number of lines of a terminal.
 pub(crate) const LINES: u16 = 40;
 
-/// The longest wait for output before the picture is looked at again.
+/// The maximum time between two checks of the picture.
 const TICK: Duration = Duration::from_millis(50);
 
 fn size(columns: u16, lines: u16) -> Winsize {
@@ -239,7 +243,7 @@ fn size(columns: u16, lines: u16) -> Winsize {
     }
 }
 
-/// The answers of the terminal to queries: position of the cursor, capabilities, colours.
+/// Queries and answers of the terminal: cursor position, capabilities, colours.
 const ANSWERS: [(&[u8], &[u8]); 5] = [
     (b"\x1b[6n", b"\x1b[1;1R"),
     (b"\x1b[c", b"\x1b[?62;c"),
@@ -248,7 +252,7 @@ const ANSWERS: [(&[u8], &[u8]); 5] = [
     (b"\x1b]11;?", b"\x1b]11;rgb:0000/0000/0000\x1b\\"),
 ];
 
-/// Without what steers a terminal; a move of the cursor is a blank.
+/// Removes escape sequences. A cursor movement becomes a blank.
 fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut plain = String::new();

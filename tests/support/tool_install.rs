@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Set to `require`, this makes a missing tool a failure instead of a skip.
+/// The environment variable that makes a missing tool a failure if its value is `require`.
 pub(crate) const E2E_VARIABLE: &str = "CODEX_MANAGER_E2E";
 
 /// Returns the tool. Without it, prints the reason on stdout and returns `None`.
@@ -39,15 +39,15 @@ fn tools_dir() -> PathBuf {
     if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
         return project.join(target).join("tools");
     }
-    // Cargo tells integration tests where the target folder is, also when a config file moves it.
+    // Cargo sets this variable for integration tests, also if a config file moves the target folder.
     let context = option_env!("CARGO_TARGET_TMPDIR").and_then(|tmp| Path::new(tmp).parent());
     context
         .map_or_else(|| project.join("target"), Path::to_path_buf)
         .join("tools")
 }
 
-/// Returns the folder `<target>/tools/<name>`. If `is_complete` rejects it, `install` fills a new one. Other
-/// test processes wait meanwhile.
+/// Returns the folder `<target>/tools/<name>`. If `is_complete` rejects it, `install` creates a new one. Other
+/// test processes wait for the installation.
 pub(crate) fn installed_once(
     name: &str,
     is_complete: impl Fn(&Path) -> bool,

@@ -1,4 +1,4 @@
-//! Rollouts with counts of tokens.
+//! Rollouts with token counts.
 
 use super::conversations::{Conversation, write};
 use super::env::TestEnv;
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 
-/// Input, cached input, output, reasoning.
+/// Token counts: input, cached input, output, reasoning.
 pub(crate) type Tokens = [u64; 4];
 
-/// Returns a time after noon of 2026-11-19.
+/// Returns the time `minutes` after 12:00 UTC on 2026-11-19.
 pub(crate) fn at(minutes: i64) -> DateTime<Utc> {
     let noon: DateTime<Utc> = "2026-11-19T12:00:00Z".parse().unwrap();
     noon + TimeDelta::minutes(minutes)
 }
 
-/// A line with its fields in Codex's order.
+/// Returns a line with its fields in Codex's order.
 pub(crate) fn line(at: DateTime<Utc>, kind: &str, payload: &str) -> String {
     let timestamp = at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
     format!(r#"{{"timestamp":"{timestamp}","type":"{kind}","payload":{payload}}}"#)
@@ -34,7 +34,7 @@ pub(crate) fn context(at: DateTime<Utc>, model: &str) -> String {
     line(at, "turn_context", &payload.to_string())
 }
 
-/// Returns the line that Codex writes after each request: the sum of the conversation and the last request.
+/// Returns the line that Codex writes after each request, with the total of the conversation and the last request.
 pub(crate) fn count(
     at: DateTime<Utc>,
     total: Tokens,
@@ -52,33 +52,33 @@ pub(crate) fn count(
     line(at, "event_msg", &payload)
 }
 
-/// Returns the line of one request (0.169).
+/// Returns the `token_usage_record` line of one request, as in Codex 0.169.
 pub(crate) fn record(at: DateTime<Utc>, thread: &str, used: Tokens, total: Tokens) -> String {
     let payload =
         json!({"thread_id": thread, "usage": usage(used), "thread_token_usage": usage(total)});
     line(at, "token_usage_record", &payload.to_string())
 }
 
-/// Writes a conversation with these lines behind its first one.
+/// Writes a conversation with these lines after the first one.
 pub(crate) fn store(env: &TestEnv, made: &Conversation, lines: &[String]) -> PathBuf {
     let path = write(env, made);
     fs::write(&path, text_of(made, lines)).unwrap();
     path
 }
 
-/// Returns the text of a rollout with these lines behind its first one.
+/// Returns the text of a rollout with these lines after the first one.
 pub(crate) fn text_of(made: &Conversation, lines: &[String]) -> String {
     let meta = made.text().lines().next().unwrap().to_owned();
     let lines = std::iter::once(meta).chain(lines.iter().cloned());
     lines.map(|line| line + "\n").collect()
 }
 
-/// Returns the sum of two counts of tokens, part by part.
+/// Returns the sum of two token counts, component by component.
 pub(crate) fn sum(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
-/// A conversation without a message.
+/// Creates a conversation without messages.
 pub(crate) fn conversation(number: u32) -> Conversation {
     let mut made = Conversation::new(number, 10, "Title", "");
     made.lines.clear();

@@ -1,29 +1,29 @@
-//! A folder that a test changes again and again, and puts back as it was.
+//! Restores a folder that a test changes repeatedly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A copy of a folder, with times and permissions.
-pub(crate) struct KeptFolder {
+/// A copy of a folder with its times and permissions.
+pub(crate) struct FolderSnapshot {
     folder: PathBuf,
     copy: TempDir,
 }
 
-impl KeptFolder {
-    /// Copies the folder as it is now.
+impl FolderSnapshot {
+    /// Copies the current state of the folder.
     pub(crate) fn of(folder: &Path) -> Self {
-        let kept = Self {
+        let snapshot = Self {
             folder: folder.to_path_buf(),
             copy: tempfile::tempdir().unwrap(),
         };
-        copy(folder, kept.copy.path());
-        kept
+        copy(folder, snapshot.copy.path());
+        snapshot
     }
 
-    /// Makes the folder what it was.
-    pub(crate) fn put_back(&self) {
+    /// Restores the copied state of the folder.
+    pub(crate) fn restore(&self) {
         fs::remove_dir_all(&self.folder).unwrap();
         fs::create_dir(&self.folder).unwrap();
         copy(self.copy.path(), &self.folder);
