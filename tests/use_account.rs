@@ -67,6 +67,20 @@ fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
 }
 
 #[test]
+fn a_switch_that_would_be_refused_is_not_asked_about() {
+    let env = alice_and_bob();
+    let other = env.path("other");
+    let other = other.to_str().expect("text");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    know_bob(&env, 100.0);
+    let mut terminal = Terminal::start(&mut env.command(["use", "home"]));
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    let text = terminal.text();
+    assert!(text.contains("is live in another Codex home"), "{text}");
+    assert!(!text.contains("switch anyway?"), "{text}");
+}
+
+#[test]
 fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     let env = alice_and_bob();
     // Codex has renewed it since, with a field that nobody knows yet.
