@@ -71,9 +71,9 @@ fn introduces(word: &str) -> bool {
 
 fn begins_command(word: &str, next: Option<&str>) -> bool {
     match word {
-        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "tar" => true,
+        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "rm" | "tar" => true,
         "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
-        _ => word.starts_with("CODEX_HOME="),
+        _ => word.starts_with("CODEX_HOME=") || next == Some("--version"),
     }
 }
 
@@ -109,8 +109,8 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     wrapped
 }
 
-/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so is a
-/// setting with its value.
+/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so are a
+/// setting with its value and a number with its percent sign.
 fn units(line: &str, longest: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
@@ -124,6 +124,9 @@ fn units(line: &str, longest: usize) -> Vec<String> {
         if is_command && columns(&whole) <= longest {
             units.push(whole);
             at = end;
+        } else if words.get(at + 1) == Some(&"%") {
+            units.push(words[at..at + 2].join(" "));
+            at += 2;
         } else if words.get(at + 1) == Some(&"=") && at + 2 < words.len() {
             units.push(words[at..at + 3].join(" "));
             at += 3;
@@ -147,6 +150,7 @@ mod tests {
             "it is archived; bring it back:\n  codex-manager restore me@x.com, or\n  wait"
         );
         assert_eq!(wrap(text, 2, 80), text);
+        assert_eq!(wrap("of it 88 % left", 2, 8), "of it\n  88 %\n  left");
         // Where a command does not fit at all, it is broken like the rest.
         assert_eq!(
             wrap("codex-manager restore me@x.com", 2, 20),
