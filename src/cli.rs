@@ -153,7 +153,13 @@ impl Command {
             Self::Restore(_) => "the Codex home is unchanged",
             Self::Verify(_) => "the archives are unchanged",
             Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
-            _ => "each file is either unchanged or complete; run the same command again to go on",
+            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_) => {
+                "the conversations are unchanged"
+            }
+            Self::Demo(_) => "your own homes are unchanged",
+            _ => {
+                "each file is either unchanged or complete; run the same command again to continue"
+            }
         }
     }
 
