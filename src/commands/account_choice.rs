@@ -17,8 +17,24 @@ use crate::ui::windows;
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    let position = position(&accounts, text, context)?;
     Ok(accounts.swap_remove(position).entry.identity)
+}
+
+/// Returns the index in `accounts` of the account that `text` names.
+///
+/// # Errors
+/// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
+pub(super) fn position(
+    accounts: &[Account],
+    text: &str,
+    context: &Context,
+) -> Result<usize, CommandError> {
+    if accounts.is_empty() {
+        let message = format!("no account or profile named {text:?}");
+        return Err(CommandError::failed(message).hint(first_login(context)));
+    }
+    Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
 }
 
 /// Lets the user choose a profile from a list with the remaining quota. The recommended account other than
@@ -64,7 +80,8 @@ fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
     let left = weekly.map_or_else(String::new, |weekly| {
-        windows::bar(state::left(weekly, &context.now()))
+        let left = state::left(weekly, &context.now());
+        format!("{} {left:>3.0} %", windows::bar(left))
     });
     let current = if account.current { "(current)" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
