@@ -232,7 +232,7 @@ fn i3_a_limit_on_file_size_changes_nothing() {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
-    put(&env, "sessions/big.bin", noise(2 << 20));
+    put(&env, "skills/big.bin", noise(2 << 20));
     let big = text(&backup(&env, &[]));
     let program = env!("CARGO_BIN_EXE_codex-manager");
     let limited = |trap: &str, args: &str| {

@@ -91,6 +91,7 @@ mod recommend;
 mod release;
 mod remedies;
 mod restore;
+mod restore_equal;
 mod restore_login;
 mod restore_preview;
 mod restore_recovery;

@@ -5,7 +5,7 @@ use super::format::Compression;
 use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
 use super::format::manifest::{ArchiveManifest, Member, MemberContents};
-use super::format::name_table::NameTable;
+use super::format::name_table::{NameSet, NameTable};
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
@@ -69,6 +69,8 @@ pub struct PreviousArchive<'a> {
     starts: Vec<(u64, u32)>,
     /// Creation day in days since 1970; varies which members a sample checks.
     day: u64,
+    /// Files of the home that were compared with the archive: equal to it while their size, mode and time stay.
+    equal: NameSet,
     options: ReuseOptions,
 }
 
@@ -88,9 +90,15 @@ impl<'a> PreviousArchive<'a> {
         )
     }
 
-    /// Like [`PreviousArchive::open`], for an archive that is already open.
-    pub(crate) fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
-        Self::from_ref(ReaderRef::Borrowed(archive), options)
+    /// Like [`PreviousArchive::open`], for an archive that is already open. `equal` are the files of the home whose
+    /// contents were compared with those in the archive.
+    pub(crate) fn borrow(
+        archive: &'a ArchiveReader,
+        options: ReuseOptions,
+        equal: NameSet,
+    ) -> Option<Self> {
+        let source = Self::from_ref(ReaderRef::Borrowed(archive), options)?;
+        Some(Self { equal, ..source })
     }
 
     fn from_ref(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
@@ -118,6 +126,7 @@ impl<'a> PreviousArchive<'a> {
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
+            equal: NameSet::default(),
             options,
             archive,
         })
@@ -155,7 +164,7 @@ impl<'a> PreviousArchive<'a> {
                 let mut digests = Vec::with_capacity(count);
                 for (i, old) in manifest.files.range(place..place + count).enumerate() {
                     digests.push(old.sha256?);
-                    file(i).filter(|now| is_reusable_files(&old, now))?;
+                    file(i).filter(|now| self.is_unchanged(&old, now))?;
                 }
                 Some(ReusableFiles {
                     digests,
@@ -164,7 +173,7 @@ impl<'a> PreviousArchive<'a> {
             }
             MemberContents::Head(head) => {
                 let old = manifest.files.get(place)?;
-                if !is_reusable_files(&old, &first_now) {
+                if !self.is_unchanged(&old, &first_now) {
                     return None;
                 }
                 let mut members = vec![self.member(number)?];
@@ -205,6 +214,12 @@ impl<'a> PreviousArchive<'a> {
                 ..self.member(number)?
             }],
         })
+    }
+
+    /// Returns true if a file is certainly unchanged.
+    fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
+        let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
+        has_equal_head(old, now) && (has_equal_stamp || self.equal.contains(now.path.as_path()))
     }
 
     /// Returns the chunks of a large file.
@@ -327,11 +342,6 @@ impl PreviousLargeFile<'_> {
             _ => None,
         }
     }
-}
-
-/// Returns true if a file is certainly unchanged.
-fn is_reusable_files(old: &FileEntry, now: &FileEntry) -> bool {
-    has_equal_head(old, now) && old.stamp == now.stamp && now.stamp.ctime != 0
 }
 
 /// Returns true if the tar headers of both files are equal.

@@ -394,6 +394,11 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
     }
 }
 
+/// Returns true if a file with this metadata has the size, the mode and the time of `file`.
+pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
+    (meta.len(), mode_of(meta), mtime_ns_of(meta)) == (file.size, file.mode, file.mtime)
+}
+
 /// Returns the permission bits; on systems without them those of a private file or folder.
 pub(super) fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]

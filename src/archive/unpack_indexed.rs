@@ -51,6 +51,7 @@ pub(super) fn by_index(
         buffers: &buffers,
         file: &file,
         manifest,
+        extent,
         sink,
         progress,
     };
@@ -74,14 +75,14 @@ pub(super) fn by_index(
             |jobs| {
                 let members = manifest.members_with_offsets();
                 members
-                    .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
+                    .filter(|(member, _)| extent != Extent::Wanted || unpacker.is_wanted(member))
                     .try_for_each(|job| jobs.submit(job))
                     .map_err(|ConsumerFailed| ArchiveError::Interrupted)
             },
         )?;
     }
     match extent {
-        Extent::All => in_order.finish(),
+        Extent::All | Extent::WantedAndDigests => in_order.finish(),
         Extent::Wanted => Ok(()),
     }
 }
@@ -183,6 +184,7 @@ struct Unpacker<'a> {
     buffers: &'a BufferPool,
     file: &'a File,
     manifest: &'a ArchiveManifest,
+    extent: Extent,
     sink: &'a dyn Sink,
     progress: &'a dyn Progress,
 }
@@ -213,7 +215,15 @@ impl Unpacker<'_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let bytes = self.unpack(member)?;
+        let packed = self.read_packed(member)?;
+        if self.extent == Extent::WantedAndDigests
+            && !self.is_wanted(member)
+            && let Some(content) = self.content_bytes(member, offset)
+        {
+            self.progress.add_bytes(content);
+            return Ok(UnpackedMember::Checked);
+        }
+        let bytes = self.unpack(member, &packed)?;
         match member.holds {
             MemberContents::Structure(first, count) => {
                 member_content::check_structure(self.path, &bytes, self.manifest, first, count)?;
@@ -233,23 +243,47 @@ impl Unpacker<'_> {
         Ok(UnpackedMember::Checked)
     }
 
-    /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
-    /// their digest.
-    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
-        let bad = |what: &str| ArchiveError::damaged(self.path, format!("a member {what}"));
-        let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
-        else {
-            return Err(bad("is too large"));
-        };
+    /// Returns the number of bytes of content in a member; `None` if it holds no files. `offset` is that of a chunk in
+    /// its file.
+    fn content_bytes(&self, member: &Member, offset: u64) -> Option<u64> {
+        match member.holds {
+            MemberContents::Files(first, count) => {
+                Some(self.files(first, count).map(|file| file.size).sum())
+            }
+            MemberContents::Chunk(file, _) => {
+                let left = self.files(file, 1).map(|f| f.size.saturating_sub(offset));
+                Some(left.sum::<u64>().min(member.size))
+            }
+            MemberContents::Head(_) => Some(0),
+            MemberContents::Structure(..) | MemberContents::Void => None,
+        }
+    }
+
+    /// Returns the compressed bytes of a member, after comparing them with their digest.
+    fn read_packed(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
+        let len = usize::try_from(member.len).map_err(|_| self.bad_member("is too large"))?;
         let mut packed = self.buffers.aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(self.bad_member("ends early"));
+            }
             other => other.at("read", self.path)?,
         }
         if Sha256Digest::of(&packed) != member.sha256 {
-            return Err(bad("does not match its digest"));
+            return Err(self.bad_member("does not match its digest"));
         }
-        gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
+        Ok(packed)
+    }
+
+    /// Unpacks the compressed bytes of a member into its part of the tar stream.
+    fn unpack(&self, member: &Member, packed: &[u8]) -> Result<AlignedBuffer, ArchiveError> {
+        let size = usize::try_from(member.size).map_err(|_| self.bad_member("is too large"))?;
+        let unpacked = gzip_member::decompress(packed, size, self.buffers);
+        unpacked.map_err(|what| self.bad_member(what))
+    }
+
+    fn bad_member(&self, what: &str) -> ArchiveError {
+        ArchiveError::damaged(self.path, format!("a member {what}"))
     }
 
     /// Passes a complete small file to the sink.

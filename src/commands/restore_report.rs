@@ -40,6 +40,9 @@ struct RestoreJson<'a> {
     target: &'a Path,
     files: u64,
     bytes: u64,
+    /// The files that were not written, because the home has them as archived; not in the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<u64>,
     removed: Vec<String>,
     safety_backup: Option<String>,
     auth: Option<AuthOutcome>,
@@ -80,6 +83,7 @@ pub(super) fn show_plan(
             target: &request.folder,
             files: plan.writes.len() as u64 + u64::from(plan.wants_login),
             bytes: plan.bytes,
+            unchanged: None,
             removed: removed.clone(),
             safety_backup: None,
             auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
@@ -128,6 +132,7 @@ pub(super) fn show_report(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
+            unchanged: Some(report.unchanged),
             removed: removed.clone(),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
@@ -144,6 +149,13 @@ pub(super) fn show_report(
         bytes(report.bytes),
         request.folder.display(),
     ));
+    if report.unchanged > 0 {
+        let verb = if report.unchanged == 1 { "was" } else { "were" };
+        ui.report(format_args!(
+            "{} of them {verb} already equal",
+            report.unchanged
+        ));
+    }
     ui.report(match report.auth {
         AuthOutcome::Restored => "login: restored from the archive",
         AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",

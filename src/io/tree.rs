@@ -164,17 +164,17 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// The largest number of entries that are synced one by one.
-const FEW_ENTRIES: usize = 256;
+/// The largest number of new files that are synced one by one.
+const FEW_FILES: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
 pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
     #[cfg(target_os = "linux")]
     {
-        // Syncing the whole file system also waits for the writes of other programs, so a few files
+        // Syncing the whole file system also waits for the writes of other programs, so a few new files
         // are synced one by one. For many, one call is cheaper; it reports write errors since Linux
         // 5.8, and also works for files that may not be opened.
-        if !is_large(folder)? {
+        if !has_many_new_files(folder)? {
             match sync_entries(folder) {
                 Err(e) if e.source.kind() == std::io::ErrorKind::PermissionDenied => {}
                 synced => return synced,
@@ -225,12 +225,18 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
 /// Syncs the files and folders one by one, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::ordered(
-        FEW_ENTRIES,
+        FEW_FILES,
         |(path, kind): (PathBuf, FileType)| {
             if kind.is_dir() {
                 atomic::sync_folder(&path)
             } else if kind.is_file() {
-                let synced = file_open::open(&path).and_then(|f| f.sync_all());
+                let synced = file_open::open(&path).and_then(|file| {
+                    if is_new(&file.metadata()?) {
+                        file.sync_all()
+                    } else {
+                        file.sync_data()
+                    }
+                });
                 synced.at("fsync", &path)
             } else {
                 Ok(())
@@ -246,15 +252,29 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     )
 }
 
-/// Returns true if `folder` contains more than a few entries, recursively.
+/// Returns true if `folder` contains more than a few new files, recursively.
 #[cfg(target_os = "linux")]
-fn is_large(folder: &Path) -> Result<bool, IoError> {
+fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;
-    let whole = walk(folder, &mut |_, _| {
-        seen += 1;
-        seen <= FEW_ENTRIES
+    let whole = walk(folder, &mut |path, kind| {
+        seen += usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new(&m)));
+        seen <= FEW_FILES
     })?;
     Ok(!whole)
+}
+
+/// Returns false for a file with another hard link: it existed before, so that syncing it usually writes nothing, and
+/// the number of its links needs no sync.
+fn is_new(meta: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::MetadataExt::nlink(meta) == 1
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        true
+    }
 }
 
 /// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false

@@ -17,6 +17,7 @@ use super::target;
 use super::unchanged;
 use super::workspace::Workspace;
 use crate::accounts::login_selection::AuthOutcome;
+use crate::archive::entry_name::EntryName;
 use crate::archive::layout::Layout;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::PublishedArchive;
@@ -34,6 +35,8 @@ pub struct RestoreReport {
     pub files: u64,
     /// The size of the restored files in bytes.
     pub bytes: u64,
+    /// The number of these files that the home had with the archived content, and that were not written.
+    pub unchanged: u64,
     /// The live files that were removed.
     pub removed: NameSet,
     /// The safety backup; `None` if nothing live changed, or if it was not wanted.
@@ -112,9 +115,11 @@ pub fn apply(
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, plan, &outside, &login);
+    let is_written = |name: &EntryName| plan.writes.contains(name.as_path());
     Ok(RestoreReport {
         files,
         bytes,
+        unchanged: stage.equal.iter().filter(is_written).count() as u64,
         removed: work.plan.removed,
         safety,
         auth: login.outcome,
@@ -142,8 +147,8 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Unpacks the planned files into the stage. A restore of the whole archive checks all of its
-/// digests.
+/// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive also checks
+/// the members that it does not unpack.
 fn unpack(
     archive: &ArchiveReader,
     plan: &RestorePlan,
@@ -154,7 +159,7 @@ fn unpack(
     let extent = if plan.partial {
         Extent::Wanted
     } else {
-        Extent::All
+        Extent::WantedAndDigests
     };
     let extract = ExtractSink::new(stage, plan);
     archive.read(extent, &extract, progress)?;

@@ -1,10 +1,10 @@
 //! Checks the free space on every disk that a restore stages on: those of the home, of links and
 //! mounts in it, and of databases outside of it.
 
-use super::plan::RestorePlan;
 use super::stage::StageRoot;
 use crate::archive::ArchiveError;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
+use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::space;
@@ -40,11 +40,11 @@ pub(super) struct SpaceNeed {
     pub(super) bytes: u64,
 }
 
-/// Returns the space that a plan needs: in `staging`, beside the targets of linked roots, and in
+/// Returns the space that writing the files `written` of an archive needs: in `staging`, beside the targets of linked roots, and in
 /// the folder `outside` of the databases, if that is on another disk.
 pub(super) fn needs(
     archive: &ArchiveReader,
-    plan: &RestorePlan,
+    written: &NameSet,
     staging: &Path,
     linked: &[StageRoot],
     outside: Option<&Path>,
@@ -58,7 +58,8 @@ pub(super) fn needs(
         })
         .collect();
     let outside = outside.filter(|folder| is_on_another_disk(folder, staging, disks));
-    let from_outside = plan.has_outside_databases();
+    let mut names = written.iter();
+    let from_outside = names.any(|name| name.as_path().starts_with(EXTERNAL_DATABASES_FOLDER));
     let is_for_outside = |path: &Path| {
         if from_outside {
             path.starts_with(EXTERNAL_DATABASES_FOLDER)
@@ -75,7 +76,7 @@ pub(super) fn needs(
     };
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
-        if !plan.writes.contains(path) {
+        if !written.contains(path) {
             continue;
         }
         let bytes = &mut needs[need_index(path)].bytes;
@@ -85,7 +86,7 @@ pub(super) fn needs(
         }
     }
     for (path, bytes) in zero_chunks(archive) {
-        if plan.writes.contains(&path) {
+        if written.contains(&path) {
             let needed = &mut needs[need_index(&path)].bytes;
             *needed = needed.saturating_sub(bytes);
         }

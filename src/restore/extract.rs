@@ -57,7 +57,9 @@ impl<'a> ExtractSink<'a> {
 
 impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
+        let path = entry.path.as_path();
+        self.is_login(entry)
+            || (self.plan.writes.contains(path) && !self.stage.equal.contains(path))
     }
 
     fn write_chunk(

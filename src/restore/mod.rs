@@ -9,9 +9,9 @@
 //!    ([`live_files`]) and decides which files are written, removed and kept. It is pure.
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
-//!    it into the manager home ([`pending`]). `disk_space` checks every disk that is staged on.
-//!    `extract` unpacks the planned files into the `stage` and checks their digests. For `--merge`, `merge` keeps the
-//!    longer version of each conversation.
+//!    it into the manager home ([`pending`]). `equal_rollouts` links the rollouts that the home already has.
+//!    `disk_space` checks every disk that is staged on. `extract` unpacks the other planned files into the `stage`
+//!    and checks their digests. For `--merge`, `merge` keeps the longer version of each conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
 //! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
 //!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
@@ -43,6 +43,7 @@ mod auth_json;
 mod databases;
 mod disk_probes;
 mod disk_space;
+mod equal_rollouts;
 mod error;
 mod exchange_mode;
 mod exchange_steps;

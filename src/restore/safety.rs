@@ -12,6 +12,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::metadata::{BackupMode, Metadata, SAFETY_LABEL};
+use crate::archive::name_table::NameSet;
 use crate::archive::names;
 use crate::archive::path_note::PathNote;
 use crate::archive::publish::{self, PublishedArchive};
@@ -42,6 +43,7 @@ pub(super) fn make_backup(
         home,
         outside,
         replaced_outside: replaced_outside(outside)?,
+        equal: &stage.equal,
         replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
     };
     let is_wanted = request.safety_backup && plan.target == RestoreTarget::Home;
@@ -86,6 +88,8 @@ struct SafetyBackup<'a> {
     /// archive.
     replaced_outside: Vec<PathBuf>,
     replaces_login: bool,
+    /// The rollouts that are equal to those in the archive.
+    equal: &'a NameSet,
 }
 
 impl SafetyBackup<'_> {
@@ -154,7 +158,7 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::borrow(archive, reuse);
+        let source = PreviousArchive::borrow(archive, reuse, self.equal.clone());
         let mut options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),

@@ -7,6 +7,7 @@ use crate::archive::contents::ArchiveListing;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::name_table::NameSet;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -59,6 +60,8 @@ pub(super) struct Stage {
     pub(super) login: Option<ArchivedLogin>,
     /// The archive's rollouts that are written.
     pub(super) rollouts: RolloutIndex,
+    /// Those of them that the home has with equal content. The stage has hard links to the live files.
+    pub(super) equal: NameSet,
     /// Live files and links that stay at or above the path of a folder of the archive, which is
     /// therefore not created.
     pub(super) blocking_entries: BTreeSet<PathBuf>,

@@ -2,6 +2,7 @@
 
 use super::disk_probes;
 use super::disk_space;
+use super::equal_rollouts;
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
 use super::exchange_steps::{add_root, linked_roots};
@@ -14,6 +15,7 @@ use super::request::RestoreRequest;
 use super::rollout_index::RolloutIndex;
 use super::stage::{Stage, StageRoot, is_access_denied};
 use super::target;
+use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
 use crate::io::{IoError, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
@@ -44,11 +46,12 @@ impl Workspace {
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
         let linked = linked_roots(&home, &plan)?;
-        check_space(request, &home, &plan, &transaction, &linked)?;
         let is_beside = transaction.folder() == journal::folder_beside(&home);
         let whole = is_beside && disk_probes::can_exchange_whole(&home, transaction.folder())?;
-        let stage = create_stage(&mut transaction, home, whole, linked)?;
+        let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
+        stage.equal = equal_rollouts::link_equal(request.archive.contents(), &plan, &stage)?;
+        check_space(request, &plan, &stage, &transaction)?;
         Ok(Self {
             plan,
             live,
@@ -67,18 +70,17 @@ impl Workspace {
 /// Fails if a disk has too little space for what is staged on it.
 fn check_space(
     request: &RestoreRequest<'_>,
-    home: &Path,
     plan: &RestorePlan,
+    stage: &Stage,
     transaction: &Transaction,
-    linked: &[StageRoot],
 ) -> Result<(), RestoreError> {
-    let outside = outside_databases::known_folder(request, home);
+    let outside = outside_databases::known_folder(request, &stage.home().live);
     let disks = &disk_space::SystemDisks;
     let needs = disk_space::needs(
         request.archive,
-        plan,
+        &plan.writes.without(&stage.equal),
         transaction.folder(),
-        linked,
+        &stage.roots[1..],
         outside.as_deref(),
         disks,
     );
@@ -107,6 +109,7 @@ fn create_stage(
         outside: transaction.folder().join("outside"),
         login: None,
         rollouts: RolloutIndex::default(),
+        equal: NameSet::default(),
         blocking_entries: BTreeSet::new(),
     })
 }

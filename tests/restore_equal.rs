@@ -1,0 +1,225 @@
+//! Rollouts that the home already has as the archive has them: a restore leaves their bytes where they are.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::{Dice, Mount};
+use crate::support::injection::{can_inject, killed_at, traced};
+use crate::support::sample::{
+    FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
+};
+use codex_manager::archive::reader::ArchiveReader;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+fn inode(path: &Path) -> (u64, u64) {
+    let meta = fs::symlink_metadata(path).expect("metadata");
+    (meta.ino(), meta.nlink())
+}
+
+/// Restores an archive, and returns the path of the safety backup.
+fn restore(env: &TestEnv, archive: &str) -> String {
+    let done = env.run(["restore", archive, "--json"]).code(0).json();
+    done["safety_backup"].as_str().expect("a backup").to_owned()
+}
+
+#[test]
+fn only_rollouts_that_differ_are_written() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let before = comparable(&env.tree("home/.codex"));
+    let (equal, grown) = (home.join(rollout(FIRST)), home.join(rollout(SECOND)));
+    let of_first = fs::read(&equal).expect("read");
+    let settings = home.join("config.toml");
+    let (of_equal, of_grown, of_settings) = (inode(&equal), inode(&grown), inode(&settings));
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(&grown)
+        .expect("open");
+    file.write_all(line(99).as_bytes()).expect("append");
+    drop(file);
+
+    let safety = restore(&env, &archive);
+    assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
+    assert_eq!(inode(&equal), of_equal, "written again, or a link is left");
+    assert_ne!(
+        inode(&grown).0,
+        of_grown.0,
+        "the live file was changed in place"
+    );
+    // Settings are edited in the stage, which a hard link would pass on to the live file.
+    assert_ne!(inode(&settings).0, of_settings.0);
+    // The safety backup has everything: the equal rollouts too, which it takes from the archive.
+    let _ = env.run(["verify", "--all"]).code(0);
+    fs::remove_dir_all(&home).expect("remove");
+    let _ = env.run(["restore", &safety]).code(0);
+    assert!(
+        fs::read_to_string(&grown)
+            .expect("read")
+            .ends_with(&line(99))
+    );
+    assert_eq!(fs::read(&equal).expect("read"), of_first);
+}
+
+/// Size, time and mode of the file are those of the archive. Only its content tells.
+#[test]
+fn a_rotten_rollout_is_replaced_by_the_archived_one() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let path = home.join(rollout(FIRST));
+    set_time(&path, 1_790_000_000, 5);
+    let archive = text(&backup(&env, &[]));
+    let good = fs::read(&path).expect("read");
+    let mut rotten = good.clone();
+    rotten[10] ^= 1;
+    fs::write(&path, &rotten).expect("write");
+    set_time(&path, 1_790_000_000, 5);
+
+    let safety = restore(&env, &archive);
+    assert_eq!(fs::read(&path).expect("read"), good);
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_eq!(fs::read(&path).expect("read"), rotten);
+}
+
+#[test]
+fn a_rollout_with_another_time_or_mode_gets_the_archived_one() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let before = comparable(&env.tree("home/.codex"));
+    set_time(&home.join(rollout(FIRST)), 1_700_000_000, 0);
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(home.join(rollout(SECOND)), readable).expect("chmod");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
+}
+
+/// A restore of the whole archive refuses a damaged one, also where the home has the same files.
+#[test]
+fn damage_in_members_that_are_not_unpacked_is_found() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(
+        &env,
+        "sessions/2026/11/18/rollout-big.jsonl",
+        line(7).repeat(100_000),
+    );
+    let archive = backup(&env, &[]);
+    let before = comparable(&env.tree("home/.codex"));
+    let whole = fs::read(&archive).expect("read");
+    let listed = ArchiveReader::open(&archive).expect("open");
+    let members = listed.manifest().expect("manifest").members.clone();
+    assert!(members.len() > 3, "{members:?}");
+    for member in members {
+        let mut bytes = whole.clone();
+        let middle = usize::try_from(member.offset + member.len / 2).expect("offset");
+        bytes[middle] ^= 1;
+        fs::write(&archive, &bytes).expect("write");
+        let refused = env.run(["restore", &text(&archive)]);
+        assert_eq!(refused.code, 5, "{member:?}: {refused}");
+        assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
+    }
+}
+
+/// A home that is larger than the free space can be restored over itself.
+#[test]
+fn equal_rollouts_need_no_disk_space() {
+    let env = TestEnv::new();
+    let Some(_mount) = Mount::small(&env.codex_home(), 8192) else {
+        return;
+    };
+    let home = sample_home(&env);
+    let noise = Dice::seeded(3).bytes(5 << 20);
+    let big = put(&env, "sessions/2026/11/18/big.jsonl", noise);
+    let archive = text(&backup(&env, &[]));
+    let before = comparable(&env.tree("home/.codex"));
+    put(&env, "AGENTS.md", "changed");
+    let done = env.run(["restore", &archive]).code(0);
+    assert!(
+        done.stdout.contains("3 of them were already equal"),
+        "{done}"
+    );
+    assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
+    // With another content it does not fit.
+    fs::write(&big, Dice::seeded(4).bytes(5 << 20)).expect("write");
+    let full = env.run(["restore", &archive]).code(1);
+    assert!(full.stderr.contains("not enough disk space"), "{full}");
+    assert!(home.join("AGENTS.md").exists());
+}
+
+/// Syncing a whole file system waits for the writes of all programs, so it is kept for many new files.
+#[test]
+fn equal_rollouts_do_not_make_a_restore_sync_the_whole_disk() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let place = |n: usize| rollout(&format!("01a1f790-0000-7000-8000-{n:012x}"));
+    let many = 1000..1400;
+    for n in many.clone() {
+        put(&env, place(n), line(n));
+    }
+    let archive = text(&backup(&env, &[]));
+    let synced_disks = || {
+        let options = ["-e".to_owned(), "trace=syncfs".to_owned()];
+        let (output, log) = traced(&env, &options, &["restore", &archive]);
+        assert!(output.status.success(), "{output:?}");
+        log.matches("syncfs(").count()
+    };
+    put(&env, place(1000), "changed\n");
+    assert_eq!(synced_disks(), 0);
+    for n in many {
+        put(&env, place(n), "changed\n");
+    }
+    assert_ne!(synced_disks(), 0);
+}
+
+/// The old and the new home share an equal rollout, so a turn added after a kill is in both.
+#[test]
+fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let path = home.join(rollout(FIRST));
+    let args = ["restore", &archive, "--no-safety-backup"];
+    let mut kills = 0;
+    for call in ["linkat", "renameat2", "unlinkat"] {
+        for number in 1..40 {
+            // Each restore has another file to replace.
+            put(&env, "AGENTS.md", format!("{call} {number}"));
+            if killed_at(&env, &args, call, number) {
+                break;
+            }
+            kills += 1;
+            env.tick();
+            let before = fs::read_to_string(&path).expect("read");
+            let mut file = fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .expect("open");
+            file.write_all(line(number).as_bytes()).expect("append");
+            drop(file);
+            let run = env.run(["recommend"]);
+            let after = fs::read_to_string(&path).expect("read");
+            assert_eq!(
+                after,
+                before.clone() + &line(number),
+                "{call} {number}: {run}"
+            );
+            assert!(!run.stderr.contains("kept in "), "{call} {number}: {run}");
+            // Equal again for the next restore.
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(before.len() as u64))
+                .expect("cut");
+            let _ = env.run(args).code(0);
+        }
+    }
+    assert!(kills > 10, "{kills}");
+}
