@@ -541,3 +541,21 @@ fn usage_exit(error: &clap::Error) -> ExitCode {
     }
     ExitCode::from(ErrorKind::Usage as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_command_that_only_reads_conversations_reports_no_unfinished_files() {
+        for name in ["find x", "usage", "sessions", "show x"] {
+            let words = std::iter::once("codex-manager").chain(name.split(' '));
+            let command = Cli::try_parse_from(words).expect("a command").command;
+            assert_eq!(
+                command.after_interrupt(),
+                "the conversations are unchanged",
+                "{name}"
+            );
+        }
+    }
+}
