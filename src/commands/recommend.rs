@@ -351,17 +351,14 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
-        let hint = exhaustion_hint(candidate.account, &candidate.verdict, context);
-        let notes = login_rank(candidate.account)
-            .map(str::to_owned)
-            .into_iter()
-            .chain(hint);
-        let notes: String = notes.map(|note| format!("; {note}")).collect();
-        let line = format!(
-            "{rank:>3} {}  {}{notes}",
-            ui.paint(style, name),
-            reason(candidate, ranking, context),
-        );
+        let mut notes = vec![reason(candidate, ranking, context)];
+        notes.extend(login_rank(candidate.account).map(str::to_owned));
+        notes.extend(exhaustion_hint(
+            candidate.account,
+            &candidate.verdict,
+            context,
+        ));
+        let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.hanging(MARGIN + indent, line);
     }
 }
