@@ -153,7 +153,13 @@ impl Command {
             Self::Restore(_) => "the Codex home is unchanged",
             Self::Verify(_) => "the archives are unchanged",
             Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
-            _ => "each file is either unchanged or complete; run the same command again to go on",
+            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_) => {
+                "the conversations are unchanged"
+            }
+            Self::Demo(_) => "your own homes are unchanged",
+            _ => {
+                "each file is either unchanged or complete; run the same command again to continue"
+            }
         }
     }
 
@@ -536,4 +542,22 @@ fn usage_exit(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(ErrorKind::Usage as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_command_that_only_reads_conversations_reports_no_unfinished_files() {
+        for name in ["find x", "usage", "sessions", "show x"] {
+            let words = std::iter::once("codex-manager").chain(name.split(' '));
+            let command = Cli::try_parse_from(words).expect("a command").command;
+            assert_eq!(
+                command.after_interrupt(),
+                "the conversations are unchanged",
+                "{name}"
+            );
+        }
+    }
 }

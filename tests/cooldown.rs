@@ -105,7 +105,7 @@ exit 0
    client   carol@example.com                                   held back                  12 h      Sat 21 Nov 00:00           set 3 h ago, no figures yet
 !           bob@example.com                                     cooldown   ░░░░░░░░   0 %  4 d 3 h   Tue 24 Nov 15:55                                        expired  live, 1 h ago
 --- stderr
-! marks an account without a usable login; sign in to it: codex-manager profile login NAME
+! marks an account without a working saved login; sign in to it: codex-manager profile login NAME
 "#);
 }
 
@@ -211,6 +211,9 @@ fn a_hold_lasts_until_it_is_cleared_despite_observations() {
             .contains("a@x.com is held back until Tue 24 Nov 15:55"),
         "{run}"
     );
+    // Only the changed account is printed.
+    assert!(run.stdout.contains("a@x.com"), "{run}");
+    assert!(!run.stdout.contains("b@x.com"), "{run}");
     let held = account(&env, "a@x.com");
     assert_eq!(held["state"], "cooldown");
     assert_eq!(held["source"], "manual");

@@ -412,3 +412,34 @@ fn temp_files_of_killed_commands_are_found_in_every_folder() {
     let _ = env.run(["backup", "--no-status"]);
     assert!(!left.exists());
 }
+
+#[test]
+fn a_broken_setting_and_a_broken_codex_are_named_exactly() {
+    let env = TestEnv::new();
+    home(&env);
+    env.write(
+        "home/.codex/config.toml",
+        "model = \"gpt-5-codex\"\n\n= broken\n",
+    );
+    let codex = env.write("bin/codex", "#!/bin/sh\nexit 1\n");
+    fs::set_permissions(&codex, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = codex.to_str().unwrap();
+    let run = env
+        .run(["doctor", "--json", "--codex-bin", program])
+        .code(5);
+    let document = run.json();
+    let check = |id: &str| {
+        let checks = document["checks"].as_array().expect("checks");
+        let found = checks.iter().find(|check| check["id"] == id);
+        found.expect("the check").clone()
+    };
+    let message = check("home.config")["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(
+        message.starts_with("cannot parse config.toml: line 3: "),
+        "{message}"
+    );
+    let fix = check("codex.binary")["fix"].clone();
+    let fix = fix.as_str().unwrap();
+    assert!(fix.ends_with("/bin/codex --version"), "{fix}");
+}

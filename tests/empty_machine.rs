@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 /// The commands that a new user tries first.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 25] = [
     "recommend",
     "recommend --use",
     "doctor",
@@ -25,14 +25,23 @@ const COMMANDS: [&str; 18] = [
     "verify latest",
     "verify 1",
     "list-backups",
+    "current",
+    "sessions",
+    "show work",
+    "export work",
+    "launches",
+    "restore",
+    "cooldown --clear work",
 ];
 
 /// Commands that fail without a login.
-const USELESS: [&str; 4] = [
+const USELESS: [&str; 6] = [
     "codex-manager profile save NAME",
     "codex-manager list",
     "codex-manager resume",
     "codex-manager normalize",
+    "codex-manager history check",
+    "codex-manager launch",
 ];
 
 #[track_caller]
@@ -47,10 +56,7 @@ fn assert_leads_to_sign_in(env: &TestEnv, first: &str) {
             leads.iter().any(|lead| text.contains(lead)),
             "{command}: {run}"
         );
-        assert!(
-            text.contains(first) || command == "use work",
-            "{command}: {run}"
-        );
+        assert!(text.contains(first), "{command}: {run}");
         // `doctor` names a backup as the step after the sign-in.
         let suggests_backup = text.contains("codex-manager backup");
         assert!(!suggests_backup || command == "doctor", "{command}: {run}");

@@ -118,6 +118,13 @@ fn an_archive_is_a_number_of_the_list_a_beginning_or_one_before_the_latest() {
         let run = env.run(["restore", beyond]).code(1);
         assert!(run.stderr.contains("list-backups"), "{run}");
     }
+    let run = env.run(["restore", "latest~3"]).code(1);
+    let few = "error: no latest~3: there are only 3, without safety and partial archives\n";
+    assert!(run.stderr.starts_with(few), "{run}");
+    // An option with an optional value takes the word after it.
+    let run = env.run(["restore", "--session", "latest"]).code(4);
+    let hint = "name the archive first: codex-manager restore latest --session\n";
+    assert!(run.stderr.contains(hint), "{run}");
     // The numbers do not depend on the order or the filters of the list.
     let table = env.run(["list-backups", "--sort", "size"]).code(0).stdout;
     let oldest = names[2].trim_end_matches("-codex.tar.gz");
@@ -137,4 +144,15 @@ fn a_mistyped_conflict_or_snapshot_is_named_before_anything_else() {
     let run = env.run(["sync", "restore", "--from", "typo"]).code(1);
     assert!(run.stderr.contains("no such snapshot"), "{run}");
     assert!(run.stderr.contains("codex-manager sync restore"), "{run}");
+}
+
+#[test]
+fn an_account_without_a_profile_is_suggested_by_a_name_that_can_be_typed() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(1));
+    let run = env
+        .run(["status", "--account", "alice@example.con"])
+        .code(1);
+    let hint = "hint: the accounts are: alice@example.com\n";
+    assert!(run.stderr.ends_with(hint), "{run}");
 }

@@ -62,7 +62,7 @@ fn known_files(env: &TestEnv) -> Vec<PathBuf> {
 #[test]
 fn no_command_waits_for_a_pipe() {
     let leaves = leaves();
-    let names = known(&prepared()).len();
+    let names = known_files(&prepared()).len();
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

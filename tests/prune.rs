@@ -114,7 +114,7 @@ fn the_plan_is_shown_with_the_reason_for_each() {
     let shown = regex::Regex::new(r"\d+\.\d kB").unwrap();
     let shown = shown.replace_all(&run.stdout, "[SIZE]");
     insta::assert_snapshot!(shown, @r"
-      DO    MADE              KIND    SIZE  ARCHIVE                              WHY
+      DO    CREATED           KIND    SIZE  ARCHIVE                              WHY
     alice@example.com
       keep  Fri 20 Nov 10:00  full  [SIZE]  2026-11-20-100000-alice@example.com  last 1, daily
       keep  Thu 19 Nov 10:00  full  [SIZE]  2026-11-19-100000-alice@example.com  daily

@@ -2,7 +2,7 @@
 
 use crate::cooldown::{entry, know};
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sign_in::{SignIn, api_key_auth_json, write_auth, write_auth_text};
+use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use serde_json::{Value, json};
 
 const LATER: &str = "2026-11-24T15:55:00Z";
@@ -300,4 +300,47 @@ fn an_account_without_a_login_is_named_only_if_no_other_is_ready() {
     know(&env, &[dead]);
     std::fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
     assert_eq!(email(&env, &["--ready-only"]), "dead@x.com");
+}
+
+#[test]
+fn a_login_in_an_old_file_is_explained_and_the_suggested_command_saves_it() {
+    let env = TestEnv::new();
+    let old = SignIn::new("acct-old", "old@example.com");
+    let text = auth_json(&old);
+    let dump = env.write("dumps/21apr_old@example.com_auth.json", text);
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_776_000_000);
+    std::fs::File::open(dump)
+        .and_then(|file| file.set_modified(modified))
+        .expect("mtime");
+    env.write("dumps/20apr_none@example.com_auth.json", "{}");
+    let none = env.path("dumps/20apr_none@example.com_auth.json");
+    std::fs::File::open(none)
+        .and_then(|file| file.set_modified(modified))
+        .expect("mtime");
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    let run = env.run(["recommend"]).code(0);
+    assert!(run.stdout.starts_with("old@example.com"), "{run}");
+    // No archive has it, so `restore` would fail.
+    assert!(!run.stderr.contains("codex-manager restore"), "{run}");
+    let save = "codex-manager profile save NAME --from FILE";
+    assert!(run.stderr.contains(save), "{run}");
+    let explained = env.run(["recommend", "--explain"]).code(0).stdout;
+    let line = |email: &str| {
+        explained
+            .lines()
+            .find(|l| l.contains(email))
+            .expect("a line")
+    };
+    let archived = "; login only in an archive or in an old login file";
+    assert!(line("old@example.com").ends_with(archived), "{explained}");
+    assert!(
+        line("none@example.com").ends_with("; no saved login"),
+        "{explained}"
+    );
+
+    let file = "dumps/21apr_old@example.com_auth.json";
+    let _ = env.run(["profile", "save", "old", "--from", file]).code(0);
+    let run = env.run(["recommend"]).code(0);
+    assert!(run.stderr.contains("codex-manager use old"), "{run}");
+    let _ = env.run(["use", "old"]).code(0);
 }

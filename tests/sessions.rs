@@ -135,6 +135,9 @@ fn badges_mark_archived_and_compressed_conversations() {
 fn a_home_without_a_list_is_no_error() {
     let env = TestEnv::new();
     let run = env.run(["sessions"]).code(0);
+    assert!(run.stderr.contains("no conversations yet"), "{run}");
+    fs::create_dir_all(env.codex_home().join("sessions")).expect("a folder");
+    let run = env.run(["sessions"]).code(0);
     assert!(run.stderr.contains("no list of conversations"), "{run}");
     assert_eq!(ids(&env, &[]), [""; 0]);
 }

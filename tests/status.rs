@@ -293,25 +293,47 @@ fn a_codex_that_cannot_start_is_reported_with_its_error_and_found_by_doctor() {
     };
     let _ = world.status().code(0);
     let database = world.env.codex_home().join("state_5.sqlite");
-    let connection = rusqlite::Connection::open(&database).expect("Codex's database");
-    connection
-        .execute_batch("DROP TABLE threads")
-        .expect("dropped");
-    connection.close().expect("closed");
+    let change = |statements: &str| {
+        let connection = rusqlite::Connection::open(&database).expect("Codex's database");
+        connection.execute_batch(statements).expect("changed");
+        connection.close().expect("closed");
+    };
+    for (statements, cause, table) in [
+        (
+            "ALTER TABLE threads RENAME TO moved",
+            "no such table: threads",
+            "threads",
+        ),
+        (
+            "ALTER TABLE moved RENAME TO threads;
+             ALTER TABLE backfill_state RENAME TO moved",
+            "no such table: backfill_state",
+            "backfill_state",
+        ),
+        (
+            "DROP TABLE moved; DROP TABLE _sqlx_migrations",
+            "table threads already exists",
+            "_sqlx_migrations",
+        ),
+    ] {
+        change(statements);
+        let problem = problem(&world.status().code(6));
+        assert!(
+            problem.contains("ended without an answer: failed to initialize"),
+            "{problem}"
+        );
+        assert!(problem.contains(cause), "{problem}");
+        assert!(!problem.contains("<unknown>"), "{problem}");
 
-    let problem = problem(&world.status().code(6));
-    assert!(
-        problem.contains("ended without an answer: failed to initialize"),
-        "{problem}"
-    );
-    assert!(problem.contains("no such table: threads"), "{problem}");
-    assert!(!problem.contains("<unknown>"), "{problem}");
-
-    let run = world.env.run(["doctor", "--json"]).code(5);
-    let checks = run.json()["checks"].as_array().expect("checks").clone();
-    let found = checks.iter().find(|c| c["id"] == "home.databases");
-    let message = found.expect("the check")["message"].as_str().expect("text");
-    assert!(message.starts_with("lacks the table threads: "), "{run}");
+        let run = world.env.run(["doctor", "--json"]).code(5);
+        let checks = run.json()["checks"].as_array().expect("checks").clone();
+        let found = checks.iter().find(|c| c["id"] == "home.databases");
+        let message = found.expect("the check")["message"].as_str().expect("text");
+        assert!(
+            message.starts_with(&format!("lacks the table {table}: ")),
+            "{run}"
+        );
+    }
 }
 
 #[test]

@@ -313,3 +313,22 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
     assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
     assert!(has_no_scratch_homes(&lab));
 }
+
+#[test]
+fn a_login_that_moved_to_another_machine_is_no_warning() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let key = write_age_key(&lab.world);
+    let export = ["profile", "export", "all.age", "--with-logins"];
+    // Alice is signed in and stays signed in.
+    let args = [&export[..], &["--recipient", &key]].concat();
+    let _ = lab.manager(args).code(6);
+    for args in [&["status", "--all"][..], &["list", "--refresh"]] {
+        let run = lab.manager(args).code(0);
+        assert!(run.stdout.contains("moved"), "{run}");
+        assert!(!run.stderr.contains("warning"), "{run}");
+    }
+    let run = lab.manager(["status", "--account", "bob"]).code(6);
+    assert!(run.stderr.contains("moved to another machine"), "{run}");
+}

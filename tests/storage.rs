@@ -98,10 +98,10 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     let hints = env.run(["storage"]).code(0).stderr;
     insta::assert_snapshot!(hints, @r"
     free disk space, with Codex closed:
-      rm -rf [ROOT]/home/.codex/packages   # packages, about 9.0 MB
-      codex-manager storage shrink   # rollouts, about 4.0 MB
-      codex-manager storage vacuum   # databases, about 200.7 kB
-      rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp   # caches, about 70.0 kB
+      packages, about 9.0 MB: rm -rf [ROOT]/home/.codex/packages
+      rollouts, about 4.0 MB: codex-manager storage shrink
+      databases, about 200.7 kB: codex-manager storage vacuum
+      caches, about 70.0 kB: rm -rf [ROOT]/home/.codex/.tmp [ROOT]/home/.codex/tmp
     ");
 }
 

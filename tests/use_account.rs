@@ -9,7 +9,7 @@ use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
-use crate::support::terminal::Terminal;
+use crate::support::terminal::{LINES, Terminal};
 use codex_manager::io::lock::FileLock;
 use codex_manager::io::processes;
 use serde_json::{Value, json};
@@ -64,6 +64,32 @@ fn a_switch_to_an_exhausted_account_warns_and_asks_on_a_terminal() {
     let run = env.run(["use", "home"]).code(0);
     assert!(run.stderr.contains(warning), "{run}");
     assert_eq!(live_login(&env), auth_json(&bob()));
+}
+
+#[test]
+fn the_choice_of_accounts_shows_the_quota_left_as_a_number() {
+    let env = alice_and_bob();
+    record_bob(&env, 75.0);
+    let mut terminal = Terminal::start(&mut env.command(["use"]));
+    let is_shown = |picture: &str| picture.contains("enter choose");
+    let picture = terminal.wait_until((120, LINES), Duration::from_secs(60), is_shown);
+    assert!(picture.contains(" 25 %  bob@"), "{picture}");
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end().code(), Some(130), "{}", terminal.text());
+}
+
+#[test]
+fn a_switch_that_would_be_refused_is_not_asked_about() {
+    let env = alice_and_bob();
+    let other = env.path("other");
+    let other = other.to_str().expect("text");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    record_bob(&env, 100.0);
+    let mut terminal = Terminal::start(&mut env.command(["use", "home"]));
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    let text = terminal.text();
+    assert!(text.contains("is live in another Codex home"), "{text}");
+    assert!(!text.contains("switch anyway?"), "{text}");
 }
 
 #[test]

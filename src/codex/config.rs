@@ -14,6 +14,19 @@ pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 /// memory, and no real settings are larger.
 const MAX_BYTES: u64 = 1024 * 1024;
 
+/// Returns the message of a syntax error with the number of its line.
+fn with_line(error: &toml_edit::TomlError, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!(
+            "line {}: {}",
+            before.matches('\n').count() + 1,
+            error.message()
+        ),
+        None => error.message().to_owned(),
+    }
+}
+
 /// Reads the text of a `config.toml`.
 ///
 /// # Errors
@@ -183,7 +196,7 @@ impl CodexConfig {
         };
         match text.parse::<toml_edit::DocumentMut>() {
             Err(e) => Self {
-                problem: Some(e.message().to_owned()),
+                problem: Some(with_line(&e, &text)),
                 ..Self::default()
             },
             Ok(document) => Self {

@@ -20,7 +20,8 @@ static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Returns `text` on one line, without possible tokens, cut at 300 characters.
+/// Returns `text` on one line, without possible tokens. Of more than 300 characters the middle is left out:
+/// a chain of errors ends with its cause.
 pub(crate) fn printable(text: &str) -> String {
     let line: String = text
         .chars()
@@ -32,9 +33,11 @@ pub(crate) fn printable(text: &str) -> String {
         pattern.replace_all(&line, "${1}[redacted]").into_owned()
     });
     line = redact(&line);
-    if line.chars().count() > MAX_CHARS {
-        line = line.chars().take(MAX_CHARS).collect();
-        line.push('…');
+    let count = line.chars().count();
+    if count > MAX_CHARS {
+        let begin = line.chars().take(MAX_CHARS / 2);
+        let end = line.chars().skip(count - MAX_CHARS / 2);
+        line = begin.chain(['…']).chain(end).collect();
     }
     line
 }
@@ -163,5 +166,9 @@ mod tests {
             printable(&"ab ".repeat(1000)).chars().count(),
             MAX_CHARS + 1
         );
+        let chain = format!("failed to start: {}: no such table", "in /home ".repeat(50));
+        let shown = printable(&chain);
+        assert!(shown.starts_with("failed to start: "), "{shown}");
+        assert!(shown.ends_with(": no such table"), "{shown}");
     }
 }

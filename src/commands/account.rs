@@ -3,6 +3,7 @@
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
+use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts;
@@ -195,6 +196,19 @@ pub(crate) fn first_login(context: &Context) -> String {
     let settings = &context.settings;
     let program = settings.codex_bin.as_deref();
     remedies::first_login(&settings.codex_home, program, &context.env)
+}
+
+/// Returns how to sign in to the Codex home: through Codex, or with the last saved login.
+pub(crate) fn sign_in(context: &Context) -> String {
+    let settings = &context.settings;
+    let saved = remedies::saved_login(&settings.codex_home, &settings.manager_home);
+    match saved {
+        Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
+        None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
+            format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
+        }
+        None => "sign in: codex login".into(),
+    }
 }
 
 /// Prints each of the warnings.

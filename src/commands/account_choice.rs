@@ -17,8 +17,24 @@ use crate::ui::windows;
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    let position = position(&accounts, text, context)?;
     Ok(accounts.swap_remove(position).entry.identity)
+}
+
+/// Returns the index in `accounts` of the account that `text` names.
+///
+/// # Errors
+/// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
+pub(super) fn position(
+    accounts: &[Account],
+    text: &str,
+    context: &Context,
+) -> Result<usize, CommandError> {
+    if accounts.is_empty() {
+        let message = format!("no account or profile named {text:?}");
+        return Err(CommandError::failed(message).hint(first_login(context)));
+    }
+    Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
 }
 
 /// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.

@@ -15,7 +15,7 @@ use crate::ui::{Style, time, windows};
 const SHORT_WINDOW_MINUTES: u32 = 300;
 
 const COLUMNS: [Column; 15] = [
-    // "*" marks the live account, "!" one without a usable login.
+    // "*" marks the live account, "!" one without a working saved login.
     Column::new("").rank(1).only_text(),
     // The profiles of one client often begin alike. Names are more useful whole than beside the columns
     // from NOTE on.
@@ -48,7 +48,7 @@ pub(super) fn show(rows: &[(&Account, &Verdict)], context: &Context) {
     table.print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
         context.ui.note(
-            "! marks an account without a usable login; sign in to it: codex-manager profile login NAME",
+            "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
         );
     }
 }

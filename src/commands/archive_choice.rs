@@ -61,11 +61,12 @@ pub(super) fn latest<'r>(
         return Ok(record);
     }
     Err(if !all.is_empty() {
-        CommandError::failed(format!(
-            "{LATEST}~{offset}: there are only {}",
-            pluralize(all.len(), "archive")
-        ))
-        .hint("list archives with: codex-manager list-backups")
+        let few = match all.len() {
+            1 => "there is only 1".to_owned(),
+            n => format!("there are only {n}"),
+        };
+        let message = format!("no {LATEST}~{offset}: {few}, without safety and partial archives");
+        CommandError::failed(message).hint("list archives with: codex-manager list-backups")
     } else if records.iter().any(accepts) {
         CommandError::failed("latest: there are only safety and partial archives")
             .hint("name one of them: codex-manager list-backups")

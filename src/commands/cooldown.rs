@@ -4,14 +4,15 @@ use super::account::{
     AccountView, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
     warn_all, with_verdict,
 };
+use super::account_choice::position;
 use super::account_table;
 use super::table_format::TableArgs;
 use super::timeline;
 use super::week_pace::exhaustion_hint;
+use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
@@ -33,7 +34,7 @@ Examples:
 /// Uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
 /// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
 /// NEXT is the time until the account is ready again, or for a ready one until its next reset. * marks
-/// the live account, ! one without a usable login.
+/// the live account, ! one without a working saved login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {
@@ -78,14 +79,14 @@ impl CooldownArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
         let change = change_of(&self, context)?;
-        let accounts = match &change {
-            None => accounts_and_profiles(context)?.0,
+        let (accounts, changed) = match &change {
+            None => (accounts_and_profiles(context)?.0, None),
             Some(change) => {
-                let file = apply(change, self.dry_run, context)?;
-                accounts_with_live(context, file)
+                let (file, changed) = apply(change, self.dry_run, context)?;
+                (accounts_with_live(context, file), Some(changed))
             }
         };
-        show(accounts, self.timeline, context);
+        show(accounts, changed.as_ref(), self.timeline, context);
         Ok(Outcome::Done)
     }
 }
@@ -113,45 +114,46 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange
     }))
 }
 
-/// Applies the change, or with `dry_run` returns the document as it would be.
+/// Applies the change, or with `dry_run` returns the document as it would be. Also returns the account.
 fn apply(
     change: &HoldChange,
     dry_run: bool,
     context: &Context,
-) -> Result<CooldownFile, CommandError> {
+) -> Result<(CooldownFile, Identity), CommandError> {
     let home = &context.settings.manager_home;
     let (now, zone) = (context.now(), context.settings.zone);
     // Planned once without the lock: an impossible change must not create the manager home.
     let mut loaded = cooldown::load(home, &now, zone)?;
-    let planned = change_entry(&mut loaded.file, change, context)?;
+    let (planned, identity) = change_entry(&mut loaded.file, change, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
         context.ui.note(planned);
-        return Ok(loaded.file);
+        return Ok((loaded.file, identity));
     }
     let updated = cooldown::update(home, &now, zone, |file| {
-        let note = change_entry(file, change, context)?;
-        Ok::<_, CommandError>((file.clone(), note))
+        let (note, identity) = change_entry(file, change, context)?;
+        Ok::<_, CommandError>((file.clone(), note, identity))
     })?;
     warn_all(&context.ui, &updated.warnings);
-    let (file, note) = updated.value;
+    let (file, note, identity) = updated.value;
     context.ui.note(note);
-    Ok(file)
+    Ok((file, identity))
 }
 
+/// Changes the entry. Returns what was done, and the account.
 fn change_entry(
     file: &mut CooldownFile,
     change: &HoldChange,
     context: &Context,
-) -> Result<String, CommandError> {
+) -> Result<(String, Identity), CommandError> {
     // The live account can be held before it has an entry in cooldown.json.
     let accounts = accounts_with_live(context, file.clone());
     let (HoldChange::Hold { account: text, .. } | HoldChange::Release { account: text }) = change;
-    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
-    let account = &accounts[position];
+    let account = &accounts[position(&accounts, text, context)?];
     let name = label(account);
-    let entry = file.entry(&account.entry.identity);
-    Ok(match change {
+    let identity = account.entry.identity.clone();
+    let entry = file.entry(&identity);
+    let note = match change {
         HoldChange::Hold { until, .. } => {
             entry.held_until = Some(*until);
             entry.held_since = Some(context.local_now());
@@ -167,10 +169,12 @@ fn change_entry(
                 format!("{name} was not held back")
             }
         }
-    })
+    };
+    Ok((note, identity))
 }
 
-fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
+/// Prints all accounts; as text only `changed`, if a hold was changed.
+fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
         .into_iter()
         .map(|account| with_verdict(account, context))
@@ -201,6 +205,9 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
         let note = format_args!("no account is known yet; {next}");
         context.ui.note(note);
         return;
+    }
+    if let Some(changed) = changed {
+        rows.retain(|(account, _)| account.entry.identity.is_same(changed));
     }
     if as_timeline {
         timeline::draw(&rows, context);

@@ -1,7 +1,7 @@
 //! `current`: shows the live account and the running Codex programs. Queries the quota only with
 //! `--refresh`.
 
-use super::account::{AccountView, accounts_and_profiles, local, printable, with_verdict};
+use super::account::{AccountView, accounts_and_profiles, local, printable, sign_in, with_verdict};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::AccountHistory;
@@ -113,6 +113,9 @@ impl CurrentArgs {
         };
         context.ui.document("current", &view);
         show(&view, live, context);
+        if uses_auth_json && matches!(auth, AuthFile::Missing) {
+            context.ui.note(sign_in(context));
+        }
         if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }

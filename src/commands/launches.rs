@@ -1,8 +1,9 @@
 //! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
 
-use super::account::{local, printable, relative, short_id, warn_all};
+use super::account::{first_login, local, printable, relative, short_id, warn_all};
 use super::account_choice::named;
 use super::table_format::TableArgs;
+use crate::accounts::profile::Profiles;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads;
@@ -244,7 +245,13 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
 fn show(launches: &[LaunchView], total: usize, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
-        ui.note("there are no recorded launches yet; start one: codex-manager launch PROFILE");
+        let profiles = Profiles::of(&context.settings.manager_home).list();
+        let next = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
+            first_login(context)
+        } else {
+            "start one: codex-manager launch PROFILE".into()
+        };
+        ui.note(format_args!("there are no recorded launches yet; {next}"));
         return;
     }
     let mut table = Table::new(ui, COLUMNS);

@@ -30,7 +30,7 @@ fn columns(subject: RetentionSubject) -> [Column; 7] {
     [
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
-        Column::new("MADE").rank(4),
+        Column::new("CREATED").rank(4),
         Column::new("KIND").rank(3),
         Column::new("SIZE").rank(5).number(),
         name,

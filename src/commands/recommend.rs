@@ -238,14 +238,21 @@ fn note_passed_over(ranking: &Ranking<'_>, chosen: &RankedAccount<'_>, context: 
 }
 
 /// Explains for an account without a saved login where its login is, with the command that fixes it.
-fn missing_login(account: &Account) -> String {
+fn missing_login(account: &Account) -> &'static str {
+    // Reading the archives to find the file would take longer than everything else that `recommend` does.
     if account.login == LoginState::Archived {
-        format!(
-            "its login is in an archive; restore it: codex-manager restore {}",
-            label(account)
-        )
+        "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"
     } else {
-        "it has no saved login; sign in: codex-manager profile login NAME".into()
+        "it has no saved login; sign in: codex-manager profile login NAME"
+    }
+}
+
+/// Returns why an account ranks below one with a saved login.
+fn login_rank(account: &Account) -> Option<&'static str> {
+    match account.login {
+        LoginState::Archived => Some("login only in an archive or in an old login file"),
+        LoginState::None => Some("no saved login"),
+        _ => None,
     }
 }
 
@@ -344,14 +351,14 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
-        let hint = exhaustion_hint(candidate.account, &candidate.verdict, context);
-        let line = format_args!(
-            "{rank:>3} {}  {}{}",
-            ui.paint(style, name),
-            reason(candidate, ranking, context),
-            hint.map_or(String::new(), |hint| format!("; {hint}"))
-        )
-        .to_string();
+        let mut notes = vec![reason(candidate, ranking, context)];
+        notes.extend(login_rank(candidate.account).map(str::to_owned));
+        notes.extend(exhaustion_hint(
+            candidate.account,
+            &candidate.verdict,
+            context,
+        ));
+        let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.hanging(MARGIN + indent, line);
     }
 }

@@ -120,12 +120,13 @@ pub(super) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     let probes = probe(&probe_targets(context)?, false, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
-        if let Some(problem) = probe.problem() {
+        if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
             let who = printable(&probe.target.identity.to_string());
             context
                 .ui
                 .warn(format_args!("no live figures of {who}: {problem}"));
         }
     }
-    Ok(probes.iter().all(AccountProbe::is_complete))
+    let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
+    Ok(probes.iter().all(is_complete))
 }

@@ -121,6 +121,13 @@ impl RestoreArgs {
     /// Returns the path of the archive that the argument names.
     fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let Some(what) = self.what.as_deref() else {
+            let session = self.options.session.as_deref();
+            if let Some(text) = session.filter(|text| latest_offset(text).is_some()) {
+                let message = format!("--session takes {text:?} as the name of a conversation");
+                return Err(CommandError::usage(message).hint(format!(
+                    "name the archive first: codex-manager restore {text} --session"
+                )));
+            }
             return pick_archive(context);
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
@@ -445,6 +452,10 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
         .zip(1..)
         .filter(|(r, _)| r.is_usable())
         .collect();
+    if offered.is_empty() {
+        // Fails with the reason, because there is no archive to restore.
+        let _ = archive_choice::latest(&records, 0, context, ArchiveRecord::is_usable)?;
+    }
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
     let picker = Picker {
         question: "which archive?",

@@ -1,6 +1,6 @@
 //! The conversation that the user names.
 
-use super::account::printable;
+use super::account::{first_login, printable};
 use crate::codex::rollout::ZST;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
@@ -43,6 +43,9 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
         });
         if row.is_none() {
             error.hints.extend(suggestion(&rows, text));
+        }
+        if !home.is_dir() {
+            return Err(error.hint(first_login(context)));
         }
         return Err(error
             .hint("list conversations: codex-manager sessions --archived")

@@ -55,8 +55,8 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     ui.line(ui.paint(Style::Dim, ui.wrapped(indent, legend)));
 }
 
-/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the column of its midnight. `starts` has the
-/// start of each cell, and the end of the last one.
+/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the
+/// column of its midnight. `starts` has the start of each cell, and the end of the last one.
 fn day_names(starts: &[Timestamp], per_day: usize) -> String {
     let name_chars = if per_day > 3 { 3 } else { 2 };
     let mut head = vec![' '; starts.len() - 1];
@@ -64,6 +64,10 @@ fn day_names(starts: &[Timestamp], per_day: usize) -> String {
         let is_first = i == 0 && pair[0].hour() < 12;
         if pair[0].date_naive() != pair[1].date_naive() || is_first {
             let day = if is_first { pair[0] } else { pair[1] };
+            // A first day that is shorter than its name has none.
+            if i <= name_chars {
+                head[..i].fill(' ');
+            }
             for (cell, c) in head[i..]
                 .iter_mut()
                 .zip(day.format("%a").to_string().chars().take(name_chars))
@@ -105,4 +109,23 @@ fn line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, 
         (Style::Plain, window),
         (Style::Good, "·".repeat(free)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::clock::Zone;
+
+    #[test]
+    fn names_of_days_do_not_overlap() {
+        let at: chrono::DateTime<chrono::Utc> = "2026-11-22T08:00:00Z".parse().expect("a time");
+        let starts: Vec<_> = (0..=6)
+            .map(|n| Zone::UTC.at(&(at + Duration::hours(8) * n)))
+            .collect();
+        assert_eq!(day_names(&starts, 3), " Mo Tu");
+        let starts: Vec<_> = (0..=12)
+            .map(|n| Zone::UTC.at(&(at + Duration::hours(3) * n)))
+            .collect();
+        assert_eq!(day_names(&starts, 8), "Sun  Mon    ");
+    }
 }

@@ -97,6 +97,8 @@ impl UseArgs {
         if verdict.state != AccountState::Cooldown || account.current {
             return Ok(());
         }
+        // A switch that would be refused anyway needs no question.
+        self.switch.check(to, context)?;
         let until = verdict.next_available_at;
         let until = until.map_or("; no reset known".into(), |at| {
             format!(" until {}", full(&at, context))
@@ -137,6 +139,16 @@ impl SwitchArgs {
             force_stale: false,
             dry_run,
         }
+    }
+
+    /// Fails if the switch would be refused. Changes nothing.
+    fn check(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+        check_not_isolated(context)?;
+        let request = self.request(to, context);
+        if !switch::plan(&request)?.is_current {
+            switch::check_daemon(&request)?;
+        }
+        Ok(())
     }
 
     /// Switches to an account and prints the result.

@@ -16,6 +16,7 @@ use crate::history::check::with_cause;
 use crate::inventory::remedies;
 use crate::io::file_open;
 use crate::io::processes;
+use crate::io::shell;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -174,7 +175,10 @@ fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not print its version: {path}"))
             .because(WHY)
-            .advised("reinstall it; see the error with: codex --version"),
+            .advised(format!(
+                "reinstall it; see the error with: {} --version",
+                shell::word(&path.to_string())
+            )),
     };
     (check, version)
 }

@@ -12,11 +12,12 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The table of conversations, without which Codex 0.169 does not start on a state database.
-const THREADS: &str = "threads";
+/// The table of the migrations that are done. Codex runs all of them on a database without it.
+const MIGRATIONS: &str = "_sqlx_migrations";
 
-/// Tables that Codex creates together. With only one of them, its migrations fail.
-const MIGRATED_TOGETHER: [&str; 2] = ["_sqlx_migrations", "backfill_state"];
+/// Tables that the migrations create. Codex 0.169 does not start on a migrated database without one of
+/// them, nor on one that has them but no migrations: it cannot create them again.
+const MIGRATED: [&str; 2] = ["threads", "backfill_state"];
 
 /// Damage of a database.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,18 +145,10 @@ fn schema_fault(path: &Path) -> Option<DatabaseFault> {
 /// Returns a table without which Codex does not start on a state database with these tables.
 fn missing_table(tables: &[String]) -> Option<&'static str> {
     let has = |table: &str| tables.iter().any(|name| name == table);
-    // Codex creates all tables in a database that has none.
-    if tables.is_empty() {
-        return None;
-    }
-    if !has(THREADS) {
-        return Some(THREADS);
-    }
-    let [migrations, backfill] = MIGRATED_TOGETHER;
-    match (has(migrations), has(backfill)) {
-        (true, false) => Some(backfill),
-        (false, true) => Some(migrations),
-        _ => None,
+    if has(MIGRATIONS) {
+        MIGRATED.into_iter().find(|table| !has(table))
+    } else {
+        MIGRATED.into_iter().any(has).then_some(MIGRATIONS)
     }
 }
 
@@ -163,18 +156,21 @@ fn missing_table(tables: &[String]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// Each answer is that of Codex 0.169.
     #[test]
     fn a_state_database_needs_the_tables_that_migrations_rely_on() {
         let missing = |tables: &[&str]| {
             let tables: Vec<_> = tables.iter().map(|&table| table.to_owned()).collect();
             missing_table(&tables)
         };
-        let [migrations, backfill] = MIGRATED_TOGETHER;
+        let [threads, backfill] = MIGRATED;
         assert_eq!(missing(&[]), None);
-        assert_eq!(missing(&[THREADS, migrations, backfill]), None);
-        assert_eq!(missing(&[migrations, backfill]), Some(THREADS));
-        assert_eq!(missing(&[THREADS, migrations]), Some(backfill));
-        assert_eq!(missing(&[THREADS, backfill]), Some(migrations));
+        assert_eq!(missing(&["of another program"]), None);
+        assert_eq!(missing(&[threads, MIGRATIONS, backfill]), None);
+        assert_eq!(missing(&[MIGRATIONS, backfill]), Some(threads));
+        assert_eq!(missing(&[threads, MIGRATIONS]), Some(backfill));
+        assert_eq!(missing(&[threads, backfill]), Some(MIGRATIONS));
+        assert_eq!(missing(&[threads]), Some(MIGRATIONS));
     }
 
     #[test]

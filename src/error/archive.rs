@@ -134,7 +134,8 @@ impl From<crate::restore::RestoreError> for CommandError {
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list the files of the archive with: tar tzf FILE; for --session give the id or name of a conversation; nothing was changed"),
+                .hint("list the files of the archive: tar tzf FILE; nothing was changed")
+                .hint("choose one of its conversations: codex-manager restore ARCHIVE --session"),
             RestoreError::BackupIncomplete { can_skip_backup: true, .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("fix these, or restore without a safety backup: --no-safety-backup; nothing was changed"),
             RestoreError::BackupIncomplete { .. } => Self::wrap(ErrorKind::Refused, error)

@@ -83,6 +83,11 @@ impl AccountProbe {
         self.report.is_complete() && self.obstacle.is_none()
     }
 
+    /// Returns true if the login was moved to another machine, so that no answer is expected here.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self.obstacle, Some(LeaseError::Moved(_)))
+    }
+
     /// Returns the reason why there is no live figure. Safe to print.
     pub(crate) fn problem(&self) -> Option<String> {
         let problem = self.report.problem.as_ref().map(ToString::to_string);

@@ -42,7 +42,7 @@ pub(crate) fn resolve<'a>(
         },
     ];
     let choices = |entries: &[&AccountEntry]| {
-        let mut names: Vec<_> = entries.iter().map(|e| choice(e)).collect();
+        let mut names: Vec<_> = entries.iter().map(|e| choice(e, &accounts)).collect();
         names.sort();
         names
     };
@@ -67,12 +67,15 @@ pub(crate) fn resolve<'a>(
 }
 
 /// Formats an account as it can be typed, with what distinguishes it from others of the same email.
-fn choice(entry: &AccountEntry) -> String {
+fn choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
     let email = &entry.identity.email;
+    let same_email = accounts
+        .iter()
+        .filter(|other| other.identity.email.key() == email.key());
     match (&entry.profile, &entry.identity.account_id) {
         (Some(profile), _) => format!("{profile} ({email})"),
-        (None, Some(account)) => format!("{email} (workspace {account})"),
-        (None, None) => email.to_string(),
+        (None, Some(account)) if same_email.count() > 1 => format!("{email} (workspace {account})"),
+        (None, _) => email.to_string(),
     }
 }
 

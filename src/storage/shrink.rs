@@ -230,7 +230,9 @@ impl ShrinkItem {
         let error = match result {
             None if self.action.converts() => {
                 self.action = ShrinkAction::Skip;
-                self.reason = Some("not begun: the time was over".to_owned());
+                // The command that was interrupted says so once, not for each conversation.
+                self.reason = (!progress::is_interrupted())
+                    .then(|| "not begun: the time was over".to_owned());
                 return;
             }
             None => return,

@@ -71,9 +71,9 @@ fn introduces(word: &str) -> bool {
 
 fn begins_command(word: &str, next: Option<&str>) -> bool {
     match word {
-        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "tar" => true,
+        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "rm" | "tar" => true,
         "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
-        _ => word.starts_with("CODEX_HOME="),
+        _ => word.starts_with("CODEX_HOME=") || next == Some("--version"),
     }
 }
 
@@ -163,6 +163,7 @@ mod tests {
             "it is archived; bring it back:\n  codex-manager restore me@x.com, or\n  wait"
         );
         assert_eq!(wrap(text, 2, 80), text);
+        assert_eq!(wrap("of it 88 % left", 2, 8), "of it\n  88 %\n  left");
         // Where a command does not fit at all, it is broken like the rest.
         assert_eq!(
             wrap("codex-manager restore me@x.com", 2, 20),

@@ -69,6 +69,8 @@ pub(crate) fn state_database(path: &Path, home: &Path) {
     connection
         .execute_batch(
             "PRAGMA journal_mode=WAL;
+             CREATE TABLE _sqlx_migrations(version BIGINT PRIMARY KEY);
+             CREATE TABLE backfill_state(id INTEGER PRIMARY KEY);
              CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, title TEXT);",
         )
         .expect("schema");

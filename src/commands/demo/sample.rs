@@ -165,6 +165,8 @@ fn threads(path: &Path, rows: &[(String, PathBuf, &str, DateTime<Utc>)]) -> Resu
         let connection = Connection::open(path)?;
         connection.execute_batch(
             "PRAGMA journal_mode=WAL;
+             CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY);
+             CREATE TABLE backfill_state (id INTEGER PRIMARY KEY);
              CREATE TABLE threads (id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
                  title TEXT NOT NULL, updated_at INTEGER NOT NULL);",
         )?;

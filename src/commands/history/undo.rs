@@ -68,9 +68,9 @@ impl UndoArgs {
             context.ui.line(path.display());
         }
         match &kept {
-            None => context.ui.prose(format_args!(
-                "would be restored to the state of {at}; nothing was changed"
-            )),
+            None => context
+                .ui
+                .prose(format_args!("would be restored to the state of {at}")),
             Some(kept) => {
                 context
                     .ui

@@ -3,9 +3,11 @@
 use super::session_list::{ListedSession, SessionList, SortOrder, Subagents};
 use super::session_view::SessionView;
 use super::table::{SessionRow, SessionTable};
-use crate::codex::home::THREAD_LOCKS;
+use crate::codex::config::read_login;
+use crate::codex::home::{SESSIONS, THREAD_LOCKS};
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::threads;
+use crate::commands::account::first_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::lock;
@@ -94,14 +96,19 @@ fn is_running(session: &SessionView, home: &Path) -> bool {
     lock::is_held(&writer_lock)
 }
 
-fn reason_for_none(filter: &ThreadFilter, context: &Context) -> &'static str {
+fn reason_for_none(filter: &ThreadFilter, context: &Context) -> String {
     let home = &context.settings.codex_home;
     let has_list = threads::find_state_database(home, &context.env).is_some();
+    let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
     match (has_list, filter.is_restricted()) {
-        (true, true) => "no conversation matches",
-        (true, false) => "there are no conversations",
-        (false, _) => {
-            "Codex has no list of conversations yet; rollouts without a list are found by: codex-manager history check"
+        (true, true) => "no conversation matches".into(),
+        (true, false) => "there are no conversations".into(),
+        (false, _) if home.join(SESSIONS).is_dir() => {
+            "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
         }
+        (false, _) if is_signed_out() => {
+            format!("there are no conversations yet; {}", first_login(context))
+        }
+        (false, _) => "there are no conversations yet".into(),
     }
 }

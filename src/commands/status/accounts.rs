@@ -4,12 +4,12 @@ use super::report::{StatusJson, show};
 use crate::commands::account::{
     accounts_and_profiles, first_login, printable, warn_all, with_verdict,
 };
+use crate::commands::account_choice::position;
 use crate::commands::account_table;
 use crate::commands::refresh::{probe, probe_targets};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::inventory::resolve::resolve;
 use crate::quota::account::Account;
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ struct AccountJson {
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    let position = position(&accounts, text, context)?;
     let identity = accounts.swap_remove(position).entry.identity;
     let mut targets = probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
@@ -65,7 +65,8 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     show_table(&probes, context)?;
     for probe in &probes {
         warn_all(ui, &probe.warnings);
-        if let Some(problem) = probe.problem() {
+        // The table shows a login that was moved to another machine.
+        if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
             let who = probe.target.profile.as_deref();
             let who = who.unwrap_or(probe.target.identity.email.as_str());
             ui.warn(format_args!(
@@ -74,7 +75,10 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
             ));
         }
     }
-    Ok(outcome(&probes, dry_run))
+    Ok(outcome(
+        probes.iter().filter(|probe| !probe.is_moved()),
+        dry_run,
+    ))
 }
 
 impl AccountJson {
@@ -119,10 +123,10 @@ fn warn_of(probe: &AccountProbe, context: &Context) {
     }
 }
 
-fn outcome(probes: &[AccountProbe], dry_run: bool) -> Outcome {
+fn outcome<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {
     // A dry run makes no query, so the last known figures are a complete result.
-    let is_complete = |probe: &AccountProbe| {
+    let is_complete = |probe: &'p AccountProbe| {
         probe.is_complete() || (dry_run && probe.report.observation.is_some())
     };
-    Outcome::partial_if(!probes.iter().all(is_complete))
+    Outcome::partial_if(!probes.into_iter().all(is_complete))
 }

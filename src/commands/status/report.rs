@@ -2,7 +2,7 @@
 
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
-use crate::codex::program::Program;
+use crate::commands::account::sign_in;
 use crate::context::Context;
 use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
@@ -125,16 +125,13 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
         is_read.then(|| remedies::saved_login(homes.0, homes.1))?
     };
     Some(match problem {
-        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => match saved()
-        {
-            Some(command) => {
-                format!("sign in: codex login; or restore the last login: {command}")
+        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
+            if report.store.reads_auth_json() {
+                sign_in(context)
+            } else {
+                "sign in: codex login".into()
             }
-            None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
-                format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
-            }
-            None => "sign in: codex login".into(),
-        },
+        }
         StatusProblem::Unreadable { .. } => match saved() {
             Some(command) => format!("restore the last saved login: {command}"),
             None => "sign in again: codex login".into(),

@@ -185,7 +185,7 @@ fn show_commands(context: &Context, report: &StorageReport) {
     ui.note("\nfree disk space, with Codex closed:");
     for (command, kind) in commands {
         let gain = bytes(kind.reclaimable_bytes);
-        ui.note(format_args!("  {command}   # {}, about {gain}", kind.kind));
+        ui.note(format_args!("  {}, about {gain}: {command}", kind.kind));
     }
 }
 
