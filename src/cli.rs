@@ -521,7 +521,9 @@ fn install_interrupt_handler(ends_at_once: bool) {
 /// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
 fn usage_exit(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
+        if !ui::print_narrow_help(&error.to_string()) {
+            let _ = error.print();
+        }
         return ExitCode::SUCCESS;
     }
     let mut words = std::env::args_os().take_while(|word| word != "--");

@@ -1,6 +1,7 @@
 //! `demo` runs all steps and does not touch the user's homes.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::tables::shown;
 
 #[test]
 fn demo_runs_every_step_and_removes_its_folder() {
@@ -32,6 +33,12 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "{run}"
     );
     assert!(run.stdout.contains("The second machine has all"), "{run}");
+    for line in [
+        "\n6 copied to the cloud folder (",
+        "\n6 copied to this machine (",
+    ] {
+        assert!(run.stdout.contains(line), "{run}");
+    }
     // The search finds the conversation in the synced home.
     let (_, search) = run.stdout.split_once("$ codex-manager find").unwrap();
     assert!(search.contains("fix the flaky test"), "{search}");
@@ -42,6 +49,21 @@ fn demo_runs_every_step_and_removes_its_folder() {
         "{run}"
     );
     assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn demo_breaks_no_word_on_a_narrow_terminal() {
+    let mut env = TestEnv::new();
+    env.unset("CODEX_MANAGER_NOW");
+    let text = shown(&env, &["demo"], 40);
+    let is_path =
+        |word: &str| word.starts_with('/') || word.trim_end_matches(':').ends_with(".tar.gz");
+    let is_whole = |line: &str| {
+        let is_command = line.starts_with("$ ") || line.starts_with("codex-manager ");
+        line.chars().count() <= 40 || is_command || is_path(line.trim())
+    };
+    let broken: Vec<_> = text.lines().filter(|line| !is_whole(line)).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]

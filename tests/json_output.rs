@@ -234,10 +234,11 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             }
         }
         "storage trash" => args.push("--no-turns".into()),
-        "profile show" | "profile rename" | "profile remove" => args[2] = "home".into(),
+        "profile rename" => args[2] = "home".into(),
+        "profile show" | "profile remove" => args.insert(2, "home".into()),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
-            args[2] = "work".into();
+            args.insert(2, "work".into());
         }
         "find" | "show" | "export" => {
             fs::remove_file(env.codex_home().join("state_5.sqlite")).expect("remove");

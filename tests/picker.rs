@@ -1,7 +1,9 @@
 //! The picker on a terminal: typing, moving, leaving, resizing, and a terminal that is always restored.
 
+use crate::cooldown::{entry, know};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, auth_json};
 use crate::support::terminal::{LINES, Terminal};
 use codex_manager::ui::picker::screen::InlineScreen;
 use std::fs;
@@ -155,6 +157,63 @@ fn a_signal_ends_the_command_and_restores_the_terminal() {
         assert!(terminal.is_cooked());
         let left = terminal.picture(WIDE.0, WIDE.1);
         assert!(!left.contains("enter choose"), "{left}");
+    }
+}
+
+/// Creates profiles, of which each has used another part of its weekly quota.
+fn three_profiles() -> TestEnv {
+    let env = TestEnv::new();
+    let accounts = [("home", 100.0), ("work", 91.0), ("spare", 12.0)];
+    let entries = accounts.map(|(name, used)| {
+        let email = format!("{name}@example.com");
+        let id = format!("acct-{name}");
+        let path = format!("home/.codex-manager/profiles/{name}/auth.json");
+        env.write(&path, auth_json(&SignIn::new(&id, &email)));
+        let mut entry = entry(&email, used, "2026-11-24T15:55:00Z");
+        entry["profile"] = name.into();
+        entry["account_id"] = id.into();
+        entry
+    });
+    know(&env, &entries);
+    env
+}
+
+#[test]
+fn accounts_are_listed_as_recommended_with_what_is_left() {
+    let env = three_profiles();
+    let terminal = Terminal::start(&mut env.command(["use", "--dry-run"]));
+    let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    insta::assert_snapshot!(picture, @r"
+which account?                                                                                                      3/3
+> spare  ready      88 %  spare@example.com
+  work   ready       9 %  work@example.com
+  home   cooldown    0 %  home@example.com
+enter choose · ↑↓ move · esc cancel · type to filter
+");
+}
+
+#[test]
+fn a_profile_without_a_name_is_chosen_from_a_list() {
+    let env = three_profiles();
+    for (args, shown) in [
+        (&["show"][..], "spare@example.com"),
+        (&["remove", "--dry-run"], "would move the profile spare"),
+    ] {
+        let args = [&["profile"], args].concat();
+        let mut terminal = Terminal::start(&mut env.command(&args));
+        let is_open = |picture: &str| picture.contains("which profile?") && picture.contains("3/3");
+        terminal.wait_until(WIDE, LIMIT, is_open);
+        terminal.type_keys("spa");
+        terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("1/3"));
+        terminal.type_keys("\r");
+        assert!(terminal.end().success(), "{}", terminal.text());
+        let left = terminal.picture(WIDE.0, WIDE.1);
+        assert!(left.contains(shown), "{left}");
+    }
+    for name in ["show", "remove", "restore-login"] {
+        let run = env.run(["profile", name]).code(4);
+        assert!(run.stderr.contains("which profile?"), "{run}");
+        assert!(run.stderr.contains("codex-manager list"), "{run}");
     }
 }
 

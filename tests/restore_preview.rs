@@ -3,6 +3,7 @@
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{FIRST, SECOND, backup, put, rollout, sample_home, text};
+use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 use std::fs;
@@ -36,7 +37,17 @@ fn a_terminal_is_asked_before_a_live_home_is_replaced() {
     terminal.wait_for("[y/N]", LIMIT);
     terminal.type_keys("n\n");
     assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
-    assert!(terminal.text().contains("nothing was changed"));
+    let shown = terminal.text();
+    let question = "replace 12 files in ";
+    assert!(
+        shown.contains(question) && !shown.contains("remove 0"),
+        "{shown}"
+    );
+    let preview = "codex-manager restore 2026-11-20-100000-alice@example.com --diff";
+    assert!(
+        shown.contains("nothing was changed") && shown.contains(preview),
+        "{shown}"
+    );
     assert_same_tree(&before, &env.tree("home/.codex"));
     let mut terminal = Terminal::start(&mut env.command(["restore", "latest"]));
     terminal.wait_for("[y/N]", LIMIT);
@@ -117,10 +128,27 @@ fn a_diff_lists_the_conversations_that_would_change() {
         "removed",
         "shortened",
         "added",
+        &format!(" {}  ", &FIRST[..13]),
         "3 conversations would change",
     ] {
         assert!(shown.contains(words), "{shown}");
     }
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_diff_with_the_archive_of_another_account_is_shown() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    fs::remove_file(env.codex_home().join(rollout(SECOND))).unwrap();
+    write_auth(&env.codex_home(), &SignIn::bob());
+    let before = env.tree("");
+    let run = env.run(["restore", &archive, "--diff"]).code(0);
+    assert!(run.stderr.contains("warning: the archive is of "), "{run}");
+    assert!(run.stdout.contains("1 conversation would change"), "{run}");
+    let _ = env.run(["restore", &archive, "--dry-run"]).code(5);
+    let _ = env.run(["restore", &archive]).code(5);
     assert_same_tree(&before, &env.tree(""));
 }
 

@@ -48,7 +48,12 @@ fn a_third_version_needs_its_own_decision() {
         let copy = ROLLOUT.replace(".jsonl", ".sync-conflict-20261118-101010-ABCDEF7.jsonl");
         let copy = pair.put("cloud", &copy, &text("c"));
         let _ = pair.run("b", &["run", "--apply"]).code(2);
-        let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        let run = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        let kept = match keep {
+            "both" => "kept both versions of ".to_owned(),
+            one => format!("kept the {one} version of "),
+        };
+        assert!(run.stdout.starts_with(&kept), "{run}");
         assert_eq!(forks(&pair), [text("c")], "{keep}");
         fs::remove_file(copy).unwrap();
         pair.configure(
@@ -66,6 +71,18 @@ fn a_third_version_needs_its_own_decision() {
             forks(&pair)
         );
     }
+}
+
+#[test]
+fn a_piped_plan_has_whole_paths() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let run = pair.run("a", &["plan"]).code(0);
+    let row = format!("copy-to-cloud  {ROLLOUT}  ");
+    assert!(
+        run.stdout.lines().any(|line| line.starts_with(&row)),
+        "{run}"
+    );
 }
 
 #[test]

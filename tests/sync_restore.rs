@@ -61,7 +61,10 @@ fn overwritten_cloud_files_are_restored_as_the_hint_says() {
     pair.apply("b");
     pair.put("b", SKILL, "two, newer");
     let run = pair.run("b", &["run", "--apply"]).code(0);
-    assert!(run.stdout.contains("1 to the cloud folder"), "{run}");
+    assert!(
+        run.stdout.starts_with("1 copied to the cloud folder ("),
+        "{run}"
+    );
     assert!(run.stderr.contains("--target cloud --apply"), "{run}");
     assert!(!run.stderr.contains("--target local"), "{run}");
     let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);

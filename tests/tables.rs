@@ -241,10 +241,70 @@ fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
 }
 
 #[test]
+fn the_kind_of_an_archive_is_shown_at_80_columns() {
+    let env = TestEnv::new();
+    let email = "contractor-daniel.novak@very-long-client-company-name.example";
+    write_auth(&env.codex_home(), &SignIn::new("acct-long", email));
+    let modes = ["auth", "sessions", "full"];
+    for mode in modes {
+        let _ = env
+            .run(["backup", "--no-status", "--label", "wip", "--mode", mode])
+            .code(0);
+    }
+    // A list with numbers of three digits.
+    let backups = env.manager_home().join("backups");
+    let name = |number: &str, end: &str| {
+        backups.join(format!("2026-11-20-120000-{email}{number}-codex{end}"))
+    };
+    for i in 0..97 {
+        for end in [".tar.gz", ".metadata.json"] {
+            let copy = name(&format!("-{}", 10 + i), end);
+            std::fs::hard_link(name("", end), copy).unwrap();
+        }
+    }
+    let text = shown(&env, &["list-backups"], 80);
+    let row = |mode: &str| {
+        let is_row = |line: &&str| line.contains(&format!(" {mode} ")) && line.contains(" wip");
+        text.lines().filter(is_row).count()
+    };
+    let counts = modes.map(row);
+    assert_eq!(counts.iter().sum::<usize>(), 100, "{counts:?}: {text}");
+    assert_eq!(counts[1], 1, "{text}");
+    let is_too_long = |line: &str| line.chars().count() > 80;
+    assert!(!text.lines().any(is_too_long), "{text}");
+}
+
+#[test]
+fn whole_names_of_profiles_come_before_further_columns() {
+    let env = accounts_of_one_client();
+    let text = shown(&env, &["list"], 100);
+    for i in 0..10 {
+        let name = format!("contractor-daniel.novak{i}");
+        let count = text.split_whitespace().filter(|word| *word == name).count();
+        assert_eq!(count, 1, "{name}: {text}");
+    }
+}
+
+#[test]
+fn the_address_of_a_recommendation_is_whole_at_80_columns() {
+    let env = accounts_of_one_client();
+    let text = shown(&env, &["recommend"], 80);
+    let address = "  (contractor-daniel.novak0@very-long-client-company.example)";
+    assert!(text.lines().any(|line| line == address), "{text}");
+}
+
+#[test]
 fn figures_and_timelines_fit_narrow_terminals() {
     let env = thirty_accounts();
     for columns in [40, 60, 80] {
-        for args in [&["cooldown", "--timeline"][..], &["status", "--dry-run"]] {
+        for args in [
+            &["cooldown", "--timeline"][..],
+            &["status", "--dry-run"],
+            &["status", "--history"],
+            &["history", "check"],
+            &["help"],
+            &["prune", "-h"],
+        ] {
             let text = shown(&env, args, columns);
             // A word longer than the column has its own line.
             let long = text.lines().find(|line| {

@@ -202,6 +202,10 @@ fn costs_are_estimates_and_unknown_models_are_named() {
     assert!(run.stderr.contains("prices.toml"), "{run}");
     let csv = env.run(["usage", "models", "--csv"]).code(0);
     assert_eq!(csv.stdout.lines().count(), 3, "{csv}");
+    // Without any price there is no estimate.
+    store(&env, &conversation(1), &lines[2..]);
+    let run = env.run(["usage"]).code(0);
+    assert!(run.stdout.ends_with("100.0k output\n"), "{run}");
 }
 
 #[test]

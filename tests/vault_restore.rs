@@ -248,5 +248,9 @@ fn a_home_that_codex_uses_is_refused_before_the_download() {
     assert_same_tree(&before, &env.tree("home/.codex"));
     assert_eq!(downloaded(&seen), ["/.codex-manager/manifest.json"]);
     drop(open);
-    let _ = env.run(["vault", "restore", "latest"]).code(0);
+    let run = env.run(["vault", "restore", "latest"]).code(0);
+    let id = snapshots(&env)[0]["id"].as_str().unwrap()[..8].to_owned();
+    let named =
+        format!("{id}: full snapshot of alice@example.com, made Fri 20 Nov 12:00, just now\n");
+    assert!(run.stderr.contains(&named), "{run}");
 }

@@ -7,7 +7,7 @@ use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::resolve::resolve;
-use crate::quota::account::{Account, LoginState};
+use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
 use crate::ui::Style;
@@ -21,50 +21,74 @@ pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandEr
     Ok(accounts.swap_remove(position).entry.identity)
 }
 
-/// Lets the user choose a profile from a list with the remaining quota. The recommended account other than
-/// the current one is selected first.
+/// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.
+/// The first one other than the current account is selected.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the message is the question.
 pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
+    let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
+    let hint = "name an account; list the accounts: codex-manager list";
+    Ok(choose(question, is_free, hint, context)?.identity)
+}
+
+/// Returns the name of a profile: `name`, or without one the choice of the user.
+///
+/// # Errors
+/// As [`pick`].
+pub(super) fn profile_name(
+    name: Option<String>,
+    context: &Context,
+) -> Result<String, CommandError> {
+    if let Some(name) = name {
+        return Ok(name);
+    }
+    let question = "which profile?";
+    let hint = "name a profile; list the profiles: codex-manager list";
+    let chosen = choose(question, |_| true, hint, context)?;
+    chosen.profile.ok_or_else(|| CommandError::usage(question))
+}
+
+/// Lets the user choose among the accounts with a profile, the recommended one first. The first one that
+/// `is_default` accepts is selected.
+fn choose(
+    question: &str,
+    is_default: impl Fn(&Account) -> bool,
+    hint: &str,
+    context: &Context,
+) -> Result<AccountEntry, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     if accounts.is_empty() {
         return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
     }
+    let preferences = &context.settings.preferences;
+    let (strategy, with_keys) = (preferences.strategy, preferences.include_api_key);
+    let ranking = rank(&accounts, strategy, with_keys, &context.now());
+    let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
+    let default = ranked.iter().position(|ranked| is_default(ranked.account));
     let picker = Picker {
         question,
         items: (0..)
-            .zip(&accounts)
-            .map(|(i, a)| item(i, a, context))
+            .zip(&ranked)
+            .map(|(i, ranked)| item(i, ranked.account, context))
             .collect(),
-        default: recommended(&accounts, context).unwrap_or(0),
+        default: default.unwrap_or(0),
         options: PickerOptions::default(),
     };
     let chosen = picker.run(&context.ui)?;
     let chosen = chosen.and_then(|picked| picked.id.parse().ok());
-    let position: usize = chosen.ok_or_else(|| {
-        CommandError::usage(question.to_owned())
-            .hint("name an account; list the accounts: codex-manager list")
-    })?;
-    Ok(accounts.swap_remove(position).entry.identity)
-}
-
-/// Returns the index of the recommended account among those that are not in use.
-fn recommended(accounts: &[Account], context: &Context) -> Option<usize> {
-    let preferences = &context.settings.preferences;
-    let (strategy, with_keys) = (preferences.strategy, preferences.include_api_key);
-    let ranking = rank(accounts, strategy, with_keys, &context.now());
-    let mut candidates = ranking.candidates.iter().map(|c| c.account);
-    let best = candidates.find(|a| !a.current && a.login == LoginState::Ok)?;
-    accounts.iter().position(|a| a == best)
+    let chosen = chosen.and_then(|position: usize| ranked.get(position));
+    let chosen = chosen.map(|ranked| ranked.account.entry.clone());
+    chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
 fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
-    let left = weekly.map_or_else(String::new, |weekly| {
-        windows::bar(state::left(weekly, &context.now()))
+    let left = weekly.map(|weekly| state::left(weekly, &context.now()));
+    let left = left.map_or((Style::Plain, String::new()), |left| {
+        (windows::style_of(left), format!("{left:>3.0} %"))
     });
     let current = if account.current { "(current)" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
@@ -73,7 +97,7 @@ fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
         vec![
             (Style::Strong, label(&account)),
             (style_of(verdict.state), verdict.state.name().to_owned()),
-            (Style::Plain, left),
+            left,
             (Style::Plain, email),
             (Style::Dim, current.to_owned()),
         ],

@@ -17,16 +17,20 @@ const SHORT_WINDOW_MINUTES: u32 = 300;
 const COLUMNS: [Column; 15] = [
     // "*" marks the live account, "!" one without a usable login.
     Column::new("").rank(1).only_text(),
-    // The profiles of one client often begin alike.
-    Column::new("PROFILE").rank(2).shorten_middle(12),
-    Column::new("ACCOUNT").shorten(18),
+    // The profiles of one client often begin alike. Names are more useful whole than beside the columns
+    // from NOTE on.
+    Column::new("PROFILE")
+        .rank(2)
+        .shorten_middle(12)
+        .widen(24, 5),
+    Column::new("ACCOUNT").shorten(18).widen(30, 5),
     Column::new("PLAN").rank(4),
     Column::new("STATE").rank(1),
     Column::new("WEEKLY LEFT").rank(1),
     Column::new("NEXT").rank(3),
     Column::new("AT").rank(8).only_text(),
     Column::new("5H LEFT").rank(6).number(),
-    Column::new("NOTE").rank(5).shorten(12),
+    Column::new("NOTE").rank(5).shorten(12).widen(16, 6),
     Column::new("LOGIN").rank(7),
     Column::new("SEEN").rank(9),
     Column::new("LAST USED").rank(10),

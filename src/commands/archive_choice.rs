@@ -117,8 +117,12 @@ pub(super) fn by_beginning<'r>(
 
 /// Returns the shortest name of an archive that commands accept.
 pub(super) fn typed_name(record: &ArchiveRecord) -> String {
-    let name = record.path.strip_suffix(names::ARCHIVE_SUFFIX);
-    name.unwrap_or(&record.path).to_owned()
+    without_suffix(&record.path).to_owned()
+}
+
+/// Returns the name of an archive as commands accept it: without the suffix that all archives have.
+pub(super) fn without_suffix(name: &str) -> &str {
+    name.strip_suffix(names::ARCHIVE_SUFFIX).unwrap_or(name)
 }
 
 /// Creates the error for a text that denotes no archive, with the nearest of the names that it could be:

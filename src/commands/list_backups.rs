@@ -30,10 +30,10 @@ const COLUMNS: [Column; 8] = [
     Column::new("ACCOUNT").only_tsv(),
     Column::new("CREATED").rank(1),
     Column::new("KIND").rank(2),
-    Column::new("SIZE").rank(3).number(),
-    // With this width, CREATED and KIND fit 80 columns too.
-    Column::new("ARCHIVE").shorten_middle(46),
-    Column::new("LABEL").rank(4).shorten(8),
+    Column::new("SIZE").rank(4).number(),
+    // The number is enough to name an archive. KIND, which marks safety backups, has to fit 80 columns.
+    Column::new("ARCHIVE").shorten_middle(33).widen(46, 4),
+    Column::new("LABEL").rank(3).shorten(8),
     Column::new("PROBLEM").only_tsv(),
 ];
 

@@ -305,7 +305,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
         Some(profile) => format!("{} ({email})", printable(profile)),
         None => email,
     };
-    ui.line(ui.paint(style_of(best.verdict.state), name));
+    ui.prose(ui.paint(style_of(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
     let store = CredentialStore::of(&context.settings.codex_home);
     match best.account.login {

@@ -1,7 +1,7 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_recorded};
-use super::archive_choice::{self, find_archive, latest_offset};
+use super::archive_choice::{self, file_name, find_archive, latest_offset, without_suffix};
 use super::list_backups::entries_of;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
@@ -18,6 +18,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, AccountResolveError};
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::io::tree;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -58,7 +59,7 @@ const CHOOSE_SESSION: &str = "";
 pub struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
     /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
-    /// `latest~1` is the one before it
+    /// `latest~1` is the one before it [default: a picker]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
@@ -75,7 +76,7 @@ pub struct RestoreArgs {
 )]
 #[derive(Debug, Args)]
 pub(super) struct RestoreOptions {
-    /// Restore only this file or folder, relative to the Codex home; may be given several times
+    /// Restore only this file or folder, relative to the Codex home; repeatable
     #[arg(long, value_name = "PATH")]
     only: Vec<PathBuf>,
     /// Restore only this conversation: its id, a prefix of the id, or its name; without a value, choose it
@@ -110,7 +111,7 @@ impl RestoreArgs {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
-        context.ui.note(describe(context, &archive));
+        context.ui.note(describe(context, &archive, "archive"));
         let selection = self.options.selection(&archive, context)?;
         self.options.dry_run |= self.diff;
         self.options
@@ -170,6 +171,12 @@ impl RestoreOptions {
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
+            // A comparison is of use whoever is signed in.
+            Err(refusal @ RestoreError::AnotherAccount { .. }) if diff => {
+                context.ui.warn(refusal);
+                request.may_switch_account = true;
+                apply::plan(&request)?
+            }
             other => other?,
         };
         if self.dry_run {
@@ -185,9 +192,15 @@ impl RestoreOptions {
             return Ok(Outcome::Done);
         }
         if !confirm_replacement(context, &request, &plan) {
-            return Err(CommandError::refused("the restore was not confirmed").hint(
-                "nothing was changed; show what would change: codex-manager restore --diff",
-            ));
+            let preview = match command {
+                "restore" => format!(
+                    "show what would change: codex-manager restore {} --diff",
+                    shell::word(&name_for_commands(archive.path(), context))
+                ),
+                _ => "see what would change with --dry-run".to_owned(),
+            };
+            return Err(CommandError::refused("the restore was not confirmed")
+                .hint(format!("nothing was changed; {preview}")));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
@@ -355,13 +368,26 @@ fn confirm_replacement(
     if request.target != RestoreTarget::Home || is_harmless || context.settings.assume_yes {
         return true;
     }
+    let removal = match removed_names(&plan.removed).len() {
+        0 => String::new(),
+        removed => format!(", and remove {removed}"),
+    };
     let question = format!(
-        "replace {} in {} and remove {}?",
+        "replace {} in {}{removal}?",
         pluralize(replaced, "file"),
         request.folder.display(),
-        removed_names(&plan.removed).len()
     );
     context.ui.confirm(question) != Some(false)
+}
+
+/// Returns the name by which commands find an archive: its file name in `backups/`, else its path.
+fn name_for_commands(path: &Path, context: &Context) -> String {
+    let backups = store::backups(&context.settings.manager_home);
+    if path.parent() == Some(&*backups) {
+        without_suffix(&file_name(path)).to_owned()
+    } else {
+        path.to_string_lossy().into_owned()
+    }
 }
 
 /// Marks the home as restored, then applies the plan. Without the mark, the next sync would count files

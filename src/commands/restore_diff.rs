@@ -1,5 +1,6 @@
 //! `restore --diff`: what a restore would change, by conversation.
 
+use super::account::short_id;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::ConversationFile;
@@ -154,7 +155,7 @@ pub(super) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
     for change in changes {
         table.row([
             Cell::new(change.change.style(), change.change.name()),
-            Cell::plain(&change.id),
+            Cell::plain(short_id(&change.id)),
             Cell::plain(size(change.live_bytes)),
             Cell::plain(size(change.archive_bytes)),
             Cell::new(

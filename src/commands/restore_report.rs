@@ -1,7 +1,7 @@
 //! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
 use super::account;
-use super::archive_choice::{self, file_name};
+use super::archive_choice::{self, file_name, without_suffix};
 use super::restore_diff::{self, ConversationChange};
 use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::name_table::NameSet;
@@ -20,11 +20,11 @@ use crate::ui::time::bytes;
 use serde::Serialize;
 use std::path::Path;
 
-/// Describes an archive: its name, kind, account and age.
-pub(super) fn describe(context: &Context, archive: &ArchiveReader) -> String {
+/// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
+pub(super) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     format!(
-        "{}: {} archive of {}, made {}",
+        "{}: {} {noun} of {}, made {}",
         account::printable(&file_name(archive.path())),
         archive_choice::kind(metadata),
         account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
@@ -174,7 +174,7 @@ pub(super) fn show_report(
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
-            shell::word(&safety)
+            shell::word(without_suffix(&safety))
         )),
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",

@@ -7,7 +7,7 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
-use crate::ui::text_width::without_end;
+use crate::ui::text_width::without_middle;
 use chrono::{Duration, Timelike};
 
 /// The number of days that the timeline shows.
@@ -23,7 +23,7 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let name_max = NAME_MAX.min(ui.width() / 3);
     let names: Vec<String> = rows
         .iter()
-        .map(|(account, _)| without_end(&label(account), name_max).into_owned())
+        .map(|(account, _)| without_middle(&label(account), name_max).into_owned())
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);

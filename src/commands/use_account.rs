@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
   codex-manager use -                  # the previous account
   codex-manager use work --dry-run")]
 pub(crate) struct UseArgs {
-    /// A profile, an email, a unique prefix of one, or - for the previous account
+    /// A profile, an email, a unique prefix of one, or - for the previous account [default: a picker]
     #[arg(value_name = "ACCOUNT")]
     account: Option<String>,
     #[command(flatten)]

@@ -168,7 +168,10 @@ fn age_of_verify(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last {
-        Some(at) => format!("last verification of an archive: {} ago", age(at, now)),
+        Some(at) => match age(at, now).as_str() {
+            "0 min" => "last verification of an archive: just now".to_owned(),
+            age => format!("last verification of an archive: {age} ago"),
+        },
         None => "no archive has been verified yet".to_owned(),
     };
     // `backup` reads each new archive back, so its creation counts as a verification.
@@ -239,5 +242,7 @@ mod tests {
         assert_eq!(verified(None, 61), Status::Warn);
         assert_eq!(verified(Some(day(50)), 61), Status::Ok);
         assert_eq!(verified(Some(day(50)), 111), Status::Warn);
+        let now = age_of_verify(Some(day(3)), None, day(3));
+        assert_eq!(now.message, "last verification of an archive: just now");
     }
 }

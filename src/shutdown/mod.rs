@@ -284,11 +284,11 @@ pub enum ShutdownError {
 fn refused(reason: RefusalReason) -> &'static str {
     match reason {
         RefusalReason::Background => {
-            "a background process of codex is running, and it is never ended"
+            "a background process of Codex is running, and it is never ended"
         }
         RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
         RefusalReason::AnotherUser => "codex runs for another user",
-        RefusalReason::OtherProgram => "a program other than codex uses the home",
+        RefusalReason::OtherProgram => "a program other than Codex uses the home",
         RefusalReason::Unexplained => "an unknown process is writing in the home",
         RefusalReason::Forbidden => "codex is running, and the configuration forbids ending it",
     }

@@ -37,6 +37,8 @@ pub struct Column {
     /// Of the columns above 0, the highest disappears first.
     pub(super) rank: u8,
     pub(super) fit: Fit,
+    /// The width that it gets before columns of this rank are taken.
+    widened: Option<(usize, u8)>,
     pub(super) is_number: bool,
     pub(super) scope: Scope,
 }
@@ -48,6 +50,7 @@ impl Column {
             head,
             rank: 0,
             fit: Fit::Whole,
+            widened: None,
             is_number: false,
             scope: Scope::All,
         }
@@ -71,6 +74,14 @@ impl Column {
     pub const fn shorten_middle(self, least: usize) -> Self {
         let fit = Fit::Middle(least);
         Self { fit, ..self }
+    }
+
+    /// Gives cells that can be shortened up to `width` columns before a column of the rank `rank` or a higher
+    /// one is taken.
+    #[must_use]
+    pub const fn widen(self, width: usize, rank: u8) -> Self {
+        let widened = Some((width, rank));
+        Self { widened, ..self }
     }
 
     /// Lets the cells of the last column continue on further lines of at least `least` columns.
@@ -132,21 +143,40 @@ pub(super) struct ShownColumn {
     pub(super) natural: usize,
 }
 
+impl ShownColumn {
+    /// Returns the width that the column gets before columns of the rank `rank` are taken; 0 if it asks for none.
+    fn widened(&self, rank: u8) -> usize {
+        match self.column.widened {
+            Some((width, before)) if before <= rank => width.min(self.natural),
+            _ => 0,
+        }
+    }
+}
+
 /// Returns a width for each column so that all fit into `width`; 0 for those that disappear. `None` if
 /// rows have to become blocks.
 ///
-/// In the order of their importance, columns are taken that fit in their least widths. What remains goes
-/// to them in the same order.
+/// In the order of their importance, columns are taken that fit in their least widths, and those that ask
+/// for it become wider in between. What remains goes to them in the same order.
 pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Option<Vec<usize>> {
     let mut by_rank: Vec<_> = (0..shown.len()).collect();
     by_rank.sort_by_key(|i| shown[*i].column.rank);
     let mut widths = vec![0; shown.len()];
     let mut spare = width + GAP;
-    for &i in &by_rank {
+    for (position, &i) in by_rank.iter().enumerate() {
+        let rank = shown[i].column.rank;
+        for &earlier in &by_rank[..position] {
+            if widths[earlier] > 0 {
+                let wanted = shown[earlier].widened(rank);
+                let more = wanted.saturating_sub(widths[earlier]).min(spare);
+                widths[earlier] += more;
+                spare -= more;
+            }
+        }
         let least = shown[i].column.least(shown[i].natural);
         match spare.checked_sub(least + GAP) {
             Some(rest) => (widths[i], spare) = (least, rest),
-            None if shown[i].column.rank == 0 => return None,
+            None if rank == 0 => return None,
             None => {}
         }
     }
@@ -160,4 +190,33 @@ pub(super) fn fit(shown: &[ShownColumn], width: usize, is_narrow: bool) -> Optio
     }
     let is_complete = widths.iter().zip(shown).all(|(w, s)| *w == s.natural);
     (is_complete || !is_narrow).then_some(widths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_widened_column_comes_before_less_important_ones() {
+        let columns = [
+            Column::new("NAME").shorten(4).widen(8, 2),
+            Column::new("KIND").rank(1),
+            Column::new("NOTE").rank(2).shorten(4),
+        ];
+        let shown: Vec<_> = (0..)
+            .zip(columns)
+            .zip([12, 4, 9])
+            .map(|((index, column), natural)| ShownColumn {
+                index,
+                column,
+                natural,
+            })
+            .collect();
+        let widths = |width| fit(&shown, width, false).unwrap();
+        assert_eq!(widths(10), [4, 4, 0]);
+        assert_eq!(widths(16), [10, 4, 0]);
+        assert_eq!(widths(19), [12, 4, 0]);
+        assert_eq!(widths(20), [8, 4, 4]);
+        assert_eq!(widths(29), [12, 4, 9]);
+    }
 }

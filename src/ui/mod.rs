@@ -64,6 +64,12 @@ pub enum Style {
     Part(usize),
 }
 
+/// The width of a terminal from which on the lists of the help fit it.
+const HELP_WIDTH: usize = 80;
+
+/// The indentation of the second line of an entry of a list in the help.
+const HELP_INDENT: usize = 8;
+
 /// The printer. Verbosity, terminal and colours are decided once.
 #[allow(
     clippy::struct_excessive_bools,
@@ -395,6 +401,18 @@ pub fn print_json_error(error: &CommandError) {
 /// Prints help on stdout.
 pub fn print_help(text: &str) {
     out(format_args!("{text}\n"));
+}
+
+/// Prints help on a terminal that is too narrow for its lists of fixed width, with their lines wrapped.
+/// Returns false without printing on other outputs.
+pub fn print_narrow_help(text: &str) -> bool {
+    let stdout = io::stdout();
+    let width = stdout.is_terminal().then(|| terminal_width(&stdout));
+    let width = width.flatten().filter(|width| *width < HELP_WIDTH);
+    if let Some(width) = width {
+        print_help(wrap::wrap(text, HELP_INDENT, width).trim_end());
+    }
+    width.is_some()
 }
 
 fn paint(color: bool, style: Style, text: impl Display) -> String {

@@ -14,11 +14,16 @@ pub fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     at.format(format).to_string()
 }
 
-/// "in 3 d 4 h", "5 min ago", "now": the two largest units.
+/// "in 3 d 4 h", "5 min ago", "just now": the two largest units.
 pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
     if delta.abs() < Duration::seconds(60) {
-        return "just now".into();
+        let text = if delta > Duration::zero() {
+            "in less than 1 min"
+        } else {
+            "just now"
+        };
+        return text.into();
     }
     let text = duration(delta.abs());
     if delta > Duration::zero() {
@@ -95,6 +100,9 @@ mod tests {
         );
         assert_eq!(relative(&at("2026-11-21T11:45:00Z"), &now), "5 min ago");
         assert_eq!(relative(&now, &now), "just now");
+        assert_eq!(relative(&at("2026-11-21T11:49:01Z"), &now), "just now");
+        let soon = at("2026-11-21T11:50:59Z");
+        assert_eq!(relative(&soon, &now), "in less than 1 min");
     }
 
     #[test]

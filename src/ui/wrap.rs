@@ -109,8 +109,18 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     wrapped
 }
 
-/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so is a
-/// setting with its value.
+/// Returns true for a number with its unit, such as "4 h" or "1.5 MB,".
+fn is_quantity(number: &str, unit: &str) -> bool {
+    const UNITS: [&str; 10] = ["s", "min", "h", "d", "%", "B", "kB", "MB", "GB", "TB"];
+    let number = number.trim_start_matches('(');
+    let unit = unit.trim_end_matches([',', ';', ':', '.', ')']);
+    let is_number = number.starts_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    is_number && UNITS.contains(&unit)
+}
+
+/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so are a
+/// setting with its value and a number with its unit.
 fn units(line: &str, longest: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
@@ -127,6 +137,12 @@ fn units(line: &str, longest: usize) -> Vec<String> {
         } else if words.get(at + 1) == Some(&"=") && at + 2 < words.len() {
             units.push(words[at..at + 3].join(" "));
             at += 3;
+        } else if words
+            .get(at + 1)
+            .is_some_and(|next| is_quantity(words[at], next))
+        {
+            units.push(words[at..at + 2].join(" "));
+            at += 2;
         } else {
             units.push(words[at].to_owned());
             at += 1;
@@ -189,6 +205,14 @@ mod tests {
         assert_eq!(
             wrap("write key = \"v\" there", 0, 12),
             "write\nkey = \"v\"\nthere"
+        );
+    }
+
+    #[test]
+    fn a_number_stays_with_its_unit() {
+        assert_eq!(
+            wrap("resets in 2 d 14 h (12 MB), 4 windows", 2, 12),
+            "resets in\n  2 d 14 h\n  (12 MB), 4\n  windows"
         );
     }
 

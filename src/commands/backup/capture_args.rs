@@ -16,7 +16,7 @@ pub(in crate::commands) struct CaptureArgs {
     /// Capture tmp/ and .tmp/ as well
     #[arg(long)]
     pub(super) include_tmp: bool,
-    /// Leave out paths that match, in addition to `backup.exclude` of config.toml; may be repeated
+    /// Leave out paths that match, in addition to `backup.exclude` of config.toml; repeatable
     #[arg(long, value_name = "GLOB")]
     pub(super) exclude: Vec<String>,
     /// A label of your own for the backup, shown in listings

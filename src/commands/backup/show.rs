@@ -8,7 +8,7 @@ use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan;
 use crate::archive::scope::Excludes;
-use crate::commands::archive_choice::file_name;
+use crate::commands::archive_choice::{file_name, without_suffix};
 use crate::commands::archive_json::ArchiveJson;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -132,7 +132,7 @@ pub(super) fn show_done(
     show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
-        shell::word(&name)
+        shell::word(without_suffix(&name))
     ));
 }
 

@@ -177,7 +177,7 @@ impl<'a> Demo<'a> {
         let save = |name: &str| ["save".into(), name.into()];
         self.step("profile", &save("personal"), ProfileArgs::run)?;
         sample::sign_in(home, "work", self.context.now())?;
-        self.context.ui.line("  signed in as work@example.com");
+        self.heading("Codex signs in as work@example.com.");
         self.step("profile", &save("work"), ProfileArgs::run)?;
         self.step("use", &["personal".into()], UseArgs::run)
     }
@@ -207,12 +207,12 @@ impl<'a> Demo<'a> {
         } else {
             ui.paint(Style::Bad, "The conversations differ from the original.")
         };
-        ui.line(format_args!("\n{verdict}"));
+        ui.hanging(0, format_args!("\n{verdict}"));
     }
 
     fn heading(&self, text: &str) {
         let ui = &self.context.ui;
-        ui.line(format_args!("\n{}", ui.paint(Style::Strong, text)));
+        ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
     /// Parses `args` like a command line and runs one command.

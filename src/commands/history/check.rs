@@ -51,7 +51,7 @@ impl CheckArgs {
 /// Prints a report with the commands that correct what it found.
 pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let ui = &context.ui;
-    ui.line(format_args!(
+    ui.prose(format_args!(
         "{} on disk, {} listed by Codex",
         pluralize(report.on_disk, "conversation"),
         report.listed

@@ -150,7 +150,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
         };
         let email = printable(metadata.email.as_deref().unwrap_or("-"));
         let login = match &record.problem {
-            None => (Style::Good, "usable".to_owned()),
+            None => (Style::Good, "found".to_owned()),
             Some(problem) => {
                 ui.detail(format_args!(
                     "{email}: no usable login: {}",

@@ -21,7 +21,7 @@ use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
 
-/// Sign in to an account and save the login as a profile; the live account stays
+/// Sign in to another account and save it as a profile; the same as `login`
 ///
 /// Runs `codex login` in an empty temporary home, so that no other account is signed out. If the
 /// account has a profile, the login goes there. If it is the live account, the Codex home gets the new

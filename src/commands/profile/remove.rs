@@ -7,6 +7,7 @@ use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::account::printable;
+use crate::commands::account_choice::profile_name;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -25,9 +26,9 @@ use std::path::PathBuf;
   codex-manager profile remove work
   codex-manager profile remove work --purge   # deletes its copies in the trash too")]
 pub(super) struct ProfileRemoveArgs {
-    /// The name of the profile
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
     /// Delete the profile and all profiles of that name in the trash
     #[arg(long)]
     purge: bool,
@@ -48,19 +49,20 @@ impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
+        let profile = profile_name(self.name, context)?;
         let mut view = RemoveView {
-            profile: self.name.clone(),
+            profile: profile.clone(),
             trash: None,
             purged: 0,
             dry_run: self.dry_run,
         };
-        let _account_locks = lock_account(&self.name, self.dry_run, &profiles, context)?;
-        profiles.check_not_isolated(&self.name)?;
+        let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
+        profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
-        let name = printable(&self.name);
+        let name = printable(&profile);
         if self.purge {
-            let places = profiles.places_of(&self.name)?;
-            let logins = profiles.purged_logins(&self.name)?;
+            let places = profiles.places_of(&profile)?;
+            let logins = profiles.purged_logins(&profile)?;
             if self.dry_run {
                 view.purged = places.len();
                 ui.prose(format_args!(
@@ -69,28 +71,28 @@ impl ProfileRemoveArgs {
                     account_list(&logins)
                 ));
             } else {
-                self.consent(context, &profiles, &logins)?;
-                view.purged = profiles.purge(&self.name)?;
+                consent(&profile, context, &profiles, &logins)?;
+                view.purged = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
                     pluralize(view.purged, "folder")
                 ));
             }
         } else if self.dry_run {
-            profiles.named(&self.name)?;
+            profiles.named(&profile)?;
             ui.prose(format_args!("would move the profile {name} to the trash"));
         } else {
-            profiles.named(&self.name)?;
+            profiles.named(&profile)?;
             let question = format!("move the profile {name} to the trash?");
             // Off a terminal there is no question, because the command can be undone.
             if !settings.assume_yes && ui.confirm(question) == Some(false) {
                 return Err(CommandError::refused("not removed").hint("nothing was changed"));
             }
-            let place = profiles.remove(&self.name, context.local_now())?;
+            let place = profiles.remove(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",
-                shell::word(&self.name)
+                shell::word(&profile)
             ));
             view.trash = Some(place);
         }
@@ -100,41 +102,41 @@ impl ProfileRemoveArgs {
         ui.document("profile remove", &view);
         Ok(Outcome::Done)
     }
+}
 
-    /// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
-    /// the live account and none is newer than the live login.
-    fn consent(
-        &self,
-        context: &Context,
-        profiles: &Profiles,
-        logins: &[PurgedLogin],
-    ) -> Result<(), CommandError> {
-        let settings = &context.settings;
-        let home = profiles
-            .named(&self.name)
-            .ok()
-            .and_then(|p| p.live_in(&settings.codex_home));
-        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
-            logins.iter().all(|login| {
-                let is_own = login
-                    .of
-                    .as_ref()
-                    .is_some_and(|of| of.is_same(&live.identity));
-                is_own && !login.freshness.is_newer_than(&live.freshness)
-            })
-        });
-        let name = printable(&self.name);
-        let accounts = account_list(logins);
-        let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
-        if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
-            return Ok(());
-        }
-        Err(CommandError::refused(format!(
-            "the profile {name} and its copies in the trash may be the only copies of {accounts}"
-        ))
-        .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
+/// Asks before the only copy of a login is deleted. No question is needed if all logins belong to
+/// the live account and none is newer than the live login.
+fn consent(
+    profile: &str,
+    context: &Context,
+    profiles: &Profiles,
+    logins: &[PurgedLogin],
+) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let home = profiles
+        .named(profile)
+        .ok()
+        .and_then(|p| p.live_in(&settings.codex_home));
+    let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+    let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
+        logins.iter().all(|login| {
+            let is_own = login
+                .of
+                .as_ref()
+                .is_some_and(|of| of.is_same(&live.identity));
+            is_own && !login.freshness.is_newer_than(&live.freshness)
+        })
+    });
+    let name = printable(profile);
+    let accounts = account_list(logins);
+    let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
+    if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
+        return Ok(());
     }
+    Err(CommandError::refused(format!(
+        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
+    ))
+    .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".

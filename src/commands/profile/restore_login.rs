@@ -5,6 +5,7 @@ use super::login_age::signed_in_at;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::RestoredLogin;
 use crate::commands::account::{printable, relative};
+use crate::commands::account_choice::profile_name;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::time::rfc3339;
@@ -22,9 +23,9 @@ use serde::Serialize;
   codex-manager profile restore-login work
   codex-manager profile restore-login work 20261117T155500")]
 pub(super) struct RestoreLoginArgs {
-    /// The name of the profile
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
     /// The name of the login in the history, or a prefix of it [default: the one renewed last]
     #[arg(value_name = "LOGIN")]
     login: Option<String>,
@@ -46,13 +47,14 @@ impl RestoreLoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
-        let _account_locks = lock_account(&self.name, self.dry_run, &profiles, context)?;
+        let profile = profile_name(self.name, context)?;
+        let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         let RestoredLogin {
             login,
             freshness,
             is_stale,
         } = profiles.restore_login(
-            &self.name,
+            &profile,
             self.login.as_deref(),
             &settings.codex_home,
             context.local_now(),
@@ -67,7 +69,7 @@ impl RestoreLoginArgs {
         ui.prose(format_args!(
             "{verb} the login {} of the profile {}",
             printable(&login),
-            printable(&self.name)
+            printable(&profile)
         ));
         let made_at = signed_in_at(&freshness);
         ui.prose(match made_at {
@@ -85,7 +87,7 @@ impl RestoreLoginArgs {
         ui.document(
             "profile restore-login",
             &RestoreLoginView {
-                profile: self.name,
+                profile,
                 login,
                 last_refresh: made_at.map(|at| rfc3339(&at, settings.zone)),
                 is_stale,

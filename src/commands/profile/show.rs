@@ -6,6 +6,7 @@ use crate::accounts::profile_ops::HistoryLogin;
 use crate::commands::account::{
     AccountView, absolute, local, printable, relative, style_of, with_verdict,
 };
+use crate::commands::account_choice::profile_name;
 use crate::commands::list::{self, AccountRow, problem};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -21,9 +22,9 @@ use std::path::Path;
 #[command(after_help = "Examples:
   codex-manager profile show work")]
 pub(super) struct ProfileShowArgs {
-    /// The name of the profile
+    /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
-    name: String,
+    name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +54,8 @@ struct ProfileDetailView {
 impl ProfileShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let profiles = Profiles::of(&context.settings.manager_home);
-        let name = profiles.named(&self.name)?.name;
+        let name = profile_name(self.name, context)?;
+        let name = profiles.named(&name)?.name;
         let Some(row) = list::rows(context)?
             .into_iter()
             .find(|row| row.profile.name == name)

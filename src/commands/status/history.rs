@@ -100,7 +100,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     let ui = &context.ui;
     let name = entry.profile.as_ref().map(|name| printable(name));
     let title = ui.paint(Style::Strong, printable(&view.email));
-    ui.line(name.map_or(title.clone(), |name| format!("{title} ({name})")));
+    ui.prose(name.map_or(title.clone(), |name| format!("{title} ({name})")));
     if courses.is_empty() {
         ui.note("there are no recorded figures yet; add one with: codex-manager status");
     }

@@ -143,11 +143,12 @@ impl ResolveArgs {
         keep: KeepArg,
         resolved: DecisionOutcome,
     ) -> Outcome {
-        let keep = format!("{keep:?}").to_lowercase();
+        let kept = match keep {
+            KeepArg::Both => "both versions".to_owned(),
+            one => format!("the {} version", format!("{one:?}").to_lowercase()),
+        };
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context
-            .ui
-            .prose(format_args!("{verb} the {keep} version of {what}"));
+        context.ui.prose(format_args!("{verb} {kept} of {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui

@@ -23,8 +23,9 @@ use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
 ///
-/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first. If
-/// a conversation changed on both sides, both versions are kept.
+/// Without a flag, `dry_run_default` of the configuration decides. Overwritten files are backed up first. A
+/// conversation that changed on both sides is a conflict: it stays unchanged until you decide with `sync
+/// resolve`, or `conflict.policy` does. Everything else is synced.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -327,15 +328,17 @@ fn print_counts(ui: &Ui, done: &[&SyncStep]) {
     let merged = count(done, &[SyncAction::Merge]);
     let deleted = count(done, &[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
     let others = done.len() - to_cloud - to_local - merged - deleted;
-    let deleted = match deleted {
-        0 => String::new(),
-        n => format!("{n} deleted, "),
-    };
-    ui.prose(format_args!(
-        "copied {to_cloud} to the cloud folder and {to_local} to this machine, merged {merged}, {deleted}{} ({})",
-        pluralize(others, "other step"),
-        bytes(done.iter().map(|step| step.bytes).sum())
-    ));
+    let parts = [
+        (to_cloud, format!("{to_cloud} copied to the cloud folder")),
+        (to_local, format!("{to_local} copied to this machine")),
+        (merged, format!("{merged} merged")),
+        (deleted, format!("{deleted} deleted")),
+        (others, pluralize(others, "other step")),
+    ];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts.map(|(_, part)| part).collect();
+    let size = bytes(done.iter().map(|step| step.bytes).sum());
+    ui.prose(format_args!("{} ({size})", parts.join(", ")));
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.

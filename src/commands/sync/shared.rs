@@ -281,9 +281,14 @@ pub(super) fn show_steps(context: &Context, plan: &SyncPlan) {
     };
     for step in plan.steps.iter().take(shown) {
         let size = step.bytes.max(step.removed_bytes());
+        let path = if ui.writes_to_terminal() {
+            short(&step.path)
+        } else {
+            step.path.clone()
+        };
         table.row([
             Cell::new(Style::Strong, step.action.name()),
-            Cell::plain(short(&step.path)).value(&step.path),
+            Cell::plain(path).value(&step.path),
             Cell::new(Style::Dim, bytes(size)).value(size),
             Cell::new(Style::Dim, &*step.reason),
         ]);

@@ -59,14 +59,16 @@ fn columns(by: Grouping) -> Vec<Column> {
 pub(super) fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let totals = &report.totals.sum;
+    let estimate = match totals.cost_usd {
+        Some(_) => format!("; about {} at API prices of {}", cost(totals), prices.date),
+        None => String::new(),
+    };
     ui.report(format_args!(
-        "total: {} tokens, {} input ({} cached), {} output; about {} at API prices of {}",
+        "total: {} tokens, {} input ({} cached), {} output{estimate}",
         short(totals.total_tokens),
         short(totals.input_tokens),
         short(totals.cached_input_tokens),
         short(totals.output_tokens),
-        cost(totals),
-        prices.date
     ));
     let names = report.unknown_models.iter().map(|name| printable(name));
     let names: Vec<_> = names.collect();

@@ -10,6 +10,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::archive_choice::LATEST;
 use crate::commands::restore::RestoreOptions;
+use crate::commands::restore_report::describe;
 use crate::commands::restore_session::ConversationSource;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -78,6 +79,7 @@ impl RestoreArgs {
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let listed = ArchiveReader::of_manifest(Path::new(&id), manifest);
+        context.ui.note(describe(context, &listed, "snapshot"));
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self

@@ -7,6 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32String};
 use ratatui_core::text::Span;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// The effect of a key on the picker as a whole.
@@ -23,7 +24,7 @@ pub(super) enum PickerAction {
 enum Fit {
     /// It has all words, or its id begins so.
     Words,
-    /// It has the letters in their order.
+    /// It has the letters in their order; the closer they are together, the better.
     Letters,
     /// Only its content matches the filter.
     Content,
@@ -41,8 +42,8 @@ pub(super) struct PickerState {
     query: String,
     /// The places of matches in contents, by the id of the entry.
     content_matches: HashMap<String, String>,
-    /// The indices of the fitting items: by fit, else in the order of the list, so that an entry does not
-    /// move while the user types or matches in contents arrive.
+    /// The indices of the fitting items: by fit, else in the order of the list, so that an entry with the words
+    /// does not move while the user types or matches in contents arrive.
     fitting: Vec<usize>,
     /// The selected one, an index in `fitting`.
     selected: usize,
@@ -300,18 +301,18 @@ impl PickerState {
         let letters = Pattern::parse(&self.query, case, normalization);
         let id = self.query.trim().to_lowercase();
         let matcher = &mut self.matcher;
-        let mut fit = |item: usize| {
+        let mut rank = |item: usize| {
             let text = self.searched[item].slice(..);
             if words.score(text, matcher).is_some() || self.items[item].id.starts_with(&id) {
-                Some(Fit::Words)
-            } else if letters.score(text, matcher).is_some() {
-                Some(Fit::Letters)
+                Some((Fit::Words, Reverse(0)))
+            } else if let Some(score) = letters.score(text, matcher) {
+                Some((Fit::Letters, Reverse(score)))
             } else {
                 let found = self.content_matches.contains_key(&self.items[item].id);
-                found.then_some(Fit::Content)
+                found.then_some((Fit::Content, Reverse(0)))
             }
         };
-        let fitting = items.iter().filter_map(|item| Some((fit(*item)?, *item)));
+        let fitting = items.iter().filter_map(|item| Some((rank(*item)?, *item)));
         let mut fitting: Vec<_> = fitting.collect();
         fitting.sort_unstable();
         self.fitting = fitting.into_iter().map(|(_, item)| item).collect();
@@ -372,6 +373,19 @@ mod tests {
             key: None,
         });
         assert_eq!(press(&mut state, KeyCode::Enter), chosen);
+    }
+
+    #[test]
+    fn letters_that_are_close_together_come_first() {
+        let mut state = state(&["cooldown alias nora@example.test", "b", "contractor-client"]);
+        for c in "clnt".chars() {
+            press(&mut state, KeyCode::Char(c));
+        }
+        let ids: Vec<_> = shown(&state).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(
+            ids,
+            ["contractor-client", "cooldown alias nora@example.test"]
+        );
     }
 
     #[test]
