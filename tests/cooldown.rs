@@ -504,7 +504,7 @@ fn invalid_entries_of_the_python_tool_are_skipped_with_a_warning() {
     assert_eq!(
         account(&env, "c@x.com")["state"],
         "unknown",
-        "its reset was invented"
+        "a reset time was recorded"
     );
     assert_eq!(account(&env, "d@x.com")["login"], "expired");
 }

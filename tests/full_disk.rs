@@ -47,7 +47,7 @@ fn i3_a_backup_onto_a_full_disk_changes_nothing() {
         assert_eq!(full.code, 1, "{kib}: {full}");
         assert!(
             full.stderr.contains(".codex-manager/") || full.stderr.contains(".codex-manager\n"),
-            "no path: {full}"
+            "the error names no path: {full}"
         );
         assert!(full.stderr.contains("hint: "), "{full}");
         codes.push(full.code);
@@ -137,7 +137,10 @@ fn each_disk_of_a_home_needs_enough_space() {
     let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
-    assert!(full.stderr.contains("/disk"), "no path: {full}");
+    assert!(
+        full.stderr.contains("/disk"),
+        "the error names no path: {full}"
+    );
     assert_same_tree(&before, &home_and_manager_home(&env));
     // A part that fits is not refused.
     let args = ["restore", &archive, "--only", "skills/mine", "--yes"];
@@ -182,7 +185,10 @@ fn the_disk_of_outside_databases_needs_enough_space() {
     let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
     assert!(full.stderr.contains("not enough disk space"), "{full}");
-    assert!(full.stderr.contains("/disk"), "no path: {full}");
+    assert!(
+        full.stderr.contains("/disk"),
+        "the error names no path: {full}"
+    );
     assert_same_tree(&before, &home_and_manager_home(&env));
     fs::remove_file(env.path("disk/filler")).expect("remove");
     let done = env.run(["restore", &archive, "--json"]).code(0).json();

@@ -88,7 +88,10 @@ impl HostileTest {
             assert_eq!(run.code, 5, "{what}: {args:?}\n{run}");
             let reason = because.iter().find(|reason| output.contains(**reason));
             assert!(reason.is_some(), "{what}: {because:?}\n{run}");
-            assert!(output.contains("evil/"), "{what}: no path\n{run}");
+            assert!(
+                output.contains("evil/"),
+                "{what}: the error names no path\n{run}"
+            );
             assert!(!output.contains("panicked"), "{what}\n{run}");
             assert_same_tree(&before, &self.env.tree(""));
         }
@@ -487,7 +490,10 @@ fn a_flipped_bit_is_refused_or_has_no_effect() {
         assert_eq!(contents.links, expected.links, "bit {bit}");
         meaningless.push(bit);
     }
-    assert!(refused > 600, "{refused} refused, {meaningless:?} not");
+    assert!(
+        refused > 600,
+        "{refused} refused, {meaningless:?} without effect"
+    );
     for bit in [bits / 3, bits / 2, bits - 200] {
         let mut archive = world.good.clone();
         archive[bit / 8] ^= 1 << (bit % 8);

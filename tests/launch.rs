@@ -591,7 +591,11 @@ fn resume_uses_the_account_of_the_launch_unless_another_is_given() {
     assert_eq!(text(&env, "login"), profile_login(&env, "work"));
     let _ = env.run(["resume", &id, "--untracked"]).code(0);
     assert_eq!(text(&env, "args"), format!("<resume><{id}>"));
-    assert_eq!(launches(&env).len(), 3, "the untracked one is not recorded");
+    assert_eq!(
+        launches(&env).len(),
+        3,
+        "the untracked launch is not recorded"
+    );
     let run = env.run(["resume", "no such thing"]).code(1);
     assert!(run.stderr.contains("no such thing"), "{run}");
     let _ = env.run(["resume"]).code(4);

@@ -673,7 +673,11 @@ fn quiet_prints_only_warnings() {
             "{args:?}"
         );
     }
-    assert_eq!(normalized(&env, &[])["unchanged"], 1, "it was written");
+    assert_eq!(
+        normalized(&env, &[])["unchanged"],
+        1,
+        "the record was written again"
+    );
     dump(&env, "x_auth.json", "{}", "2026-04-14T17:55:00+05:30");
     let run = env.run(["normalize", "-q", "dumps"]).code(0);
     assert_eq!(run.stdout, "");

@@ -131,7 +131,10 @@ fn a_read_only_home_is_backed_up_but_not_restored() {
     assert_same_tree(&before, &env.tree("home/.codex"));
     let run = env.run_unprivileged(&["restore", "latest", "--only", "AGENTS.md"]);
     assert_eq!(run.code, 1, "{run}");
-    assert!(run.stderr.contains("home/.codex"), "no path: {run}");
+    assert!(
+        run.stderr.contains("home/.codex"),
+        "the error names no path: {run}"
+    );
     assert_same_tree(&before, &env.tree("home/.codex"));
     fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("chmod");
 }

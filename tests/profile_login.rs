@@ -328,7 +328,7 @@ fn i2_a_login_killed_at_any_point_is_saved_or_absent_but_never_lost() {
         let login = fs::read_to_string(folder(&env, "work").join("auth.json")).ok();
         match &login {
             Some(text) => assert_eq!(*text, auth_json(&bob()) + "\n", "{point:?}"),
-            None => assert!(!made.exists(), "{point:?}: lost\n{output}"),
+            None => assert!(!made.exists(), "{point:?}: the login is lost\n{output}"),
         }
         let profiles = env.run(["profile", "list", "--json"]).code(0).json();
         let count = profiles["profiles"].as_array().expect("profiles").len();

@@ -155,7 +155,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
                 .iter()
                 .all(|(p, t)| t.starts_with("folder") || tree.0.get(p) == Some(t))
         };
-        assert!(is(&before) || is(&after), "a mixture");
+        assert!(is(&before) || is(&after), "the copy has neither state");
     }
     println!("{made} backups created, {refused} refused");
 }
