@@ -56,6 +56,29 @@ fn thirty_accounts() -> TestEnv {
     env
 }
 
+/// At 80 columns there may be no room for the column of the short window.
+#[test]
+fn a_cooldown_of_the_short_window_names_it() {
+    let env = TestEnv::new();
+    let mut account = entry("me@x.com", 20.0, "2026-11-24T15:55:00Z");
+    let short = json!({"limit_id": "codex", "minutes": 300, "used_percent": 100, "resets_at": "2026-11-20T14:00:00Z"});
+    let windows = account["observation"]["windows"].as_array_mut();
+    windows.expect("windows").push(short);
+    know(
+        &env,
+        &[account, entry("b@x.com", 100.0, "2026-11-24T15:55:00Z")],
+    );
+    let table = shown(&env, &["cooldown"], 80);
+    let states = |table: &str| table.matches("cooldown").count();
+    assert!(table.contains("cooldown 5h"), "{table}");
+    assert_eq!(states(&table), 2, "{table}");
+    let values = env.run(["cooldown", "--format", "tsv"]).code(0).stdout;
+    assert!(
+        !values.contains("cooldown 5h") && states(&values) == 2,
+        "{values}"
+    );
+}
+
 #[test]
 fn each_piped_row_is_one_line_with_the_whole_address() {
     let env = thirty_accounts();

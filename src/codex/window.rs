@@ -11,6 +11,9 @@ pub const CODEX_LIMIT: &str = "codex";
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
+/// The label of a weekly window.
+pub(crate) const WEEKLY_LABEL: &str = "weekly";
+
 /// A used-up limit on spending. Codex refuses the account although its windows have quota left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendCap {
@@ -76,7 +79,7 @@ impl Window {
     pub fn label(&self) -> String {
         match self.minutes {
             None => "window".into(),
-            Some(WEEKLY_MINUTES) => "weekly".into(),
+            Some(WEEKLY_MINUTES) => WEEKLY_LABEL.into(),
             Some(m) if m > 0 && m % 1440 == 0 => format!("{}d", m / 1440),
             Some(m) if m > 0 && m % 60 == 0 => format!("{}h", m / 60),
             Some(m) => format!("{m}min"),

@@ -2,7 +2,7 @@
 
 use super::account::{absolute, local, printable, relative, style_of};
 use super::account_names::AccountNames;
-use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
 use crate::context::Context;
 use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
@@ -104,11 +104,13 @@ fn mark_cell(account: &Account) -> Cell {
     }
 }
 
-/// Returns the state in one word; a hold of the user has its own.
-fn state_text(verdict: &Verdict) -> &'static str {
-    match verdict.cause {
-        Some(Cause::Held) => "held back",
-        _ => verdict.state.name(),
+/// Returns the state in a word; that of a cooldown names its window, unless that is the weekly one.
+fn state_text(verdict: &Verdict) -> String {
+    let state = verdict.state.name();
+    match &verdict.cause {
+        Some(Cause::Held) => "held back".into(),
+        Some(Cause::Exhausted(window)) if window != WEEKLY_LABEL => format!("{state} {window}"),
+        _ => state.into(),
     }
 }
 

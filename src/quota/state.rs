@@ -2,7 +2,7 @@
 
 use super::account::AccountEntry;
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
+use crate::codex::window::{CODEX_LIMIT, SpendCap, WEEKLY_LABEL, Window};
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
@@ -116,7 +116,7 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let mut blockers =
         observation.map_or_else(Vec::new, |observation| blockers_of(observation, now));
     if let Some(end) = unseen_end.filter(|end| ahead(&end.resets_at)) {
-        let cause = Cause::Exhausted("weekly".into());
+        let cause = Cause::Exhausted(WEEKLY_LABEL.into());
         blockers.push(Blocker::until(end.resets_at, cause));
     }
     if let Some(until) = entry.held_until.filter(ahead) {
