@@ -2,14 +2,15 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{can_inject, ended_before_call, traced};
+use crate::support::injection::{can_inject, ended_before_call, stopped_at, traced};
 use crate::support::sample::{
-    FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, set_time, text,
+    FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, sample_home_at, set_time,
+    text,
 };
 use codex_manager::archive::reader::ArchiveReader;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 fn inode(path: &Path) -> (u64, u64) {
@@ -226,4 +227,103 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
         }
     }
     assert!(kills > 10, "{kills}");
+}
+
+/// On an overlay over two file systems, a link has another identity than the file that it links.
+#[test]
+fn a_home_in_a_lower_layer_on_another_disk_is_restored() {
+    let mut env = TestEnv::on_disk();
+    let Some(_lower) = Mount::small(&env.path("lower"), 16 << 10) else {
+        return;
+    };
+    for folder in ["upper", "work"] {
+        fs::create_dir(env.path(folder)).expect("folder");
+    }
+    sample_home_at(&env.path("lower/.codex"));
+    let Some(_mount) = Mount::layers(&env.path(""), &env.path("merged")) else {
+        return;
+    };
+    let home = env.path("merged/.codex");
+    env.set("CODEX_HOME", &home);
+    let archive = text(&backup(&env, &[]));
+    let before = env.tree("merged/.codex");
+    fs::write(home.join("AGENTS.md"), "changed").expect("write");
+    let _ = env.run(["restore", &archive]).code(0);
+    let after = env.tree("merged/.codex");
+    assert_same_tree(&comparable(&before), &comparable(&after));
+}
+
+/// The archive has the files of the folder once for each link, so a linked file would be written by the other one.
+#[test]
+fn rollouts_below_two_links_to_one_folder_are_not_linked() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let home = sample_home(&env);
+    fs::rename(home.join("sessions"), env.path("shared")).expect("move");
+    for link in ["sessions", "all"] {
+        symlink(env.path("shared"), home.join(link)).expect("link");
+    }
+    let path = home.join(rollout(FIRST));
+    set_time(&path, 1_790_000_000, 5);
+    let archive = text(&backup(&env, &[]));
+    let before = env.tree("shared");
+    let args = ["restore", &archive, "--no-safety-backup"];
+    assert!(
+        !ended_before_call(&env, &args, "utimensat", 1),
+        "not killed"
+    );
+    assert_same_tree(&before, &env.tree("shared"));
+    let _ = env.run(["recommend"]);
+    assert_same_tree(&before, &env.tree("shared"));
+}
+
+/// More files change than are exchanged one by one, so the rest of the home is linked.
+#[test]
+fn a_partial_restore_removes_an_equal_rollout_of_a_restored_conversation() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let place = |n: usize| rollout(&format!("01a1f790-0000-7000-8000-{n:012x}"));
+    for n in 0..20 {
+        put(&env, place(n), line(n));
+    }
+    let name = place(1);
+    let other = Path::new("archived_sessions").join(name.file_name().expect("name"));
+    let other = put(&env, other, "{\"another\":\"version\"}\n");
+    let archive = text(&backup(&env, &[]));
+    put(&env, place(2), "changed\n");
+    let args = ["restore", &archive, "--only", "sessions", "--json"];
+    let removed = env.run(args).code(0).json()["removed"].clone();
+    assert_eq!(removed.as_array().expect("list").len(), 1, "{removed}");
+    assert!(!other.exists(), "{removed}");
+}
+
+#[test]
+fn a_rollout_written_between_comparison_and_exchange_stops_the_restore() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::on_disk();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    let path = home.join(rollout(FIRST));
+    // The second call gives the safety backup its name.
+    let output = stopped_at(&env, &["restore", &archive], ("renameat2", 2), || {
+        let file = fs::OpenOptions::new().write(true).open(&path);
+        file.and_then(|file| file.set_len(5)).expect("cut");
+    });
+    let output = output.expect("stopped");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("was written during the restore"),
+        "{message}"
+    );
+    assert!(message.contains(FIRST), "{message}");
+    let agents = fs::read_to_string(home.join("AGENTS.md")).expect("read");
+    assert_eq!(agents, "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert!(fs::metadata(&path).expect("metadata").len() > 5);
 }

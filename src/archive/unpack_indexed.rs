@@ -217,10 +217,12 @@ impl Unpacker<'_> {
         }
         let packed = self.read_packed(member)?;
         if self.extent == Extent::WantedAndDigests
+            && !matches!(
+                member.holds,
+                MemberContents::Structure(..) | MemberContents::Void
+            )
             && !self.is_wanted(member)
-            && let Some(content) = self.content_bytes(member, offset)
         {
-            self.progress.add_bytes(content);
             return Ok(UnpackedMember::Checked);
         }
         let bytes = self.unpack(member, &packed)?;
@@ -241,22 +243,6 @@ impl Unpacker<'_> {
             MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
         Ok(UnpackedMember::Checked)
-    }
-
-    /// Returns the number of bytes of content in a member; `None` if it holds no files. `offset` is that of a chunk in
-    /// its file.
-    fn content_bytes(&self, member: &Member, offset: u64) -> Option<u64> {
-        match member.holds {
-            MemberContents::Files(first, count) => {
-                Some(self.files(first, count).map(|file| file.size).sum())
-            }
-            MemberContents::Chunk(file, _) => {
-                let left = self.files(file, 1).map(|f| f.size.saturating_sub(offset));
-                Some(left.sum::<u64>().min(member.size))
-            }
-            MemberContents::Head(_) => Some(0),
-            MemberContents::Structure(..) | MemberContents::Void => None,
-        }
     }
 
     /// Returns the compressed bytes of a member, after comparing them with their digest.
@@ -288,8 +274,11 @@ impl Unpacker<'_> {
 
     /// Passes a complete small file to the sink.
     fn small_file(&self, file: &FileEntry, text: &[u8]) -> Result<(), ArchiveError> {
-        self.progress.add_bytes(file.size);
-        if self.sink.wants(file) {
+        let is_wanted = self.sink.wants(file);
+        if is_wanted || self.extent != Extent::WantedAndDigests {
+            self.progress.add_bytes(file.size);
+        }
+        if is_wanted {
             self.sink.write_chunk(file, 0, text)?;
             self.sink.finish_file(file)?;
         }

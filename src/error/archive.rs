@@ -115,6 +115,8 @@ impl From<crate::restore::RestoreError> for CommandError {
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
+            RestoreError::Written(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; the Codex home is unchanged"),
             RestoreError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "--yes saves the live login to its profile and continues; --auth skip keeps it in place; nothing was changed",
             ),

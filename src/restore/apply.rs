@@ -1,6 +1,7 @@
 //! Runs a restore from the first check to the exchange.
 
 use super::databases::{self, DatabaseAdapter};
+use super::equal_rollouts;
 use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
 use super::exchange_steps;
@@ -74,7 +75,7 @@ pub fn apply(
     check_idle(request)?;
     // Fails before anything is written; the workspace plans again under the lock.
     plan(request)?;
-    let mut work = Workspace::open(request)?;
+    let mut work = Workspace::open(request, progress)?;
     let mut notes = Vec::new();
     unpack(
         request.archive,
@@ -111,6 +112,7 @@ pub fn apply(
         &mut notes,
     )?;
     let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
+    equal_rollouts::check_unchanged(contents, plan, stage)?;
     exchange(request, work.transaction, steps, &mut notes)?;
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = login.record_owners(request).err();

@@ -4,8 +4,9 @@
 //! Only rollouts, because the restore edits other files in the stage, and an edit through a hard link would change
 //! the live file.
 
+use super::error::RestoreError;
 use super::plan::{RestorePlan, RestoreTarget};
-use super::stage::Stage;
+use super::stage::{Stage, StageRoot};
 use crate::archive::ArchiveError;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
@@ -13,15 +14,16 @@ use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
 use crate::codex::home::kind_of;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, atomic, file_open, hash, parallel};
-use std::fs;
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, space};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The largest number of rollouts that wait to be compared.
 const MAX_WAITING: usize = 64;
 
 /// Links the equal rollouts of the home into the stage, and returns their names. A rollout that cannot be read or
-/// linked counts as different.
+/// linked counts as different. Reports the bytes of the equal ones to `progress`.
 ///
 /// # Errors
 /// The stage cannot be written; [`ArchiveError::Interrupted`].
@@ -29,22 +31,29 @@ pub(super) fn link_equal(
     contents: ArchiveListing<'_>,
     plan: &RestorePlan,
     stage: &Stage,
+    progress: &dyn Progress,
 ) -> Result<NameSet, ArchiveError> {
     let mut equal = NameSet::with_names(plan.writes.names());
     if plan.target != RestoreTarget::Home {
         return Ok(equal);
     }
+    let linkable = linkable_roots(stage);
     let is_candidate = |file: &FileEntry| {
         let path = file.path.as_path();
-        kind_of(path).is_rollout_folder() && plan.changes_file(path)
+        kind_of(path).is_rollout_folder()
+            && plan.writes.contains(path)
+            && !plan.added.contains(path)
+            && !plan.removed.contains(path)
+            && linkable.contains(&stage.root_of(path).live.as_path())
     };
     parallel::ordered(
         MAX_WAITING,
         |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
+            let is_linked = link_if_equal(&file, stage, progress)?;
             if is_interrupted() {
                 return Err(ArchiveError::Interrupted);
             }
-            Ok(link_if_equal(&file, stage)?.then_some(file))
+            Ok(is_linked.then_some(file))
         },
         |linked| {
             if let Some(file) = linked? {
@@ -62,15 +71,49 @@ pub(super) fn link_equal(
     Ok(equal)
 }
 
+/// Fails if a linked rollout was written since it was compared.
+pub(super) fn check_unchanged(
+    contents: ArchiveListing<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+) -> Result<(), RestoreError> {
+    let is_restored = |file: &FileEntry| {
+        let path = file.path.as_path();
+        stage.equal.contains(path) && plan.writes.contains(path)
+    };
+    let mut restored = contents.files.iter().filter(is_restored);
+    let changed =
+        restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
+    changed.map_or(Ok(()), |file| {
+        let path = file.path.as_path();
+        Err(RestoreError::Written(stage.root_of(path).live_path(path)))
+    })
+}
+
+/// Returns the live paths of the roots in which files can be linked. Not those on an overlay, where a link copies the
+/// file and the live name keeps another identity. Not a folder that several links of the home lead to, because the
+/// archive has its files once for each of them.
+fn linkable_roots(stage: &Stage) -> Vec<&Path> {
+    let is_linkable = |root: &&StageRoot| {
+        let sharing = stage
+            .roots
+            .iter()
+            .filter(|other| other.staged == root.staged);
+        sharing.count() == 1 && !space::has_layers(&root.live)
+    };
+    let roots = stage.roots.iter().filter(is_linkable);
+    roots.map(|root| root.live.as_path()).collect()
+}
+
 /// Links the live file of `file` into the stage if both are equal. Returns true if it did.
-fn link_if_equal(file: &FileEntry, stage: &Stage) -> Result<bool, IoError> {
+fn link_if_equal(
+    file: &FileEntry,
+    stage: &Stage,
+    progress: &dyn Progress,
+) -> Result<bool, IoError> {
     let relative = file.path.as_path();
     let live = stage.root_of(relative).live_path(relative);
-    let has_attributes = |path: &Path| {
-        let meta = path.symlink_metadata();
-        meta.is_ok_and(|meta| meta.is_file() && has_attributes_of(&meta, file))
-    };
-    if !has_attributes(&live) {
+    if !has_attributes(&live, file) {
         return Ok(false);
     }
     let staged = stage.staged_path(relative);
@@ -79,16 +122,40 @@ fn link_if_equal(file: &FileEntry, stage: &Stage) -> Result<bool, IoError> {
         return Ok(false);
     }
     // The link is compared, not the live path, which can be replaced at any time.
-    if has_attributes(&staged) && has_content(&staged, file) {
+    if has_attributes(&staged, file) && has_content(&staged, file, progress) {
         return Ok(true);
     }
     fs::remove_file(&staged).at("remove", &staged)?;
     Ok(false)
 }
 
-fn has_content(path: &Path, file: &FileEntry) -> bool {
-    let digest = file_open::open_no_link(path).and_then(|mut file| hash::sha256_of(&mut file));
+fn has_attributes(path: &Path, file: &FileEntry) -> bool {
+    let meta = path.symlink_metadata();
+    meta.is_ok_and(|meta| meta.is_file() && has_attributes_of(&meta, file))
+}
+
+fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
+    let digest = file_open::open_no_link(path)
+        .and_then(|file| hash::sha256_of(&mut Comparison { file, progress }));
     digest.is_ok_and(|(digest, size)| {
         size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
     })
+}
+
+/// A file that is read for comparison: reports progress, and fails after an interrupt.
+struct Comparison<'a> {
+    file: File,
+    progress: &'a dyn Progress,
+}
+
+impl Read for Comparison<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if is_interrupted() {
+            // Not `Interrupted`: callers may repeat a read that fails with that.
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.file.read(buffer)?;
+        self.progress.add_bytes(n as u64);
+        Ok(n)
+    }
 }

@@ -45,6 +45,9 @@ pub enum RestoreError {
         /// it.
         left_at: Vec<PathBuf>,
     },
+    /// A conversation was written after it was compared with the archive.
+    #[error("a conversation was written during the restore: {}", .0.display())]
+    Written(PathBuf),
     /// The archive belongs to another account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {

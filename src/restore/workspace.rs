@@ -17,7 +17,7 @@ use super::stage::{Stage, StageRoot, is_access_denied};
 use super::target;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
-use crate::io::{IoError, atomic, space};
+use crate::io::{IoError, Progress, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,10 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
-    pub(super) fn open(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
+    pub(super) fn open(
+        request: &RestoreRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self, RestoreError> {
         // The home may be a symbolic link: the exchange has to happen at its target.
         let home = request.folder.canonicalize();
         let home = home.unwrap_or_else(|_| request.folder.clone());
@@ -50,7 +53,8 @@ impl Workspace {
         let whole = is_beside && disk_probes::can_exchange_whole(&home, transaction.folder())?;
         let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
-        stage.equal = equal_rollouts::link_equal(request.archive.contents(), &plan, &stage)?;
+        let contents = request.archive.contents();
+        stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
         check_space(request, &plan, &stage, &transaction)?;
         Ok(Self {
             plan,
