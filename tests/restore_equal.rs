@@ -233,14 +233,17 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
 #[test]
 fn a_home_in_a_lower_layer_on_another_disk_is_restored() {
     let mut env = TestEnv::on_disk();
-    let Some(_lower) = Mount::small(&env.path("lower"), 16 << 10) else {
+    sample_home_at(&env.path("below/.codex"));
+    let Some(_memory) = Mount::small(&env.path("layers"), 16 << 10) else {
         return;
     };
     for folder in ["upper", "work"] {
-        fs::create_dir(env.path(folder)).expect("folder");
+        fs::create_dir(env.path("layers").join(folder)).expect("folder");
     }
-    sample_home_at(&env.path("lower/.codex"));
-    let Some(_mount) = Mount::layers(&env.path(""), &env.path("merged")) else {
+    let Some(_lower) = Mount::bind(&env.path("below"), &env.path("layers/lower")) else {
+        return;
+    };
+    let Some(_mount) = Mount::layers(&env.path("layers"), &env.path("merged")) else {
         return;
     };
     let home = env.path("merged/.codex");
