@@ -302,9 +302,6 @@ fn linked_conversations_are_restored_if_their_parent_is_read_only() {
 
 /// Mounts an overlay at `merged` over `lower`.
 fn mount_overlay(env: &TestEnv) -> Option<Mount> {
-    for folder in ["lower", "upper", "work"] {
-        fs::create_dir_all(env.path(folder)).expect("folder");
-    }
     Mount::layers(&env.path(""), &env.path("merged"))
 }
 
@@ -390,11 +387,8 @@ fn a_home_with_folders_of_both_layers_is_restored() {
 #[test]
 fn a_home_in_a_lower_layer_is_restored() {
     let mut env = TestEnv::on_disk();
-    for folder in ["lower", "upper", "work"] {
-        fs::create_dir(env.path(folder)).expect("folder");
-    }
     sample_home_at(&env.path("lower/.codex"));
-    let Some(_mount) = Mount::layers(&env.path(""), &env.path("merged")) else {
+    let Some(_mount) = mount_overlay(&env) else {
         return;
     };
     let home = env.path("merged/.codex");

@@ -60,9 +60,6 @@ fn a_selected_folder_replaces_a_file_and_back() {
 #[test]
 fn a_folder_replaces_a_file_and_back_in_a_lower_layer() {
     let mut env = TestEnv::on_disk();
-    for folder in ["lower", "upper", "work"] {
-        fs::create_dir(env.path(folder)).expect("folder");
-    }
     sample_home_at(&env.path("lower/.codex"));
     for name in ["skills/a/f", "skills/a/deep/g"] {
         let path = env.path("lower/.codex").join(name);

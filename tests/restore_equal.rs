@@ -2,6 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
+use crate::support::hostile::Parts;
 use crate::support::injection::{can_inject, ended_before_call, stopped_at, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, sample_home_at, set_time,
@@ -102,7 +103,7 @@ fn a_rollout_with_another_time_or_mode_gets_the_archived_one() {
 
 /// A restore of the whole archive refuses a damaged one, also where the home has the same files.
 #[test]
-fn damage_in_members_that_are_not_unpacked_is_found() {
+fn damage_of_members_that_are_not_written_is_found() {
     let env = TestEnv::new();
     sample_home(&env);
     put(
@@ -125,6 +126,22 @@ fn damage_in_members_that_are_not_unpacked_is_found() {
         assert_eq!(refused.code, 5, "{member:?}: {refused}");
         assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
     }
+}
+
+/// The index fits the member, but the content is not the listed one. The safety backup would copy it.
+#[test]
+fn wrong_content_of_members_that_are_not_written_is_found() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = backup(&env, &[]);
+    let mut parts = Parts::of(&fs::read(&archive).expect("read"));
+    let name = text(&rollout(FIRST));
+    parts.entry(&name).content[10] ^= 1;
+    fs::write(&archive, parts.pack()).expect("write");
+    let before = comparable(&env.tree("home/.codex"));
+    let _ = env.run(["verify", &text(&archive)]).code(5);
+    let _ = env.run(["restore", &text(&archive)]).code(5);
+    assert_same_tree(&before, &comparable(&env.tree("home/.codex")));
 }
 
 /// A home that is larger than the free space can be restored over itself.
@@ -237,9 +254,6 @@ fn a_home_in_a_lower_layer_on_another_disk_is_restored() {
     let Some(_memory) = Mount::small(&env.path("layers"), 16 << 10) else {
         return;
     };
-    for folder in ["upper", "work"] {
-        fs::create_dir(env.path("layers").join(folder)).expect("folder");
-    }
     let Some(_lower) = Mount::bind(&env.path("below"), &env.path("layers/lower")) else {
         return;
     };

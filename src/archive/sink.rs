@@ -24,9 +24,6 @@ pub trait Sink: Sync {
 pub enum Extent {
     /// All members of the archive.
     All,
-    /// The members with content of wanted files. The compressed bytes of all others are compared with their digest.
-    /// Progress counts wanted files only.
-    WantedAndDigests,
     /// The members with content of wanted files.
     Wanted,
 }

@@ -51,7 +51,6 @@ pub(super) fn by_index(
         buffers: &buffers,
         file: &file,
         manifest,
-        extent,
         sink,
         progress,
     };
@@ -75,14 +74,14 @@ pub(super) fn by_index(
             |jobs| {
                 let members = manifest.members_with_offsets();
                 members
-                    .filter(|(member, _)| extent != Extent::Wanted || unpacker.is_wanted(member))
+                    .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
                     .try_for_each(|job| jobs.submit(job))
                     .map_err(|ConsumerFailed| ArchiveError::Interrupted)
             },
         )?;
     }
     match extent {
-        Extent::All | Extent::WantedAndDigests => in_order.finish(),
+        Extent::All => in_order.finish(),
         Extent::Wanted => Ok(()),
     }
 }
@@ -184,7 +183,6 @@ struct Unpacker<'a> {
     buffers: &'a BufferPool,
     file: &'a File,
     manifest: &'a ArchiveManifest,
-    extent: Extent,
     sink: &'a dyn Sink,
     progress: &'a dyn Progress,
 }
@@ -215,17 +213,7 @@ impl Unpacker<'_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let packed = self.read_packed(member)?;
-        if self.extent == Extent::WantedAndDigests
-            && !matches!(
-                member.holds,
-                MemberContents::Structure(..) | MemberContents::Void
-            )
-            && !self.is_wanted(member)
-        {
-            return Ok(UnpackedMember::Checked);
-        }
-        let bytes = self.unpack(member, &packed)?;
+        let bytes = self.unpack(member)?;
         match member.holds {
             MemberContents::Structure(first, count) => {
                 member_content::check_structure(self.path, &bytes, self.manifest, first, count)?;
@@ -245,40 +233,29 @@ impl Unpacker<'_> {
         Ok(UnpackedMember::Checked)
     }
 
-    /// Returns the compressed bytes of a member, after comparing them with their digest.
-    fn read_packed(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
-        let len = usize::try_from(member.len).map_err(|_| self.bad_member("is too large"))?;
+    /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
+    /// their digest.
+    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
+        let bad = |what: &str| ArchiveError::damaged(self.path, format!("a member {what}"));
+        let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
+        else {
+            return Err(bad("is too large"));
+        };
         let mut packed = self.buffers.aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.bad_member("ends early"));
-            }
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path)?,
         }
         if Sha256Digest::of(&packed) != member.sha256 {
-            return Err(self.bad_member("does not match its digest"));
+            return Err(bad("does not match its digest"));
         }
-        Ok(packed)
-    }
-
-    /// Unpacks the compressed bytes of a member into its part of the tar stream.
-    fn unpack(&self, member: &Member, packed: &[u8]) -> Result<AlignedBuffer, ArchiveError> {
-        let size = usize::try_from(member.size).map_err(|_| self.bad_member("is too large"))?;
-        let unpacked = gzip_member::decompress(packed, size, self.buffers);
-        unpacked.map_err(|what| self.bad_member(what))
-    }
-
-    fn bad_member(&self, what: &str) -> ArchiveError {
-        ArchiveError::damaged(self.path, format!("a member {what}"))
+        gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
     }
 
     /// Passes a complete small file to the sink.
     fn small_file(&self, file: &FileEntry, text: &[u8]) -> Result<(), ArchiveError> {
-        let is_wanted = self.sink.wants(file);
-        if is_wanted || self.extent != Extent::WantedAndDigests {
-            self.progress.add_bytes(file.size);
-        }
-        if is_wanted {
+        self.progress.add_bytes(file.size);
+        if self.sink.wants(file) {
             self.sink.write_chunk(file, 0, text)?;
             self.sink.finish_file(file)?;
         }

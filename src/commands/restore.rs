@@ -178,7 +178,7 @@ impl RestoreOptions {
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
-            // A comparison is of use whoever is signed in.
+            // A comparison changes nothing, so the signed-in account does not matter.
             Err(refusal @ RestoreError::AnotherAccount { .. }) if diff => {
                 context.ui.warn(refusal);
                 request.may_switch_account = true;

@@ -1,7 +1,7 @@
 //! Progress reporting and cancellation for long operations.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Receives the progress of an operation.
 pub trait Progress: Sync {
@@ -18,6 +18,34 @@ pub struct Silent;
 impl Progress for Silent {
     fn expect_bytes(&self, _total: u64) {}
     fn add_bytes(&self, _bytes: u64) {}
+}
+
+/// The progress of an operation in several phases: the total of each is added to the bytes before it.
+pub(crate) struct Phases<'a> {
+    progress: &'a dyn Progress,
+    done: AtomicU64,
+}
+
+impl<'a> Phases<'a> {
+    /// Passes the progress of all phases to `progress`.
+    pub(crate) fn of(progress: &'a dyn Progress) -> Self {
+        Self {
+            progress,
+            done: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Progress for Phases<'_> {
+    fn expect_bytes(&self, total: u64) {
+        let done = self.done.load(Ordering::Relaxed);
+        self.progress.expect_bytes(done.saturating_add(total));
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.progress.add_bytes(bytes);
+    }
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

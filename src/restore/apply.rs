@@ -26,6 +26,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::Extent;
 use crate::codex::process::Holder;
 use crate::io::Progress;
+use crate::io::progress::Phases;
 use crate::journal::{Outcome, Step, Transaction};
 use std::path::Path;
 
@@ -72,6 +73,7 @@ pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
 ) -> Result<RestoreReport, RestoreError> {
+    let progress = &Phases::of(progress);
     check_idle(request)?;
     // Fails before anything is written; the workspace plans again under the lock.
     plan(request)?;
@@ -149,8 +151,8 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive also checks
-/// the members that it does not unpack.
+/// Unpacks the planned files into the stage, except for equal rollouts. A restore of the whole archive checks all of
+/// its digests.
 fn unpack(
     archive: &ArchiveReader,
     plan: &RestorePlan,
@@ -161,7 +163,7 @@ fn unpack(
     let extent = if plan.partial {
         Extent::Wanted
     } else {
-        Extent::WantedAndDigests
+        Extent::All
     };
     let extract = ExtractSink::new(stage, plan);
     archive.read(extent, &extract, progress)?;

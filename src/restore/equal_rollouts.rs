@@ -1,5 +1,5 @@
-//! Links rollouts into the stage that the home already has with the archived content, so that they are neither
-//! unpacked nor written again.
+//! Links rollouts into the stage that the home already has with the archived content, so that they are not
+//! written again.
 //!
 //! Only rollouts, because the restore edits other files in the stage, and an edit through a hard link would change
 //! the live file.

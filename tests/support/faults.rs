@@ -88,6 +88,9 @@ impl Mount {
 
     /// Mounts an overlay of the folders `lower` and `upper` in `of`. The kernel needs its folder `work`.
     pub(crate) fn layers(of: &Path, at: &Path) -> Option<Self> {
+        for folder in ["lower", "upper", "work"] {
+            std::fs::create_dir_all(of.join(folder)).expect("folder");
+        }
         let of = of.to_str().expect("text");
         let of = of.trim_end_matches('/');
         let layers = format!("lowerdir={of}/lower,upperdir={of}/upper,workdir={of}/work");
