@@ -2,8 +2,8 @@
 //! of folders.
 
 #[cfg(target_os = "linux")]
-use crate::io::{IoContext, file_open};
-use crate::io::{IoError, atomic, exchange, space, tree};
+use crate::io::file_open;
+use crate::io::{IoContext, IoError, atomic, exchange, space, tree};
 use std::path::{Path, PathBuf};
 
 /// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the

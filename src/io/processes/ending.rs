@@ -110,7 +110,7 @@ mod system {
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-        let is_alive = |ending: &Ending| started(ending.pid) == Some(ending.started);
+        let is_alive = |ending: &EndTarget| started(ending.pid) == Some(ending.started);
         let mut left: Vec<_> = targets.iter().copied().filter(is_alive).collect();
         for ending in left.iter().filter(|ending| ending.send_sigterm) {
             tell(ending.pid);
