@@ -20,7 +20,6 @@ use super::reuse::PreviousArchive;
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use crate::codex::auth::Login;
-use crate::codex::home;
 use crate::io::atomic::TempFile;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, space};
@@ -196,7 +195,7 @@ pub(super) fn new_manifest(
 #[cfg(unix)]
 pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
     use std::os::unix::fs::MetadataExt;
-    [Path::new(""), Path::new(home::SESSIONS)]
+    [Path::new(""), Path::new(crate::codex::home::SESSIONS)]
         .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
         .into()
 }

@@ -258,6 +258,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
+    #[cfg(unix)]
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
@@ -412,6 +413,7 @@ mod tests {
         );
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_linked_folder_is_matched_by_both_of_its_paths() {
         let (_keep, root) = root();
@@ -495,6 +497,7 @@ mod tests {
         assert_eq!(FolderChoice::default().hint(), None);
     }
 
+    #[cfg(unix)]
     #[test]
     fn pwd_counts_if_it_is_the_current_folder() {
         let (_keep, root) = root();
