@@ -5,7 +5,7 @@ use super::manager_files::is_manager_file;
 use crate::archive::names;
 use crate::conversations::index;
 use crate::inventory::{observations, store, trash};
-use crate::io::{IoError, atomic, tree};
+use crate::io::{IoError, OrdinaryPath, atomic, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
-    let Ok(home) = manager_home.canonicalize() else {
+    let Ok(home) = manager_home.canonical() else {
         return Vec::new();
     };
-    let backups = store::backups(&home).canonicalize().ok();
+    let backups = store::backups(&home).canonical().ok();
     let mut own = vec![home.clone()];
     own.extend(matching_entries(&home, is_manager_file));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {

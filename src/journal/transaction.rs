@@ -8,7 +8,7 @@ use super::step::Step;
 use super::write_times::filesystem_clock_ns;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, tree};
+use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ pub(crate) struct Transaction {
     /// An open descriptor without a use. Closing it allows removing the folders even if the process
     /// may open no more files.
     reserve_descriptor: Option<File>,
-    _lock: FileLock,
+    lock: Option<FileLock>,
 }
 
 /// The result of a transaction.
@@ -44,7 +44,10 @@ impl Transaction {
     /// Creates the journal of a change of `home` in `folder`, whose lock is held.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
-            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+            let _ = (
+                sharing::remove_file(folder.join(LOCK)),
+                fs::remove_dir(folder),
+            );
         });
         let reserve_descriptor = reserve_descriptor.at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
@@ -63,7 +66,7 @@ impl Transaction {
             path: folder.join(JOURNAL),
             ended: false,
             reserve_descriptor: None,
-            _lock: lock,
+            lock: Some(lock),
         }
     }
 
@@ -236,9 +239,17 @@ impl Transaction {
         self.ended = true;
         self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
-        folders
-            .filter_map(|folder| remove_or_rename(&folder.0))
-            .collect()
+        let kept = folders.filter_map(|folder| remove_or_rename(&folder.0));
+        let kept = kept.collect();
+        self.close_lock();
+        kept
+    }
+
+    /// Closes the removed lock file. Until then FAT, network disks and Windows keep its name, and so the
+    /// staging folder. Removes nothing of a transaction that has begun there since.
+    fn close_lock(&mut self) {
+        self.lock = None;
+        let _ = fs::remove_dir(self.folder());
     }
 
     /// Moves everything that is staged into folders that stay, and returns these. Then removes the
@@ -332,11 +343,8 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
         return None;
     }
     let kept = folder::free_name(folder, KeptAs::Leftover);
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "needs no fsync: the folder is found under either name"
-    )]
-    let place = match fs::rename(folder, &kept) {
+    // Needs no fsync: the folder is found under either name.
+    let place = match sharing::rename(folder, &kept) {
         Ok(()) => kept,
         Err(_) => folder.to_path_buf(),
     };
@@ -402,6 +410,7 @@ impl Drop for Transaction {
             for folder in self.journal.folders.iter().rev() {
                 let _ = remove_with_lock(&folder.0);
             }
+            self.close_lock();
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::codex::rollout::{ConversationFile, ZST};
 use crate::codex::token_count;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::rollout::{self, SessionMeta};
+use crate::io::OrdinaryPath;
 use crate::io::atomic::with_suffix;
 use crate::io::file_open;
 use crate::io::processes::{Process, ProcessTable};
@@ -53,7 +54,7 @@ impl OpenRollouts {
             self.codex = find_codex(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
-        let (Some(codex), Ok(real)) = (self.codex, sessions.canonicalize()) else {
+        let (Some(codex), Ok(real)) = (self.codex, sessions.canonical()) else {
             return Vec::new();
         };
         let process = table.get(codex.pid);
@@ -181,7 +182,7 @@ fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    a == b || matches!((a.canonical(), b.canonical()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Returns the creation time in a conversation's id: a UUID of version 7 begins with milliseconds.

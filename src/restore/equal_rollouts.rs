@@ -14,7 +14,7 @@ use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
 use crate::codex::home::kind_of;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, space};
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -125,7 +125,7 @@ fn link_if_equal(
     if has_attributes(&staged, file) && has_content(&staged, file, progress) {
         return Ok(true);
     }
-    fs::remove_file(&staged).at("remove", &staged)?;
+    sharing::remove_file(&staged).at("remove", &staged)?;
     Ok(false)
 }
 

@@ -3,9 +3,10 @@
 
 use crate::io::atomic;
 use crate::io::clock::Clock;
-use crate::io::lock::is_free;
+use crate::io::lock::{self, is_free};
 use crate::io::piped_child::ChildEnd;
 use crate::io::random_id::random_id;
+use crate::io::sharing;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ const INTERRUPTED: i32 = 130;
 pub(super) struct ProcessNote {
     path: PathBuf,
     #[cfg(windows)]
-    _locked: File,
+    locked: File,
 }
 
 impl ProcessNote {
@@ -54,11 +55,11 @@ impl ProcessNote {
         let file = atomic::create_private(&path).ok()?;
         let note = Self {
             #[cfg(windows)]
-            _locked: file.try_clone().ok()?,
+            locked: file.try_clone().ok()?,
             path,
         };
         // Another process may look at the note just now.
-        if file.lock().is_err() {
+        if lock::lock(&file).is_err() {
             note.remove();
             return None;
         }
@@ -84,7 +85,9 @@ impl ProcessNote {
 
     /// Removes the note of a process that did not start.
     pub(super) fn remove(self) {
-        let _ = fs::remove_file(self.path);
+        #[cfg(windows)]
+        drop(self.locked);
+        let _ = sharing::remove_file(self.path);
     }
 }
 
@@ -101,7 +104,7 @@ fn remove_old_notes(folder: &Path) {
     let oldest = Clock::System.now() - MAX_NOTE_AGE;
     for (path, started) in notes(folder) {
         if started < oldest && is_free(&path) {
-            let _ = fs::remove_file(path);
+            let _ = sharing::remove_file(path);
         }
     }
 }

@@ -8,10 +8,9 @@ use crate::history::snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
 use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -160,7 +159,7 @@ fn write_files(
             if let Err(e) = write(&path, file) {
                 if let Some(copy) = &backup {
                     // The original is unchanged, so the copy is superfluous.
-                    let _ = fs::remove_file(copy);
+                    let _ = sharing::remove_file(copy);
                 }
                 return Err(e);
             }

@@ -5,7 +5,7 @@ use super::folder::{self, folder_beside};
 use super::recovery::recover;
 use super::write_times::filesystem_clock_ns;
 use super::*;
-use crate::io::exchange::tests::UNSUPPORTED;
+use crate::io::exchange::tests::{UNSUPPORTED, WITHOUT_EXCHANGE, is_always_off};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::once_free;
 use crate::io::{IoContext, IoError, atomic};
@@ -146,10 +146,33 @@ fn step(live: PathBuf, staged: PathBuf) -> Step {
 /// Runs `test` on a system with a call for exchanges, and on one without.
 fn on_both_systems(test: impl Fn(bool)) {
     for unsupported in [false, true] {
+        if !unsupported && is_always_off() {
+            continue;
+        }
         UNSUPPORTED.set(unsupported);
         test(unsupported);
     }
     UNSUPPORTED.set(false);
+}
+
+/// Windows, and some file systems, have no call for an exchange.
+#[cfg(target_os = "linux")]
+#[test]
+fn all_tests_of_transactions_pass_without_a_call_for_an_exchange() {
+    if is_always_off() {
+        return;
+    }
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    let run = tests
+        .args(["journal::"])
+        .env(WITHOUT_EXCHANGE, "1")
+        .output();
+    let run = run.unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stdout)
+    );
 }
 
 #[test]
@@ -388,5 +411,6 @@ fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() 
 }
 
 mod crash_states;
+#[cfg(unix)]
 mod old_journals;
 mod recoveries;
