@@ -227,7 +227,10 @@ mod tests {
         let find = |folders: &[&Path], wanted: &str| {
             let mut env = with_path(folders);
             env.current_dir = current.path().to_path_buf();
-            env.find_program(Path::new(wanted))
+            let found = env.find_program(Path::new(wanted))?;
+            // Windows spells extensions as `PATHEXT` does.
+            let extension = found.extension().unwrap_or_default();
+            Some(found.with_extension(extension.to_ascii_lowercase()))
         };
         assert_eq!(find(&relative, "tool"), None);
         let all = [&relative[..], &[installed.path()]].concat();

@@ -25,6 +25,36 @@ fn accounts_are_saved_and_switched() {
 }
 
 #[test]
+fn the_account_of_a_folder_is_set_by_its_path() {
+    let machine = Machine::with_conversations();
+    machine.succeed(&["profile", "save", "private"]);
+    let key = format!("folders.{}", machine.path("two words").display());
+    machine.succeed(&["config", "set", &key, "private"]);
+    let value = machine.succeed(&["config", "get", &key]).stdout;
+    assert_eq!(value.trim(), "private");
+    let folder = machine.path("two words/below");
+    fs::create_dir_all(&folder).unwrap();
+    machine.install_codex();
+    let plan = machine.run_in(&folder, &["launch", "--dry-run"]).code(0);
+    let text = plan.stdout + &plan.stderr;
+    assert!(text.contains("private"), "{text}");
+    machine.succeed(&["config", "unset", &key]);
+    assert_ne!(machine.run(&["config", "get", &key]).code, 0);
+}
+
+#[test]
+fn codex_is_found_on_the_path_and_started() {
+    let machine = Machine::with_conversations();
+    machine.succeed(&["profile", "save", "private"]);
+    assert_ne!(machine.run(&["launch", "private"]).code, 0);
+    machine.install_codex();
+    let run = machine.succeed(&["launch", "private"]);
+    assert!(run.stdout.contains("codex-cli 0.169.0"), "{}", run.stdout);
+    let launches = machine.succeed(&["launches", "--json"]).json();
+    assert_eq!(launches["launches"][0]["exit_code"], 0, "{launches}");
+}
+
+#[test]
 fn a_removed_profile_comes_back() {
     let machine = Machine::with_conversations();
     machine.succeed(&["profile", "save", "private"]);

@@ -160,6 +160,11 @@ impl Machine {
 
     /// Runs the program to its end, with `--yes`.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        self.run_in(self.root.path(), args)
+    }
+
+    /// Runs the program in `folder`.
+    pub(crate) fn run_in(&self, folder: &Path, args: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
         // Not an empty environment: Windows needs some of its variables, and wine all of its own.
         for (name, _) in std::env::vars_os() {
@@ -169,15 +174,15 @@ impl Machine {
             }
         }
         let output = command
-            .args(args)
             .arg("--yes")
+            .args(args)
             .env("CODEX_HOME", self.path("codex"))
             .env("CODEX_MANAGER_HOME", self.path("manager"))
             .env("HOME", self.path("user"))
             .env("PATH", self.path("bin"))
             .env("TZ", "UTC")
             .env("COLUMNS", "100")
-            .current_dir(self.root.path())
+            .current_dir(folder)
             .stdin(Stdio::null())
             .output()
             .expect("start codex-manager");
