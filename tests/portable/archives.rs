@@ -35,7 +35,7 @@ fn the_safety_backup_undoes_a_restore() {
     assert_eq!(machine.read(&rollout(1)), text(1));
     let list = machine.succeed(&["list-backups", "--json"]).json();
     let archives = list["backups"].as_array().unwrap();
-    let safety = archives.iter().find(|archive| archive["mode"] == "safety");
+    let safety = archives.iter().find(|archive| archive["partial"] == true);
     let name = safety.expect("a safety backup")["archive"]
         .as_str()
         .unwrap();

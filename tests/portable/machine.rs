@@ -252,39 +252,28 @@ pub(crate) fn rollout(n: u32) -> String {
 
 /// Returns the lines of a conversation: a prompt, an answer, and a request of 1100 tokens.
 pub(crate) fn text(n: u32) -> String {
-    let line = |kind: &str, payload: Value| {
-        let at = format!("2026-11-1{n}T10:00:00.000Z");
-        // In Codex's order of fields.
+    let at = format!("2026-11-1{n}T10:00:00.000Z");
+    // In Codex's order of fields.
+    let line = |kind: &str, payload: &str| {
         format!("{{\"timestamp\":\"{at}\",\"type\":\"{kind}\",\"payload\":{payload}}}\n")
     };
+    let meta = json!({"id": id(n), "cwd": "/work/project", "source": "cli", "timestamp": at});
+    let context = json!({"model": "gpt-5", "cwd": "/work/project"});
+    let question = json!({"type": "user_message", "message": prompt(n)});
+    let answer = format!("The answer to \"{}\". ", prompt(n)).repeat(500);
+    let answer = json!({"type": "message", "role": "assistant",
+                        "content": [{"type": "output_text", "text": answer}]});
     let tokens = json!({"input_tokens": 1000, "cached_input_tokens": 0, "output_tokens": 100,
                         "reasoning_output_tokens": 0, "total_tokens": 1100});
-    let answer = format!("The answer to \"{}\". ", prompt(n)).repeat(500);
+    let info = json!({"total_token_usage": tokens, "last_token_usage": tokens});
+    let count = format!(r#"{{"type":"token_count","info":{info},"rate_limits":null}}"#);
     [
-        line(
-            "session_meta",
-            json!({"id": id(n), "cwd": "/work/project", "source": "cli",
-                                    "timestamp": format!("2026-11-1{n}T10:00:00.000Z")}),
-        ),
-        line(
-            "turn_context",
-            json!({"model": "gpt-5", "cwd": "/work/project"}),
-        ),
-        line(
-            "event_msg",
-            json!({"type": "user_message", "message": prompt(n)}),
-        ),
-        line(
-            "response_item",
-            json!({"type": "message", "role": "assistant",
-                                     "content": [{"type": "output_text", "text": answer}]}),
-        ),
-        line(
-            "event_msg",
-            json!({"type": "token_count", "info":
-                                 {"total_token_usage": tokens, "last_token_usage": tokens}}),
-        ),
-        line("event_msg", json!({"type": "task_complete"})),
+        line("session_meta", &meta.to_string()),
+        line("turn_context", &context.to_string()),
+        line("event_msg", &question.to_string()),
+        line("response_item", &answer.to_string()),
+        line("event_msg", &count),
+        line("event_msg", r#"{"type":"task_complete"}"#),
     ]
     .concat()
 }
