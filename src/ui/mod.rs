@@ -113,12 +113,13 @@ impl Ui {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
         let interactive = err && io::stdin().is_terminal();
+        let shows_colors = (out || err) && enable_colors();
         let colored = |terminal: bool| match color {
-            ColorChoice::Always => !terminal || enable_colors(),
+            ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
                 let is_wanted = env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb");
-                terminal && is_wanted && enable_colors()
+                terminal && is_wanted && shows_colors
             }
         };
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
@@ -529,8 +530,8 @@ fn terminal_width<T>(_stream: &T) -> Option<usize> {
     Some(usize::from(columns)).filter(|width| *width > 0)
 }
 
-/// Returns true if the terminal shows colours. The console of Windows has to be asked for it, by
-/// `ENABLE_VIRTUAL_TERMINAL_PROCESSING`.
+/// Turns colours on and returns true if the terminal shows them. The console of Windows shows them only
+/// with `ENABLE_VIRTUAL_TERMINAL_PROCESSING`.
 fn enable_colors() -> bool {
     #[cfg(windows)]
     return crossterm::ansi_support::supports_ansi();
