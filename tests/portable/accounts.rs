@@ -40,7 +40,7 @@ fn the_account_of_a_folder_is_set_by_its_path() {
     assert!(text.contains("private"), "{text}");
     machine.succeed(&["config", "unset", &key]);
     let value = machine.succeed(&["config", "get", &key]).stdout;
-    assert_eq!(value.trim(), "");
+    assert_eq!(value.trim(), "-");
 }
 
 #[test]
