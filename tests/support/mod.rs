@@ -29,6 +29,20 @@ pub(crate) mod terminal;
 pub(crate) mod tool_install;
 pub(crate) mod usage_lines;
 
+/// Creates a named pipe.
+pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {
+    // rustix has no call for it on macOS.
+    let status = std::process::Command::new("mkfifo")
+        .arg("-m")
+        .arg("600")
+        .arg(path)
+        .status()?;
+    status
+        .success()
+        .then_some(())
+        .ok_or_else(|| std::io::Error::other("mkfifo"))
+}
+
 /// Writes an executable script in another process. A concurrent fork of this process could inherit
 /// the open file, and executing the script would fail with ETXTBSY.
 pub(crate) fn write_program(path: &std::path::Path, text: &str) {
