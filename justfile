@@ -22,6 +22,11 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
+# check for macOS; build, test and run for Windows under wine
+cross:
+    .ci/cross macos
+    .ci/cross windows
+
 # the whole workflow on a sample home
 demo:
     cargo run --release -- demo
