@@ -1,7 +1,7 @@
 //! The list of targets, the workflows, the README and everything that installs a release agree, and what is installed runs.
 
 use crate::support::env::TestEnv;
-use crate::support::tool_install::{E2E_VARIABLE, installed_once, npm_install, tool_or_skip};
+use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
 use crate::support::write_program;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -93,13 +93,12 @@ fn run_in(env: &TestEnv, program: &str, args: &[&str]) -> String {
 /// Returns whether npm is there. Where it is required, a missing one is a failure.
 fn has_npm() -> bool {
     let is_there = |program| Command::new(program).arg("--version").output().is_ok();
-    if is_there("npm") && is_there("node") {
-        return true;
-    }
-    let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-    assert!(!required, "npm and node are required");
-    eprintln!("skipped: there is no npm");
-    false
+    let found = if is_there("npm") && is_there("node") {
+        Ok(())
+    } else {
+        Err("npm and node are needed".to_owned())
+    };
+    tool_or_skip("npm", &found).is_some()
 }
 
 /// Writes archives with a file instead of a program for all targets. Returns the digest of each archive by its name.
