@@ -35,6 +35,10 @@ demo:
 dist:
     cargo build --profile dist --locked
 
+# everything of a release but publishing: builds for Linux, packs, installs, runs without a network
+release-dry *targets:
+    release/dry-run {{targets}}
+
 # whole commands beside their peers
 bench:
     benches/compare.sh
