@@ -77,6 +77,11 @@ impl Step {
         self.live_id.is_some() && self.staged_id.is_some()
     }
 
+    /// Returns true if the live path had an entry when the step was recorded.
+    pub(super) fn moves_live_away(&self) -> bool {
+        self.live_id.is_some()
+    }
+
     /// Returns two moves instead of an exchange, for a file system without a call for it. `aside` is
     /// the path of the outgoing entry in between. `None` if the step is a move.
     pub(super) fn as_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {

@@ -173,11 +173,7 @@ fn begin_transaction(
     let beside = journal::folder_beside(folder);
     let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
-    let guard = LoginGuard {
-        manager_home: request.manager_home,
-        env: request.env,
-        now: request.now,
-    };
+    let guard = LoginGuard::of(request);
     match Transaction::begin(&beside, folder, &guard) {
         Ok(transaction)
             if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>
