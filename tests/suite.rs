@@ -53,6 +53,7 @@ mod json_output;
 mod kept_by_restore;
 mod keyring;
 mod killed;
+mod late_turns;
 mod launch;
 mod launch_faults;
 mod launch_kills;

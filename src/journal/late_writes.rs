@@ -48,7 +48,7 @@ impl LateWrites<'_> {
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
         if !self.is_ignored(removed, live, meta.len())
-            && is_written_since(&meta, self.since_ns)
+            && (is_written_since(&meta, self.since_ns) || !step.knows(id))
             && !is_at(kept, id)?
         {
             found.push(live.to_path_buf());
@@ -72,7 +72,10 @@ impl LateWrites<'_> {
             if self.is_ignored(&removed, &live, meta.len()) {
                 continue;
             }
-            let is_changed = changed_ns(&meta) > self.since_ns;
+            // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
+            let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
+            let is_changed = changed_ns(&meta) > self.since_ns
+                && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {
                 if is_changed && !is_at(&kept, id)? {
                     found.push(live);

@@ -21,6 +21,11 @@ const WRITES: [(&str, Write); 5] = [
     ("gone", |f| fs::write(f.live("gone"), "late").unwrap()),
 ];
 
+/// Replaces a file by one with an older mtime.
+const MOVE: (&str, Write) = ("gone", |f| {
+    fs::rename(f.path("elsewhere/file"), f.live("gone")).unwrap();
+});
+
 fn fixture() -> Fixture {
     let fixture = Fixture::new();
     fs::create_dir(fixture.path("elsewhere")).unwrap();
@@ -58,13 +63,19 @@ fn a_write_since_the_begin_stops_the_exchange() {
 
 #[test]
 fn a_write_between_the_last_check_and_the_exchange_undoes_it() {
-    on_both_systems(|_| {
-        for (name, write) in WRITES {
+    on_both_systems(|unsupported| {
+        for (name, write) in WRITES.into_iter().chain([MOVE]) {
             let fixture = fixture();
             let (transaction, steps) = fixture.begin();
             let meanwhile = Meanwhile::before_exchange(|| write(&fixture));
             let committed = transaction.commit(steps, &meanwhile);
-            assert_undone(&fixture, committed, name);
+            if unsupported && name == "auth" {
+                // The step fails at the file that was put there.
+                committed.unwrap_err();
+                assert!(fixture.texts().contains(&"late".into()));
+            } else {
+                assert_undone(&fixture, committed, name);
+            }
         }
     });
 }
