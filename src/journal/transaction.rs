@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The lock file in a staging folder.
 pub(super) const LOCK: &str = "lock";
@@ -64,6 +65,15 @@ impl Transaction {
             reserve_descriptor: None,
             begun: None,
             _lock: lock,
+        }
+    }
+
+    /// Makes writes to the old state late that were made since `planned`, before the transaction began. Call it before
+    /// folders are added.
+    pub(crate) fn count_writes_since(&mut self, planned: Instant) {
+        if let Some(begun) = &mut self.begun {
+            begun.move_back(planned);
+            self.journal.begun_ns = vec![begun.clock_ns];
         }
     }
 

@@ -22,36 +22,55 @@ pub(super) struct BeginTime {
     /// times, earlier ones have none that is later.
     pub(super) clock_ns: i64,
     begun: Instant,
+    /// A moment at which the clock changed, with its new value.
+    ticked: (Instant, i64),
+    tick_ns: i64,
 }
+
+/// The longest tick of known file systems (FAT).
+const LONGEST_TICK_NS: i64 = 2_000_000_000;
 
 impl BeginTime {
     /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
     /// same tick has the same time. On a file system with ticks of seconds, writes just before count as later.
     pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
-        const LONGEST_TICK: Duration = Duration::from_millis(20);
-        let clock_ns = filesystem_clock_ns(folder)?;
+        const LONGEST_WAIT: Duration = Duration::from_millis(20);
+        let first_ns = filesystem_clock_ns(folder)?;
         let begun = Instant::now();
-        let mut is_next_tick = false;
-        while !is_next_tick && begun.elapsed() < LONGEST_TICK {
+        let mut ticked = (begun, first_ns);
+        while ticked.1 <= first_ns && begun.elapsed() < LONGEST_WAIT {
             std::thread::sleep(Duration::from_millis(1));
-            is_next_tick = filesystem_clock_ns(folder)? > clock_ns;
+            ticked = (Instant::now(), filesystem_clock_ns(folder)?);
         }
+        let is_short = ticked.1 > first_ns;
         Ok(Self {
-            clock_ns: clock_ns - i64::from(!is_next_tick),
+            clock_ns: first_ns - i64::from(!is_short),
             begun,
+            ticked,
+            tick_ns: if is_short {
+                ticked.1 - first_ns
+            } else {
+                LONGEST_TICK_NS
+            },
         })
+    }
+
+    /// Moves the time back to `earlier`, or by up to a tick more.
+    pub(super) fn move_back(&mut self, earlier: Instant) {
+        let (at, clock_ns) = self.ticked;
+        let passed = at.saturating_duration_since(earlier);
+        self.clock_ns = clock_ns - nanoseconds_of(passed) - self.tick_ns;
+        self.begun = earlier;
     }
 
     /// Returns the same time by the clock of the file system of `folder`, or an earlier one. `own` is the folder
     /// of the journal.
     pub(super) fn clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
-        /// The longest tick of known file systems (FAT).
-        const TICK: Duration = Duration::from_secs(2);
         if space::same_file_system(folder, own) {
             return Ok(self.clock_ns);
         }
-        let passed = self.begun.elapsed() + TICK;
-        Ok(filesystem_clock_ns(folder)?.saturating_sub(nanoseconds_of(passed)))
+        let passed_ns = nanoseconds_of(self.begun.elapsed());
+        Ok(filesystem_clock_ns(folder)? - passed_ns - LONGEST_TICK_NS)
     }
 
     /// Fails if the clock of the file system was set back since, because then the times of writes show nothing.

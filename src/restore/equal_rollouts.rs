@@ -126,7 +126,7 @@ fn link_if_equal(
         return Ok(false);
     }
     let staged = stage.staged_path(relative);
-    atomic::create_private_folder(atomic::parent_of(&staged))?;
+    atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     if fs::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }

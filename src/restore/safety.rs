@@ -296,7 +296,7 @@ fn keep_damaged_database(
             continue;
         }
         let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
-        atomic::create_private_folder(atomic::parent_of(&staged))?;
+        atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
         // Not linked: the exchange would take the link for a write.
         let mut copy = atomic::TempFile::beside(&staged)?;
         let mut source = file_open::open(&path).at("open", &path)?;
