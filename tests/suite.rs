@@ -37,6 +37,7 @@ mod faults;
 mod few_threads;
 mod find;
 mod find_archives;
+mod flushes;
 mod folders;
 mod forged_index;
 mod full_disk;
