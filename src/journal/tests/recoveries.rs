@@ -1,7 +1,6 @@
 //! Recovers transactions after other programs have changed files.
 
 use super::*;
-use crate::codex::process::Holder;
 
 #[test]
 fn files_that_codex_replaced_after_the_exchange_stay() {
@@ -75,13 +74,9 @@ impl RecoveryPolicy for Busy {
         Err(io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
     }
 
-    fn holders(&self, home: &Path) -> Vec<Holder> {
+    fn holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
         assert!(home.ends_with("live"), "{}", home.display());
-        vec![Holder {
-            pid: Some(7),
-            name: "codex".into(),
-            why: "codex process".into(),
-        }]
+        vec![codex()]
     }
 }
 
@@ -290,12 +285,11 @@ fn a_damaged_journal_removes_no_other_folder() {
 fn names_that_are_not_unicode_survive_a_kill() {
     use std::os::unix::ffi::OsStrExt;
     let fixture = Fixture::new();
-    let (transaction, mut steps) = fixture.begin();
     let name = std::ffi::OsStr::from_bytes(b"n\xff");
     let (live, staged) = (fixture.path("live"), fixture.staging().join("new"));
-    for (folder, text) in [(&live, "old"), (&staged, "new")] {
-        fs::write(folder.join(name), text).unwrap();
-    }
+    fs::write(live.join(name), "old").unwrap();
+    let (transaction, mut steps) = fixture.begin();
+    fs::write(staged.join(name), "new").unwrap();
     steps.push(step(live.join(name), staged.join(name)));
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     assert_eq!(fixture.recover(), Recovery::Finished(vec![]));
