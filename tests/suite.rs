@@ -61,6 +61,7 @@ mod launch_together;
 mod leftovers;
 mod linked_homes;
 mod logging;
+mod login_kinds;
 mod long_paths;
 mod memory;
 mod mock_backend;
