@@ -68,6 +68,7 @@ mod mock_backend;
 mod names;
 mod normalize;
 mod odd_homes;
+mod old_codex;
 mod older_exports;
 mod owners;
 mod pasteable;
