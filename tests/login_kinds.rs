@@ -77,6 +77,23 @@ fn each_kind_of_login_is_saved_switched_archived_and_restored() {
     }
 }
 
+#[test]
+fn restore_names_a_login_that_it_does_not_recognize() {
+    for (login, is_named) in [
+        ("{\"auth_mode\":\"new\",\"key\":\"secret\"}", true),
+        ("{\"OPENAI_API_KEY\":null,\"tokens\":null}", false),
+        ("{}", false),
+    ] {
+        let env = TestEnv::new();
+        sample_home(&env);
+        write_auth_text(&env.codex_home(), login);
+        let archive = text(&backup(&env, &[]));
+        let run = env.run(["restore", &archive, "--yes"]).code(0);
+        let names = format!("{run}").contains("has no login that codex-manager recognizes");
+        assert_eq!(names, is_named, "{run}");
+    }
+}
+
 /// The files of Codex Desktop's workspaces, readable by everybody.
 fn put_workspaces(env: &TestEnv) {
     let own = put(env, "account-sessions/1/auth.json", auth_json(&bob()));

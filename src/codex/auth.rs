@@ -214,6 +214,13 @@ impl AuthSnapshot {
         Err((SecretBytes::new(bytes), reason.to_owned()))
     }
 
+    /// Returns true if every field is empty, so that there is no login of any kind.
+    pub(crate) fn is_signed_out(&self) -> bool {
+        let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
+        let fields = auth.as_object();
+        fields.is_none_or(|fields| fields.values().all(Value::is_null))
+    }
+
     /// Returns the SHA-256 of the bytes in hex.
     pub(crate) fn sha256(&self) -> String {
         hash::sha256(self.bytes.expose())

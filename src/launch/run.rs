@@ -81,9 +81,9 @@ impl Launch<'_> {
             });
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        let watched = watcher.finish();
-        let was_watched = watched.as_ref().is_some_and(|watched| watched.saw_files);
-        if let Some(seen) = watched.map(|watched| watched.record.binding) {
+        let seen = watcher.finish();
+        let was_watched = seen.as_ref().is_some_and(|seen| seen.saw_files);
+        if let Some(seen) = seen.map(|seen| seen.record.binding) {
             self.record.binding.conversations = seen.conversations;
             self.record.binding.unbound_because = seen.unbound_because;
         }

@@ -127,7 +127,9 @@ impl RestorePlan {
         for names in [&mut self.writes, &mut self.added] {
             let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
             let logins: Vec<_> = names.iter().filter(is_login).collect();
-            logins.iter().for_each(|name| names.remove(name.as_path()));
+            for name in logins {
+                names.remove(name.as_path());
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::CommandError;
+use crate::io::progress::is_interrupted;
 use crate::ui::time;
 use chrono::DateTime;
 use std::collections::HashSet;
@@ -28,7 +29,17 @@ pub(in crate::commands) fn unlisted(
     }
     let access = IndexAccess::new(context);
     let store = if access.is_only_list() {
-        Some(access.updated(Thoroughness::All)?.0)
+        match access.updated(Thoroughness::All) {
+            Ok((store, _)) => Some(store),
+            Err(e) if is_interrupted() => return Err(e),
+            Err(e) => {
+                let why = e.in_one_line();
+                context
+                    .ui
+                    .warn(format_args!("conversations cannot be listed: {why}"));
+                None
+            }
+        }
     } else {
         access.existing().ok().flatten()
     };

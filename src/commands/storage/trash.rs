@@ -276,20 +276,7 @@ impl UndeleteArgs {
             return Ok(Outcome::Done);
         }
         let home = existing_home(context)?;
-        let mut chosen: Vec<&Unit> = Vec::new();
-        for wanted in &self.sessions {
-            match find(&units, wanted, home) {
-                Ok(unit) => chosen.push(unit),
-                // A repeated command goes on with the rest.
-                Err(_) if is_back(&units, wanted, home, context)? => {
-                    let wanted = printable(wanted);
-                    context.ui.note(format_args!(
-                        "the home already has this conversation: {wanted}"
-                    ));
-                }
-                Err(e) => return Err(e),
-            }
-        }
+        let chosen = self.choose(&units, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
         if self.dry_run {
@@ -329,6 +316,28 @@ impl UndeleteArgs {
         context.ui.line(format_args!("{number} {done}"));
         finish(context, "storage undelete", items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
+    }
+
+    /// Returns the units that are named, without those that an earlier run brought back, so that a repeated
+    /// command goes on with the rest.
+    fn choose<'a>(
+        &self,
+        units: &'a [Unit],
+        home: &Path,
+        context: &Context,
+    ) -> Result<Vec<&'a Unit>, CommandError> {
+        let mut chosen = Vec::new();
+        for wanted in &self.sessions {
+            match find(units, wanted, home) {
+                Ok(unit) => chosen.push(unit),
+                Err(_) if is_back(units, wanted, home, context)? => {
+                    let note = format!("the home already has this conversation: {wanted}");
+                    context.ui.note(printable(&note));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(chosen)
     }
 
     fn list(&self, context: &Context, units: &[Unit]) {
