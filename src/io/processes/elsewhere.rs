@@ -129,7 +129,7 @@ impl Process {
         Vec::new()
     }
     /// The regular files beneath `folders` that it has open: not known on this system.
-    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
-        Vec::new()
+    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
+        None
     }
 }
