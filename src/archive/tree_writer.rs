@@ -95,7 +95,7 @@ impl<'a> TreeWriter<'a> {
         let path = self.root.join(folder);
         if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             remove_existing(&path)?;
-            atomic::create_private_folder(&path)?;
+            atomic::create_unsynced_folder(&path)?;
         }
         self.folders.insert(folder.to_path_buf());
         Ok(())

@@ -257,8 +257,8 @@ pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
     options.open(path).at("create", path)
 }
 
-/// Creates `folder` and what is missing above it; those that are new are 0700.
-pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.
+pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -279,16 +279,16 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Like [`create_private_folder`]; new folders are durable on return.
-pub(crate) fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
+/// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
+pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    create_private_folder(folder)?;
+    create_unsynced_folder(folder)?;
     let mut outermost_first = missing.into_iter().rev();
     outermost_first.try_for_each(|made| sync_folder(parent_of(made)))
 }

@@ -96,7 +96,7 @@ pub(crate) fn share(from: &Path, to: &Path) -> Result<(), IoError> {
     if !meta.is_dir() {
         return share_file(from, &meta, to);
     }
-    atomic::create_private_folder(to)?;
+    atomic::create_unsynced_folder(to)?;
     for (name, _) in list(from).at("list", from)? {
         share(&from.join(&name), &to.join(&name))?;
     }

@@ -80,7 +80,7 @@ impl Sink for ExtractSink<'_> {
         let path = self.stage.staged_path(entry.path.as_path());
         let file = match open_private(&path) {
             Err(e) if e.is_not_found() => {
-                atomic::create_private_folder(atomic::parent_of(&path))?;
+                atomic::create_unsynced_folder(atomic::parent_of(&path))?;
                 open_private(&path)?
             }
             other => other?,

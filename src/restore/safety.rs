@@ -21,7 +21,7 @@ use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::clock::Timestamp;
-use crate::io::{IoContext, Progress, atomic, tree};
+use crate::io::{IoContext, Progress, atomic, file_open};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -296,8 +296,12 @@ fn keep_damaged_database(
             continue;
         }
         let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
-        atomic::create_private_folder(atomic::parent_of(&staged))?;
-        tree::share(&path, &staged)?;
+        atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
+        // Not linked: the exchange would take the link for a write.
+        let mut copy = atomic::TempFile::beside(&staged)?;
+        let mut source = file_open::open(&path).at("open", &path)?;
+        std::io::copy(&mut source, copy.file()).at("write", &staged)?;
+        copy.replace(&staged)?;
     }
     Ok(folder)
 }
