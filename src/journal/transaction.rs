@@ -122,13 +122,16 @@ impl Transaction {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(Step::live))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        self.journal.steps = self.without_unsupported_exchanges(steps)?;
+        let in_journal = self.without_unsupported_exchanges(steps.clone())?;
+        // The check compares both sides of a step, which two moves do not have.
+        self.journal.steps = steps;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
         self.check_written(Side::Live)?;
+        self.journal.steps = in_journal;
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
         let folders = self.journal.folders.iter();

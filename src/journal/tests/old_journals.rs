@@ -40,10 +40,10 @@ fn journals_of_older_versions_are_read() {
             "folders": [fixture.staging()],
         });
         // Another step is done, so that a recovery goes on.
-        let aside = fixture.path("swapped");
-        fs::rename(&steps[1].live, &aside).unwrap();
+        let swapped = fixture.path("swapped");
+        fs::rename(&steps[1].live, &swapped).unwrap();
         fs::rename(&steps[1].staged, &steps[1].live).unwrap();
-        fs::rename(&aside, &steps[1].staged).unwrap();
+        fs::rename(&swapped, &steps[1].staged).unwrap();
         let aside = fixture
             .staging()
             .join(if aside.is_empty() { "none" } else { aside });
