@@ -47,6 +47,10 @@ fn files_that_are_written_before_the_recovery_are_kept() {
             if state == JournalState::Undoing && name == "gone" {
                 continue;
             }
+            // On Windows nothing tells that a folder was moved into another one.
+            if cfg!(windows) && name == "folder/moved/file" {
+                continue;
+            }
             let fixture = Fixture::new();
             fs::create_dir(fixture.path("elsewhere")).unwrap();
             fs::write(fixture.path("elsewhere/file"), "late").unwrap();
