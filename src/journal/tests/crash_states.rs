@@ -131,7 +131,10 @@ fn every_crash_state_recovers_to_old_or_new_without_losing_later_writes() {
     for state in states {
         outcomes[check(state)] += 1;
     }
-    assert!(outcomes.iter().all(|n| *n > 5), "{outcomes:?}");
+    // Only exchanges can be deferred.
+    let possible = if is_always_off() { 2 } else { 3 };
+    let is_tried = outcomes[..possible].iter().all(|n| *n > 5);
+    assert!(is_tried, "{outcomes:?}");
 }
 
 fn check(state: CrashState) -> usize {
