@@ -4,6 +4,7 @@
 use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::CommandError;
+use crate::io::OrdinaryPath;
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
 use crate::ui::Ui;
@@ -211,7 +212,7 @@ pub fn zone_named_by(tz: &str) -> Option<Zone> {
     };
     Zone::named(name).or_else(|| of_file(name)).or_else(|| {
         let path = Path::new(name);
-        let real = path.is_absolute().then(|| path.canonicalize().ok())??;
+        let real = path.is_absolute().then(|| path.canonical().ok())??;
         of_file(&real.to_string_lossy())
     })
 }

@@ -35,6 +35,7 @@ mod export_prompts;
 mod export_redaction;
 mod faults;
 mod few_threads;
+mod files_in_use;
 mod find;
 mod find_archives;
 mod flushes;

@@ -18,8 +18,7 @@ use crate::codex::identity::Identity;
 use crate::codex::process::{Holder, Role, find_codex};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, atomic};
-use std::fs;
+use crate::io::{IoContext, OrdinaryPath, atomic, sharing};
 use std::path::{Path, PathBuf};
 
 /// The folder of isolated homes in `profiles/`.
@@ -73,10 +72,7 @@ pub(crate) fn is_isolated(home: &Path, manager_home: &Path) -> bool {
 }
 
 fn is_beneath(home: &Path, folder: &Path) -> bool {
-    home.starts_with(folder)
-        || folder
-            .canonicalize()
-            .is_ok_and(|real| home.starts_with(real))
+    home.starts_with(folder) || folder.canonical().is_ok_and(|real| home.starts_with(real))
 }
 
 /// The Codex programs that run on an isolated home, its background daemon included.
@@ -299,7 +295,7 @@ fn is_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
 }
 
 fn remove_login(path: &Path) -> Result<(), LeaseError> {
-    fs::remove_file(path).at("remove", path)?;
+    sharing::remove_file(path).at("remove", path)?;
     atomic::sync_folder(atomic::parent_of(path))?;
     Ok(())
 }

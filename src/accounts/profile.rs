@@ -14,7 +14,7 @@ use crate::io::file_id::{self, FileId};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoError, atomic};
+use crate::io::{IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -544,7 +544,7 @@ fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
 }
 
 pub(super) fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Writes `profile.json`. A damaged one is renamed first and kept.

@@ -12,7 +12,7 @@ use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, hash, tree};
+use crate::io::{IoContext, IoError, atomic, hash, sharing, tree};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -335,7 +335,7 @@ pub(super) fn keep_in_history(
     others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
     for (_, name) in others.iter().take(surplus) {
         let path = history.join(name);
-        fs::remove_file(&path).at("remove", &path)?;
+        sharing::remove_file(&path).at("remove", &path)?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::codex::auth::Login;
 use crate::codex::home;
 use crate::io::atomic::TempFile;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, Progress, space};
+use crate::io::{IoContext, Progress, file_id, space};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,17 +193,10 @@ pub(super) fn new_manifest(
 
 /// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
 /// restore does.
-#[cfg(unix)]
 pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
-    use std::os::unix::fs::MetadataExt;
     [Path::new(""), Path::new(home::SESSIONS)]
-        .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
+        .map(|name| file_id::numbers_of(&home.join(name)))
         .into()
-}
-
-#[cfg(not(unix))]
-pub(super) fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
-    Vec::new()
 }
 
 /// Refuses early if the archive would fill the disk. Assumes that stored content compresses by

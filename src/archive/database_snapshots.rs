@@ -6,9 +6,9 @@ use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
 use crate::io::progress::is_interrupted;
+use crate::io::sharing;
 use crate::io::staging::Staging;
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A snapshot of one database.
@@ -63,10 +63,10 @@ impl DatabaseSnapshots {
                     copy,
                 }),
                 Err(_) if !source.exists() => {
-                    let _ = fs::remove_file(&copy);
+                    let _ = sharing::remove_file(&copy);
                 }
                 Err(error) if error.is_source_defect(&source) => {
-                    let _ = fs::remove_file(&copy);
+                    let _ = sharing::remove_file(&copy);
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());
                     }

@@ -6,7 +6,7 @@ use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout::{self, ConversationFile};
-use crate::io::{IoContext, IoError, file_open};
+use crate::io::{IoContext, IoError, OrdinaryPath, file_open};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -92,8 +92,8 @@ impl<'a> FileLocator<'a> {
     /// a link of the archive. Returns `None` if the scope does not capture the file.
     fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
         let name = if self.links.contains_ancestor_of(relative) {
-            let real = self.scope.home.join(relative).canonicalize().ok()?;
-            let home = self.scope.home.canonicalize().ok()?;
+            let real = self.scope.home.join(relative).canonical().ok()?;
+            let home = self.scope.home.canonical().ok()?;
             real.strip_prefix(home).ok()?.to_path_buf()
         } else {
             relative.to_path_buf()

@@ -14,7 +14,7 @@ use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, space, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -100,7 +100,7 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
         files: FileList::with_names(names),
         ..HomeScan::default()
     };
-    let canonical = match scope.home.canonicalize() {
+    let canonical = match scope.home.canonical() {
         // Databases outside the home survive the loss of the home and are still worth an archive.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
         other => Some(other.at("open the Codex home", &scope.home)?),
@@ -209,7 +209,7 @@ impl HomeWalk<'_> {
         if !self.takes(relative, &meta) {
             return;
         }
-        let Ok(target) = path.canonicalize() else {
+        let Ok(target) = path.canonical() else {
             return self.skip(relative, "a broken link");
         };
         // A folder of the home is archived at its own path already.

@@ -4,6 +4,7 @@ use super::format::entry_name::EntryName;
 use super::format::metadata::BackupMode;
 use super::format::name_table::NameSet;
 use crate::codex::home::HomeEntryKind;
+use crate::io::OrdinaryPath;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
@@ -49,9 +50,9 @@ impl CaptureScope {
         // The manager home may not exist yet, so its nearest existing parent is resolved.
         let real = manager_home.ancestors().find_map(|above| {
             let rest = manager_home.strip_prefix(above).ok()?;
-            Some(above.canonicalize().ok()?.join(rest))
+            Some(above.canonical().ok()?.join(rest))
         });
-        self.manager_home = match (real, self.home.canonicalize()) {
+        self.manager_home = match (real, self.home.canonical()) {
             (Some(manager), Ok(home)) => manager
                 .strip_prefix(&home)
                 .ok()

@@ -26,8 +26,7 @@ pub(crate) use super::tree_writer::{is_always_copied, set_attributes};
 use crate::codex::auth::Login;
 use crate::codex::rollout;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic, document, file_open};
-use std::fs;
+use crate::io::{IoContext, atomic, document, file_open, sharing};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -250,7 +249,7 @@ impl Drop for CapturedTree {
         // The next capture removes what a killed one leaves.
         let copies = self.manifest.files.iter().map(|entry| entry.path);
         for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
-            let _ = fs::remove_file(self.root.join(name.as_path()));
+            let _ = sharing::remove_file(self.root.join(name.as_path()));
         }
     }
 }

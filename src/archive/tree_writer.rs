@@ -16,7 +16,7 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::io::atomic::TempFile;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Seek};
@@ -321,7 +321,7 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn remove_copies(&self) {
         let copies = self.files.iter().map(|entry| entry.path);
         for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
-            let _ = fs::remove_file(self.root.join(name.as_path()));
+            let _ = sharing::remove_file(self.root.join(name.as_path()));
         }
     }
 
@@ -386,7 +386,7 @@ fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<
     written
         .and_then(|written| set_attributes(&file, path, entry).map(|()| written))
         .inspect_err(|_| {
-            let _ = fs::remove_file(path);
+            let _ = sharing::remove_file(path);
         })
 }
 

@@ -10,6 +10,7 @@ use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use super::redaction;
 use super::rollout::{self, ConversationFile};
+use crate::io::OrdinaryPath;
 use crate::io::environment::Environment;
 use crate::io::lock;
 use crate::io::processes::{self, Process, ProcessTable};
@@ -439,5 +440,5 @@ fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
 
 /// Resolves the links in `path`; returns it unchanged if it does not exist.
 fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }

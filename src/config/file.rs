@@ -7,7 +7,7 @@ use super::values::{ConfigValues, Preferences, VaultSettings};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::retention::RetentionPolicy;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
 use crate::launch::folders::FolderAccounts;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -409,7 +409,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
 /// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
 pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
-        return path.canonicalize().at("follow the link", path);
+        return path.canonical().at("follow the link", path);
     }
     Ok(path.to_path_buf())
 }

@@ -7,6 +7,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
 use crate::inventory::store;
+use crate::io::OrdinaryPath;
 use crate::io::clock::Zone;
 use crate::io::space;
 use crate::ui::time::bytes;
@@ -42,7 +43,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         } else {
             ("manager.cloud", "manager.disk")
         };
-        let real = home.canonicalize().unwrap_or_else(|_| home.to_path_buf());
+        let real = home.canonical().unwrap_or_else(|_| home.to_path_buf());
         checks.extend(synced(cloud, &real));
         checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
     }

@@ -11,6 +11,7 @@ use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow};
 use crate::io::IoError;
+use crate::io::OrdinaryPath;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -116,7 +117,7 @@ pub(crate) fn compare_rollouts(
     let index = ThreadNameIndex::read(home)?;
     let sides = CheckInput {
         home,
-        real_home: &home.canonicalize().unwrap_or_else(|_| home.to_path_buf()),
+        real_home: &home.canonical().unwrap_or_else(|_| home.to_path_buf()),
         conversations: &conversations,
         index: &index,
     };

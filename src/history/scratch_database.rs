@@ -18,7 +18,7 @@ use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic};
+use crate::io::{atomic, tree};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub(crate) fn create(
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
         let real = home.join(name);
         if real.exists() {
-            link(&real, &scratch.join(name))?;
+            tree::make_link(&real, &scratch.join(name))?;
         }
     }
     run(&scratch, program, env)?;
@@ -223,14 +223,4 @@ fn ask(
             ChildOutput::TimedOut => {}
         }
     }
-}
-
-#[cfg(unix)]
-fn link(to: &Path, at: &Path) -> Result<(), HistoryError> {
-    Ok(std::os::unix::fs::symlink(to, at).at("link", at)?)
-}
-
-#[cfg(windows)]
-fn link(to: &Path, at: &Path) -> Result<(), HistoryError> {
-    Ok(std::os::windows::fs::symlink_dir(to, at).at("link", at)?)
 }

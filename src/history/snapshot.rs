@@ -10,7 +10,7 @@ use crate::codex::home::SIDECAR_SUFFIXES;
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, hash, tree};
+use crate::io::{IoContext, atomic, hash, sharing, tree};
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -415,7 +415,7 @@ fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(),
 }
 
 fn remove(path: &Path) -> Result<(), HistoryError> {
-    match fs::remove_file(path) {
+    match sharing::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(e).at("remove", path).map_err(Into::into)
         }

@@ -21,7 +21,7 @@ use crate::io::file_open;
 use crate::io::hash::Hasher;
 use crate::io::json_path::as_shown;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, document};
+use crate::io::{IoContext, IoError, OrdinaryPath, document};
 use crate::quota::legacy::{self, LegacyName, LegacyOptions};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
             classify(resolved(place), &mut files, &mut skipped);
             continue;
         }
-        let folder = fs::canonicalize(place).at("read", place)?;
+        let folder = place.canonical().at("read", place)?;
         let depth = if recursive { usize::MAX } else { 1 };
         // WalkDir would report this as a skipped entry, but a given folder that cannot be listed is
         // an error.
@@ -106,7 +106,7 @@ pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
 
 /// Canonicalizes the folder of a path but not the last component, so that a link keeps its name.
 fn resolved(path: &Path) -> PathBuf {
-    match (path.parent().map(fs::canonicalize), path.file_name()) {
+    match (path.parent().map(OrdinaryPath::canonical), path.file_name()) {
         (Some(Ok(folder)), Some(name)) => folder.join(name),
         _ => path.to_path_buf(),
     }

@@ -1,7 +1,8 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::lock::{self, FileLock};
 use super::{IoContext, IoError};
-use super::{events, file_open};
+use super::{events, file_open, sharing};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -66,13 +67,23 @@ impl TempFile {
     /// A new file (0600) in `folder`.
     pub(crate) fn inside(folder: &Path) -> Result<Self, IoError> {
         loop {
-            let file = tempfile::Builder::new()
-                .prefix(TEMP_PREFIX)
-                .tempfile_in(folder)
-                .at("create a file in", folder)?;
+            let mut builder = tempfile::Builder::new();
+            let builder = builder.prefix(TEMP_PREFIX);
+            // With its own options, the library marks the file as temporary on Windows.
+            #[cfg(windows)]
+            let file = builder.make_in(folder, |path| {
+                let mut options = File::options();
+                options.read(true).write(true).create_new(true).open(path)
+            });
+            #[cfg(not(windows))]
+            let file = builder.tempfile_in(folder);
+            let file = file.at("create a file in", folder)?;
             // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
-            let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+            let taken = matches!(
+                lock::try_lock(file.as_file()),
+                Err(TryLockError::WouldBlock)
+            );
             if !taken && file.path().exists() {
                 return Ok(Self(file));
             }
@@ -97,11 +108,34 @@ impl TempFile {
 
     /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may
     /// take long, and has checked again what it replaces.
-    pub(crate) fn replace_synced(self, path: &Path) -> Result<(), IoError> {
-        let replaced = self.0.persist(path).map_err(|e| e.error);
-        replaced.at("replace", path)?;
+    pub(crate) fn replace_synced(mut self, path: &Path) -> Result<(), IoError> {
+        sharing::rename(self.0.path(), path).at("replace", path)?;
+        self.0.disable_cleanup(true);
         events::debug!("wrote {}", path.display());
         sync_folder(parent_of(path))
+    }
+
+    /// Replaces `path` like [`TempFile::replace`], whose `lock` may be on the file itself.
+    ///
+    /// Windows replaces an open file only on NTFS. Elsewhere the lock is closed right before, so that a
+    /// line that another process appends in between is lost.
+    pub(crate) fn replace_locked(
+        mut self,
+        path: &Path,
+        lock: &mut Option<FileLock>,
+    ) -> Result<(), IoError> {
+        self.sync()?;
+        match sharing::rename_at_once(self.path(), path) {
+            Err(e) if sharing::is_busy(&e) => {
+                *lock = None;
+                self.replace_synced(path)
+            }
+            renamed => {
+                renamed.at("replace", path)?;
+                self.0.disable_cleanup(true);
+                sync_folder(parent_of(path))
+            }
+        }
     }
 
     /// Makes the content durable under the temporary name.
@@ -115,11 +149,13 @@ impl TempFile {
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
     pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
-        let named = self.0.persist_noclobber(path).or_else(|e| {
+        let named = self.0.persist_noclobber(path).map(drop).or_else(|mut e| {
             if path.symlink_metadata().is_ok() {
                 return Err(std::io::ErrorKind::AlreadyExists.into());
             }
-            e.file.persist(path).map_err(|e| e.error)
+            sharing::rename(e.file.path(), path)?;
+            e.file.disable_cleanup(true);
+            Ok(())
         });
         named.at("create", path)?;
         events::debug!("wrote {}", path.display());
@@ -196,8 +232,8 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     Ok(copy.publish(to)?.is_ok())
 }
 
-/// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a
-/// no-op: there the rename itself is journaled.
+/// Makes the entries of a folder durable. Windows flushes no folders: NTFS writes renames to its own
+/// journal, in order.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
@@ -230,7 +266,17 @@ pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(folder).at("create folder", folder)
+    #[cfg(windows)]
+    let outermost = folder
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .last();
+    builder.create(folder).at("create folder", folder)?;
+    #[cfg(windows)]
+    if let Some(outermost) = outermost.filter(|folder| !folder.as_os_str().is_empty()) {
+        super::access::restrict_new(outermost);
+    }
+    Ok(())
 }
 
 /// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
@@ -256,9 +302,8 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
 }
 
 /// Renames `from` to `to`, replacing it, and fsyncs the folder. Both must be on one file system.
-#[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
-    fs::rename(from, to).at("rename", from)?;
+    sharing::rename(from, to).at("rename", from)?;
     events::debug!("renamed {} to {}", from.display(), to.display());
     sync_folder(parent_of(to))
 }
@@ -288,8 +333,7 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
     if to.symlink_metadata().is_ok() {
         return Err(std::io::ErrorKind::AlreadyExists.into()).at("rename", from);
     }
-    #[allow(clippy::disallowed_methods, reason = "the rename itself")]
-    fs::rename(from, to).at("rename", from)
+    sharing::rename(from, to).at("rename", from)
 }
 
 /// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable
@@ -348,7 +392,7 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
                 let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
                 if file.is_none() {
                     // The name may not be durable, so this copy cannot be relied on.
-                    let _ = fs::remove_file(&candidate);
+                    let _ = sharing::remove_file(&candidate);
                 } else if is_taken {
                     continue;
                 }
@@ -370,13 +414,14 @@ pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
         .map(|e| e.path())
         .filter(|path| {
             // Under its lock, so that a writer that has just made it sees that it is gone.
-            file_open::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
+            file_open::open(path)
+                .is_ok_and(|file| lock::try_lock(&file).is_ok() && remove_temp(path))
         })
         .count()
 }
 
 fn remove_temp(path: &Path) -> bool {
-    fs::remove_file(path).is_ok()
+    sharing::remove_file(path).is_ok()
 }
 
 /// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
@@ -397,7 +442,7 @@ pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
             !matches!(age, Ok(Ok(age)) if age < YOUNG)
         })
         .map(|e| e.path())
-        .filter(|path| super::lock::is_free(path))
+        .filter(|path| lock::is_free(path))
         .collect()
 }
 

@@ -7,10 +7,10 @@
 use super::file_open;
 use super::lock::FileLock;
 use super::{IoContext, IoError, atomic};
+use crate::io::sharing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
-use std::fs;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -250,7 +250,7 @@ pub(crate) fn update<T: Document + PartialEq + Clone, R>(
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     // Copy first, so that the old name never disappears without the new one being there.
     let kept = atomic::keep_copy(path, ".damaged")?;
-    fs::remove_file(path).at("remove", path)?;
+    sharing::remove_file(path).at("remove", path)?;
     Ok(kept)
 }
 

@@ -8,6 +8,10 @@ use std::path::Path;
 ///
 /// Returns `ErrorKind::Unsupported` if the system or the file system cannot do this.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if tests::is_off() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -34,10 +38,6 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
 /// # Errors
 /// The probe failed for another reason than that the system has no such call.
 pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
-    #[cfg(test)]
-    if tests::UNSUPPORTED.get() {
-        return Ok(false);
-    }
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
     // Of a killed process.
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
@@ -70,5 +70,17 @@ pub(crate) mod tests {
     thread_local! {
         /// Makes this thread work as on a file system without a call for an exchange.
         pub(crate) static UNSUPPORTED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Set, this variable makes the whole process work so.
+    pub(crate) const WITHOUT_EXCHANGE: &str = "CODEX_MANAGER_TESTS_WITHOUT_EXCHANGE";
+
+    /// Returns true if no test of this process can exchange two paths in one call.
+    pub(crate) fn is_always_off() -> bool {
+        cfg!(windows) || std::env::var_os(WITHOUT_EXCHANGE).is_some()
+    }
+
+    pub(super) fn is_off() -> bool {
+        UNSUPPORTED.get() || is_always_off()
     }
 }

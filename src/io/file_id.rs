@@ -1,6 +1,6 @@
 //! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, atomic, space};
+use super::{IoContext, IoError, OrdinaryPath, atomic, space};
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -90,6 +90,32 @@ fn id_of(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 
 #[cfg(windows)]
 fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
+    let found = information(path, true)?;
+    // No times: a new file inherits those of a file that just had its name.
+    Ok(FileId {
+        volume: Some(found.volume_serial_number()),
+        ino: found.file_index(),
+        born: None,
+    })
+}
+
+/// Returns the numbers of the device and of the file or folder, which are valid until the next
+/// restart; `None` if they cannot be read. Follows links.
+pub(crate) fn numbers_of(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+    #[cfg(windows)]
+    {
+        let found = information(path, false).ok()?;
+        Some((found.volume_serial_number(), found.file_index()))
+    }
+}
+
+#[cfg(windows)]
+fn information(path: &Path, no_link: bool) -> std::io::Result<winapi_util::file::Information> {
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt;
     use winapi_util::file;
@@ -99,24 +125,18 @@ fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
     let mut options = OpenOptions::new();
     // No access rights, so that files that others have open or protect can be identified.
     options.access_mode(0);
-    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
-    let found = file::information(&options.open(path)?)?;
-    // No times: a new file inherits those of a file that just had its name.
-    Ok(FileId {
-        volume: Some(found.volume_serial_number()),
-        ino: found.file_index(),
-        born: None,
-    })
-}
-
-#[cfg(not(any(unix, windows)))]
-fn id_of(_path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
-    Err(ErrorKind::Unsupported.into())
+    let links = if no_link {
+        FILE_FLAG_OPEN_REPARSE_POINT
+    } else {
+        0
+    };
+    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | links);
+    file::information(&options.open(path)?)
 }
 
 /// Returns true if both paths lead to the same folder.
 pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
+    let real = |path: &Path| path.canonical().ok();
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
@@ -148,5 +168,11 @@ mod tests {
         let within = FileId::note(&at("folder")).unwrap().unwrap();
         assert!(!is_noted(within, ""));
         assert!(is_noted(within, "folder"));
+        assert_eq!(numbers_of(&at("b")), numbers_of(&at("second")));
+        assert_ne!(numbers_of(&at("a")), numbers_of(&at("b")));
+        assert_eq!(numbers_of(&at("none")), None);
+        let other_spelling = at("folder").join("../folder");
+        assert!(is_same_folder(&at("folder"), &other_spelling));
+        assert!(!is_same_folder(&at("folder"), folder.path()));
     }
 }

@@ -4,7 +4,7 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
-use super::events;
+use super::{events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -36,7 +36,9 @@ pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let mut options = File::options();
     let path = path.as_ref();
-    let file = with_flags(options.append(true), true).open(path)?;
+    #[cfg(windows)]
+    refuse_link(path)?;
+    let file = sharing::open(with_flags(options.append(true), true), path)?;
     check_kind(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
     Ok(file)
@@ -117,13 +119,25 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 
 fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
-    with_flags(options.read(true), no_link);
-    let file = options.open(path);
+    #[cfg(windows)]
+    if no_link {
+        refuse_link(path)?;
+    }
+    let file = sharing::open(with_flags(options.read(true), no_link), path);
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
         if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
             io::Error::new(ErrorKind::InvalidInput, NOT_A_FILE)
+        } else {
+            e
+        }
+    });
+    // Windows refuses to open a folder.
+    #[cfg(windows)]
+    let file = file.map_err(|e| {
+        if e.kind() == ErrorKind::PermissionDenied && path.is_dir() {
+            ErrorKind::IsADirectory.into()
         } else {
             e
         }
@@ -147,6 +161,16 @@ fn with_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
     #[cfg(not(unix))]
     let _ = no_link;
     options
+}
+
+/// Windows can open a link itself, but then opens placeholders of cloud files too, so a link is looked
+/// for first.
+#[cfg(windows)]
+fn refuse_link(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_symlink() => Err(io::Error::new(ErrorKind::InvalidInput, NOT_A_FILE)),
+        _ => Ok(()),
+    }
 }
 
 fn check_kind(meta: &Metadata) -> io::Result<()> {

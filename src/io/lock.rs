@@ -1,9 +1,12 @@
 //! Locks of the operating system. They end with the process that holds them.
 //!
 //! The lock file is created if it is missing and is never removed: its existence means nothing.
+//!
+//! Windows refuses to read a locked range through another handle, also in the same process
+//! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
 
 use super::{IoContext, IoError};
-use super::{file_open, progress};
+use super::{file_open, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -49,7 +52,7 @@ impl FileLock {
         let file = open(path)?;
         let since = Instant::now();
         loop {
-            match file.try_lock() {
+            match try_lock(&file) {
                 Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if is_over() => {
                     return Err(ErrorKind::Interrupted.into()).at("lock", path);
@@ -70,7 +73,7 @@ impl FileLock {
         let file = open(path)?;
         let deadline = Instant::now() + limit;
         loop {
-            match file.try_lock() {
+            match try_lock(&file) {
                 Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(RETRY.min(deadline - Instant::now()));
@@ -96,7 +99,7 @@ impl FileLock {
     /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
     pub(crate) fn shared(path: &Path) -> Result<Self, IoError> {
         let file = open(path)?;
-        file.lock_shared().at("lock", path)?;
+        lock_shared(&file).at("lock", path)?;
         Ok(Self { file })
     }
 
@@ -135,13 +138,13 @@ pub fn is_held(path: &Path) -> bool {
     let Ok(file) = file_open::open(path) else {
         return false;
     };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    matches!(try_lock_shared(&file), Err(TryLockError::WouldBlock))
 }
 
 /// Returns true if the file is missing or unlocked. False if it cannot be opened. Creates nothing.
 pub(crate) fn is_free(path: &Path) -> bool {
     match file_open::open(path) {
-        Ok(file) => file.try_lock_shared().is_ok(),
+        Ok(file) => try_lock_shared(&file).is_ok(),
         Err(e) => e.kind() == ErrorKind::NotFound,
     }
 }
@@ -154,9 +157,74 @@ fn open(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let file = file_open::without_waiting(&mut options).open(path);
+    let file = sharing::open(file_open::without_waiting(&mut options), path);
     file.at("open lock file", path)
 }
+
+/// The functions of the standard library lock the whole file (`flock`). The lock ends when the last
+/// handle is closed.
+#[cfg(not(windows))]
+#[allow(clippy::disallowed_methods, reason = "the locks themselves")]
+mod system {
+    use super::{File, TryLockError};
+
+    pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+        file.try_lock()
+    }
+
+    pub(crate) fn lock(file: &File) -> std::io::Result<()> {
+        file.lock()
+    }
+
+    pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+        file.try_lock_shared()
+    }
+
+    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
+        file.lock_shared()
+    }
+}
+
+#[cfg(windows)]
+mod system {
+    use super::{ErrorKind, File, TryLockError};
+    use file_guard::Lock;
+    use std::mem::forget;
+
+    /// The locked byte. No file is as long.
+    const BYTE: usize = (usize::MAX >> 1) - 1;
+
+    pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+        attempt(file, Lock::Exclusive)
+    }
+
+    pub(crate) fn lock(file: &File) -> std::io::Result<()> {
+        file_guard::lock(file, Lock::Exclusive, BYTE, 1).map(forget)
+    }
+
+    pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+        attempt(file, Lock::Shared)
+    }
+
+    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
+        // Forgotten, so that the lock ends when the file is closed.
+        file_guard::lock(file, Lock::Shared, BYTE, 1).map(forget)
+    }
+
+    fn attempt(file: &File, kind: Lock) -> Result<(), TryLockError> {
+        match file_guard::try_lock(file, kind, BYTE, 1) {
+            Ok(guard) => {
+                forget(guard);
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(TryLockError::WouldBlock),
+            Err(e) => Err(TryLockError::Error(e)),
+        }
+    }
+}
+
+pub(crate) use system::{lock, try_lock};
+use system::{lock_shared, try_lock_shared};
 
 /// Repeats `look` while `is_held` returns true, for tests of calls that do not wait for a lock.
 /// Other tests fork, and until exec such a child holds every lock.
@@ -169,5 +237,38 @@ pub(crate) fn once_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> 
             return seen;
         }
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locked_file_can_be_read_and_written_through_other_handles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let lock = FileLock::exclusive(&path).unwrap();
+        lock.fill(b"text").unwrap();
+        assert_eq!(file_open::read(&path).unwrap(), b"text");
+        std::io::Write::write_all(&mut file_open::append_no_link(&path).unwrap(), b"+").unwrap();
+        assert_eq!(file_open::read(&path).unwrap(), b"text+");
+        assert!(lock.is_current(&path));
+        assert!(is_held(&path) && !is_free(&path));
+        assert!(matches!(
+            FileLock::try_exclusive(&path),
+            Err(LockError::Held(_))
+        ));
+        drop(lock);
+        once_free(|| is_held(&path), |held| *held);
+        let first = FileLock::shared(&path).unwrap();
+        let second = FileLock::shared(&path).unwrap();
+        assert!(matches!(
+            FileLock::try_exclusive(&path),
+            Err(LockError::Held(_))
+        ));
+        drop((first, second));
+        let again = || FileLock::try_exclusive(&path);
+        assert!(once_free(again, Result::is_err).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 //! of the folder" is written once. Code that stages files and makes them durable as a whole has an
 //! explicit exception.
 
+pub(crate) mod access;
 pub(crate) mod ansi;
 pub(crate) mod atomic;
 pub(crate) mod attached;
@@ -32,6 +33,7 @@ pub(crate) mod quantity;
 pub(crate) mod random_id;
 pub(crate) mod retention;
 pub(crate) mod secret;
+pub(crate) mod sharing;
 pub(crate) mod shell;
 pub(crate) mod similar;
 pub(crate) mod sorting;
@@ -68,6 +70,22 @@ impl IoError {
             self.source.kind(),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
         )
+    }
+}
+
+/// Resolves the links of a path.
+pub(crate) trait OrdinaryPath {
+    /// Returns the absolute path without links, in the form that users write. Windows itself returns
+    /// `\\?\C:\…`, which most programs, and Codex's tables, do not understand or compare.
+    ///
+    /// # Errors
+    /// The path does not exist, or its links cannot be read.
+    fn canonical(&self) -> std::io::Result<PathBuf>;
+}
+
+impl OrdinaryPath for Path {
+    fn canonical(&self) -> std::io::Result<PathBuf> {
+        dunce::canonicalize(self)
     }
 }
 

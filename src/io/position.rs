@@ -11,6 +11,7 @@ pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::R
     }
     #[cfg(windows)]
     {
+        let _kept = Cursor::keep(file)?;
         let (mut bytes, mut offset) = (bytes, offset);
         while !bytes.is_empty() {
             match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
@@ -33,6 +34,7 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     }
     #[cfg(windows)]
     {
+        let _kept = Cursor::keep(file)?;
         let (mut bytes, mut offset) = (bytes, offset);
         while !bytes.is_empty() {
             match std::os::windows::fs::FileExt::seek_write(file, bytes, offset)? {
@@ -44,6 +46,27 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
             }
         }
         Ok(())
+    }
+}
+
+/// Resets the cursor of a file when dropped: Windows moves it with a positioned read or write.
+///
+/// Threads that share a file may reset it to each other's positions, so a file that several threads
+/// use is read and written at positions alone.
+#[cfg(windows)]
+struct Cursor<'a>(&'a File, u64);
+
+#[cfg(windows)]
+impl<'a> Cursor<'a> {
+    fn keep(mut file: &'a File) -> io::Result<Self> {
+        io::Seek::stream_position(&mut file).map(|at| Self(file, at))
+    }
+}
+
+#[cfg(windows)]
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        let _ = io::Seek::seek(&mut self.0, io::SeekFrom::Start(self.1));
     }
 }
 
@@ -97,6 +120,21 @@ pub(crate) fn begin_writeback(file: &File, offset: u64, len: u64) {
 mod tests {
     use super::*;
     use crate::io::buffers::BufferPool;
+
+    #[test]
+    fn positioned_reads_and_writes_leave_the_cursor() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"0123456789").unwrap();
+        io::Seek::rewind(&mut file).unwrap();
+        let mut bytes = [0; 3];
+        io::Read::read_exact(&mut file, &mut bytes).unwrap();
+        read_exact_at(&file, &mut bytes, 6).unwrap();
+        assert_eq!(&bytes, b"678");
+        write_all_at(&file, b"xy", 0).unwrap();
+        assert!(read_exact_at(&file, &mut bytes, 8).is_err());
+        io::Read::read_exact(&mut file, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"345");
+    }
 
     #[test]
     fn direct_writes_read_back_unchanged() {

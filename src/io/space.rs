@@ -17,10 +17,9 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
         let stat = rustix::fs::statvfs(path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        let _ = path;
-        None
+        fs4::available_space(path).ok()
     }
 }
 
@@ -106,28 +105,29 @@ pub(crate) fn has_layers(folder: &Path) -> bool {
 /// Returns the id of the file system of an existing path; `None` where the system reports none. The id
 /// is valid until the next restart.
 pub(crate) fn disk_of(path: &Path) -> Option<u64> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        Some(path.metadata().ok()?.dev())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
+    Some(super::file_id::numbers_of(path)?.0)
 }
 
 /// Returns true if two existing paths are on one file system.
 pub(crate) fn same_file_system(a: &Path, b: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        matches!((disk_of(a), disk_of(b)), (Some(a), Some(b)) if a == b)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (a, b);
-        true
+    matches!((disk_of(a), disk_of(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_free_space_on_the_disk_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        super::super::atomic::write(&file, b"text").unwrap();
+        assert!(free_bytes(folder.path()).is_some_and(|bytes| bytes > 0));
+        assert!(same_file_system(folder.path(), &file));
+        assert!(!same_file_system(
+            folder.path(),
+            &folder.path().join("missing")
+        ));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Temporary folders for work in progress, removed later if their process was killed.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, file_open, tree};
+use super::{IoContext, IoError, atomic, file_open, sharing, tree};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Staging {
     /// An open descriptor without a use. Closing it allows the cleanup to open one, even if the
     /// process may open no more.
     spare: Option<File>,
-    _lock: FileLock,
+    lock: Option<FileLock>,
 }
 
 impl Staging {
@@ -46,12 +46,15 @@ impl Staging {
         });
         let (lock, spare) = opened.inspect_err(|_| {
             // Lists nothing, because the process may be unable to open more files.
-            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(&folder));
+            let _ = (
+                sharing::remove_file(folder.join(LOCK)),
+                fs::remove_dir(&folder),
+            );
         })?;
         Ok(Self {
             folder,
             spare: Some(spare),
-            _lock: lock,
+            lock: Some(lock),
         })
     }
 
@@ -68,7 +71,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.spare = None;
+        // Closed first: Windows and network disks keep the name of an open file, and so the folder.
+        (self.spare, self.lock) = (None, None);
         // The next cleanup removes the rest.
         let _ = tree::remove(&self.folder);
     }
@@ -101,5 +105,21 @@ pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
                 .map(|folder| tree::remove(&folder));
             removed.filter_map(Result::err).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_removed_with_its_lock() {
+        let parent = tempfile::tempdir().unwrap();
+        let staging = Staging::inside(parent.path()).unwrap();
+        atomic::write(&staging.path("file"), b"text").unwrap();
+        assert!(stale(parent.path()).is_empty());
+        drop(staging);
+        let left = tree::list(parent.path()).unwrap();
+        assert!(left.iter().all(|(name, _)| name == LOCK), "{left:?}");
     }
 }

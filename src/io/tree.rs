@@ -1,6 +1,6 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
-use super::{IoContext, IoError, atomic, events, file_open, parallel};
+use super::{IoContext, IoError, OrdinaryPath, atomic, events, file_open, parallel, sharing};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
@@ -46,7 +46,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },
-        Ok(_) => fs::remove_file(path),
+        Ok(_) => sharing::remove_file(path),
         Err(e) => Err(e),
     };
     match result {
@@ -80,7 +80,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
             if kind.is_dir() {
                 folders.push(path);
             } else {
-                fs::remove_file(&path)?;
+                sharing::remove_file(&path)?;
             }
         }
         next += 1;
@@ -167,6 +167,9 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 }
 
 /// Creates a symbolic link to `target` at `path`.
+///
+/// Windows permits that to administrators and in developer mode. For other users a link to an existing
+/// folder becomes a junction, and one to an existing file a hard link or else a copy.
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -174,8 +177,41 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     }
     #[cfg(windows)]
     {
-        std::os::windows::fs::symlink_file(target, path).at("create link", path)
+        use std::os::windows::fs::{symlink_dir, symlink_file};
+        let real = atomic::parent_of(path).join(target);
+        let (linked, is_folder) = match real.metadata() {
+            Ok(meta) if meta.is_dir() => (symlink_dir(target, path), true),
+            _ => (symlink_file(target, path), false),
+        };
+        match linked {
+            Err(e) if e.raw_os_error() == Some(ERROR_PRIVILEGE_NOT_HELD) => {
+                link_without_privilege(&real, path, is_folder).unwrap_or(Err(e))
+            }
+            linked => linked,
+        }
+        .at("create link", path)
     }
+}
+
+#[cfg(windows)]
+const ERROR_PRIVILEGE_NOT_HELD: i32 = 1314;
+
+/// Creates what works like a link without a privilege; `None` if nothing does.
+#[cfg(windows)]
+fn link_without_privilege(
+    real: &Path,
+    path: &Path,
+    is_folder: bool,
+) -> Option<std::io::Result<()>> {
+    if is_folder {
+        let absolute = std::path::absolute(real);
+        return Some(absolute.and_then(|real| junction::create(real, path)));
+    }
+    if !real.is_file() {
+        return None;
+    }
+    let linked = fs::hard_link(real, path);
+    Some(linked.or_else(|_| copy_file(real, path).map_err(|e| e.source)))
 }
 
 /// The largest number of new files that are synced one by one.
@@ -244,7 +280,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             if kind.is_dir() {
                 atomic::sync_folder(&path)
             } else if kind.is_file() {
-                let synced = file_open::open(&path).and_then(|file| {
+                let synced = sharing::open_to_flush(&path).and_then(|file| {
                     if is_new(&file.metadata()?) {
                         file.sync_all()
                     } else {
@@ -335,7 +371,7 @@ fn follow(path: &Path, links: u32) -> PathBuf {
             Component::CurDir => {}
             part => {
                 real.push(part);
-                if let Ok(there) = real.canonicalize() {
+                if let Ok(there) = real.canonical() {
                     real = there;
                 } else if let (Ok(to), true) = (fs::read_link(&real), links > 0) {
                     real.pop();

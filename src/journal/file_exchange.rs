@@ -6,7 +6,7 @@ use super::policy::RecoveryPolicy;
 use super::recovery::{self, Recovery};
 use super::step::Step;
 use super::transaction::Transaction;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, OrdinaryPath, atomic};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ impl FileExchange {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
         // One folder for all spellings.
-        let parent = parent.canonicalize().at("look at", parent)?;
+        let parent = parent.canonical().at("look at", parent)?;
         let folder = folder::staging_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;

@@ -3,7 +3,7 @@
 
 use super::error::JournalError;
 use crate::io::atomic::{self, with_suffix};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, tree};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -48,7 +48,7 @@ pub(crate) fn folder_within(live: &Path) -> PathBuf {
 /// Returns the folder in the manager home for the journal of the command `command`. The same for all
 /// spellings of the manager home.
 pub(crate) fn folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
-    let home = manager_home.canonicalize();
+    let home = manager_home.canonical();
     let home = home.unwrap_or_else(|_| manager_home.to_path_buf());
     home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }

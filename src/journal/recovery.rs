@@ -13,7 +13,7 @@ use crate::io::atomic::{self, with_suffix};
 use crate::io::document::{self, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, sharing, tree};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,7 +113,10 @@ impl Transaction {
 
 /// Removes a folder that has nothing but its lock.
 fn remove_lock(folder: &Path) {
-    let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+    let _ = (
+        sharing::remove_file(folder.join(LOCK)),
+        fs::remove_dir(folder),
+    );
 }
 
 /// Returns true if the folder has more than its lock.
@@ -187,7 +190,7 @@ fn read_journal(folder: &Path) -> Result<Result<JournalFile, RecoveryObstacle>, 
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
     }
-    if own.canonicalize().ok() != folder.canonicalize().ok() {
+    if own.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
         return Ok(Err(RecoveryObstacle::MissingFolder {
             folder: own,

@@ -4,7 +4,7 @@
 use super::error::Direction;
 use crate::io::exchange::exchange;
 use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, atomic, events, json_path};
+use crate::io::{IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -191,12 +191,10 @@ impl Step {
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
         match &live {
             Some(found) if self.partner_id.is_some() && is_linked(found) => {
-                fs::remove_file(&self.staged).at("remove", &self.staged)
+                sharing::remove_file(&self.staged).at("remove", &self.staged)
             }
-            Some(found) if is_partner(found) =>
-            {
-                #[allow(clippy::disallowed_methods, reason = "the caller makes it durable")]
-                fs::rename(&self.staged, &self.live).at("move", &self.staged)
+            Some(found) if is_partner(found) => {
+                sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
             _ => move_to_free_path(&self.staged, &self.live),
         }
@@ -279,7 +277,7 @@ impl Step {
         let live = look(&self.live)?;
         if live.as_ref().is_some_and(|(live, _)| live.is(id)) {
             // A second link to the live file.
-            return fs::remove_file(aside).at("remove", aside);
+            return sharing::remove_file(aside).at("remove", aside);
         }
         if !exists(&self.staged)? {
             move_to_free_path(aside, &self.staged)

@@ -11,7 +11,7 @@ use super::write_times::{BeginTime, filesystem_clock_ns};
 use crate::codex::process::Holder;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, tree};
+use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -34,14 +34,17 @@ pub(crate) struct Transaction {
     reserve_descriptor: Option<File>,
     /// `None` for a transaction that is recovered.
     pub(super) begun: Option<BeginTime>,
-    _lock: FileLock,
+    lock: Option<FileLock>,
 }
 
 impl Transaction {
     /// Creates the journal of a change of `home` in `folder`, whose lock is held.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
-            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+            let _ = (
+                sharing::remove_file(folder.join(LOCK)),
+                fs::remove_dir(folder),
+            );
         });
         let reserve_descriptor = reserve_descriptor.at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
@@ -64,7 +67,7 @@ impl Transaction {
             ended: false,
             reserve_descriptor: None,
             begun: None,
-            _lock: lock,
+            lock: Some(lock),
         }
     }
 
@@ -119,13 +122,16 @@ impl Transaction {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(Step::live))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        self.journal.steps = self.without_unsupported_exchanges(steps)?;
+        let in_journal = self.without_unsupported_exchanges(steps.clone())?;
+        // The check compares both sides of a step, which two moves do not have.
+        self.journal.steps = steps;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
         self.check_written(Side::Live, policy)?;
+        self.journal.steps = in_journal;
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
         let folders = self.journal.folders.iter();
@@ -351,9 +357,17 @@ impl Transaction {
         self.ended = true;
         self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
-        folders
-            .filter_map(|folder| remove_or_rename(&folder.0))
-            .collect()
+        let kept = folders.filter_map(|folder| remove_or_rename(&folder.0));
+        let kept = kept.collect();
+        self.close_lock();
+        kept
+    }
+
+    /// Closes the removed lock file. Until then FAT, network disks and Windows keep its name, and so the
+    /// staging folder. Removes nothing of a transaction that has begun there since.
+    fn close_lock(&mut self) {
+        self.lock = None;
+        let _ = fs::remove_dir(self.folder());
     }
 
     /// Moves everything that is staged into folders that stay, and returns these. Then removes the
@@ -447,11 +461,8 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
         return None;
     }
     let kept = folder::free_name(folder, KeptAs::Leftover);
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "needs no fsync: the folder is found under either name"
-    )]
-    let place = match fs::rename(folder, &kept) {
+    // Needs no fsync: the folder is found under either name.
+    let place = match sharing::rename(folder, &kept) {
         Ok(()) => kept,
         Err(_) => folder.to_path_buf(),
     };
@@ -517,6 +528,7 @@ impl Drop for Transaction {
             for folder in self.journal.folders.iter().rev() {
                 let _ = remove_with_lock(&folder.0);
             }
+            self.close_lock();
         }
     }
 }

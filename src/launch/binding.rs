@@ -7,6 +7,7 @@ use crate::codex::rollout::{ConversationFile, ZST};
 use crate::codex::token_count;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::rollout::{self, SessionMeta};
+use crate::io::OrdinaryPath;
 use crate::io::atomic::with_suffix;
 use crate::io::file_open;
 use crate::io::processes::{Process, ProcessTable};
@@ -52,7 +53,7 @@ impl OpenRollouts {
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
         // Without the folder no rollout is open.
-        let real = sessions.canonicalize().unwrap_or_else(|_| sessions.clone());
+        let real = sessions.canonical().unwrap_or_else(|_| sessions.clone());
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.written_beneath(&[&real])?.into_iter();
         let rollouts = open
@@ -188,7 +189,7 @@ fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    a == b || matches!((a.canonical(), b.canonical()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Returns the creation time in a conversation's id: a UUID of version 7 begins with milliseconds.

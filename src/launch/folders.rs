@@ -5,7 +5,7 @@
 //! file except `.codex-account`, and writes nothing.
 
 use crate::accounts::profile_ops::name_problem;
-use crate::io::{IoContext, IoError, file_open, shell};
+use crate::io::{IoContext, IoError, OrdinaryPath, file_open, shell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -104,8 +104,8 @@ pub(crate) fn absolute(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf>
 /// `current_dir`. The kernel only knows the path without symbolic links.
 pub(crate) fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
-        let real = pwd.canonicalize().ok();
-        pwd.is_absolute() && real.is_some() && real == current_dir.canonicalize().ok()
+        let real = pwd.canonical().ok();
+        pwd.is_absolute() && real.is_some() && real == current_dir.canonical().ok()
     };
     let pwd = pwd.map(Path::new).filter(is_same);
     pwd.unwrap_or(current_dir).to_path_buf()
@@ -169,7 +169,7 @@ fn chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     if !has_parent_dir {
         chains.push(above(cwd));
     }
-    if let Ok(real) = cwd.canonicalize()
+    if let Ok(real) = cwd.canonical()
         && real != cwd
     {
         chains.push(above(&real));
@@ -192,7 +192,7 @@ fn resolved<'a, T>(
 ) -> Vec<FolderSetting<'a, T>> {
     let entry = |(folder, value): (&'a String, &'a T)| {
         let path = absolute(folder, home_dir)?;
-        let real = path.canonicalize().ok();
+        let real = path.canonical().ok();
         let paths = [Some(path), real].into_iter().flatten().collect();
         Some(FolderSetting {
             folder,
@@ -229,7 +229,7 @@ fn nearest<'a, T>(
 /// Returns true if the user trusts the folder of `file`. Only the path without symbolic links counts,
 /// because a link in a trusted folder may lead anywhere.
 fn is_trusted(file: &Path, trusted: &[FolderSetting<'_, bool>]) -> bool {
-    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
+    let folder = file.parent().and_then(|folder| folder.canonical().ok());
     let chain: Vec<_> = folder
         .iter()
         .flat_map(|folder| folder.ancestors())
@@ -258,13 +258,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fs;
+    #[cfg(unix)]
     use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
     /// A folder for one test, without symbolic links in its path.
     fn root() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap();
+        let path = folder.path().canonical().unwrap();
         (folder, path)
     }
 
@@ -412,6 +413,7 @@ mod tests {
         );
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_linked_folder_is_matched_by_both_of_its_paths() {
         let (_keep, root) = root();
@@ -495,6 +497,7 @@ mod tests {
         assert_eq!(FolderChoice::default().hint(), None);
     }
 
+    #[cfg(unix)]
     #[test]
     fn pwd_counts_if_it_is_the_current_folder() {
         let (_keep, root) = root();

@@ -9,7 +9,7 @@
 use crate::codex::home::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
 };
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }
-    let real = &real.canonicalize().at("look at", real)?;
+    let real = &real.canonical().at("look at", real)?;
     atomic::create_private_folder(isolated)?;
     if isolated.join(AUTH_JSON).exists()
         && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))
@@ -126,7 +126,7 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
 fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
     match fs::read_link(path) {
         Ok(current) if current == target => return Ok(()),
-        Ok(_) => fs::remove_file(path).at("remove", path)?,
+        Ok(_) => sharing::remove_file(path).at("remove", path)?,
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         // Codex has replaced the link by a file, which this home uses from then on.
         Err(_) if path.is_file() => return Ok(()),

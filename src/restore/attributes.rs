@@ -67,13 +67,16 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             .map_err(io::Error::from)
             .at("set the time of", path)
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        if path.is_dir() {
-            return Ok(());
-        }
+        use std::os::windows::fs::OpenOptionsExt;
+        /// Granted for read-only files too.
+        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+        /// Needed to open a folder.
+        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
         fs::OpenOptions::new()
-            .write(true)
+            .access_mode(FILE_WRITE_ATTRIBUTES)
+            .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
             .open(path)
             .and_then(|f| f.set_times(fs::FileTimes::new().set_modified(at)))
             .at("set the time of", path)

@@ -15,7 +15,7 @@ use crate::archive::scan::has_attributes_of;
 use crate::codex::home::kind_of;
 use crate::io::file_id;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, space};
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
 use crate::journal::JournalError;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -135,7 +135,7 @@ fn link_if_equal(
         return Ok(true);
     }
     // The live file was replaced meanwhile.
-    fs::remove_file(&staged).at("remove", &staged)?;
+    sharing::remove_file(&staged).at("remove", &staged)?;
     Ok(false)
 }
 

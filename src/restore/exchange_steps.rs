@@ -9,7 +9,7 @@ use super::single_files;
 use super::stage::{Stage, StageRoot, is_access_denied};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
-use crate::io::{IoContext, IoError, atomic, space};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Step, Transaction};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -128,7 +128,7 @@ pub(super) fn linked_roots(
         if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
             continue;
         }
-        let Ok(target) = entry.path().canonicalize() else {
+        let Ok(target) = entry.path().canonical() else {
             continue;
         };
         if is_mount || !target.starts_with(folder) {

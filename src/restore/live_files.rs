@@ -4,7 +4,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
 /// Returns true if an archive stores the top-level link at `path` as a link, because its target is
 /// in the home too.
 fn is_kept_as_link(path: &Path, home: &Path) -> bool {
-    let targets = &(path.canonicalize(), home.canonicalize());
+    let targets = &(path.canonical(), home.canonical());
     let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
     let name = path.file_name().map(Path::new);
     is_inside && name.is_some_and(|name| kind_of(name).can_be_link())

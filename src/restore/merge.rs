@@ -11,10 +11,9 @@ use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, sharing};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -66,7 +65,7 @@ pub(super) fn merge(
         match rollout::compare(&live_path, &staged).at("compare", &live_path)? {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
-                fs::remove_file(&staged).at("remove", &staged)?;
+                sharing::remove_file(&staged).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);

@@ -11,7 +11,7 @@ use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home;
 use crate::codex::thread_rows;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use crate::journal::{self, Transaction};
 use std::fs;
 use std::io;
@@ -168,7 +168,7 @@ fn check_permission(
 }
 
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Fails if the disk of `folder` is not that of `staging` and has too little space for these
@@ -263,7 +263,7 @@ pub(super) fn known_folder(request: &RestoreRequest<'_>, folder: &Path) -> Optio
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
-        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let real = path.canonical().unwrap_or_else(|_| path.to_path_buf());
         path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
     })
 }
@@ -284,10 +284,10 @@ fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
     reason = "staged files: made durable before they count"
 )]
 fn move_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    match fs::rename(from, to) {
+    match sharing::rename(from, to) {
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
             fs::copy(from, to).at("copy", from)?;
-            fs::remove_file(from).at("remove", from)
+            sharing::remove_file(from).at("remove", from)
         }
         other => other.at("move", from),
     }

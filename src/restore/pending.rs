@@ -8,7 +8,7 @@ use super::login_guard::LoginGuard;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, atomic, file_open};
+use crate::io::{IoContext, OrdinaryPath, atomic, file_open, sharing};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
 use std::fs;
@@ -81,7 +81,7 @@ impl Drop for JournalPointer {
     fn drop(&mut self) {
         // A pointer that stays behind names a missing folder. The next command removes it.
         if self.lock.is_current(&self.path) {
-            let _ = fs::remove_file(&self.path);
+            let _ = sharing::remove_file(&self.path);
         }
     }
 }
@@ -116,7 +116,7 @@ pub fn is_in_progress(codex_home: &Path) -> bool {
 /// Returns the folders that a restore of a home can have its journal in.
 fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
-        .canonicalize()
+        .canonical()
         .unwrap_or_else(|_| codex_home.to_path_buf());
     [journal::folder_beside(&home), journal::folder_within(&home)]
 }
@@ -209,13 +209,24 @@ mod tests {
         // Removing it as an old one does not either.
         JournalPointer::remove(&first.path).unwrap();
         assert!(first.path.exists());
-        // A dropped pointer does not remove the file of another restore.
+        let path = first.path.clone();
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    /// On Windows the name of an open file stays until it is closed.
+    #[cfg(unix)]
+    #[test]
+    fn a_dropped_pointer_does_not_remove_the_file_of_another_restore() {
+        let root = tempfile::tempdir().unwrap();
+        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
+        let first = JournalPointer::create(&manager, &folder).unwrap();
         fs::remove_file(&first.path).unwrap();
         let path = first.path.clone();
-        let third = JournalPointer::create(&manager, &folder).unwrap();
+        let second = JournalPointer::create(&manager, &folder).unwrap();
         drop(first);
         assert!(path.exists());
-        drop(third);
+        drop(second);
         assert!(!path.exists());
     }
 }

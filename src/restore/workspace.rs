@@ -17,7 +17,7 @@ use super::stage::{Stage, StageRoot, is_access_denied};
 use super::target;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
-use crate::io::{IoError, Progress, atomic, space};
+use crate::io::{IoError, OrdinaryPath, Progress, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Workspace {
         progress: &dyn Progress,
     ) -> Result<Self, RestoreError> {
         // The home may be a symbolic link: the exchange has to happen at its target.
-        let home = request.folder.canonicalize();
+        let home = request.folder.canonical();
         let home = home.unwrap_or_else(|_| request.folder.clone());
         atomic::create_private_folder(atomic::parent_of(&home))?;
         let (mut transaction, pointer) = begin_transaction(request, &home)?;

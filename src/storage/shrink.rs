@@ -8,7 +8,7 @@ use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
 use crate::history::id::ConversationId;
 use crate::io::json_path::as_shown;
 use crate::io::processes::ProcessTable;
-use crate::io::{Progress, atomic, parallel, progress};
+use crate::io::{OrdinaryPath, Progress, atomic, parallel, progress};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -335,7 +335,7 @@ struct OpenFiles(HashSet<PathBuf>);
 impl OpenFiles {
     fn read(home: &Path) -> Self {
         let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-        let folders = folders.map(|folder| folder.canonicalize().unwrap_or(folder));
+        let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
         let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
         let table = ProcessTable::read();
         Self(
@@ -347,7 +347,7 @@ impl OpenFiles {
     }
 
     fn contains(&self, path: &Path) -> bool {
-        let real = || path.canonicalize().is_ok_and(|real| self.0.contains(&real));
+        let real = || path.canonical().is_ok_and(|real| self.0.contains(&real));
         !self.0.is_empty() && (self.0.contains(path) || real())
     }
 }

@@ -8,11 +8,11 @@
 use super::index_updates::IndexUpdate;
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
-use crate::io::{IoContext, IoError, atomic, document, file_open};
+use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -128,7 +128,7 @@ impl PendingIndexUpdates {
     /// # Errors
     /// The file cannot be removed; the index is then updated once more.
     pub(crate) fn clear(&self) -> Result<(), IoError> {
-        match fs::remove_file(&self.path) {
+        match sharing::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
             _ => Ok(()),
         }
@@ -157,6 +157,7 @@ pub(crate) fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> V
 mod tests {
     use super::*;
     use crate::sync::index_updates::ContentChange;
+    use std::fs;
 
     #[test]
     fn updates_are_pending_until_cleared_even_after_a_torn_line() {

@@ -19,7 +19,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, sharing};
 use chrono::{DateTime, Utc};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -242,7 +242,7 @@ fn replace_conversation(
     record_update(replica, plain, ContentChange::Replaced)?;
     copy(conflict_copy, &config.local.join(plain))?;
     if plain != current {
-        fs::remove_file(&old).at("remove", &old)?;
+        sharing::remove_file(&old).at("remove", &old)?;
     }
     Ok((plain.to_owned(), digest))
 }
@@ -251,7 +251,7 @@ fn replace_conversation(
 fn remove_copies(name: &str, config: &SyncConfig, replica: &Replica) -> Result<(), IoError> {
     for side in [Side::Local, Side::Remote] {
         let path = conflict_copies::full_path(side, name, &replica.folder, &config.cloud);
-        match fs::remove_file(&path) {
+        match sharing::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
             _ => {}
         }

@@ -4,8 +4,7 @@
 //! removed by the run that has processed all files.
 
 use crate::io::random_id::random_id;
-use crate::io::{IoContext, IoError, atomic, file_open};
-use std::fs;
+use crate::io::{IoContext, IoError, atomic, file_open, sharing};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +66,7 @@ fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
     if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
-    fs::remove_file(path).at("remove", path)?;
+    sharing::remove_file(path).at("remove", path)?;
     atomic::sync_folder(atomic::parent_of(path))
 }
 

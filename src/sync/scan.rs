@@ -5,7 +5,7 @@ use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, OrdinaryPath};
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -224,7 +224,7 @@ impl SideWalk<'_> {
                 Ok(meta) if meta.is_file() => {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
-                    if let Ok(real) = path.canonicalize() {
+                    if let Ok(real) = path.canonical() {
                         let temp_files = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
                         self.listing.temp_files.extend(temp_files);
                     }

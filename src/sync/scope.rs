@@ -3,6 +3,7 @@
 use super::config::SyncConfig;
 use super::secrets;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::OrdinaryPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
@@ -108,7 +109,7 @@ pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
 /// Returns why the target of a link in the home `root` is not synced; `None` if it may be. Refused are
 /// targets that are never synced under their own name, or that contain the home.
 pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
-    let (root, real) = (root.canonicalize().ok()?, link.canonicalize().ok()?);
+    let (root, real) = (root.canonical().ok()?, link.canonical().ok()?);
     if root.starts_with(&real) {
         return Some("a link to a folder that contains the Codex home is not followed");
     }

@@ -5,6 +5,7 @@ use super::scan::{Side, Stat};
 use super::scope;
 use super::state::SyncedFile;
 use crate::io::IoError;
+use crate::io::OrdinaryPath;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ impl SyncConfig {
             && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
             && scope::link_refusal(self.root(side), &full).is_none()
         {
-            full.canonicalize().unwrap_or(full)
+            full.canonical().unwrap_or(full)
         } else {
             full
         }

@@ -20,7 +20,7 @@ use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -391,7 +391,7 @@ pub(crate) fn write(
         return Err(TransferError::Interrupted);
     }
     let profiles = Profiles::of(options.manager_home);
-    let target = folder.canonicalize().at("find", folder)?.join(
+    let target = folder.canonical().at("find", folder)?.join(
         target
             .file_name()
             .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,

@@ -17,7 +17,7 @@ use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress, atomic, file_open};
+use crate::io::{IoContext, IoError, OrdinaryPath, Progress, atomic, file_open};
 use crate::quota::account::LoginState;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -159,16 +159,16 @@ fn count_legacy_files(folder: &Path) -> usize {
 
 /// Fails if `folder` cannot be the source of an import.
 fn refuse(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
-    let real = match folder.canonicalize() {
+    let real = match folder.canonical() {
         Ok(real) if real.is_dir() => real,
         _ => return Err(PythonHomeError::Missing(folder.to_path_buf())),
     };
-    if manager_home.canonicalize().is_ok_and(|home| home == real) {
+    if manager_home.canonical().is_ok_and(|home| home == real) {
         return Err(PythonHomeError::IsManagerHome(real));
     }
     // The manager home may not exist yet.
     let mut above = manager_home.ancestors();
-    let existing = above.find_map(|path| path.canonicalize().ok());
+    let existing = above.find_map(|path| path.canonical().ok());
     if existing.is_some_and(|existing| existing.starts_with(&real)) {
         return Err(PythonHomeError::HoldsManagerHome(real));
     }

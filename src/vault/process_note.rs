@@ -3,9 +3,10 @@
 
 use crate::io::atomic;
 use crate::io::clock::Clock;
-use crate::io::lock::is_free;
+use crate::io::lock::{self, is_free};
 use crate::io::piped_child::ChildEnd;
 use crate::io::random_id::random_id;
+use crate::io::sharing;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ impl ProcessNote {
         let file = atomic::create_private(&path).ok()?;
         let note = Self(path);
         // Another process may look at the note just now.
-        if file.lock().is_err() {
+        if lock::lock(&file).is_err() {
             note.remove();
             return None;
         }
@@ -73,7 +74,7 @@ impl ProcessNote {
 
     /// Removes the note of a process that did not start.
     pub(super) fn remove(self) {
-        let _ = fs::remove_file(self.0);
+        let _ = sharing::remove_file(self.0);
     }
 }
 
@@ -90,7 +91,7 @@ fn remove_old_notes(folder: &Path) {
     let oldest = Clock::System.now() - MAX_NOTE_AGE;
     for (path, started) in notes(folder) {
         if started < oldest && is_free(&path) {
-            let _ = fs::remove_file(path);
+            let _ = sharing::remove_file(path);
         }
     }
 }

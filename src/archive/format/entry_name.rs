@@ -93,22 +93,28 @@ fn check_component(name: &OsStr) -> Result<(), &'static str> {
     if name.len() > 255 {
         return Err("a component of more than 255 bytes");
     }
-    #[cfg(windows)]
-    {
-        let text = name.to_str().ok_or("a name that is not Unicode")?;
-        if text.contains(['<', '>', ':', '"', '|', '?', '*', '\\']) || text.ends_with(['.', ' ']) {
-            return Err("a name that Windows cannot hold");
-        }
-        let stem = text
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_uppercase();
-        let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
-            || (stem.len() == 4 && (stem.starts_with("COM") || stem.starts_with("LPT")));
-        if device {
-            return Err("the name of a device");
-        }
+    if cfg!(windows) {
+        check_windows_name(name.to_str().ok_or("a name that is not Unicode")?)?;
+    }
+    Ok(())
+}
+
+/// Returns the rule of Windows ("Naming Files, Paths, and Namespaces") that a name breaks.
+fn check_windows_name(name: &str) -> Result<(), &'static str> {
+    let is_forbidden = |c: char| c < ' ' || r#"<>:"|?*\"#.contains(c);
+    if name.contains(is_forbidden) || name.ends_with(['.', ' ']) {
+        return Err("a name that Windows cannot hold");
+    }
+    // Windows ignores what follows the first dot, and blanks before it.
+    let stem = name.split('.').next().unwrap_or_default();
+    let stem = stem.trim_end_matches(' ').to_ascii_uppercase();
+    let is_port = |kind: &str| {
+        let number = stem.strip_prefix(kind);
+        number.is_some_and(|n| n.chars().count() == 1 && "0123456789¹²³".contains(n))
+    };
+    let devices = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
+    if devices.contains(&stem.as_str()) || is_port("COM") || is_port("LPT") {
+        return Err("the name of a device");
     }
     Ok(())
 }
@@ -132,6 +138,9 @@ pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
 
 impl fmt::Display for EntryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if cfg!(windows) {
+            return f.write_str(&self.0.to_string_lossy().replace('\\', "/"));
+        }
         self.0.display().fmt(f)
     }
 }
@@ -162,6 +171,37 @@ mod tests {
         }
         assert!(EntryName::parse(b"a\0b").is_err());
         assert_eq!(EntryName::parse(b"./a/b/").unwrap().to_string(), "a/b");
+    }
+
+    #[test]
+    fn windows_refuses_device_names_and_accepts_names_that_resemble_them() {
+        let device = Err("the name of a device");
+        for name in [
+            "con",
+            "CON.txt",
+            "con .txt",
+            "nul.tar.gz",
+            "aux",
+            "prn",
+            "COM1",
+            "com9.md",
+            "COM¹",
+            "lpt³.log",
+            "LPT0",
+            "conin$",
+            "CONOUT$.x",
+        ] {
+            assert_eq!(check_windows_name(name), device, "{name}");
+        }
+        for name in [
+            "comm.md", "common", "com10", "console", "lpt", "com", "nul-l", "c.con", "COM⁴",
+        ] {
+            assert_eq!(check_windows_name(name), Ok(()), "{name}");
+        }
+        for name in ["a.", "a ", "a:b", "a?", "a\tb", r"a\b", "a|b", "a\"b"] {
+            let unfit = Err("a name that Windows cannot hold");
+            assert_eq!(check_windows_name(name), unfit, "{name}");
+        }
     }
 
     #[cfg(unix)]

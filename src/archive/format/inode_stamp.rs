@@ -19,8 +19,10 @@ pub struct InodeStamp {
 }
 
 impl InodeStamp {
-    /// Reads the stamp from a file's metadata. On systems other than Unix it is the default, which
-    /// never counts as unchanged.
+    /// Reads the stamp from a file's metadata.
+    ///
+    /// On Windows it is the time of the last write, which programs can set, as in restic: the standard
+    /// library returns neither the time of the last change nor the file index.
     pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
         {
@@ -37,8 +39,13 @@ impl InodeStamp {
         }
         #[cfg(not(unix))]
         {
-            let _ = meta;
-            Self::default()
+            let written = meta.modified().ok();
+            let since = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            let nanos = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
+            Self {
+                ctime: nanos.unwrap_or_default(),
+                ..Self::default()
+            }
         }
     }
 

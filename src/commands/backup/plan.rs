@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
+use crate::io::OrdinaryPath;
 use crate::io::clock::Timestamp;
 use crate::quota::reset_time;
 use crate::quota::window::Observation;
@@ -174,7 +175,7 @@ fn metadata_and_stem(
 /// config, else `CODEX_SQLITE_HOME`.
 fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
-    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let real = |p: &Path| p.canonical().unwrap_or_else(|_| p.to_path_buf());
     (real(&configured) != real(home)).then_some(configured)
 }
 

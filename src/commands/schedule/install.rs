@@ -6,7 +6,7 @@ use super::run_times::shown_when;
 use super::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::{IoContext, atomic, time_format};
+use crate::io::{IoContext, OrdinaryPath, atomic, time_format};
 use crate::logging;
 use crate::schedule::{self, JobDefinition, JobKind, JobOptions, Scheduler, Trigger};
 use chrono::Timelike;
@@ -123,7 +123,7 @@ impl InstallArgs {
             .as_ref()
             .map(|path| {
                 let path = context.env.absolute(path);
-                path.canonicalize().at("read", &path)
+                path.canonical().at("read", &path)
             })
             .transpose()
             .map_err(|e| CommandError::usage(e.to_string()).because(e))?;

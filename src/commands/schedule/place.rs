@@ -3,6 +3,7 @@
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::io::OrdinaryPath;
 use crate::schedule::{JobContext, Scheduler};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,7 @@ fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
         .file_name()
         .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())
         .map(|program| program.path().to_path_buf())
-        .filter(|path| path.canonicalize().ok() == exe.canonicalize().ok());
+        .filter(|path| path.canonical().ok() == exe.canonical().ok());
     Ok(named.unwrap_or(exe))
 }
 

@@ -6,6 +6,7 @@ use crate::config::{file, find};
 use crate::context::Context;
 use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome};
+use crate::io::OrdinaryPath;
 use crate::io::secret::SecretBytes;
 use crate::io::shell;
 use crate::vault::fault::{Fault, without_credentials};
@@ -179,9 +180,9 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<(), CommandError>
         ("manager home", &settings.manager_home),
     ];
     for (name, home) in homes {
-        let real = home.canonicalize().ok();
+        let real = home.canonical().ok();
         let is_home =
-            |above: &Path| above == home || (real.is_some() && above.canonicalize().ok() == real);
+            |above: &Path| above == home || (real.is_some() && above.canonical().ok() == real);
         if folder.ancestors().any(is_home) {
             let error = format!("the vault would be in the {name}: {}", folder.display());
             return Err(

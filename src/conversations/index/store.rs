@@ -16,9 +16,8 @@
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::conversations::event::Role;
-use crate::io::{IoContext as _, IoError, atomic, events, hash};
+use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, events, hash, sharing};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,7 +139,7 @@ pub(crate) struct IndexStore {
 
 /// Returns the file of the index of a Codex home. Each Codex home has its own.
 pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
-    let real = codex_home.canonicalize();
+    let real = codex_home.canonical();
     let real = real.as_deref().unwrap_or(codex_home);
     let digest = hash::sha256(real.as_os_str().as_encoded_bytes());
     let name = format!("{}.sqlite", &digest[..16]);
@@ -161,7 +160,7 @@ pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     // The database last: logs without a database are ignored, a database without its logs would be damaged.
     for file in files(path).iter().rev() {
         let len = file.symlink_metadata().map_or(0, |meta| meta.len());
-        match fs::remove_file(file) {
+        match sharing::remove_file(file) {
             Ok(()) => freed += len,
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(e).at("delete", file),

@@ -21,6 +21,12 @@ const WRITES: [(&str, Write); 5] = [
     ("gone", |f| fs::write(f.live("gone"), "late").unwrap()),
 ];
 
+/// Returns the writes that the system shows. On Windows nothing tells that a folder was moved into another one.
+fn seen_writes() -> impl Iterator<Item = (&'static str, Write)> {
+    let is_seen = |(name, _): &(&str, Write)| cfg!(unix) || *name != "folder/moved";
+    WRITES.into_iter().filter(is_seen)
+}
+
 /// Replaces a file by one with an older mtime.
 const MOVE: (&str, Write) = ("gone", |f| {
     fs::rename(f.path("elsewhere/file"), f.live("gone")).unwrap();
@@ -51,7 +57,7 @@ fn assert_undone(fixture: &Fixture, committed: Result<Vec<PathBuf>, JournalError
 #[test]
 fn a_write_since_the_begin_stops_the_exchange() {
     on_both_systems(|_| {
-        for (name, write) in WRITES {
+        for (name, write) in seen_writes() {
             let fixture = fixture();
             let (transaction, steps) = fixture.begin();
             write(&fixture);
@@ -64,7 +70,7 @@ fn a_write_since_the_begin_stops_the_exchange() {
 #[test]
 fn a_write_between_the_last_check_and_the_exchange_undoes_it() {
     on_both_systems(|unsupported| {
-        for (name, write) in WRITES.into_iter().chain([MOVE]) {
+        for (name, write) in seen_writes().chain([MOVE]) {
             let fixture = fixture();
             let (transaction, steps) = fixture.begin();
             let meanwhile = Meanwhile::before_exchange(|| write(&fixture));
@@ -82,11 +88,11 @@ fn a_write_between_the_last_check_and_the_exchange_undoes_it() {
 
 #[test]
 fn a_write_before_a_killed_exchange_is_kept_by_the_recovery() {
-    for (name, write) in &WRITES[..3] {
+    for (name, write) in seen_writes().filter(|(name, _)| name.starts_with("folder")) {
         let fixture = fixture();
         let (transaction, steps) = fixture.begin();
         write(&fixture);
-        fixture.kill(transaction, steps, JournalState::Committing, 2);
+        fixture.kill(transaction, steps, JournalState::Committing, in_journal(2));
         let Recovery::Finished(kept) = fixture.recover() else {
             panic!("{name}");
         };
@@ -117,7 +123,12 @@ fn a_new_state_that_was_written_before_the_undo_is_kept_and_named() {
         fixture.wait_for_clock_tick();
         fs::write(fixture.live("folder/since"), "since").unwrap();
         // A process that opened the old file before the exchange, and has ended.
-        let old = fixture.staging().join("new/folder/x");
+        let old = if is_always_off() {
+            "replaced/1/x"
+        } else {
+            "new/folder/x"
+        };
+        let old = fixture.staging().join(old);
         fs::write(old, "late").unwrap();
     });
     let committed = transaction.commit(steps, &meanwhile);

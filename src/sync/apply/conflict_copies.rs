@@ -6,13 +6,12 @@ use super::run::ApplyRun;
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, sharing};
 use crate::sync::conflict_copies;
 use crate::sync::contents;
 use crate::sync::mtime::set_mtime;
 use crate::sync::plan::ObservedFile;
 use crate::sync::scan::{Side, Stat};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -103,7 +102,7 @@ impl ApplyRun<'_> {
     /// Removes a conflict copy; a missing file is no error.
     pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
         let path = self.conflict_copy_path(side, name);
-        match fs::remove_file(&path) {
+        match sharing::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
                 action: "remove",
                 path,

@@ -7,12 +7,12 @@ use super::targets::{check_target_unchanged, prepare_target, rename_new};
 use crate::io::IoContext;
 use crate::io::atomic;
 use crate::io::hash::Sha256Digest;
+use crate::io::sharing;
 use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, MergeTarget, ObservedFile};
 use crate::sync::scan::{Side, Stat};
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -165,7 +165,7 @@ impl ApplyRun<'_> {
             }
             Err(left) => return Err(left),
         };
-        fs::remove_file(&path).at("remove", &path)?;
+        sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())
     }

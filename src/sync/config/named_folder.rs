@@ -1,6 +1,6 @@
 //! Folders of a configuration with the names that messages use for them.
 
-use crate::io::tree;
+use crate::io::{file_id, tree};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -39,16 +39,7 @@ impl fmt::Display for NamedFolder {
 }
 
 /// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
-#[cfg(unix)]
 fn is_same_folder(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_same_folder(_: &Path, _: &Path) -> bool {
-    false
+    let (a, b) = (file_id::numbers_of(a), file_id::numbers_of(b));
+    a.is_some() && a == b
 }

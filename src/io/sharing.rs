@@ -1,0 +1,228 @@
+//! Opens, renames and removes files that other processes may have open.
+//!
+//! On Windows, such a call fails while another process has the file open and does not share it: a
+//! virus scanner, the search index, a cloud client, or Codex. Most have it open for milliseconds, so
+//! the call is repeated for a second. On other systems it succeeds at once.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The longest wait for another process to close a file.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+const RETRY: Duration = Duration::from_millis(20);
+
+/// A file that another process has open and does not share.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has it open")]
+struct FileInUse;
+
+impl From<FileInUse> for io::Error {
+    fn from(in_use: FileInUse) -> Self {
+        Self::new(io::ErrorKind::ResourceBusy, in_use)
+    }
+}
+
+/// Returns true if another process has the file open and does not share it.
+fn is_in_use(error: &io::Error) -> bool {
+    /// `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
+    const IN_USE: [i32; 2] = [32, 33];
+    let code = error.raw_os_error().filter(|_| cfg!(windows));
+    let inner = error.get_ref();
+    code.is_some_and(|code| IN_USE.contains(&code))
+        || inner.is_some_and(|inner| inner.is::<FileInUse>())
+}
+
+/// Returns true if a rename or a removal may succeed later. Windows reports a target that another
+/// process has open, or that is about to vanish, as "access denied".
+pub(super) fn is_busy(error: &io::Error) -> bool {
+    is_in_use(error) || cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Replaces an "access denied" by its cause if another process has the file open.
+fn name_cause(error: io::Error, path: &Path) -> io::Error {
+    #[cfg(windows)]
+    if is_busy(&error) {
+        use std::os::windows::fs::OpenOptionsExt;
+        let alone = fs::File::options().read(true).share_mode(0).open(path);
+        if is_in_use(&error) || alone.is_err_and(|e| is_in_use(&e)) {
+            return FileInUse.into();
+        }
+    }
+    let _ = path;
+    error
+}
+
+/// Repeats `action` while it fails with an error that `may_pass` accepts, for at most a second.
+pub(super) fn retry<T>(
+    may_pass: impl Fn(&io::Error) -> bool,
+    mut action: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let since = Instant::now();
+    loop {
+        match action() {
+            Err(e) if may_pass(&e) && since.elapsed() < TIMEOUT => std::thread::sleep(RETRY),
+            result => return result,
+        }
+    }
+}
+
+/// Opens a file; waits while another process does not share it.
+pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
+    retry(is_in_use, || options.open(path))
+}
+
+/// Renames `from` to `to`, replacing it, also if it is read-only. Makes nothing durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let renamed = retry(is_busy, || rename_at_once(from, to));
+    renamed.map_err(|e| name_cause(e, to))
+}
+
+/// Like [`rename`], but does not wait.
+#[allow(clippy::disallowed_methods, reason = "the rename itself")]
+pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(all(debug_assertions, target_os = "linux"))]
+    emulation::refuse_open_file(to)?;
+    fs::rename(from, to).inspect_err(|_| make_writable(to))
+}
+
+/// Removes a file or link, also if it is read-only. Makes nothing durable.
+#[allow(clippy::disallowed_methods, reason = "the removal itself")]
+pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let removed = retry(is_busy, || {
+        fs::remove_file(path).inspect_err(|_| make_writable(path))
+    });
+    removed.map_err(|e| name_cause(e, path))
+}
+
+/// Asks the question of Windows on Linux, in builds for tests: is the file that is replaced open in any
+/// process, also this one?
+#[cfg(all(debug_assertions, target_os = "linux"))]
+mod emulation {
+    use super::{FileInUse, Path, fs, io};
+
+    /// The variable of the environment that turns it on.
+    const SWITCH: &str = "CODEX_MANAGER_TESTS_OPEN_FILES_ARE_IN_USE";
+
+    #[allow(clippy::disallowed_methods, reason = "no setting: a switch of tests")]
+    pub(super) fn refuse_open_file(path: &Path) -> io::Result<()> {
+        if std::env::var_os(SWITCH).is_none() || !path.is_file() {
+            return Ok(());
+        }
+        let real = dunce::canonicalize(path)?;
+        let processes = fs::read_dir("/proc")?.flatten();
+        let handles = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
+        let mut files = handles.flatten().flatten().map(|handle| handle.path());
+        if files.any(|file| fs::read_link(file).is_ok_and(|file| file == real)) {
+            return Err(FileInUse.into());
+        }
+        Ok(())
+    }
+}
+
+/// Opens a file for writing to make it durable, also if it is read-only.
+///
+/// Windows flushes only files that are open for writing (`FlushFileBuffers`).
+pub(super) fn open_to_flush(path: &Path) -> io::Result<fs::File> {
+    #[cfg(windows)]
+    {
+        let permissions = path.metadata()?.permissions();
+        if permissions.readonly() {
+            make_writable(path);
+            let file = open(fs::File::options().write(true), path);
+            let restored = fs::set_permissions(path, permissions);
+            return file.and_then(|file| restored.map(|()| file));
+        }
+        open(fs::File::options().write(true), path)
+    }
+    #[cfg(not(windows))]
+    super::file_open::open(path)
+}
+
+/// Clears the attribute that stops Windows from replacing, removing and flushing a file. Elsewhere
+/// the mode of the folder decides.
+fn make_writable(path: &Path) {
+    #[cfg(windows)]
+    if let Ok(meta) = path.symlink_metadata()
+        && meta.is_file()
+        && meta.permissions().readonly()
+    {
+        let mut permissions = meta.permissions();
+        permissions.set_readonly(false);
+        let _ = fs::set_permissions(path, permissions);
+    }
+    #[cfg(not(windows))]
+    let _ = path;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_repeated_only_while_its_error_may_pass() {
+        let mut attempts = 0;
+        let result = retry(
+            |e| e.kind() == io::ErrorKind::ResourceBusy,
+            || {
+                attempts += 1;
+                match attempts {
+                    1 | 2 => Err(io::ErrorKind::ResourceBusy.into()),
+                    _ => Err::<(), _>(io::ErrorKind::NotFound.into()),
+                }
+            },
+        );
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(attempts, 3);
+    }
+
+    #[test]
+    fn read_only_files_are_flushed_replaced_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["kept", "new"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let mut permissions = at("kept").metadata().unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(at("kept"), permissions).unwrap();
+        open_to_flush(&at("kept")).unwrap().sync_all().unwrap();
+        assert!(at("kept").metadata().unwrap().permissions().readonly());
+        rename(&at("new"), &at("kept")).unwrap();
+        assert_eq!(fs::read(at("kept")).unwrap(), b"new");
+        let mut permissions = at("kept").metadata().unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(at("kept"), permissions).unwrap();
+        remove_file(at("kept")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_another_process_does_not_share_stays_unchanged_after_a_second() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["held", "new"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let mut options = fs::File::options();
+        let held = options.read(true).share_mode(0).open(at("held")).unwrap();
+        let since = Instant::now();
+        let read = crate::io::file_open::open(at("held"));
+        assert!(is_in_use(&read.unwrap_err()));
+        let replaced = rename(&at("new"), &at("held"));
+        for error in [replaced, remove_file(at("held"))] {
+            let text = error.unwrap_err().to_string();
+            assert_eq!(text, "another process has it open");
+        }
+        assert!(since.elapsed() >= 3 * TIMEOUT);
+        drop(held);
+        assert_eq!(fs::read(at("held")).unwrap(), b"held");
+        rename(&at("new"), &at("held")).unwrap();
+        assert_eq!(fs::read(at("held")).unwrap(), b"new");
+    }
+}
