@@ -88,6 +88,7 @@ mod python_manager;
 mod questions;
 mod readme;
 mod recommend;
+mod redaction;
 mod release;
 mod remedies;
 mod restore;

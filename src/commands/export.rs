@@ -7,7 +7,7 @@ use super::new_file::publish_new;
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::SessionPicker;
 use super::transcript_text::{markdown_writer, minutes, read_error};
-use crate::codex::export_redaction::redact_found;
+use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
 use crate::conversations::transcript::{self, TranscriptOptions};
@@ -238,8 +238,7 @@ impl ExportArgs {
             };
             let mut written = Ok(());
             transcript::read(&part.session.rollout, options, |mut entry| {
-                entry.text = safe(&entry.text);
-                entry.tool = entry.tool.as_deref().map(&mut safe);
+                entry.map_texts(&mut safe);
                 written = to(&format.entry(entry));
                 written.is_ok()
             })?;
