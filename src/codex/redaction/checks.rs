@@ -1,5 +1,7 @@
 //! Tells secrets from placeholders, names and code that have the same form.
 
+use memchr::memmem;
+
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
 
@@ -94,13 +96,12 @@ fn last_part(value: &[u8]) -> &[u8] {
 
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value contains such a word by chance.
-    let lower = value[..value.len().min(MAX_PLACEHOLDER_BYTES)].to_ascii_lowercase();
-    PLACEHOLDERS
-        .iter()
-        .any(|word| lower.windows(word.len()).any(|part| part == *word))
-        || value
-            .chunk_by(|a, b| a == b)
-            .any(|run| run.len() >= 8 && run[0] != b'A')
+    has_any(
+        &value[..value.len().min(MAX_PLACEHOLDER_BYTES)],
+        &PLACEHOLDERS,
+    ) || value
+        .chunk_by(|a, b| a == b)
+        .any(|run| run.len() >= 8 && run[0] != b'A')
 }
 
 /// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
@@ -114,6 +115,7 @@ fn is_random(value: &[u8]) -> bool {
     };
     let (mut changes, mut run, mut letters, mut longest) = (0, 0, 0, 0);
     let (mut digits, mut numbers, mut lower, mut upper) = (0, 0, false, false);
+    let mut capitals = 0;
     let mut last = 0;
     for b in value {
         let kind = kind(*b);
@@ -122,6 +124,7 @@ fn is_random(value: &[u8]) -> bool {
         numbers += usize::from(kind == 3 && last != 3);
         lower |= kind == 1;
         upper |= kind == 2;
+        capitals += usize::from(kind == 2 && last == 2);
         let is_vowel = b"aeiouyAEIOUY".contains(b);
         (run, letters) = match kind {
             0 => (0, 0),
@@ -134,13 +137,19 @@ fn is_random(value: &[u8]) -> bool {
         }
         last = kind;
     }
+    let is_word = value.iter().all(u8::is_ascii_alphanumeric);
     if digits == 0 {
-        // Names such as `XMLHttpRequest` have as many changes, and constants such as `STRXFRM` as few vowels.
-        return lower && upper && longest >= 5 && changes * 3 >= value.len();
+        // Names such as `getUserName` have as many changes, but no capital beside another.
+        return is_word
+            && if lower && upper {
+                capitals >= 2 || changes * 3 >= value.len() && longest >= 5
+            } else {
+                lower && longest >= 5
+            };
     }
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14) && numbers >= 2;
-    let is_hex = |b: &u8| b.is_ascii_hexdigit() || *b == b'-';
+    let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
     digits < value.len()
         && (changes * 3 >= value.len() || longest >= 5 || has_long_word || value.iter().all(is_hex))
 }
@@ -192,9 +201,8 @@ fn is_human_password(value: &[u8]) -> bool {
 /// Returns true if one of `words`, which are in lower case, is in the value.
 fn has_any(value: &[u8], words: &[&[u8]]) -> bool {
     let lower = value.to_ascii_lowercase();
-    words
-        .iter()
-        .any(|word| lower.windows(word.len()).any(|part| part == *word))
+    let mut words = words.iter();
+    words.any(|word| memmem::find(&lower, word).is_some())
 }
 
 /// Returns true for variables, calls, URLs and other text that is no secret itself.
@@ -273,6 +281,9 @@ impl<'a> NamedValue<'a> {
         let is_human_text = is_text && is_human_password(value);
         match check {
             FormCheck::Provider => {
+                // With the name of a provider, unquoted letters are no code.
+                let is_random_text =
+                    is_random_text || is_text && is_token(value) && is_random(value);
                 let is_id = value.len() >= 16 && value.iter().all(u8::is_ascii_digit);
                 value.len() >= 14 && is_text && (is_random_text || is_id)
             }

@@ -12,6 +12,9 @@ use std::sync::{LazyLock, OnceLock};
 /// The longest part of a text that a pattern sees. Longer secrets are followed to their end.
 const MAX_FORM_BYTES: usize = 1024;
 
+/// The longest part of a value that is checked.
+const MAX_CHECKED_BYTES: usize = 256;
+
 /// The longest beginning of a word before a keyword in it.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 
@@ -19,10 +22,10 @@ const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// The rest of a name, an operator, and what may be between them: closing quotes, a type, the name of a value.
-const ASSIGN: &str = r#"[A-Za-z0-9_.-]{0,40}\\{0,4}["'`]?\]?(?:[ \t]{0,24}:?[ \t]{0,4}[A-Za-z&<>?\[\]]{1,24}[ \t]{0,4}=[ \t]{0,4}|[ \t]{0,24}(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()[ \t]{0,24}(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]{0,24}|[\s+>|0-9,-]{0,40}\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
+const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
 
 /// A value: in quotes up to the closing one, else up to a blank or punctuation.
-const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]{1,256})|'([^'\\\n]{1,256})|`([^`\n]{1,256}))|([^\s"'`<>,;&\\)\]}(]{1,256}))"#;
+const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
 
 /// A secret in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,10 +172,9 @@ impl SecretForm {
             return Some(start..end);
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
-        let is_secret = of == TextKind::Message || {
-            self.check
-                .accepts(before, &part[secret.clone()], &part[secret.end..])
-        };
+        let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
+        let is_secret =
+            of == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
         is_secret.then(|| start + secret.start..end_of_secret(text, start + secret.end))
     }
 }
