@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// Export conversations as Markdown, HTML or JSON
 ///
-/// Tokens and keys in the text are replaced by `[redacted]`, as far as their form shows what they are; read
+/// Secrets in the text are replaced by `[redacted]`, as far as their form or name shows what they are; read
 /// the result before you publish it. HTML is one page that loads nothing from elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

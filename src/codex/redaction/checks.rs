@@ -68,6 +68,11 @@ impl FormCheck {
         })
     }
 
+    /// Returns true if the form is a name with a value.
+    pub(super) fn has_name(self) -> bool {
+        matches!(self, Self::Password | Self::Named | Self::Provider)
+    }
+
     /// Returns true if a value is a secret, by the texts before and behind it.
     pub(super) fn accepts(self, before: &[u8], value: &[u8], behind: &[u8]) -> bool {
         match self {
@@ -142,7 +147,7 @@ fn is_random(value: &[u8]) -> bool {
         // Names such as `getUserName` have as many changes, but no capital beside another.
         return is_word
             && if lower && upper {
-                capitals >= 2 || changes * 3 >= value.len() && longest >= 5
+                capitals >= 2 || changes * 4 >= value.len() && (capitals >= 1 || longest >= 5)
             } else {
                 lower && longest >= 5
             };
@@ -281,11 +286,11 @@ impl<'a> NamedValue<'a> {
         let is_human_text = is_text && is_human_password(value);
         match check {
             FormCheck::Provider => {
-                // With the name of a provider, unquoted letters are no code.
-                let is_random_text =
-                    is_random_text || is_text && is_token(value) && is_random(value);
-                let is_id = value.len() >= 16 && value.iter().all(u8::is_ascii_digit);
-                value.len() >= 14 && is_text && (is_random_text || is_id)
+                // With the name of a provider, letters alone are rarely code.
+                let is_opaque = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                let is_word = (!is_argument || is_upper) && value.iter().all(is_opaque);
+                let is_random_text = is_token(value) && is_random(value);
+                value.len() >= 14 && is_text && (is_random_text || is_word)
             }
             FormCheck::Password if is_argument => is_human_text && is_upper,
             FormCheck::Password => {

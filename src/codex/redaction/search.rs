@@ -12,6 +12,9 @@ use std::sync::{LazyLock, OnceLock};
 /// The longest part of a text that a pattern sees. Longer secrets are followed to their end.
 const MAX_FORM_BYTES: usize = 1024;
 
+/// The longest part that a pattern of names and values sees. Texts have many names.
+const MAX_NAMED_BYTES: usize = 320;
+
 /// The longest part of a value that is checked.
 const MAX_CHECKED_BYTES: usize = 256;
 
@@ -159,7 +162,12 @@ impl SecretForm {
         if self.check == FormCheck::Message && of != TextKind::Message {
             return None;
         }
-        let part = &text[start..text.len().min(start + MAX_FORM_BYTES)];
+        let max_bytes = if self.check.has_name() {
+            MAX_NAMED_BYTES
+        } else {
+            MAX_FORM_BYTES
+        };
+        let part = &text[start..text.len().min(start + max_bytes)];
         let pattern = self.pattern.get_or_init(|| self.compile());
         let groups = pattern.as_ref()?.captures(part)?;
         let secret = groups.iter().skip(1).flatten().next();
