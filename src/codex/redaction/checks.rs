@@ -9,7 +9,7 @@ pub(super) const MIN_RANDOM_BYTES: usize = 16;
 const MAX_PLACEHOLDER_BYTES: usize = 80;
 
 /// Words of placeholders, in lower case.
-const PLACEHOLDERS: [&[u8]; 14] = [
+const PLACEHOLDERS: [&[u8]; 13] = [
     b"example",
     b"your",
     b"xxxxx",
@@ -23,7 +23,6 @@ const PLACEHOLDERS: [&[u8]; 14] = [
     b"insert",
     b"____",
     b"\xe2\x80\xa6",
-    b"0123456789abcdef",
 ];
 
 /// What a match has to be.
@@ -106,7 +105,7 @@ fn is_placeholder(value: &[u8]) -> bool {
         &PLACEHOLDERS,
     ) || value
         .chunk_by(|a, b| a == b)
-        .any(|run| run.len() >= 8 && run[0] != b'A')
+        .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
 }
 
 /// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
@@ -189,9 +188,7 @@ fn is_url_password(value: &[u8]) -> bool {
 /// Returns true for text that a person may choose as a password: a character that is no letter in a word, or a
 /// mix as in random text.
 fn is_human_password(value: &[u8]) -> bool {
-    const COMMON: [&[u8]; 8] = [
-        b"passw", b"secret", b"token", b"user", b"test", b"foo", b"my_", b"%s",
-    ];
+    const COMMON: [&[u8]; 6] = [b"token", b"user", b"test", b"foo", b"my_", b"%s"];
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
