@@ -93,6 +93,7 @@ mod python_manager;
 mod questions;
 mod readme;
 mod recommend;
+mod redaction;
 mod release;
 mod remedies;
 mod restore;

@@ -23,6 +23,7 @@ pub(crate) mod profiles;
 pub(crate) mod real_codex;
 pub(crate) mod restic;
 pub(crate) mod sample;
+pub(crate) mod secret_samples;
 pub(crate) mod sign_in;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
