@@ -94,6 +94,17 @@ fn every_golden_home_is_rebuilt_to_its_expected_files() {
 }
 
 #[test]
+fn a_locked_file_is_unlocked_before_it_is_replaced_where_no_open_file_can_be() {
+    let case = fixtures().join("history-limit");
+    let mut env = prepare(&case);
+    env.set(crate::files_in_use::SWITCH, "1");
+    let args = fs::read_to_string(case.join("args")).unwrap();
+    let _ = rebuild(&env, &args).code(0);
+    let expected = fs::read_to_string(case.join("expected/history.jsonl")).unwrap();
+    assert_eq!(read(&env, "history.jsonl"), expected);
+}
+
+#[test]
 fn the_previous_files_are_copied_unless_no_backup_is_given() {
     let env = prepare(&fixtures().join("limit"));
     let before = read(&env, "session_index.jsonl");

@@ -75,7 +75,7 @@ pub(crate) fn capture_tree(
     metadata.captured_files = scan.top_entries();
     let files = take_files(&mut scan, &databases, &names);
 
-    atomic::create_private_folder(root)?;
+    atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
     let login = fill(&mut writer, scope, &scan, &databases, &files)
         .inspect_err(|_| writer.remove_copies())?;
@@ -238,7 +238,7 @@ impl CapturedTree {
 /// The file cannot be written.
 pub(crate) fn write_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
     let json = document::encode(path, manifest)?;
-    atomic::create_private_folder(atomic::parent_of(path))?;
+    atomic::create_unsynced_folder(atomic::parent_of(path))?;
     remove_existing(path)?;
     let mut file = atomic::create_private(path)?;
     Ok(file.write_all(&json).at("write", path)?)

@@ -95,7 +95,7 @@ impl<'a> TreeWriter<'a> {
         let path = self.root.join(folder);
         if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             remove_existing(&path)?;
-            atomic::create_private_folder(&path)?;
+            atomic::create_unsynced_folder(&path)?;
         }
         self.folders.insert(folder.to_path_buf());
         Ok(())
@@ -349,10 +349,8 @@ impl<'a> TreeWriter<'a> {
 /// and copies of auth.json have no kind of their own.
 pub(crate) fn is_always_copied(path: &Path) -> bool {
     match kind_of(path) {
-        HomeEntryKind::Database
-        | HomeEntryKind::Auth
-        | HomeEntryKind::LegacyAuth
-        | HomeEntryKind::Config => true,
+        HomeEntryKind::Database | HomeEntryKind::Config => true,
+        kind if kind.is_login() => true,
         HomeEntryKind::Unknown => path.components().count() == 1,
         _ => false,
     }

@@ -86,3 +86,12 @@ impl Program {
             .then(|| version.to_owned())
     }
 }
+
+/// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two
+/// numbers. A text that is no version is earlier than any.
+pub(crate) fn is_before(version: &str, first: (u32, u32)) -> bool {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
+    let mut next = || numbers.next().flatten();
+    let version: Option<(u32, u32)> = next().zip(next());
+    version.is_none_or(|version| version < first)
+}

@@ -20,6 +20,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
+use crate::journal::JournalError;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
@@ -30,7 +31,7 @@ use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The time limit for Codex's daemon to stop.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -211,6 +212,8 @@ impl RestoreOptions {
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
+            // The daemon writes its databases when it ends.
+            request.planned = Instant::now();
         }
         let mut report = apply_marked(&request, &plan, context)?;
         let is_recorded = record_result(context, target, &mut report);
@@ -265,6 +268,7 @@ impl RestoreOptions {
             manager_home: &settings.manager_home,
             env: &context.env,
             now: context.local_now(),
+            planned: Instant::now(),
         })
     }
 
@@ -413,7 +417,12 @@ fn apply_marked(
     };
     let applied = apply::apply(request, &bar);
     drop(bar);
-    if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
+    let is_unchanged = matches!(
+        &applied,
+        Err(RestoreError::Busy(_)
+            | RestoreError::Journal(JournalError::Written { .. } | JournalError::Opened { .. }))
+    );
+    if let Some(marks) = marks.filter(|_| is_unchanged) {
         marks.remove();
     }
     Ok(applied?)

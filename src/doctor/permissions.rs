@@ -5,6 +5,8 @@ use super::manager_files::is_manager_file;
 use crate::archive::names;
 use crate::conversations::index;
 use crate::inventory::{observations, store, trash};
+#[cfg(windows)]
+use crate::io::access;
 use crate::io::{IoError, OrdinaryPath, atomic, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
@@ -29,6 +31,13 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
         return Vec::new();
     };
     let backups = store::backups(&home).canonical().ok();
+    // On Windows everything else inherits the access of these.
+    #[cfg(windows)]
+    let roots: Vec<_> = [Some(&home), backups.as_ref()]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
     let mut own = vec![home.clone()];
     own.extend(matching_entries(&home, is_manager_file));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
@@ -54,6 +63,9 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
         path.symlink_metadata()
             .is_ok_and(|meta| is_private_entry(&meta))
     });
+    #[cfg(windows)]
+    own.retain(|path| roots.contains(path) && access::is_open_to_others(path));
+    #[cfg(not(windows))]
     own.retain(|path| mode_open_to_others(path).is_some());
     own.sort();
     own.dedup();
@@ -142,10 +154,10 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
         file.set_permissions(fs::Permissions::from_mode(mode))
             .at("set the mode of", path)
     }
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     {
-        let _ = path;
-        Ok(())
+        use crate::io::IoContext;
+        access::restrict_to_owner(path).at("set the access list of", path)
     }
 }
 

@@ -51,6 +51,14 @@ impl From<crate::journal::JournalError> for CommandError {
                 .hint("restore fewer files at once with --only; nothing was changed"),
             JournalError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these programs first, the daemon with: codex app-server daemon stop; nothing was changed"),
+            JournalError::Opened { ref kept, .. } => {
+                let hint = hint_for_undone("end Codex, then run the same command again", kept);
+                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
+            }
+            JournalError::Written { ref kept, .. } => {
+                let hint = hint_for_undone("run the same command again", kept);
+                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
+            }
             JournalError::Deferred(RecoveryObstacle::InUse { .. }) => {
                 Self::wrap(ErrorKind::CodexRunning, error).hint(
                     "end Codex, then finish it with: codex-manager doctor; nothing was changed",
@@ -83,6 +91,15 @@ impl From<crate::journal::JournalError> for CommandError {
     }
 }
 
+/// Returns the hint for a change that was undone, with the folders that have later writes.
+fn hint_for_undone(next: &str, kept: &[std::path::PathBuf]) -> String {
+    let places: Vec<_> = kept.iter().map(|p| p.display().to_string()).collect();
+    match places.join(" and ") {
+        none if none.is_empty() => format!("{next}; nothing was changed"),
+        places => format!("files written in the meantime are in {places}; {next}"),
+    }
+}
+
 impl From<crate::recovery::RecoveryError> for CommandError {
     fn from(error: crate::recovery::RecoveryError) -> Self {
         use crate::recovery::RecoveryError;
@@ -107,16 +124,6 @@ impl From<crate::restore::RestoreError> for CommandError {
             RestoreError::Database(e) => e.into(),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),
-            RestoreError::CodexStarted { ref left_at, .. } => {
-                let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
-                let hint = format!(
-                    "files written in the meantime are in {}; end Codex, then run the same command again",
-                    places.join(" and ")
-                );
-                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
-            }
-            RestoreError::Written(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("run the same command again; the Codex home is unchanged"),
             RestoreError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "--yes saves the live login to its profile and continues; --auth skip keeps it in place; nothing was changed",
             ),

@@ -236,7 +236,7 @@ fn names(
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
-    IdleHome { env: context.env }.holders(context.home)
+    IdleHome { env: context.env }.holders(context.home, &[])
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {

@@ -82,7 +82,7 @@ pub(crate) fn discard(
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
         .map(|file| Step::new(backups.join(&file), target.join(&file)))
         .collect::<Result<_, _>>()?;
-    match transaction.commit(moves, || true) {
+    match transaction.commit(moves, &NoPolicy) {
         Ok(_) => Ok(target),
         Err(e) => {
             // Succeeds only if the folder is empty, so never while moves remain to be undone.
@@ -150,7 +150,7 @@ pub(crate) fn undo(
             }
         }
     }
-    transaction.commit(moves, || true)?;
+    transaction.commit(moves, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
     let _ = fs::remove_dir(&batch);
     Ok(back)
@@ -269,7 +269,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
         .filter(|(from, to)| from.symlink_metadata().is_ok() && to.symlink_metadata().is_err())
         .map(|(from, to)| Step::new(from, to));
     let steps = steps.collect::<Result<_, _>>()?;
-    transaction.commit(steps, || true)?;
+    transaction.commit(steps, &NoPolicy)?;
     tree::remove(&path)?;
     Ok(true)
 }

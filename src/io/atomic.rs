@@ -1,7 +1,8 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::lock::{self, FileLock};
 use super::{IoContext, IoError};
-use super::{events, file_open, lock, sharing};
+use super::{events, file_open, sharing};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -112,6 +113,29 @@ impl TempFile {
         self.0.disable_cleanup(true);
         events::debug!("wrote {}", path.display());
         sync_folder(parent_of(path))
+    }
+
+    /// Replaces `path` like [`TempFile::replace`], whose `lock` may be on the file itself.
+    ///
+    /// Windows replaces an open file only on NTFS. Elsewhere the lock is closed right before, so that a
+    /// line that another process appends in between is lost.
+    pub(crate) fn replace_locked(
+        mut self,
+        path: &Path,
+        lock: &mut Option<FileLock>,
+    ) -> Result<(), IoError> {
+        self.sync()?;
+        match sharing::rename_at_once(self.path(), path) {
+            Err(e) if sharing::is_busy(&e) => {
+                *lock = None;
+                self.replace_synced(path)
+            }
+            renamed => {
+                renamed.at("replace", path)?;
+                self.0.disable_cleanup(true);
+                sync_folder(parent_of(path))
+            }
+        }
     }
 
     /// Makes the content durable under the temporary name.
@@ -233,8 +257,8 @@ pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
     options.open(path).at("create", path)
 }
 
-/// Creates `folder` and what is missing above it; those that are new are 0700.
-pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.
+pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -242,19 +266,29 @@ pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(folder).at("create folder", folder)
+    #[cfg(windows)]
+    let outermost = folder
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .last();
+    builder.create(folder).at("create folder", folder)?;
+    #[cfg(windows)]
+    if let Some(outermost) = outermost.filter(|folder| !folder.as_os_str().is_empty()) {
+        super::access::restrict_new(outermost);
+    }
+    Ok(())
 }
 
-/// Like [`create_private_folder`]; new folders are durable on return.
-pub(crate) fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
+/// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
+pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    create_private_folder(folder)?;
+    create_unsynced_folder(folder)?;
     let mut outermost_first = missing.into_iter().rev();
     outermost_first.try_for_each(|made| sync_folder(parent_of(made)))
 }

@@ -5,6 +5,7 @@
 //! of the folder" is written once. Code that stages files and makes them durable as a whole has an
 //! explicit exception.
 
+pub(crate) mod access;
 pub(crate) mod ansi;
 pub(crate) mod atomic;
 pub(crate) mod attached;

@@ -14,20 +14,45 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Returns true if another process has the file open and does not share it.
-pub(crate) fn is_in_use(error: &io::Error) -> bool {
-    /// `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
-    const IN_USE: [i32; 2] = [32, 33];
-    cfg!(windows)
-        && error
-            .raw_os_error()
-            .is_some_and(|code| IN_USE.contains(&code))
+/// A file that another process has open and does not share.
+#[derive(Debug, thiserror::Error)]
+#[error("another process has it open")]
+struct FileInUse;
+
+impl From<FileInUse> for io::Error {
+    fn from(in_use: FileInUse) -> Self {
+        Self::new(io::ErrorKind::ResourceBusy, in_use)
+    }
 }
 
-/// Returns true if a rename or a removal may succeed later. The system reports a target that another
+/// Returns true if another process has the file open and does not share it.
+fn is_in_use(error: &io::Error) -> bool {
+    /// `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
+    const IN_USE: [i32; 2] = [32, 33];
+    let code = error.raw_os_error().filter(|_| cfg!(windows));
+    let inner = error.get_ref();
+    code.is_some_and(|code| IN_USE.contains(&code))
+        || inner.is_some_and(|inner| inner.is::<FileInUse>())
+}
+
+/// Returns true if a rename or a removal may succeed later. Windows reports a target that another
 /// process has open, or that is about to vanish, as "access denied".
-fn is_busy(error: &io::Error) -> bool {
+pub(super) fn is_busy(error: &io::Error) -> bool {
     is_in_use(error) || cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// Replaces an "access denied" by its cause if another process has the file open.
+fn name_cause(error: io::Error, path: &Path) -> io::Error {
+    #[cfg(windows)]
+    if is_busy(&error) {
+        use std::os::windows::fs::OpenOptionsExt;
+        let alone = fs::File::options().read(true).share_mode(0).open(path);
+        if is_in_use(&error) || alone.is_err_and(|e| is_in_use(&e)) {
+            return FileInUse.into();
+        }
+    }
+    let _ = path;
+    error
 }
 
 /// Repeats `action` while it fails with an error that `may_pass` accepts, for at most a second.
@@ -50,20 +75,52 @@ pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
 }
 
 /// Renames `from` to `to`, replacing it, also if it is read-only. Makes nothing durable.
-#[allow(clippy::disallowed_methods, reason = "the rename itself")]
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    retry(is_busy, || {
-        fs::rename(from, to).inspect_err(|_| make_writable(to))
-    })
+    let renamed = retry(is_busy, || rename_at_once(from, to));
+    renamed.map_err(|e| name_cause(e, to))
+}
+
+/// Like [`rename`], but does not wait.
+#[allow(clippy::disallowed_methods, reason = "the rename itself")]
+pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(all(debug_assertions, target_os = "linux"))]
+    emulation::refuse_open_file(to)?;
+    fs::rename(from, to).inspect_err(|_| make_writable(to))
 }
 
 /// Removes a file or link, also if it is read-only. Makes nothing durable.
 #[allow(clippy::disallowed_methods, reason = "the removal itself")]
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
-    retry(is_busy, || {
+    let removed = retry(is_busy, || {
         fs::remove_file(path).inspect_err(|_| make_writable(path))
-    })
+    });
+    removed.map_err(|e| name_cause(e, path))
+}
+
+/// Asks the question of Windows on Linux, in builds for tests: is the file that is replaced open in any
+/// process, also this one?
+#[cfg(all(debug_assertions, target_os = "linux"))]
+mod emulation {
+    use super::{FileInUse, Path, fs, io};
+
+    /// The variable of the environment that turns it on.
+    const SWITCH: &str = "CODEX_MANAGER_TESTS_OPEN_FILES_ARE_IN_USE";
+
+    #[allow(clippy::disallowed_methods, reason = "no setting: a switch of tests")]
+    pub(super) fn refuse_open_file(path: &Path) -> io::Result<()> {
+        if std::env::var_os(SWITCH).is_none() || !path.is_file() {
+            return Ok(());
+        }
+        let real = dunce::canonicalize(path)?;
+        let processes = fs::read_dir("/proc")?.flatten();
+        let handles = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok());
+        let mut files = handles.flatten().flatten().map(|handle| handle.path());
+        if files.any(|file| fs::read_link(file).is_ok_and(|file| file == real)) {
+            return Err(FileInUse.into());
+        }
+        Ok(())
+    }
 }
 
 /// Opens a file for writing to make it durable, also if it is read-only.
@@ -155,11 +212,13 @@ mod tests {
         let mut options = fs::File::options();
         let held = options.read(true).share_mode(0).open(at("held")).unwrap();
         let since = Instant::now();
-        assert!(is_in_use(
-            &crate::io::file_open::open(at("held")).unwrap_err()
-        ));
-        assert!(is_busy(&rename(&at("new"), &at("held")).unwrap_err()));
-        assert!(is_busy(&remove_file(at("held")).unwrap_err()));
+        let read = crate::io::file_open::open(at("held"));
+        assert!(is_in_use(&read.unwrap_err()));
+        let replaced = rename(&at("new"), &at("held"));
+        for error in [replaced, remove_file(at("held"))] {
+            let text = error.unwrap_err().to_string();
+            assert_eq!(text, "another process has it open");
+        }
         assert!(since.elapsed() >= 3 * TIMEOUT);
         drop(held);
         assert_eq!(fs::read(at("held")).unwrap(), b"held");

@@ -1,5 +1,6 @@
 //! The document `journal.json` of a transaction.
 
+use super::error::Direction;
 use super::folder::subject_of;
 use super::step::Step;
 use crate::io::document::Document;
@@ -33,6 +34,10 @@ pub(super) struct JournalFile {
     /// The folder that is changed. Older versions did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) home: Option<ListedPath>,
+    /// For each folder, the time of its file system's clock when the transaction began, in nanoseconds since
+    /// 1970. Empty in journals of older versions.
+    #[serde(rename = "begun", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) begun_ns: Vec<i64>,
     /// For each folder, the time of its file system's clock just before the first step, in
     /// nanoseconds since 1970. Empty until then, and in journals of older versions.
     #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
@@ -87,9 +92,19 @@ impl JournalFile {
         &self.folders[self.folder_of(step)].0
     }
 
-    /// Returns the time when the exchange began on the file system of a step.
-    pub(super) fn since_ns(&self, step: &Step) -> i64 {
-        let since_ns = self.since_ns.get(self.folder_of(step));
-        since_ns.copied().unwrap_or_default()
+    /// Returns true if the staged side of a step is in a staging folder, which is removed at the end.
+    pub(super) fn removes_staged(&self, step: &Step) -> bool {
+        let mut folders = self.folders.iter();
+        folders.any(|folder| step.staged.starts_with(&folder.0))
+    }
+
+    /// Returns the time on the file system of a step since which writes to its staged side count, once it has
+    /// gone in this direction: since the transaction began for the old state, since the exchange for the new one.
+    pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
+        let times = match direction {
+            Direction::Forward if !self.begun_ns.is_empty() => &self.begun_ns,
+            _ => &self.since_ns,
+        };
+        times.get(self.folder_of(step)).copied().unwrap_or_default()
     }
 }

@@ -46,6 +46,25 @@ pub enum JournalError {
     /// Processes use the folder whose files would be exchanged. Nothing was changed.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
+    /// Files of the replaced state were written while the new one was prepared. The old state is live.
+    #[error("files were written during the command: {}", name_some(files))]
+    Written {
+        /// The live paths of the files.
+        files: Vec<PathBuf>,
+        /// The folders that the new state was moved to, because it was written too.
+        kept: Vec<PathBuf>,
+    },
+    /// Processes opened the folder during the exchange. The old state is live again.
+    #[error(
+        "the Codex home was opened during the command, so the change was undone: {}",
+        join_holders(holders)
+    )]
+    Opened {
+        /// The processes that use it.
+        holders: Vec<Holder>,
+        /// The folders that the new state was moved to, because these processes may have written to it.
+        kept: Vec<PathBuf>,
+    },
     /// An interrupted transaction cannot be finished now. Nothing was changed.
     #[error(transparent)]
     Deferred(#[from] RecoveryObstacle),
@@ -96,6 +115,17 @@ impl RecoveryObstacle {
             Self::InUse { home, .. } | Self::Unrecognized { home, .. } => Some(home),
             Self::MissingFolder { .. } | Self::NotKept { .. } => None,
         }
+    }
+}
+
+/// Returns the first paths as a list for a message, with the number of the others.
+fn name_some(paths: &[PathBuf]) -> String {
+    const NAMED: usize = 5;
+    let named = paths.iter().take(NAMED).map(|p| p.display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match paths.len().saturating_sub(NAMED) {
+        0 => named,
+        others => format!("{named} and {others} more"),
     }
 }
 

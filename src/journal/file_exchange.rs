@@ -5,7 +5,7 @@ use super::folder;
 use super::policy::RecoveryPolicy;
 use super::recovery::{self, Recovery};
 use super::step::Step;
-use super::transaction::{Outcome, Transaction};
+use super::transaction::Transaction;
 use crate::io::{IoContext, OrdinaryPath, atomic};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct FileExchange {
     transaction: Transaction,
-    home: PathBuf,
     /// The staging folders beside the files.
     folders: BTreeSet<PathBuf>,
     number: usize,
@@ -33,7 +32,6 @@ impl FileExchange {
         let folder = folder::folder_of_command(manager_home, command);
         Ok(Self {
             transaction: Transaction::begin(&folder, home, policy)?,
-            home: home.to_path_buf(),
             folders: BTreeSet::new(),
             number: 0,
             removals: Vec::new(),
@@ -86,18 +84,7 @@ impl FileExchange {
         // SQLite would apply a log to whichever database lies beside it, so logs are removed before
         // their database is replaced.
         let steps = [self.removals, self.files].concat();
-        let mut holders = policy.holders(&self.home);
-        if !holders.is_empty() {
-            return Err(JournalError::Busy(holders));
-        }
-        let confirm = || {
-            holders = policy.holders(&self.home);
-            holders.is_empty()
-        };
-        match self.transaction.commit(steps, confirm)? {
-            Outcome::Done(_) => Ok(()),
-            Outcome::Undone(_) => Err(JournalError::Busy(holders)),
-        }
+        self.transaction.commit(steps, policy).map(drop)
     }
 
     /// Returns a free staging path on the file system of `live`.

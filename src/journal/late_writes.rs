@@ -1,62 +1,101 @@
-//! Finds files that were written between a kill and its recovery, in the state that the recovery
-//! removes.
+//! Finds files that were written in a state that is about to be removed: while a command prepared its
+//! exchange, or between a kill and the recovery.
 
 use super::step::Step;
 use super::write_times::{changed_ns, is_written_since};
 use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, tree};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Returns true if the staged side of `step` has a file that was written, or moved there, after
-/// `since_ns`. `is_disposable` takes the live path of a file.
-pub(super) fn has_late_writes(
-    step: &Step,
-    since_ns: i64,
-    is_disposable: &dyn Fn(&Path) -> bool,
-) -> Result<bool, IoError> {
-    let search = Search {
-        since_ns,
-        is_disposable,
-    };
-    let Some((id, meta)) = look(&step.staged)? else {
-        return Ok(false);
-    };
-    if meta.is_dir() {
-        return search.is_below(&step.staged, &step.live);
+/// The side of a step that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The live side, before the step is done.
+    Live,
+    /// The staged side, once it is done.
+    Staged,
+}
+
+/// Finds the files on one side of a step that the other side does not have.
+pub(super) struct LateWrites<'a> {
+    /// The time of the file system's clock since which writes count.
+    pub(super) since_ns: i64,
+    /// Returns true for the live path of a file that does not have to be kept.
+    pub(super) is_disposable: &'a dyn Fn(&Path) -> bool,
+}
+
+impl LateWrites<'_> {
+    /// Adds to `found` the live paths of the files at this side of `step` that were written, or moved
+    /// there, later.
+    pub(super) fn add(
+        &self,
+        step: &Step,
+        side: Side,
+        found: &mut Vec<PathBuf>,
+    ) -> Result<(), IoError> {
+        let live = step.live();
+        let (removed, kept) = match side {
+            // The other half of an exchange by two moves has these files too.
+            Side::Live if !step.moves_live_away() => return Ok(()),
+            Side::Live => (live, step.staged.as_path()),
+            Side::Staged => (step.staged.as_path(), live),
+        };
+        let Some((id, meta)) = look(removed)? else {
+            return Ok(());
+        };
+        if meta.is_dir() {
+            return self.add_below(removed, kept, live, found);
+        }
+        // The step itself changes the ctime of this file, and so does a second link to it.
+        if !self.is_ignored(live, meta.len())
+            && (is_written_since(&meta, self.since_ns) || !step.knows(id))
+            && !is_at(kept, id)?
+        {
+            found.push(live.to_path_buf());
+        }
+        Ok(())
     }
-    // The step itself has changed the ctime of this file.
-    Ok(!is_disposable(&step.live) && is_written_since(&meta, since_ns) && !is_at(&step.live, id)?)
-}
 
-struct Search<'a> {
-    since_ns: i64,
-    is_disposable: &'a dyn Fn(&Path) -> bool,
-}
-
-impl Search<'_> {
-    /// Returns true if there is such a file below the folder `staged`. `live` is its live path.
-    fn is_below(&self, staged: &Path, live: &Path) -> Result<bool, IoError> {
-        for (name, _) in tree::list(staged).at("list", staged)? {
-            let (staged, live) = (staged.join(&name), live.join(&name));
-            let Some((id, meta)) = look(&staged)? else {
+    /// Adds the files below the folder `removed`, which has the path `live`.
+    fn add_below(
+        &self,
+        removed: &Path,
+        kept: &Path,
+        live: &Path,
+        found: &mut Vec<PathBuf>,
+    ) -> Result<(), IoError> {
+        for (name, _) in tree::list(removed).at("list", removed)? {
+            let (removed, kept, live) = (removed.join(&name), kept.join(&name), live.join(&name));
+            let Some((id, meta)) = look(&removed)? else {
                 continue;
             };
-            if (self.is_disposable)(&live) {
+            if self.is_ignored(&live, meta.len()) {
                 continue;
             }
-            let is_changed = changed_ns(&meta) > self.since_ns;
-            let is_late = if meta.is_dir() {
+            // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
+            let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
+            let is_changed = changed_ns(&meta) > self.since_ns
+                && (!is_log || is_written_since(&meta, self.since_ns));
+            if !meta.is_dir() {
+                if is_changed && !is_at(&kept, id)? {
+                    found.push(live);
+                }
+            } else if is_changed && look(&kept)?.is_none() {
                 // Files in a folder that was moved here have no new ctime themselves.
-                let is_moved_here = is_changed && look(&live)?.is_none();
-                is_moved_here || self.is_below(&staged, &live)?
+                found.push(live);
             } else {
-                is_changed && !is_at(&live, id)?
-            };
-            if is_late {
-                return Ok(true);
+                self.add_below(&removed, &kept, &live, found)?;
             }
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// Returns true for files without content of their own: readers of a database create its `-shm` and an
+    /// empty `-wal`.
+    fn is_ignored(&self, live: &Path, len: u64) -> bool {
+        let name = live.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");
+        name.ends_with(b".sqlite-shm") || is_empty_log || (self.is_disposable)(live)
     }
 }
 

@@ -15,9 +15,19 @@
 //!
 //! [`recover`] finishes or undoes a transaction. Each user of the journal adds a
 //! [`RecoveryPolicy`], no mechanism of its own. Nothing of the replaced state is removed before the
-//! journal says so, durably. If a file of it was written since the kill, everything that is staged is
-//! moved to a folder that stays ([`KeptAs::Evidence`]).
+//! journal says so, durably.
+//!
+//! **A write of another process is never removed.** [`Transaction::begin`] notes the time of the file
+//! system's clock, before its caller reads anything. [`Transaction::commit`] looks for files that were written
+//! since then, and for processes that use the home, before the exchange and again after it. Before it, any of
+//! them stops the exchange. After it, a process without an open file of the replaced state can no longer write
+//! to it, so the processes are checked first; then the exchange is undone, or the replaced state is complete and
+//! is removed. A recovery cannot undo: if files were written, it moves everything that is staged to a folder that
+//! stays ([`KeptAs::Evidence`]).
+//!
+//! **A database that another process has open is never exchanged** (`database_locks`).
 
+mod database_locks;
 mod document;
 mod error;
 mod file_exchange;
@@ -36,10 +46,10 @@ pub(crate) use error::join_holders;
 pub use error::{JournalError, RecoveryObstacle};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
-    FOLDER_SUFFIX, KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder,
-    kept_as, list_kept, staging_in,
+    KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder, kept_as, list_kept,
+    staging_in,
 };
-pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy};
+pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated};
 pub(crate) use recovery::{Recovery, is_in_progress, recover};
 pub(crate) use step::Step;
-pub(crate) use transaction::{Outcome, Transaction};
+pub(crate) use transaction::Transaction;

@@ -1,9 +1,13 @@
 //! The policy that each user of the journal adds to its recovery.
 
-use crate::codex::process::{self, Holder};
+use super::document::JOURNAL;
+use super::folder::FOLDER_SUFFIX;
+use super::transaction::LOCK;
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::process::{self, Holder, ProgramNames, Role};
 use crate::io::IoError;
 use crate::io::environment::Environment;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The policy of transactions that need none.
 pub(crate) struct NoPolicy;
@@ -17,10 +21,35 @@ pub(crate) struct IdleHome<'a> {
 }
 
 impl RecoveryPolicy for IdleHome<'_> {
-    fn holders(&self, home: &Path) -> Vec<Holder> {
-        let outside = process::outside_folders(home, self.env);
-        process::find_holders(home, &outside)
+    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+        find_holders(home, staging, self.env)
     }
+
+    fn is_disposable(&self, home: &Path, path: &Path) -> bool {
+        is_recreated(home, path)
+    }
+}
+
+/// Finds the processes that use `home` or have a file in one of the `staging` folders open.
+pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
+    let outside = [&process::outside_folders(home, env), staging].concat();
+    let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
+    // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
+    let is_recovery_check = |role: &Role| {
+        let Role::OtherProgram { open } = role else {
+            return false;
+        };
+        open.starts_with(FOLDER_SUFFIX) || [LOCK, JOURNAL].map(Path::new).contains(&open.as_path())
+    };
+    seen.processes
+        .retain(|process| !is_recovery_check(&process.role));
+    seen.holders()
+}
+
+/// Returns true for files that Codex creates again if they are missing.
+pub(crate) fn is_recreated(home: &Path, path: &Path) -> bool {
+    path.strip_prefix(home)
+        .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }
 
 /// The knowledge about the files of a transaction that its recovery needs.
@@ -39,8 +68,9 @@ pub(crate) trait RecoveryPolicy {
         Ok(())
     }
 
-    /// Returns the processes that use the folder `home`. While there are any, nothing is exchanged.
-    fn holders(&self, _home: &Path) -> Vec<Holder> {
+    /// Returns the processes that use the folder `home`, or its files in the folders `staging`. While there are
+    /// any, nothing is exchanged.
+    fn holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
         Vec::new()
     }
 

@@ -1,9 +1,10 @@
 //! Begins a transaction, and recovers one that was killed: finishes or undoes it.
 
+use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState};
 use super::error::{Direction, JournalError, RecoveryObstacle};
 use super::folder::{check_private_folder, has_staging_suffix, is_real_folder};
-use super::late_writes::has_late_writes;
+use super::late_writes::Side;
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{LOCK, Transaction};
@@ -235,19 +236,22 @@ impl Transaction {
         if direction == Direction::Forward && !statuses.iter().any(is_done) {
             // The files are complete and may have been used since. Going forward could lose later
             // changes. The new state may have been live, if an undo was killed.
-            self.journal.keeps_replaced |= self.has_late_writes(&home, policy)?;
+            self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
             self.reset_journal()?;
             return Ok(Ok(Completed::Undone));
         }
         let remaining = self.remaining(direction)?;
+        let mut locks = DatabaseLocks::default();
         if !remaining.is_empty() || self.journal.keeps_replaced {
-            let holders = policy.holders(&home);
-            if !holders.is_empty() {
-                return Ok(Err(RecoveryObstacle::InUse { home, holders }));
-            }
+            let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
+            locks = match self.lock_idle_home(steps, policy) {
+                Ok(locks) => locks,
+                Err(holders) => return Ok(Err(RecoveryObstacle::InUse { home, holders })),
+            };
         }
         self.exchange_remaining(&remaining, direction, &home, policy)?;
-        self.journal.keeps_replaced |= self.has_late_writes(&home, policy)?;
+        locks.release();
+        self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
         Ok(Ok(match direction {
             Direction::Forward => {
                 self.record_committed()?;
@@ -297,14 +301,15 @@ impl Transaction {
         })
     }
 
-    /// Returns true if a file that would be removed was written since the exchange began.
-    fn has_late_writes(&self, home: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError> {
-        for step in &self.journal.steps {
-            let is_disposable = |live: &Path| policy.is_disposable(home, live);
-            if has_late_writes(step, self.journal.since_ns(step), &is_disposable)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Returns true if a file that would be removed, after the steps went in this direction, was written.
+    pub(super) fn has_late_writes(
+        &self,
+        direction: Direction,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<bool, IoError> {
+        let home = self.journal.home();
+        let is_disposable = |live: &Path| policy.is_disposable(&home, live);
+        let files = self.late_writes(direction, &is_disposable, Side::Staged)?;
+        Ok(!files.is_empty())
     }
 }

@@ -105,8 +105,11 @@ impl Transaction {
                 let is_foreign = foreign.contains(&step.live);
                 if is_foreign && of_path.len() > 1 {
                     adapted[0].record_live_entry(direction)?;
-                } else if is_foreign || step.has_foreign_staged_entry()? {
-                    step.record_again(direction)?;
+                } else {
+                    if is_foreign || step.has_foreign_staged_entry()? {
+                        step.record_again(direction)?;
+                    }
+                    // Earlier versions recorded exchanges also where there is no call for them.
                     let moves = asides.two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }

@@ -77,6 +77,11 @@ impl Step {
         self.live_id.is_some() && self.staged_id.is_some()
     }
 
+    /// Returns true if the live path had an entry when the step was recorded.
+    pub(super) fn moves_live_away(&self) -> bool {
+        self.live_id.is_some()
+    }
+
     /// Returns two moves instead of an exchange, for a file system without a call for it. `aside` is
     /// the path of the outgoing entry in between. `None` if the step is a move.
     pub(super) fn as_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
@@ -219,8 +224,13 @@ impl Step {
     }
 
     fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
+        Ok(look(path)?.is_some_and(|(id, _)| !self.knows(id)))
+    }
+
+    /// Returns true if this was an entry of the old or the new state when the step was recorded.
+    pub(super) fn knows(&self, id: FileId) -> bool {
         let known = [self.live_id, self.staged_id, self.partner_id];
-        Ok(look(path)?.is_some_and(|(id, _)| !known.iter().flatten().any(|known| known.is(id))))
+        known.iter().flatten().any(|known| known.is(id))
     }
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in

@@ -1,11 +1,14 @@
 //! A transaction under way: its staging folders, its journal, and the exchange of all steps.
 
+use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
-use super::policy::NoPolicy;
+use super::late_writes::{LateWrites, Side};
+use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
-use super::write_times::filesystem_clock_ns;
+use super::write_times::{BeginTime, filesystem_clock_ns};
+use crate::codex::process::Holder;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
@@ -14,6 +17,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The lock file in a staging folder.
 pub(super) const LOCK: &str = "lock";
@@ -28,16 +32,9 @@ pub(crate) struct Transaction {
     /// An open descriptor without a use. Closing it allows removing the folders even if the process
     /// may open no more files.
     reserve_descriptor: Option<File>,
+    /// `None` for a transaction that is recovered.
+    pub(super) begun: Option<BeginTime>,
     lock: Option<FileLock>,
-}
-
-/// The result of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The new state is live. These folders with the old state could not be removed.
-    Done(Vec<PathBuf>),
-    /// The old state is live. The new state is kept in these folders.
-    Undone(Vec<PathBuf>),
 }
 
 impl Transaction {
@@ -54,6 +51,9 @@ impl Transaction {
         let journal = JournalFile::prepared(folders, Some(ListedPath(home.to_path_buf())));
         let mut transaction = Self::of_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
+        let begun = BeginTime::note(folder)?;
+        transaction.journal.begun_ns.push(begun.clock_ns);
+        transaction.begun = Some(begun);
         transaction.write_journal()?;
         folder::remove_leftovers(folder);
         Ok(transaction)
@@ -66,7 +66,17 @@ impl Transaction {
             path: folder.join(JOURNAL),
             ended: false,
             reserve_descriptor: None,
+            begun: None,
             lock: Some(lock),
+        }
+    }
+
+    /// Makes writes to the old state late that were made since `planned`, before the transaction began. Call it before
+    /// folders are added.
+    pub(crate) fn count_writes_since(&mut self, planned: Instant) {
+        if let Some(begun) = &mut self.begun {
+            begun.move_back(planned);
+            self.journal.begun_ns = vec![begun.clock_ns];
         }
     }
 
@@ -84,7 +94,12 @@ impl Transaction {
             self.journal.folders.pop();
         }
         folder::remove_leftovers(folder);
-        created
+        created?;
+        if let Some(begun) = &self.begun {
+            let begun_ns = begun.clock_ns_on(folder, self.folder())?;
+            self.journal.begun_ns.push(begun_ns);
+        }
+        Ok(())
     }
 
     /// Returns the folder with the journal.
@@ -92,54 +107,157 @@ impl Transaction {
         &self.journal.folders[0].0
     }
 
-    /// Performs `steps`, then calls `confirm`. If that returns false, undoes them and keeps the
-    /// staging folders, because processes may have files of the new state open.
+    /// Performs `steps`. Returns the folders with the old state that could not be removed.
     ///
     /// # Errors
-    /// A step failed, or the folders could not be synced; the steps were undone. If that failed
-    /// too, the journal stays, and the next command undoes the rest. Or two steps change the same
-    /// path; then none was done.
+    /// Two steps change the same path, processes use the home, or files were written since the transaction began;
+    /// then no step was done. Or one of these was found after the steps, a step failed, or the folders could not be
+    /// synced; then the steps were undone. If that failed too, the journal stays, and the next command undoes the
+    /// rest.
     pub(crate) fn commit(
         mut self,
         mut steps: Vec<Step>,
-        confirm: impl FnOnce() -> bool,
-    ) -> Result<Outcome, JournalError> {
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<Vec<PathBuf>, JournalError> {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(Step::live))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        let folders = self.journal.folders.iter();
-        let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
-        self.journal.since_ns = clocks.collect::<Result<_, _>>()?;
-        self.journal.steps = self.without_unsupported_exchanges(steps)?;
+        let in_journal = self.without_unsupported_exchanges(steps.clone())?;
+        // The check compares both sides of a step, which two moves do not have.
+        self.journal.steps = steps;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
+        self.check_written(Side::Live, policy)?;
+        self.journal.steps = in_journal;
+        let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
+        let locks = locks.map_err(JournalError::Busy)?;
+        let folders = self.journal.folders.iter();
+        let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
+        self.journal.since_ns = clocks.collect::<Result<_, _>>()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
             self.reset_journal()?;
             return Err(e);
         }
         let applied = self.journal.steps.iter().try_for_each(Step::apply);
-        if let Err(e) = applied.and_then(|()| self.sync_parents()) {
-            self.undo_steps()?;
-            self.reset_journal()?;
-            return Err(e.into());
-        }
-        if !confirm() {
-            self.journal.keeps_replaced = true;
-            self.undo_steps()?;
-            self.reset_journal()?;
-            return Ok(Outcome::Undone(self.keep_staged()?));
+        let applied = applied.and_then(|()| self.sync_parents());
+        let applied = applied.map_err(JournalError::from);
+        if let Err(cause) = applied.and_then(|()| self.check_replaced(policy)) {
+            return Err(self.revert(cause, locks)?);
         }
         // Only now: until the journal says so, the staged files are the only way back.
         if self.record_committed().is_err() {
             // A later process finds every step done and removes the old state.
             self.ended = true;
-            return Ok(Outcome::Done(vec![self.folder().to_path_buf()]));
+            return Ok(vec![self.folder().to_path_buf()]);
         }
-        Ok(Outcome::Done(self.remove_folders()))
+        drop(locks);
+        Ok(self.remove_folders())
+    }
+
+    /// Locks the databases of `steps`.
+    ///
+    /// # Errors
+    /// The processes that use the home.
+    pub(super) fn lock_idle_home<'a>(
+        &self,
+        steps: impl Iterator<Item = &'a Step>,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<DatabaseLocks, Vec<Holder>> {
+        let locks = DatabaseLocks::acquire(steps);
+        let holders = self.find_holders(policy);
+        match locks {
+            Ok(locks) if holders.is_empty() => Ok(locks),
+            Err(database) if holders.is_empty() => Err(vec![Holder {
+                pid: None,
+                name: "a process".into(),
+                why: format!("holds {} open", database.display()),
+            }]),
+            _ => Err(holders),
+        }
+    }
+
+    fn find_holders(&self, policy: &dyn RecoveryPolicy) -> Vec<Holder> {
+        let folders = self.journal.folders.iter();
+        let folders: Vec<PathBuf> = folders.map(|folder| folder.0.clone()).collect();
+        policy.holders(&self.journal.home(), &folders)
+    }
+
+    /// Fails if the old state, which is staged now, is in use or was written.
+    fn check_replaced(&self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
+        // The processes first: one that has ended since cannot write any more, and one that begins now finds the
+        // new state.
+        let holders = self.find_holders(policy);
+        if !holders.is_empty() {
+            let kept = Vec::new();
+            return Err(JournalError::Opened { holders, kept });
+        }
+        self.check_written(Side::Staged, policy)
+    }
+
+    /// Fails if files of the old state, which is at `side`, were written since the transaction began.
+    fn check_written(&self, side: Side, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
+        if let Some(begun) = &self.begun {
+            begun.check_clock(self.folder())?;
+        }
+        let home = self.journal.home();
+        let files = self.late_writes(
+            Direction::Forward,
+            &|live| policy.is_disposable(&home, live),
+            side,
+        )?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let kept = Vec::new();
+        Err(JournalError::Written { files, kept })
+    }
+
+    /// Returns the live paths of the late writes at `side`, for an exchange in this direction.
+    pub(super) fn late_writes(
+        &self,
+        direction: Direction,
+        is_disposable: &dyn Fn(&Path) -> bool,
+        side: Side,
+    ) -> Result<Vec<PathBuf>, IoError> {
+        let mut files = Vec::new();
+        let steps = self.journal.steps.iter();
+        for step in steps.filter(|step| self.journal.removes_staged(step)) {
+            let since_ns = self.journal.since_ns(step, direction);
+            let writes = LateWrites {
+                since_ns,
+                is_disposable,
+            };
+            writes.add(step, side, &mut files)?;
+        }
+        Ok(files)
+    }
+
+    /// Undoes the steps because of `cause`. Returns it with the folders that the new state is kept in, because it
+    /// may have been written.
+    fn revert(
+        &mut self,
+        mut cause: JournalError,
+        locks: DatabaseLocks,
+    ) -> Result<JournalError, JournalError> {
+        self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
+        self.undo_steps()?;
+        locks.release();
+        self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
+        let is_kept = self.journal.keeps_replaced;
+        self.reset_journal()?;
+        if is_kept {
+            let folders = self.keep_staged()?;
+            if let JournalError::Opened { kept, .. } | JournalError::Written { kept, .. } =
+                &mut cause
+            {
+                *kept = folders;
+            }
+        }
+        Ok(cause)
     }
 
     /// Replaces exchanges by two moves where the file system has no call for an exchange.

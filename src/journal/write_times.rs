@@ -1,8 +1,9 @@
 //! The times of writes, by the clock of the file system that they were made on.
 
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, space, tree};
 use std::fs::Metadata;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
 /// file for it, because that clock may differ from the system's.
@@ -12,6 +13,82 @@ pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     let meta = probe.symlink_metadata().at("look at", &probe)?;
     tree::remove(&probe)?;
     Ok(modified_ns(&meta))
+}
+
+/// The time at which a transaction began.
+#[derive(Debug)]
+pub(super) struct BeginTime {
+    /// By the clock of the file system with the journal, in nanoseconds since 1970. Later writes there have later
+    /// times, earlier ones have none that is later.
+    pub(super) clock_ns: i64,
+    begun: Instant,
+    /// A moment at which the clock changed, with its new value.
+    ticked: (Instant, i64),
+    tick_ns: i64,
+}
+
+/// The longest tick of known file systems (FAT).
+const LONGEST_TICK_NS: i64 = 2_000_000_000;
+
+impl BeginTime {
+    /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
+    /// same tick has the same time. On a file system with ticks of seconds, writes just before count as later.
+    pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
+        const LONGEST_WAIT: Duration = Duration::from_millis(20);
+        let first_ns = filesystem_clock_ns(folder)?;
+        let begun = Instant::now();
+        let mut ticked = (begun, first_ns);
+        while ticked.1 <= first_ns && begun.elapsed() < LONGEST_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
+            ticked = (Instant::now(), filesystem_clock_ns(folder)?);
+        }
+        let is_short = ticked.1 > first_ns;
+        Ok(Self {
+            clock_ns: first_ns - i64::from(!is_short),
+            begun,
+            ticked,
+            tick_ns: if is_short {
+                ticked.1 - first_ns
+            } else {
+                LONGEST_TICK_NS
+            },
+        })
+    }
+
+    /// Moves the time back to `earlier`, or by up to a tick more.
+    pub(super) fn move_back(&mut self, earlier: Instant) {
+        let (at, clock_ns) = self.ticked;
+        let passed = at.saturating_duration_since(earlier);
+        self.clock_ns = clock_ns - nanoseconds_of(passed) - self.tick_ns;
+        self.begun = earlier;
+    }
+
+    /// Returns the same time by the clock of the file system of `folder`, or an earlier one. `own` is the folder
+    /// of the journal.
+    pub(super) fn clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
+        if space::same_file_system(folder, own) {
+            return Ok(self.clock_ns);
+        }
+        let passed_ns = nanoseconds_of(self.begun.elapsed());
+        Ok(filesystem_clock_ns(folder)? - passed_ns - LONGEST_TICK_NS)
+    }
+
+    /// Fails if the clock of the file system was set back since, because then the times of writes show nothing.
+    pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
+        let passed = self.begun.elapsed();
+        // For ticks of seconds, and for clocks that are slowed down.
+        let tolerated = Duration::from_secs(3) + passed / 1000;
+        let expected = nanoseconds_of(passed.saturating_sub(tolerated));
+        if filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected) {
+            let why = "the clock was set back during the command";
+            return Err(std::io::Error::other(why)).at("compare times in", folder);
+        }
+        Ok(())
+    }
+}
+
+fn nanoseconds_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Returns the mtime in nanoseconds. Programs can set it.

@@ -7,6 +7,7 @@ use super::exchange_mode::ExchangeMode;
 use super::exchange_steps;
 use super::extract::ExtractSink;
 use super::login::{self, StagedLogin};
+use super::login_guard::LoginGuard;
 use super::merge::{self, MergeResult};
 use super::outside_databases::OutsideDatabases;
 use super::plan::{RestorePlan, RestoreTarget};
@@ -27,7 +28,7 @@ use crate::archive::sink::Extent;
 use crate::codex::process::Holder;
 use crate::io::Progress;
 use crate::io::progress::Phases;
-use crate::journal::{Outcome, Step, Transaction};
+use crate::journal::{JournalError, Step, Transaction};
 use std::path::Path;
 
 /// The result of a completed restore.
@@ -190,29 +191,18 @@ fn exchange(
     steps: Vec<Step>,
     notes: &mut Vec<String>,
 ) -> Result<(), RestoreError> {
-    // Unpacking takes minutes, so Codex may have been started since the first check. `confirm`
-    // finds one that is started between this check and the exchange.
-    check_idle(request)?;
-    let mut started = Vec::new();
-    let confirm = || {
-        started = holders(request);
-        started.is_empty()
+    let leftovers = match transaction.commit(steps, &LoginGuard::of(request)) {
+        // The request has a hint of its own for this.
+        Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
+        committed => committed?,
     };
-    match transaction.commit(steps, confirm)? {
-        Outcome::Done(leftovers) => {
-            notes.extend(leftovers.iter().map(|path| {
-                format!(
-                    "the replaced files could not be removed and only take up space: {}",
-                    path.display()
-                )
-            }));
-            Ok(())
-        }
-        Outcome::Undone(left_at) => Err(RestoreError::CodexStarted {
-            holders: started,
-            left_at,
-        }),
-    }
+    notes.extend(leftovers.iter().map(|path| {
+        format!(
+            "the replaced files could not be removed and only take up space: {}",
+            path.display()
+        )
+    }));
+    Ok(())
 }
 
 /// Returns the number and the size in bytes of the restored files. The number includes the login.

@@ -274,7 +274,7 @@ impl DatabaseAdapter<'_> {
             self.outside
                 .stage_in(atomic::parent_of(&database.live), self.transaction)?;
         }
-        atomic::create_private_folder(atomic::parent_of(&database.staged))?;
+        atomic::create_unsynced_folder(atomic::parent_of(&database.staged))?;
         copy_unless_damaged(&database.live, &database.staged)
     }
 

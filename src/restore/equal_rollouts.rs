@@ -13,8 +13,10 @@ use crate::archive::entry::FileEntry;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
 use crate::codex::home::kind_of;
+use crate::io::file_id;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
+use crate::journal::JournalError;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -86,7 +88,10 @@ pub(super) fn check_unchanged(
         restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
     changed.map_or(Ok(()), |file| {
         let path = file.path.as_path();
-        Err(RestoreError::Written(stage.root_of(path).live_path(path)))
+        Err(RestoreError::Journal(JournalError::Written {
+            files: vec![stage.root_of(path).live_path(path)],
+            kept: Vec::new(),
+        }))
     })
 }
 
@@ -113,18 +118,23 @@ fn link_if_equal(
 ) -> Result<bool, IoError> {
     let relative = file.path.as_path();
     let live = stage.root_of(relative).live_path(relative);
-    if !has_attributes(&live, file) {
+    let Some((compared, _)) = file_id::look(&live)? else {
+        return Ok(false);
+    };
+    // Compared before it is linked: a link that is removed again would look like a write.
+    if !has_attributes(&live, file) || !has_content(&live, file, progress) {
         return Ok(false);
     }
     let staged = stage.staged_path(relative);
-    atomic::create_private_folder(atomic::parent_of(&staged))?;
+    atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     if fs::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }
-    // The link is compared, not the live path, which can be replaced at any time.
-    if has_attributes(&staged, file) && has_content(&staged, file, progress) {
+    let linked = file_id::look(&staged)?;
+    if linked.is_some_and(|(id, _)| id.is(compared)) && has_attributes(&staged, file) {
         return Ok(true);
     }
+    // The live file was replaced meanwhile.
     sharing::remove_file(&staged).at("remove", &staged)?;
     Ok(false)
 }

@@ -36,18 +36,6 @@ pub enum RestoreError {
     /// Processes use the Codex home.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
-    /// Codex was started during the exchange. The old state was put back.
-    #[error("Codex was started during the restore, so it was undone: {}", join_holders(.holders))]
-    CodexStarted {
-        /// The processes that were started.
-        holders: Vec<Holder>,
-        /// The folders that the new state was moved to, because these processes may have written to
-        /// it.
-        left_at: Vec<PathBuf>,
-    },
-    /// A conversation was written after it was compared with the archive.
-    #[error("a conversation was written during the restore: {}", .0.display())]
-    Written(PathBuf),
     /// The archive belongs to another account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {

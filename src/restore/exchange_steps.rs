@@ -94,11 +94,11 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
             .filter(|p| p.exists())
         {
             let removed = old.join(sidecar.file_name().unwrap_or_default());
-            atomic::create_private_folder(&old)?;
+            atomic::create_unsynced_folder(&old)?;
             steps.push(Step::new(sidecar, removed)?);
         }
         if removed.contains(&live) {
-            atomic::create_private_folder(&old)?;
+            atomic::create_unsynced_folder(&old)?;
             steps.push(Step::new(live, old.join(&name))?);
         } else if database::is_sqlite(&staging.staged.join(&name)) {
             steps.push(Step::new(live, staging.staged.join(&name))?);
@@ -173,7 +173,7 @@ fn steps_by_entry(
     top_names: &BTreeSet<OsString>,
     old: &Path,
 ) -> Result<Vec<Step>, IoError> {
-    atomic::create_private_folder(old)?;
+    atomic::create_unsynced_folder(old)?;
     let mut steps = Vec::new();
     // The login last: until then, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);

@@ -80,7 +80,7 @@ impl Sink for ExtractSink<'_> {
         let path = self.stage.staged_path(entry.path.as_path());
         let file = match open_private(&path) {
             Err(e) if e.is_not_found() => {
-                atomic::create_private_folder(atomic::parent_of(&path))?;
+                atomic::create_unsynced_folder(atomic::parent_of(&path))?;
                 open_private(&path)?
             }
             other => other?,
@@ -94,7 +94,9 @@ impl Sink for ExtractSink<'_> {
         }
         let staged = self.stage.staged_path(entry.path.as_path());
         events::trace!("unpacked {}", staged.display());
-        Ok(set_attributes(&staged, entry.mode, entry.mtime)?)
+        let is_login = kind_of(entry.path.as_path()).is_login();
+        let mode = entry.mode & if is_login { 0o600 } else { 0o777 };
+        Ok(set_attributes(&staged, mode, entry.mtime)?)
     }
 }
 

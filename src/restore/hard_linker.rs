@@ -37,7 +37,7 @@ impl<'a> HardLinker<'a> {
             Ok(_) => {}
             Err(e) => return Err(e).at("read", &root.live),
         }
-        atomic::create_private_folder(&root.staged)?;
+        atomic::create_unsynced_folder(&root.staged)?;
         self.link_folder_contents(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
             copy_attributes(&root.live, &root.staged)?;
@@ -151,7 +151,7 @@ impl<'a> HardLinker<'a> {
                     HomeEntryKind::Unknown | HomeEntryKind::Transient | HomeEntryKind::Tmp
                 );
             if !captured {
-                atomic::create_private_folder(staged)?;
+                atomic::create_unsynced_folder(staged)?;
             }
             self.link_folder_contents(live, relative, staged)?;
             if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
@@ -162,7 +162,7 @@ impl<'a> HardLinker<'a> {
         if staged_meta.is_ok() {
             return self.check_no_loss(live, relative);
         }
-        atomic::create_private_folder(atomic::parent_of(staged))?;
+        atomic::create_unsynced_folder(atomic::parent_of(staged))?;
         tree::share_file(live, &meta, staged)
     }
 }

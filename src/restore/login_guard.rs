@@ -2,23 +2,34 @@
 //! killed, and reports the processes that use the home.
 
 use super::auth_json::AuthJsonState;
+use super::request::RestoreRequest;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
-use crate::codex::process::{self, Holder, ProgramNames, Role};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::process::Holder;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
-use crate::journal::{FOLDER_SUFFIX, RecoveryPolicy};
-use std::path::Path;
+use crate::journal::{self, RecoveryPolicy};
+use std::path::{Path, PathBuf};
 
 /// The recovery guard for the homes and profiles of this machine.
 pub(super) struct LoginGuard<'a> {
     pub(super) manager_home: &'a Path,
     pub(super) env: &'a Environment,
     pub(super) now: Timestamp,
+}
+
+impl<'a> LoginGuard<'a> {
+    pub(super) fn of(request: &'a RestoreRequest<'_>) -> Self {
+        Self {
+            manager_home: request.manager_home,
+            env: request.env,
+            now: request.now,
+        }
+    }
 }
 
 impl RecoveryPolicy for LoginGuard<'_> {
@@ -39,30 +50,14 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
-    fn holders(&self, home: &Path) -> Vec<Holder> {
-        let outside = process::outside_folders(home, self.env);
-        let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
-        // Other codex-manager commands open the journal's folder to look for an interrupted
-        // restore. They do not use the home.
-        let is_recovery_check = |role: &Role| matches!(role, Role::OtherProgram { open } if open.starts_with(FOLDER_SUFFIX));
-        seen.processes
-            .retain(|process| !is_recovery_check(&process.role));
-        seen.holders()
+    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+        journal::find_holders(home, staging, self.env)
     }
 
-    /// Returns true for files that Codex creates again, and for the login, which
-    /// [`LoginGuard::before_exchange`] handles.
+    /// Returns true for files that Codex creates again, and for the login: a restore reads and saves it under Codex's
+    /// lock, a recovery in [`LoginGuard::before_exchange`].
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        let Ok(name) = path.strip_prefix(home) else {
-            return false;
-        };
-        match kind_of(name) {
-            HomeEntryKind::Transient | HomeEntryKind::Tmp => true,
-            HomeEntryKind::DatabaseSidecar => {
-                name.as_os_str().as_encoded_bytes().ends_with(b"-shm")
-            }
-            _ => name == Path::new(AUTH_JSON),
-        }
+        journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
     }
 }
 

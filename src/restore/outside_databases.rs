@@ -48,7 +48,7 @@ impl OutsideDatabases {
         if let Some(staging) = &self.staging {
             return Ok(staging.staged.clone());
         }
-        atomic::create_private_folder(folder)?;
+        atomic::create_unsynced_folder(folder)?;
         let staged = journal::folder_within(folder);
         transaction.add_folder(&staged)?;
         self.staging = Some(OutsideStaging {

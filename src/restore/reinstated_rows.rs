@@ -108,7 +108,7 @@ pub(super) fn reinstate_names(
         return Ok(());
     }
     let staged = stage.staged_path(name);
-    atomic::create_private_folder(atomic::parent_of(&staged))?;
+    atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     let is_new = live_bytes.is_none();
     atomic::write(
         &staged,

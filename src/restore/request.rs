@@ -6,6 +6,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The archive, the target and the options of a restore.
 #[allow(clippy::struct_excessive_bools, reason = "independent options")]
@@ -37,4 +38,6 @@ pub struct RestoreRequest<'a> {
     pub env: &'a Environment,
     /// The current time in the local zone.
     pub now: Timestamp,
+    /// A moment before the plan. Files of the home that are written later stop the restore.
+    pub planned: Instant,
 }

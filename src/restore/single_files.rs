@@ -23,7 +23,7 @@ pub(super) fn is_needed(root: &StageRoot) -> Result<bool, IoError> {
         return Ok(false);
     }
     let occupied = atomic::parent_of(&root.staged).join("full");
-    atomic::create_private_folder(&occupied.join("folder"))?;
+    atomic::create_unsynced_folder(&occupied.join("folder"))?;
     #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
     let renamed = fs::rename(&root.live, &occupied);
     let can_rename = renamed.is_err_and(|e| {
@@ -106,7 +106,7 @@ impl SingleFileSteps<'_> {
     fn remove(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
         if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");
-            atomic::create_private_folder(&old)?;
+            atomic::create_unsynced_folder(&old)?;
             let number = self.steps.len().to_string();
             self.steps.push(Step::new(live, old.join(number))?);
         }

@@ -141,7 +141,7 @@ impl Stage {
             .filter(|l| plan.writes.contains(l.path.as_path()))
         {
             let path = self.staged_path(link.path.as_path());
-            atomic::create_private_folder(atomic::parent_of(&path))?;
+            atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
         let mut last_clear = PathBuf::new();
@@ -154,7 +154,7 @@ impl Stage {
             if let Some(kept) = self.blocking_entry(name, plan, &mut last_clear)? {
                 self.blocking_entries.insert(kept);
             } else {
-                atomic::create_private_folder(&path)?;
+                atomic::create_unsynced_folder(&path)?;
             }
         }
         Ok(())

@@ -45,6 +45,7 @@ impl Workspace {
         let home = home.unwrap_or_else(|_| request.folder.clone());
         atomic::create_private_folder(atomic::parent_of(&home))?;
         let (mut transaction, pointer) = begin_transaction(request, &home)?;
+        transaction.count_writes_since(request.planned);
         // Planned again: another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
@@ -107,7 +108,7 @@ fn create_stage(
     for root in linked {
         roots.push(add_root(transaction, root)?);
     }
-    atomic::create_private_folder(&roots[0].staged)?;
+    atomic::create_unsynced_folder(&roots[0].staged)?;
     Ok(Stage {
         roots,
         outside: transaction.folder().join("outside"),
@@ -173,11 +174,7 @@ fn begin_transaction(
     let beside = journal::folder_beside(folder);
     let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
-    let guard = LoginGuard {
-        manager_home: request.manager_home,
-        env: request.env,
-        now: request.now,
-    };
+    let guard = LoginGuard::of(request);
     match Transaction::begin(&beside, folder, &guard) {
         Ok(transaction)
             if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>

@@ -195,7 +195,7 @@ fn replace(
     stage: impl FnOnce(&mut FileExchange) -> Result<Vec<PathBuf>, VacuumError>,
 ) -> Result<PathBuf, VacuumError> {
     let policy = IdleHome { env };
-    let holders = policy.holders(home);
+    let holders = policy.holders(home, &[]);
     if !holders.is_empty() {
         return Err(JournalError::Busy(holders).into());
     }

@@ -86,7 +86,7 @@ impl PendingIndexUpdates {
             document::push_line(&mut bytes, line).at("encode", &self.path)?;
         }
         let folder = atomic::parent_of(&self.path);
-        atomic::create_durable_folder(folder)?;
+        atomic::create_private_folder(folder)?;
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).open(&self.path);
         let mut file = file.at("open", &self.path)?;

@@ -312,7 +312,7 @@ fn create_conversation(
     let path = format!("{folder}/{}{new}.jsonl", &stem[..stem.len() - 36]);
     let target = config.local.join(&path);
     record_update(replica, &path, ContentChange::New)?;
-    atomic::create_durable_folder(atomic::parent_of(&target))?;
+    atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut temp = TempFile::beside(&target)?;
     io::Write::write_all(temp.file(), &first).at("write", &target)?;
     io::copy(&mut reader, temp.file()).at("copy", conflict_copy)?;

@@ -96,7 +96,7 @@ fn back_up_readable(
         return Ok(snapshot_result);
     }
     let folder = &config.backup.folder;
-    atomic::create_durable_folder(folder)?;
+    atomic::create_private_folder(folder)?;
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
         .tempdir_in(folder)
@@ -234,7 +234,7 @@ fn copy_into_folder(
         .map_err(|e| CopyFailure::not_copied(&e))?
         .permissions();
     let target = root.join(file_entry.inside());
-    atomic::create_durable_folder(atomic::parent_of(&target))?;
+    atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::beside(&target)?;
     let size = copy_bytes(&mut from, to.file(), source)?;
     set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;

@@ -362,7 +362,7 @@ pub(crate) fn apply(
     let plan = plan(home, target)?;
     let source = store::backups(&home.folder);
     let backups = store::backups(manager_home);
-    atomic::create_durable_folder(&backups)?;
+    atomic::create_private_folder(&backups)?;
     // Remove temp files of killed imports.
     for folder in [manager_home, &backups] {
         atomic::remove_stale_temps(folder);
@@ -402,7 +402,7 @@ fn copy_new(
     backups: &Path,
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
-    atomic::create_durable_folder(atomic::parent_of(to))?;
+    atomic::create_private_folder(atomic::parent_of(to))?;
     // Not a hard link, which would share the mode of the source.
     let mut source = file_open::open(from).at("open", from)?;
     // Not in a subfolder: only this folder is searched for temp files of killed commands.

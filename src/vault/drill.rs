@@ -21,6 +21,7 @@ use crate::restore::apply;
 use crate::restore::plan::{RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use std::path::Path;
+use std::time::Instant;
 
 /// The input of a drill besides the snapshot.
 pub(crate) struct DrillOptions<'a> {
@@ -135,6 +136,7 @@ fn restore_into(
         manager_home: options.manager_home,
         env: options.env,
         now: options.now,
+        planned: Instant::now(),
     };
     apply::apply(&request, progress)?;
     Ok(())

@@ -81,18 +81,18 @@ impl UnpackedArchive {
         if folder.symlink_metadata().is_ok() {
             tree::remove(&folder)?;
         }
-        atomic::create_private_folder(&folder)?;
+        atomic::create_unsynced_folder(&folder)?;
         Ok(Self { folder })
     }
 
     fn fill(&self, archive: &ArchiveReader, progress: &dyn Progress) -> Result<(), VaultError> {
         let listing = archive.contents();
         for folder in listing.folders {
-            atomic::create_private_folder(&self.folder.join(folder.path.as_path()))?;
+            atomic::create_unsynced_folder(&self.folder.join(folder.path.as_path()))?;
         }
         for link in listing.links {
             let path = self.folder.join(link.path.as_path());
-            atomic::create_private_folder(atomic::parent_of(&path))?;
+            atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
         let sink = FolderSink {
@@ -148,7 +148,7 @@ impl FolderSink<'_> {
         if let Some(file) = open.get(path) {
             return Ok(file.try_clone().at("write", path)?);
         }
-        atomic::create_private_folder(atomic::parent_of(path))?;
+        atomic::create_unsynced_folder(atomic::parent_of(path))?;
         let file = atomic::create_private(path)?;
         let handle = file.try_clone().at("write", path)?;
         open.insert(path.to_path_buf(), file);

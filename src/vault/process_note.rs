@@ -51,7 +51,7 @@ impl ProcessNote {
         remove_old_notes(&folder);
         let prefix = if is_backup { BACKUP_PREFIX } else { "" };
         let path = folder.join(format!("{prefix}{}", random_id()));
-        atomic::create_private_folder(&folder).ok()?;
+        atomic::create_unsynced_folder(&folder).ok()?;
         let file = atomic::create_private(&path).ok()?;
         let note = Self {
             #[cfg(windows)]

@@ -19,6 +19,7 @@ use codex_manager::restore::plan::{RestoreTarget, Selection};
 use codex_manager::restore::request::RestoreRequest;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The default options for copying members of the previous archive.
 pub(crate) const COPYING: ReuseOptions = ReuseOptions {
@@ -104,6 +105,7 @@ pub(crate) fn restore_archive_onto(
         manager_home: &manager_home,
         env: &process,
         now: chrono::DateTime::default(),
+        planned: Instant::now(),
     };
     apply::apply(&request, &Silent).map(|_| folder)
 }

@@ -225,8 +225,9 @@ pub(crate) fn stopped_at(
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let text = fs::read_to_string(&log).unwrap_or_default();
+        // The last one: each thread that makes its N-th call stops all, and may be the only one left.
         let mut lines = text.lines();
-        let stopped = lines.find(|line| line.contains("stopped by SIGSTOP"));
+        let stopped = lines.rfind(|line| line.contains("stopped by SIGSTOP"));
         if let Some(process) = stopped.and_then(|line| line.split_whitespace().next()) {
             if let Some(meanwhile) = meanwhile.take() {
                 meanwhile();

@@ -138,6 +138,9 @@ pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
 
 impl fmt::Display for EntryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if cfg!(windows) {
+            return f.write_str(&self.0.to_string_lossy().replace('\\', "/"));
+        }
         self.0.display().fmt(f)
     }
 }

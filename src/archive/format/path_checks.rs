@@ -184,7 +184,9 @@ pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
         }
         Err(ArchiveError::Unsafe {
             archive: archive.to_path_buf(),
-            entry: path.display().to_string(),
+            entry: path
+                .to_string_lossy()
+                .replace(std::path::MAIN_SEPARATOR, "/"),
             reason: "differs from another only in letter case, which this disk ignores",
         })
     })

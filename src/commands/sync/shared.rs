@@ -75,7 +75,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// Locks the replica, because two runs at once would each undo what the other one plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
-    atomic::create_durable_folder(&replica.folder)?;
+    atomic::create_private_folder(&replica.folder)?;
     FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is running")
             .hint("wait for it to end; nothing was changed"),

@@ -143,7 +143,7 @@ fn write_files(
             session_index::FILE_NAME => Some(home.join(session_index::LOCK_NAME)),
             _ => path.exists().then(|| path.clone()),
         };
-        let _held = lock
+        let mut held = lock
             .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
         if length(&path) < file.read_bytes {
@@ -156,7 +156,7 @@ fn write_files(
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
-            if let Err(e) = write(&path, file) {
+            if let Err(e) = write(&path, file, &mut held) {
                 if let Some(copy) = &backup {
                     // The original is unchanged, so the copy is superfluous.
                     let _ = sharing::remove_file(copy);
@@ -175,7 +175,11 @@ fn write_files(
 }
 
 /// Writes the planned text, followed by the lines appended since the plan.
-fn write(path: &Path, file: &mut PlannedHistoryFile) -> Result<(), HistoryError> {
+fn write(
+    path: &Path,
+    file: &mut PlannedHistoryFile,
+    lock: &mut Option<FileLock>,
+) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(path)?;
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;
@@ -186,5 +190,5 @@ fn write(path: &Path, file: &mut PlannedHistoryFile) -> Result<(), HistoryError>
             .at("read", path)?;
         io::copy(&mut present, temp.file()).at("write", path)?;
     }
-    Ok(temp.replace(path)?)
+    Ok(temp.replace_locked(path, lock)?)
 }

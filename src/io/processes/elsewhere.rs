@@ -133,7 +133,7 @@ impl Process {
     }
 
     /// The regular files beneath `folders` that it has open for writing: not known on this system.
-    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
-        Vec::new()
+    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
+        None
     }
 }

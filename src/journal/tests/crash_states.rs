@@ -55,7 +55,9 @@ impl CrashState {
                 .filter(|at| **at == of)
                 .count()
         };
-        count(Old) <= usize::from(self.initial.0)
+        // Without a call for it, an exchange is two moves, which have states of their own.
+        (!is_always_off() || self.initial != (true, true))
+            && count(Old) <= usize::from(self.initial.0)
             && count(New) <= usize::from(self.initial.1)
             // A login that is kept replaces one that was staged, where no new file is created once
             // the new state was moved away.
@@ -124,12 +126,15 @@ fn text_of(path: &Path) -> String {
 #[test]
 fn every_crash_state_recovers_to_old_or_new_without_losing_later_writes() {
     let states = CrashState::all();
-    assert!(states.len() > 100, "{}", states.len());
+    assert!(states.len() > 50, "{}", states.len());
     let mut outcomes = [0; 3];
     for state in states {
         outcomes[check(state)] += 1;
     }
-    assert!(outcomes.iter().all(|n| *n > 5), "{outcomes:?}");
+    // Only exchanges can be deferred.
+    let possible = if is_always_off() { 2 } else { 3 };
+    let is_tried = outcomes[..possible].iter().all(|n| *n > 5);
+    assert!(is_tried, "{outcomes:?}");
 }
 
 fn check(state: CrashState) -> usize {

@@ -5,6 +5,7 @@ use super::folder::{self, folder_beside};
 use super::recovery::recover;
 use super::write_times::filesystem_clock_ns;
 use super::*;
+use crate::codex::process::Holder;
 use crate::io::exchange::tests::{UNSUPPORTED, WITHOUT_EXCHANGE, is_always_off};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::once_free;
@@ -139,6 +140,70 @@ impl Fixture {
     }
 }
 
+/// Calls a function at the check of the processes before an exchange, or at the one after it.
+struct Meanwhile<F: Fn()> {
+    call: F,
+    checks: Cell<usize>,
+    /// The number of checks before the call.
+    checks_before: usize,
+    /// True if a process uses the home then.
+    is_opened: bool,
+}
+
+impl<F: Fn()> Meanwhile<F> {
+    fn before_exchange(call: F) -> Self {
+        Self {
+            call,
+            checks: Cell::new(0),
+            checks_before: 0,
+            is_opened: false,
+        }
+    }
+
+    fn after_exchange(call: F) -> Self {
+        Self {
+            checks_before: 1,
+            ..Self::before_exchange(call)
+        }
+    }
+
+    fn opened(call: F) -> Self {
+        Self {
+            is_opened: true,
+            ..Self::after_exchange(call)
+        }
+    }
+}
+
+impl<F: Fn()> RecoveryPolicy for Meanwhile<F> {
+    fn holders(&self, _: &Path, _: &[PathBuf]) -> Vec<Holder> {
+        let is_now = self.checks.replace(self.checks.get() + 1) == self.checks_before;
+        if is_now {
+            (self.call)();
+        }
+        let users = [codex()].into_iter();
+        users.filter(|_| is_now && self.is_opened).collect()
+    }
+}
+
+fn codex() -> Holder {
+    Holder {
+        pid: Some(7),
+        name: "codex".into(),
+        why: "codex process".into(),
+    }
+}
+
+/// Returns the number of steps in the journal that do the first `done` steps of [`Fixture::begin`].
+/// Without a call for an exchange, `auth` and `folder` take two each.
+fn in_journal(done: usize) -> usize {
+    if is_always_off() {
+        [0, 2, 4, 5, 6][done]
+    } else {
+        done
+    }
+}
+
 fn step(live: PathBuf, staged: PathBuf) -> Step {
     Step::new(live, staged).unwrap()
 }
@@ -180,8 +245,8 @@ fn commit_exchanges_all_steps_and_removes_the_staging_folder() {
     on_both_systems(|_| {
         let fixture = Fixture::new();
         let (transaction, steps) = fixture.begin();
-        let outcome = transaction.commit(steps, || true).unwrap();
-        assert_eq!(outcome, Outcome::Done(vec![]));
+        let outcome = transaction.commit(steps, &NoPolicy).unwrap();
+        assert_eq!(outcome, [""; 0].map(PathBuf::from));
         assert_eq!(fixture.live_state(), NEW);
         assert!(!fixture.staging().exists());
     });
@@ -229,7 +294,7 @@ fn steps_that_cannot_be_synced_are_undone() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     FAILING_SYNCS.set(1);
-    transaction.commit(steps, || true).unwrap_err();
+    transaction.commit(steps, &NoPolicy).unwrap_err();
     assert_eq!(fixture.live_state(), OLD);
     assert!(!fixture.staging().exists());
 }
@@ -239,7 +304,7 @@ fn an_undo_that_cannot_be_synced_is_completed_by_the_next_command() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     FAILING_SYNCS.set(2);
-    transaction.commit(steps, || true).unwrap_err();
+    transaction.commit(steps, &NoPolicy).unwrap_err();
     assert_eq!(fixture.recover(), Recovery::Undone(vec![]));
     assert_eq!(fixture.live_state(), OLD);
     assert!(!fixture.staging().exists());
@@ -254,7 +319,7 @@ fn a_step_that_fails_undoes_those_before_it() {
         let staged = fixture.staging().join("new/taken");
         steps.push(step(fixture.live("taken"), staged));
         fs::write(fixture.live("taken"), "appeared").unwrap();
-        transaction.commit(steps, || true).unwrap_err();
+        transaction.commit(steps, &NoPolicy).unwrap_err();
         assert_eq!(fixture.live_state(), OLD);
     });
 }
@@ -272,7 +337,7 @@ fn conflicting_steps_are_refused() {
         let (transaction, mut steps) = fixture.begin();
         let staged = fixture.staging().join(staged);
         steps.insert(0, step(fixture.live(live), staged));
-        let refused = transaction.commit(steps, || true).unwrap_err();
+        let refused = transaction.commit(steps, &NoPolicy).unwrap_err();
         assert!(
             matches!(refused, JournalError::ConflictingSteps(_)),
             "{live}: {refused}"
@@ -284,8 +349,8 @@ fn conflicting_steps_are_refused() {
     let fixture = Fixture::new();
     let (transaction, mut steps) = fixture.begin();
     steps.extend_from_within(..);
-    let outcome = transaction.commit(steps, || true).unwrap();
-    assert_eq!(outcome, Outcome::Done(vec![]));
+    let outcome = transaction.commit(steps, &NoPolicy).unwrap();
+    assert_eq!(outcome, [""; 0].map(PathBuf::from));
     assert_eq!(fixture.live_state(), NEW);
 }
 
@@ -293,9 +358,11 @@ fn conflicting_steps_are_refused() {
 fn a_refused_commit_is_undone_and_keeps_the_new_state() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
-    let Outcome::Undone(kept) = transaction.commit(steps, || false).unwrap() else {
-        panic!("committed");
+    let opened = transaction.commit(steps, &Meanwhile::opened(|| ()));
+    let Err(JournalError::Opened { kept, holders }) = opened else {
+        panic!("{opened:?}");
     };
+    assert_eq!(holders, [codex()]);
     assert_eq!(fixture.live_state(), OLD);
     let text = fs::read_to_string(kept[0].join("new/auth")).unwrap();
     assert_eq!(text, "new");
@@ -316,8 +383,8 @@ fn a_transaction_removes_what_an_earlier_one_could_not_remove() {
         folder
     });
     let (transaction, steps) = fixture.begin();
-    let outcome = transaction.commit(steps, || true).unwrap();
-    assert_eq!(outcome, Outcome::Done(vec![]));
+    let outcome = transaction.commit(steps, &NoPolicy).unwrap();
+    assert_eq!(outcome, [""; 0].map(PathBuf::from));
     assert!(!leftover.exists());
     assert!(evidence.join("old/auth").is_file());
 }
@@ -327,14 +394,15 @@ fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
     on_both_systems(|unsupported| {
         let fixture = Fixture::new();
         let (transaction, steps) = fixture.begin();
-        let started = || {
-            fs::write(fixture.live("gone"), "made since").unwrap();
-            atomic::write(&fixture.live("auth"), b"renewed").unwrap();
-            false
-        };
-        let outcome = transaction.commit(steps, started).unwrap();
-        let Outcome::Undone(kept) = outcome else {
-            panic!("{outcome:?}");
+        let opened = transaction.commit(
+            steps,
+            &Meanwhile::opened(|| {
+                fs::write(fixture.live("gone"), "made since").unwrap();
+                atomic::write(&fixture.live("auth"), b"renewed").unwrap();
+            }),
+        );
+        let Err(JournalError::Opened { kept, .. }) = opened else {
+            panic!("{opened:?}");
         };
         assert_eq!(fixture.live_state(), OLD, "{unsupported}");
         let texts = fixture.texts();
@@ -397,20 +465,20 @@ fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() 
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
     let journal = fixture.staging().join(JOURNAL);
-    let block = || {
+    let block = Meanwhile::after_exchange(|| {
         // A folder cannot be replaced by a rename of a file.
         fs::remove_file(&journal).unwrap();
         fs::create_dir(&journal).unwrap();
         fs::write(journal.join("in"), "the way").unwrap();
-        true
-    };
-    let outcome = transaction.commit(steps, block).unwrap();
-    assert_eq!(outcome, Outcome::Done(vec![]));
+    });
+    let outcome = transaction.commit(steps, &block).unwrap();
+    assert_eq!(outcome, [""; 0].map(PathBuf::from));
     assert_eq!(fixture.live_state(), NEW);
     assert!(!fixture.staging().exists());
 }
 
 mod crash_states;
+mod late_writes;
 #[cfg(unix)]
 mod old_journals;
 mod recoveries;

@@ -1,12 +1,11 @@
 //! Recovers transactions after other programs have changed files.
 
 use super::*;
-use crate::codex::process::Holder;
 
 #[test]
 fn files_that_codex_replaced_after_the_exchange_stay() {
     let fixture = Fixture::new();
-    fixture.killed(JournalState::Committing, 3);
+    fixture.killed(JournalState::Committing, in_journal(3));
     for name in ["auth", "added"] {
         atomic::write(&fixture.live(name), b"since").unwrap();
     }
@@ -48,10 +47,14 @@ fn files_that_are_written_before_the_recovery_are_kept() {
             if state == JournalState::Undoing && name == "gone" {
                 continue;
             }
+            // On Windows nothing tells that a folder was moved into another one.
+            if cfg!(windows) && name == "folder/moved/file" {
+                continue;
+            }
             let fixture = Fixture::new();
             fs::create_dir(fixture.path("elsewhere")).unwrap();
             fs::write(fixture.path("elsewhere/file"), "late").unwrap();
-            fixture.killed(state, done);
+            fixture.killed(state, in_journal(done));
             fixture.wait_for_clock_tick();
             write(&fixture);
             let recovery = fixture.recover();
@@ -60,8 +63,9 @@ fn files_that_are_written_before_the_recovery_are_kept() {
             };
             let expected = if done == 1 { NEW } else { OLD };
             assert_eq!(fixture.live_state(), expected, "{state:?} {name}");
-            let text = fs::read_to_string(kept[0].join("new").join(name)).unwrap();
-            assert_eq!(text, "late", "{state:?} {name}");
+            assert_eq!(kept.len(), 1, "{state:?} {name}");
+            let texts = fixture.texts();
+            assert!(texts.contains(&"late".into()), "{state:?} {name}");
             assert!(!fixture.staging().exists());
         }
     }
@@ -75,13 +79,9 @@ impl RecoveryPolicy for Busy {
         Err(io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
     }
 
-    fn holders(&self, home: &Path) -> Vec<Holder> {
+    fn holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
         assert!(home.ends_with("live"), "{}", home.display());
-        vec![Holder {
-            pid: Some(7),
-            name: "codex".into(),
-            why: "codex process".into(),
-        }]
+        vec![codex()]
     }
 }
 
@@ -95,7 +95,7 @@ fn a_home_in_use_is_not_exchanged() {
         (JournalState::Undoing, 0),
     ] {
         let fixture = Fixture::new();
-        fixture.killed(state, done);
+        fixture.killed(state, in_journal(done));
         let before = fixture.texts();
         let recovery = fixture.recover_with(&Busy);
         // A home without anything to exchange is recovered even while it is used.
@@ -118,9 +118,14 @@ fn a_home_in_use_is_not_exchanged() {
 #[test]
 fn copied_or_unmounted_folders_are_not_changed() {
     let fixture = Fixture::new();
-    fixture.killed(JournalState::Committing, 1);
+    fixture.killed(JournalState::Committing, in_journal(1));
     // Same names and texts, other ids.
-    let staged = fixture.staging().join("new/auth");
+    let staged = if is_always_off() {
+        "replaced/0"
+    } else {
+        "new/auth"
+    };
+    let staged = fixture.staging().join(staged);
     for path in [&fixture.live("auth"), &staged] {
         let original = fixture.path("original");
         fs::rename(path, &original).unwrap();
@@ -129,12 +134,20 @@ fn copied_or_unmounted_folders_are_not_changed() {
     }
     let before = fixture.texts();
     let recovery = fixture.recover();
-    let unrecognized = matches!(
-        &recovery,
-        Recovery::Deferred(RecoveryObstacle::Unrecognized { .. })
-    );
-    assert!(unrecognized, "{recovery:?}");
-    assert_eq!(fixture.texts(), before);
+    if is_always_off() {
+        // The moves are done, and both files stay.
+        let is_kept = matches!(&recovery, Recovery::Finished(kept) if kept.len() == 1);
+        assert!(is_kept, "{recovery:?}");
+        assert_eq!(fixture.live_state(), NEW);
+        assert!(fixture.texts().contains(&"old".into()));
+    } else {
+        let unrecognized = matches!(
+            &recovery,
+            Recovery::Deferred(RecoveryObstacle::Unrecognized { .. })
+        );
+        assert!(unrecognized, "{recovery:?}");
+        assert_eq!(fixture.texts(), before);
+    }
 
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
@@ -186,7 +199,7 @@ fn a_file_that_was_moved_to_a_live_path_is_kept() {
 #[test]
 fn evidence_that_cannot_be_moved_stays_until_it_can() {
     let fixture = Fixture::new();
-    fixture.killed(JournalState::Committing, 1);
+    fixture.killed(JournalState::Committing, in_journal(1));
     fixture.wait_for_clock_tick();
     fs::write(fixture.live("folder/x"), "late").unwrap();
     // A file in the place of every name for it.
@@ -200,12 +213,11 @@ fn evidence_that_cannot_be_moved_stays_until_it_can() {
     let journal = staging.join(JOURNAL);
     let text = fs::read_to_string(&journal).unwrap();
     let (old, new) = (fixture.path("live"), long.clone());
+    // As in JSON, where a backslash is doubled.
+    let quoted = |path: &Path| serde_json::to_string(path).unwrap().replace('"', "");
     let text = text
-        .replace(
-            fixture.staging().to_str().unwrap(),
-            staging.to_str().unwrap(),
-        )
-        .replace(old.to_str().unwrap(), new.to_str().unwrap());
+        .replace(&quoted(&fixture.staging()), &quoted(&staging))
+        .replace(&quoted(&old), &quoted(&new));
     fs::write(&journal, text).unwrap();
     for _ in 0..2 {
         let recovery = recover(&staging, &NoPolicy).unwrap();
@@ -214,8 +226,7 @@ fn evidence_that_cannot_be_moved_stays_until_it_can() {
             Recovery::Deferred(RecoveryObstacle::NotKept { .. })
         );
         assert!(is_deferred, "{recovery:?}");
-        let late = fs::read_to_string(staging.join("new/folder/x")).unwrap();
-        assert_eq!(late, "late");
+        assert!(fixture.texts().contains(&"late".into()));
         let begun = Transaction::begin(&staging, &long, &NoPolicy);
         assert!(matches!(begun, Err(JournalError::Deferred(_))));
     }
@@ -290,12 +301,11 @@ fn a_damaged_journal_removes_no_other_folder() {
 fn names_that_are_not_unicode_survive_a_kill() {
     use std::os::unix::ffi::OsStrExt;
     let fixture = Fixture::new();
-    let (transaction, mut steps) = fixture.begin();
     let name = std::ffi::OsStr::from_bytes(b"n\xff");
     let (live, staged) = (fixture.path("live"), fixture.staging().join("new"));
-    for (folder, text) in [(&live, "old"), (&staged, "new")] {
-        fs::write(folder.join(name), text).unwrap();
-    }
+    fs::write(live.join(name), "old").unwrap();
+    let (transaction, mut steps) = fixture.begin();
+    fs::write(staged.join(name), "new").unwrap();
     steps.push(step(live.join(name), staged.join(name)));
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     assert_eq!(fixture.recover(), Recovery::Finished(vec![]));

@@ -15,7 +15,7 @@ pub(super) fn create_at_first_sync(
     cloud: &Path,
 ) -> Result<(), ApplyError> {
     if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
-        atomic::create_durable_folder(cloud)?;
+        atomic::create_private_folder(cloud)?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(super) fn prepare_folder(
 ) -> Result<(), StepFailure> {
     let root = config.root(to.0);
     if to.0 == Side::Local {
-        atomic::create_durable_folder(root)?;
+        atomic::create_private_folder(root)?;
     } else {
         cloud_check::check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
     }

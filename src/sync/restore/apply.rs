@@ -118,7 +118,7 @@ fn stage(
     let path = target_path(plan, config, &kept.path)?;
     let folder = atomic::parent_of(&path);
     match plan.target {
-        Side::Local => atomic::create_durable_folder(folder)?,
+        Side::Local => atomic::create_private_folder(folder)?,
         Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
     let mut temp = TempFile::beside(&path)?;

@@ -164,7 +164,7 @@ impl Replica {
 
     /// Writes the whole state durably. Keeps a copy of a damaged file as `state.jsonl.damaged`.
     pub(crate) fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
-        atomic::create_durable_folder(&self.folder)?;
+        atomic::create_private_folder(&self.folder)?;
         let path = self.state_file();
         if state.file.damage.is_some() {
             atomic::keep_copy(&path, DAMAGED_SUFFIX)?;

@@ -229,6 +229,8 @@ fn an_export_onto_an_existing_file_changes_nothing() {
     assert_eq!(fixture.files_on_disk(), 1);
 }
 
+/// As on NFS: wine keeps the first name of an open file with two links.
+#[cfg(unix)]
 #[test]
 fn a_rename_that_was_done_but_reported_as_failed_moves_the_logins() {
     let fixture = HandoverFixture::new();

@@ -1,0 +1,96 @@
+//! Access of other users to folders on Windows, where an access control list takes the place of a mode.
+//!
+//! Files and folders inherit the list of their folder, so only the topmost folder is looked at and
+//! restricted. Below the user's profile that is already restricted.
+
+#[cfg(windows)]
+use std::path::Path;
+
+/// The trustees in the security descriptor definition language (SDDL) that stand for other users:
+/// everyone, authenticated, all, anonymous, guest, interactive and network users.
+#[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
+const OTHERS: [&str; 7] = ["WD", "AU", "BU", "AN", "BG", "IU", "NU"];
+
+/// Returns true if an entry of the access list `sddl` allows anything to other users. An entry is
+/// `(type;flags;rights;object;inherited object;trustee)`.
+#[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
+fn allows_others(sddl: &str) -> bool {
+    sddl.split('(').skip(1).any(|entry| {
+        let mut fields = entry.trim_end_matches([')', '\r', '\n']).split(';');
+        let (kind, trustee) = (fields.next(), fields.nth(4));
+        kind == Some("A") && trustee.is_some_and(|trustee| OTHERS.contains(&trustee))
+    })
+}
+
+/// Returns true if the folder allows anything to other users; false if the system does not say.
+#[cfg(windows)]
+pub(crate) fn is_open_to_others(folder: &Path) -> bool {
+    let Ok(saved) = tempfile::NamedTempFile::new().map(tempfile::NamedTempFile::into_temp_path)
+    else {
+        return false;
+    };
+    let ran = icacls(folder, |command| command.arg("/save").arg(&saved));
+    let bytes = ran.and_then(|()| super::file_open::read(&saved));
+    bytes.is_ok_and(|bytes| {
+        let units = bytes
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]));
+        allows_others(&String::from_utf16_lossy(&units.collect::<Vec<_>>()))
+    })
+}
+
+/// Restricts a folder, and what inherits from it, to its owner, the system and the administrators.
+///
+/// # Errors
+/// The list cannot be changed.
+#[cfg(windows)]
+pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
+    // By number, because the names of groups are translated.
+    let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
+    icacls(folder, |command| {
+        let grants = trusted.map(|trustee| format!("{trustee}:(OI)(CI)F"));
+        command.args(["/inheritance:r", "/grant:r"]).args(grants)
+    })
+}
+
+/// Restricts a new private folder, unless the user's profile restricts it already. Failing that, the
+/// folder keeps the list that it has inherited, which `doctor` reports.
+#[cfg(windows)]
+pub(super) fn restrict_new(folder: &Path) {
+    if !dirs::home_dir().is_some_and(|profile| super::tree::lies_in(folder, &profile)) {
+        let _ = restrict_to_owner(folder);
+    }
+}
+
+#[cfg(windows)]
+fn icacls(
+    folder: &Path,
+    options: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
+) -> std::io::Result<()> {
+    let mut command = std::process::Command::new("icacls.exe");
+    let output = options(command.arg(folder)).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(std::io::Error::other(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allows_others;
+
+    #[test]
+    fn an_access_list_shows_whether_others_have_access() {
+        let private = "C:\\x\r\nD:PAI(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)\r\n";
+        assert!(!allows_others(private));
+        let user = "D:AI(A;OICIID;FA;;;S-1-5-21-1-2-3-1001)(A;ID;FA;;;SY)";
+        assert!(!allows_others(user));
+        assert!(!allows_others("D:(D;OICI;FA;;;WD)(A;;FA;;;SY)"));
+        for trustee in ["WD", "AU", "BU"] {
+            assert!(allows_others(&format!(
+                "D:AI(A;;FA;;;SY)(A;OICIID;0x1301bf;;;{trustee})"
+            )));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Keeps other processes out of the databases on both sides of an exchange.
+//!
+//! SQLite opens the `-wal` and `-shm` of a database by path, when it first reads it. A connection that is
+//! opened before an exchange and reads after it would combine a database with the log of another one, which
+//! damages both. So both are locked exclusively from before the exchange until its result is final. Codex
+//! waits for such a lock for 5 seconds, three times, and opens the database by its path each time (0.169).
+
+use super::step::Step;
+use crate::codex::home::SQLITE_FOLDER;
+use crate::io::processes::ProcessTable;
+use crate::io::tree;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The interval between two attempts.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The wait for a process that reads a database only for a moment, as other commands do.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The wait for connections to a database that is no longer live. Longer than one attempt of Codex.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The locks on the databases of steps.
+#[derive(Debug, Default)]
+pub(super) struct DatabaseLocks {
+    files: Vec<File>,
+    /// The staged sides of the steps with databases.
+    staged: Vec<PathBuf>,
+}
+
+impl DatabaseLocks {
+    /// Locks the databases at both sides of `steps`. Databases that cannot be opened are left out, and so are
+    /// those on file systems without locks.
+    ///
+    /// # Errors
+    /// The database that another process uses.
+    pub(super) fn acquire<'a>(steps: impl Iterator<Item = &'a Step>) -> Result<Self, PathBuf> {
+        let mut locks = Self::default();
+        let until = Instant::now() + LOCK_TIMEOUT;
+        for step in steps {
+            let databases = [databases_at(&step.live), databases_at(&step.staged)].concat();
+            if !databases.is_empty() {
+                locks.staged.push(step.staged.clone());
+            }
+            for database in databases {
+                let Some(file) = open(&database) else {
+                    continue;
+                };
+                // Kept before it is locked: closing any descriptor of a file drops its locks.
+                locks.files.push(file);
+                while locks.files.last().is_some_and(is_locked_by_another) {
+                    if Instant::now() > until {
+                        return Err(database);
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        Ok(locks)
+    }
+
+    /// Releases the locks when no other process has a database of the replaced state open, which is staged
+    /// now. Where open files are unknown, waits as long as a process can.
+    pub(super) fn release(self) {
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        while !self.files.is_empty() && self.are_databases_open() && Instant::now() < until {
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn are_databases_open(&self) -> bool {
+        let folders: Vec<&Path> = self.staged.iter().map(PathBuf::as_path).collect();
+        let own = std::process::id();
+        let table = ProcessTable::read();
+        let mut others = table.iter().filter(|process| process.pid() != own);
+        !cfg!(target_os = "linux")
+            || others.any(|process| {
+                let open = process.open_beneath(&folders);
+                open.iter().any(|path| is_database(path))
+            })
+    }
+}
+
+/// Returns the databases at `path`, or in it, if it is a home or a folder of databases.
+fn databases_at(path: &Path) -> Vec<PathBuf> {
+    if is_database(path) {
+        return vec![path.to_path_buf()];
+    }
+    let mut found = Vec::new();
+    for folder in [path.to_path_buf(), path.join(SQLITE_FOLDER)] {
+        let entries = tree::list(&folder).unwrap_or_default().into_iter();
+        let paths = entries.map(|(name, _)| folder.join(name));
+        found.extend(paths.filter(|path| is_database(path)));
+    }
+    found
+}
+
+fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "sqlite")
+}
+
+/// Opens a regular file for a lock. Changes no time of it.
+#[cfg(unix)]
+fn open(path: &Path) -> Option<File> {
+    let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
+    let opened = is_file.then(|| File::options().read(true).write(true).open(path));
+    opened?.ok()
+}
+
+/// An open file can be neither renamed nor replaced on Windows.
+#[cfg(not(unix))]
+fn open(_path: &Path) -> Option<File> {
+    None
+}
+
+/// Locks the file unless another process has locked it, and returns true then. The lock covers the bytes that
+/// SQLite locks.
+fn is_locked_by_another(file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+        use rustix::io::Errno;
+        let locked = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
+        matches!(locked, Err(Errno::AGAIN | Errno::ACCESS))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
+}

@@ -1,0 +1,359 @@
+//! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
+
+use crate::support::conversations::state;
+use crate::support::env::TestEnv;
+use crate::support::faults::Dice;
+use crate::support::injection::{Point, can_inject, points, sample_of, stopped_at};
+use crate::support::lab::{Lab, rollouts};
+use crate::support::mock_backend::ToolCall;
+use crate::support::real_codex::RunningCodex;
+use crate::support::sample::{backup, put, sample_home};
+use rusqlite::{Connection, ErrorCode};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// The number of calls at which the restore is held, for each way of restoring.
+const POINTS: usize = 4;
+
+/// The turn that Codex makes meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    New,
+    /// A plain conversation that the archive has with fewer turns.
+    Longer,
+    /// A compressed conversation, equal in the archive.
+    Compressed,
+    /// A new conversation, which starts a subagent.
+    Subagent,
+    /// A new conversation whose Codex still runs when the restore continues.
+    Running,
+}
+
+const TURNS: [Turn; 5] = [
+    Turn::New,
+    Turn::Longer,
+    Turn::Compressed,
+    Turn::Subagent,
+    Turn::Running,
+];
+
+/// A home with a longer and a compressed conversation, its archive, and a copy of both homes.
+struct Scene {
+    lab: Lab,
+    longer: String,
+    compressed: String,
+    archive: String,
+}
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let lab = Lab::new()?;
+        let (longer, compressed) = (lab.say("one"), lab.say("packed"));
+        let args = ["storage", "shrink", "--session", &compressed];
+        let _ = lab.manager(args).code(0);
+        let archive = lab.back_up().display().to_string();
+        lab.resume(&lab.home(), &longer, "two");
+        lab.say("only here");
+        put(&lab.world, "AGENTS.md", "changed");
+        copy(&lab.world.path("home"), &lab.world.path("template"));
+        Some(Self {
+            lab,
+            longer,
+            compressed,
+            archive,
+        })
+    }
+
+    fn reset(&self) {
+        fs::remove_dir_all(self.lab.world.path("home")).expect("remove");
+        copy(
+            &self.lab.world.path("template"),
+            &self.lab.world.path("home"),
+        );
+    }
+
+    fn start(&self, turn: Turn, prompt: &str) -> RunningCodex {
+        let home = self.lab.home();
+        if turn == Turn::Subagent {
+            let message = format!("help with {prompt}");
+            let spawn = json!({"task_name": "helper", "message": message, "fork_turns": "none"});
+            let calls = [("spawn_agent", spawn), ("wait_agent", json!({}))];
+            let calls = calls.map(|(name, arguments)| ToolCall {
+                namespace: "collaboration",
+                name,
+                arguments,
+            });
+            self.lab.backend.call_tools(&calls);
+        }
+        let resume = |id| vec!["exec", "resume", "--skip-git-repo-check", id, prompt];
+        let args = match turn {
+            Turn::New | Turn::Subagent | Turn::Running => {
+                vec!["exec", "--skip-git-repo-check", prompt]
+            }
+            Turn::Longer => resume(&self.longer),
+            Turn::Compressed => resume(&self.compressed),
+        };
+        self.lab.codex.start(&home, &self.lab.backend, &args)
+    }
+
+    /// Runs the restore, held after `point` while Codex makes a turn. Returns its output and true if Codex has
+    /// acknowledged the turn; `None` if the restore ended before the point.
+    fn restore_held(
+        &self,
+        args: &[&str],
+        point: &Point,
+        turn: Turn,
+        prompt: &str,
+    ) -> Option<(Output, bool)> {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let mut running = None;
+        let mut is_acknowledged = false;
+        let at = (point.call.as_str(), point.number);
+        let output = stopped_at(&self.lab.world, args, at, || {
+            let codex = self.start(turn, prompt);
+            if turn == Turn::Running {
+                wait_for_open_database(codex.pid());
+                running = Some(codex);
+            } else {
+                is_acknowledged = codex.finish(LIMIT).status.success();
+            }
+        })?;
+        self.lab.backend.call_tools(&[]);
+        if let Some(codex) = running {
+            is_acknowledged = codex.finish(LIMIT).status.success();
+        }
+        Some((output, is_acknowledged))
+    }
+
+    /// Returns the texts of all rollouts in the home, and in the folders that `output` names.
+    fn accounted(&self, output: &Output) -> String {
+        let printed = [&output.stdout[..], &output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed).replace('\n', "");
+        let entries = fs::read_dir(self.lab.world.path("home")).expect("list");
+        let kept = entries.flatten().map(|e| e.path()).filter(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            name.contains(".kept-") && printed.contains(&*name)
+        });
+        let kept = kept.map(|path| path.join("new"));
+        let homes: Vec<PathBuf> = kept.chain([self.lab.home()]).collect();
+        let files = homes.iter().flat_map(|home| rollouts(home));
+        files.map(|path| rollout_text(&path)).collect()
+    }
+}
+
+/// Waits until Codex has its first database open, or has ended.
+fn wait_for_open_database(pid: u32) {
+    let is_open = || {
+        let folder = format!("/proc/{pid}/fd");
+        let Ok(entries) = fs::read_dir(folder) else {
+            return true;
+        };
+        let mut files = entries
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok());
+        files.any(|path| path.extension().is_some_and(|e| e == "sqlite"))
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is_open() && Instant::now() < until {
+        // The interval of polling; /proc has no event for it.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(done.expect("cp").success());
+}
+
+fn rollout_text(path: &Path) -> String {
+    if path.extension().is_some_and(|e| e == "zst") {
+        let done = Command::new("zstd").args(["-qdc"]).arg(path).output();
+        return String::from_utf8_lossy(&done.expect("zstd").stdout).into_owned();
+    }
+    fs::read_to_string(path).expect("read")
+}
+
+fn assert_databases_whole(home: &Path, context: &str) {
+    let copied = tempfile::tempdir().unwrap();
+    copy(home, &copied.path().join("home"));
+    for entry in fs::read_dir(copied.path().join("home"))
+        .expect("list")
+        .flatten()
+    {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "sqlite") {
+            let database = Connection::open(&path).unwrap();
+            let check = database.query_row("PRAGMA integrity_check", [], |row| row.get(0));
+            let check: String = check.unwrap_or_else(|e| panic!("{context} {path:?}: {e}"));
+            assert_eq!(check, "ok", "{context}: {}", path.display());
+        }
+    }
+}
+
+/// Holds the restore with these options at a sample of its calls.
+fn hold(options: &[&str], offset: usize) {
+    if !can_inject() {
+        return;
+    }
+    let Some(scene) = Scene::new() else { return };
+    let args = [&["restore", &*scene.archive, "--yes"], options].concat();
+    let mut all = points(&scene.lab.world, &args);
+    // These write staged files, and messages before the plan.
+    all.retain(|point| !["write", "pwrite64"].contains(&&*point.call));
+    let mut dice = Dice::new();
+    let sample = sample_of(POINTS, &all, &mut dice);
+    let mut counts = [0; 4];
+    for (n, point) in sample.iter().enumerate() {
+        scene.reset();
+        let turn = TURNS[(n + offset) % TURNS.len()];
+        let prompt = format!("held at call {n}.");
+        let context = format!("{turn:?} at {} {} of {options:?}", point.call, point.number);
+        let Some((output, is_acknowledged)) = scene.restore_held(&args, point, turn, &prompt)
+        else {
+            counts[0] += 1;
+            continue;
+        };
+        let code = output.status.code();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            matches!(code, Some(0 | 1 | 3 | 5)),
+            "{context}: {code:?} {message}"
+        );
+        if is_acknowledged {
+            let found = scene.accounted(&output);
+            assert!(found.contains(&prompt), "{context}: {code:?} {message}");
+            let is_helped = found.contains(&format!("help with {prompt}"));
+            assert!(
+                is_helped || turn != Turn::Subagent,
+                "{context}: {code:?} {message}"
+            );
+        }
+        assert_databases_whole(&scene.lab.home(), &context);
+        counts[if code == Some(0) { 1 } else { 2 }] += 1;
+        counts[3] += usize::from(is_acknowledged);
+        // What was kept blocks no command.
+        let again = scene.lab.manager(["restore", &scene.archive, "--yes"]);
+        let _ = again.code(0);
+    }
+    let [missed, done, undone, acknowledged] = counts;
+    println!(
+        "{options:?}: {} of {} calls; {missed} missed, {done} done, {undone} undone; {acknowledged} turns acknowledged",
+        sample.len(),
+        all.len(),
+    );
+    assert!(acknowledged > 0);
+}
+
+#[test]
+fn i15_a_turn_during_an_exact_restore_is_never_lost() {
+    hold(&[], 0);
+}
+
+#[test]
+fn a_turn_during_a_merging_restore_is_never_lost() {
+    hold(&["--merge"], 1);
+}
+
+#[test]
+fn a_turn_during_a_restore_without_a_safety_backup_is_never_lost() {
+    hold(&["--no-safety-backup"], 2);
+}
+
+#[test]
+fn a_turn_during_a_restore_of_conversations_is_never_lost() {
+    hold(&["--only", "sessions"], 3);
+}
+
+/// Behaves as a connection of Codex: opens the database by its path, tries for at most 5 s, and opens it again. Reads
+/// it for the first time when `go` has a value. Returns the number of attempts.
+fn write_as_codex(path: &Path, opened: &mpsc::Sender<()>, go: &mpsc::Receiver<()>) -> usize {
+    for attempt in 1..=3 {
+        let connection = Connection::open(path).unwrap();
+        if attempt == 1 {
+            opened.send(()).unwrap();
+            go.recv().unwrap();
+        }
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        let sql = "INSERT INTO threads(id, rollout_path) VALUES('late', '/late')";
+        match connection.execute(sql, []) {
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            done => {
+                done.unwrap();
+                return attempt;
+            }
+        }
+    }
+    panic!("always locked");
+}
+
+/// SQLite opens the log of a database when it first reads it. A restore that is exchanged or undone before would have
+/// the connection write the log of another database.
+#[test]
+fn a_database_opened_during_a_restore_is_never_combined_with_the_log_of_another() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let path = home.join("state_5.sqlite");
+    fs::remove_file(&path).expect("remove");
+    let wal = |database: &Connection| database.pragma_update(None, "journal_mode", "WAL");
+    wal(&state(&env)).unwrap();
+    let archive = backup(&env, &[]).display().to_string();
+    {
+        let live = state(&env);
+        let sql = "INSERT INTO threads(id, rollout_path, title) VALUES(?1, '/x', ?2)";
+        for n in 0..500 {
+            live.execute(sql, [format!("id {n}"), "title ".repeat(50)])
+                .unwrap();
+        }
+    }
+    let args = ["restore", &*archive, "--yes"];
+    let template = env.path("template");
+    copy(&env.path("home"), &template);
+    let mut tried = 0;
+    for number in 1.. {
+        fs::remove_dir_all(env.path("home")).expect("remove");
+        copy(&template, &env.path("home"));
+        let (opened, is_opened) = mpsc::channel();
+        let (go, is_going) = mpsc::channel();
+        let (database, live) = (path.clone(), path.clone());
+        let mut writer = None;
+        let output = stopped_at(&env, &args, ("renameat2", number), || {
+            writer = Some(std::thread::spawn(move || {
+                write_as_codex(&database, &opened, &is_going)
+            }));
+            is_opened.recv().unwrap();
+            // From now on the restore continues, and at its end the connection reads for the first time.
+            std::thread::spawn(move || {
+                let before = fs::metadata(&live).map(|meta| meta.ino());
+                let until = Instant::now() + Duration::from_secs(2);
+                while Instant::now() < until
+                    && fs::metadata(&live).map(|meta| meta.ino()).ok()
+                        == before.as_ref().ok().copied()
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let _ = go.send(());
+            });
+        });
+        let Some(output) = output else { break };
+        tried += 1;
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let attempts = writer.expect("held").join().unwrap();
+        let context = format!("call {number}, {attempts} attempts: {message}");
+        assert_eq!(output.status.code(), Some(3), "{context}");
+        assert_databases_whole(&home, &context);
+        let live = state(&env);
+        let rows: i64 = live
+            .query_row("SELECT count(*) FROM threads", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, 501, "{context}");
+    }
+    assert!(tried >= 3, "{tried}");
+}
