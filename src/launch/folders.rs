@@ -546,7 +546,7 @@ mod tests {
         }
     }
 
-    /// What an absolute path begins with.
+    /// The beginning of an absolute path.
     const ROOT: &str = if cfg!(windows) { "C:" } else { "" };
 
     /// A path that does not exist, with components of which one is a prefix of another.
