@@ -189,7 +189,7 @@ mod tests {
         let mut permissions = at("kept").metadata().unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(at("kept"), permissions).unwrap();
-        open_to_flush(&at("kept")).unwrap().sync_all().unwrap();
+        crate::io::flush::all(&open_to_flush(&at("kept")).unwrap()).unwrap();
         assert!(at("kept").metadata().unwrap().permissions().readonly());
         rename(&at("new"), &at("kept")).unwrap();
         assert_eq!(fs::read(at("kept")).unwrap(), b"new");

@@ -1,5 +1,6 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
+use super::flush;
 use super::{IoContext, IoError, OrdinaryPath, atomic, events, file_open, parallel, sharing};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
@@ -282,9 +283,9 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             } else if kind.is_file() {
                 let synced = sharing::open_to_flush(&path).and_then(|file| {
                     if is_new(&file.metadata()?) {
-                        file.sync_all()
+                        flush::all(&file)
                     } else {
-                        file.sync_data()
+                        flush::data(&file)
                     }
                 });
                 synced.at("fsync", &path)
