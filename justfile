@@ -22,6 +22,11 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
+# check for macOS; build, test and run for Windows under wine
+cross:
+    .ci/cross macos
+    .ci/cross windows
+
 # the whole workflow on a sample home
 demo:
     cargo run --release -- demo
@@ -29,6 +34,10 @@ demo:
 # the binary as it is shipped, in target/dist
 dist:
     cargo build --profile dist --locked
+
+# everything of a release but publishing: builds for Linux, packs, installs, runs without a network
+release-dry *targets:
+    release/dry-run {{targets}}
 
 # whole commands beside their peers
 bench:

@@ -1,11 +1,13 @@
 //! Which folders and files are flushed to the disk, and what a failed flush means.
 
+use crate::support::conversations::{self, Conversation};
 use crate::support::env::TestEnv;
 use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{backup, put, sample_home};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Returns the folders that a run of the command created, that still exist, and whose names were not flushed.
 fn unflushed_folders(env: &TestEnv, args: &[&str]) -> BTreeSet<PathBuf> {
@@ -57,5 +59,82 @@ fn new_folders_are_flushed_when_they_are_first_used() {
         }
         let unflushed = unflushed_folders(&env, args);
         assert_eq!(unflushed, BTreeSet::new(), "{args:?}");
+    }
+}
+
+/// Returns the number of flushes in a run of the command, and the paths of those that the run reports as done although
+/// they failed. Each run begins with a copy of the home.
+fn ignored_failures(env: &TestEnv, args: &[&str]) -> (usize, BTreeSet<String>) {
+    let reset = || {
+        let _ = fs::remove_dir_all(env.path("home"));
+        let done = Command::new("cp")
+            .arg("-a")
+            .args([env.path("template"), env.path("home")])
+            .status();
+        assert!(done.expect("cp").success());
+    };
+    let options = |inject: &str| {
+        ["-y", "-e", "trace=fsync,fdatasync,syncfs", "-e", inject].map(str::to_owned)
+    };
+    let mut ignored = BTreeSet::new();
+    for number in 1.. {
+        reset();
+        let inject = format!("inject=fsync,fdatasync,syncfs:error=EIO:when={number}");
+        let (output, log) = traced(env, &options(&inject), args);
+        let Some(failed) = log.lines().find(|line| line.contains("INJECTED")) else {
+            reset();
+            return (number - 1, ignored);
+        };
+        if output.status.success() {
+            let path = failed.split(['<', '>']).nth(1).expect("a path");
+            ignored.insert(
+                path.rsplit('/')
+                    .find(|name| !name.contains("-tmp-"))
+                    .expect("a name")
+                    .to_owned(),
+            );
+        }
+    }
+    unreachable!("the loop above has no end")
+}
+
+#[test]
+fn i14_a_failed_flush_is_not_reported_as_done() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let id = &*conversations::id(1);
+    fs::remove_file(env.codex_home().join("state_5.sqlite")).expect("remove");
+    conversations::write(&env, &Conversation::new(1, 1, "question", "answer"));
+    let database = conversations::state(&env);
+    let fill = "CREATE TABLE filled(text); INSERT INTO filled VALUES(zeroblob(1000000)); DROP TABLE filled";
+    database.execute_batch(fill).unwrap();
+    drop(database);
+    let commands: [(&[&str], &[&str]); 6] = [
+        (&["profile", "save", "alice"], &[]),
+        (&["backup", "--no-status"], &[]),
+        (&["storage", "trash", id], &[]),
+        (&["storage", "undelete", id], &[]),
+        // The exchange is durable then. The next command removes the journal.
+        (&["storage", "vacuum"], &[".vacuum.codex-manager-journal"]),
+        (
+            &["storage", "vacuum", "--undo"],
+            &[".vacuum.codex-manager-journal"],
+        ),
+    ];
+    for (args, expected) in commands {
+        let _ = fs::remove_dir_all(env.path("template"));
+        let done = Command::new("cp")
+            .arg("-a")
+            .args([env.path("home"), env.path("template")])
+            .status();
+        assert!(done.expect("cp").success());
+        let (flushes, ignored) = ignored_failures(&env, args);
+        assert!(flushes > 1, "{args:?}");
+        let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(ignored, expected, "{args:?}");
+        let _ = env.run(args).code(0);
     }
 }

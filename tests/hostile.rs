@@ -1,5 +1,6 @@
 //! Hostile archives: `restore` and `verify` refuse them and write nothing.
 
+use crate::support::create_pipe;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::{Entry, Parts, bomb, digest, gzip, journal_naming};
 use crate::support::sample::{
@@ -405,14 +406,7 @@ fn files_that_are_no_archive_are_refused() {
     let path = text(&world.env.path(NAME));
     world.assert_path_refused("a folder", &path, "not an archive");
     fs::remove_dir(world.env.path(NAME)).expect("remove");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        world.env.path(NAME),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .expect("pipe");
+    create_pipe(&world.env.path(NAME)).expect("pipe");
     world.assert_path_refused("a pipe", &path, "not an archive");
 }
 

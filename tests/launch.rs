@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Writes a program `codex` that runs this script and lists `--no-daemon` in its help.
 fn codex(env: &TestEnv, script: &str) {
@@ -100,11 +100,27 @@ fn subcommands_without_a_conversation_are_refused() {
     let env = world();
     codex(&env, RECORD);
     let before = env.tree("home/.codex");
-    for subcommand in ["logout", "login", "mcp", "--version"] {
+    for subcommand in ["logout", "login", "mcp"] {
         let run = env.run(["launch", "home", "--", subcommand]).code(5);
         assert!(run.stderr.contains("hint:"), "{run}");
     }
     assert!(!env.path("home/args").exists(), "nothing was started");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    assert!(launches(&env).is_empty());
+}
+
+#[test]
+fn codex_prints_its_version_and_help_without_a_launch() {
+    let env = world();
+    codex(&env, "echo \"codex got $1\"");
+    let before = env.tree("home/.codex");
+    for (option, printed) in [
+        ("--version", "codex got --version"),
+        ("--help", "--no-daemon"),
+    ] {
+        let run = env.run(["launch", "home", "--", option]).code(0);
+        assert!(run.stdout.contains(printed), "{run}");
+    }
     assert_same_tree(&before, &env.tree("home/.codex"));
     assert!(launches(&env).is_empty());
 }
@@ -492,6 +508,76 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
         assert!(child.wait().unwrap().success());
         assert_eq!(launches(&env)[0]["state"], state, "{redirection}");
     }
+}
+
+/// Writes a rollout with a version 7 id of this moment. `creator` is empty up to Codex 0.150.
+fn write_rollout_now(env: &TestEnv, creator: &Value) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = now.unwrap().as_millis();
+    let id = format!(
+        "{:08x}-{:04x}-7000-8000-000000000001",
+        millis >> 16,
+        millis & 0xffff
+    );
+    let day = chrono::Utc::now().format("%Y/%m/%d");
+    let path = format!("home/.codex/sessions/{day}/rollout-2026-11-21T08-00-00-{id}.jsonl");
+    let mut payload = json!({"id": id, "cwd": env.path("."), "source": "exec"});
+    let fields = payload.as_object_mut().unwrap();
+    fields.extend(creator.as_object().unwrap().clone());
+    let meta =
+        json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta", "payload": payload});
+    env.write(&path, format!("{meta}\n"));
+}
+
+#[test]
+fn what_the_launched_codex_did_not_open_is_not_bound() {
+    let own = json!({"creator_account_id": "acct-bob", "creator_user_id": "user-bob"});
+    for creator in [json!({}), own] {
+        let env = world();
+        fs::copy("/bin/sh", env.path("bin/codex")).unwrap();
+        let script = "touch $HOME/ready; while [ ! -e $HOME/end ]; do sleep 0.2; done";
+        let args = ["launch", "home", "--", "-c", script, "--no-daemon"];
+        let mut child = env.command(args).spawn().unwrap();
+        wait_for(&env.path("home/ready"));
+        // Its open files are watched from the moment at which its process is recorded.
+        let registry = env.manager_home().join("launches.jsonl");
+        let end = Instant::now() + Duration::from_secs(20);
+        while !fs::read_to_string(&registry)
+            .unwrap()
+            .contains("\"child\":{")
+        {
+            assert!(Instant::now() < end, "the process is not recorded");
+        }
+        write_rollout_now(&env, &creator);
+        assert_eq!(launches(&env)[0]["state"], "running");
+        env.write("home/end", "");
+        assert!(child.wait().unwrap().success());
+        let launch = launches(&env).remove(0);
+        assert_eq!(launch["state"], "ended", "{launch}");
+        assert_eq!(launch["session_id"], Value::Null);
+    }
+}
+
+#[test]
+fn a_rollout_that_names_no_account_is_not_bound_without_open_files() {
+    let env = world();
+    let script = write_rollout(&env.path("."), "acct-bob", 1).replace("creator_", "no_");
+    codex(&env, &script);
+    let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    let launch = launches(&env).remove(0);
+    assert_eq!(launch["state"], "unbound", "{launch}");
+    let warning = launch["warning"].as_str().unwrap();
+    assert!(warning.contains("names no account"), "{warning}");
+}
+
+#[test]
+fn a_conversation_from_before_the_launch_is_not_bound() {
+    let env = world();
+    codex(&env, "true");
+    let own = json!({"creator_account_id": "acct-bob", "creator_user_id": "user-bob"});
+    write_rollout_now(&env, &own);
+    let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    assert_eq!(launches(&env)[0]["state"], "ended");
 }
 
 #[test]

@@ -253,6 +253,40 @@ fn the_terminal_interface_runs_beside_the_daemon_of_another_account() {
     assert_eq!(daemon.pid(), Some(pid), "the daemon is the same process");
 }
 
+/// Codex up to 0.150 writes no creator, so a rollout does not say who made it.
+#[test]
+fn an_idle_launch_is_not_bound_to_the_conversation_of_another_account() {
+    let Some(lab) = Lab::of_version("0.150.0") else {
+        return;
+    };
+    let mut command = lab.world.command(["launch", "bob", "--isolated"]);
+    command.env("TERM", "xterm-256color");
+    command.current_dir(lab.world.path(""));
+    let mut screen = Terminal::start(&mut command);
+    screen.wait_for("Do you trust", LIMIT);
+    let there = |command: &mut std::process::Command| {
+        command.current_dir(lab.world.path(""));
+    };
+    let said = lab.codex.start_with(
+        &lab.home(),
+        &lab.backend,
+        &["exec", "--skip-git-repo-check", "of alice"],
+        there,
+    );
+    let said = said.finish(LIMIT).expect_success();
+    let id = said.session_id().expect("a session id").to_owned();
+    screen.type_keys("2");
+    screen.end();
+    assert_eq!(accounts_of_turns(&lab.backend), ["acct-alice"]);
+    let launch = launches(&lab).remove(0);
+    assert_eq!(launch["state"], "ended", "{launch}");
+    let listed = lab.manager(["sessions", "--json"]).code(0).json();
+    assert_eq!(listed["sessions"][0]["id"], id.as_str());
+    assert_eq!(listed["sessions"][0]["profile"], Value::Null);
+    let profiles = lab.manager(["list", "--json"]).code(0).json();
+    assert_eq!(profiles["profiles"][1]["session"], Value::Null);
+}
+
 #[test]
 fn a_login_due_for_renewal_is_renewed_once_and_saved() {
     let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {

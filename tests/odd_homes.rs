@@ -2,6 +2,7 @@
 
 use crate::support::aftermath::{debris, home};
 use crate::support::archives::{create_archive, restore_archive, restore_archive_onto};
+use crate::support::create_pipe;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
 use crate::support::sample::{
@@ -10,9 +11,7 @@ use crate::support::sample::{
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
 use codex_manager::archive::format::Compression;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, mknodat, utimensat,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -425,10 +424,7 @@ fn an_invalid_login_does_not_stop_a_backup() {
 fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
     let folder =
         |path: &Path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), "mine"));
-    let pipe = |path: &Path| {
-        let mode = Mode::RUSR | Mode::WUSR;
-        Ok(mknodat(CWD, path, FileType::Fifo, mode, 0)?)
-    };
+    let pipe = create_pipe;
     let huge = |path: &Path| fs::File::create(path).and_then(|f| f.set_len(300 << 20));
     type Make = fn(&Path) -> std::io::Result<()>;
     let cases: [(&str, Make, &str); 4] = [

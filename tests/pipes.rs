@@ -1,9 +1,9 @@
 //! No command blocks on a named pipe in place of a known file.
 
 use crate::every_command::{Leaf, assert_orderly_exit, leaves, world};
+use crate::support::create_pipe;
 use crate::support::env::TestEnv;
 use crate::support::sample::{FIRST, rollout};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn put_pipe(path: &Path) {
         Ok(_) => fs::remove_file(path).expect("remove"),
         Err(_) => fs::create_dir_all(path.parent().expect("parent")).expect("folder"),
     }
-    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    create_pipe(path).expect("a pipe");
 }
 
 /// Returns the files that commands open by a fixed name.

@@ -333,9 +333,9 @@ fn a_rollout_written_between_comparison_and_exchange_stops_the_restore() {
     });
     let output = output.expect("stopped");
     let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.status.code(), Some(3), "{message}");
     assert!(
-        message.contains("was written during the restore"),
+        message.contains("files were written during the command"),
         "{message}"
     );
     assert!(message.contains(FIRST), "{message}");

@@ -1,6 +1,6 @@
 //! `storage trash` and `undelete`: the choice of conversations, and their complete return.
 
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
@@ -157,7 +157,7 @@ fn a_trashed_conversation_is_restored_completely() {
     assert_eq!((&after.0, &after.1), (&before.0, &before.1));
     assert_same_tree(&before.2, &after.2);
     assert_eq!((1..=5).map(time).collect::<Vec<_>>(), times);
-    let run = env.run(["storage", "undelete", &id(2)]).code(1);
+    let run = env.run(["storage", "undelete", &id(9)]).code(1);
     assert!(run.stderr.contains("not in the trash"), "{run}");
 }
 
@@ -209,6 +209,36 @@ fn a_conversation_in_use_is_skipped() {
     assert_eq!(rows(&env.codex_home()), before);
     drop(lock);
     let _ = env.run(["storage", "trash", "--no-turns"]).code(0);
+}
+
+#[test]
+fn a_command_repeated_after_a_partial_failure_goes_on_with_the_rest() {
+    let env = home();
+    let before = rows(&env.codex_home());
+    for (command, action) in [("trash", "trash"), ("undelete", "undelete")] {
+        let lock = put(&env, format!("thread-writer-locks/{}.lock", id(3)), "");
+        let lock = FileLock::exclusive(&lock).unwrap();
+        let named = [id(2), id(3), id(5)];
+        let args = [&["storage".to_owned(), command.to_owned()], &named[..]].concat();
+        let actions = |run: &Run| -> Vec<_> {
+            let items = run.json()["items"].as_array().unwrap().clone();
+            let action = |item: &Value| item["action"].as_str().unwrap().to_owned();
+            items.iter().map(action).collect()
+        };
+        let json = [&args[..], &["--json".to_owned()]].concat();
+        let partial = env.run(&json).code(6);
+        assert_eq!(actions(&partial), [action, "skip", action], "{partial}");
+        drop(lock);
+        let rest = env.run(&json).code(0);
+        assert!(actions(&rest).contains(&action.to_owned()), "{rest}");
+        assert!(rest.stderr.contains("already"), "{rest}");
+        let again = env.run(&args).code(0);
+        assert!(again.stderr.contains(&id(3)), "{again}");
+        if command == "trash" {
+            assert_eq!(rows(&env.codex_home()).len(), before.len() - 3);
+        }
+    }
+    assert_eq!(rows(&env.codex_home()), before);
 }
 
 #[test]

@@ -105,10 +105,64 @@ fn a_text_with_a_token_is_not_synced_but_prompts_are() {
             .map(|w| w["path"].as_str().unwrap())
             .collect();
         assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
-        let why = "is not synced: it contains what looks like a GitHub token";
-        assert_eq!(warnings[0]["reason"], why);
+        let why = "is not synced: it contains what looks like a secret (github-token) in line 3; \
+                   --allow-secrets syncs it once";
+        assert_eq!(warnings[1]["reason"], why);
         assert!(!json.to_string().contains(&token));
     }
+}
+
+#[test]
+fn each_kind_of_text_with_a_secret_stays_until_it_is_allowed_once() {
+    let tail = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zaB3dE6gH9";
+    let texts = [
+        (
+            "AGENTS.md",
+            ["rt", "_", tail].concat(),
+            "codex-refresh-token",
+        ),
+        (
+            "prompts/pay.md",
+            ["sk", "_live_", tail].concat(),
+            "stripe-key",
+        ),
+        (
+            "skills/x/model.md",
+            ["hf", "_", tail].concat(),
+            "huggingface-token",
+        ),
+        (
+            "skills/x/db.md",
+            ["postgres://app:", tail, "@db/app"].concat(),
+            "url-password",
+        ),
+    ];
+    let pair = Pair::new();
+    for (path, secret, _) in &texts {
+        pair.put("a", path, &format!("# Text\n\nuse {secret}\n"));
+    }
+    pair.put("a", "skills/x/token.json", "{\"refresh_token\": \"rt\"}");
+    let json = pair.apply("a");
+    assert!(actions(&json).is_empty(), "{json}");
+    for (path, _, kind) in &texts {
+        let warnings = json["warnings"].as_array().unwrap();
+        let warning = warnings.iter().find(|w| w["path"] == *path).unwrap();
+        let reason = warning["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("({kind}) in line 3;")), "{reason}");
+    }
+    let allow = |path: &str| {
+        let args = ["run", "--apply", "--json", "--allow-secrets", path];
+        pair.run("a", &args).code(0).json()
+    };
+    assert_eq!(actions(&allow("AGENTS.md")), ["copy-to-cloud AGENTS.md"]);
+    assert_eq!(pair.text("cloud", "AGENTS.md"), pair.text("a", "AGENTS.md"));
+    // The other machine decides for itself, and a login is never allowed.
+    assert!(actions(&pair.apply("b")).is_empty());
+    assert!(actions(&allow("skills/x/token.json")).is_empty());
+    // Only for that run.
+    let changed = format!("{}more\n", pair.text("a", "AGENTS.md"));
+    pair.put("a", "AGENTS.md", &changed);
+    assert!(actions(&pair.apply("a")).is_empty());
 }
 
 #[test]
@@ -126,7 +180,10 @@ fn a_text_with_a_token_is_not_restored_to_the_cloud_but_a_conversation_is() {
     pair.0.write(&format!("{kept}/{SKILL}"), &token);
     let args = ["restore", "--target", "cloud", "--apply", "--json"];
     let left = pair.run("a", &args).code(6);
-    assert!(left.stderr.contains("GitHub token"), "{left}");
+    assert!(
+        left.stderr.contains("a secret (github-token) in line 1"),
+        "{left}"
+    );
     assert!(!left.to_string().contains(&token));
     assert_eq!(left.json()["skipped"][0]["path"], SKILL, "{left}");
     assert_eq!(left.json()["files"][0], ROLLOUT, "{left}");

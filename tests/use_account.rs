@@ -131,15 +131,24 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
 #[test]
 fn use_notes_hidden_conversations_and_how_to_resume_them() {
     let env = alice_and_bob();
-    insta::assert_snapshot!(env.run(["use", "bob"]).code(0), @r"
+    let database = rusqlite::Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, title TEXT, creator_account_id TEXT);
+             INSERT INTO threads VALUES('a', '/a', 'of alice', 'acct-alice'), ('b', '/b', 'of bob', 'acct-bob'),
+             ('c', '/c', 'old', NULL);",
+        )
+        .unwrap();
+    drop(database);
+    insta::assert_snapshot!(env.run(["use", "bob"]).code(0), @r#"
     exit 0
     --- stdout
     switched to home (bob@example.com)
       the profile work already has the login of alice@example.com
     --- stderr
     its quota is not known yet; query it: codex-manager status
-    codex resume no longer shows the conversations of alice@example.com; continue them under their account with: codex-manager resume
-    ");
+    codex resume no longer shows 1 conversation of alice@example.com: "of alice"; continue them under their account with: codex-manager resume
+    "#);
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(
         again.stdout,

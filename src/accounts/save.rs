@@ -8,7 +8,7 @@ use super::profile::{
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
@@ -287,9 +287,9 @@ pub(crate) fn save_outcome(
                 found.is_some_and(Profile::is_superseded)
                     && !noted.contains(&snapshot.fingerprint())
             };
-            // API keys have no age: the one in use is the one that counts.
+            // Keys have no age: the one in use is the one that counts.
             if kept.is_newer_than(&login.freshness)
-                && login.identity.kind == LoginKind::Chatgpt
+                && login.identity.kind.is_renewed()
                 && !is_known_spent()
             {
                 SaveOutcome::KeptNewer

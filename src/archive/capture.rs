@@ -20,7 +20,6 @@ use super::reuse::PreviousArchive;
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use crate::codex::auth::Login;
-use crate::codex::home;
 use crate::io::atomic::TempFile;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, file_id, space};
@@ -194,7 +193,7 @@ pub(super) fn new_manifest(
 /// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
 /// restore does.
 pub(super) fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
-    [Path::new(""), Path::new(home::SESSIONS)]
+    [Path::new(""), Path::new(crate::codex::home::SESSIONS)]
         .map(|name| file_id::numbers_of(&home.join(name)))
         .into()
 }

@@ -349,10 +349,8 @@ impl<'a> TreeWriter<'a> {
 /// and copies of auth.json have no kind of their own.
 pub(crate) fn is_always_copied(path: &Path) -> bool {
     match kind_of(path) {
-        HomeEntryKind::Database
-        | HomeEntryKind::Auth
-        | HomeEntryKind::LegacyAuth
-        | HomeEntryKind::Config => true,
+        HomeEntryKind::Database | HomeEntryKind::Config => true,
+        kind if kind.is_login() => true,
         HomeEntryKind::Unknown => path.components().count() == 1,
         _ => false,
     }

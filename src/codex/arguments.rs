@@ -86,6 +86,11 @@ pub(crate) enum InvocationMode {
     Administrative,
 }
 
+/// Returns true if the arguments only ask for the help or the version.
+pub(crate) fn asks_for_information(all: &[OsString]) -> bool {
+    options(all).any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
+}
+
 /// The arguments of one invocation, without the program name.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments<'a> {
@@ -103,10 +108,8 @@ impl<'a> Arguments<'a> {
     pub(crate) fn parse(all: &'a [OsString]) -> Self {
         let positional = positional(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
-        let is_information = options(all)
-            .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")));
         let (mode, subcommands) = match word(0) {
-            _ if is_information => (InvocationMode::Administrative, 0),
+            _ if asks_for_information(all) => (InvocationMode::Administrative, 0),
             Some(first) if INTERACTIVE_SUBCOMMANDS.contains(&first) => {
                 (InvocationMode::Interactive, 1)
             }

@@ -2,7 +2,8 @@
 //! its login.
 //!
 //! Format as Codex 0.169 writes it: `{"auth_mode","OPENAI_API_KEY","tokens":{"id_token",
-//! "access_token","refresh_token","account_id"},"last_refresh"}`. Codex drops unknown keys when it
+//! "access_token","refresh_token","account_id"},"last_refresh"}`, or one of `personal_access_token`,
+//! `agent_identity`, `bedrock_api_key` and `bedrock_access_keys` instead of the tokens. Codex drops unknown keys when it
 //! renews the login, so codex-manager cannot store anything in this file.
 
 use super::identity::{Email, Identity, LoginKind};
@@ -99,7 +100,7 @@ impl Login {
     /// Returns true if Codex will renew the login at its next start, or is renewing it now.
     pub(crate) fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
         let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
-        self.identity.kind == LoginKind::Chatgpt && self.freshness.expires_at.is_none_or(ends_soon)
+        self.identity.kind.is_renewed() && self.freshness.expires_at.is_none_or(ends_soon)
     }
 }
 
@@ -213,6 +214,13 @@ impl AuthSnapshot {
         Err((SecretBytes::new(bytes), reason.to_owned()))
     }
 
+    /// Returns true if every field is empty, so that there is no login of any kind.
+    pub(crate) fn is_signed_out(&self) -> bool {
+        let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
+        let fields = auth.as_object();
+        fields.is_none_or(|fields| fields.values().all(Value::is_null))
+    }
+
     /// Returns the SHA-256 of the bytes in hex.
     pub(crate) fn sha256(&self) -> String {
         hash::sha256(self.bytes.expose())
@@ -229,49 +237,110 @@ impl AuthSnapshot {
     }
 }
 
+/// Chooses the login as Codex 0.169 does: by `auth_mode`, else a token or Bedrock key before the tokens. An
+/// API key comes after them: a browser login of older versions stores one beside its tokens.
 fn login_of(auth: &Value) -> Option<Login> {
-    let tokens = auth.get("tokens").filter(|t| t.is_object());
-    let token = |name| tokens.and_then(|t| t.get(name)).and_then(Value::as_str);
-    if let Some(id) = token("id_token").and_then(claims) {
-        let access = token("access_token")
-            .and_then(claims)
-            .unwrap_or(Value::Null);
-        let identity = identity_of(auth, token("account_id"), &id, &access)?;
-        let openai = openai_claims(&id);
-        let time = |claims: &Value, name: &str| {
-            claims
-                .get(name)
-                .and_then(Value::as_i64)
-                .and_then(|s| DateTime::from_timestamp(s, 0))
-        };
-        return Some(Login {
-            identity,
-            plan: text(openai, "chatgpt_plan_type"),
-            freshness: Freshness {
-                last_refresh: auth
-                    .get("last_refresh")
-                    .and_then(Value::as_str)
-                    .and_then(|t| DateTime::parse_from_rfc3339(t).ok())
-                    .map(|t| t.to_utc()),
-                issued_at: time(&access, "iat").or_else(|| time(&id, "iat")),
-                expires_at: time(&access, "exp"),
-            },
-        });
-    }
-    let key = auth
-        .get("OPENAI_API_KEY")
-        .and_then(Value::as_str)
-        .filter(|k| !k.is_empty())?;
-    Some(Login {
-        identity: Identity {
-            email: Email::new(format!("api-key-{}", &hash::sha256(key.as_bytes())[..6])),
-            account_id: None,
-            user_id: None,
-            kind: LoginKind::ApiKey,
-        },
+    let secret = |(kind, _, secret): &(LoginKind, &str, String)| Login {
+        identity: Identity::of_secret(*kind, secret.as_bytes()),
         plan: None,
         freshness: Freshness::default(),
+    };
+    let mode = auth.get("auth_mode").and_then(Value::as_str);
+    let secrets = secrets_of(auth);
+    let precedes_tokens = |(kind, of_mode, _): &&(LoginKind, &str, String)| match mode {
+        Some(mode) => mode == *of_mode && *kind != LoginKind::ApiKey,
+        None => matches!(kind, LoginKind::AccessToken | LoginKind::BedrockKey),
+    };
+    if let Some(first) = secrets.iter().find(precedes_tokens) {
+        return Some(secret(first));
+    }
+    let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
+    let named = tokens.and_then(|tokens| named_login(auth, tokens));
+    let other = || secrets.first().filter(|_| mode != Some("chatgpt"));
+    named
+        .or_else(|| other().map(secret))
+        .or_else(|| undecoded_login(auth, tokens?))
+}
+
+/// Returns the secrets that are logins by themselves, each with its kind and its `auth_mode`, in the order
+/// in which Codex 0.169 chooses without a mode.
+fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
+    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text(value, name));
+    // Of the record of an agent, the id of its task changes.
+    let agent = || inside("agent_identity", "agent_runtime_id");
+    [
+        (
+            LoginKind::AccessToken,
+            "personalAccessToken",
+            text(auth, "personal_access_token"),
+        ),
+        (
+            LoginKind::BedrockKey,
+            "bedrockApiKey",
+            inside("bedrock_api_key", "api_key"),
+        ),
+        (
+            LoginKind::BedrockKey,
+            "bedrockAccessKeys",
+            inside("bedrock_access_keys", "access_key_id"),
+        ),
+        (LoginKind::ApiKey, "apikey", text(auth, "OPENAI_API_KEY")),
+        (
+            LoginKind::Agent,
+            "agentIdentity",
+            text(auth, "agent_identity").or_else(agent),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
+    .collect()
+}
+
+/// Returns the login of tokens whose id token names the account.
+fn named_login(auth: &Value, tokens: &Value) -> Option<Login> {
+    let token = |name| tokens.get(name).and_then(Value::as_str);
+    let id = token("id_token").and_then(claims)?;
+    let access = token("access_token").and_then(claims);
+    let access = access.unwrap_or(Value::Null);
+    Some(Login {
+        identity: identity_of(auth, token("account_id"), &id, &access)?,
+        plan: text(openai_claims(&id), "chatgpt_plan_type"),
+        freshness: freshness_of(auth, &access, &id),
     })
+}
+
+/// Returns the login of tokens whose id token names no account.
+fn undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
+    let access = text(tokens, "access_token").and_then(|token| claims(&token));
+    let access = access.unwrap_or(Value::Null);
+    let openai = openai_claims(&access);
+    let user = text(openai, "chatgpt_user_id").or_else(|| text(&access, "sub"));
+    // The ids stay the same when Codex renews the tokens. One of them alone does not identify an account.
+    let ids = text(tokens, "account_id").zip(user);
+    let ids = ids.map(|(account, user)| format!("{account}\n{user}"));
+    let token = || {
+        let names = ["refresh_token", "access_token", "id_token"];
+        names.into_iter().find_map(|name| text(tokens, name))
+    };
+    Some(Login {
+        identity: Identity::of_secret(LoginKind::UndecodedToken, ids.or_else(token)?.as_bytes()),
+        plan: None,
+        freshness: freshness_of(auth, &access, &Value::Null),
+    })
+}
+
+fn freshness_of(auth: &Value, access: &Value, id: &Value) -> Freshness {
+    let time = |claims: &Value, name: &str| {
+        let seconds = claims.get(name).and_then(Value::as_i64);
+        seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+    };
+    let refreshed = text(auth, "last_refresh");
+    let refreshed = refreshed.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
+    Freshness {
+        last_refresh: refreshed.map(|at| at.to_utc()),
+        issued_at: time(access, "iat").or_else(|| time(id, "iat")),
+        expires_at: time(access, "exp"),
+    }
 }
 
 fn identity_of(
@@ -322,4 +391,91 @@ pub(crate) fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn login(auth: &Value) -> Option<Login> {
+        let bytes = serde_json::to_vec(auth).unwrap();
+        AuthSnapshot::parse(bytes).unwrap().login
+    }
+
+    fn label(auth: &Value) -> String {
+        login(auth).map_or_else(String::new, |login| login.identity.to_string())
+    }
+
+    #[test]
+    fn each_kind_of_login_is_an_account_of_its_own() {
+        let bedrock = json!({"api_key": "ABSK", "region": "us-east-1"});
+        let keys =
+            json!({"access_key_id": "AKIA", "secret_access_key": "s", "region": "us-east-1"});
+        let agent = |task: &str| json!({"agent_runtime_id": "r", "agent_private_key": "k", "task_id": task});
+        for (mode, name, secret, beginning) in [
+            (
+                "personalAccessToken",
+                "personal_access_token",
+                json!("at-1"),
+                "access-token-",
+            ),
+            ("bedrockApiKey", "bedrock_api_key", bedrock, "bedrock-key-"),
+            (
+                "bedrockAccessKeys",
+                "bedrock_access_keys",
+                keys,
+                "bedrock-key-",
+            ),
+            ("agentIdentity", "agent_identity", json!("x.y.z"), "agent-"),
+            ("agentIdentity", "agent_identity", agent("1"), "agent-"),
+            ("apikey", "OPENAI_API_KEY", json!("sk-1"), "api-key-"),
+        ] {
+            let with_mode = label(&json!({"auth_mode": mode, name: secret}));
+            assert_eq!(
+                with_mode.strip_prefix(beginning).map(str::len),
+                Some(6),
+                "{name}"
+            );
+            assert_eq!(label(&json!({name: secret})), with_mode);
+        }
+        let of_task = |task| label(&json!({"agent_identity": agent(task)}));
+        assert_eq!(of_task("1"), of_task("2"));
+        assert_eq!(login(&json!({})), None);
+        assert_eq!(login(&json!({"auth_mode": "chatgpt", "tokens": {}})), None);
+    }
+
+    #[test]
+    fn a_token_or_bedrock_key_precedes_an_api_key() {
+        let auth = json!({"OPENAI_API_KEY": "sk-1", "personal_access_token": "at-1"});
+        assert!(label(&auth).starts_with("access-token-"));
+        let auth =
+            json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-1", "agent_identity": "x.y.z"});
+        assert!(label(&auth).starts_with("api-key-"));
+    }
+
+    #[test]
+    fn an_undecoded_login_stays_the_same_account_when_its_tokens_are_renewed() {
+        let access = |time: u32| {
+            let claims = json!({"sub": "user", "iat": time});
+            let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+            format!("h.{claims}.s")
+        };
+        let auth = |account: &str, time: u32| {
+            json!({"OPENAI_API_KEY": "sk-1", "auth_mode": "chatgpt", "tokens": {
+                "id_token": format!("opaque-{time}"), "access_token": access(time),
+                "refresh_token": format!("rt-{time}"), "account_id": account,
+            }})
+        };
+        let (old, new) = (login(&auth("a", 1)).unwrap(), login(&auth("a", 2)).unwrap());
+        assert_eq!(old.identity.kind, LoginKind::UndecodedToken);
+        assert!(old.identity.is_same(&new.identity));
+        assert!(new.freshness.is_newer_than(&old.freshness));
+        assert!(
+            !old.identity
+                .is_same(&login(&auth("b", 1)).unwrap().identity)
+        );
+        let bare = |token: &str| json!({"tokens": {"id_token": "x", "refresh_token": token}});
+        assert_ne!(label(&bare("rt-1")), label(&bare("rt-2")));
+    }
 }

@@ -12,12 +12,16 @@ use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::processes;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The interval at which [`stop`] checks whether the daemon has ended.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The inaccuracy of a process's start time and of an mtime on a coarse file system.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(3);
 
 /// A running background daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct Daemon {
     pub pid: u32,
     /// The start time in clock ticks since boot.
     start_ticks: Option<u64>,
+    /// The mtime of the pid file.
+    noted_at: DateTime<Utc>,
 }
 
 /// The reason why the daemon was not stopped.
@@ -54,10 +60,11 @@ fn answer_suffix(answer: &str) -> String {
 
 /// Finds the running daemon of `home`.
 ///
-/// Systems other than Linux do not show the start time in Codex's unit. There any process with the
-/// recorded id counts as the daemon.
+/// Systems other than Linux do not show the start time in Codex's unit. There a process with the recorded
+/// id counts as the daemon if it was started before the file was written.
 pub fn find(home: &Path) -> Option<Daemon> {
-    let bytes = file_open::read(home.join("app-server-daemon/daemon.pid")).ok()?;
+    let path = home.join("app-server-daemon/daemon.pid");
+    let bytes = file_open::read(&path).ok()?;
     let note: Value = serde_json::from_slice(&bytes).ok()?;
     let pid = note.get("pid")?.as_u64()?;
     let identity = note.get("processIdentity");
@@ -66,6 +73,11 @@ pub fn find(home: &Path) -> Option<Daemon> {
         start_ticks: identity
             .and_then(|i| i.get("startTicks"))
             .and_then(Value::as_u64),
+        noted_at: path
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .ok()?
+            .into(),
     };
     let boot = identity
         .and_then(|i| i.get("bootId"))
@@ -123,9 +135,11 @@ fn answer_text(answer: &[u8], stderr: &str) -> String {
 
 impl Daemon {
     fn is_alive(&self) -> bool {
-        let started = processes::started(self.pid);
-        // On other systems Codex records the start time in another unit than the system shows.
-        started.is_some() && (!cfg!(target_os = "linux") || started == self.start_ticks)
+        if cfg!(target_os = "linux") {
+            let started = processes::started(self.pid);
+            return started.is_some() && started == self.start_ticks;
+        }
+        processes::started_at(self.pid).is_some_and(|at| at <= self.noted_at + CLOCK_TOLERANCE)
     }
 }
 
@@ -143,11 +157,11 @@ fn is_this_boot(_noted: Option<&str>) -> bool {
     true
 }
 
-#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     fn ticks_of(pid: u32) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields = stat.rsplit_once(')').unwrap().1.to_owned();
@@ -162,6 +176,20 @@ mod tests {
         home
     }
 
+    #[cfg(not(target_os = "linux"))]
+    #[test]
+    fn a_process_that_started_after_the_pid_file_is_no_daemon() {
+        let pid = std::process::id();
+        let home = home_with(&format!(r#"{{"pid":{pid}}}"#));
+        assert_eq!(find(home.path()).map(|daemon| daemon.pid), Some(pid));
+        let path = home.path().join("app-server-daemon/daemon.pid");
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let earlier = std::time::SystemTime::now() - Duration::from_secs(3600);
+        file.set_modified(earlier).unwrap();
+        assert_eq!(find(home.path()), None, "the id was reused");
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_daemon_is_identified_by_pid_and_start_time() {
         let pid = std::process::id();
@@ -189,6 +217,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn stop_starts_nothing_without_a_daemon() {
         let home = tempfile::tempdir().unwrap();

@@ -32,6 +32,8 @@ pub const THREAD_LOCKS: &str = "thread-writer-locks";
 pub enum HomeEntryKind {
     /// `auth.json`: the login, unless it is in the keyring.
     Auth,
+    /// `account-sessions.json` and `account-sessions/`: the logins of Codex Desktop's workspaces.
+    AccountSessions,
     /// `config.toml`: the user's settings.
     Config,
     /// `installation_id`: never copied over that of another installation.
@@ -80,7 +82,12 @@ impl HomeEntryKind {
     pub(crate) fn is_account(self) -> bool {
         matches!(
             self,
-            Self::Auth | Self::Config | Self::InstallationId | Self::Version | Self::Rules
+            Self::Auth
+                | Self::AccountSessions
+                | Self::Config
+                | Self::InstallationId
+                | Self::Version
+                | Self::Rules
         )
     }
 
@@ -94,6 +101,12 @@ impl HomeEntryKind {
                 | Self::History
                 | Self::Database
         )
+    }
+
+    /// Returns true for logins: they are private, never synced, never printed, and an archived one never
+    /// replaces a live one.
+    pub(crate) fn is_login(self) -> bool {
+        matches!(self, Self::Auth | Self::AccountSessions | Self::LegacyAuth)
     }
 
     /// Returns true if losing the path would lose user data, and it can only be a file or folder.
@@ -112,6 +125,7 @@ impl HomeEntryKind {
         !matches!(
             self,
             Self::Auth
+                | Self::AccountSessions
                 | Self::Config
                 | Self::Database
                 | Self::DatabaseSidecar
@@ -156,6 +170,7 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     };
     match (top, second) {
         (AUTH_JSON, None) => HomeEntryKind::Auth,
+        ("account-sessions.json", None) | ("account-sessions", _) => HomeEntryKind::AccountSessions,
         (CONFIG_TOML, None) => HomeEntryKind::Config,
         ("installation_id", None) => HomeEntryKind::InstallationId,
         ("version.json", None) => HomeEntryKind::Version,
@@ -281,6 +296,12 @@ mod tests {
         for (path, kind) in [
             ("auth.json", HomeEntryKind::Auth),
             ("auth.json.lock", HomeEntryKind::Transient),
+            ("account-sessions.json", HomeEntryKind::AccountSessions),
+            (
+                "account-sessions/1/auth.json",
+                HomeEntryKind::AccountSessions,
+            ),
+            ("account-sessions.json.lock", HomeEntryKind::Transient),
             ("auth.lock", HomeEntryKind::Transient),
             ("session_index.jsonl.lock", HomeEntryKind::Transient),
             (".auth-a1b2c3", HomeEntryKind::Transient),

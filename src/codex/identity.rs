@@ -1,5 +1,6 @@
 //! The identity of an account: ids, email, kind of login.
 
+use crate::io::hash;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -39,24 +40,68 @@ impl fmt::Display for Email {
     }
 }
 
-/// The kind of login of an account.
+/// The kind of login of an account (Codex 0.169).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginKind {
-    /// A ChatGPT login: has quota windows.
+    /// A ChatGPT login whose id token names the account: has quota windows.
     #[default]
     Chatgpt,
     /// An API key: billed by use, has no windows.
     ApiKey,
+    /// A personal access token (`codex login --with-access-token`).
+    AccessToken,
+    /// The key of an agent (`agent_identity`).
+    Agent,
+    /// An API key of Amazon Bedrock: billed by use, has no windows.
+    BedrockKey,
+    /// A ChatGPT login whose id token names no account or cannot be decoded.
+    UndecodedToken,
+}
+
+impl LoginKind {
+    /// All kinds without an email, each with the beginning of its labels.
+    const LABELS: [(Self, &'static str); 5] = [
+        (Self::ApiKey, "api-key-"),
+        (Self::AccessToken, "access-token-"),
+        (Self::Agent, "agent-"),
+        (Self::BedrockKey, "bedrock-key-"),
+        (Self::UndecodedToken, "undecoded-token-"),
+    ];
+
+    /// Returns the kind of the account with this label: an email, or what [`Identity::of_secret`] made.
+    pub(crate) fn of_label(label: &str) -> Self {
+        let has_beginning = |(_, beginning): &&(Self, &str)| {
+            let digest = label.strip_prefix(beginning);
+            digest.is_some_and(|digest| !digest.contains('@'))
+        };
+        let found = Self::LABELS.iter().find(has_beginning);
+        found.map_or(Self::Chatgpt, |(kind, _)| *kind)
+    }
+
+    /// Returns true if the login is paid by use: it has no windows.
+    pub(crate) fn is_billed_by_use(self) -> bool {
+        matches!(self, Self::ApiKey | Self::BedrockKey)
+    }
+
+    /// Returns true if Codex renews the login, so that only its newest copy works. Other secrets work in
+    /// any number of copies, and have no age.
+    pub(crate) fn is_renewed(self) -> bool {
+        matches!(self, Self::Chatgpt | Self::UndecodedToken)
+    }
+
+    /// Returns true if the login belongs to a ChatGPT account that auth.json does not name.
+    pub(crate) fn hides_account(self) -> bool {
+        matches!(self, Self::AccessToken | Self::Agent | Self::UndecodedToken)
+    }
 }
 
 /// One account. Its identity is the pair (user id, workspace account id); the email is its label.
 ///
-/// The ids are absent if only a file name names the account. The label of an API key is `api-key-` and
-/// the first six hex digits of the SHA-256 of the key.
+/// The ids are absent if only a file name names the account, and for all kinds but ChatGPT.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The label: an email, or `api-key-…`.
+    /// The label: an email, or the kind and six hex digits, as in `api-key-0f3a99`.
     pub email: Email,
     /// The workspace account id (`chatgpt_account_id`). Shared by the members of a team.
     #[serde(default)]
@@ -80,9 +125,20 @@ impl Identity {
         }
     }
 
-    /// Returns true if an id is known, or none is needed (API key).
+    /// Creates the identity of a login that only its secret tells from others: the label has the kind and
+    /// the first six hex digits of the SHA-256 of `secret`.
+    pub(crate) fn of_secret(kind: LoginKind, secret: &[u8]) -> Self {
+        let beginning = LoginKind::LABELS.iter().find(|(of, _)| *of == kind);
+        let beginning = beginning.map_or("", |(_, beginning)| beginning);
+        Self {
+            kind,
+            ..Self::of_email(format!("{beginning}{}", &hash::sha256(secret)[..6]))
+        }
+    }
+
+    /// Returns true if an id is known, or none is needed (any kind but ChatGPT).
     pub(crate) fn is_known(&self) -> bool {
-        self.kind == LoginKind::ApiKey || self.account_id.is_some() || self.user_id.is_some()
+        self.kind != LoginKind::Chatgpt || self.account_id.is_some() || self.user_id.is_some()
     }
 
     /// Returns true if both are certainly the same account: both ids are equal. If an id is missing on
@@ -94,7 +150,7 @@ impl Identity {
         if self.kind != other.kind {
             return false;
         }
-        if self.kind == LoginKind::ApiKey {
+        if self.kind != LoginKind::Chatgpt {
             return self.email == other.email;
         }
         let ids = [
@@ -139,6 +195,19 @@ mod tests {
             !a.is_same(&account("a@x.com", Some("personal"), Some("u1"))),
             "workspaces differ"
         );
+    }
+
+    #[test]
+    fn a_label_has_the_kind_of_its_login() {
+        for (kind, _) in LoginKind::LABELS {
+            let identity = Identity::of_secret(kind, b"secret");
+            assert_eq!(LoginKind::of_label(identity.email.as_str()), kind);
+            assert!(identity.is_same(&Identity::of_secret(kind, b"secret")));
+            assert!(!identity.is_same(&Identity::of_secret(kind, b"other")));
+        }
+        for email in ["a@x.com", "agent-smith@x.com", "agent"] {
+            assert_eq!(LoginKind::of_label(email), LoginKind::Chatgpt, "{email}");
+        }
     }
 
     #[test]

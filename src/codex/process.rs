@@ -240,24 +240,17 @@ pub(crate) fn kill_codex(home: &Path) {
     find_codex(home).iter().for_each(kill);
 }
 
-/// Kills a process with SIGKILL. Does nothing if it has ended, if its id is unknown, or on Windows.
+/// Kills a process. Does nothing if it has ended or its id is unknown.
 pub(crate) fn kill(holder: &Holder) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal, kill_process};
-        let pid = holder.pid.and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    if let Some(pid) = holder.pid {
+        processes::kill(pid);
     }
-    #[cfg(not(unix))]
-    let _ = holder;
 }
 
 /// Returns true if the system lets this program list processes. The test is whether its own process is
 /// listed: some sandboxes show an empty table.
 pub(crate) fn can_list_processes() -> bool {
-    ProcessTable::read().get(std::process::id()).is_some()
+    processes::started(std::process::id()).is_some()
 }
 
 /// Finds the other processes that use `home`: programs with these names and that home, and processes
@@ -353,7 +346,8 @@ fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
 /// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
 pub(crate) fn is_codex(process: &Process) -> bool {
     let name = process.name().unwrap_or_default();
-    name == "codex" || (name == "node" && is_launcher(process))
+    let is = |program: &str| is_named(&name, &[program.to_owned()]);
+    is("codex") || (is("node") && is_launcher(process))
 }
 
 /// Returns true for npm's `codex` script in Node. Below Node 22.15 it keeps running beside Codex.
@@ -441,4 +435,51 @@ fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
 /// Resolves the links in `path`; returns it unchanged if it does not exist.
 fn canonical(path: &Path) -> PathBuf {
     path.canonical().unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    /// Starts a program of this name that waits, with `arguments` and `home` as its Codex home.
+    fn start(name: &str, arguments: &[&str], home: &Path) -> Child {
+        let system = std::env::var_os("SystemRoot").unwrap();
+        let program = home.join(name);
+        let cmd = Path::new(&system).join(r"system32\cmd.exe");
+        std::fs::copy(&cmd, &program).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).env("codex_home", home);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn a_running_codex_and_its_launcher_are_found_and_can_be_killed() {
+        let home = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let mut codex = start("Codex.exe", &["/c", "pause"], home.path());
+        let mut launcher = start("node.exe", &[r"C:\codex.js", "/c", "pause"], home.path());
+        let mut any = start("tool.exe", &["/c", "pause"], home.path());
+        let mut elsewhere = start("codex.exe", &["/c", "pause"], other.path());
+        let pids = || -> BTreeSet<u32> {
+            let found = find_codex(home.path());
+            found.iter().filter_map(|holder| holder.pid).collect()
+        };
+        let expected = BTreeSet::from([codex.id(), launcher.id()]);
+        assert_eq!(pids(), expected);
+        let usage = inspect_home(home.path(), &[], &ProgramNames::default());
+        assert!(!usage.is_unused());
+        kill_codex(home.path());
+        for child in [&mut codex, &mut launcher] {
+            child.wait().unwrap();
+        }
+        assert_eq!(pids(), BTreeSet::new());
+        assert_eq!(any.try_wait().unwrap(), None);
+        assert_eq!(elsewhere.try_wait().unwrap(), None);
+        for child in [&mut any, &mut elsewhere] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

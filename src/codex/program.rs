@@ -32,34 +32,21 @@ pub struct Program {
 }
 
 impl Program {
-    /// Finds the program `configured`, a path or a name; `codex` by default. Names are searched on the
-    /// `PATH` of `env`.
+    /// Finds the program `configured`, a path or a name; `codex` by default. Names are searched as
+    /// [`Environment::find_program`] does.
     ///
     /// # Errors
     /// The program does not exist or is not executable.
     pub fn find(configured: Option<&Path>, env: &Environment) -> Result<Self, ProgramError> {
         let wanted = configured.unwrap_or(Path::new("codex"));
-        if wanted.components().count() > 1 || wanted.is_absolute() {
-            let path = env.absolute(wanted);
-            return if is_program(&path) {
-                Ok(Self { path })
-            } else {
-                Err(ProgramError::NotAProgram(path))
-            };
+        if let Some(path) = env.find_program(wanted) {
+            return Ok(Self { path });
         }
-        let folders = env.get("PATH").map(std::env::split_paths);
-        folders
-            .into_iter()
-            .flatten()
-            // An empty entry means the current folder. A program there must not get a login.
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .flat_map(|folder| {
-                let folder = env.absolute(&folder);
-                names_of(wanted).into_iter().map(move |n| folder.join(n))
-            })
-            .find(|path| is_program(path))
-            .map(|path| Self { path })
-            .ok_or_else(|| ProgramError::NotOnPath(wanted.display().to_string()))
+        if wanted.components().count() > 1 || wanted.is_absolute() {
+            Err(ProgramError::NotAProgram(env.absolute(wanted)))
+        } else {
+            Err(ProgramError::NotOnPath(wanted.display().to_string()))
+        }
     }
 
     /// Returns the path of the program, which is absolute.
@@ -72,8 +59,7 @@ impl Program {
     ///
     /// The current folder is `home`, so that no `.codex/config.toml` of a project applies.
     pub fn command(&self, home: &Path, env: &Environment) -> Command {
-        let mut command = Command::new(&self.path);
-        command.env_clear().envs(env.variables());
+        let mut command = env.command(&self.path);
         for name in LOGIN_VARIABLES {
             command.env_remove(name);
         }
@@ -85,8 +71,8 @@ impl Program {
     /// `timeout`.
     pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
         let deadline = Instant::now() + timeout;
-        let mut command = Command::new(&self.path);
-        command.env_clear().envs(env.variables()).arg("--version");
+        let mut command = env.command(&self.path);
+        command.arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
         let ChildOutput::Line(line) = child.read_line(deadline) else {
@@ -101,28 +87,11 @@ impl Program {
     }
 }
 
-#[cfg(not(windows))]
-fn names_of(name: &Path) -> Vec<PathBuf> {
-    vec![name.to_path_buf()]
-}
-
-/// Returns the file names of a program. npm installs a `.cmd` beside a script that Windows cannot run.
-#[cfg(windows)]
-fn names_of(name: &Path) -> Vec<PathBuf> {
-    ["exe", "cmd", "bat"]
-        .iter()
-        .map(|extension| name.with_extension(extension))
-        .collect()
-}
-
-#[cfg(unix)]
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_program(path: &Path) -> bool {
-    path.is_file()
+/// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two
+/// numbers. A text that is no version is earlier than any.
+pub(crate) fn is_before(version: &str, first: (u32, u32)) -> bool {
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
+    let mut next = || numbers.next().flatten();
+    let version: Option<(u32, u32)> = next().zip(next());
+    version.is_none_or(|version| version < first)
 }

@@ -3,6 +3,7 @@
 //! Named `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` if compressed. Both names mean the
 //! same conversation. If both exist, the plain file counts, as in Codex.
 
+use super::program::is_before;
 use crate::io::file_open;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,10 +19,7 @@ pub(crate) const FIRST_VERSION_WITH_ZST: (u32, u32) = (0, 137);
 
 /// Returns true if this version of Codex, such as "0.169.0", reads compressed rollouts.
 pub(crate) fn reads_zst(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
-    let mut next = || numbers.next().flatten();
-    let version: Option<(u32, u32)> = next().zip(next());
-    version.is_some_and(|version| version >= FIRST_VERSION_WITH_ZST)
+    !is_before(version, FIRST_VERSION_WITH_ZST)
 }
 
 /// The name of a rollout, which identifies its conversation.

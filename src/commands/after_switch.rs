@@ -72,27 +72,24 @@ pub(super) fn note_hidden_conversations(from: &Identity, context: &Context) {
     let found = database
         .zip(from.account_id.as_deref())
         .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
-    let email = printable(from.email.as_str());
-    let hidden = match found {
-        Some(found) if found.count == 0 => return,
-        Some(found) => {
-            let titles: Vec<_> = found
-                .latest_titles
-                .iter()
-                .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
-                .collect();
-            let conversations = pluralize(found.count, "conversation");
-            let more = if found.count > titles.len() {
-                ", …"
-            } else {
-                ""
-            };
-            let titles = titles.join(", ");
-            format!("codex resume no longer shows {conversations} of {email}: {titles}{more}")
-        }
-        None => format!("codex resume no longer shows the conversations of {email}"),
+    // Codex up to 0.150 records no accounts, and hides nothing.
+    let Some(found) = found.filter(|found| found.count > 0) else {
+        return;
     };
+    let email = printable(from.email.as_str());
+    let titles: Vec<_> = found
+        .latest_titles
+        .iter()
+        .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
+        .collect();
+    let conversations = pluralize(found.count, "conversation");
+    let more = if found.count > titles.len() {
+        ", …"
+    } else {
+        ""
+    };
+    let titles = titles.join(", ");
     context.ui.note(format_args!(
-        "{hidden}; continue them under their account with: codex-manager resume"
+        "codex resume no longer shows {conversations} of {email}: {titles}{more}; continue them under their account with: codex-manager resume"
     ));
 }

@@ -7,7 +7,7 @@ use super::new_file::publish_new;
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::SessionPicker;
 use super::transcript_text::{markdown_writer, minutes, read_error};
-use crate::codex::export_redaction::redact_found;
+use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
 use crate::conversations::transcript::{self, TranscriptOptions};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// Export conversations as Markdown, HTML or JSON
 ///
-/// Tokens and keys in the text are replaced by `[redacted]`, as far as their form shows what they are; read
+/// Secrets in the text are replaced by `[redacted]`, as far as their form or name shows what they are; read
 /// the result before you publish it. HTML is one page that loads nothing from elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -238,8 +238,7 @@ impl ExportArgs {
             };
             let mut written = Ok(());
             transcript::read(&part.session.rollout, options, |mut entry| {
-                entry.text = safe(&entry.text);
-                entry.tool = entry.tool.as_deref().map(&mut safe);
+                entry.map_texts(&mut safe);
                 written = to(&format.entry(entry));
                 written.is_ok()
             })?;

@@ -4,7 +4,7 @@ use super::account::printable;
 use super::account_choice::{named, pick};
 use super::recommend::best_login;
 use super::start_codex::StartArgs;
-use crate::codex::arguments::{Arguments, InvocationMode};
+use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -48,6 +48,9 @@ impl LaunchArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.if_folder {
             return self.run_for_folder(context);
+        }
+        if asks_for_information(&self.args) {
+            return self.start.run_directly(&self.args, context);
         }
         let account = match &self.profile {
             Some(text) => named(text, context)?,

@@ -91,11 +91,8 @@ fn open_in_pager(page: &str, context: &Context) -> bool {
         return false;
     }
     // A path, not a name, is shown by every man.
-    let mut command = std::process::Command::new(program.path());
-    command
-        .arg(file.path())
-        .env_clear()
-        .envs(context.env.variables());
+    let mut command = context.env.command(program.path());
+    command.arg(file.path());
     let status = waiting_for_input(|| command.status());
     status.is_ok_and(|status| status.success())
 }

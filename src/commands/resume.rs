@@ -8,6 +8,7 @@ use super::session_picker::{PickedAction, SessionPicker};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::config::read_login;
+use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
@@ -208,7 +209,7 @@ fn last_of_folder<'a>(
 fn check_conversations(context: &Context) -> Result<(), CommandError> {
     let home = &context.settings.codex_home;
     let has_list = threads::find_state_database(home, &context.env).is_some();
-    if !has_list && read_login(home)?.login().is_none() {
+    if !has_list && !home.join(SESSIONS).is_dir() && read_login(home)?.login().is_none() {
         let error = CommandError::failed("there are no conversations yet");
         return Err(error.hint(first_login(context)));
     }

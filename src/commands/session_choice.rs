@@ -1,7 +1,9 @@
 //! The conversation that the user names.
 
 use super::account::{first_login, printable};
+use super::sessions::unlisted::unlisted;
 use crate::codex::rollout::ZST;
+use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -62,17 +64,18 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
     })
 }
 
-/// Returns all conversations that Codex lists: archived ones last, otherwise by the time of the last
+/// Returns all conversations that Codex lists, or without its database those of the search index: archived ones last, otherwise by the time of the last
 /// change, newest first.
 pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
-    let Some(database) = threads::find_state_database(home, &context.env) else {
-        return Ok(Vec::new());
+    let mut rows = match threads::find_state_database(home, &context.env) {
+        Some(database) => threads::fold_rows(&database, Vec::new, Vec::push)
+            .map_err(|e| {
+                CommandError::failed("cannot read Codex's list of conversations").because(e)
+            })?
+            .unwrap_or_default(),
+        None => rows_without_database(context)?,
     };
-    let rows = threads::fold_rows(&database, Vec::new, Vec::push).map_err(|e| {
-        CommandError::failed("cannot read Codex's list of conversations").because(e)
-    })?;
-    let mut rows = rows.unwrap_or_default();
     // Codex resumes by these names too. Without them, ids still name conversations.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
@@ -88,6 +91,20 @@ pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     }
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
     Ok(rows)
+}
+
+fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+    let found = unlisted(&ThreadFilter::default(), |_| Ok(Vec::new()), context)?;
+    let rows = found.into_iter().map(|session| ThreadRow {
+        id: session.id,
+        rollout_path: session.rollout_path,
+        updated_ms: session.updated_ms,
+        title: session.title,
+        archived: session.archived,
+        cwd: session.cwd,
+        ..ThreadRow::default()
+    });
+    Ok(rows.collect())
 }
 
 /// Returns the hint that suggests names of conversations similar to `text`, ready to paste.

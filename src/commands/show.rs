@@ -6,6 +6,7 @@ use super::fork_base::{ConversationPart, ConversationParts};
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::{PickedAction, SessionPicker};
 use super::transcript_text::{head, markdown_writer, read_error};
+use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
@@ -19,7 +20,8 @@ use std::io;
 /// Show a conversation to read
 ///
 /// Prints the messages by turn, with tool calls folded to one line, in a pager on a terminal. What Codex
-/// replaced by a summary is still there, and marked.
+/// replaced by a summary is still there, and marked. Secrets in the text are replaced by `[redacted]`, as in
+/// exports.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager show                           # choose one
@@ -44,7 +46,10 @@ pub(crate) struct ShowArgs {
     /// Show only this turn
     #[arg(long, value_name = "N")]
     turn: Option<u32>,
-    /// Print the lines of the rollout as they are
+    /// Keep secrets in the text
+    #[arg(long)]
+    no_redact: bool,
+    /// Print the lines of the rollout as they are, with secrets
     #[arg(long, conflicts_with_all = ["tools", "reasoning", "turn", "format", "max_bytes"])]
     raw: bool,
     /// Markdown without colours and pager [default: on a terminal rendered, else Markdown]
@@ -76,6 +81,7 @@ struct ShowView<'a> {
 struct TurnsView<'a> {
     parts: &'a [ConversationPart],
     options: TranscriptOptions,
+    args: &'a ShowArgs,
     context: &'a Context,
 }
 
@@ -89,7 +95,8 @@ impl Serialize for TurnsView<'_> {
                 end: part.end,
                 ..self.options
             };
-            let read = transcript::read(&part.session.rollout, options, |entry| {
+            let read = transcript::read(&part.session.rollout, options, |mut entry| {
+                entry.map_texts(&mut |text| self.args.safe(text));
                 let view = EntryJson::new(&part.session.id, &entry, zone);
                 failed = list.serialize_element(&view).err();
                 failed.is_none()
@@ -131,11 +138,12 @@ impl ShowArgs {
             let turns = TurnsView {
                 parts: &parts.list,
                 options,
+                args: &self,
                 context,
             };
             let view = ShowView {
                 id: &session.id,
-                title: &session.title,
+                title: &self.safe(&session.title),
                 missing_parent: parts.missing_parent.as_deref(),
                 turns,
             };
@@ -148,6 +156,14 @@ impl ShowArgs {
         };
         result.map_err(|e| read_error(&session, e))?;
         Ok(Outcome::Done)
+    }
+
+    fn safe(&self, text: &str) -> String {
+        if self.no_redact {
+            text.to_owned()
+        } else {
+            redact_found(text).0
+        }
     }
 
     fn markdown(
@@ -173,7 +189,7 @@ impl ShowArgs {
             left.set(left.get() - end);
             end == text.len()
         };
-        if !write(&head(session)) {
+        if !write(&self.safe(&head(session))) {
             return Ok(());
         }
         let mut was_cut = false;
@@ -194,11 +210,16 @@ impl ShowArgs {
                 end: part.end,
                 ..options
             };
-            transcript::read(&part.session.rollout, options, |entry: TranscriptEntry| {
-                has_entries = true;
-                was_cut = !write(&writer.entry(&entry));
-                !was_cut
-            })?;
+            transcript::read(
+                &part.session.rollout,
+                options,
+                |mut entry: TranscriptEntry| {
+                    has_entries = true;
+                    entry.map_texts(&mut |text| self.safe(text));
+                    was_cut = !write(&writer.entry(&entry));
+                    !was_cut
+                },
+            )?;
         }
         drop(pager);
         if was_cut && !is_rendered {

@@ -474,6 +474,7 @@ keep_last = 7
         );
     }
 
+    #[cfg(unix)]
     #[test]
     fn set_and_unset_restores_the_text() {
         let mut file = parsed(TEXT);
@@ -501,6 +502,7 @@ keep_last = 7
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn an_invalid_value_is_refused_with_its_name() {
         for text in [
@@ -538,6 +540,7 @@ keep_last = 7
         );
     }
 
+    #[cfg(unix)]
     #[test]
     fn folders_are_keys_of_their_tables_and_comments_stay() {
         let mut file = parsed(
@@ -588,6 +591,7 @@ keep_last = 7
         assert!(accounts.folders.is_empty() && !accounts.trusted.is_empty());
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_folder_keeps_the_spelling_of_the_file() {
         let file = parsed("folders.'~/code/' = 'client-a'");

@@ -130,6 +130,7 @@ mod tests {
         assert_eq!(nearest("xyzzy"), None);
     }
 
+    #[cfg(unix)]
     #[test]
     fn the_rest_of_a_folder_key_is_the_folder() {
         for name in ["folders./srv/a.b/[c] \"d\"", "folders.~", "trusted.~/code/"] {
@@ -154,6 +155,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn two_spellings_of_a_folder_are_one_setting() {
         let home = Some(Path::new("/home/me"));

@@ -24,6 +24,14 @@ pub(crate) struct TranscriptEntry {
     pub text: String,
 }
 
+impl TranscriptEntry {
+    /// Replaces the texts by the results of `safe`, which redacts them.
+    pub(crate) fn map_texts(&mut self, safe: &mut dyn FnMut(&str) -> String) {
+        self.text = safe(&self.text);
+        self.tool = self.tool.as_deref().map(safe);
+    }
+}
+
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryKind {

@@ -72,6 +72,9 @@ pub enum HistoryError {
         /// A sentence fragment about the damage.
         detail: String,
     },
+    /// This version of Codex has no database of conversations.
+    #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
+    NoList(String),
     /// Codex could not be started, or did not create a database.
     #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),

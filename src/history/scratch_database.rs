@@ -10,7 +10,7 @@ use super::check::Conversations;
 use super::id::ConversationId;
 use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::program::Program;
+use crate::codex::program::{Program, is_before};
 use crate::codex::redaction::printable;
 use crate::codex::thread_rows::{self, UnmatchedRows};
 use crate::codex::{database_view, threads};
@@ -26,6 +26,13 @@ use std::time::{Duration, Instant};
 
 /// The longest time that Codex may take to index all rollouts. It answers requests only afterwards.
 const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
+/// The first version of Codex with a database of conversations (0.104 has none, 0.110 has one). Earlier ones
+/// answer `thread/list` from the rollouts, and 0.42 has no app-server: it would start its terminal interface.
+const FIRST_VERSION_WITH_LIST: (u32, u32) = (0, 105);
+/// The time limit of `codex --version`.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time in which the database may stay the same before it is complete.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval at which a wait checks for Ctrl-C.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time that Codex may take to exit.
@@ -60,7 +67,8 @@ impl thread_rows::RolloutLocations for DiskRollouts<'_> {
 /// `conversations` below `rows_home`.
 ///
 /// # Errors
-/// Codex cannot be started, fails, or takes more than 10 minutes.
+/// Codex cannot be started, fails, has no database, adds nothing to it for a minute, or takes more than
+/// 10 minutes.
 pub(crate) fn create(
     home: &Path,
     rows_home: &Path,
@@ -72,6 +80,12 @@ pub(crate) fn create(
     let staging = Staging::inside(&manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
+    // Even `codex --version` writes into its home (0.98).
+    let scratch_env = env.clone().with("CODEX_HOME", &scratch);
+    let version = program.version(&scratch_env, VERSION_TIMEOUT);
+    if let Some(version) = version.filter(|version| is_before(version, FIRST_VERSION_WITH_LIST)) {
+        return Err(HistoryError::NoList(version));
+    }
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
         let real = home.join(name);
         if real.exists() {
@@ -107,11 +121,27 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
         .send(&json!({"method": "initialized"}).to_string())
         .map_err(|e| failed(&e.to_string()))?;
     let mut id = 1;
-    while !is_complete(scratch) {
-        if Instant::now() > deadline {
+    let (mut seen, mut changed_at) = (None, Instant::now());
+    loop {
+        let state = backfill_state(scratch);
+        if state.as_ref().is_some_and(BackfillState::is_complete) {
+            break;
+        }
+        let now = Instant::now();
+        if state != seen {
+            (seen, changed_at) = (state, now);
+        }
+        if now > deadline {
             return Err(failed(
                 "it did not index the conversations within 10 minutes",
             ));
+        }
+        if now - changed_at > STALL_TIMEOUT {
+            return Err(failed("it indexed nothing for a minute"));
+        }
+        if id > 1 {
+            // Codex 0.110 answers at once, and indexes in the background.
+            std::thread::sleep(INTERRUPT_POLL_INTERVAL);
         }
         ask(
             &mut child,
@@ -126,17 +156,31 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     Ok(())
 }
 
-/// Returns true once Codex has recorded that it indexed all rollouts.
-fn is_complete(scratch: &Path) -> bool {
-    let Some(database) = threads::find_state_database(scratch, &Environment::default()) else {
-        return false;
-    };
-    let status = database_view::read(&database, |connection| {
-        connection.query_row("SELECT status FROM backfill_state", [], |row| {
-            row.get::<_, String>(0)
+/// The progress that Codex records while it indexes the rollouts.
+#[derive(PartialEq)]
+struct BackfillState {
+    status: String,
+    rows: i64,
+}
+
+impl BackfillState {
+    fn is_complete(&self) -> bool {
+        self.status == "complete"
+    }
+}
+
+fn backfill_state(scratch: &Path) -> Option<BackfillState> {
+    let database = threads::find_state_database(scratch, &Environment::default())?;
+    let state = database_view::read(&database, |connection| {
+        let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
+        connection.query_row(sql, [], |row| {
+            Ok(BackfillState {
+                status: row.get(0)?,
+                rows: row.get(1)?,
+            })
         })
     });
-    status.is_ok_and(|status| status == "complete")
+    state.ok()
 }
 
 fn ask(

@@ -8,7 +8,7 @@ use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
-use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::identity::Identity;
 use crate::io::document::DocumentError;
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
@@ -197,7 +197,7 @@ fn probe_profile(
 ) -> Result<(StatusReport, Option<LeaseError>), ProbeAllError> {
     let profiles = Profiles::of(options.manager_home);
     let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
-    let is_api_key = target.identity.kind == LoginKind::ApiKey;
+    let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !options.inquiry.ask_codex {
         return Ok((observe(options, &folder, false)?, None));
     }

@@ -350,6 +350,7 @@ pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, I
     let above = folder.ancestors().take_while(|path| *path != root);
     let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
     for made in missing.iter().rev() {
+        #[cfg_attr(not(unix), allow(unused_mut, reason = "there are no modes"))]
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         {

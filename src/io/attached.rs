@@ -23,6 +23,7 @@ pub(crate) enum AttachedExit {
     /// The child exited with this code.
     Code(u8),
     /// This signal ended the child.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals"))]
     Signal(i32),
 }
 

@@ -1,7 +1,7 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
-//! It runs in its own process group, which is killed as a whole: killing only a wrapper script
-//! would leave the wrapped program behind. No call waits without a time limit. A foreign process
+//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing
+//! only a wrapper script would leave the wrapped program behind. No call waits without a time limit. A foreign process
 //! that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::events;
@@ -55,6 +55,9 @@ pub struct ChildGroup {
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
     is_left: bool,
+    /// `None` if the child had ended before it could be put into a job.
+    #[cfg(windows)]
+    job: Option<super::job::ChildJob>,
 }
 
 /// Starts threads that read the child's lines and keep the end of its standard error in `kept`.
@@ -105,6 +108,8 @@ impl ChildGroup {
             }
         };
         Ok(Self {
+            #[cfg(windows)]
+            job: super::job::ChildJob::new(&child).ok(),
             stdin: child.stdin.take(),
             child,
             lines,
@@ -172,6 +177,10 @@ impl ChildGroup {
     /// not be cut off.
     pub(crate) fn leave(&mut self) {
         self.close_input();
+        #[cfg(windows)]
+        if let Some(job) = self.job.take() {
+            job.release();
+        }
         self.is_left = true;
     }
 
@@ -204,6 +213,8 @@ impl ChildGroup {
 
     /// Kills the group and reaps the child.
     fn kill(&mut self) {
+        #[cfg(windows)]
+        drop(self.job.take());
         if self.status.is_some() {
             return;
         }
@@ -286,5 +297,43 @@ mod tests {
         assert_eq!(read_line(&mut reader).unwrap().unwrap(), b"short");
         assert_eq!(read_line(&mut reader).unwrap().unwrap(), b"last");
         assert_eq!(read_line(&mut reader).unwrap(), None);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn the_end_of_a_child_ends_what_it_started_unless_it_was_left() {
+        use crate::io::processes::{Process, ProcessTable, kill, started};
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let started_child = || {
+            let mut command = Command::new("cmd");
+            let group = ChildGroup::spawn(command.args(["/c", "cmd", "/c", "pause"])).unwrap();
+            let of_child = |process: &&Process| process.parent() == Some(group.child.id());
+            loop {
+                let table = ProcessTable::read();
+                if let Some(inner) = table.iter().find(of_child) {
+                    return (group, inner.pid());
+                }
+                assert!(Instant::now() < deadline, "it starts no program");
+            }
+        };
+        let (group, inner) = started_child();
+        assert!(started(inner).is_some());
+        drop(group);
+        while started(inner).is_some() {
+            assert!(Instant::now() < deadline, "it still runs");
+        }
+        let (group, inner) = started_child();
+        // Its input stays open, so that it does not end by itself.
+        group.job.as_ref().expect("it is in a job");
+        let mut group = group;
+        let input = group.stdin.take();
+        group.leave();
+        drop(group);
+        assert!(started(inner).is_some());
+        kill(inner);
+        drop(input);
+        while started(inner).is_some() {
+            assert!(Instant::now() < deadline, "it was not killed");
+        }
     }
 }

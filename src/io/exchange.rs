@@ -17,7 +17,9 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|errno| {
-            if errno == Errno::INVAL || errno == Errno::NOSYS || errno == Errno::NOTSUP {
+            // On macOS two numbers mean "not supported"; network disks answer either.
+            let refusals = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
+            if refusals.contains(&errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)
             } else {
                 errno.into()

@@ -20,6 +20,8 @@ pub(crate) mod file_id;
 pub(crate) mod file_open;
 pub(crate) mod foreground;
 pub mod hash;
+#[cfg(windows)]
+pub(crate) mod job;
 pub(crate) mod json_path;
 pub(crate) mod limits;
 pub mod lock;

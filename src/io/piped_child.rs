@@ -27,6 +27,7 @@ const CHUNKS_AHEAD: usize = 8;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The time that the child has to end by itself: restic removes its lock meanwhile.
+#[cfg(unix)]
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time limit for reading the rest of standard error after the child has ended.
@@ -67,6 +68,9 @@ pub(crate) struct PipedChild {
     start_limit: Option<StartLimit>,
     stop: Option<Stop>,
     status: Option<ExitStatus>,
+    /// Ends the child if this process is killed: nothing else tells it on Windows.
+    #[cfg(windows)]
+    _job: Option<super::job::ChildJob>,
 }
 
 /// A limit that counts until the first progress, if standard error shows that the child fails.
@@ -125,6 +129,8 @@ impl PipedChild {
             }
         };
         Ok(Self {
+            #[cfg(windows)]
+            _job: super::job::ChildJob::new(&child).ok(),
             child,
             chunks,
             chunk: Vec::new(),

@@ -6,7 +6,13 @@ use std::path::Path;
 /// Returns the free space in bytes for an ordinary user on the disk of `path`; `None` if the system
 /// does not report it.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
-    #[cfg(unix)]
+    #[cfg(target_vendor = "apple")]
+    {
+        // statvfs counts blocks with 32 bits there: a disk of more than 16 TB would look full.
+        let stat = rustix::fs::statfs(path).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_bsize.into()))
+    }
+    #[cfg(all(unix, not(target_vendor = "apple")))]
     {
         let stat = rustix::fs::statvfs(path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -53,10 +59,30 @@ pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
             _ => None,
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_vendor = "apple")]
+    {
+        let name = rustix::fs::statfs(path).ok()?.f_fstypename;
+        #[allow(clippy::cast_sign_loss, reason = "the bytes of a C string")]
+        let name: Vec<u8> = name.iter().map(|c| *c as u8).collect();
+        network_kind_of_name(name.split(|byte| *byte == 0).next()?)
+    }
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
     {
         let _ = path;
         None
+    }
+}
+
+/// Returns the network file system of this name in statfs(2) of macOS.
+#[cfg(any(test, target_vendor = "apple"))]
+fn network_kind_of_name(name: &[u8]) -> Option<&'static str> {
+    match name {
+        b"nfs" => Some("NFS"),
+        b"smbfs" => Some("SMB"),
+        b"afpfs" => Some("AFP"),
+        b"webdav" => Some("WebDAV"),
+        b"macfuse" | b"osxfuse" => Some("FUSE"),
+        _ => None,
     }
 }
 
@@ -102,5 +128,17 @@ mod tests {
             folder.path(),
             &folder.path().join("missing")
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_file_systems_tell_network_disks() {
+        assert_eq!(network_kind_of_name(b"smbfs"), Some("SMB"));
+        assert_eq!(network_kind_of_name(b"apfs"), None);
+        assert_eq!(network_kind_of_name(b"smbfs2"), None);
     }
 }

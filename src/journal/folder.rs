@@ -94,6 +94,7 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
 /// Creates the staging folder `folder` (0700), which must not exist: it would be another
 /// transaction's.
 pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "there are no modes"))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     {

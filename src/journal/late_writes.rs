@@ -47,7 +47,7 @@ impl LateWrites<'_> {
             return self.add_below(removed, kept, live, found);
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
-        if !self.is_ignored(removed, live, meta.len())
+        if !self.is_ignored(live, meta.len())
             && (is_written_since(&meta, self.since_ns) || !step.knows(id))
             && !is_at(kept, id)?
         {
@@ -69,7 +69,7 @@ impl LateWrites<'_> {
             let Some((id, meta)) = look(&removed)? else {
                 continue;
             };
-            if self.is_ignored(&removed, &live, meta.len()) {
+            if self.is_ignored(&live, meta.len()) {
                 continue;
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
@@ -92,8 +92,8 @@ impl LateWrites<'_> {
 
     /// Returns true for files without content of their own: readers of a database create its `-shm` and an
     /// empty `-wal`.
-    fn is_ignored(&self, path: &Path, live: &Path, len: u64) -> bool {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    fn is_ignored(&self, live: &Path, len: u64) -> bool {
+        let name = live.file_name().unwrap_or_default().as_encoded_bytes();
         let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");
         name.ends_with(b".sqlite-shm") || is_empty_log || (self.is_disposable)(live)
     }

@@ -24,6 +24,10 @@ impl RecoveryPolicy for IdleHome<'_> {
     fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
         find_holders(home, staging, self.env)
     }
+
+    fn is_disposable(&self, home: &Path, path: &Path) -> bool {
+        is_recreated(home, path)
+    }
 }
 
 /// Finds the processes that use `home` or have a file in one of the `staging` folders open.

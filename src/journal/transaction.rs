@@ -5,7 +5,7 @@ use super::document::{JOURNAL, JournalFile, JournalState};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
 use super::late_writes::{LateWrites, Side};
-use super::policy::{NoPolicy, RecoveryPolicy, is_recreated};
+use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::{BeginTime, filesystem_clock_ns};
 use crate::codex::process::Holder;
@@ -130,7 +130,7 @@ impl Transaction {
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
-        self.check_written(Side::Live)?;
+        self.check_written(Side::Live, policy)?;
         self.journal.steps = in_journal;
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
@@ -195,17 +195,20 @@ impl Transaction {
             let kept = Vec::new();
             return Err(JournalError::Opened { holders, kept });
         }
-        self.check_written(Side::Staged)
+        self.check_written(Side::Staged, policy)
     }
 
     /// Fails if files of the old state, which is at `side`, were written since the transaction began.
-    fn check_written(&self, side: Side) -> Result<(), JournalError> {
+    fn check_written(&self, side: Side, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
         if let Some(begun) = &self.begun {
             begun.check_clock(self.folder())?;
         }
         let home = self.journal.home();
-        let files =
-            self.late_writes(Direction::Forward, &|live| is_recreated(&home, live), side)?;
+        let files = self.late_writes(
+            Direction::Forward,
+            &|live| policy.is_disposable(&home, live),
+            side,
+        )?;
         if files.is_empty() {
             return Ok(());
         }

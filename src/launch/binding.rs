@@ -1,5 +1,5 @@
-//! Finds the conversations of a launch: by the files that its process has open, else by the rollouts
-//! that were created during the launch.
+//! Finds the conversations of a launch: by the files that its process has open. Where the system does not
+//! show them, by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -24,9 +24,6 @@ const CODEX: &str = "codex";
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
-/// The tolerance for a clock step between the start of a launch and the time in a conversation's id.
-pub(crate) const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(1);
-
 /// Lists the rollouts that a launched Codex has open.
 #[derive(Debug)]
 pub(crate) struct OpenRollouts {
@@ -46,25 +43,23 @@ impl OpenRollouts {
         }
     }
 
-    /// Returns the paths in the Codex home of the rollouts that are open for writing now. Empty if the
-    /// system does not show the open files of a process.
-    pub(crate) fn list(&mut self) -> Vec<PathBuf> {
+    /// Returns the paths in the Codex home of the rollouts that are open for writing now. `None` if no
+    /// Codex runs, or the system does not show the open files of a process.
+    pub(crate) fn list(&mut self) -> Option<Vec<PathBuf>> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
-        let (Some(codex), Ok(real)) = (self.codex, sessions.canonical()) else {
-            return Vec::new();
-        };
-        let process = table.get(codex.pid);
+        let process = table.get(self.codex?.pid)?;
+        // Without the folder no rollout is open.
+        let real = sessions.canonical().unwrap_or_else(|_| sessions.clone());
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
-        let open = process.map(|process| process.written_beneath(&[&real]));
-        open.into_iter()
-            .flatten()
+        let open = process.written_beneath(&[&real])?.into_iter();
+        let rollouts = open
             .filter(|path| ConversationFile::of(path).is_some_and(|file| file.id().is_some()))
-            .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)))
-            .collect()
+            .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)));
+        Some(rollouts.collect())
     }
 }
 
@@ -138,7 +133,7 @@ pub(crate) fn created_during(
         .filter(|path| {
             let file = ConversationFile::of(path);
             let created = file.as_ref().and_then(|f| f.id()).and_then(created_at);
-            created.is_some_and(|at| at >= from - CLOCK_TOLERANCE && at <= until + CLOCK_TOLERANCE)
+            created.is_some_and(|at| at >= from && at <= until)
         })
         .filter(|path| {
             let meta = rollout::head(path).ok().flatten();
@@ -157,6 +152,18 @@ pub(crate) fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String
     let meta = rollout::head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
     (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
+}
+
+/// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
+/// writes no creator, so that any Codex may have made the rollout.
+pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
+    let meta = rollout::head(path).ok().flatten();
+    meta.is_some_and(|meta| {
+        let account = meta.account().zip(record.identity.account_id.as_deref());
+        let user = meta.text("creator_user_id");
+        let user = user.zip(record.identity.user_id.as_deref());
+        (account.is_some() || user.is_some()) && is_by_account(&meta, record)
+    })
 }
 
 fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
@@ -283,7 +290,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let Some(count) = token_count::parse(line) else {
             continue;
         };
-        if count.at.to_utc() < since - CLOCK_TOLERANCE {
+        if count.at.to_utc() < since {
             continue;
         }
         conversation.first_token_count_at.get_or_insert(count.at);

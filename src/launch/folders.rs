@@ -305,7 +305,10 @@ mod tests {
                 .collect(),
         };
         let choice = account_of(&under(cwd), Some(&under("~")), &accounts).unwrap();
-        let relative = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+        let relative = |path: &Path| {
+            let path = path.strip_prefix(root).unwrap().display().to_string();
+            path.replace('\\', "/")
+        };
         let account = choice.account.map_or_else(
             || "none".to_owned(),
             |account| match account.source {
@@ -442,6 +445,7 @@ mod tests {
         assert_eq!(found(&root, given, &settings).0, by_file);
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_trusted_file_without_a_profile_name_is_an_error() {
         let (_keep, root) = root();
@@ -542,9 +546,12 @@ mod tests {
         }
     }
 
+    /// What an absolute path begins with.
+    const ROOT: &str = if cfg!(windows) { "C:" } else { "" };
+
     /// A path that does not exist, with components of which one is a prefix of another.
     fn path() -> impl Strategy<Value = String> {
         prop::collection::vec("a|ab|b|\\.a", 0..5)
-            .prop_map(|parts| format!("/nonexistent-root/{}", parts.join("/")))
+            .prop_map(|parts| format!("{ROOT}/nonexistent-root/{}", parts.join("/")))
     }
 }

@@ -12,7 +12,6 @@ use crate::io::document::{self, Document};
 use crate::io::environment::Environment;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The name of the document in the manager home.
@@ -87,8 +86,8 @@ fn stamp(path: &Path) -> Option<CachedProgram> {
 }
 
 fn help_names(flag: &str, program: &Program, env: &Environment) -> bool {
-    let mut command = Command::new(program.path());
-    command.env_clear().envs(env.variables()).arg("--help");
+    let mut command = env.command(program.path());
+    command.arg("--help");
     let Ok(mut child) = ChildGroup::spawn(&mut command) else {
         return false;
     };

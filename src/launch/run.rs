@@ -81,11 +81,18 @@ impl Launch<'_> {
             });
         warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        if let Some(seen) = watcher.finish() {
-            self.record.binding.conversations = seen.binding.conversations;
-            self.record.binding.unbound_because = seen.binding.unbound_because;
+        let seen = watcher.finish();
+        let was_watched = seen.as_ref().is_some_and(|seen| seen.saw_files);
+        if let Some(seen) = seen.map(|seen| seen.record.binding) {
+            self.record.binding.conversations = seen.conversations;
+            self.record.binding.unbound_because = seen.unbound_because;
         }
-        self.finish(exit, &registry, zone, clock(), &mut warnings);
+        let end = LaunchEnd {
+            at: clock(),
+            exit_code: Some(i32::from(exit.code())),
+            was_watched,
+        };
+        self.finish(end, &registry, zone, &mut warnings);
         Ok(LaunchReport {
             exit,
             record: self.record,
@@ -109,20 +116,16 @@ impl Launch<'_> {
 
     fn finish(
         &mut self,
-        exit: AttachedExit,
+        end: LaunchEnd,
         registry: &LaunchRegistry,
         zone: Zone,
-        now: Timestamp,
         warnings: &mut Vec<String>,
     ) {
+        let now = end.at;
         let profiles = Profiles::of(self.request.manager_home);
         // If npm's launcher was killed, Codex itself still runs.
         let is_over = !self.record.has_codex();
         if is_over {
-            let end = LaunchEnd {
-                at: now,
-                exit_code: Some(i32::from(exit.code())),
-            };
             // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
             let others = OtherLaunches::of(&launches, &self.record);
@@ -184,7 +187,15 @@ fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) 
 /// Finds the conversations of a running Codex by its open files.
 struct Watcher {
     stop: Sender<()>,
-    thread: Option<JoinHandle<LaunchRecord>>,
+    thread: Option<JoinHandle<WatchedLaunch>>,
+}
+
+/// The result of watching a Codex until its end.
+struct WatchedLaunch {
+    /// The record with the conversations.
+    record: LaunchRecord,
+    /// True if the system showed the open files of Codex.
+    saw_files: bool,
 }
 
 impl Watcher {
@@ -193,14 +204,17 @@ impl Watcher {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
+            let mut saw_files = false;
             let Some(child) = record.run.child else {
-                return record;
+                return WatchedLaunch { record, saw_files };
             };
             let mut open = OpenRollouts::of(child, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
-                if add_opened(&mut record, open.list()) {
+                let listed = open.list();
+                saw_files |= listed.is_some();
+                if add_opened(&mut record, listed.unwrap_or_default()) {
                     // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
@@ -211,7 +225,7 @@ impl Watcher {
                     BINDING_POLL_INTERVAL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                    return record;
+                    return WatchedLaunch { record, saw_files };
                 }
             }
         };
@@ -222,8 +236,8 @@ impl Watcher {
         }
     }
 
-    /// Stops watching. Returns the record with the conversations; `None` if no thread could be started.
-    fn finish(self) -> Option<LaunchRecord> {
+    /// Stops watching. `None` if no thread could be started.
+    fn finish(self) -> Option<WatchedLaunch> {
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
     }
@@ -270,5 +284,5 @@ fn is_older(path: &Path, record: &LaunchRecord) -> bool {
         .map(|stem| stem.to_string_lossy().into_owned());
     let id = name.and_then(|name| Some(name.get(name.len().checked_sub(36)?..)?.to_owned()));
     let created = id.as_deref().and_then(binding::created_at);
-    created.is_none_or(|at| at < record.run.started_at.to_utc() - chrono::TimeDelta::seconds(1))
+    created.is_none_or(|at| at < record.run.started_at.to_utc())
 }

@@ -36,6 +36,8 @@ pub(crate) struct LaunchEnd {
     pub at: Timestamp,
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
+    /// True if the open files of Codex were seen until its end: what it did not open is not its own.
+    pub was_watched: bool,
 }
 
 /// The other launches of the same account and home, which may have started a conversation.
@@ -76,7 +78,7 @@ impl<'a> OtherLaunches<'a> {
         let created = binding::created_at(session_id);
         let mut others = self.unsettled.iter();
         others.any(|other| {
-            let since = other.run.started_at.to_utc() - binding::CLOCK_TOLERANCE;
+            let since = other.run.started_at.to_utc();
             created.is_none_or(|created| created >= since)
         })
     }
@@ -84,16 +86,16 @@ impl<'a> OtherLaunches<'a> {
 
 /// Completes the record of a launch that ended.
 ///
-/// The evidence, in this order: the conversations that the process had open (already in the record); the
-/// conversation that the arguments name; the only conversation that was created during the launch, in its
-/// folder, by its account, and that no other launch may have started. With several candidates none is
-/// bound.
+/// The evidence, in this order: the conversations that the process had open (already in the record). If the
+/// open files are unknown: the conversation that the arguments name; the only conversation that was
+/// created during the launch, in its folder, that names its account, and that no other launch may have
+/// started. With several candidates none is bound.
 pub(crate) fn complete_record(
     record: &mut LaunchRecord,
     end: LaunchEnd,
     others: &OtherLaunches<'_>,
 ) {
-    if record.binding.conversations.is_empty() {
+    if record.binding.conversations.is_empty() && !end.was_watched {
         let resumed = record.binding.resumed.clone();
         match resumed.filter(has_grown) {
             Some(resumed) => record.binding.conversations.push(resumed),
@@ -130,6 +132,10 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
         [one] if may_be_anothers(one) => {
             record.binding.unbound_because =
                 Some("another launch of this account ran at the same time".into());
+        }
+        [one] if !binding::names_account(Path::new(&one.rollout_path), record) => {
+            record.binding.unbound_because =
+                Some("its rollout names no account, so another Codex may have made it".into());
         }
         [_] => record.binding.conversations = created,
         several => {
@@ -228,6 +234,7 @@ pub(crate) fn settle_ended(
         let end = LaunchEnd {
             at: now,
             exit_code: None,
+            was_watched: false,
         };
         let others = OtherLaunches::of(&launches, &record);
         complete_record(&mut record, end, &others);

@@ -48,6 +48,33 @@ pub struct QuotaEnd {
     pub resets_at: Timestamp,
 }
 
+/// The newest evidence about the weekly window of Codex. It replaces older evidence for good, so an
+/// exhaustion that the server has taken back does not return with an observation that lacks the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WeeklyEvidence {
+    /// The time of the observation.
+    pub observed_at: Timestamp,
+    /// The reset of the window if it was exhausted; `None` if it had quota left.
+    pub exhausted_until: Option<Timestamp>,
+}
+
+impl WeeklyEvidence {
+    /// Returns `None` if the observation does not show whether quota is left: it has no weekly window
+    /// and no explicit permission, or the window is exhausted without a reset.
+    fn of(observation: &Observation) -> Option<Self> {
+        let exhausted_until = match observation.weekly() {
+            Some(window) if window.used_percent >= 100.0 => Some(window.resets_at?),
+            Some(_) => None,
+            None if observation.usage_allowed == Some(true) => None,
+            None => return None,
+        };
+        Some(Self {
+            observed_at: observation.observed_at,
+            exhausted_until,
+        })
+    }
+}
+
 /// The entry of an account in `cooldown.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "EntryOnDisk")]
@@ -69,6 +96,9 @@ pub struct AccountEntry {
     pub observation: Option<Observation>,
     /// The first observation of its exhausted weekly window.
     pub quota_end: Option<QuotaEnd>,
+    /// The newest evidence about its weekly window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weekly: Option<WeeklyEvidence>,
     /// The end of a hold set by the user.
     pub held_until: Option<Timestamp>,
     /// The time at which the user set the hold.
@@ -106,6 +136,8 @@ struct EntryOnDisk {
     #[serde(default)]
     quota_end: Option<QuotaEnd>,
     #[serde(default)]
+    weekly: Option<WeeklyEvidence>,
+    #[serde(default)]
     held_until: Option<Timestamp>,
     #[serde(default)]
     held_since: Option<Timestamp>,
@@ -117,7 +149,17 @@ struct EntryOnDisk {
 
 impl From<EntryOnDisk> for AccountEntry {
     fn from(read: EntryOnDisk) -> Self {
+        // Versions up to 0.1 recorded only the first observation of the exhausted window.
+        let of_quota_end = || {
+            let end = read.quota_end.as_ref()?;
+            Some(WeeklyEvidence {
+                observed_at: end.detected_at,
+                exhausted_until: Some(end.resets_at),
+            })
+        };
+        let of_observation = || WeeklyEvidence::of(read.observation.as_ref()?);
         Self {
+            weekly: read.weekly.or_else(of_observation).or_else(of_quota_end),
             identity: Identity {
                 email: read.email,
                 account_id: read.account_id,
@@ -157,6 +199,7 @@ impl AccountEntry {
             archived: false,
             observation: None,
             quota_end: None,
+            weekly: None,
             held_until: None,
             held_since: None,
             last_used_at: None,
@@ -164,32 +207,11 @@ impl AccountEntry {
         }
     }
 
-    /// Records an observation. One that is older than the recorded one can only
-    /// change the time at which the quota was first exhausted.
+    /// Records an observation. One that is older than the recorded one can only change the evidence
+    /// about the weekly window.
     pub(crate) fn observe(&mut self, observation: Observation) {
-        let exhausted = observation
-            .weekly()
-            .filter(|w| w.used_percent >= 100.0)
-            .and_then(|w| w.resets_at);
-        if let Some(resets_at) = exhausted {
-            let same = self
-                .quota_end
-                .as_ref()
-                .is_some_and(|end| (end.resets_at - resets_at).abs() <= SAME_WINDOW);
-            let earlier = self
-                .quota_end
-                .as_ref()
-                .is_none_or(|end| observation.observed_at < end.detected_at);
-            let later_window = self
-                .quota_end
-                .as_ref()
-                .is_none_or(|end| resets_at > end.resets_at);
-            if (same && earlier) || (!same && later_window) {
-                self.quota_end = Some(QuotaEnd {
-                    detected_at: observation.observed_at,
-                    resets_at,
-                });
-            }
+        if let Some(evidence) = WeeklyEvidence::of(&observation) {
+            self.add_evidence(evidence);
         }
         let newer = self
             .observation
@@ -197,6 +219,29 @@ impl AccountEntry {
             .is_none_or(|known| observation.observed_at >= known.observed_at);
         if newer {
             self.observation = Some(observation);
+        }
+    }
+
+    /// Records evidence about the weekly window, in any order of time.
+    pub(crate) fn add_evidence(&mut self, evidence: WeeklyEvidence) {
+        let observed_at = evidence.observed_at;
+        if self
+            .weekly
+            .is_none_or(|known| observed_at >= known.observed_at)
+        {
+            self.weekly = Some(evidence);
+        }
+        if let Some(resets_at) = evidence.exhausted_until {
+            let replaces = self.quota_end.as_ref().is_none_or(|end| {
+                let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
+                is_same == (observed_at < end.detected_at)
+            });
+            if replaces {
+                self.quota_end = Some(QuotaEnd {
+                    detected_at: observed_at,
+                    resets_at,
+                });
+            }
         }
     }
 }
@@ -262,6 +307,34 @@ mod tests {
             entry.observation.unwrap().observed_at,
             at("2026-11-20T13:00:00Z")
         );
+    }
+
+    #[test]
+    fn the_newest_evidence_decides_in_any_order_of_arrival() {
+        let full = ("2026-11-20T10:00:00Z", 100.0, "2026-11-26T10:00:00Z");
+        let free = ("2026-11-20T12:00:00Z", 0.0, "2026-11-27T12:00:00Z");
+        for order in [[full, free], [free, full]] {
+            let evidence = observed(&order).weekly.unwrap();
+            assert_eq!(evidence.observed_at, at("2026-11-20T12:00:00Z"));
+            assert_eq!(evidence.exhausted_until, None);
+        }
+    }
+
+    #[test]
+    fn the_evidence_of_an_older_version_is_that_of_its_observation() {
+        let weekly = |entry: &AccountEntry| {
+            let mut json = serde_json::to_value(entry).unwrap();
+            json.as_object_mut().unwrap().remove("weekly").unwrap();
+            serde_json::from_value::<AccountEntry>(json).unwrap().weekly
+        };
+        let full = ("2026-11-20T10:00:00Z", 100.0, "2026-11-26T10:00:00Z");
+        let free = ("2026-11-20T12:00:00Z", 0.0, "2026-11-27T12:00:00Z");
+        for entry in [observed(&[full]), observed(&[full, free])] {
+            assert_eq!(weekly(&entry), entry.weekly);
+        }
+        let mut unseen = observed(&[full]);
+        unseen.observation = None;
+        assert_eq!(weekly(&unseen), unseen.weekly);
     }
 
     #[test]

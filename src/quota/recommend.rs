@@ -3,7 +3,6 @@
 use super::account::{Account, LoginState};
 use super::state::{self, AccountState, Cause, Verdict};
 use super::window::QuotaSource;
-use crate::codex::identity::LoginKind;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -59,7 +58,7 @@ pub(crate) fn rank<'a>(
     now: &DateTime<Utc>,
 ) -> Ranking<'a> {
     let usable = |a: &Account| !matches!(a.login, LoginState::Expired | LoginState::Moved);
-    let by_quota = |a: &Account| a.entry.identity.kind == LoginKind::Chatgpt;
+    let by_quota = |a: &Account| !a.entry.identity.kind.is_billed_by_use();
     let with_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
@@ -206,7 +205,7 @@ impl Ranking<'_> {
         match candidate.verdict.state {
             AccountState::Ready => self.ready_reason(candidate, &used, ago),
             AccountState::Cooldown => candidate.cooldown_reason(ago, when),
-            AccountState::Unknown if entry.identity.kind == LoginKind::ApiKey => {
+            AccountState::Unknown if entry.identity.kind.is_billed_by_use() => {
                 format!("an API key, billed by use; {used}")
             }
             AccountState::Unknown => format!("quota unknown; {used}"),
@@ -222,7 +221,7 @@ impl Ranking<'_> {
             }
             _ => {}
         }
-        let is_key = candidate.account.entry.identity.kind == LoginKind::ApiKey;
+        let is_key = candidate.account.entry.identity.kind.is_billed_by_use();
         let is_it = |c: &RankedAccount<'_>| std::ptr::eq(c.account, candidate.account);
         (is_key && !self.candidates.iter().any(is_it))
             .then_some("not recommended: an API key is billed by use")
@@ -260,7 +259,7 @@ impl Ranking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::identity::Identity;
+    use crate::codex::identity::{Identity, LoginKind};
     use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
     use crate::quota::account::AccountEntry;
     use crate::quota::window::Observation;

@@ -106,18 +106,16 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let weekly_reset = observation
         .and_then(Observation::weekly)
         .and_then(|window| window.resets_at);
-    // An observation without a weekly window (text with missing lines) does not override an earlier one
-    // at 100 %, unless the server explicitly allows use.
-    let unseen_end = entry.quota_end.as_ref().filter(|_| {
-        observation.is_none_or(|observation| {
-            observation.weekly().is_none() && observation.usage_allowed != Some(true)
-        })
-    });
+    // An observation without a weekly window (text with missing lines) leaves the evidence of an earlier one.
+    let unseen = entry
+        .weekly
+        .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
+    let unseen_reset = unseen.and_then(|evidence| evidence.exhausted_until);
     let mut blockers =
         observation.map_or_else(Vec::new, |observation| blockers_of(observation, now));
-    if let Some(end) = unseen_end.filter(|end| ahead(&end.resets_at)) {
+    if let Some(resets_at) = unseen_reset.filter(ahead) {
         let cause = Cause::Exhausted(WEEKLY_LABEL.into());
-        blockers.push(Blocker::until(end.resets_at, cause));
+        blockers.push(Blocker::until(resets_at, cause));
     }
     if let Some(until) = entry.held_until.filter(ahead) {
         blockers.push(Blocker::until(until, Cause::Held));
@@ -130,13 +128,13 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let says = |observation: &Observation| {
         codex(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
-    let known = observation.is_some_and(says) || unseen_end.is_some();
+    let known = observation.is_some_and(says) || unseen.is_some();
     let (state, next_available_at, cause) = match last {
         Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
         None if known => (AccountState::Ready, None, None),
         None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
     };
-    let reset = weekly_reset.or(unseen_end.map(|end| end.resets_at));
+    let reset = weekly_reset.or(unseen_reset);
     Verdict {
         state,
         next_available_at,
@@ -359,6 +357,30 @@ mod tests {
             state(&seen(vec![ended, allowed])),
             (AccountState::Ready, None)
         );
+    }
+
+    #[test]
+    fn an_exhaustion_that_the_server_took_back_does_not_return() {
+        let full = observation(
+            "2026-11-18T12:00:00Z",
+            vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],
+        );
+        let allowed = Observation {
+            usage_allowed: Some(true),
+            ..observation("2026-11-19T12:00:00Z", vec![])
+        };
+        let free = observation(
+            "2026-11-19T12:00:00Z",
+            vec![window(WEEKLY_MINUTES, 0.0, Some("2026-11-26T12:00:00Z"))],
+        );
+        let short = vec![window(300, 10.0, Some("2026-11-20T14:00:00Z"))];
+        for newer in [free, allowed] {
+            for last in [short.clone(), vec![]] {
+                let last = observation("2026-11-20T11:00:00Z", last);
+                let entry = seen(vec![full.clone(), newer.clone(), last]);
+                assert_eq!(state(&entry), (AccountState::Ready, None));
+            }
+        }
     }
 
     #[test]

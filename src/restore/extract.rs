@@ -94,7 +94,9 @@ impl Sink for ExtractSink<'_> {
         }
         let staged = self.stage.staged_path(entry.path.as_path());
         events::trace!("unpacked {}", staged.display());
-        Ok(set_attributes(&staged, entry.mode, entry.mtime)?)
+        let is_login = kind_of(entry.path.as_path()).is_login();
+        let mode = entry.mode & if is_login { 0o600 } else { 0o777 };
+        Ok(set_attributes(&staged, mode, entry.mtime)?)
     }
 }
 

@@ -235,6 +235,12 @@ fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapsho
         notes.push("the archive's auth.json cannot be read; the live login was kept".into());
         return None;
     };
+    if archived.login.is_none() && !archived.is_signed_out() {
+        notes.push(
+            "the archive's auth.json has no login that codex-manager recognizes; it was not restored"
+                .into(),
+        );
+    }
     let login = archived.login.clone()?;
     Some((archived, login))
 }

@@ -54,8 +54,8 @@ impl RecoveryPolicy for LoginGuard<'_> {
         journal::find_holders(home, staging, self.env)
     }
 
-    /// Returns true for files that Codex creates again, and for the login, which
-    /// [`LoginGuard::before_exchange`] handles.
+    /// Returns true for files that Codex creates again, and for the login: a restore reads and saves it under Codex's
+    /// lock, a recovery in [`LoginGuard::before_exchange`].
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
         journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
     }

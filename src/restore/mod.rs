@@ -22,9 +22,9 @@
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
 //! 4. **Exchange.** `exchange_steps` lists the steps; `single_files` does so if files are
 //!    exchanged one by one, as on overlays. The transaction makes all staged files durable, writes the
-//!    steps into the journal, and exchanges each live path with its staged one. If Codex was started
-//!    meanwhile, it undoes all steps and keeps the new state. Last, it removes the old state; what
-//!    cannot be removed is renamed.
+//!    steps into the journal, and exchanges each live path with its staged one. If files of the home were
+//!    written since the plan, or a process opened it, it exchanges nothing or undoes all steps. Last, it
+//!    removes the old state; what cannot be removed is renamed.
 //!    *After a kill*: the journal says `committing`, `undoing` or `committed`, and both states
 //!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
 //!    the old home or the new one, never a mixture.

@@ -121,6 +121,18 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
+    /// Leaves the logins of the archive out.
+    pub(super) fn skip_logins(&mut self) {
+        self.wants_login = false;
+        for names in [&mut self.writes, &mut self.added] {
+            let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
+            let logins: Vec<_> = names.iter().filter(is_login).collect();
+            for name in logins {
+                names.remove(name.as_path());
+            }
+        }
+    }
+
     /// Adds the selected files and links of the archive.
     fn add_archived(
         &mut self,
@@ -142,9 +154,11 @@ impl RestorePlan {
                     self.bytes = self.bytes.saturating_add(size);
                     continue;
                 }
-                // Bound to one installation, or the user's own original: restored only if the home
-                // has none.
-                HomeEntryKind::InstallationId | HomeEntryKind::LegacyAuth
+                // Bound to one installation, the user's own original, or renewed since, so that the
+                // archived one is spent: restored only if the home has none.
+                HomeEntryKind::InstallationId
+                | HomeEntryKind::LegacyAuth
+                | HomeEntryKind::AccountSessions
                     if live_names.contains(path) =>
                 {
                     continue;
@@ -193,9 +207,7 @@ impl RestorePlan {
                 && !excludes.matches(path);
             // A safety backup lists the files that its restore added; restoring the safety backup
             // removes them.
-            let is_undone = !self.partial
-                && undo_removes.contains(path)
-                && !matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth);
+            let is_undone = !self.partial && undo_removes.contains(path) && !kind.is_login();
             if is_missing || is_undone {
                 self.removed.insert(&name);
             }
@@ -293,6 +305,7 @@ fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
         // Never removed because of absence: the login has its own rules, the id stays, the rest
         // belongs to the user or is unknown.
         HomeEntryKind::Auth
+        | HomeEntryKind::AccountSessions
         | HomeEntryKind::InstallationId
         | HomeEntryKind::LegacyAuth
         | HomeEntryKind::Unknown
@@ -332,6 +345,7 @@ mod tests {
             ("rules/x.rules", true, true, false),
             ("AGENTS.md", true, false, false),
             ("auth.json", false, false, false),
+            ("account-sessions/1/auth.json", false, false, false),
             ("installation_id", false, false, false),
             ("21apr_a@b.c_auth.json", false, false, false),
             ("notes.txt", false, false, false),

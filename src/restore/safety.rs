@@ -21,7 +21,7 @@ use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::clock::Timestamp;
-use crate::io::{IoContext, Progress, atomic, file_open};
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, tree};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -297,11 +297,26 @@ fn keep_damaged_database(
         }
         let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
         atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
-        // Not linked: the exchange would take the link for a write.
-        let mut copy = atomic::TempFile::beside(&staged)?;
-        let mut source = file_open::open(&path).at("open", &path)?;
-        std::io::copy(&mut source, copy.file()).at("write", &staged)?;
-        copy.replace(&staged)?;
+        copy(&path, &staged)?;
     }
     Ok(folder)
+}
+
+/// Copies a file, link or folder. Does not link files, because the exchange would take a link for a write.
+fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = from.symlink_metadata().at("look at", from)?;
+    if meta.is_dir() {
+        atomic::create_unsynced_folder(to)?;
+        for (name, _) in tree::list(from).at("list", from)? {
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+        return Ok(());
+    }
+    if !meta.is_file() {
+        return tree::share_file(from, &meta, to);
+    }
+    let mut copied = atomic::TempFile::beside(to)?;
+    let mut source = file_open::open(from).at("open", from)?;
+    std::io::copy(&mut source, copied.file()).at("write", to)?;
+    copied.publish_unsynced(to)
 }

@@ -21,7 +21,9 @@ pub(super) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
         request.merge,
         &live,
     )?;
-    plan.wants_login &= request.auth != AuthPolicy::Skip;
+    if request.auth == AuthPolicy::Skip {
+        plan.skip_logins();
+    }
     login::check_account(request, &plan)?;
     Ok((plan, live))
 }

@@ -215,11 +215,10 @@ pub fn search_path(
     env: &Environment,
     scheduler: Scheduler,
 ) -> Result<Option<String>, ScheduleError> {
-    let Some(folders) = env.get("PATH").filter(|_| scheduler != Scheduler::Windows) else {
+    if env.get("PATH").is_none() || scheduler == Scheduler::Windows {
         return Ok(None);
-    };
-    let folders = std::env::split_paths(folders).filter(|folder| folder.is_absolute());
-    match std::env::join_paths(folders) {
+    }
+    match std::env::join_paths(env.program_folders()) {
         Ok(folders) => text(&folders, scheduler).map(Some),
         // Does not happen: the folders come from splitting.
         Err(_) => Ok(None),

@@ -37,7 +37,7 @@ pub(crate) fn never_synced(path: &str) -> Option<&'static str> {
     }
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
-        HomeEntryKind::Auth | HomeEntryKind::LegacyAuth => Some("a login is never synced"),
+        kind if kind.is_login() => Some("a login is never synced"),
         HomeEntryKind::InstallationId => Some("the id of an installation is never synced"),
         HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
             Some("a database is never synced")
@@ -331,6 +331,8 @@ mod tests {
     fn excluded_files_are_refused_as_roots_in_any_spelling() {
         for entry in [
             "auth.json",
+            "account-sessions.json",
+            "account-sessions",
             "./AUTH.json",
             "21apr_me@x.com_auth.json",
             ".auth-a1b2c3",

@@ -3,9 +3,11 @@
 //! A file that is excluded by mistake is an inconvenience; a login that is copied gives an account away. So
 //! copies of a login under any name that editors, clients and users choose count as logins.
 
-use crate::codex::tokens;
+use crate::codex::redaction::{self, SecretInText};
 use crate::io::file_open;
+use memchr::memmem;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -18,7 +20,7 @@ const MAX_PARSED_BYTES: u64 = 1 << 20;
 /// Upper bound for Codex logins, which have some thousand bytes.
 const MAX_LOGIN_BYTES: u64 = 64 * 1024;
 
-/// Upper bound for the length of a token; windows overlap by this much.
+/// The overlap of windows, for tokens that begin in one and end in the next.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Suffixes that editors and users add to the name of a copy.
@@ -142,28 +144,51 @@ fn is_environment(name: &str) -> bool {
         .is_some_and(|kind| !examples.contains(&kind))
 }
 
-/// Returns what kind of secret a file contains: a login or a key as a whole, or a token anywhere in the text.
+/// A reason not to sync a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileSecret {
+    /// The whole file is a login or a key.
+    Whole(&'static str),
+    /// The text contains a secret.
+    InText(SecretInText),
+}
+
+impl fmt::Display for FileSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(what) => f.write_str(what),
+            Self::InText(SecretInText { kind, line }) => {
+                write!(f, "a secret ({kind}) in line {line}")
+            }
+        }
+    }
+}
+
+/// Returns the login or key that a file is as a whole, or the first secret in its text.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_in_file(path: &Path) -> io::Result<Option<&'static str>> {
+pub(super) fn find_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
     find_in_text(file, size)
 }
 
-/// Returns what kind of secret `from`, which has `size` bytes, contains.
-pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
+/// Returns the secret in `from`, which has `size` bytes.
+pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read(from, size)?;
-        return Ok(find_in_whole(&bytes).or_else(|| find_token(bytes)));
+        let whole = find_in_whole(&bytes).map(FileSecret::Whole);
+        return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
-    find_in_windows(from, MAX_PARSED_BYTES)
+    let found = find_in_windows(from, MAX_PARSED_BYTES)?;
+    Ok(found.map(FileSecret::InText))
 }
 
-/// Searches for tokens in a text of any size, `window` bytes at a time.
-fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static str>> {
+/// Searches a text of any size, `window` bytes at a time.
+fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<SecretInText>> {
     let mut bytes = Vec::new();
+    let mut lines = 0;
     loop {
         let known = bytes.len();
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
@@ -171,23 +196,27 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'stat
         // preceding word.
         let tail = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
         let word_start = bytes[tail..].iter().position(u8::is_ascii_whitespace);
-        let next = bytes[tail + word_start.unwrap_or(0)..].to_vec();
+        let tail = tail + word_start.unwrap_or(0);
+        let next = bytes[tail..].to_vec();
         let is_new = read_bytes > 0 || known == 0;
         let text = std::mem::replace(&mut bytes, next);
-        if let Some(found) = is_new.then(|| find_token(text)).flatten() {
-            return Ok(Some(found));
+        let passed = memchr::memchr_iter(b'\n', &text[..tail]).count();
+        if let Some(found) = is_new.then(|| find_secret(text)).flatten() {
+            let line = lines + found.line;
+            return Ok(Some(SecretInText { line, ..found }));
         }
+        lines += passed;
         if read_bytes == 0 {
             return Ok(None);
         }
     }
 }
 
-/// Searches for tokens, also in UTF-16 text, which some editors write.
-fn find_token(mut bytes: Vec<u8>) -> Option<&'static str> {
-    tokens::find_token(&bytes).or_else(|| {
+/// Searches a text, also in UTF-16, which some editors write.
+fn find_secret(mut bytes: Vec<u8>) -> Option<SecretInText> {
+    redaction::find_secret(&bytes).or_else(|| {
         bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
-        tokens::find_token(&bytes)
+        redaction::find_secret(&bytes)
     })
 }
 
@@ -224,8 +253,8 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
-    Ok(find_in_whole(&read(from, size)?))
+pub(super) fn find_whole_file(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
+    Ok(find_in_whole(&read(from, size)?).map(FileSecret::Whole))
 }
 
 /// Reads the content to be parsed; empty for a large file.
@@ -242,7 +271,8 @@ fn find_in_whole(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-    if first_line.starts_with(b"-----BEGIN ") && contains(first_line, b"PRIVATE KEY-----")
+    if first_line.starts_with(b"-----BEGIN ")
+        && memmem::find(first_line, b"PRIVATE KEY-----").is_some()
         || first_line.starts_with(b"AGE-SECRET-KEY-")
         || first_line.starts_with(b"age-encryption.org/")
     {
@@ -258,15 +288,10 @@ fn find_in_whole(bytes: &[u8]) -> Option<&'static str> {
     has_token.then_some("a login")
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
 /// Returns true if the quoted `name` is a JSON key with a non-empty string as its value.
 fn has_text_under(text: &[u8], name: &[u8]) -> bool {
-    let ends = (name.len()..=text.len()).filter(|end| text[..*end].ends_with(name));
-    ends.into_iter().any(|end| {
-        let rest = text[end..].trim_ascii_start();
+    memmem::find_iter(text, name).any(|at| {
+        let rest = text[at + name.len()..].trim_ascii_start();
         let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
     })
@@ -320,7 +345,11 @@ mod tests {
             let text = format!("{}{token}{}", "a ".repeat(before), " b".repeat(500));
             for bytes in [text.clone().into_bytes(), wide(&text)] {
                 let found = find_in_windows(&*bytes, 100).unwrap();
-                assert_eq!(found, Some("an API key"), "{before}");
+                assert_eq!(
+                    found.map(|found| found.kind),
+                    Some("openai-key"),
+                    "{before}"
+                );
             }
         }
         // A token that begins within a word does not count.
@@ -329,7 +358,11 @@ mod tests {
         assert_eq!(find_in_windows(&b""[..], 100).unwrap(), None);
         let large = "line\n".repeat(300_000) + &token;
         let found = find_in_text(large.as_bytes(), large.len() as u64).unwrap();
-        assert_eq!(found, Some("an API key"));
+        let expected = FileSecret::InText(SecretInText {
+            kind: "openai-key",
+            line: 300_001,
+        });
+        assert_eq!(found, Some(expected));
     }
 
     #[test]

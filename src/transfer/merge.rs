@@ -19,7 +19,7 @@ use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic};
-use crate::quota::account::{AccountEntry, QuotaEnd};
+use crate::quota::account::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -266,14 +266,14 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
     }
-    let is_later = |end: &QuotaEnd| {
-        local
-            .quota_end
-            .as_ref()
-            .is_none_or(|known| known.resets_at < end.resets_at)
-    };
-    if let Some(end) = exported.quota_end.as_ref().filter(|end| is_later(end)) {
-        local.quota_end = Some(end.clone());
+    if let Some(end) = &exported.quota_end {
+        local.add_evidence(WeeklyEvidence {
+            observed_at: end.detected_at,
+            exhausted_until: Some(end.resets_at),
+        });
+    }
+    if let Some(evidence) = exported.weekly {
+        local.add_evidence(evidence);
     }
 }
 

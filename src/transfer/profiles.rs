@@ -16,7 +16,7 @@ use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles, is_un
 use crate::accounts::profile_ops::check_no_email;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::identity::Identity;
 use crate::io::atomic;
 use crate::io::lock::FileLock;
 use serde::Serialize;
@@ -118,8 +118,8 @@ impl LocalAccount {
         let exported = snapshot.fingerprint();
         let local = kept.map(AuthSnapshot::fingerprint);
         let is_same = local.as_ref() == Some(&exported);
-        // Unlike a refresh token, an API key can be used on several machines.
-        if login.identity.kind == LoginKind::ApiKey {
+        // Unlike a refresh token, a key can be used on several machines.
+        if !login.identity.kind.is_renewed() {
             return match kept {
                 _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,

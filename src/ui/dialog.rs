@@ -123,8 +123,7 @@ pub fn is_available(env: &Environment) -> bool {
 /// minutes.
 pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
     let (kind, program) = find(env)?;
-    let mut command = Command::new(program.path());
-    command.env_clear().envs(env.variables());
+    let mut command = env.command(program.path());
     kind.prepare(&mut command, question);
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     waiting_for_input(|| {

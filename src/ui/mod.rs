@@ -113,11 +113,13 @@ impl Ui {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
         let interactive = err && io::stdin().is_terminal();
+        let shows_colors = (out || err) && enable_colors();
         let colored = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                terminal && env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb")
+                let is_wanted = env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb");
+                terminal && is_wanted && shows_colors
             }
         };
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
@@ -521,9 +523,20 @@ fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
         .filter(|w| *w > 0)
 }
 
+/// The width of the console, whichever stream it is.
 #[cfg(not(unix))]
 fn terminal_width<T>(_stream: &T) -> Option<usize> {
-    None
+    let (columns, _) = crossterm::terminal::size().ok()?;
+    Some(usize::from(columns)).filter(|width| *width > 0)
+}
+
+/// Turns colours on and returns true if the terminal shows them. The console of Windows shows them only
+/// with `ENABLE_VIRTUAL_TERMINAL_PROCESSING`.
+fn enable_colors() -> bool {
+    #[cfg(windows)]
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Ui, tame};
 use crate::io::environment::Environment;
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 /// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours.
 const DEFAULT_PAGER: &str = "less -FRX";
@@ -19,13 +19,9 @@ impl Ui {
     /// Starts the pager of `PAGER`, else `less`. Without a terminal or a pager, the text goes to stdout.
     pub(crate) fn pager(&self, env: &Environment) -> Pager<'_> {
         let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
-        let mut words = wanted.split_whitespace();
-        let program = words.next().filter(|_| self.terminal_out && !self.json);
-        let child = program.and_then(|program| {
-            let mut command = Command::new(program);
-            command.args(words).stdin(Stdio::piped());
-            command.spawn().ok()
-        });
+        let is_shown = self.terminal_out && !self.json;
+        let command = is_shown.then(|| env.command_in(wanted)).flatten();
+        let child = command.and_then(|mut command| command.stdin(Stdio::piped()).spawn().ok());
         Pager { ui: self, child }
     }
 }

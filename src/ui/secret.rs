@@ -5,14 +5,19 @@ use crate::io::secret::SecretBytes;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-#[cfg(unix)]
-use std::io::{Read as _, stdin};
+use std::io::{self, Read as _, stdin};
+#[cfg(not(unix))]
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(unix)]
 use std::sync::{Mutex, PoisonError};
 
 /// The modes of the terminal before echo was turned off.
 #[cfg(unix)]
 static MODES_WITH_ECHO: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// True while the console is in the raw mode.
+#[cfg(not(unix))]
+static IS_RAW: AtomicBool = AtomicBool::new(false);
 
 /// The user pressed Ctrl-C.
 #[derive(Debug)]
@@ -21,7 +26,6 @@ pub(super) struct Cancelled;
 /// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
 /// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D. The keys that send
 /// signals are read as characters; the handler of other signals calls [`restore_echo`].
-#[cfg(unix)]
 pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cancelled> {
     if turn_echo_off().is_err() {
         return Ok(None);
@@ -56,7 +60,7 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
 }
 
 #[cfg(unix)]
-fn turn_echo_off() -> rustix::io::Result<()> {
+fn turn_echo_off() -> io::Result<()> {
     let modes = tcgetattr(stdin())?;
     let mut mute = modes.clone();
     mute.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
@@ -82,12 +86,17 @@ pub(super) fn restore_echo() {
     }
 }
 
-/// Echo is never turned off here.
+/// Turns off echo, lines and the meaning of Ctrl-C.
 #[cfg(not(unix))]
-pub(super) fn restore_echo() {}
+fn turn_echo_off() -> io::Result<()> {
+    IS_RAW.store(true, Ordering::SeqCst);
+    crossterm::terminal::enable_raw_mode()
+}
 
-/// There is no way to do so from the standard library.
+/// Turns echo on again if [`read_line`] has turned it off. May be called from any thread.
 #[cfg(not(unix))]
-pub(super) fn read_line(_ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cancelled> {
-    Ok(None)
+pub(super) fn restore_echo() {
+    if IS_RAW.swap(false, Ordering::SeqCst) {
+        let _ = crossterm::terminal::disable_raw_mode();
+    }
 }

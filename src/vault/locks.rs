@@ -21,6 +21,7 @@ const STALE_AGE: TimeDelta = TimeDelta::minutes(30);
 struct RepositoryLock {
     time: DateTime<Utc>,
     #[serde(default)]
+    #[cfg_attr(not(unix), allow(dead_code, reason = "every lock may be of this host"))]
     hostname: String,
     #[serde(default)]
     pid: u32,

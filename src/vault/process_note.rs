@@ -32,8 +32,15 @@ const INTERRUPTED: i32 = 130;
 /// file ends with restic, also in another process namespace. Its name is a random id, and the process id
 /// as soon as that is known: `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the
 /// start.
+///
+/// Windows frees a lock when the process that took it closes the file or ends, although a child has the
+/// file open. There this process keeps the file open, and restic ends with this process.
 #[derive(Debug)]
-pub(super) struct ProcessNote(PathBuf);
+pub(super) struct ProcessNote {
+    path: PathBuf,
+    #[cfg(windows)]
+    locked: File,
+}
 
 impl ProcessNote {
     /// Creates the note of a process that is not yet started, and returns it with the standard input of
@@ -44,9 +51,13 @@ impl ProcessNote {
         remove_old_notes(&folder);
         let prefix = if is_backup { BACKUP_PREFIX } else { "" };
         let path = folder.join(format!("{prefix}{}", random_id()));
-        atomic::create_private_folder(&folder).ok()?;
+        atomic::create_unsynced_folder(&folder).ok()?;
         let file = atomic::create_private(&path).ok()?;
-        let note = Self(path);
+        let note = Self {
+            #[cfg(windows)]
+            locked: file.try_clone().ok()?,
+            path,
+        };
         // Another process may look at the note just now.
         if lock::lock(&file).is_err() {
             note.remove();
@@ -57,9 +68,9 @@ impl ProcessNote {
 
     /// Adds the id of the process.
     pub(super) fn set_pid(&mut self, pid: u32) {
-        let name = atomic::with_suffix(&self.0, &format!("-{pid}"));
-        if atomic::rename_new_unsynced(&self.0, &name).is_ok() {
-            self.0 = name;
+        let name = atomic::with_suffix(&self.path, &format!("-{pid}"));
+        if atomic::rename_new_unsynced(&self.path, &name).is_ok() {
+            self.path = name;
         }
     }
 
@@ -74,7 +85,9 @@ impl ProcessNote {
 
     /// Removes the note of a process that did not start.
     pub(super) fn remove(self) {
-        let _ = sharing::remove_file(self.0);
+        #[cfg(windows)]
+        drop(self.locked);
+        let _ = sharing::remove_file(self.path);
     }
 }
 
@@ -190,5 +203,25 @@ mod tests {
             note.close(&end(ExitStatus::from_raw(status)));
             assert_eq!(count(), left, "{status}");
         }
+    }
+}
+
+#[cfg(all(test, windows))]
+mod windows_tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_dead_only_after_this_process_has_ended_with_its_restic() {
+        let vault = tempfile::tempdir().unwrap();
+        let is_dead = || is_of_dead_process(vault.path(), 7, Clock::System.now());
+        let (mut note, input) = ProcessNote::create(vault.path(), true).unwrap();
+        note.set_pid(7);
+        // As with the command that started restic: only restic and the note have the file open.
+        drop(input);
+        assert!(!is_dead());
+        assert!(is_backup_running(vault.path()));
+        drop(note);
+        assert!(is_dead());
+        assert!(!is_backup_running(vault.path()));
     }
 }

@@ -99,11 +99,8 @@ impl Restic {
     }
 
     fn check_version(&self) -> Result<(), VaultError> {
-        let mut command = Command::new(&self.program);
-        command
-            .env_clear()
-            .envs(self.env.variables())
-            .arg("version");
+        let mut command = self.env.command(&self.program);
+        command.arg("version");
         let mut child = self.start(&mut command)?;
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
@@ -126,8 +123,7 @@ impl Restic {
 
     /// Returns the command `restic ARGS` on the repository.
     pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env_clear().envs(self.env.variables());
+        let mut command = self.env.command(&self.program);
         for name in LOGIN_VARIABLES {
             command.env_remove(name);
         }

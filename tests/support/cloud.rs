@@ -511,12 +511,9 @@ impl Machine {
     pub(crate) fn sync(&mut self, killed_before: Option<usize>, settling: Settling) -> bool {
         self.runs += 1;
         let request = PlanRequest {
-            config: &self.config,
-            replica: &self.replica,
-            refill: false,
             accept_unlisted: settling != Settling::NotYet && self.accept_unlisted,
             delete_many: settling != Settling::NotYet,
-            policy_override: None,
+            ..PlanRequest::new(&self.config, &self.replica)
         };
         let planned = plan::plan(&request);
         let (plan, state) = match planned {

@@ -23,13 +23,17 @@ impl TestEnv {
     /// memory if there is space, because an fsync takes milliseconds on a disk;
     /// `CODEX_MANAGER_TESTS_ON_DISK` disables that.
     pub(crate) fn new() -> Self {
+        #[cfg(target_os = "linux")]
         const MIN_FREE_BYTES: u64 = 1 << 30;
         let memory = Path::new("/dev/shm");
-        // Containers mount `/dev/shm` with noexec.
+        // Containers mount `/dev/shm` with noexec. Other systems have no such folder.
+        #[cfg(target_os = "linux")]
         let is_usable = rustix::fs::statvfs(memory).is_ok_and(|s| {
             s.f_bavail.saturating_mul(s.f_frsize) >= MIN_FREE_BYTES
                 && !s.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC)
         });
+        #[cfg(not(target_os = "linux"))]
+        let is_usable = false;
         if is_usable && std::env::var_os("CODEX_MANAGER_TESTS_ON_DISK").is_none() {
             Self::inside(memory)
         } else {

@@ -45,7 +45,20 @@ impl Lab {
 
     /// Creates a machine without `~/.codex`.
     pub(crate) fn empty() -> Option<Self> {
-        let codex = RealCodex::get()?;
+        Some(Self::with(RealCodex::get()?))
+    }
+
+    /// Signs Alice in to a Codex of another version, and saves the profiles `alice` and `bob`.
+    pub(crate) fn of_version(version: &'static str) -> Option<Self> {
+        let lab = Self::with(RealCodex::of_version(version)?);
+        signed_in_home(&lab.home(), &lab.backend, &SignIn::bob());
+        let _ = lab.manager(["profile", "save", "bob"]).code(0);
+        write_auth(&lab.home(), &SignIn::alice());
+        let _ = lab.manager(["profile", "save", "alice"]).code(0);
+        Some(lab)
+    }
+
+    fn with(codex: &'static RealCodex) -> Self {
         let backend = MockBackend::start();
         let mut world = TestEnv::new();
         world.unset("CODEX_MANAGER_NOW");
@@ -53,11 +66,11 @@ impl Lab {
         for (name, value) in codex_env(&backend) {
             world.set(&name, &value);
         }
-        Some(Self {
+        Self {
             codex,
             backend,
             world,
-        })
+        }
     }
 
     /// Returns the Codex home `~/.codex`.

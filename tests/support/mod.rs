@@ -23,11 +23,26 @@ pub(crate) mod profiles;
 pub(crate) mod real_codex;
 pub(crate) mod restic;
 pub(crate) mod sample;
+pub(crate) mod secret_samples;
 pub(crate) mod sign_in;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 pub(crate) mod tool_install;
 pub(crate) mod usage_lines;
+
+/// Creates a named pipe.
+pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {
+    // rustix has no call for it on macOS.
+    let status = std::process::Command::new("mkfifo")
+        .arg("-m")
+        .arg("600")
+        .arg(path)
+        .status()?;
+    status
+        .success()
+        .then_some(())
+        .ok_or_else(|| std::io::Error::other("mkfifo"))
+}
 
 /// Writes an executable script in another process. A concurrent fork of this process could inherit
 /// the open file, and executing the script would fail with ETXTBSY.

@@ -15,7 +15,7 @@
 )]
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -23,8 +23,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,18 @@ impl RealCodex {
     /// The installation fails and `CODEX_MANAGER_E2E=require`.
     pub(crate) fn get() -> Option<&'static Self> {
         static FOUND: OnceLock<Result<RealCodex, String>> = OnceLock::new();
-        tool_or_skip("real Codex", FOUND.get_or_init(install))
+        tool_or_skip("real Codex", FOUND.get_or_init(|| install(VERSION)))
+    }
+
+    /// Like [`RealCodex::get`], for another version.
+    pub(crate) fn of_version(version: &'static str) -> Option<&'static Self> {
+        type Installed = &'static Result<RealCodex, String>;
+        static FOUND: Mutex<BTreeMap<&str, Installed>> = Mutex::new(BTreeMap::new());
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = *found
+            .entry(version)
+            .or_insert_with(|| Box::leak(Box::new(install(version))));
+        tool_or_skip("old Codex", result)
     }
 
     /// Returns the same Codex, started through its npm launcher. Starting `node` takes 0.1 s of CPU time,
@@ -634,15 +645,15 @@ fn read_back(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn install() -> Result<RealCodex, String> {
+fn install(version: &str) -> Result<RealCodex, String> {
     let place = installed_once(
-        &format!("codex-{VERSION}"),
+        &format!("codex-{version}"),
         |prefix| installed(prefix).is_some(),
-        |prefix| npm_install(prefix, &format!("@openai/codex@{VERSION}")),
+        |prefix| npm_install(prefix, &format!("@openai/codex@{version}")),
     )?;
     installed(&place)
         .ok_or_else(|| format!("no codex: {}", place.display()))?
-        .check()
+        .check(version)
 }
 
 /// Returns the Codex below an npm prefix if both its launcher and its native binary exist.
@@ -662,7 +673,13 @@ fn installed(prefix: &Path) -> Option<RealCodex> {
         .filter_map(|package| fs::read_dir(package.path().join("vendor")).ok())
         .flatten()
         .flatten()
-        .map(|triple| triple.path().join("bin/codex"))
+        .map(|triple| triple.path())
+        // Up to 0.98 one package has the programs of all systems.
+        .filter(|triple| {
+            let name = triple.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(std::env::consts::ARCH) && name.contains(std::env::consts::OS)
+        })
+        .flat_map(|triple| ["bin/codex", "codex/codex"].map(|program| triple.join(program)))
         .find(|path| path.is_file())?;
     launcher.is_file().then_some(RealCodex {
         launcher,
@@ -673,7 +690,7 @@ fn installed(prefix: &Path) -> Option<RealCodex> {
 
 impl RealCodex {
     /// Checks that the launcher runs on this machine, which needs `node`.
-    fn check(self) -> Result<Self, String> {
+    fn check(self, wanted: &str) -> Result<Self, String> {
         let home = user_home();
         let printed = Command::new(&self.launcher)
             .arg("--version")
@@ -683,12 +700,12 @@ impl RealCodex {
             .output()
             .map_err(|error| format!("{}: {error}", self.launcher.display()))?;
         let version = String::from_utf8_lossy(&printed.stdout);
-        if printed.status.success() && version.trim() == format!("codex-cli {VERSION}") {
+        if printed.status.success() && version.trim() == format!("codex-cli {wanted}") {
             return Ok(self);
         }
         let stderr = String::from_utf8_lossy(&printed.stderr);
         Err(format!(
-            "{} is not {VERSION}: {version}{stderr}",
+            "{} is not {wanted}: {version}{stderr}",
             self.launcher.display()
         ))
     }

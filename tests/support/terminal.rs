@@ -3,6 +3,7 @@
 //! It records all output of the program. It answers the queries that Codex sends to a terminal before
 //! it draws.
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
@@ -217,8 +218,9 @@ impl Drop for Terminal {
 
 /// Opens a pseudo-terminal of this width. Returns the user's end and the program's end.
 fn pair(columns: u16) -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .expect("a pseudo-terminal");
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+    // Not all systems can set this when they open it.
+    fcntl_setfd(&master, FdFlags::CLOEXEC).expect("close on exec");
     grantpt(&master).expect("grantpt");
     unlockpt(&master).expect("unlockpt");
     tcsetwinsize(&master, size(columns, LINES)).expect("set the size");

@@ -61,7 +61,7 @@ impl BackupMode {
 pub struct Metadata {
     /// The product name, always "codex".
     pub product: String,
-    /// Label of the account: the email, or `api-key-…`. `None` if the home was signed out.
+    /// Label of the account: the email, or that of a key. `None` if the home was signed out.
     #[serde(default)]
     pub email: Option<String>,
     /// Id of the workspace (`chatgpt_account_id`).
@@ -208,11 +208,7 @@ impl Metadata {
     /// Returns the account of the archive, or `None` if the home was signed out.
     pub(crate) fn identity(&self) -> Option<Identity> {
         let email = self.email.clone()?;
-        let kind = if email.starts_with("api-key-") && self.account_id.is_none() {
-            LoginKind::ApiKey
-        } else {
-            LoginKind::Chatgpt
-        };
+        let kind = LoginKind::of_label(&email);
         Some(Identity {
             account_id: self.account_id.clone(),
             user_id: self.user_id.clone(),

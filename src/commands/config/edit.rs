@@ -5,13 +5,13 @@ use crate::config::FILE_NAME;
 use crate::config::file::{self, ConfigFile};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Edit config.toml in your editor; the result is saved only if it is valid
 ///
@@ -52,7 +52,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
     let folder = EditFolder::new(context, dry_run)?;
     let copy = folder.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
-    open_editor(editor, &copy)?;
+    open_editor(editor, &copy, &context.env)?;
     let text = file_open::read_to_string(&copy).at("read", &copy)?;
     if text == before {
         context.ui.line("nothing was changed");
@@ -127,22 +127,19 @@ fn keep_rejected(
     )))
 }
 
-/// Runs the editor on `file` through the shell, because `EDITOR` may contain arguments.
-fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
+/// Runs the editor on `file`. On Unix the shell runs it, because `EDITOR` is a command of the shell.
+fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<(), CommandError> {
+    let cannot_run = || CommandError::failed(format!("cannot run: {editor}"));
     let mut command = if cfg!(windows) {
-        let mut words = editor.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or(editor));
-        command.args(words);
-        command
+        env.command_in(editor).ok_or_else(cannot_run)?
     } else {
-        let mut command = Command::new("sh");
+        let shell = env.find_program(Path::new("sh"));
+        let mut command = env.command(&shell.unwrap_or_else(|| "/bin/sh".into()));
         command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
         command
     };
-    let status = command
-        .arg(file)
-        .status()
-        .map_err(|e| CommandError::failed(format!("cannot run: {editor}")).because(e))?;
+    let status = command.arg(file).status();
+    let status = status.map_err(|e| cannot_run().because(e))?;
     if status.success() {
         Ok(())
     } else {

@@ -58,6 +58,10 @@ impl RepairArgs {
         } else {
             None
         };
+        if program.is_some() {
+            let note = "Codex creates its list of conversations again; this may take minutes";
+            context.ui.note(note);
+        }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         say_skipped(context, &plan);
         let after = findings(context)?.report;

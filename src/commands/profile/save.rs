@@ -8,7 +8,6 @@ use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::LoginKind;
 use crate::codex::login_lock;
 use crate::commands::account::{printable, relative};
 use crate::commands::archive_choice::find_archive;
@@ -163,7 +162,7 @@ impl SaveArgs {
                 }
             ),
         });
-        if login.identity.kind == LoginKind::ApiKey {
+        if !login.identity.kind.is_renewed() {
             return;
         }
         let zone = context.settings.zone;

@@ -6,7 +6,6 @@ use crate::error::CommandError;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::schedule::SchedulerCommand;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The time limit of one command of the scheduler.
@@ -48,8 +47,7 @@ pub(super) fn run(
 ) -> Result<(Vec<u8>, Option<String>), String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
     let program = Program::find(Some(Path::new(name)), &context.env).map_err(|e| e.to_string())?;
-    let mut command = Command::new(program.path());
-    command.env_clear().envs(context.env.variables());
+    let mut command = context.env.command(program.path());
     command.args(arguments);
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut child =

@@ -1,5 +1,6 @@
 //! Opens the search index and brings it up to date.
 
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads;
 use crate::context::Context;
 use crate::conversations::index::{
@@ -36,6 +37,13 @@ impl<'a> IndexAccess<'a> {
             database: threads::find_state_database(&settings.codex_home, &context.env),
             problem: RefCell::new(None),
         }
+    }
+
+    /// Returns true if the home has rollouts and no database of Codex, so that no other list exists.
+    pub(crate) fn is_only_list(&self) -> bool {
+        let home = &self.context.settings.codex_home;
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+        self.database.is_none() && folders.iter().any(|folder| folder.is_dir())
     }
 
     /// Takes the lock that keeps two processes from updating the index at the same time.

@@ -1,19 +1,24 @@
 //! Conversations that the search index knows and Codex does not list.
+//!
+//! Codex up to 0.104 keeps no list in a database. In such a home, all conversations are those of the index,
+//! which is brought up to date first.
 
 use super::index_access::IndexAccess;
 use super::session_view::{SessionView, rollout_size};
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::ListedThread;
 use crate::context::Context;
+use crate::conversations::index::Thoroughness;
 use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::CommandError;
+use crate::io::progress::is_interrupted;
 use crate::ui::time;
 use chrono::DateTime;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Returns the conversations that `filter` selects by folder and time, if there is an index. A damaged index has
-/// none; the next `find` creates it again.
+/// none; the next `find` creates it again. In a home without Codex's database, the index is created.
 pub(in crate::commands) fn unlisted(
     filter: &ThreadFilter,
     read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
@@ -22,7 +27,22 @@ pub(in crate::commands) fn unlisted(
     if filter.account.is_some() {
         return Ok(Vec::new());
     }
-    let store = IndexAccess::new(context).existing().ok().flatten();
+    let access = IndexAccess::new(context);
+    let store = if access.is_only_list() {
+        match access.updated(Thoroughness::All) {
+            Ok((store, _)) => Some(store),
+            Err(e) if is_interrupted() => return Err(e),
+            Err(e) => {
+                let why = e.in_one_line();
+                context
+                    .ui
+                    .warn(format_args!("conversations cannot be listed: {why}"));
+                None
+            }
+        }
+    } else {
+        access.existing().ok().flatten()
+    };
     let found = store.and_then(|store| evaluate::unlisted(&store).ok());
     let mut found = found.unwrap_or_default();
     found.retain(|conversation| {

@@ -3,6 +3,7 @@
 use super::report::existing_home;
 use super::shrink::parse_duration;
 use crate::codex::threads;
+use crate::commands::account::printable;
 use crate::commands::home_checks::refuse_during_restore;
 use crate::commands::permanent_deletion;
 use crate::context::Context;
@@ -145,10 +146,10 @@ impl TrashArgs {
         let filter = self.filter(context)?;
         let home = existing_home(context)?;
         let state = threads::find_state_database(home, &context.env);
-        let selection = Selection::new(home, state.as_deref(), &filter, context.now())
+        let mut selection = Selection::new(home, state.as_deref(), &filter, context.now())
             .map_err(TrashError::from)?;
+        let mut items = already_in_trash(&mut selection, home, context)?;
         check(&selection)?;
-        let mut items = Vec::new();
         if self.dry_run {
             let chosen = selection.conversations.iter();
             items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
@@ -275,11 +276,7 @@ impl UndeleteArgs {
             return Ok(Outcome::Done);
         }
         let home = existing_home(context)?;
-        let chosen: Vec<&Unit> = self
-            .sessions
-            .iter()
-            .map(|wanted| find(&units, wanted, home))
-            .collect::<Result<_, _>>()?;
+        let chosen = self.choose(&units, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
         if self.dry_run {
@@ -319,6 +316,28 @@ impl UndeleteArgs {
         context.ui.line(format_args!("{number} {done}"));
         finish(context, "storage undelete", items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
+    }
+
+    /// Returns the units that are named, without those that an earlier run brought back, so that a repeated
+    /// command goes on with the rest.
+    fn choose<'a>(
+        &self,
+        units: &'a [Unit],
+        home: &Path,
+        context: &Context,
+    ) -> Result<Vec<&'a Unit>, CommandError> {
+        let mut chosen = Vec::new();
+        for wanted in &self.sessions {
+            match find(units, wanted, home) {
+                Ok(unit) => chosen.push(unit),
+                Err(_) if is_back(units, wanted, home, context)? => {
+                    let note = format!("the home already has this conversation: {wanted}");
+                    context.ui.note(printable(&note));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(chosen)
     }
 
     fn list(&self, context: &Context, units: &[Unit]) {
@@ -364,6 +383,53 @@ fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, Co
         .hint("choose that home with --codex-home; nothing was changed"));
     }
     Ok(newest)
+}
+
+/// Removes the unknown names of conversations that an earlier run moved, so that a repeated command goes on
+/// with the rest. Returns their items.
+fn already_in_trash(
+    selection: &mut Selection,
+    home: &Path,
+    context: &Context,
+) -> Result<Vec<TrashItem>, CommandError> {
+    if selection.unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let units = trash::units(&context.settings.manager_home)?;
+    let mut items = Vec::new();
+    selection.unknown.retain(|wanted| {
+        let Ok(unit) = find(&units, wanted, home) else {
+            return true;
+        };
+        let id = &unit.conversation.id;
+        context.ui.note(format_args!("already in the trash: {id}"));
+        items.push(TrashItem::of_unit(unit, "list"));
+        false
+    });
+    Ok(items)
+}
+
+/// Returns true if the trash has no conversation of this name, and the home has one.
+fn is_back(
+    units: &[Unit],
+    wanted: &str,
+    home: &Path,
+    context: &Context,
+) -> Result<bool, CommandError> {
+    let lower = wanted.to_lowercase();
+    let is_named =
+        |unit: &Unit| unit.conversation.id.starts_with(&lower) || unit.conversation.title == wanted;
+    if units.iter().any(is_named) {
+        return Ok(false);
+    }
+    let filter = TrashFilter {
+        sessions: vec![wanted.to_owned()],
+        ..TrashFilter::default()
+    };
+    let state = threads::find_state_database(home, &context.env);
+    let selection =
+        Selection::new(home, state.as_deref(), &filter, context.now()).map_err(TrashError::from)?;
+    Ok(selection.conversations.len() == 1)
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.

@@ -67,6 +67,10 @@ impl InitArgs {
             context.ui.prose(format_args!("wrote {}", path.display()));
             let preflight = shared::command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
+            context.ui.note(
+                "conversations are copied as they are, with the secrets that were typed or printed in them; \
+                 `codex-manager vault` keeps encrypted copies",
+            );
         }
         let json = InitJson {
             path: &path,

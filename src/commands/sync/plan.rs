@@ -51,12 +51,16 @@ pub(super) struct PlanFlags {
     /// Delete files on the other side even if there are many
     #[arg(long)]
     delete_many: bool,
+    /// Sync this file once, although its text contains what looks like a secret; a path below the Codex home, as in
+    /// the warning
+    #[arg(long, value_name = "PATH")]
+    allow_secrets: Vec<String>,
 }
 
 impl PlanFlags {
     /// Returns the request for a plan of all files.
     pub(super) fn request<'a>(
-        &self,
+        &'a self,
         config: &'a SyncConfig,
         replica: &'a Replica,
     ) -> PlanRequest<'a> {
@@ -64,6 +68,7 @@ impl PlanFlags {
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
             delete_many: self.delete_many,
+            allow_secrets: &self.allow_secrets,
             ..PlanRequest::new(config, replica)
         }
     }

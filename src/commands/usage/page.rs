@@ -3,7 +3,7 @@
 use super::calendar_chart::calendar_of;
 use super::grouping::Grouping;
 use super::rows::RowKey;
-use crate::codex::export_redaction::redact_found;
+use crate::codex::redaction::redact_found;
 use crate::commands::account::short_id;
 use crate::commands::new_file::publish_new;
 use crate::context::Context;

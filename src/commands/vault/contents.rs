@@ -3,7 +3,7 @@
 use super::connection::ConnectionArgs;
 use super::snapshot_choice::find_snapshot;
 use crate::archive::manifest::MANIFEST_NAME;
-use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
+use crate::codex::home::{AUTH_JSON, kind_of};
 use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -148,7 +148,7 @@ impl CatArgs {
         let shown = self.path.display().to_string();
         let kind = kind_of(&self.path);
         let is_login = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
-        if is_login || matches!(kind, HomeEntryKind::Auth | HomeEntryKind::LegacyAuth) {
+        if is_login || kind.is_login() {
             return Err(
                 CommandError::refused(format!("logins are not printed: {shown}"))
                     .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),

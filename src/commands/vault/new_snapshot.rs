@@ -57,13 +57,12 @@ impl NewSnapshot {
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
         let host = host(context);
-        // The update of the state below reports errors.
-        let machine = state::machine_id(manager).ok();
+        let machine = state::machine_id(manager);
         let profile = profile_of(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
         let origin = Origin {
             host: &host,
-            machine: machine.as_deref(),
+            machine: machine.as_deref().ok(),
             profile: profile.as_deref(),
         };
         let report = backup(&restic, &mut tree, origin, &bar)?;
@@ -71,7 +70,9 @@ impl NewSnapshot {
         let recorded = state::update(manager, |state| {
             state.backed_up_at = Some(context.local_now());
         });
-        let is_recorded = warn_not_recorded(&context.ui, recorded.err());
+        // A snapshot without the id of the machine counts as not recorded too.
+        let failure = machine.err().or(recorded.err());
+        let is_recorded = warn_not_recorded(&context.ui, failure);
         for id in &report.superseded {
             context.ui.warn(format_args!(
                 "snapshot {id} has content that changed while restic read it; remove it: restic forget {id}"

@@ -16,7 +16,7 @@ use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Email, Identity, LoginKind};
+use crate::codex::identity::{Email, Identity};
 use crate::codex::process::find_codex;
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
@@ -299,7 +299,7 @@ fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
     store.reads_auth_json()
         && auth
             .login()
-            .is_some_and(|login| login.identity.kind == LoginKind::ApiKey)
+            .is_some_and(|login| login.identity.kind.is_billed_by_use())
 }
 
 fn login_state(auth: &AuthFile) -> LoginState {
@@ -355,7 +355,10 @@ fn check_text(
     let named = text.and_then(|text| text.email.as_ref());
     let login = auth.login().filter(|_| store.reads_auth_json());
     match (named, login) {
-        (Some(named), Some(login)) if Email::new(named) != login.identity.email => {
+        (Some(named), Some(login))
+            if !login.identity.kind.hides_account()
+                && Email::new(named) != login.identity.email =>
+        {
             Err(StatusError::AnotherAccount {
                 text: Email::new(named),
                 home: login.identity.email.clone(),

@@ -2,7 +2,7 @@
 
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::config::CredentialStore;
-use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::quota::account::{AccountEntry, LoginState};
 use crate::quota::state::judge;
@@ -55,7 +55,7 @@ impl StatusReport {
     pub(crate) fn is_api_key(&self) -> bool {
         self.identity
             .as_ref()
-            .is_some_and(|who| who.kind == LoginKind::ApiKey)
+            .is_some_and(|who| who.kind.is_billed_by_use())
     }
 
     /// Returns the latest reset of all exhausted windows; `None` if no window is exhausted.

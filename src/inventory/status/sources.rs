@@ -90,7 +90,7 @@ fn contradiction(
     fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
         Some(a? == b?)
     }
-    if let Some(live) = live {
+    if let Some(live) = live.filter(|_| !home.kind.hides_account()) {
         let ids = [
             agree(home.account_id.as_ref(), live.account_id.as_ref()),
             agree(home.user_id.as_ref(), live.user_id.as_ref()),

@@ -65,6 +65,7 @@ pub(super) fn started(pid: u32) -> Option<u64> {
         .map(sysinfo::Process::start_time)
 }
 
+#[cfg(unix)]
 pub(super) fn is_stopped(_pid: u32) -> bool {
     // The child has the terminal; a stop of it alone is not passed on here.
     false
@@ -112,11 +113,13 @@ impl Process {
 
     /// A variable of the environment that it was started with; an empty one counts as unset.
     pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
-        self.environment
-            .iter()
-            .filter_map(|entry| entry.to_str()?.strip_prefix(name)?.strip_prefix('='))
-            .find(|value| !value.is_empty())
-            .map(OsString::from)
+        let is_wanted =
+            |stored: &str| stored == name || (cfg!(windows) && stored.eq_ignore_ascii_case(name));
+        let mut entries = self.environment.iter().filter_map(|entry| {
+            let (stored, value) = entry.to_str()?.split_once('=')?;
+            (is_wanted(stored) && !value.is_empty()).then(|| value.into())
+        });
+        entries.next()
     }
 
     /// The folder that it works in.
@@ -128,8 +131,9 @@ impl Process {
     pub(crate) fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
-    /// The regular files beneath `folders` that it has open: not known on this system.
-    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
-        Vec::new()
+
+    /// The regular files beneath `folders` that it has open for writing: not known on this system.
+    pub(crate) fn written_beneath(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
+        None
     }
 }

@@ -22,6 +22,28 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
     system::terminate_all(targets, deadline)
 }
 
+/// Kills a process: SIGKILL on Unix. Does nothing if it has ended.
+pub(crate) fn kill(pid: u32) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+        let mut system = System::new();
+        let id = Pid::from_u32(pid);
+        let wanted = ProcessRefreshKind::nothing();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), true, wanted);
+        if let Some(process) = system.process(id) {
+            process.kill();
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod system {
     use super::super::started;
@@ -134,27 +156,19 @@ mod system {
         }
     }
 
-    #[cfg(windows)]
-    fn tell(pid: u32) {
-        use sysinfo::{Pid, ProcessesToUpdate, System};
-        let mut system = System::new();
-        let id = Pid::from_u32(pid);
-        system.refresh_processes(ProcessesToUpdate::Some(&[id]), true);
-        if let Some(process) = system.process(id) {
-            process.kill();
-        }
-    }
+    #[cfg(not(unix))]
+    use super::kill as tell;
 }
 
-#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command};
+    use crate::io::processes::waiting_program;
+    use std::process::Child;
     use std::time::Duration;
 
     fn child() -> (Child, EndTarget) {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let child = waiting_program().spawn().unwrap();
         let ending = EndTarget {
             pid: child.id(),
             started: started_of(&child),

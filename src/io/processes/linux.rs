@@ -139,11 +139,12 @@ impl Process {
 
     /// The regular files beneath `folders` that it has open.
     pub(crate) fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
-        self.open_files(folders, |_| true)
+        self.open_files(folders, |_| true).unwrap_or_default()
     }
 
-    /// The regular files beneath `folders` that it has open for writing.
-    pub(crate) fn written_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+    /// The regular files beneath `folders` that it has open for writing; `None` if the system does not show
+    /// them.
+    pub(crate) fn written_beneath(&self, folders: &[&Path]) -> Option<Vec<PathBuf>> {
         self.open_files(folders, |number| {
             let info = fs::read_to_string(self.folder.join("fdinfo").join(number));
             info.is_ok_and(|info| is_writable(&info))
@@ -151,10 +152,13 @@ impl Process {
     }
 
     /// The open files in `folders` with a descriptor that `counts` accepts.
-    fn open_files(&self, folders: &[&Path], counts: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
+    fn open_files(
+        &self,
+        folders: &[&Path],
+        counts: impl Fn(&OsStr) -> bool,
+    ) -> Option<Vec<PathBuf>> {
         let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
-            .into_iter()
-            .flatten()
+            .ok()?
             .flatten()
             .filter_map(|fd| {
                 let target = fs::read_link(fd.path()).ok()?;
@@ -166,7 +170,7 @@ impl Process {
             .collect();
         open.sort();
         open.dedup();
-        open
+        Some(open)
     }
 }
 

@@ -11,7 +11,7 @@ mod table;
 #[path = "elsewhere.rs"]
 mod table;
 
-pub(crate) use ending::{EndTarget, terminate_all};
+pub(crate) use ending::{EndTarget, kill, terminate_all};
 pub(crate) use table::Process;
 
 use chrono::{DateTime, Utc};
@@ -60,6 +60,21 @@ impl ProcessTable {
     }
 }
 
+/// A program that waits for the end of its input, for tests.
+#[cfg(test)]
+pub(crate) fn waiting_program() -> std::process::Command {
+    let mut command;
+    if cfg!(windows) {
+        command = std::process::Command::new("cmd");
+        command.args(["/c", "pause"]);
+    } else {
+        command = std::process::Command::new("cat");
+    }
+    command.stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
 /// The start time of a process in a unit of the system; `None` once it has ended, also for zombies.
 ///
 /// Ids are reused; id and start time together identify a process.
@@ -74,6 +89,7 @@ pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 
 /// Returns true if a signal or a debugger stopped the process. False if the system does not report
 /// it.
+#[cfg(unix)]
 pub(crate) fn is_stopped(pid: u32) -> bool {
     table::is_stopped(pid)
 }

@@ -4,7 +4,6 @@ use super::*;
 
 /// Journals of version 0.1 before `home`, `since` and `leave_at`, with the device number, and with
 /// one side of an exchange set aside between three renames.
-#[cfg(unix)]
 #[test]
 fn journals_of_older_versions_are_read() {
     use std::os::unix::fs::MetadataExt;

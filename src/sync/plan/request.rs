@@ -16,6 +16,8 @@ pub struct PlanRequest<'a> {
     pub accept_unlisted: bool,
     /// `--delete-many`: copies deletions to the other side, however many.
     pub delete_many: bool,
+    /// `--allow-secrets`: paths of files that are synced although they contain what looks like a secret.
+    pub allow_secrets: &'a [String],
     /// `sync resolve`: the policy for this one path, instead of `conflict.policy`.
     pub policy_override: Option<(&'a str, ConflictPolicy)>,
 }
@@ -29,6 +31,7 @@ impl<'a> PlanRequest<'a> {
             refill: false,
             accept_unlisted: false,
             delete_many: false,
+            allow_secrets: &[],
             policy_override: None,
         }
     }

@@ -109,17 +109,40 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-    let limit = Timespec::try_from(limit).ok();
-    match poll(&mut fds, limit.as_ref()) {
+    let timeout = Timespec::try_from(limit).ok();
+    match poll(&mut fds, timeout.as_ref()) {
         // A signal: the caller decides.
         Err(rustix::io::Errno::INTR) => return Ok(()),
         other => other?,
     };
-    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    if fds[0].revents().intersects(gone) {
-        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone"));
+    match input_state(fds[0].revents(), io::IsTerminal::is_terminal(&stdin)) {
+        InputState::Pollable => Ok(()),
+        InputState::Unpollable => crossterm::event::poll(limit).map(drop),
+        InputState::Gone => Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone")),
     }
-    Ok(())
+}
+
+#[cfg(unix)]
+#[derive(Debug, PartialEq, Eq)]
+enum InputState {
+    Pollable,
+    Unpollable,
+    Gone,
+}
+
+#[cfg(unix)]
+fn input_state(revents: rustix::event::PollFlags, is_terminal: bool) -> InputState {
+    use rustix::event::PollFlags;
+    if revents.intersects(PollFlags::HUP | PollFlags::ERR) {
+        InputState::Gone
+    } else if !revents.contains(PollFlags::NVAL) {
+        InputState::Pollable
+    } else if is_terminal {
+        // poll(2) of macOS does not support devices and answers POLLNVAL.
+        InputState::Unpollable
+    } else {
+        InputState::Gone
+    }
 }
 
 /// Waits until there is input, at most for `limit`.
@@ -187,4 +210,24 @@ fn restore_on_panic() {
             report(panic);
         }));
     });
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::{InputState, input_state};
+    use rustix::event::PollFlags;
+
+    #[test]
+    fn a_terminal_that_cannot_be_polled_is_not_gone() {
+        for (revents, is_terminal, expected) in [
+            (PollFlags::IN, true, InputState::Pollable),
+            (PollFlags::empty(), true, InputState::Pollable),
+            (PollFlags::NVAL, true, InputState::Unpollable),
+            (PollFlags::NVAL, false, InputState::Gone),
+            (PollFlags::IN | PollFlags::HUP, true, InputState::Gone),
+            (PollFlags::ERR, true, InputState::Gone),
+        ] {
+            assert_eq!(input_state(revents, is_terminal), expected, "{revents:?}");
+        }
+    }
 }

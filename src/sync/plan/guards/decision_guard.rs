@@ -9,7 +9,7 @@ use crate::sync::plan::facts::file_version::{FilePair, is_truncated_prefix};
 use crate::sync::plan::facts::undelivered::UndeliveredFiles;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
-use crate::sync::secrets;
+use crate::sync::secrets::{self, FileSecret};
 
 /// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
 pub(crate) fn reason_to_leave(
@@ -111,10 +111,22 @@ fn secret_reason(
     };
     for source in sources.into_iter().flatten() {
         let path = source.seen.full_path(inputs.config);
-        if let Some(what) = secrets::find_in_file(&path).at("read", &path)? {
-            let why = format!("is not synced: it contains what looks like {what}");
-            return Ok(Some(why));
-        }
+        let is_allowed = inputs
+            .request
+            .allow_secrets
+            .iter()
+            .any(|allowed| allowed == pair.path);
+        let why = match secrets::find_in_file(&path).at("read", &path)? {
+            None => continue,
+            Some(FileSecret::InText(_)) if is_allowed => continue,
+            Some(FileSecret::Whole(what)) => {
+                format!("is not synced: it contains what looks like {what}")
+            }
+            Some(found @ FileSecret::InText(_)) => format!(
+                "is not synced: it contains what looks like {found}; --allow-secrets syncs it once"
+            ),
+        };
+        return Ok(Some(why));
     }
     Ok(None)
 }

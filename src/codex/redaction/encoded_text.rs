@@ -12,6 +12,9 @@ const MIN_BASE64_BYTES: usize = 24;
 /// The shortest line of a base64 text that goes on in the next line, in bytes.
 const MIN_BASE64_LINE_BYTES: usize = 60;
 
+/// The most backslashes before an escaped character: of text that is escaped six times.
+const MAX_SLASHES: usize = 64;
+
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -93,7 +96,11 @@ fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
         b'%' => Some((3, Some(ascii(text.get(1..3)?, 16)?))),
         b'\\' => {
             // Escaped text may be escaped again.
-            let slashes = text.iter().take_while(|b| **b == b'\\').count();
+            let slashes = text
+                .iter()
+                .take(MAX_SLASHES)
+                .take_while(|b| **b == b'\\')
+                .count();
             let rest = &text[slashes..];
             let (len, c) = match rest.first()? {
                 b'u' => (

@@ -1,0 +1,341 @@
+//! Tells secrets from placeholders, names and code that have the same form.
+
+use memchr::memmem;
+
+/// The shortest value that counts as random.
+pub(super) const MIN_RANDOM_BYTES: usize = 16;
+
+/// Only the beginning of a value is searched for words of placeholders.
+const MAX_PLACEHOLDER_BYTES: usize = 80;
+
+/// Words of placeholders, in lower case.
+const PLACEHOLDERS: [&[u8]; 13] = [
+    b"example",
+    b"your",
+    b"xxxxx",
+    b"placeholder",
+    b"changeme",
+    b"change_me",
+    b"redacted",
+    b"...",
+    b"****",
+    b"dummy",
+    b"insert",
+    b"____",
+    b"\xe2\x80\xa6",
+];
+
+/// What a match has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FormCheck {
+    /// Anything.
+    Any,
+    /// No placeholder.
+    Real,
+    /// No word, and no words that are joined.
+    Varied,
+    /// Varied and long.
+    Random,
+    /// What a person may choose as a password, but no word, no variable and no placeholder.
+    Human,
+    /// The password in a URL.
+    Url,
+    /// A value whose name marks it as secret.
+    Named,
+    /// A value whose name is that of a password.
+    Password,
+    /// A value whose name is that of a provider.
+    Provider,
+    /// Anything in a message, nothing elsewhere.
+    Message,
+}
+
+impl FormCheck {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "any" => Self::Any,
+            "real" => Self::Real,
+            "varied" => Self::Varied,
+            "random" => Self::Random,
+            "human" => Self::Human,
+            "password" => Self::Password,
+            "url" => Self::Url,
+            "named" => Self::Named,
+            "provider" => Self::Provider,
+            "message" => Self::Message,
+            _ => return None,
+        })
+    }
+
+    /// Returns true if the form is a name with a value.
+    pub(super) fn has_name(self) -> bool {
+        matches!(self, Self::Password | Self::Named | Self::Provider)
+    }
+
+    /// Returns true if a value is a secret, by the texts before and behind it.
+    pub(super) fn accepts(self, before: &[u8], value: &[u8], behind: &[u8]) -> bool {
+        match self {
+            Self::Any | Self::Message => true,
+            Self::Real => !is_placeholder(value),
+            Self::Varied => !is_placeholder(value) && is_random(value),
+            Self::Random => {
+                let mut parts = value.split(|b| matches!(b, b'=' | b';' | b' '));
+                parts.any(|part| {
+                    part.len() >= MIN_RANDOM_BYTES && Self::Varied.accepts(before, part, behind)
+                })
+            }
+            Self::Human => is_human_password(last_part(value)),
+            Self::Url => is_url_password(last_part(value)),
+            Self::Password | Self::Named | Self::Provider => {
+                NamedValue::new(before, value, behind).is_secret(self)
+            }
+        }
+    }
+}
+
+/// Returns the password of `user:password`.
+fn last_part(value: &[u8]) -> &[u8] {
+    value.rsplit(|b| *b == b':').next().unwrap_or(value)
+}
+
+fn is_placeholder(value: &[u8]) -> bool {
+    // A long random value contains such a word by chance.
+    has_any(
+        &value[..value.len().min(MAX_PLACEHOLDER_BYTES)],
+        &PLACEHOLDERS,
+    ) || value
+        .chunk_by(|a, b| a == b)
+        .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
+}
+
+/// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
+/// third character is of another kind than the one before, or there are six characters in a row without a vowel.
+fn is_random(value: &[u8]) -> bool {
+    let kind = |b: u8| match b {
+        b'a'..=b'z' => 1,
+        b'A'..=b'Z' => 2,
+        b'0'..=b'9' => 3,
+        _ => 0,
+    };
+    let (mut changes, mut run, mut letters, mut longest) = (0, 0, 0, 0);
+    let (mut digits, mut numbers, mut lower, mut upper) = (0, 0, false, false);
+    let mut capitals = 0;
+    let mut last = 0;
+    for b in value {
+        let kind = kind(*b);
+        changes += usize::from(kind != 0 && last != 0 && kind != last);
+        digits += usize::from(kind == 3);
+        numbers += usize::from(kind == 3 && last != 3);
+        lower |= kind == 1;
+        upper |= kind == 2;
+        capitals += usize::from(kind == 2 && last == 2);
+        let is_vowel = b"aeiouyAEIOUY".contains(b);
+        (run, letters) = match kind {
+            0 => (0, 0),
+            _ if is_vowel => (0, 0),
+            3 => (run + 1, letters),
+            _ => (run + 1, letters + 1),
+        };
+        if letters >= 3 {
+            longest = longest.max(run);
+        }
+        last = kind;
+    }
+    let is_word = value.iter().all(u8::is_ascii_alphanumeric);
+    if digits == 0 {
+        // Names such as `getUserName` have as many changes, but no capital beside another.
+        return is_word
+            && if lower && upper {
+                capitals >= 2 || changes * 4 >= value.len() && (capitals >= 1 || longest >= 5)
+            } else {
+                lower && longest >= 5
+            };
+    }
+    let mut words = value.split(|b| !b.is_ascii_alphanumeric());
+    let has_long_word = words.any(|word| word.len() >= 14) && numbers >= 2;
+    let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
+    digits < value.len()
+        && (changes * 3 >= value.len() || longest >= 5 || has_long_word || value.iter().all(is_hex))
+}
+
+/// Returns true if a value has only characters of tokens.
+fn is_token(value: &[u8]) -> bool {
+    value
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b))
+}
+
+/// Returns true for the password in a URL: nothing but a password has this place.
+fn is_url_password(value: &[u8]) -> bool {
+    const EXAMPLES: [&[u8]; 12] = [
+        b"password",
+        b"passwd",
+        b"pass",
+        b"pwd",
+        b"pw",
+        b"secret",
+        b"token",
+        b"user",
+        b"foo",
+        b"bar",
+        b"p",
+        b"***",
+    ];
+    let lower = value.to_ascii_lowercase();
+    !is_code(value) && !is_placeholder(value) && !EXAMPLES.contains(&&*lower)
+}
+
+/// Returns true for text that a person may choose as a password: a character that is no letter in a word, or a
+/// mix as in random text.
+fn is_human_password(value: &[u8]) -> bool {
+    const COMMON: [&[u8]; 6] = [b"token", b"user", b"test", b"foo", b"my_", b"%s"];
+    let has_mark = value
+        .iter()
+        .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
+    value.len() >= 6
+        && !is_code(value)
+        && !is_number(value)
+        && (has_mark || is_random(value))
+        && !is_placeholder(value)
+        && !has_any(value, &COMMON)
+}
+
+/// Returns true if one of `words`, which are in lower case, is in the value.
+fn has_any(value: &[u8], words: &[&[u8]]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let mut words = words.iter();
+    words.any(|word| memmem::find(&lower, word).is_some())
+}
+
+/// Returns true for variables, calls, URLs and other text that is no secret itself.
+fn is_code(value: &[u8]) -> bool {
+    value.first().is_some_and(|b| b"!#=".contains(b))
+        || value
+            .iter()
+            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
+        || has_any(value, &[b"//", b"::", b"arn:"])
+}
+
+/// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
+fn is_number(value: &[u8]) -> bool {
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    letters <= 2 && digits < value.len()
+}
+
+/// A value with a name.
+struct NamedValue<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    /// The character behind the value.
+    next: Option<u8>,
+    /// The last character of the operator.
+    operator: u8,
+    is_quoted: bool,
+    /// There is an operator of one character and nothing else between name and value.
+    is_tight: bool,
+}
+
+impl<'a> NamedValue<'a> {
+    fn new(before: &'a [u8], value: &'a [u8], behind: &[u8]) -> Self {
+        let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[".contains(b);
+        let operator = before.iter().rposition(|b| !is_blank(b)).unwrap_or(0);
+        let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        let name_end = before.iter().rposition(is_name).map_or(0, |at| at + 1);
+        Self {
+            name: &before[..name_end],
+            value,
+            next: behind.first().copied(),
+            operator: before.get(operator).copied().unwrap_or_default(),
+            is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
+            is_tight: operator == name_end && operator + 1 == before.len(),
+        }
+    }
+
+    fn is_secret(&self, check: FormCheck) -> bool {
+        if self.is_other_name()
+            || is_placeholder(self.value)
+            || has_any(self.value, &[b"://", b"arn:", b"::"])
+        {
+            return false;
+        }
+        let is_upper = self
+            .name
+            .last()
+            .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        let is_variable = self.is_tight && self.operator == b'=' && is_upper;
+        let is_argument = matches!(self.operator, b',' | b'(');
+        let is_text = if self.is_quoted {
+            !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
+        } else {
+            // Not the name of something in code.
+            let is_end =
+                |b: u8| matches!(b, b'<' | b'\\' | b'"' | b'\'') || b.is_ascii_whitespace();
+            let is_path = self.value.iter().any(|b| b".?".contains(b));
+            !is_argument && (self.is_tight || self.next.is_none_or(is_end) && !is_path)
+        };
+        let value = self.value;
+        let has_digit = value.iter().any(u8::is_ascii_digit);
+        let is_random_text = is_token(value)
+            && is_random(value)
+            && is_text
+            && (self.is_quoted || has_digit || value.len() >= 28);
+        let is_human_text = is_text && is_human_password(value);
+        match check {
+            FormCheck::Provider => {
+                // With the name of a provider, letters alone are rarely code.
+                let is_opaque = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                let is_word = (!is_argument || is_upper) && value.iter().all(is_opaque);
+                let is_random_text = is_token(value) && is_random(value);
+                value.len() >= 14 && is_text && (is_random_text || is_word)
+            }
+            FormCheck::Password if is_argument => is_human_text && is_upper,
+            FormCheck::Password => {
+                is_human_text || is_variable && value.len() >= 6 && !is_code(value)
+            }
+            _ => {
+                value.len() >= MIN_RANDOM_BYTES && is_random_text
+                    || value.len() >= 8
+                        && is_human_text
+                        && !is_argument
+                        && (self.is_quoted || is_variable)
+            }
+        }
+    }
+
+    /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
+    fn is_other_name(&self) -> bool {
+        const OTHER: [&[u8]; 28] = [
+            b"hash",
+            b"digest",
+            b"key_id",
+            b"keyid",
+            b"name",
+            b"type",
+            b"url",
+            b"uri",
+            b"path",
+            b"file",
+            b"count",
+            b"len",
+            b"length",
+            b"checksum",
+            b"sha256",
+            b"integrity",
+            b"expires",
+            b"_at",
+            b"time",
+            b"date",
+            b"used",
+            b"publickeytoken",
+            b"commit",
+            b"version",
+            b"pubkey",
+            b"fingerprint",
+            b"public_key",
+            b"endpoint",
+        ];
+        let lower = self.name.to_ascii_lowercase();
+        OTHER.iter().any(|word| lower.ends_with(word))
+    }
+}

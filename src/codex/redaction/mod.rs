@@ -1,0 +1,456 @@
+//! Removes secrets from texts, by one table of forms (`forms.txt`): from exports and shown conversations, from
+//! messages of Codex and of servers, from logs; and finds them in files that would be synced.
+//!
+//! Codex includes the body of a failed request in its error message, and that body may repeat the
+//! token of the request.
+
+mod checks;
+mod encoded_text;
+mod search;
+
+use encoded_text::{UnescapedText, base64_texts};
+use regex::{Captures, Regex};
+use search::TextKind;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+/// The longest printed message, in characters.
+const MAX_CHARS: usize = 300;
+
+/// The replacement of a secret in text.
+const REPLACEMENT: &str = "[redacted]";
+
+/// Matches long opaque words, which are no secrets in general, but may be in a message.
+static OPAQUE_WORD: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*").ok());
+
+/// Matches long words that are no secrets: names of rollouts, and words joined by hyphens.
+static HARMLESS_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$").ok()
+});
+
+/// A secret in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SecretInText {
+    /// The kind in `forms.txt`.
+    pub(crate) kind: &'static str,
+    /// The line that it begins in, from 1.
+    pub(crate) line: usize,
+}
+
+/// Returns the first secret in a text. Escapes and base64 are not decoded.
+pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
+    let found = search::secrets(text, TextKind::Document).next()?;
+    let before = &text[..found.place.start];
+    Some(SecretInText {
+        kind: found.kind,
+        line: memchr::memchr_iter(b'\n', before).count() + 1,
+    })
+}
+
+/// Replaces the secrets in a text, also behind escapes and in base64, which a reader undoes easily. Returns the text
+/// and their number.
+pub(crate) fn redact_found(text: &str) -> (String, usize) {
+    let places = |text: &str| {
+        let found = search::secrets(text.as_bytes(), TextKind::Document);
+        found.map(|secret| secret.place).collect::<Vec<_>>()
+    };
+    let mut found = places(text);
+    let unescaped = UnescapedText::of(text);
+    let mut decoded: Vec<Range<usize>> = base64_texts(&unescaped.text)
+        .filter(|(_, hidden)| find_secret(hidden).is_some())
+        .map(|(place, _)| place)
+        .collect();
+    if !unescaped.is_original() {
+        decoded.extend(places(&unescaped.text));
+    }
+    found.extend(decoded.iter().map(|place| unescaped.original(place)));
+    replace(text, found)
+}
+
+/// Replaces the parts of a text at `places`. Returns the text and the number of replacements.
+fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
+    places.sort_by_key(|place| (place.start, place.end));
+    let mut redacted = String::with_capacity(text.len());
+    let (mut at, mut count) = (0, 0);
+    for place in places {
+        if place.start >= at {
+            redacted.push_str(&text[at..place.start]);
+            redacted.push_str(REPLACEMENT);
+            count += 1;
+        }
+        at = at.max(place.end);
+    }
+    redacted.push_str(&text[at..]);
+    (redacted, count)
+}
+
+/// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
+/// a chain of errors ends with its cause.
+pub(crate) fn printable(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let found = search::secrets(line.as_bytes(), TextKind::Message);
+    let (line, _) = replace(&line, found.map(|secret| secret.place).collect());
+    let mut line = without_opaque_words(&line);
+    let count = line.chars().count();
+    if count > MAX_CHARS {
+        let begin = line.chars().take(MAX_CHARS / 2);
+        let end = line.chars().skip(count - MAX_CHARS / 2);
+        line = begin.chain(['…']).chain(end).collect();
+    }
+    line
+}
+
+fn without_opaque_words(line: &str) -> String {
+    let replacement = |found: &Captures<'_>| {
+        let harmless = HARMLESS_WORD.as_ref();
+        if harmless.is_some_and(|word| word.is_match(&found[0])) {
+            found[0].to_owned()
+        } else {
+            REPLACEMENT.to_owned()
+        }
+    };
+    // The patterns are constant and tested, so this does not happen. An empty text is the safe result.
+    let pattern = OPAQUE_WORD.as_ref();
+    pattern.map_or(String::new(), |word| {
+        word.replace_all(line, replacement).into_owned()
+    })
+}
+
+/// Matches an option whose value is secret, such as `--api-key`.
+static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
+        .ok()
+});
+
+/// Formats a command line without possible tokens. An argument of several words is likely a prompt, and
+/// is shown as `[text]`.
+pub(crate) fn command_line(arguments: &[OsString]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut value_is_secret = false;
+    for (i, argument) in arguments.iter().enumerate() {
+        let text = argument.to_string_lossy();
+        let has_blanks = text.contains(char::is_whitespace);
+        words.push(if value_is_secret && !text.starts_with('-') {
+            REPLACEMENT.into()
+        } else if i > 0 && has_blanks {
+            "[text]".into()
+        } else {
+            text.clone().into_owned()
+        });
+        // Without the pattern every value counts as secret.
+        value_is_secret = SECRET_WORD
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(&text));
+    }
+    printable(&words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_token_is_redacted() {
+        for token in [
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln",
+            "sk-proj-0123456789",
+            "sk-mock-0000",
+            "rt.acct-alice.f1.2",
+            "rt_68c1f0AbCdEf",
+            "0123456789abcdef0123456789abcdef0123456789abcdef",
+        ] {
+            let text = printable(&format!("GET failed: 503; body={token}, sorry"));
+            assert_eq!(text, "GET failed: 503; body=[redacted], sorry", "{token}");
+        }
+        for text in [
+            r#"{"refresh_token":"short","x":1}"#,
+            r#"{\"refresh_token\":\"short\"}"#,
+            "Authorization: Bearer short",
+            "authorization=short",
+            "bearer short",
+        ] {
+            assert!(!printable(text).contains("short"), "{}", printable(text));
+        }
+    }
+
+    #[test]
+    fn a_command_line_shows_neither_secrets_nor_prompts() {
+        let shown =
+            |words: &[&str]| command_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            shown(&[
+                "/opt/my codex/codex",
+                "exec",
+                "--json",
+                "fix the login of bob"
+            ]),
+            "/opt/my codex/codex exec --json [text]"
+        );
+        assert_eq!(
+            shown(&[
+                "codex",
+                "--api-key",
+                "hunter2",
+                "-c",
+                "x.bearer_token=abc",
+                "--json"
+            ]),
+            "codex --api-key [redacted] -c x.bearer_token=[redacted] --json"
+        );
+        assert_eq!(
+            shown(&["codex", "--remote", "wss://bob:pw@host/x"]),
+            "codex --remote wss://[redacted]@host/x"
+        );
+        assert_eq!(shown(&["codex", "sk-proj-0123456789"]), "codex [redacted]");
+        // A shell's own script, as in sh -c.
+        assert_eq!(
+            shown(&["sh", "-c", "TOKEN=abc codex\nexec"]),
+            "sh -c [text]"
+        );
+        assert_eq!(shown(&[]), "");
+    }
+
+    #[test]
+    fn harmless_text_is_kept() {
+        let text = "GET http://127.0.0.1:1/backend-api/wham/usage failed: 401 Unauthorized; \
+                    body={\"error\":{\"code\":\"token_expired\"}}";
+        assert_eq!(printable(text), text);
+        for name in [
+            "sessions/2026/11/20/rollout-2026-11-20T06-00-00-01a1f789-1a2b-7c3d-8e4f-0123456789ab.jsonl.zst",
+            "skills/a-skill-whose-name-says-all-that-it-is-good-for/x.md",
+        ] {
+            assert_eq!(printable(name), name);
+        }
+        let token = "rollout-2026-11-20T06-00-00-0123456789abcdef0123456789abcdef0123";
+        assert_eq!(printable(token), REPLACEMENT);
+    }
+
+    #[test]
+    fn output_is_one_line_of_limited_length() {
+        assert_eq!(printable("a\n\u{1b}[31mb\tc"), "a [31mb c");
+        assert_eq!(
+            printable(&"ab ".repeat(1000)).chars().count(),
+            MAX_CHARS + 1
+        );
+        let chain = format!("failed to start: {}: no such table", "in /home ".repeat(50));
+        let shown = printable(&chain);
+        assert!(shown.starts_with("failed to start: "), "{shown}");
+        assert!(shown.ends_with(": no such table"), "{shown}");
+    }
+
+    /// Returns `len` mixed letters and digits.
+    fn random(len: usize) -> String {
+        let all = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z";
+        all.chars().cycle().take(len).collect()
+    }
+
+    #[test]
+    fn found_tokens_are_replaced_as_a_whole_and_counted() {
+        let key = format!("sk-proj-{}", random(40));
+        let text = format!("a {key} b rt_{}.{} c", random(43), random(20));
+        assert_eq!(
+            redact_found(&text),
+            ("a [redacted] b [redacted] c".to_owned(), 2)
+        );
+        let lines = format!("{}\n", random(64)).repeat(5);
+        let pem = format!(
+            "x -----BEGIN PRIVATE KEY-----\n{lines}{}==\n-----END PRIVATE KEY----- y",
+            random(22)
+        );
+        let (redacted, count) = redact_found(&pem);
+        assert_eq!(count, 1);
+        assert!(!redacted.contains(&random(20)), "{redacted}");
+        assert!(
+            redacted.starts_with("x ") && redacted.ends_with(" y"),
+            "{redacted}"
+        );
+        for text in [
+            "rt.block_on(async)",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "",
+        ] {
+            assert_eq!(redact_found(text), (text.to_owned(), 0));
+        }
+    }
+
+    #[test]
+    fn tokens_behind_escapes_and_base64_are_replaced() {
+        use base64::Engine;
+        let key = format!("sk-proj-{}", random(40));
+        let base64 = base64::engine::general_purpose::STANDARD.encode(format!("user:{key}\n"));
+        for hidden in [
+            key.replace('-', r"\u002d"),
+            key.replace('-', r"\\u002D"),
+            key.replace('-', "&#45;"),
+            key.replace('-', "&#x2d;"),
+            key.replace('-', "%2D"),
+            key.replace('-', r"\-"),
+            key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
+            format!(r"x\n{key}"),
+            base64.clone(),
+            base64.replace('=', ""),
+            format!("/path/{base64}/b?key={base64}"),
+            base64.replace('=', r"\u003d"),
+        ] {
+            let (text, count) = redact_found(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
+            let expected = hidden.matches(&base64).count().max(1);
+            assert_eq!(count, expected, "{hidden}: {text}");
+            assert!(!text.contains(&random(20)), "{hidden}: {text}");
+            assert!(!text.contains(&base64[..20]), "{hidden}: {text}");
+            assert!(
+                text.starts_with("ü {\"a\": \"") && text.ends_with("\"} ü"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn encoded_text_without_tokens_is_kept() {
+        for text in [
+            r"C:\users\new \u00e4 \u002d 100% &amp; &#45;",
+            "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxkLCBoZWxsbyB3b3JsZA==",
+            "\u{1b}[32mok\u{1b}[0m",
+        ] {
+            assert_eq!(redact_found(text), (text.to_owned(), 0));
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_with_kind_and_line() {
+        for (text, kind) in [
+            (
+                format!("rt_{}.{}", random(43), random(20)),
+                "codex-refresh-token",
+            ),
+            (format!("AKIA{}", "Q3EGRZ7K2N5MXW4T"), "aws-key-id"),
+            (format!("eyJ{0}.{0}.{0}", random(43)), "jwt"),
+            (
+                format!("-----BEGIN RSA PRIVATE KEY-----\\n{}", random(64)),
+                "private-key",
+            ),
+            (
+                format!("postgres://app:{}@db/app", random(12)),
+                "url-password",
+            ),
+            (
+                format!("\"db_password\": \"{}\"", random(12)),
+                "named-password",
+            ),
+            (format!("--api-key {}", random(20)), "option"),
+        ] {
+            let found = find_secret(format!("a\n\nb {text}\n").as_bytes());
+            assert_eq!(found, Some(SecretInText { kind, line: 3 }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_found_between_marks_of_lines() {
+        let lines = [
+            "-----BEGIN PRIVATE KEY-----",
+            &random(64),
+            &format!("x{}", random(63)),
+            &random(20),
+            "-----END PRIVATE KEY-----",
+        ];
+        for (before, behind) in [
+            ("", ""),
+            ("> ", ""),
+            ("> > ", ""),
+            ("+", ""),
+            ("  12\t", ""),
+            ("12: ", ""),
+            ("# ", ""),
+            ("  \"", "\\n\" +"),
+            ("  '", "',"),
+        ] {
+            let text: String = lines
+                .map(|line| format!("{before}{line}{behind}\n"))
+                .concat();
+            let (redacted, count) = redact_found(&text);
+            assert_eq!(count, 1, "{redacted}");
+            assert!(!redacted.contains(&random(16)), "{redacted}");
+            // A key that is cut.
+            let (redacted, _) = redact_found(text.split("xaB3d").next().unwrap());
+            assert!(!redacted.contains(&random(16)), "{redacted}");
+        }
+    }
+
+    #[test]
+    fn words_names_and_examples_are_no_secrets() {
+        for text in [
+            "the risk-averse task-runner-for-long-hyphenated-names-of-things-v2",
+            "sk-your-api-key-goes-here-and-nothing-else-matters",
+            "sk-proj-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "OPENAI_API_KEY=sk-...",
+            "rt_the_name_of_some_function_that_is_very_long_indeed_2",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xoxb-your-token-here",
+            "AKIAIOSFODNN7EXAMPLE",
+            "AKIAYOURACCESSKEYIDX",
+            "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+            "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- is never to be committed, whatever it is",
+            "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n",
+            "eyJ is how a JWT begins",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "a1b2C3/sk-",
+            "PASSWORD=$1 TOKEN=\"$(cat token)\" SECRET=${SECRET}",
+            "password: string; token: Token<'a>; secret = config.secret2.value;",
+            "\"password\": \"Password\", \"token_type\": \"Bearer\", \"api_key\": \"<your key>\"",
+            "https://user:password@example.com and https://host:8080/a@b",
+            "Authorization: Bearer <token>",
+            "publicKeyToken=b77a5c561934e089",
+            "token: \"https://host/oauth2/v1/token\"",
+        ] {
+            assert_eq!(find_secret(text.as_bytes()), None, "{text}");
+        }
+        let inside = format!("task-{0}risk-{0}", random(40));
+        assert_eq!(find_secret(inside.as_bytes()), None);
+    }
+
+    #[test]
+    fn time_is_linear() {
+        // Quadratic time would be hours for these texts.
+        for part in ["a", "=", "\""] {
+            let text = part.repeat(10 << 20);
+            assert_eq!(redact_found(&text).1, 0, "{part:?}");
+        }
+        for part in [
+            "'",
+            "\\",
+            "\\n",
+            "&",
+            "%41",
+            "://",
+            "://a:",
+            "|1",
+            "MT.",
+            ":a",
+            "q~",
+            "-us",
+            "eyJ.",
+            "eyJ-",
+            "sk-",
+            "sk- ",
+            "PRIVATE KEY-----:",
+            "PRIVATE KEY-----\n",
+            "password=",
+            "\"password\":\"",
+            "token: ",
+            "Bearer ",
+            "kind: Secret\n",
+            "curl ",
+            "login a password ",
+            "Private-Lines: 8\n",
+            "--token ",
+            "mysql -",
+        ] {
+            redact_found(&part.repeat((1 << 18) / part.len()));
+        }
+    }
+}

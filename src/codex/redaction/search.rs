@@ -1,0 +1,291 @@
+//! Finds secrets in texts by the table `forms.txt`.
+//!
+//! One pass over a text finds the keywords of all forms. At each keyword, the pattern of its form is tried on at
+//! most [`MAX_FORM_BYTES`], so the time is linear in the size of the text, whatever it contains.
+
+use super::checks::{self, FormCheck};
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex::bytes::Regex;
+use std::ops::Range;
+use std::sync::{LazyLock, OnceLock};
+
+/// The longest part of a text that a pattern sees. Longer secrets are followed to their end.
+const MAX_FORM_BYTES: usize = 1024;
+
+/// The longest part that a pattern of names and values sees. Texts have many names.
+const MAX_NAMED_BYTES: usize = 320;
+
+/// The longest part of a value that is checked.
+const MAX_CHECKED_BYTES: usize = 256;
+
+/// The longest beginning of a word before a keyword in it.
+const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
+
+/// The longest private key, without its first line.
+const MAX_KEY_BYTES: usize = 64 * 1024;
+
+/// The rest of a name, an operator, and what may be between them: closing quotes, a type, the name of a value.
+const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
+
+/// A value: in quotes up to the closing one, else up to a blank or punctuation.
+const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
+
+/// A secret in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundSecret {
+    /// The kind in `forms.txt`.
+    pub(crate) kind: &'static str,
+    pub(crate) place: Range<usize>,
+}
+
+/// Which text is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextKind {
+    /// A text that is kept. Placeholders and names are no secrets.
+    Document,
+    /// A message, which loses little if more is replaced.
+    Message,
+}
+
+/// Where a pattern begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FormPlace {
+    Start,
+    Within,
+    Any,
+    Block,
+    Name,
+}
+
+/// A line of `forms.txt`.
+struct SecretForm {
+    kind: &'static str,
+    place: FormPlace,
+    check: FormCheck,
+    pattern_text: &'static str,
+    /// Compiled at the first keyword. All patterns are tested, so none is `None`.
+    pattern: OnceLock<Option<Regex>>,
+}
+
+struct FormTable {
+    forms: Vec<SecretForm>,
+    keywords: AhoCorasick,
+    /// The form of each keyword.
+    form_of: Vec<usize>,
+}
+
+/// All lines of `forms.txt` are tested, so it is not `None`.
+static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
+    let mut forms = Vec::new();
+    let mut keywords: Vec<String> = Vec::new();
+    let mut form_of = Vec::new();
+    let lines = include_str!("forms.txt").lines();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let [kind, place, check, words, pattern_text, _source] =
+            line.split_ascii_whitespace().collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        for word in words.split(',') {
+            keywords.push(word.replace(r"\x20", " "));
+            form_of.push(forms.len());
+        }
+        forms.push(SecretForm {
+            kind,
+            place: match place {
+                "start" => FormPlace::Start,
+                "within" => FormPlace::Within,
+                "any" => FormPlace::Any,
+                "name" => FormPlace::Name,
+                "block" => FormPlace::Block,
+                _ => return None,
+            },
+            check: FormCheck::parse(check)?,
+            pattern_text,
+            pattern: OnceLock::new(),
+        });
+    }
+    let keywords = AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(AhoCorasickKind::DFA))
+        .build(keywords)
+        .ok()?;
+    Some(FormTable {
+        forms,
+        keywords,
+        form_of,
+    })
+});
+
+/// Returns the secrets in a text, in the order of their ends. Their places are between characters, and may
+/// overlap.
+pub(crate) fn secrets(text: &[u8], of: TextKind) -> impl Iterator<Item = FoundSecret> {
+    let table = TABLE.as_ref();
+    // Without the table, everything is a secret.
+    let all = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
+        kind: "text",
+        place: 0..text.len(),
+    });
+    let mut end = 0;
+    let found = table.into_iter().flat_map(move |table| {
+        let hits = table.keywords.find_overlapping_iter(text);
+        hits.filter_map(move |hit| {
+            if hit.start() < end {
+                return None;
+            }
+            let form = &table.forms[table.form_of[hit.pattern().as_usize()]];
+            let place = form.secret_at(text, hit.start(), of)?;
+            end = place.end;
+            Some(FoundSecret {
+                kind: form.kind,
+                place,
+            })
+        })
+    });
+    all.into_iter().chain(found)
+}
+
+impl SecretForm {
+    fn compile(&self) -> Option<Regex> {
+        let text = self.pattern_text.replace("@ASSIGN", ASSIGN);
+        Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
+    }
+
+    /// Returns the place of the secret at a keyword.
+    fn secret_at(&self, text: &[u8], keyword: usize, of: TextKind) -> Option<Range<usize>> {
+        let start = match self.place {
+            FormPlace::Start if is_inside_word(text, keyword) => return None,
+            FormPlace::Name if continues_word(text, keyword) => return None,
+            FormPlace::Within => word_start(text, keyword)?,
+            _ => keyword,
+        };
+        if self.check == FormCheck::Message && of != TextKind::Message {
+            return None;
+        }
+        let max_bytes = if self.check.has_name() {
+            MAX_NAMED_BYTES
+        } else {
+            MAX_FORM_BYTES
+        };
+        let part = &text[start..text.len().min(start + max_bytes)];
+        let pattern = self.pattern.get_or_init(|| self.compile());
+        let groups = pattern.as_ref()?.captures(part)?;
+        let secret = groups.iter().skip(1).flatten().next();
+        let secret = secret.or(groups.get(0))?.range();
+        if part[secret.start..].starts_with(b"[redacted") {
+            return None;
+        }
+        if self.place == FormPlace::Block {
+            let end = key_block_end(text, start + secret.end)?;
+            return Some(start..end);
+        }
+        let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
+        let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
+        let is_secret =
+            of == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
+        is_secret.then(|| start + secret.start..end_of_secret(text, start + secret.end))
+    }
+}
+
+/// Returns true if the word of a place begins before it. A hyphen that begins a word is none of it: `-token` in
+/// a diff.
+fn is_inside_word(text: &[u8], at: usize) -> bool {
+    let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let before = at.checked_sub(1).map(|before| text[before]);
+    match before {
+        Some(b'-') => at >= 2 && (is_alphanumeric(at - 2) || matches!(text[at - 2], b'_' | b'-')),
+        Some(byte) => byte.is_ascii_alphanumeric() || byte == b'_',
+        None => false,
+    }
+}
+
+/// Returns true if the letters of a place begin before it, in `global` for `lob`, but not in `myLobKey`.
+fn continues_word(text: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).map_or(b' ', |before| text[before]);
+    before.is_ascii_alphabetic() && !(before.is_ascii_lowercase() && text[at].is_ascii_uppercase())
+}
+
+/// Returns the beginning of the word that a keyword is in.
+fn word_start(text: &[u8], keyword: usize) -> Option<usize> {
+    let before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
+    let len = before
+        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
+        .count();
+    (len > 0 && len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - len)
+}
+
+/// Returns the end of a secret of which a form matches only the beginning, as an offset between characters.
+fn end_of_secret(text: &[u8], end: usize) -> usize {
+    let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
+    let end = end + text[end..].iter().take_while(is_secret).count();
+    let is_inside_char = |b: &&u8| (0x80..0xc0).contains(*b);
+    end + text[end..].iter().take_while(is_inside_char).count()
+}
+
+/// Returns the end of a private key behind its first line: the last line, or the end of the last long line of a
+/// key that is cut. There may be line numbers, quotes, escapes, marks of comments and diffs between the lines, and
+/// PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
+fn key_block_end(text: &[u8], start: usize) -> Option<usize> {
+    const MIN_LINE_BYTES: usize = 40;
+    const MAX_HEADER_BYTES: usize = 200;
+    const MAX_MARK_BYTES: usize = 32;
+    let text = &text[..text.len().min(start + MAX_KEY_BYTES)];
+    let body = &text[start..];
+    let last_line = memchr::memmem::find(body, b"----");
+    let body = &body[..last_line.unwrap_or(body.len())];
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
+    let mut end = None;
+    let (mut at, mut longest) = (0, 0);
+    for run in body.split(|b| !is_base64(b)) {
+        longest = longest.max(run.len());
+        let gap = end.map_or(at, |end: usize| at - end);
+        let is_next = gap
+            <= if end.is_none() {
+                MAX_HEADER_BYTES
+            } else {
+                MAX_MARK_BYTES
+            };
+        if run.len() >= MIN_LINE_BYTES && is_next {
+            end = Some(at + run.len());
+        }
+        at += run.len() + 1;
+    }
+    let is_complete = last_line.is_some_and(|at| {
+        let line = text[start + at..].trim_ascii_start();
+        line.trim_ascii_start()
+            .iter()
+            .skip_while(|b| matches!(b, b'-' | b' '))
+            .take(3)
+            .eq(b"END")
+    });
+    if is_complete {
+        return (longest >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
+    }
+    end.map(|end| start + end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_form_has_a_pattern_lower_case_keywords_and_a_source() {
+        let table = TABLE.as_ref().unwrap();
+        let mut kinds = HashSet::new();
+        for form in &table.forms {
+            assert!(form.compile().is_some(), "{}", form.kind);
+            assert!(kinds.insert(form.kind), "{} twice", form.kind);
+        }
+        let lines = include_str!("forms.txt").lines();
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let columns: Vec<_> = line.split_ascii_whitespace().collect();
+            assert_eq!(columns.len(), 6, "{line}");
+            assert_eq!(columns[3], columns[3].to_ascii_lowercase(), "{line}");
+            assert!(
+                columns[5] == "-" || columns[5].starts_with("https://"),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The table of secrets: how many of each kind exports leave in, and what else they remove.
+
+use crate::support::conversations::{Conversation, assistant, user, write};
+use crate::support::env::TestEnv;
+use crate::support::secret_samples::{Samples, kinds, texts};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+const SEED: u64 = 20_261_122;
+
+/// Samples of each kind. Each is in one text, and the forms of texts take turns.
+const SAMPLES_PER_KIND: usize = 116;
+
+const FORMATS: [&str; 3] = ["md", "html", "json"];
+
+/// Writes one conversation in which each text is followed by its number. Returns the exports, each cut into these
+/// texts.
+fn export_all(env: &TestEnv, texts: &[String]) -> Vec<Vec<String>> {
+    let mut conversation = Conversation::new(1, 60, "Begin", "Case 0.");
+    for (i, text) in texts.iter().enumerate() {
+        conversation.lines.push(user(text));
+        let mark = format!("Case {}.", i + 1);
+        conversation.lines.push(assistant(&mark));
+    }
+    write(env, &conversation);
+    FORMATS
+        .map(|format| {
+            let run = env.run(["export", "01a1", "--format", format]).code(0);
+            let mut rest = &*run.stdout;
+            let mut parts = Vec::new();
+            for i in 0..texts.len() {
+                let (_, behind) = rest.split_once(&format!("Case {i}.")).expect("begin");
+                let (text, _) = behind.split_once(&format!("Case {}.", i + 1)).expect("end");
+                parts.push(text.to_owned());
+                rest = behind;
+            }
+            parts
+        })
+        .into()
+}
+
+/// The checked and the missed samples of a kind.
+#[derive(Default)]
+struct Recall {
+    checked: usize,
+    missed: usize,
+}
+
+/// Returns the recall of each kind over all forms of text and all formats.
+fn measure() -> BTreeMap<&'static str, Recall> {
+    let mut samples = Samples(SEED);
+    let mut cases = Vec::new();
+    for kind in kinds() {
+        for i in 0..SAMPLES_PER_KIND {
+            let sample = samples.sample(&kind);
+            let mut forms = texts(&kind, &sample.text);
+            let form = i % forms.len();
+            let text = forms.swap_remove(form).1;
+            cases.push((kind.id, sample, text));
+        }
+    }
+    let all: Vec<_> = cases.iter().map(|(_, _, text)| text.clone()).collect();
+    let env = TestEnv::new();
+    let mut recall: BTreeMap<&'static str, Recall> = BTreeMap::new();
+    for export in export_all(&env, &all) {
+        for ((id, sample, text), shown) in cases.iter().zip(export) {
+            assert!(!sample.parts.is_empty(), "{id}: {text}");
+            let entry = recall.entry(id).or_default();
+            entry.checked += 1;
+            let is_missed = sample.parts.iter().any(|part| shown.contains(part));
+            assert!(is_missed || shown.contains("[redacted]"), "{id}: {text}");
+            entry.missed += usize::from(is_missed);
+        }
+    }
+    recall
+}
+
+const HEAD: &str = "\
+# Which secrets are found?
+
+Exports, `show`, messages, logs and `sync` use one table of the forms that secrets have. `[redacted]` replaces a secret
+in a text; a file with one is not synced, and a warning names its kind and its line. The table has, with the
+provider's documentation for each form:
+
+- tokens and keys that a prefix or a fixed form gives away, such as `rt_…`, `sk-…`, `ghp_…`, JWT and JWE,
+- private keys in PEM, PGP and PuTTY files, also quoted, numbered, in a diff or in a string of JavaScript,
+- values whose name tells: `PASSWORD=`, `\"password\":`, `SECRET_KEY`, `*_TOKEN`, names of providers, in shell, YAML,
+  JSON, XML, TOML, `.netrc`, `.npmrc`, kubeconfig, Kubernetes secrets and code,
+- passwords in URLs, `Authorization`, `X-Api-Key` and `Cookie` headers, options such as `--password`.
+
+Exports and `show` also look behind escapes and into base64. Messages and logs lose more: any long opaque word.
+
+Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret in a picture or in
+a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before
+you publish it.
+
+## Recall
+
+A test makes samples of each kind by what it visibly looks like, puts them into texts of 15 to 29 forms (shell, YAML,
+JSON in JSON, quoted, numbered, a diff, code, …), and exports them as Markdown, HTML and JSON. The kinds are those of
+gitleaks' rules. This page is generated: `UPDATE_DOCS=1 cargo test redaction` writes it again.
+
+";
+
+fn page(recall: &BTreeMap<&'static str, Recall>) -> String {
+    let mut page = HEAD.to_owned();
+    let mut table = |title: &str, is_known: bool| {
+        let _ = write!(page, "| {title} | recall |\n| --- | --- |\n");
+        for kind in kinds().iter().filter(|kind| kind.is_known == is_known) {
+            let Recall { checked, missed } = recall[kind.id];
+            let percent = 100.0 * (checked - missed) as f64 / checked as f64;
+            let _ = writeln!(page, "| {} | {percent:.1} % |", kind.id);
+        }
+        page.push('\n');
+    };
+    table("kind of gitleaks", true);
+    table("other kind", false);
+    page.push_str("`pkcs12-file` is a kind of file, not of text: `sync` leaves out `*.p12` and `*.pfx` by their names.\n");
+    page
+}
+
+#[test]
+fn exports_leave_out_99_percent_of_each_kind_of_secret() {
+    let recall = measure();
+    assert_eq!(kinds().iter().filter(|kind| kind.is_known).count(), 221);
+    for (id, Recall { checked, missed }) in &recall {
+        assert!(missed * 100 <= *checked, "{id}: {missed} of {checked}");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redaction.md");
+    let text = page(&recall);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &text).expect("write");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text == written,
+        "docs/redaction.md is out of date: UPDATE_DOCS=1 cargo test redaction"
+    );
+}
+
+#[test]
+fn exports_keep_hashes_lock_files_ids_images_and_code() {
+    let mut samples = Samples(SEED);
+    let mut texts = Vec::new();
+    for file in [
+        "Cargo.lock",
+        "src/history/check.rs",
+        "src/io/atomic.rs",
+        "docs/cli-reference.md",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        texts.push(fs::read_to_string(path).expect("file"));
+    }
+    let mut lines = |line: &str, count: usize| -> String {
+        (0..count).map(|_| samples.fill(line) + "\n").collect()
+    };
+    texts.extend([
+        lines("commit {40:h}\nindex {7:h}..{7:h} 100644\nAuthor: Me <me@example.org>", 4_000),
+        lines("      \"integrity\": \"sha512-{86:b}==\",\n      \"version\": \"1.{2:d}.0\",", 4_000),
+        lines("checksum = \"{64:h}\"", 6_000),
+        lines("{64:h}  target/{16:h}/lib{8:l}.rlib", 6_000),
+        lines("id: {uuid}\nsession_id = \"{uuid}\"\n  key: {8:s}-{4:s}", 5_000),
+        lines("<img src=\"data:image/png;base64,{4000:b}\">", 120),
+        lines("{76:b}", 6_000),
+        lines("let token = lexer.next_token({1:d}); let key = &keys[{2:d}]; self.password_field.clear();", 5_000),
+        lines("\"password\": \"Password\", \"forgot_password\": \"Forgot password?\", \"token\": \"Token\"", 4_000),
+        lines("fn {12:s}_{8:s}(secret: &SecretBytes, token_count: u64) -> Result<Token, {8:s}Error>;", 4_000),
+    ]);
+    let bytes: usize = texts.iter().map(String::len).sum();
+    assert!(bytes > 4_000_000, "{bytes}");
+    let mut conversation = Conversation::new(1, 60, "Begin", "Done.");
+    conversation
+        .lines
+        .extend(texts.iter().map(|text| user(text)));
+    let env = TestEnv::new();
+    write(&env, &conversation);
+    let out = env.path("out.md");
+    let args = ["export", "01a1", "--json", "--out"];
+    let args = args.into_iter().chain([out.to_str().expect("text")]);
+    let document = env.run(args).code(0).json();
+    let count = document["files"][0]["redacted"].as_u64().expect("count");
+    assert!(count * 1_000_000 < bytes as u64, "{count} in {bytes} bytes");
+}
+
+#[test]
+fn damaged_secrets_are_exported_without_a_crash() {
+    let kinds = kinds();
+    let mut samples = Samples(SEED);
+    let mut mutated = Vec::new();
+    for _ in 0..10_000 {
+        let kind = &kinds[samples.below(kinds.len())];
+        let sample = samples.sample(kind);
+        let mut forms = texts(kind, &sample.text);
+        let form = samples.below(forms.len());
+        let mut text: Vec<char> = forms.swap_remove(form).1.chars().collect();
+        for _ in 0..=samples.below(8) {
+            let at = samples.below(text.len());
+            let strange = [
+                'ü', '日', '😀', '"', '\'', '\\', '\n', '=', ':', '@', '%', '&', '\u{1b}',
+            ];
+            let strange = strange[samples.below(strange.len())];
+            match samples.below(4) {
+                0 => text[at] = strange,
+                1 => text.insert(at, strange),
+                2 if text.len() > 1 => drop(text.remove(at)),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        mutated.push(text.into_iter().collect::<String>());
+    }
+    let mut conversation = Conversation::new(1, 60, "Begin", "Done.");
+    conversation
+        .lines
+        .extend(mutated.iter().map(|text| user(text)));
+    let env = TestEnv::new();
+    write(&env, &conversation);
+    for args in [&["export", "01a1"][..], &["show", "01a1", "--json"]] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("[redacted]"));
+    }
+}
