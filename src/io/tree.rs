@@ -384,10 +384,22 @@ fn follow(path: &Path, links: u32) -> PathBuf {
     real
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn real_paths_have_the_form_that_users_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonical().unwrap();
+        assert!(!root.as_os_str().as_encoded_bytes().starts_with(br"\\"));
+        let missing = folder.path().join("a").join("..").join("b");
+        assert_eq!(real(&missing), root.join("b"));
+        assert!(lies_in(&missing, folder.path()));
+        assert!(!lies_in(folder.path(), &missing));
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_folder_lies_in_another_by_links_and_before_it_exists() {
         let folder = tempfile::tempdir().unwrap();
