@@ -12,20 +12,19 @@ const MAX_PLACEHOLDER_BYTES: usize = 80;
 const PLACEHOLDERS: &str =
     "example your xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
-/// What a match has to be.
+/// The condition for a match to be a secret, in a text that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FormCheck {
-    /// Anything.
     Any,
-    /// No placeholder.
+    /// Anything but a placeholder.
     Real,
-    /// No word, and no words that are joined.
+    /// Anything but words, joined or not.
     Varied,
-    /// Varied and long.
+    /// `Varied`, and at least 16 bytes.
     Random,
     /// What a person may choose as a password, but no word, no variable and no placeholder.
     Human,
-    /// The password in a URL.
+    /// The password in a URL, however simple.
     Url,
     /// A value whose name marks it as secret.
     Named,
