@@ -110,7 +110,6 @@ impl Scene {
         turn: Turn,
         prompt: &str,
     ) -> Option<(Output, bool)> {
-        const LIMIT: Duration = Duration::from_secs(60);
         let mut running = None;
         let mut is_acknowledged = false;
         let at = (point.call.as_str(), point.number);
@@ -120,12 +119,12 @@ impl Scene {
                 wait_for_open_database(codex.pid());
                 running = Some(codex);
             } else {
-                is_acknowledged = codex.finish(LIMIT).status.success();
+                is_acknowledged = is_acknowledged_by(codex);
             }
         })?;
         self.lab.backend.call_tools(&[]);
         if let Some(codex) = running {
-            is_acknowledged = codex.finish(LIMIT).status.success();
+            is_acknowledged = is_acknowledged_by(codex);
         }
         Some((output, is_acknowledged))
     }
@@ -144,6 +143,21 @@ impl Scene {
         let files = homes.iter().flat_map(|home| rollouts(home));
         files.map(|path| rollout_text(&path)).collect()
     }
+}
+
+/// Returns true if Codex ends with success. Ends one that waits for a lock of the held restore.
+fn is_acknowledged_by(codex: RunningCodex) -> bool {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let until = Instant::now() + LIMIT;
+    while codex.is_running() {
+        if Instant::now() > until {
+            codex.kill();
+            return false;
+        }
+        // The interval of polling.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    codex.finish(LIMIT).status.success()
 }
 
 /// Waits until Codex has its first database open, or has ended.
