@@ -22,7 +22,7 @@ pub(super) enum FormCheck {
     Varied,
     /// `Varied`, and at least 16 bytes.
     Random,
-    /// What a person may choose as a password, but no word, no variable and no placeholder.
+    /// A password as a person may choose it: no word, variable or placeholder.
     Human,
     /// The password in a URL, however simple.
     Url,
