@@ -1,5 +1,10 @@
 //! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the numbers of held calls are printed with --nocapture"
+)]
+
 use crate::support::conversations::state;
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
@@ -203,7 +208,8 @@ fn assert_databases_whole(home: &Path, context: &str) {
         if path.extension().is_some_and(|e| e == "sqlite") {
             let database = Connection::open(&path).unwrap();
             let check = database.query_row("PRAGMA integrity_check", [], |row| row.get(0));
-            let check: String = check.unwrap_or_else(|e| panic!("{context} {path:?}: {e}"));
+            let check: String =
+                check.unwrap_or_else(|e| panic!("{context} {}: {e}", path.display()));
             assert_eq!(check, "ok", "{context}: {}", path.display());
         }
     }
