@@ -1,5 +1,10 @@
 //! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "the numbers of held calls are printed with --nocapture"
+)]
+
 use crate::support::conversations::state;
 use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
