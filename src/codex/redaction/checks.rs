@@ -129,7 +129,8 @@ fn is_random(value: &[u8]) -> bool {
         }
         last = kind;
     }
-    let is_word = value.iter().all(u8::is_ascii_alphanumeric);
+    let mut words = value.split(|b| !b.is_ascii_alphanumeric());
+    let is_word = words.any(|word| word.len() >= 14);
     if digits == 0 {
         // Names such as `getUserName` have as many changes, but no capital beside another.
         return is_word
@@ -186,7 +187,7 @@ fn has_any(value: &[u8], words: &str) -> bool {
 
 /// Returns true for variables, calls, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    value.first().is_some_and(|b| b"!#=".contains(b))
+    value.first().is_some_and(|b| b"!#=@".contains(b))
         || value
             .iter()
             .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
