@@ -13,6 +13,9 @@ pub(crate) struct ChildJob(Job);
 impl ChildJob {
     /// Puts `child` and all that it will start into a job.
     ///
+    /// A process that the child has started before this call stays outside. The standard library cannot
+    /// start a child in a job, and a child that it starts suspended can only be resumed by unsafe code.
+    ///
     /// # Errors
     /// The child has ended, or the system refuses.
     pub(crate) fn new(child: &Child) -> io::Result<Self> {

@@ -15,3 +15,24 @@ mod history;
 mod machine;
 mod storage;
 mod sync;
+
+#[test]
+fn the_documentation_names_the_number_of_tests() {
+    let sources = [
+        include_str!("accounts.rs"),
+        include_str!("archives.rs"),
+        include_str!("conversations.rs"),
+        include_str!("history.rs"),
+        include_str!("storage.rs"),
+        include_str!("sync.rs"),
+    ];
+    let others: usize = sources
+        .iter()
+        .map(|text| text.matches("#[test]").count())
+        .sum();
+    let named = format!("`tests/portable` ({} tests)", others + 1);
+    assert!(
+        include_str!("../../docs/windows.md").contains(&named),
+        "{named}"
+    );
+}
