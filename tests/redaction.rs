@@ -110,8 +110,9 @@ fn page(recall: &BTreeMap<&'static str, Recall>) -> String {
         let _ = write!(page, "| {title} | recall |\n| --- | --- |\n");
         for kind in kinds().iter().filter(|kind| kind.is_known == is_known) {
             let Recall { checked, missed } = recall[kind.id];
-            let percent = 100.0 * (checked - missed) as f64 / checked as f64;
-            let _ = writeln!(page, "| {} | {percent:.1} % |", kind.id);
+            let tenths = 1000 * (checked - missed) / checked;
+            let (percent, tenth) = (tenths / 10, tenths % 10);
+            let _ = writeln!(page, "| {} | {percent}.{tenth} % |", kind.id);
         }
         page.push('\n');
     };

@@ -5,6 +5,7 @@ use super::format::names;
 use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;
+use crate::io::flush;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError};
 use std::io::Write;
@@ -36,7 +37,7 @@ pub(crate) fn publish(
 ) -> Result<PublishedArchive, IoError> {
     let metadata = packed.sidecar();
     // fsync of the content before the lock is taken: this is the step that takes long.
-    file.file().sync_all().at("fsync", file.path())?;
+    flush::all(file.file()).at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the
     // archive has its name.
     let mut described = TempFile::inside(backups)?;

@@ -20,7 +20,7 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
-use crate::journal::JournalError;
+use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
@@ -31,7 +31,7 @@ use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The time limit for Codex's daemon to stop.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -213,7 +213,7 @@ impl RestoreOptions {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon writes its databases when it ends.
-            request.planned = Instant::now();
+            request.planned = journal::next_tick();
         }
         let mut report = apply_marked(&request, &plan, context)?;
         let is_recorded = record_result(context, target, &mut report);
@@ -268,7 +268,7 @@ impl RestoreOptions {
             manager_home: &settings.manager_home,
             env: &context.env,
             now: context.local_now(),
-            planned: Instant::now(),
+            planned: journal::next_tick(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Keeps the lines that Codex appended to a rebuilt file when the rebuild is undone.
 
 use super::HistoryError;
+use crate::io::flush;
 use crate::io::{IoContext, atomic, file_open, hash};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
@@ -59,7 +60,7 @@ impl AppendedLines {
             .seek(SeekFrom::Start(self.rewrite.new_bytes))
             .at("read", &self.path)?;
         io::copy(&mut present, &mut file).at("write", staged)?;
-        file.sync_all().at("fsync", staged)?;
+        flush::all(&file).at("fsync", staged)?;
         Ok(())
     }
 }

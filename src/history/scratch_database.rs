@@ -31,8 +31,9 @@ const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
 const FIRST_VERSION_WITH_LIST: (u32, u32) = (0, 105);
 /// The time limit of `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time in which the database may stay the same before it is complete.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest time in which the database may stay the same before it is complete. In 0.110 and 0.120 the
+/// app-server creates it and indexes nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval at which a wait checks for Ctrl-C.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time that Codex may take to exit.
@@ -67,7 +68,7 @@ impl thread_rows::RolloutLocations for DiskRollouts<'_> {
 /// `conversations` below `rows_home`.
 ///
 /// # Errors
-/// Codex cannot be started, fails, has no database, adds nothing to it for a minute, or takes more than
+/// Codex cannot be started, fails, has no database, adds nothing to it for 30 s, or takes more than
 /// 10 minutes.
 pub(crate) fn create(
     home: &Path,
@@ -137,7 +138,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
             ));
         }
         if now - changed_at > STALL_TIMEOUT {
-            return Err(failed("it indexed nothing for a minute"));
+            return Err(failed("it indexed nothing for 30 s"));
         }
         if id > 1 {
             // Codex 0.110 answers at once, and indexes in the background.

@@ -9,6 +9,7 @@ use crate::codex::database;
 use crate::codex::home::SIDECAR_SUFFIXES;
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
+use crate::io::flush;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic, hash, sharing, tree};
 use crate::journal::{FileExchange, RecoveryPolicy};
@@ -387,7 +388,7 @@ fn stage(
         let file = fs::OpenOptions::new().write(true).open(staged);
         let file = file.at("open", staged)?;
         set_attributes(&file, content).at("write", staged)?;
-        file.sync_all().at("fsync", staged)?;
+        flush::all(&file).at("fsync", staged)?;
     }
     Ok(())
 }

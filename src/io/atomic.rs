@@ -1,5 +1,6 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::flush;
 use super::lock::{self, FileLock};
 use super::{IoContext, IoError};
 use super::{events, file_open, sharing};
@@ -140,7 +141,7 @@ impl TempFile {
 
     /// Makes the content durable under the temporary name.
     pub(crate) fn sync(&self) -> Result<(), IoError> {
-        self.0.as_file().sync_all().at("fsync", self.0.path())
+        flush::all(self.0.as_file()).at("fsync", self.0.path())
     }
 
     /// Renames to `path` if that is free; else returns an error of the kind
@@ -182,7 +183,7 @@ impl TempFile {
             error,
             file: Some(Self(file)),
         };
-        if let Err(e) = self.0.as_file().sync_all().at("fsync", self.0.path()) {
+        if let Err(e) = flush::all(self.0.as_file()).at("fsync", self.0.path()) {
             return Err(back(e, self.0));
         }
         match self.0.persist_noclobber(path) {
@@ -238,7 +239,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     File::open(folder)
-        .and_then(|f| f.sync_all())
+        .and_then(|f| flush::all(&f))
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
     let _ = folder;

@@ -190,15 +190,30 @@ fn capacity_for(meta: &Metadata) -> usize {
     usize::try_from(meta.len().min(MOST)).unwrap_or_default()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::os::unix::net::UnixListener;
 
     #[test]
+    fn a_folder_is_not_opened_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, kind) in [
+            (folder.path().to_path_buf(), ErrorKind::IsADirectory),
+            (folder.path().join("none"), ErrorKind::NotFound),
+        ] {
+            assert_eq!(open(&path).unwrap_err().kind(), kind);
+            assert_eq!(open_no_link(&path).unwrap_err().kind(), kind);
+            assert_eq!(check(&path).is_ok(), kind == ErrorKind::NotFound);
+        }
+    }
+
+    /// Windows has no pipes, sockets and devices among its files.
+    #[cfg(unix)]
+    #[test]
     fn only_files_are_opened_and_nothing_is_waited_for() {
+        use std::fs;
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "text").unwrap();

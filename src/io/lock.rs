@@ -5,6 +5,7 @@
 //! Windows refuses to read a locked range through another handle, also in the same process
 //! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
 
+use super::flush;
 use super::{IoContext, IoError};
 use super::{file_open, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -110,7 +111,7 @@ impl FileLock {
     pub(crate) fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.set_len(0)?;
         super::position::write_all_at(&self.file, bytes, 0)?;
-        self.file.sync_all()
+        flush::all(&self.file)
     }
 
     /// Returns true if `path` still names the locked file. False if an earlier holder removed the

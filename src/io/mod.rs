@@ -18,6 +18,7 @@ pub mod events;
 pub(crate) mod exchange;
 pub(crate) mod file_id;
 pub(crate) mod file_open;
+pub(crate) mod flush;
 pub(crate) mod foreground;
 pub mod hash;
 #[cfg(windows)]

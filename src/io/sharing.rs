@@ -30,9 +30,8 @@ fn is_in_use(error: &io::Error) -> bool {
     /// `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
     const IN_USE: [i32; 2] = [32, 33];
     let code = error.raw_os_error().filter(|_| cfg!(windows));
-    let inner = error.get_ref();
-    code.is_some_and(|code| IN_USE.contains(&code))
-        || inner.is_some_and(|inner| inner.is::<FileInUse>())
+    let named = error.get_ref().and_then(|e| e.downcast_ref::<FileInUse>());
+    named.is_some() || code.is_some_and(|code| IN_USE.contains(&code))
 }
 
 /// Returns true if a rename or a removal may succeed later. Windows reports a target that another
@@ -189,7 +188,7 @@ mod tests {
         let mut permissions = at("kept").metadata().unwrap().permissions();
         permissions.set_readonly(true);
         fs::set_permissions(at("kept"), permissions).unwrap();
-        open_to_flush(&at("kept")).unwrap().sync_all().unwrap();
+        crate::io::flush::all(&open_to_flush(&at("kept")).unwrap()).unwrap();
         assert!(at("kept").metadata().unwrap().permissions().readonly());
         rename(&at("new"), &at("kept")).unwrap();
         assert_eq!(fs::read(at("kept")).unwrap(), b"new");

@@ -129,11 +129,6 @@ mod tests {
             &folder.path().join("missing")
         ));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn names_of_file_systems_tell_network_disks() {

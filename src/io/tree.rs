@@ -1,5 +1,6 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
+use super::flush;
 use super::{IoContext, IoError, OrdinaryPath, atomic, events, file_open, parallel, sharing};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
@@ -282,9 +283,9 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             } else if kind.is_file() {
                 let synced = sharing::open_to_flush(&path).and_then(|file| {
                     if is_new(&file.metadata()?) {
-                        file.sync_all()
+                        flush::all(&file)
                     } else {
-                        file.sync_data()
+                        flush::data(&file)
                     }
                 });
                 synced.at("fsync", &path)
@@ -383,10 +384,22 @@ fn follow(path: &Path, links: u32) -> PathBuf {
     real
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn real_paths_have_the_form_that_users_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonical().unwrap();
+        assert!(!root.as_os_str().as_encoded_bytes().starts_with(br"\\"));
+        let missing = folder.path().join("a").join("..").join("b");
+        assert_eq!(real(&missing), root.join("b"));
+        assert!(lies_in(&missing, folder.path()));
+        assert!(!lies_in(folder.path(), &missing));
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_folder_lies_in_another_by_links_and_before_it_exists() {
         let folder = tempfile::tempdir().unwrap();

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// The name of the journal in a staging folder.
 pub(super) const JOURNAL: &str = "journal.json";
 
+/// The lock file in a staging folder.
+pub(super) const LOCK: &str = "lock";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum JournalState {

@@ -53,3 +53,4 @@ pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_rec
 pub(crate) use recovery::{Recovery, is_in_progress, recover};
 pub(crate) use step::Step;
 pub(crate) use transaction::Transaction;
+pub(crate) use write_times::next_tick;

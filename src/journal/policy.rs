@@ -1,8 +1,7 @@
 //! The policy that each user of the journal adds to its recovery.
 
-use super::document::JOURNAL;
+use super::document::{JOURNAL, LOCK};
 use super::folder::FOLDER_SUFFIX;
-use super::transaction::LOCK;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::process::{self, Holder, ProgramNames, Role};
 use crate::io::IoError;

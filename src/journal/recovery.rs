@@ -1,13 +1,13 @@
 //! Begins a transaction, and recovers one that was killed: finishes or undoes it.
 
 use super::database_locks::DatabaseLocks;
-use super::document::{JOURNAL, JournalFile, JournalState};
+use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
 use super::error::{Direction, JournalError, RecoveryObstacle};
 use super::folder::{check_private_folder, has_staging_suffix, is_real_folder};
 use super::late_writes::Side;
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
-use super::transaction::{LOCK, Transaction};
+use super::transaction::Transaction;
 use super::write_times::modified_ns;
 use crate::io::atomic::{self, with_suffix};
 use crate::io::document::{self, DocumentState};

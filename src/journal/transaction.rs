@@ -1,7 +1,7 @@
 //! A transaction under way: its staging folders, its journal, and the exchange of all steps.
 
 use super::database_locks::DatabaseLocks;
-use super::document::{JOURNAL, JournalFile, JournalState};
+use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
 use super::late_writes::{LateWrites, Side};
@@ -18,9 +18,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// The lock file in a staging folder.
-pub(super) const LOCK: &str = "lock";
 
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
 /// folders.

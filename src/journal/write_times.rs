@@ -15,6 +15,17 @@ pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     Ok(modified_ns(&meta))
 }
 
+/// Returns a moment for [`Transaction::count_writes_since`] from which earlier writes can be distinguished, also those
+/// that a recovery made just before: waits for the next tick of the clock.
+///
+/// [`Transaction::count_writes_since`]: super::transaction::Transaction::count_writes_since
+pub(crate) fn next_tick() -> Instant {
+    /// Longer than a tick of Linux, 1 to 10 ms.
+    const TICK: Duration = Duration::from_millis(12);
+    std::thread::sleep(TICK);
+    Instant::now()
+}
+
 /// The time at which a transaction began.
 #[derive(Debug)]
 pub(super) struct BeginTime {

@@ -6,6 +6,7 @@
 
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
+use crate::io::flush;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
 use memchr::{memchr, memmem};
@@ -104,7 +105,7 @@ impl LaunchRegistry {
         }
         let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
-            .and_then(|()| file.sync_all())
+            .and_then(|()| flush::all(&file))
             .at("append to", &self.path)?;
         if is_new {
             atomic::sync_folder(atomic::parent_of(&self.path))?;

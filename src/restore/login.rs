@@ -19,6 +19,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::home;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
+use crate::io::flush;
 use crate::io::lock::LockError;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use std::io;
@@ -386,7 +387,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     if let Some(mtime_ns) = mtime_ns {
         set_attributes(path, 0o600, mtime_ns)?;
     }
-    file.sync_all().at("fsync", path)
+    flush::all(&file).at("fsync", path)
 }
 
 /// Returns true if the file has more than one hard link.

@@ -13,6 +13,7 @@ use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::session_index;
 use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::flush;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, file_id, tree};
@@ -464,7 +465,7 @@ fn keep(from: &Path, to: &Path) -> Result<(), IoError> {
     let attributes = copy
         .set_permissions(meta.permissions())
         .and_then(|()| copy.set_modified(meta.modified()?))
-        .and_then(|()| copy.sync_all());
+        .and_then(|()| flush::all(&copy));
     attributes.at("set the attributes of", to)
 }
 

@@ -4,6 +4,7 @@
 //! there that no machine attests. Lines have the form of a manifest's, or record a download.
 
 use super::manifest::ManifestEntry;
+use crate::io::flush;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ impl Ledger {
         }
         let unwritten = std::mem::take(&mut self.unwritten);
         self.file.write_all(&unwritten).at("write", &self.path)?;
-        self.file.sync_data().at("fsync", &self.path)
+        flush::data(&self.file).at("fsync", &self.path)
     }
 
     /// Reads the ledger; a missing one is empty, and a torn line is ignored.

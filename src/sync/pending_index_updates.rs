@@ -8,6 +8,7 @@
 use super::index_updates::IndexUpdate;
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
+use crate::io::flush;
 use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ impl PendingIndexUpdates {
         let file = options.append(true).create(true).open(&self.path);
         let mut file = file.at("open", &self.path)?;
         file.write_all(&bytes).at("write", &self.path)?;
-        file.sync_all().at("fsync", &self.path)?;
+        flush::all(&file).at("fsync", &self.path)?;
         atomic::sync_folder(folder)
     }
 

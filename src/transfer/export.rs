@@ -17,6 +17,7 @@ use crate::io::atomic::TempFile;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document};
 use crate::io::file_open;
+use crate::io::flush;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
@@ -385,7 +386,7 @@ pub(crate) fn write(
         .into_inner()
         .map_err(io::IntoInnerError::into_error)
         .at("write", &place)?;
-    file.file().sync_all().at("fsync", &place)?;
+    flush::all(file.file()).at("fsync", &place)?;
     let bytes = file.file().metadata().at("read", &place)?.len();
     if is_interrupted() {
         return Err(TransferError::Interrupted);

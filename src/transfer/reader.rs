@@ -15,6 +15,7 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::observations::ObservationsFile;
 use crate::inventory::records::InventoryFile;
+use crate::io::flush;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
@@ -288,7 +289,7 @@ fn extract(
         return Err(mismatch(file, path));
     }
     if let Some((output, place)) = output {
-        output.sync_all().at("fsync", place)?;
+        flush::all(&output).at("fsync", place)?;
     }
     Ok(())
 }

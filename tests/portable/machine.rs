@@ -102,10 +102,9 @@ impl Machine {
                 prompt(n),
             );
             database.execute(row, values).expect("row");
-            prompts += &format!(
-                "{}\n",
-                json!({"session_id": id(n), "ts": seconds, "text": prompt(n)})
-            );
+            let line = json!({"session_id": id(n), "ts": seconds, "text": prompt(n)});
+            prompts += &line.to_string();
+            prompts.push('\n');
         }
         database.close().expect("close");
         machine.write("history.jsonl", prompts);

@@ -51,11 +51,11 @@ fn a_vacuum_is_smaller_and_can_be_undone() {
     let fill = "CREATE TABLE old(x); INSERT INTO old VALUES(zeroblob(3000000)); DROP TABLE old;";
     database.execute_batch(fill).unwrap();
     database.close().unwrap();
-    let (full, rows) = (size(), machine.rows());
+    let (before, rows) = (size(), machine.rows());
     machine.succeed(&["storage", "vacuum"]);
-    assert!(size() < full / 2, "{} of {full}", size());
+    assert!(size() < before / 2, "{} of {before}", size());
     assert_eq!(machine.rows(), rows);
     machine.succeed(&["storage", "vacuum", "--undo"]);
-    assert_eq!(size(), full);
+    assert_eq!(size(), before);
     assert_eq!(machine.rows(), rows);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 fn init(machine: &Machine, cloud: &Path) {
-    machine.succeed(&["sync", "init", "--cloud", cloud.to_str().unwrap()]);
+    machine.succeed(&["sync", "init", "--cloud", cloud.to_str().expect("UTF-8")]);
 }
 
 fn run(machine: &Machine) {
@@ -23,7 +23,7 @@ fn continue_conversation(machine: &Machine, n: u32, line: &str) -> String {
 
 /// Two machines with the conversations of the first, and their folder.
 fn pair() -> (Machine, Machine, tempfile::TempDir) {
-    let cloud = tempfile::tempdir().unwrap();
+    let cloud = tempfile::tempdir().expect("a folder");
     let (one, two) = (Machine::with_conversations(), Machine::new());
     for machine in [&one, &two] {
         init(machine, cloud.path());

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-/// A pseudorandom generator (SplitMix64), so that a seed makes the same samples on each machine.
+/// A pseudorandom generator (`SplitMix64`), so that a seed makes the same samples on each machine.
 pub(crate) struct Samples(pub(crate) u64);
 
 /// A secret and the parts of it that must not be seen.
@@ -59,7 +59,7 @@ impl Samples {
 
     /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 
     fn characters(&mut self, len: usize, class: &str) -> String {

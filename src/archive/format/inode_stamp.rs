@@ -71,3 +71,25 @@ impl InodeStamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unchanged_file_keeps_a_stamp_that_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        crate::io::atomic::write(&path, b"text").unwrap();
+        let stamp = || InodeStamp::of(&path.metadata().unwrap());
+        let first = stamp();
+        assert_eq!(stamp(), first);
+        assert_eq!(first.if_unambiguous(i64::MAX), first);
+        assert_ne!(first.ctime, 0);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let later =
+            std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_000_000_000);
+        file.set_modified(later).unwrap();
+        assert_ne!(stamp(), first);
+    }
+}

@@ -9,36 +9,22 @@ pub(super) const MIN_RANDOM_BYTES: usize = 16;
 const MAX_PLACEHOLDER_BYTES: usize = 80;
 
 /// Words of placeholders, in lower case.
-const PLACEHOLDERS: [&[u8]; 13] = [
-    b"example",
-    b"your",
-    b"xxxxx",
-    b"placeholder",
-    b"changeme",
-    b"change_me",
-    b"redacted",
-    b"...",
-    b"****",
-    b"dummy",
-    b"insert",
-    b"____",
-    b"\xe2\x80\xa6",
-];
+const PLACEHOLDERS: &str =
+    "example your xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
-/// What a match has to be.
+/// The condition for a match to be a secret, in a text that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FormCheck {
-    /// Anything.
     Any,
-    /// No placeholder.
+    /// Anything but a placeholder.
     Real,
-    /// No word, and no words that are joined.
+    /// Anything but words, joined or not.
     Varied,
-    /// Varied and long.
+    /// `Varied`, and at least 16 bytes.
     Random,
-    /// What a person may choose as a password, but no word, no variable and no placeholder.
+    /// A password as a person may choose it: no word, variable or placeholder.
     Human,
-    /// The password in a URL.
+    /// The password in a URL, however simple.
     Url,
     /// A value whose name marks it as secret.
     Named,
@@ -102,14 +88,16 @@ fn is_placeholder(value: &[u8]) -> bool {
     // A long random value contains such a word by chance.
     has_any(
         &value[..value.len().min(MAX_PLACEHOLDER_BYTES)],
-        &PLACEHOLDERS,
+        PLACEHOLDERS,
     ) || value
         .chunk_by(|a, b| a == b)
         .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
 }
 
 /// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
-/// third character is of another kind than the one before, or there are six characters in a row without a vowel.
+/// third character is of another kind than the one before, there are five characters in a row without a vowel, or
+/// several numbers in a long word. Hexadecimal text with a letter and a digit counts, and mixed letters with capitals
+/// in a row.
 fn is_random(value: &[u8]) -> bool {
     let kind = |b: u8| match b {
         b'a'..=b'z' => 1,
@@ -141,7 +129,8 @@ fn is_random(value: &[u8]) -> bool {
         }
         last = kind;
     }
-    let is_word = value.iter().all(u8::is_ascii_alphanumeric);
+    let mut words = value.split(|b| !b.is_ascii_alphanumeric());
+    let is_word = words.any(|word| word.len() >= 14);
     if digits == 0 {
         // Names such as `getUserName` have as many changes, but no capital beside another.
         return is_word
@@ -167,28 +156,17 @@ fn is_token(value: &[u8]) -> bool {
 
 /// Returns true for the password in a URL: nothing but a password has this place.
 fn is_url_password(value: &[u8]) -> bool {
-    const EXAMPLES: [&[u8]; 12] = [
-        b"password",
-        b"passwd",
-        b"pass",
-        b"pwd",
-        b"pw",
-        b"secret",
-        b"token",
-        b"user",
-        b"foo",
-        b"bar",
-        b"p",
-        b"***",
-    ];
+    const EXAMPLES: &str = "password passwd pass pwd pw secret token user foo bar p ***";
     let lower = value.to_ascii_lowercase();
-    !is_code(value) && !is_placeholder(value) && !EXAMPLES.contains(&&*lower)
+    !is_code(value)
+        && !is_placeholder(value)
+        && !EXAMPLES.split(' ').any(|word| word.as_bytes() == lower)
 }
 
 /// Returns true for text that a person may choose as a password: a character that is no letter in a word, or a
 /// mix as in random text.
 fn is_human_password(value: &[u8]) -> bool {
-    const COMMON: [&[u8]; 6] = [b"token", b"user", b"test", b"foo", b"my_", b"%s"];
+    const COMMON: &str = "token user test foo my_ %s";
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
@@ -197,23 +175,23 @@ fn is_human_password(value: &[u8]) -> bool {
         && !is_number(value)
         && (has_mark || is_random(value))
         && !is_placeholder(value)
-        && !has_any(value, &COMMON)
+        && !has_any(value, COMMON)
 }
 
 /// Returns true if one of `words`, which are in lower case, is in the value.
-fn has_any(value: &[u8], words: &[&[u8]]) -> bool {
+fn has_any(value: &[u8], words: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    let mut words = words.iter();
-    words.any(|word| memmem::find(&lower, word).is_some())
+    let mut words = words.split(' ');
+    words.any(|word| memmem::find(&lower, word.as_bytes()).is_some())
 }
 
 /// Returns true for variables, calls, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    value.first().is_some_and(|b| b"!#=".contains(b))
+    value.first().is_some_and(|b| b"!#=@".contains(b))
         || value
             .iter()
             .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
-        || has_any(value, &[b"//", b"::", b"arn:"])
+        || has_any(value, "// :: arn:")
 }
 
 /// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
@@ -253,9 +231,7 @@ impl<'a> NamedValue<'a> {
     }
 
     fn is_secret(&self, check: FormCheck) -> bool {
-        if self.is_other_name()
-            || is_placeholder(self.value)
-            || has_any(self.value, &[b"://", b"arn:", b"::"])
+        if self.is_other_name() || is_placeholder(self.value) || has_any(self.value, ":// arn: ::")
         {
             return false;
         }
@@ -305,37 +281,11 @@ impl<'a> NamedValue<'a> {
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
     fn is_other_name(&self) -> bool {
-        const OTHER: [&[u8]; 28] = [
-            b"hash",
-            b"digest",
-            b"key_id",
-            b"keyid",
-            b"name",
-            b"type",
-            b"url",
-            b"uri",
-            b"path",
-            b"file",
-            b"count",
-            b"len",
-            b"length",
-            b"checksum",
-            b"sha256",
-            b"integrity",
-            b"expires",
-            b"_at",
-            b"time",
-            b"date",
-            b"used",
-            b"publickeytoken",
-            b"commit",
-            b"version",
-            b"pubkey",
-            b"fingerprint",
-            b"public_key",
-            b"endpoint",
-        ];
+        const OTHER: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
+            integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint";
         let lower = self.name.to_ascii_lowercase();
-        OTHER.iter().any(|word| lower.ends_with(word))
+        OTHER
+            .split(' ')
+            .any(|word| lower.ends_with(word.as_bytes()))
     }
 }

@@ -30,7 +30,7 @@ static HARMLESS_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$").ok()
 });
 
-/// A secret in a text.
+/// The kind and line of a secret in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SecretInText {
     /// The kind in `forms.txt`.

@@ -30,7 +30,7 @@ const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\]?(?:[ \t]*:?[ \t]{0,4}[A-Z
 /// A value: in quotes up to the closing one, else up to a blank or punctuation.
 const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
 
-/// A secret in a text.
+/// The place of a secret in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundSecret {
     /// The kind in `forms.txt`.
@@ -38,7 +38,7 @@ pub(crate) struct FoundSecret {
     pub(crate) place: Range<usize>,
 }
 
-/// Which text is searched.
+/// The kind of a searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
     /// A text that is kept. Placeholders and names are no secrets.
@@ -47,7 +47,7 @@ pub(crate) enum TextKind {
     Message,
 }
 
-/// Where a pattern begins.
+/// The place at which a pattern begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FormPlace {
     Start,

@@ -3,6 +3,7 @@
 use super::lines::{history_line, resolved_line, synced_line};
 use super::sync_state::SyncedFile;
 use crate::io::document::push_line;
+use crate::io::flush;
 use crate::io::{IoContext, IoError};
 use crate::sync::version_vector::Ancestry;
 use serde::Serialize;
@@ -58,6 +59,6 @@ impl StateJournal {
 
     /// Flushes the recorded lines to disk.
     pub(crate) fn sync(&mut self) -> Result<(), IoError> {
-        self.file.sync_data().at("fsync", &self.path)
+        flush::data(&self.file).at("fsync", &self.path)
     }
 }

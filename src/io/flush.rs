@@ -1,0 +1,54 @@
+//! Flushes open files to the disk.
+
+use std::fs::File;
+use std::io;
+
+/// Makes the content and the attributes of `file` durable.
+#[allow(clippy::disallowed_methods, reason = "the flush itself")]
+pub(crate) fn all(file: &File) -> io::Result<()> {
+    or_fsync(file, file.sync_all())
+}
+
+/// Makes the content of `file` durable, and of its attributes only what is needed to read it.
+#[allow(clippy::disallowed_methods, reason = "the flush itself")]
+pub(crate) fn data(file: &File) -> io::Result<()> {
+    or_fsync(file, file.sync_data())
+}
+
+/// On macOS the standard library asks the drive to empty its cache too (`F_FULLFSYNC`). The disks that
+/// refuse this, SMB and exFAT among them, offer nothing beyond fsync(2).
+fn or_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    if flushed.as_ref().is_err_and(is_refusal) {
+        return Ok(rustix::fs::fsync(file)?);
+    }
+    let _ = file;
+    flushed
+}
+
+/// Returns true if the disk has no such call, and false if it failed to write.
+#[cfg(any(target_vendor = "apple", all(test, unix)))]
+fn is_refusal(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY];
+    let code = error.raw_os_error();
+    code.is_some_and(|code| refusals.contains(&Errno::from_raw_os_error(code)))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_failed_write_is_no_refusal_to_flush() {
+        for (errno, expected) in [
+            (Errno::NOTSUP, true),
+            (Errno::NOTTY, true),
+            (Errno::IO, false),
+            (Errno::NOSPC, false),
+        ] {
+            assert_eq!(is_refusal(&errno.into()), expected, "{errno}");
+        }
+    }
+}
