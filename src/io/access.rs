@@ -4,6 +4,8 @@
 //! restricted. Below the user's profile that is already restricted.
 
 #[cfg(windows)]
+use super::OrdinaryPath;
+#[cfg(windows)]
 use std::path::Path;
 
 /// The trustees in the security descriptor definition language (SDDL) that stand for other users:
@@ -57,7 +59,9 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
 /// folder keeps the list that it has inherited, which `doctor` reports.
 #[cfg(windows)]
 pub(super) fn restrict_new(folder: &Path) {
-    if !dirs::home_dir().is_some_and(|profile| super::tree::lies_in(folder, &profile)) {
+    let profile = dirs::home_dir().and_then(|profile| profile.canonical().ok());
+    let is_in_profile = |folder: std::path::PathBuf| profile.is_some_and(|p| folder.starts_with(p));
+    if !folder.canonical().is_ok_and(is_in_profile) {
         let _ = restrict_to_owner(folder);
     }
 }

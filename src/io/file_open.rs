@@ -44,6 +44,25 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens a file for writing to make it durable, also if it is read-only.
+///
+/// Windows flushes only files that are open for writing (`FlushFileBuffers`).
+pub(super) fn open_to_flush(path: &Path) -> io::Result<File> {
+    #[cfg(windows)]
+    {
+        let permissions = path.metadata()?.permissions();
+        if permissions.readonly() {
+            sharing::make_writable(path);
+            let file = sharing::open(File::options().write(true), path);
+            let restored = std::fs::set_permissions(path, permissions);
+            return file.and_then(|file| restored.map(|()| file));
+        }
+        sharing::open(File::options().write(true), path)
+    }
+    #[cfg(not(windows))]
+    open(path)
+}
+
 /// Opens a file that the user named. Accepts pipes, which a shell creates for `<(…)`.
 ///
 /// # Errors
@@ -193,6 +212,16 @@ fn capacity_for(meta: &Metadata) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_read_only_file_is_flushed_and_stays_read_only() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut permissions = file.path().metadata().unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(file.path(), permissions).unwrap();
+        open_to_flush(file.path()).unwrap().sync_all().unwrap();
+        assert!(file.path().metadata().unwrap().permissions().readonly());
+    }
 
     #[test]
     fn a_folder_is_not_opened_as_a_file() {

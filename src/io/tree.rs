@@ -281,7 +281,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             if kind.is_dir() {
                 atomic::sync_folder(&path)
             } else if kind.is_file() {
-                let synced = sharing::open_to_flush(&path).and_then(|file| {
+                let synced = file_open::open_to_flush(&path).and_then(|file| {
                     if is_new(&file.metadata()?) {
                         flush::all(&file)
                     } else {

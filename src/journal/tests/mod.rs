@@ -6,7 +6,7 @@ use super::recovery::recover;
 use super::write_times::filesystem_clock_ns;
 use super::*;
 use crate::codex::process::Holder;
-use crate::io::exchange::tests::{UNSUPPORTED, WITHOUT_EXCHANGE, is_always_off};
+use crate::io::exchange::tests::{UNSUPPORTED, is_always_off};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::once_free;
 use crate::io::{IoContext, IoError, atomic};
@@ -230,7 +230,7 @@ fn all_tests_of_transactions_pass_without_a_call_for_an_exchange() {
     let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
     let run = tests
         .args(["journal::"])
-        .env(WITHOUT_EXCHANGE, "1")
+        .env(crate::io::exchange::tests::WITHOUT_EXCHANGE, "1")
         .output();
     let run = run.unwrap();
     assert!(
