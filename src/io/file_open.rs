@@ -219,7 +219,7 @@ mod tests {
         let mut permissions = file.path().metadata().unwrap().permissions();
         permissions.set_readonly(true);
         std::fs::set_permissions(file.path(), permissions).unwrap();
-        open_to_flush(file.path()).unwrap().sync_all().unwrap();
+        crate::io::flush::all(&open_to_flush(file.path()).unwrap()).unwrap();
         assert!(file.path().metadata().unwrap().permissions().readonly());
     }
 

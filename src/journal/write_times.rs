@@ -80,8 +80,9 @@ impl BeginTime {
         if space::same_file_system(folder, own) {
             return Ok(self.clock_ns);
         }
-        let passed_ns = nanoseconds_of(self.begun.elapsed());
-        Ok(filesystem_clock_ns(folder)? - passed_ns - LONGEST_TICK_NS)
+        let mut there = Self::note(folder)?;
+        there.move_back(self.begun);
+        Ok(there.clock_ns)
     }
 
     /// Fails if the clock of the file system was set back since, because then the times of writes show nothing.
