@@ -110,7 +110,7 @@ fn page(recall: &BTreeMap<&'static str, Recall>) -> String {
         let _ = write!(page, "| {title} | recall |\n| --- | --- |\n");
         for kind in kinds().iter().filter(|kind| kind.is_known == is_known) {
             let Recall { checked, missed } = recall[kind.id];
-            let tenths = 1000 * (checked - missed) / checked;
+            let tenths = (2000 * (checked - missed) + checked) / (2 * checked);
             let (percent, tenth) = (tenths / 10, tenths % 10);
             let _ = writeln!(page, "| {} | {percent}.{tenth} % |", kind.id);
         }

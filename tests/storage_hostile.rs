@@ -92,6 +92,8 @@ fn a_file_that_grows_while_it_is_compressed_stays() {
     // The file grows before the copy is compared, and after that.
     for call in ["fchmod", "fsync", "renameat2"] {
         let (env, _codex, path, text) = home();
+        // A new folder is flushed before the file is read.
+        fs::create_dir(env.codex_home().join("thread-writer-locks")).unwrap();
         let more = b"{\"type\":\"event_msg\"}\n";
         let args = ["storage", "shrink", "--json"];
         let grow = || {

@@ -200,6 +200,7 @@ fn changes_by_codex_between_plan_and_compression_are_detected() {
         let id = lab.say("first");
         let args = ["storage", "shrink", "--session", &id, "--json"];
         // The first folder that it creates is for the lock of the conversation.
+        std::fs::remove_dir_all(lab.home().join("thread-writer-locks")).expect("remove");
         let meanwhile = || drop(ask(&lab, method, json!({"threadId": id})));
         let output =
             stopped_at(&lab.world, &args, ("mkdir", 1), meanwhile).expect("the call is reached");

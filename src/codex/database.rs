@@ -393,7 +393,7 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         names.sort();
-        assert_eq!(names, ["a b?#%.sqlite", "copy"]);
+        assert_eq!(names, [name, "copy"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::step::Step;
 use super::write_times::{changed_ns, is_written_since};
 use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, tree};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 /// The side of a step that is removed.
@@ -40,7 +41,7 @@ impl LateWrites<'_> {
             Side::Live => (live, step.staged.as_path()),
             Side::Staged => (step.staged.as_path(), live),
         };
-        let Some((id, meta)) = look(removed)? else {
+        let Some((id, meta)) = look(removed)?.filter(|(_, meta)| has_content(meta)) else {
             return Ok(());
         };
         if meta.is_dir() {
@@ -66,7 +67,7 @@ impl LateWrites<'_> {
     ) -> Result<(), IoError> {
         for (name, _) in tree::list(removed).at("list", removed)? {
             let (removed, kept, live) = (removed.join(&name), kept.join(&name), live.join(&name));
-            let Some((id, meta)) = look(&removed)? else {
+            let Some((id, meta)) = look(&removed)?.filter(|(_, meta)| has_content(meta)) else {
                 continue;
             };
             if self.is_ignored(&live, meta.len()) {
@@ -97,6 +98,11 @@ impl LateWrites<'_> {
         let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");
         name.ends_with(b".sqlite-shm") || is_empty_log || (self.is_disposable)(live)
     }
+}
+
+/// Returns false for pipes, sockets and devices. Keeping a copy of one by a hard link changes its ctime.
+fn has_content(meta: &Metadata) -> bool {
+    meta.is_dir() || meta.is_file() || meta.is_symlink()
 }
 
 /// Returns true if the file at `path` is `id`: an unchanged file has links in both states.

@@ -94,8 +94,9 @@ impl Sink for ExtractSink<'_> {
         }
         let staged = self.stage.staged_path(entry.path.as_path());
         events::trace!("unpacked {}", staged.display());
-        let is_login = kind_of(entry.path.as_path()).is_login();
-        let mode = entry.mode & if is_login { 0o600 } else { 0o777 };
+        // Old login files are the user's, and keep their modes.
+        let is_private = kind_of(entry.path.as_path()) == HomeEntryKind::AccountSessions;
+        let mode = entry.mode & if is_private { 0o600 } else { 0o777 };
         Ok(set_attributes(&staged, mode, entry.mtime)?)
     }
 }

@@ -17,7 +17,7 @@ use super::stage::{Stage, StageRoot, is_access_denied};
 use super::target;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
-use crate::io::{IoError, OrdinaryPath, Progress, atomic, space};
+use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
 use crate::journal::{self, JournalError, Transaction};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,10 @@ impl Workspace {
         check_mounts(&home, &plan)?;
         let linked = linked_roots(&home, &plan)?;
         let is_beside = transaction.folder() == journal::folder_beside(&home);
-        let whole = is_beside && disk_probes::can_exchange_whole(&home, transaction.folder())?;
+        // The manager writes its own home during a restore, so it must not be a part of what is exchanged.
+        let whole = is_beside
+            && !tree::lies_in(request.manager_home, &home)
+            && disk_probes::can_exchange_whole(&home, transaction.folder())?;
         let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
         let contents = request.archive.contents();

@@ -170,6 +170,7 @@ mod tests {
         ledger.record("a", &version("12")).unwrap();
         ledger.sync().unwrap();
         ledger.file.write_all(b"{\"file\":[\"a\",{\"si").unwrap();
+        drop(ledger);
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.record("a", &version("123")).unwrap();
         ledger.sync().unwrap();
