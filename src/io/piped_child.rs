@@ -320,7 +320,8 @@ mod tests {
     #[test]
     fn a_child_without_progress_is_asked_to_end() {
         let script = "trap 'echo asked >&2; exit 9' INT; echo begun; while :; do sleep 0.01; done";
-        let mut child = shell(script, Duration::from_millis(300));
+        // Long enough for a shell to start on a busy machine.
+        let mut child = shell(script, Duration::from_secs(5));
         let mut text = String::new();
         assert!(child.read_to_string(&mut text).is_err());
         let end = child.finish();
@@ -330,18 +331,19 @@ mod tests {
 
     #[test]
     fn a_child_that_fails_from_the_beginning_is_ended_early() {
-        let run = |script: &str| {
-            let mut child = shell(script, Duration::from_secs(3));
+        // Ending early takes a fraction of the long limit, also on a busy machine.
+        let run = |script: &str, limit| {
+            let mut child = shell(script, Duration::from_secs(limit));
             child.limit_start(Duration::from_millis(100), |text| text.contains("retrying"));
             let begun = Instant::now();
             let end = child.finish();
             assert_eq!(end.stop, Some(Stop::NoProgress));
-            begun.elapsed() >= Duration::from_secs(3)
+            begun.elapsed() >= Duration::from_secs(limit)
         };
         let wait = "while :; do sleep 0.01; done";
-        assert!(!run(&format!("echo retrying >&2; {wait}")));
-        assert!(run(wait), "silence alone is no failure");
-        assert!(run(&format!("echo begun; echo retrying >&2; {wait}")));
+        assert!(!run(&format!("echo retrying >&2; {wait}"), 60));
+        assert!(run(wait, 3), "silence alone is no failure");
+        assert!(run(&format!("echo begun; echo retrying >&2; {wait}"), 5));
     }
 
     #[test]
