@@ -423,3 +423,18 @@ fn actionlint_finds_nothing_in_the_workflows() {
     let report = actionlint(&env, &tool, &workflow);
     assert!(report.contains("\"plam\" is not defined"), "{report}");
 }
+
+#[test]
+fn every_ci_run_includes_the_systems_that_the_readme_names() {
+    let (run, cross) = (text(".ci/run"), text(".ci/cross"));
+    for call in [".ci/cross macos", ".ci/cross windows"] {
+        assert!(run.lines().any(|line| line == call), "{call}");
+    }
+    for target in [
+        "aarch64-apple-darwin",
+        "x86_64-apple-darwin",
+        "x86_64-pc-windows-gnu",
+    ] {
+        assert!(cross.contains(target), "{target}");
+    }
+}
