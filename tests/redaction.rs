@@ -81,8 +81,7 @@ const HEAD: &str = "\
 # Which secrets are found?
 
 Exports, `show`, messages, logs and `sync` use one table of the forms that secrets have. `[redacted]` replaces a secret
-in a text; a file with one is not synced, and a warning names its kind and its line. The table has, with the
-provider's documentation for each form:
+in a text; a file with one is not synced, and a warning names its kind and its line. The table has:
 
 - tokens and keys that a prefix or a fixed form gives away, such as `rt_…`, `sk-…`, `ghp_…`, JWT and JWE,
 - private keys in PEM, PGP and PuTTY files, also quoted, numbered, in a diff or in a string of JavaScript,
