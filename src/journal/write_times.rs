@@ -15,8 +15,8 @@ pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     Ok(modified_ns(&meta))
 }
 
-/// Returns a moment for [`Transaction::count_writes_since`] from which earlier writes can be distinguished, also those
-/// that a recovery made just before: waits for the next tick of the clock.
+/// Waits for the next tick of the clock, then returns the time for [`Transaction::count_writes_since`]. All earlier
+/// writes, such as those of a recovery, have an earlier time.
 ///
 /// [`Transaction::count_writes_since`]: super::transaction::Transaction::count_writes_since
 pub(crate) fn next_tick() -> Instant {
