@@ -13,6 +13,7 @@ use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::history::thread_rollouts;
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use clap::Args;
@@ -166,7 +167,7 @@ impl ResumeArgs {
 
 /// Finds the rollout of a conversation without a row in Codex's list, by its id.
 fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, CommandError> {
-    let Some(rollout) = binding::find_rollout(home, id) else {
+    let Some(rollout) = thread_rollouts::newest_rollout(home, id) else {
         let message = format!("no conversation has this id or name: {}", printable(id));
         let mut error = CommandError::failed(message);
         error.hints.extend(suggestion(rows, id));
@@ -186,7 +187,7 @@ fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
         id: row.id.clone(),
         rollout: Some(path)
             .filter(|path| path.exists())
-            .or_else(|| binding::find_rollout(home, &row.id)),
+            .or_else(|| thread_rollouts::newest_rollout(home, &row.id)),
     }
 }
 

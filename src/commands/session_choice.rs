@@ -9,8 +9,8 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::id::ConversationId;
 use crate::history::session_index::ThreadNameIndex;
+use crate::history::thread_rollouts;
 use crate::io::{shell, similar};
-use crate::launch::binding;
 use std::path::PathBuf;
 
 /// A conversation with a rollout.
@@ -34,7 +34,7 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
     let row = find(&rows, text)?;
     let id = row.map_or(text, |row| &row.id);
     let recorded = row.and_then(|row| recorded_rollout(&row.rollout_path));
-    let rollout = recorded.or_else(|| binding::find_rollout(home, id));
+    let rollout = recorded.or_else(|| thread_rollouts::newest_rollout(home, id));
     let Some(rollout) = rollout else {
         let mut error = CommandError::failed(match row {
             Some(row) => format!(

@@ -288,8 +288,12 @@ fn create_conversation(
         path: conflict_copy.to_path_buf(),
     };
     let name = current.rsplit('/').next().unwrap_or(current);
-    let old = rollouts::stem(name)
-        .map(|stem| stem[stem.len() - 36..].to_owned())
+    if rollouts::is_rewind(name) {
+        return Err(not_convertible(
+            "it is a part of a conversation that was rewound, which cannot be one of its own",
+        ));
+    }
+    let old = rollouts::id(name)
         .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
     let digest: Sha256Digest = contents::read(conflict_copy, None)
         .at("read", conflict_copy)?

@@ -3,8 +3,8 @@
 //! | table | content |
 //! | --- | --- |
 //! | `meta` | the Codex home, times of the last updates |
-//! | `conversation` | one row per conversation: its rollout, how far it was read, what lists show |
-//! | `message` | one row per text: its turn, time, and the offset of its line in the rollout |
+//! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
+//! | `message` | one row per text: its turn, time, and the offset of its line ([`Place`]) |
 //! | `words` | FTS5 without content: the words of the text with the same row id |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
@@ -26,7 +26,7 @@ use std::time::Duration;
 pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +40,7 @@ CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
     session TEXT NOT NULL UNIQUE,
     path TEXT NOT NULL,
+    rollouts TEXT,
     file TEXT NOT NULL,
     size INTEGER NOT NULL,
     mtime INTEGER NOT NULL,
@@ -125,6 +126,34 @@ impl TextId {
     pub(crate) fn range(conversation: i64) -> (i64, i64) {
         let bits = TEXT_BITS + ROLE_BITS;
         (conversation << bits, ((conversation + 1) << bits) - 1)
+    }
+}
+
+/// The place of a line in the rollouts of a conversation, as one number. A conversation that was not rewound has
+/// one rollout, so that its places are offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The number of the rollout, the oldest first.
+    pub rollout: usize,
+    /// The offset in its plain text.
+    pub offset: u64,
+}
+
+/// The number of bits of a place for the offset.
+const OFFSET_BITS: u32 = 48;
+
+impl Place {
+    pub(crate) fn of_number(number: i64) -> Self {
+        let number = u64::try_from(number).unwrap_or(0);
+        Self {
+            rollout: usize::try_from(number >> OFFSET_BITS).unwrap_or(0),
+            offset: number & ((1 << OFFSET_BITS) - 1),
+        }
+    }
+
+    pub(crate) fn number(self) -> i64 {
+        let number = ((self.rollout as u64) << OFFSET_BITS) | self.offset;
+        i64::try_from(number).unwrap_or(i64::MAX)
     }
 }
 
