@@ -103,6 +103,7 @@ mod restore_preview;
 mod restore_recovery;
 mod restore_rollouts;
 mod reuse;
+mod rewinds;
 mod round_trip;
 mod schedule;
 mod sequences;

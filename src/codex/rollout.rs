@@ -65,7 +65,8 @@ impl ConversationFile {
 
     /// Returns true if a rewind began this rollout.
     pub(crate) fn is_rewind(&self) -> bool {
-        self.ids().is_some_and(|(thread, rollout)| thread != rollout)
+        self.ids()
+            .is_some_and(|(thread, rollout)| thread != rollout)
     }
 
     fn ids(&self) -> Option<(&str, &str)> {
@@ -270,9 +271,21 @@ mod tests {
             "01a20471-e6dd-7613-9612-d0b77e1e1a66",
         );
         for (name, ids, is_rewind) in [
-            (format!("rollout-2026-11-20T01-02-03-{thread}"), Some((thread, thread)), false),
-            (format!("rollout-2026-11-20T01-02-03-{thread}_{own}"), Some((thread, own)), true),
-            (format!("rollout-2026-11-20T01-02-03-{thread}_1"), None, false),
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}"),
+                Some((thread, thread)),
+                false,
+            ),
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}_{own}"),
+                Some((thread, own)),
+                true,
+            ),
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}_1"),
+                None,
+                false,
+            ),
             (format!("rollout-x_{own}"), Some((own, own)), false),
         ] {
             let file = ConversationFile::of(Path::new(&format!("{name}.jsonl.zst"))).unwrap();

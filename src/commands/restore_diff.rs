@@ -99,7 +99,10 @@ pub(super) fn conversations(
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
         if let Some(id) = id_of(path).filter(|_| plan.writes.contains(path)) {
-            add(&mut versions.entry(id).or_default().1, version(path, file.size));
+            add(
+                &mut versions.entry(id).or_default().1,
+                version(path, file.size),
+            );
         }
     }
     for name in plan
@@ -112,7 +115,10 @@ pub(super) fn conversations(
         if let Some(id) = id_of(path)
             && let Ok(live) = home.join(path).metadata()
         {
-            add(&mut versions.entry(id).or_default().0, version(path, live.len()));
+            add(
+                &mut versions.entry(id).or_default().0,
+                version(path, live.len()),
+            );
         }
     }
     let changes = versions.into_iter().filter_map(|(id, (live, archived))| {

@@ -114,11 +114,10 @@ pub(super) fn conversations(
             } else {
                 ""
             };
-            Err(CommandError::failed(format!(
-                "{wanted:?} matches {} conversations",
-                ids.len()
-            ))
-            .hint(format!("they are: {}{more}", listed.join(", "))))
+            Err(
+                CommandError::failed(format!("{wanted:?} matches {} conversations", ids.len()))
+                    .hint(format!("they are: {}{more}", listed.join(", "))),
+            )
         }
     }
 }

@@ -202,16 +202,12 @@ impl ShowArgs {
             if was_cut {
                 break;
             }
-            transcript::read(
-                &part.slices,
-                options,
-                |mut entry: TranscriptEntry| {
-                    has_entries = true;
-                    entry.map_texts(&mut |text| self.safe(text));
-                    was_cut = !write(&writer.entry(&entry));
-                    !was_cut
-                },
-            )?;
+            transcript::read(&part.slices, options, |mut entry: TranscriptEntry| {
+                has_entries = true;
+                entry.map_texts(&mut |text| self.safe(text));
+                was_cut = !write(&writer.entry(&entry));
+                !was_cut
+            })?;
         }
         drop(pager);
         if was_cut && !is_rendered {

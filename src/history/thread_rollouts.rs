@@ -79,7 +79,10 @@ impl ThreadChain {
                 break;
             }
             let file = ConversationFile::of(&path);
-            let thread = file.as_ref().and_then(ConversationFile::id).unwrap_or(&base);
+            let thread = file
+                .as_ref()
+                .and_then(ConversationFile::id)
+                .unwrap_or(&base);
             head = rollout::head(&path).ok().flatten();
             known.push(path.clone());
             let slice = RolloutSlice { path, end };

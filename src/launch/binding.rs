@@ -121,7 +121,8 @@ pub(crate) fn created_during(
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
     let from = record.run.started_at.to_utc();
-    let folders = thread_rollouts::day_folders(Path::new(&record.run.codex_home), from, until).into_iter();
+    let folders =
+        thread_rollouts::day_folders(Path::new(&record.run.codex_home), from, until).into_iter();
     let mut found: Vec<_> = folders
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()

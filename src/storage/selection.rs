@@ -184,15 +184,25 @@ fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, Str
     }
     // A fork names the rollout that it continues; a conversation that was rewound has several.
     let rollouts_of = |selected: &Selected| {
-        let names = selected.rollouts.iter().filter_map(|path| ConversationFile::of(path));
+        let names = selected
+            .rollouts
+            .iter()
+            .filter_map(|path| ConversationFile::of(path));
         let ids = names.filter_map(|name| name.rollout_id().map(ConversationId::of));
         ids.collect::<Vec<_>>()
     };
     let bases: HashMap<ConversationId, &str> = chosen
         .iter()
-        .flat_map(|selected| rollouts_of(selected).into_iter().map(|id| (id, &*selected.id)))
+        .flat_map(|selected| {
+            rollouts_of(selected)
+                .into_iter()
+                .map(|id| (id, &*selected.id))
+        })
         .collect();
-    let chosen: HashSet<_> = chosen.iter().map(|one| ConversationId::of(&one.id)).collect();
+    let chosen: HashSet<_> = chosen
+        .iter()
+        .map(|one| ConversationId::of(&one.id))
+        .collect();
     let others = rollouts
         .iter()
         .filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));

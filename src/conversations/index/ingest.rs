@@ -56,7 +56,10 @@ struct LineBlock {
 /// A step of writing.
 enum Parsed {
     Begin(Box<IngestTask>),
-    Lines { lines: Vec<ParsedLine>, read: u64 },
+    Lines {
+        lines: Vec<ParsedLine>,
+        read: u64,
+    },
     End {
         end: Result<(Place, Vec<u8>), String>,
     },

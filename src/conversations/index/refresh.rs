@@ -78,7 +78,8 @@ pub(crate) fn status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
         conversations: store.number("SELECT count(*) FROM conversation")?,
         texts: store.number("SELECT count(*) FROM message")?,
-        rollout_bytes: store.number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
+        rollout_bytes: store
+            .number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
         last_walk_ms: store.meta(LAST_WALK)?,
     })
 }

@@ -505,7 +505,8 @@ impl<'a> ConversationTexts<'a> {
             .store
             .run(|_| statement.query_row([self.number], |row| row.get(0)))?;
         let list = list.and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
-        let path = list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
+        let path =
+            list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
         Ok(path.unwrap_or_else(|| self.path.clone()))
     }
 }
