@@ -409,7 +409,7 @@ impl Differences {
                 || recorded == c.file.plain_path(sides.real_home)
         };
         // Codex goes on in the rollout that the last rewind began, so a row with another one is older than that.
-        let newest = files.first().and_then(|c| c.rewind_id());
+        let newest = files.first().and_then(ConversationRollout::rewind_id);
         let place = files.iter().position(is_recorded);
         let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
         *rollout_of_row =

@@ -123,7 +123,7 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
                 shown: slice.end,
                 ..LineBlock::default()
             };
-            if read_lines(&slice.path, 0, block, submit)?.is_none() {
+            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
                 return Ok(None);
             }
         }
@@ -131,7 +131,7 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
             rollout: number,
             ..LineBlock::default()
         };
-        let Some(end) = read_lines(&path, from, block, submit)? else {
+        let Some(end) = read_lines(&path, from, &block, submit)? else {
             return Ok(None);
         };
         let place = Place {
@@ -154,7 +154,7 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
 fn read_lines(
     path: &Path,
     from: u64,
-    empty: LineBlock,
+    empty: &LineBlock,
     submit: &dyn Fn(Job) -> bool,
 ) -> io::Result<Option<u64>> {
     let mut lines = RawLines::open(path, from)?;
