@@ -27,18 +27,12 @@ impl Home {
     fn of(version: &'static str) -> Option<Self> {
         let lab = Lab::of_version(version)?;
         // Codex up to 0.60 takes no `--skip-git-repo-check` after `resume`, and 0.150 wants more than a folder `.git`.
-        let home = lab.world.path("home");
-        let folder = home.parent().expect("a folder");
-        fs::create_dir(folder.join(".git")).expect("folder");
-        let trusted = format!(
-            "\n[projects.'{}']\ntrust_level = 'trusted'\n",
-            folder.display()
-        );
+        fs::create_dir(lab.world.path(".git")).expect("folder");
         // Codex 0.98 asks the real server for its models, in each turn and for 9 s.
         let path = lab.home().join("config.toml");
         let config = fs::read_to_string(&path).expect("config.toml");
         let config = config.replace("[features]", "[features]\nremote_models = false");
-        fs::write(&path, config + &trusted).expect("write");
+        fs::write(&path, config).expect("write");
         let id = said(&lab, "count the apples");
         Some(Self { lab, version, id })
     }
@@ -136,7 +130,11 @@ impl Home {
     }
 
     fn resume(&self) -> String {
-        let exec = ["--", "exec", "once more"];
+        // Codex up to 0.60 takes no `--skip-git-repo-check` after `resume`, and is content with a folder `.git`.
+        let exec = match self.version {
+            "0.42.0" | "0.60.1" => vec!["--", "exec", "once more"],
+            _ => vec!["--", "exec", "--skip-git-repo-check", "once more"],
+        };
         let named = ["--profile", "alice"];
         let plain = self
             .lab
