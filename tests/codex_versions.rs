@@ -272,9 +272,10 @@ impl Page {
         let mut rows = self.rows.iter();
         let render = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
         let lines = self.text.split_inclusive('\n');
-        let text = lines.map(|line| match line.starts_with('|') {
-            true => render(rows.next().expect("a row")),
-            false => line.to_owned(),
+        let text = lines.map(|line| {
+            let is_row = line.starts_with('|');
+            let row = is_row.then(|| render(rows.next().expect("a row")));
+            row.unwrap_or_else(|| line.to_owned())
         });
         fs::write(Self::path(), text.collect::<String>()).expect("write the page");
     }
