@@ -44,12 +44,10 @@ const SPREAD_MS: u64 = 1_500;
 
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
-/// The end of a command.
+/// The end of a command: by itself, or by a signal this long after its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// By itself.
     Own,
-    /// By a signal, this long after its start.
     Signal(&'static str, Duration),
 }
 
