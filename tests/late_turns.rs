@@ -31,6 +31,15 @@ const POINTS: usize = 4;
 /// The staging folder of a restore, which exists from its plan to its end.
 const STAGING: &str = "home/..codex.codex-manager-restore";
 
+/// The places where an acknowledged turn may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The turn is newer than the plan: the home, or a folder that the restore has kept and named.
+    Kept,
+    /// The turn is older than the plan: also the safety backup.
+    KeptOrArchived,
+}
+
 /// The turn that Codex makes meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -112,15 +121,15 @@ impl Scene {
         self.lab.codex.start(&home, &self.lab.backend, &args)
     }
 
-    /// Runs the restore, held after `point` while Codex makes a turn. Returns its output, and true if Codex has
-    /// acknowledged a turn that is newer than the plan; `None` if the restore ended before the point.
+    /// Runs the restore, held after `point` while Codex makes a turn. Returns its output and, if Codex has
+    /// acknowledged the turn, where it may be; `None` if the restore ended before the point.
     fn restore_held(
         &self,
         args: &[&str],
         point: &Point,
         turn: Turn,
         prompt: &str,
-    ) -> Option<(Output, bool)> {
+    ) -> Option<(Output, Option<Place>)> {
         let mut running = None;
         let mut is_acknowledged = false;
         let mut is_planned = false;
@@ -139,9 +148,14 @@ impl Scene {
         if let Some(codex) = running {
             is_acknowledged = is_acknowledged_by(codex);
         }
-        // Without a safety backup, a restore removes what the user has seen in its plan.
-        let is_demanded = is_planned || !args.contains(&"--no-safety-backup");
-        Some((output, is_acknowledged && is_demanded))
+        let place = if is_planned {
+            Some(Place::Kept)
+        } else {
+            // Without a safety backup, a restore removes what the user has seen in its plan.
+            let is_archived = !args.contains(&"--no-safety-backup");
+            is_archived.then_some(Place::KeptOrArchived)
+        };
+        Some((output, place.filter(|_| is_acknowledged)))
     }
 
     /// Unpacks the archive with this name without its extension.
@@ -158,14 +172,15 @@ impl Scene {
         assert!(status.expect("tar").success());
     }
 
-    /// Returns the texts of all rollouts in the home, and in the folders and the safety backup that `output` names.
-    fn accounted(&self, output: &Output) -> String {
+    /// Returns the texts of all rollouts in the home, in the folders that `output` names, and for a turn before the
+    /// plan in the safety backup.
+    fn accounted(&self, output: &Output, place: Place) -> String {
         let printed = [&output.stdout[..], &output.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
         let undo = printed.split_once("undo with: codex-manager restore ");
         let undo = undo.and_then(|(_, name)| name.split_whitespace().next());
         let safety = tempfile::tempdir().unwrap();
-        if let Some(name) = undo {
+        if let Some(name) = undo.filter(|_| place == Place::KeptOrArchived) {
             self.unpack(name, safety.path());
         }
         let printed = printed.replace('\n', "");
@@ -312,7 +327,7 @@ fn hold_once(
     counts: &mut [usize; 4],
 ) {
     let prompt = format!("held at call {place}.");
-    let Some((output, is_acknowledged)) = scene.restore_held(args, point, turn, &prompt) else {
+    let Some((output, acknowledged)) = scene.restore_held(args, point, turn, &prompt) else {
         counts[0] += 1;
         return;
     };
@@ -322,8 +337,8 @@ fn hold_once(
         matches!(code, Some(0 | 1 | 3 | 5)),
         "{context}: {code:?} {message}"
     );
-    if is_acknowledged {
-        let found = scene.accounted(&output);
+    if let Some(place) = acknowledged {
+        let found = scene.accounted(&output, place);
         assert!(found.contains(&prompt), "{context}: {code:?} {message}");
         let is_helped = found.contains(&format!("help with {prompt}"));
         assert!(
@@ -333,7 +348,7 @@ fn hold_once(
     }
     assert_databases_whole(&scene.lab.home(), context);
     counts[if code == Some(0) { 1 } else { 2 }] += 1;
-    counts[3] += usize::from(is_acknowledged);
+    counts[3] += usize::from(acknowledged.is_some());
     // What was kept blocks no command.
     let again = scene.lab.manager(["restore", &scene.archive, "--yes"]);
     let _ = again.code(0);
