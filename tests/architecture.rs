@@ -171,6 +171,25 @@ fn tests() -> BTreeSet<String> {
 }
 
 #[test]
+fn every_test_that_the_page_on_windows_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/windows.md")).expect("read");
+    let tests = tests();
+    let named: Vec<_> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| code.contains("::"))
+        .collect();
+    assert!(named.len() > 20, "the page names too few tests");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "there are no tests {missing:?}");
+}
+
+#[test]
 fn every_promise_names_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/promises.md")).expect("read");

@@ -239,7 +239,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     File::open(folder)
-        .and_then(|f| flush::all(&f))
+        .and_then(|f| flush::folder(&f))
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
     let _ = folder;
@@ -327,7 +327,7 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(()),
             // This system or file system has no such rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => {}
+            Err(e) if super::exchange::is_refusal(e) || e == Errno::PERM => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
     }

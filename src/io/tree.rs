@@ -155,7 +155,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     )
     .is_ok()
     {
-        let target = fs::OpenOptions::new().write(true).open(to).at("open", to)?;
+        // Not for writing: the clone has the mode of the file, which may be read-only.
+        let target = file_open::open(to).at("open", to)?;
         let times = FileTimes::new().set_modified(meta.modified().at("read", from)?);
         return target.set_times(times).at("set the time of", to);
     }
@@ -397,6 +398,54 @@ mod tests {
         assert_eq!(real(&missing), root.join("b"));
         assert!(lies_in(&missing, folder.path()));
         assert!(!lies_in(folder.path(), &missing));
+    }
+
+    #[test]
+    fn a_copy_of_a_read_only_file_has_its_content_time_and_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        atomic::write(&from, b"text").unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&from).unwrap();
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        file.set_modified(at).unwrap();
+        let mut permissions = file.metadata().unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&from, permissions).unwrap();
+        copy_file(&from, &to).unwrap();
+        assert_eq!(file_open::read(&to).unwrap(), b"text");
+        let copied = to.metadata().unwrap();
+        assert_eq!(copied.modified().unwrap(), at);
+        assert!(copied.permissions().readonly());
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn without_the_privilege_a_link_to_a_file_is_a_hard_link_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        fs::write(at("taken"), "other").unwrap();
+        let link = |to: &str, name: &str| link_without_privilege(&at(to), &at(name), false);
+        link("file", "link").unwrap().unwrap();
+        let numbers = crate::io::file_id::numbers_of;
+        assert_eq!(numbers(&at("file")), numbers(&at("link")));
+        let taken = link("file", "taken").unwrap().unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(at("taken")).unwrap(), b"other");
+        assert!(link("missing", "dangling").is_none());
+        assert_eq!(list(folder.path()).unwrap().len(), 3);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn without_the_privilege_a_link_to_a_folder_is_a_junction() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("folder/file"), "text").unwrap();
+        let linked = link_without_privilege(&at("folder"), &at("link"), true);
+        linked.unwrap().unwrap();
+        assert_eq!(fs::read(at("link/file")).unwrap(), b"text");
     }
 
     #[cfg(unix)]
