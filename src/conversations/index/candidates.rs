@@ -7,7 +7,7 @@ use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
-use crate::history::{SkippedFile, files, session_index};
+use crate::history::{SkippedFile, files, rollout, session_index};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -188,7 +188,7 @@ pub(super) fn changed_candidates(
     let candidates = changed.into_iter().filter_map(|thread| {
         Some(Candidate {
             session: thread.id.to_lowercase(),
-            path: plan::existing_path(&thread.rollout_path)?,
+            path: rollout::existing_below(source.home, &thread.rollout_path)?,
             archived: thread.archived,
             name: None,
             thread: Some(ShownFields::of(thread)),
