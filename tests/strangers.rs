@@ -386,7 +386,7 @@ fn a_manager_home_of_another_user_is_refused_if_others_can_write_to_it() {
     fs::create_dir(&home).unwrap();
     fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
     std::os::unix::fs::chown(&home, Some(12345), None).unwrap();
-    let run = env.run(["profile", "save", "alice"]).code(2);
+    let run = env.run(["profile", "save", "alice"]).code(5);
     assert!(
         run.stderr.contains("another user owns the manager home"),
         "{run}"
