@@ -55,7 +55,8 @@ fn is_conversation(path: &Path) -> bool {
     // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
     let is_known =
         has("payload") || has("record_type") || (has("timestamp") && (has("type") || has("id")));
-    read.is_ok() && line.starts_with('{') && is_known
+    // The reader of a damaged file reports the damage.
+    read.is_err() || (line.starts_with('{') && is_known)
 }
 
 #[cfg(test)]
