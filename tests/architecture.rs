@@ -121,6 +121,25 @@ fn imports_are_followed_through_re_exports_and_use_trees() {
 }
 
 #[test]
+fn one_function_opens_databases() {
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    let mut opening = BTreeSet::new();
+    for file in &files {
+        let text = fs::read_to_string(file).expect("read");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let opens = |line: &str| line.contains("Connection::open") || line.contains("OpenFlags");
+        if code.lines().any(opens) {
+            let name = file.strip_prefix(source()).expect("below it");
+            opening.insert(name.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    // The oracle of the search is compiled for tests only.
+    opening.remove("conversations/search/oracle/home.rs");
+    assert_eq!(opening, BTreeSet::from(["codex/connection.rs".to_owned()]));
+}
+
+#[test]
 fn source_files_stay_below_700_lines() {
     let mut files = Vec::new();
     rust_files(&source(), &mut files);

@@ -128,6 +128,7 @@ mod storage_shrink_real;
 mod storage_states;
 mod storage_trash;
 mod storage_vacuum;
+mod strangers;
 mod support;
 mod sync;
 mod sync_attestation;

@@ -273,7 +273,8 @@ impl HomeWalk<'_> {
             Err(reason) => return self.skip(relative, reason),
         };
         if meta.is_dir() {
-            if let Some(reason) = misplaced_folder(relative) {
+            let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
+            if let Some(reason) = misplaced_folder(relative).or_else(too_deep) {
                 return self.skip(relative, reason);
             }
             self.scan.folders.push(FolderEntry {

@@ -237,7 +237,7 @@ fn pick(context: &Context) -> Result<(String, PickedAction), CommandError> {
 fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
     while let Some(line) = lines.next()? {
-        context.ui.line(String::from_utf8_lossy(line.bytes));
+        context.ui.raw(&[line.bytes, b"\n"].concat());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use super::manager_files::is_manager_file;
 use crate::archive::names;
 use crate::conversations::index;
+use crate::error::CommandError;
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
@@ -130,6 +131,22 @@ pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     }
 }
 
+/// Returns true if others may replace the files of a folder: they can write to it, and it is not sticky.
+fn is_writable_by_others(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        const STICKY: u32 = 0o1000;
+        let meta = folder.metadata();
+        meta.is_ok_and(|meta| meta.mode() & 0o022 != 0 && meta.mode() & STICKY == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 /// Removes all permissions of the group and of other users; those of the owner stay.
 ///
 /// # Errors
@@ -174,6 +191,31 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
         let _ = path;
         false
     }
+}
+
+/// Removes the permissions of others from a manager home in which they could replace files, such as logins. Leaves a
+/// folder alone that has something else in it, or is for everybody (`/tmp`). Returns true if the mode was changed.
+///
+/// # Errors
+/// Another user owns the folder, or its mode cannot be set.
+pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool, CommandError> {
+    if !is_writable_by_others(folder) {
+        return Ok(false);
+    }
+    if belongs_to_other_user(folder) {
+        return Err(CommandError::refused(format!(
+            "another user owns the manager home, and others can write to it: {}",
+            folder.display()
+        ))
+        .hint("choose another folder: --manager-home DIR; nothing was changed"));
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    if !names.all(|name| is_manager_file(&name.to_string_lossy())) {
+        return Ok(false);
+    }
+    restrict_to_owner(folder)?;
+    Ok(true)
 }
 
 /// Returns true if the process may create files in a folder, by its permissions; nothing is written.

@@ -70,7 +70,8 @@ impl ThreadChain {
         let mut head = rollout::head(newest).ok().flatten();
         let mut known = vec![newest.to_path_buf()];
         while let Some((base, end)) = head.as_ref().and_then(base) {
-            let found = find_rollout(home, &base).filter(|path| rollout::head(path).is_ok());
+            let found = find_rollout(home, &base).and_then(|path| rollout::of_home(home, path));
+            let found = found.filter(|path| rollout::head(path).is_ok());
             let Some(path) = found else {
                 missing = Some(base);
                 break;

@@ -6,6 +6,17 @@ use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
 
+/// The reason why a walk leaves out a folder.
+pub(crate) const TOO_DEEP: &str = "nested too deeply";
+
+/// Returns true for the path of a folder that a walk leaves out, relative to where it began. Copies of the folder have
+/// longer paths, and systems limit them to 4,096 bytes.
+pub(crate) fn is_too_deep(relative: &Path) -> bool {
+    const MAX_LEVELS: usize = 1000;
+    const MAX_BYTES: usize = 3850;
+    relative.as_os_str().len() > MAX_BYTES || relative.components().count() > MAX_LEVELS
+}
+
 /// Returns the sorted names in a folder with their types. Links are not followed.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();

@@ -51,6 +51,9 @@ pub(crate) struct TrashedConversation {
     names: Vec<String>,
     /// Its rollouts: the path in the home, and the file name in the unit.
     files: Vec<(ListedPath, String)>,
+    /// The modes of its rollouts in the home; empty for a unit of an earlier version.
+    #[serde(default)]
+    modes: Vec<u32>,
 }
 
 impl Document for TrashedConversation {
@@ -208,6 +211,7 @@ impl ConversationTrash {
             row,
             names,
             files: discarded.files(),
+            modes: discarded.rollouts.iter().map(|path| mode(path)).collect(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let pending = self.folder.join(format!("{PENDING}{name}"));
@@ -358,8 +362,10 @@ impl Unit {
     }
 
     fn remove_rollouts(&self) -> Result<(), TrashError> {
-        for (path, _) in &self.conversation.files {
+        for (path, name) in &self.conversation.files {
             tree::remove(&path.0)?;
+            // Until here it was the same file by a hard link.
+            set_mode(&self.folder.join(name), 0o600)?;
         }
         for (path, _) in &self.conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
@@ -370,12 +376,15 @@ impl Unit {
     /// Puts the rollouts, the row and the names into the home, if they are not there.
     fn put_in(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
+        let mut modes = conversation.modes.iter();
         for (path, name) in &conversation.files {
             let path = &path.0;
+            let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
             if path.symlink_metadata().is_err() {
                 keep(&self.folder.join(name), path)?;
             }
+            mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;
         }
         if let (Some(database), Some(row)) = (&conversation.database, &conversation.row) {
@@ -447,6 +456,34 @@ impl Unit {
                 return Err(TrashError::Occupied(form));
             }
         }
+        Ok(())
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        path.metadata()
+            .map_or(0o600, |meta| meta.permissions().mode() & 0o777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        0o600
+    }
+}
+
+/// Sets the mode of a file. On Windows the access comes from the folder.
+fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, mode);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
-use crate::io::{IoContext, IoError, OrdinaryPath};
+use crate::io::{IoContext, IoError, OrdinaryPath, tree};
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -274,6 +274,8 @@ impl SideWalk<'_> {
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
                     self.scratch(&path, &entry.path());
+                } else if tree::is_too_deep(Path::new(&path)) {
+                    self.note(&path, tree::TOO_DEEP);
                 } else if self.scope.may_enter(&path) {
                     self.folders.push((entry.path(), path));
                 }

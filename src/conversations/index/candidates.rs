@@ -6,7 +6,7 @@ use super::store::IndexStore;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
-use crate::history::{SkippedFile, files, session_index, thread_rollouts};
+use crate::history::{SkippedFile, files, rollout, session_index, thread_rollouts};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -182,7 +182,7 @@ pub(super) fn changed_candidates(
     let candidates = changed.into_iter().filter_map(|thread| {
         Some(Candidate {
             session: thread.id.to_lowercase(),
-            path: plan::existing_path(&thread.rollout_path)?,
+            path: rollout::existing_below(source.home, &thread.rollout_path)?,
             archived: thread.archived,
             name: None,
             thread: Some(ShownFields::of(thread)),

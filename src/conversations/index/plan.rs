@@ -2,7 +2,7 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::store::{IndexStore, Place};
-use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_query::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
@@ -161,16 +161,6 @@ pub(super) fn indexed(
         rows.collect()
     };
     read().of_index(&store.path)
-}
-
-/// Returns the path of a rollout that exists: the recorded one in its plain form, else compressed.
-pub(super) fn existing_path(recorded: &str) -> Option<PathBuf> {
-    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
-    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-    forms
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| ConversationFile::of(path).is_some() && path.is_file())
 }
 
 /// Finds other rollouts of the home.

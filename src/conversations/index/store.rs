@@ -15,9 +15,10 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
+use crate::codex::connection::{self, Access};
 use crate::conversations::event::Role;
-use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, events, hash, sharing};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
+use rusqlite::{Connection, OptionalExtension as _};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -224,7 +225,7 @@ impl IndexStore {
     /// # Errors
     /// It is damaged or cannot be read.
     pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
-        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+        Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
     /// Opens the index at `path` for reading if there is one of this version, for a prompt: changes nothing, and
@@ -233,10 +234,10 @@ impl IndexStore {
     /// # Errors
     /// It is damaged, locked, or cannot be read.
     pub(crate) fn open_read_only(path: &Path) -> Result<Option<Self>, IndexError> {
-        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_ONLY, PROMPT_LOCK_TIMEOUT)
+        Self::open_as(path, Access::Read, PROMPT_LOCK_TIMEOUT)
     }
 
-    fn open_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Option<Self>, IndexError> {
+    fn open_as(path: &Path, access: Access, wait: Duration) -> Result<Option<Self>, IndexError> {
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
@@ -250,15 +251,13 @@ impl IndexStore {
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn connect(path: &Path) -> Result<Self, IndexError> {
-        Self::connect_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+        Self::connect_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    fn connect_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Self, IndexError> {
-        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).of_index(path)?;
+    fn connect_as(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
+        let connection = connection::open(path, access).of_index(path)?;
         connection.busy_timeout(wait).of_index(path)?;
         connection.set_prepared_statement_cache_capacity(32);
-        events::trace!("opened {}", path.display());
         Ok(Self {
             connection,
             path: path.to_path_buf(),
