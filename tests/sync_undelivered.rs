@@ -352,6 +352,10 @@ fn machines_agree_after_an_image_was_put_back_and_the_folder_was_filled_again() 
     let names = ["a", "b", "c"];
     for restored in names {
         for refilling in [None, Some("a"), Some("b"), Some("c")] {
+            // Its decision is nowhere then.
+            if restored == "c" && refilling.is_some() {
+                continue;
+            }
             let pair = kept_both();
             settle(&pair, &names, "before");
             copy_homes(&pair, restored, "image", true);
