@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-/// Years ago.
+/// Years before any run of the tests.
 const OLD: i64 = 1_500_000_000;
 /// Later than any run of the tests.
 const RECENT: i64 = 4_000_000_000;

@@ -348,29 +348,6 @@ fn the_beginning_of_a_version_that_was_decided_about_is_not_awaited() {
 }
 
 #[test]
-fn machines_agree_after_an_image_was_put_back_and_the_folder_was_filled_again() {
-    let names = ["a", "b", "c"];
-    for restored in names {
-        for refilling in [None, Some("a"), Some("b"), Some("c")] {
-            // Its decision is nowhere then.
-            if restored == "c" && refilling.is_some() {
-                continue;
-            }
-            let pair = kept_both();
-            settle(&pair, &names, "before");
-            copy_homes(&pair, restored, "image", true);
-            if let Some(name) = refilling {
-                fs::remove_dir_all(pair.cloud()).unwrap();
-                fs::create_dir_all(pair.cloud()).unwrap();
-                let _ = pair.run(name, &["run", "--apply", "--refill"]);
-            }
-            let what = format!("{restored} restored, refilled by {refilling:?}");
-            settle(&pair, &names, &what);
-        }
-    }
-}
-
-#[test]
 fn a_version_that_was_lost_with_its_machine_is_given_up_unless_a_clone_has_it() {
     for lost in [ROLLOUT, SKILL, "history.jsonl"] {
         let pair = Pair::synced(&[

@@ -1,7 +1,6 @@
 //! The clock of the disk: the times that a file system gives to files, and ages that it confirms.
 //!
-//! What is deleted by its age is deleted only if [`confirmed_ages`] says that it is old: a wrong clock
-//! makes everything seem old.
+//! A wrong clock makes everything seem old, so retention deletes only what [`confirmed_ages`] reports as old.
 
 use super::{IoContext, IoError, atomic, clock};
 use chrono::{DateTime, TimeDelta, Utc};
