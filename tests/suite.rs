@@ -20,6 +20,7 @@ mod busy_home;
 mod changing_homes;
 mod child;
 mod cli_reference;
+mod clocks;
 mod codex_versions;
 mod config;
 mod conversation_names;

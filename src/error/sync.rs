@@ -90,6 +90,7 @@ impl From<BackupError> for CommandError {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Io(e) => e.into(),
+            BackupError::Clock(e) => e.into(),
             BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
             BackupError::List { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")

@@ -426,9 +426,9 @@ fn remove_temp(path: &Path) -> bool {
     sharing::remove_file(path).is_ok()
 }
 
-/// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
+/// Temp files in `folder` of killed processes. With `now`, leaves out files younger than a minute, which may
 /// not be locked yet.
-pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
+pub(crate) fn stale(folder: &Path, now: Option<std::time::SystemTime>) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
@@ -437,11 +437,10 @@ pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
         .flatten()
         .filter(|e| is_temp_name(&e.file_name()))
         .filter(|e| {
-            let age = e
-                .metadata()
-                .and_then(|m| m.modified())
-                .map(|at| now.duration_since(at));
-            !matches!(age, Ok(Ok(age)) if age < YOUNG)
+            let at = e.metadata().and_then(|m| m.modified());
+            now.is_none_or(|now| {
+                at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
+            })
         })
         .map(|e| e.path())
         .filter(|path| lock::is_free(path))
@@ -451,6 +450,22 @@ pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temp_file_of_the_future_is_not_taken_for_stale() {
+        use crate::io::clock::Clock;
+        use std::time::Duration;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{TEMP_PREFIX}x"));
+        let file = create_private(&path).unwrap();
+        let now: std::time::SystemTime = Clock::System.now().into();
+        let hour = Duration::from_secs(3600);
+        for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
+            file.set_modified(at).unwrap();
+            assert_eq!(!stale(folder.path(), Some(now)).is_empty(), is_stale);
+            assert_eq!(stale(folder.path(), None).len(), 1);
+        }
+    }
 
     #[test]
     fn a_new_name_takes_the_place_of_nothing_that_came_meanwhile() {

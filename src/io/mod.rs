@@ -12,6 +12,7 @@ pub(crate) mod attached;
 pub(crate) mod buffers;
 pub mod child;
 pub mod clock;
+pub mod disk_clock;
 pub mod document;
 pub mod environment;
 pub mod events;

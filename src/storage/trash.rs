@@ -12,6 +12,7 @@ use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::session_index;
+use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::flush;
 use crate::io::json_path::ListedPath;
@@ -96,6 +97,9 @@ pub(crate) enum TrashError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The age of the units is not known.
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
     /// The unit cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -252,6 +256,28 @@ impl ConversationTrash {
         Ok(atomic::sync_folder(&self.folder)?)
     }
 
+    /// Returns the units that are older than `age`.
+    ///
+    /// # Errors
+    /// The clock cannot be trusted, or the trash cannot be listed.
+    pub(crate) fn expired(
+        &self,
+        age: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Unit>, TrashError> {
+        let mut units = list(&self.folder, |name| !name.starts_with(b"."))?;
+        units.reverse();
+        let dated = units.iter().map(|unit| Dated {
+            path: unit.folder.join(DOCUMENT),
+            at: unit.conversation.trashed_at,
+        });
+        let dated: Vec<_> = dated.collect();
+        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
+        let units = units.into_iter().zip(ages);
+        let expired = units.filter(|(_, known)| *known > age);
+        Ok(expired.map(|(unit, _)| unit).collect())
+    }
+
     /// Deletes units permanently.
     ///
     /// # Errors
@@ -294,12 +320,6 @@ fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, T
     }
     units.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(units)
-}
-
-/// Returns the units that are older than `age`.
-pub(crate) fn expired(units: &[Unit], age: TimeDelta, now: DateTime<Utc>) -> Vec<Unit> {
-    let old = |unit: &&Unit| now - unit.conversation.trashed_at > age;
-    units.iter().filter(old).cloned().collect()
 }
 
 /// Finishes or undoes what a killed `storage trash` left incomplete. Returns the number of such

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// The two copies that a sync compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +70,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 
 #[cfg(not(unix))]
 fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
+    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
     let at = meta.modified().ok().and_then(since).unwrap_or_default();
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -225,7 +224,7 @@ impl SideWalk<'_> {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
                     if let Ok(real) = path.canonical() {
-                        let temp_files = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
+                        let temp_files = atomic::stale(atomic::parent_of(&real), None);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
