@@ -7,7 +7,7 @@ use crate::conversations::index;
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
-use crate::io::{IoError, OrdinaryPath, atomic, tree};
+use crate::io::{IoError, OrdinaryPath, atomic, modes, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,10 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     own.retain(|path| mode_open_to_others(path).is_some());
     own.sort();
     own.dedup();
+    // Their modes cannot be changed; `machine` names the disk.
+    if modes::is_shared(&home) {
+        own.clear();
+    }
     own
 }
 
