@@ -216,7 +216,7 @@ impl RestoreOptions {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon writes its databases when it ends.
-            request.planned = journal::next_tick();
+            request.planned = journal::next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
         let is_recorded = record_result(context, target, &mut report);
@@ -298,7 +298,7 @@ impl RestoreOptions {
             manager_home: &settings.manager_home,
             env: &context.env,
             now: context.local_now(),
-            planned: journal::next_tick(),
+            planned: journal::next_tick(&settings.codex_home),
         })
     }
 

@@ -15,7 +15,6 @@ use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::remedies;
 use crate::io::file_open;
-use crate::io::modes;
 use crate::io::processes;
 use crate::io::shell;
 use std::fs;
@@ -83,8 +82,6 @@ fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
 fn access_to_home(home: &Path) -> Check {
     let path_text = home.display().to_string();
     match mode_open_to_others(home) {
-        // `machine` names the disk.
-        Some(_) if modes::is_shared(home) => Check::ok("home", path_text),
         Some(mode) => Check::warn(
             "home",
             format!("accessible to other users (mode {mode:o}): {path_text}"),

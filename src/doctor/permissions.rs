@@ -26,6 +26,10 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     if homes_overlap(codex_home, manager_home) {
         return Vec::new();
     }
+    // Modes cannot be changed there; `machine` names the disk.
+    if modes::is_shared(manager_home) {
+        return Vec::new();
+    }
     // The home and backups/ may be links to another disk; no other link is followed.
     let Ok(home) = manager_home.canonical() else {
         return Vec::new();
@@ -69,10 +73,6 @@ pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Ve
     own.retain(|path| mode_open_to_others(path).is_some());
     own.sort();
     own.dedup();
-    // Their modes cannot be changed; `machine` names the disk.
-    if modes::is_shared(&home) {
-        own.clear();
-    }
     own
 }
 
@@ -117,7 +117,8 @@ fn is_private_entry(meta: &Metadata) -> bool {
     }
 }
 
-/// Returns the permission bits if the group or other users have any; always `None` on Windows.
+/// Returns the permission bits if the group or other users have any; always `None` on Windows, and on disks without
+/// modes, which `machine` names.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
@@ -125,7 +126,7 @@ pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
         path.metadata()
             .ok()
             .map(|m| m.mode() & 0o777)
-            .filter(|mode| mode & 0o077 != 0)
+            .filter(|mode| mode & 0o077 != 0 && !modes::is_shared(path))
     }
     #[cfg(not(unix))]
     {
