@@ -117,8 +117,7 @@ fn is_private_entry(meta: &Metadata) -> bool {
     }
 }
 
-/// Returns the permission bits if the group or other users have any; always `None` on Windows, and on disks without
-/// modes, which `machine` names.
+/// Returns the permission bits if the group or other users have any; always `None` on Windows.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
@@ -126,13 +125,18 @@ pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
         path.metadata()
             .ok()
             .map(|m| m.mode() & 0o777)
-            .filter(|mode| mode & 0o077 != 0 && !modes::is_shared(path))
+            .filter(|mode| mode & 0o077 != 0)
     }
     #[cfg(not(unix))]
     {
         let _ = path;
         None
     }
+}
+
+/// As [`mode_open_to_others`], but `None` on disks without modes, which `machine` names.
+pub(super) fn removable_mode(path: &Path) -> Option<u32> {
+    mode_open_to_others(path).filter(|_| !modes::is_shared(path))
 }
 
 /// Removes all permissions of the group and of other users; those of the owner stay.
