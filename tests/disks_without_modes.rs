@@ -5,10 +5,13 @@ use crate::support::faults::{Dice, Mount};
 use crate::support::injection::{RENAME, can_inject, ended_before_call};
 use crate::support::lab::{Lab, rollout};
 use crate::support::profiles::live_login;
+use crate::support::restic;
 use crate::support::sample::{FIRST, backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::{SignIn, signed_in_home, write_auth};
+use crate::vault::set_up;
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Allows logins in all homes of the disk.
@@ -337,7 +340,7 @@ fn a_staging_folder_that_came_with_a_disk_without_modes_is_not_trusted() {
 #[test]
 fn a_manager_home_alone_on_a_disk_without_modes_serves_a_home_elsewhere() {
     for kind in ["exfat", "ntfs"] {
-        let env = TestEnv::new();
+        let mut env = TestEnv::new();
         let Some(_mount) = Mount::without_modes(kind, &env.manager_home()) else {
             return;
         };
@@ -353,11 +356,20 @@ fn a_manager_home_alone_on_a_disk_without_modes_serves_a_home_elsewhere() {
         let _ = env.run(["storage", "trash", FIRST, "--yes"]).code(0);
         let _ = env.run(["storage", "undelete", FIRST, "--yes"]).code(0);
         assert_eq!(fs::read(&path).unwrap(), bytes);
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "undelete opens the conversation to others");
         put(&env, "AGENTS.md", "changed");
         let _ = env.run(["restore", &archive, "--yes"]).code(0);
         let tops = ["AGENTS.md", "sessions", "skills", "config.toml"];
         assert_same_tree(&before.only(&tops), &env.tree("home/.codex").only(&tops));
         let _ = env.run(["prune", "--keep-last", "1", "--yes"]).code(0);
+        if restic::program().is_some() {
+            set_up(&mut env);
+            let _ = env.run(["vault", "backup"]).code(0);
+            put(&env, "AGENTS.md", "changed again");
+            let _ = env.run(["vault", "restore", "latest", "--yes"]).code(0);
+            assert_same_tree(&before.only(&tops), &env.tree("home/.codex").only(&tops));
+        }
         assert_eq!(leftovers(&env.path("home")), [PathBuf::new(); 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! File modes, also on disks that keep none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
 
 use super::IoError;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -47,6 +48,22 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
     {
         !are_kept(existing).unwrap_or(true)
     }
+}
+
+/// Gives the new file `to` the mode of the file `from`. It stays private if the disk of `from` keeps no modes: there every
+/// file looks open, and can be executed.
+pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
+    let meta = from.metadata()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let is_kept_there = to.metadata()?.mode() & 0o077 == 0;
+        let may_be_invented = meta.mode() & 0o011 != 0;
+        if !is_kept_there || (may_be_invented && from.parent().is_some_and(is_shared)) {
+            return Ok(());
+        }
+    }
+    ignore_refusal(to.set_permissions(meta.permissions()))
 }
 
 /// Returns the result of setting the mode of a file that this process has created, with 0600. Of the disks without

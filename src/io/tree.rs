@@ -157,23 +157,24 @@ pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
         Err(_) => {}
     }
     let mut copy = atomic::TempFile::beside(to)?;
-    let source = file_open::open(from).at("read", from)?;
-    copy_content(&source, copy.file()).at("copy", from)?;
+    copy_content(from, copy.file()).at("copy", from)?;
     Ok(copy.publish(to)?.is_ok())
 }
 
 /// Copies the content of a file, its mode and its mtime.
-fn copy_content(mut source: &fs::File, mut target: &fs::File) -> std::io::Result<()> {
+fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
+    let mut source = file_open::open(from)?;
     std::io::copy(&mut source, &mut target)?;
-    let meta = source.metadata()?;
-    target.set_times(FileTimes::new().set_modified(meta.modified()?))?;
-    modes::ignore_refusal(target.set_permissions(meta.permissions()))
+    let modified = source.metadata()?.modified()?;
+    target.set_times(FileTimes::new().set_modified(modified))?;
+    modes::copy(from, target)
 }
 
 /// Copies a file with its mode and mtime.
 fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    let source = file_open::open(from).at("read", from)?;
     // A clone shares the blocks of the disk. On Linux, copy() below does the same where it can.
+    #[cfg(target_vendor = "apple")]
+    let source = file_open::open(from).at("read", from)?;
     #[cfg(target_vendor = "apple")]
     if rustix::fs::fclonefileat(
         &source,
@@ -189,7 +190,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
         return target.set_times(times).at("set the time of", to);
     }
     let target = atomic::create_private(to)?;
-    copy_content(&source, &target).at("copy", from)
+    copy_content(from, &target).at("copy", from)
 }
 
 /// Creates a symbolic link to `target` at `path`.

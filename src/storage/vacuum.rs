@@ -315,6 +315,10 @@ fn write_compact(
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
+    // Modes of a disk that keeps none would open the database to others.
+    if modes::is_shared(atomic::parent_of(from)) {
+        return Ok(());
+    }
     let meta = from.metadata().at("read", from)?;
     let set = modes::ignore_refusal(fs::set_permissions(to, meta.permissions()));
     Ok(set.at("set the permissions of", to)?)
