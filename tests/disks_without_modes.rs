@@ -29,7 +29,6 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
         [
             ".codex-manager-restore",
             ".codex-manager-journal",
-            ".codex-manager-tmp-",
             "staging-",
         ]
         .iter()
@@ -91,9 +90,9 @@ fn run_every_command(kind: &str) {
     assert!(!path.exists());
     let _ = manager(&["storage", "undelete", &id, "--yes"]);
     assert_eq!(fs::read(&path).unwrap(), before);
-    let _ = manager(&["storage", "shrink", &id, "--yes"]);
-    assert!(!path.exists());
-    let _ = manager(&["storage", "expand", &id, "--yes"]);
+    let all = ["--older-than", "0s", "--min-size", "0"];
+    let _ = manager(&[&["storage", "shrink", "--yes"][..], &all].concat());
+    let _ = manager(&["storage", "expand", "--yes"]);
     assert_eq!(fs::read(&path).unwrap(), before);
     let _ = manager(&["storage", "vacuum", "--keep-logs", "0d", "--yes"]);
 
@@ -258,9 +257,6 @@ fn logins_are_left_out_on_a_disk_without_modes_until_the_user_allows_them() {
     let _ = env.run(["profile", "save", "alice"]).code(0);
     let complete = env.run(["backup", "--no-status", "--json"]).code(0);
     assert_eq!(complete.json()["skipped"], json!([]));
-    fs::remove_file(env.codex_home().join("auth.json")).unwrap();
-    let _ = env.run(["restore", "latest", "--yes"]).code(0);
-    assert_eq!(live_login(&env), login);
 }
 
 #[test]
@@ -282,8 +278,6 @@ fn a_codex_home_on_a_disk_without_modes_gets_no_login_from_elsewhere() {
         env.run([&["--codex-home", home], args].concat())
     };
     let _ = on_disk(&["profile", "save", "bob"]).code(0);
-    let refused = on_disk(&["use", "alice"]).code(5);
-    assert!(refused.stderr.contains("shared_logins."), "{refused}");
     let left_out = on_disk(&["restore", &archive, "--yes"]).code(6);
     assert!(
         left_out
