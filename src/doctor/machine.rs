@@ -116,7 +116,7 @@ fn without_modes(id: &'static str, path: &Path) -> Check {
         id,
         format!("on a disk without file modes{kind}: {}", path.display()),
     )
-    .because("whoever can read the disk can read conversations and archives; logins are stored there only if allowed")
+    .because("every user who can read the disk can read conversations and archives; logins are stored there only if allowed")
     .advised(format!(
         "move it to a disk of this system; or allow logins there: codex-manager config set {setting} true"
     ))

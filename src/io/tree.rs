@@ -356,7 +356,7 @@ fn is_new(meta: &Metadata) -> bool {
 /// The files and links below a folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct FolderSize {
-    /// Their number.
+    /// The number of files and links.
     pub files: u64,
     /// Their size in bytes.
     pub bytes: u64,
