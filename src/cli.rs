@@ -501,8 +501,9 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                     format_args!("an interrupted {what} is not finished: {error}: {hints}");
                 context.ui.warn(message);
             }
-            Err(e) if is_restore => return Err(e.into()),
-            Err(e) if is_of_databases && command.requires_complete_home() => return Err(e.into()),
+            Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
+                return Err(e.into());
+            }
             // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");

@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
-use crate::io::{IoError, OrdinaryPath, atomic, tree};
+use crate::io::{IoError, OrdinaryPath, atomic, modes, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,10 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 /// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
 pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     if homes_overlap(codex_home, manager_home) {
+        return Vec::new();
+    }
+    // Modes cannot be changed there; `machine` names the disk.
+    if modes::is_shared(manager_home) {
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
@@ -145,6 +149,11 @@ fn is_writable_by_others(folder: &Path) -> bool {
         let _ = folder;
         false
     }
+}
+
+/// As [`mode_open_to_others`], but `None` on disks without modes, which `machine` names.
+pub(super) fn removable_mode(path: &Path) -> Option<u32> {
+    mode_open_to_others(path).filter(|_| !modes::is_shared(path))
 }
 
 /// Removes all permissions of the group and of other users; those of the owner stay.

@@ -28,6 +28,7 @@ pub(crate) mod json_path;
 pub(crate) mod limits;
 pub mod lock;
 pub(crate) mod machine;
+pub(crate) mod modes;
 pub(crate) mod parallel;
 pub(crate) mod piped_child;
 pub(crate) mod position;

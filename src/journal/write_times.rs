@@ -6,15 +6,23 @@ use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Waits for the next tick of the clock, then returns the time for [`Transaction::count_writes_since`]. All earlier
-/// writes, such as those of a recovery, have an earlier time.
+/// Waits for the next tick of the clock of `folder`'s file system, then returns the time for
+/// [`Transaction::count_writes_since`]. All earlier writes, such as those of a recovery, have an earlier time.
 ///
 /// [`Transaction::count_writes_since`]: super::transaction::Transaction::count_writes_since
-pub(crate) fn next_tick() -> Instant {
-    /// Longer than a tick of Linux, 1 to 10 ms.
-    const TICK: Duration = Duration::from_millis(12);
-    std::thread::sleep(TICK);
+pub(crate) fn next_tick(folder: &Path) -> Instant {
+    let meta = folder.symlink_metadata();
+    std::thread::sleep(match meta {
+        Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
+        // Longer than a tick of Linux, 1 to 10 ms.
+        _ => Duration::from_millis(12),
+    });
     Instant::now()
+}
+
+/// Returns true for a time of a file system without fractions of seconds, such as FAT and exFAT.
+fn has_whole_seconds(time_ns: i64) -> bool {
+    time_ns % 1_000_000_000 == 0
 }
 
 /// The time at which a transaction began.
@@ -29,18 +37,22 @@ pub(super) struct BeginTime {
     tick_ns: i64,
 }
 
-/// The longest tick of known file systems (FAT).
-const LONGEST_TICK_NS: i64 = 2_000_000_000;
+/// Longer than a tick of any known file system (FAT: 2 s).
+const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 
 impl BeginTime {
     /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
-    /// same tick has the same time. On a file system with ticks of seconds, writes just before count as later.
+    /// same tick has the same time. On FAT and exFAT that takes up to two seconds.
     pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
-        const LONGEST_WAIT: Duration = Duration::from_millis(20);
         let first_ns = filesystem_clock_ns(folder)?;
+        let longest_wait = if has_whole_seconds(first_ns) {
+            LONGEST_TICK
+        } else {
+            Duration::from_millis(20)
+        };
         let begun = Instant::now();
         let mut ticked = (begun, first_ns);
-        while ticked.1 <= first_ns && begun.elapsed() < LONGEST_WAIT {
+        while ticked.1 <= first_ns && begun.elapsed() < longest_wait {
             std::thread::sleep(Duration::from_millis(1));
             ticked = (Instant::now(), filesystem_clock_ns(folder)?);
         }
@@ -52,7 +64,7 @@ impl BeginTime {
             tick_ns: if is_short {
                 ticked.1 - first_ns
             } else {
-                LONGEST_TICK_NS
+                nanoseconds_of(LONGEST_TICK)
             },
         })
     }

@@ -6,7 +6,7 @@
 //! rest may go too.
 
 use crate::codex::database::DatabaseError;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::codex::saved_row::{self, SavedRow};
 use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
@@ -14,13 +14,11 @@ use crate::history::id::ConversationId;
 use crate::history::session_index;
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::flush;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, modes, tree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
@@ -358,7 +356,7 @@ impl Unit {
     fn write(&self) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
         for (path, name) in &self.conversation.files {
-            keep(&path.0, &self.folder.join(name))?;
+            tree::publish_copy(&path.0, &self.folder.join(name))?;
         }
         // Last: without it, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
@@ -402,7 +400,7 @@ impl Unit {
             let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
             if path.symlink_metadata().is_err() {
-                keep(&self.folder.join(name), path)?;
+                tree::publish_copy(&self.folder.join(name), path)?;
             }
             mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;
@@ -464,7 +462,7 @@ impl Unit {
             return Ok(());
         };
         let plain = path.with_file_name(&file.name);
-        let packed = atomic::with_suffix(&plain, crate::codex::rollout::ZST);
+        let packed = atomic::with_suffix(&plain, rollout::ZST);
         let files = &self.conversation.files;
         for form in [plain, packed] {
             let own = files.iter().find(|(path, _)| path.0 == form);
@@ -499,7 +497,8 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)
+        let set = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+        modes::ignore_refusal(set).at("set the mode of", path)
     }
     #[cfg(not(unix))]
     {
@@ -508,30 +507,16 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
     }
 }
 
-/// Links `from` as the new file `to`; copies it, with its attributes, to another file system.
-fn keep(from: &Path, to: &Path) -> Result<(), IoError> {
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    atomic::publish_copy(from, to)?;
-    let meta = from.metadata().at("read", from)?;
-    let copy = fs::OpenOptions::new()
-        .append(true)
-        .open(to)
-        .at("open", to)?;
-    let attributes = copy
-        .set_permissions(meta.permissions())
-        .and_then(|()| copy.set_modified(meta.modified()?))
-        .and_then(|()| flush::all(&copy));
-    attributes.at("set the attributes of", to)
-}
-
-/// Returns true if both exist, and are links to one file or copies with the same size and time.
+/// Returns true if both exist, and are links to one file or copies.
 fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
-    let (Some((a, first)), Some((b, second))) = (file_id::look(first)?, file_id::look(second)?)
-    else {
+    let (Some((a, one)), Some((b, other))) = (file_id::look(first)?, file_id::look(second)?) else {
         return Ok(false);
     };
-    let is_copy = first.len() == second.len() && first.modified().ok() == second.modified().ok();
-    Ok(a.is(b) || is_copy)
+    if a.is(b) || one.len() != other.len() {
+        return Ok(a.is(b));
+    }
+    // Disks keep times with different precision.
+    let is_copy = one.modified().ok() == other.modified().ok()
+        || rollout::compare(first, second).at("compare", first)? == Relation::Equal;
+    Ok(is_copy)
 }

@@ -14,7 +14,7 @@ use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::json_path::as_shown;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, modes, tree};
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -323,8 +323,13 @@ fn write_compact(
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
+    // Modes of a disk that keeps none would open the database to others.
+    if modes::is_shared(atomic::parent_of(from)) {
+        return Ok(());
+    }
     let meta = from.metadata().at("read", from)?;
-    Ok(fs::set_permissions(to, meta.permissions()).at("set the permissions of", to)?)
+    let set = modes::ignore_refusal(fs::set_permissions(to, meta.permissions()));
+    Ok(set.at("set the permissions of", to)?)
 }
 
 fn size_with_sidecars(database: &Path) -> u64 {

@@ -133,6 +133,7 @@ fn restore_into(
         auth: AuthPolicy::Skip,
         may_switch_account: false,
         safety_backup: false,
+        safety_without_logins: false,
         may_write_outside: false,
         ignores_case: None,
         manager_home: options.manager_home,
