@@ -255,7 +255,9 @@ impl<'a> NamedValue<'a> {
             let is_end =
                 |b: u8| matches!(b, b'<' | b'\\' | b'"' | b'\'') || b.is_ascii_whitespace();
             let is_path = self.value.iter().any(|b| b".?".contains(b));
-            let is_loose = self.next.is_none_or(is_end) && !is_path && !is_constant(self.value);
+            // A type, as in `const PASSWORD: WIN32_ERROR = …`.
+            let is_type = self.next == Some(b' ') && is_constant(self.value);
+            let is_loose = self.next.is_none_or(is_end) && !is_path && !is_type;
             !is_argument && (self.is_tight || is_loose)
         };
         let value = self.value;
