@@ -87,12 +87,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         plan.add(&key, plan_file(&inputs, &undelivered, &key, &group)?);
     }
     if let Some(path) = mistyped {
-        let warnings = plan.notices.warnings.iter();
-        let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
-        return Err(PlanError::NoFileToAllow {
-            path: path.clone(),
-            held: held.map(|(path, _)| path.clone()).collect(),
-        });
+        return Err(no_file_to_allow(path, &plan));
     }
     plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps)?);
 
@@ -115,4 +110,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.sort();
     drop(inputs);
     Ok((plan, sides.state))
+}
+
+/// Returns the error for a path of `--allow-secrets` without a file.
+fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
+    let warnings = plan.notices.warnings.iter();
+    let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
+    let mut held: Vec<_> = held.map(|(path, _)| path.clone()).collect();
+    held.sort();
+    let path = path.to_owned();
+    PlanError::NoFileToAllow { path, held }
 }
