@@ -59,7 +59,7 @@ impl From<&SavedValue> for Value {
 pub(crate) fn read(path: &Path, id: &str) -> Result<Option<SavedRow>, DatabaseError> {
     database_view::read(path, |connection| {
         let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
-        let names: Vec<String> = select.column_names().into_iter().map(Into::into).collect();
+        let names: Vec<String> = select.column_names().map(Into::into).collect();
         let mut rows = select.query([id])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
