@@ -411,6 +411,11 @@ mod tests {
             "Authorization: Bearer <token>",
             "publicKeyToken=b77a5c561934e089",
             "token: \"https://host/oauth2/v1/token\"",
+            "pub const ERROR_INVALID_PASSWORD: WIN32_ERROR = WIN32_ERROR(86u32);",
+            "RESET_PASSWORD = '/v1/accounts:resetPassword'",
+            "password_encryption = scram-sha-256\n",
+            "token_range = \"%d,%d-%d,%d:\"",
+            "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");
         }
