@@ -91,14 +91,14 @@ in a text; a file with one is not synced, and a warning names its kind and its l
 
 Exports and `show` also look behind escapes and into base64. Messages and logs lose more: any long opaque word.
 
-Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret in a picture or in
-a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before
+Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret that goes on in the
+next line or in another string, or one in a picture or a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before
 you publish it.
 
 ## Recall
 
-A test makes samples of each kind by what it visibly looks like, puts them into texts of 15 to 29 forms (shell, YAML,
-JSON in JSON, quoted, numbered, a diff, code, …), and exports them as Markdown, HTML and JSON. The kinds are those of
+A test makes samples of each kind by what it visibly looks like, puts them into texts of 15 to 36 forms (shell, YAML,
+JSON in JSON, quoted, numbered, a diff, code, bold, …), and exports them as Markdown, HTML and JSON. The kinds are those of
 gitleaks' rules. This page is generated: `UPDATE_DOCS=1 cargo test redaction` writes it again.
 
 ";
