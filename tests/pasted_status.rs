@@ -44,6 +44,21 @@ fn pasted_status_text_replaces_a_query_of_codex() {
 }
 
 #[test]
+fn figures_replace_those_that_a_wrong_clock_recorded_for_later() {
+    let mut env = without_codex();
+    env.write("full.txt", &PASTED.replace("9% left", "0% left"));
+    env.set("CODEX_MANAGER_NOW", "2027-11-20T12:00:00Z");
+    env.run(["status", "--status-file", "full.txt"]).code(0);
+    env.set("CODEX_MANAGER_NOW", crate::support::env::NOW);
+    env.write("pasted.txt", PASTED);
+    env.run(["status", "--status-file", "pasted.txt"]).code(0);
+    let entry = entry(&env);
+    assert_eq!(entry["observation"]["windows"][1]["used_percent"], 91.0);
+    assert_eq!(entry["weekly"]["exhausted_until"], Value::Null);
+    assert_eq!(entry["quota_end"], Value::Null);
+}
+
+#[test]
 fn pasted_text_starts_no_probe() {
     let (env, fake) = with_fake(
         &window(40.0, 300, "2026-11-20T15:55:00Z"),

@@ -4,6 +4,7 @@ use super::session_usage::SessionUsage;
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::Timestamp;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 /// The availability of an account's login.
@@ -220,6 +221,17 @@ impl AccountEntry {
         if newer {
             self.observation = Some(observation);
         }
+    }
+
+    /// Forgets what was observed more than an hour after `now`, by a clock that was wrong. It would be the newest
+    /// until that time.
+    pub(crate) fn forget_future(&mut self, now: &DateTime<Utc>) {
+        let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
+        self.observation
+            .take_if(|seen| !is_possible(seen.observed_at));
+        self.weekly.take_if(|seen| !is_possible(seen.observed_at));
+        self.quota_end
+            .take_if(|seen| !is_possible(seen.detected_at));
     }
 
     /// Records evidence about the weekly window, in any order of time.

@@ -211,6 +211,7 @@ pub(crate) fn record(
     }
     cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
+            known.entry(identity).forget_future(now);
             known.observe(identity, observation);
         }
         let entry = known.entry(identity);
