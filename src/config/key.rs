@@ -48,7 +48,7 @@ pub(crate) const KEYS: [ConfigKey; 22] = [
         variable: Some("CODEX_HOME"),
         ..key("codex.home", ValueKind::Path, "the Codex home")
     },
-    key("codex.bin", ValueKind::Path, "the Codex program"),
+    key("codex.bin", ValueKind::Program, "the Codex program"),
     key(
         "backup.compression",
         ValueKind::Choice(names::<Compression>),
@@ -124,7 +124,7 @@ pub(crate) const KEYS: [ConfigKey; 22] = [
         ValueKind::Text,
         "the restic repository of the vault",
     ),
-    key("vault.program", ValueKind::Path, "the restic program"),
+    key("vault.program", ValueKind::Program, "the restic program"),
     key(
         "vault.password_file",
         ValueKind::Path,

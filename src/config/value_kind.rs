@@ -5,6 +5,7 @@ use crate::archive::scope::Excludes;
 use crate::io::clock::Zone;
 use crate::io::time_format;
 use chrono::Duration;
+use std::path::Path;
 use toml_edit::{Array, Value};
 
 /// The type of a setting's value.
@@ -14,6 +15,8 @@ pub(crate) enum ValueKind {
     Zone,
     /// A path; a leading `~` stands for the user's home folder.
     Path,
+    /// A program: its name on PATH or its path, which is not relative, or it would depend on the current folder.
+    Program,
     /// A text that is not empty.
     Text,
     /// A boolean, `true` or `false`.
@@ -38,6 +41,7 @@ impl ValueKind {
         match self {
             Self::Zone => "an IANA name such as \"Europe/Berlin\"".into(),
             Self::Path => "a path".into(),
+            Self::Program => "a name on PATH or an absolute path".into(),
             Self::Text => "a text".into(),
             Self::Flag => "true or false".into(),
             Self::Hours => "a number from 0 to 168".into(),
@@ -55,6 +59,10 @@ impl ValueKind {
         match self {
             Self::Zone => text.is_some_and(|name| Zone::named(name).is_some()),
             Self::Path | Self::Text => text.is_some_and(|text| !text.is_empty()),
+            Self::Program => text.is_some_and(|text| {
+                let is_name = !text.is_empty() && !text.contains(std::path::is_separator);
+                is_name || text.starts_with('~') || Path::new(text).is_absolute()
+            }),
             Self::Flag => value.is_bool(),
             Self::Hours => number(value).is_some_and(|hours| (0.0..=168.0).contains(&hours)),
             Self::Count => count(value).is_some(),
@@ -79,9 +87,13 @@ impl ValueKind {
                 Ok(list @ Value::Array(_)) => list,
                 _ => Value::Array(Array::from_iter([text])),
             },
-            Self::Zone | Self::Path | Self::Text | Self::Span | Self::Choice(_) | Self::Profile => {
-                Value::from(text)
-            }
+            Self::Zone
+            | Self::Path
+            | Self::Program
+            | Self::Text
+            | Self::Span
+            | Self::Choice(_)
+            | Self::Profile => Value::from(text),
         };
         self.accepts(&value).then_some(value)
     }
@@ -121,6 +133,8 @@ mod tests {
             ("timezone", "Asia/Kolkata", "Mars/Olympus"),
             ("color", "never", "sometimes"),
             ("codex.bin", "/opt/codex", ""),
+            ("codex.bin", "codex-nightly", "./codex"),
+            ("vault.program", "~/bin/restic", "node_modules/.bin/restic"),
             ("vault.repository", "sftp:nas:/codex", ""),
             ("backup.include_tmp", "true", "yes"),
             ("backup.exclude", "*.log", "[\"{\"]"),
