@@ -108,6 +108,11 @@ impl JournalFile {
             Direction::Forward if !self.begun_ns.is_empty() => &self.begun_ns,
             _ => &self.since_ns,
         };
-        times.get(self.folder_of(step)).copied().unwrap_or_default()
+        self.time_of(step, times).unwrap_or_default()
+    }
+
+    /// Returns the one of `times` that is for the file system of a step. There is one for each folder.
+    pub(super) fn time_of(&self, step: &Step, times: &[i64]) -> Option<i64> {
+        times.get(self.folder_of(step)).copied()
     }
 }

@@ -2,7 +2,7 @@
 //! exchange, or between a kill and the recovery.
 
 use super::step::Step;
-use super::write_times::{changed_ns, is_written_since};
+use super::write_times::{changed_ns, is_written_since, modified_ns};
 use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, tree};
 use std::fs::Metadata;
@@ -21,6 +21,8 @@ pub(super) enum Side {
 pub(super) struct LateWrites<'a> {
     /// The time of the file system's clock since which writes count.
     pub(super) since_ns: i64,
+    /// Later times come from programs that set them, or from a clock that was wrong.
+    pub(super) until_ns: i64,
     /// Returns true for the live path of a file that does not have to be kept.
     pub(super) is_disposable: &'a dyn Fn(&Path) -> bool,
 }
@@ -48,8 +50,13 @@ impl LateWrites<'_> {
             return self.add_below(removed, kept, live, found);
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
+        let time_ns = match side {
+            Side::Live => changed_ns(&meta),
+            Side::Staged => modified_ns(&meta),
+        };
+        let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
         if !self.is_ignored(live, meta.len())
-            && (is_written_since(&meta, self.since_ns) || !step.knows(id))
+            && (is_written || !step.knows(id))
             && !is_at(kept, id)?
         {
             found.push(live.to_path_buf());
@@ -75,7 +82,7 @@ impl LateWrites<'_> {
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
-            let is_changed = changed_ns(&meta) > self.since_ns
+            let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {
                 if is_changed && !is_at(&kept, id)? {

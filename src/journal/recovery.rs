@@ -309,7 +309,7 @@ impl Transaction {
     ) -> Result<bool, IoError> {
         let home = self.journal.home();
         let is_disposable = |live: &Path| policy.is_disposable(&home, live);
-        let files = self.late_writes(direction, &is_disposable, Side::Staged)?;
+        let files = self.late_writes(direction, &is_disposable, Side::Staged, &[])?;
         Ok(!files.is_empty())
     }
 }

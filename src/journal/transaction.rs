@@ -19,6 +19,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Times that are further ahead of the clock are in the future, in nanoseconds: more than a search for late writes
+/// takes.
+const FUTURE_NS: i64 = 600_000_000_000;
+
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
 /// folders.
 #[derive(Debug)]
@@ -131,9 +135,7 @@ impl Transaction {
         self.journal.steps = in_journal;
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
-        let folders = self.journal.folders.iter();
-        let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
-        self.journal.since_ns = clocks.collect::<Result<_, _>>()?;
+        self.journal.since_ns = self.clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
             self.reset_journal()?;
@@ -177,6 +179,13 @@ impl Transaction {
         }
     }
 
+    /// Returns the time of the clock of each folder's file system, in nanoseconds since 1970.
+    fn clocks_ns(&self) -> Result<Vec<i64>, IoError> {
+        let folders = self.journal.folders.iter();
+        let clocks = folders.map(|folder| filesystem_clock_ns(&folder.0));
+        clocks.collect()
+    }
+
     fn find_holders(&self, policy: &dyn RecoveryPolicy) -> Vec<Holder> {
         let folders = self.journal.folders.iter();
         let folders: Vec<PathBuf> = folders.map(|folder| folder.0.clone()).collect();
@@ -200,11 +209,16 @@ impl Transaction {
         if let Some(begun) = &self.begun {
             begun.check_clock(self.folder())?;
         }
+        // The clock was not set back since, so a file with a time in the future had it before. It would stop every
+        // command until then.
+        let mut latest_ns = self.clocks_ns()?;
+        latest_ns.iter_mut().for_each(|clock| *clock += FUTURE_NS);
         let home = self.journal.home();
         let files = self.late_writes(
             Direction::Forward,
             &|live| policy.is_disposable(&home, live),
             side,
+            &latest_ns,
         )?;
         if files.is_empty() {
             return Ok(());
@@ -213,12 +227,14 @@ impl Transaction {
         Err(JournalError::Written { files, kept })
     }
 
-    /// Returns the live paths of the late writes at `side`, for an exchange in this direction.
+    /// Returns the live paths of the late writes at `side`, for an exchange in this direction. `latest_ns` has the
+    /// latest possible time for each folder, or is empty.
     pub(super) fn late_writes(
         &self,
         direction: Direction,
         is_disposable: &dyn Fn(&Path) -> bool,
         side: Side,
+        latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
@@ -226,6 +242,7 @@ impl Transaction {
             let since_ns = self.journal.since_ns(step, direction);
             let writes = LateWrites {
                 since_ns,
+                until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable,
             };
             writes.add(step, side, &mut files)?;

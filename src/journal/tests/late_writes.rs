@@ -1,6 +1,7 @@
 //! Writes other files while a transaction is prepared and committed: none is lost.
 
 use super::*;
+use std::time::{Duration, UNIX_EPOCH};
 
 type Write = fn(&Fixture);
 
@@ -64,6 +65,20 @@ fn a_write_since_the_begin_stops_the_exchange() {
             let committed = transaction.commit(steps, &NoPolicy);
             assert_undone(&fixture, committed, name);
         }
+    });
+}
+
+#[test]
+fn a_file_with_a_time_in_the_future_is_exchanged() {
+    on_both_systems(|_| {
+        let fixture = fixture();
+        for name in ["folder/x", "auth", "gone"] {
+            let file = fs::File::options().write(true).open(fixture.live(name));
+            let year_2100 = UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+            file.unwrap().set_modified(year_2100).unwrap();
+        }
+        let (transaction, steps) = fixture.begin();
+        transaction.commit(steps, &NoPolicy).unwrap();
     });
 }
 
