@@ -280,6 +280,26 @@ mod tests {
     }
 
     #[test]
+    fn passwords_and_keys_in_sentences_commands_and_short_names_are_replaced() {
+        let password = random(14);
+        for text in [
+            "auth: { user: 'me', pass: '?' }",
+            r#"{"user": "me", "pass": "?"}"#,
+            r#"{\"user\": \"me\", \"pass\": \"?\"}"#,
+            "smtp:\n  pass: ?\n",
+            "CREATE USER me IDENTIFIED BY '?'",
+            "ALTER ROLE me WITH PASSWORD '?'",
+            "gpg --passphrase ? -d x",
+            "set `DB_PASSWORD: ?` and **API password:** ?.",
+            r"\u001b[32mpassword\u001b[0m=?\u001b[0m",
+            "https://h/x?password%253D?",
+        ] {
+            let (redacted, _) = redact_found(&text.replace('?', &password));
+            assert!(!redacted.contains(&password), "{redacted}");
+        }
+    }
+
+    #[test]
     fn tokens_behind_escapes_and_base64_are_replaced() {
         use base64::Engine;
         let key = format!("sk-proj-{}", random(40));
