@@ -292,7 +292,7 @@ mod tests {
             "gpg --passphrase ? -d x",
             "set `DB_PASSWORD: ?` and **API password:** ?.",
             r"\u001b[32mpassword\u001b[0m=?\u001b[0m",
-            "https://h/x?password%253D?",
+            "https://h/x#password%253D?",
         ] {
             let (redacted, _) = redact_found(&text.replace('?', &password));
             assert!(!redacted.contains(&password), "{redacted}");
