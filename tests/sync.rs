@@ -405,6 +405,34 @@ fn init_asks_for_the_cloud_folder_on_a_terminal() {
 }
 
 #[test]
+fn init_warns_that_conversations_travel_as_they_are_and_names_the_encrypted_way() {
+    let env = TestEnv::new();
+    let run = env.run(["sync", "init", "--cloud", "home/cloud"]).code(0);
+    let warning = "conversations are copied as they are, with the secrets that were typed or printed in them; \
+                   `codex-manager vault` keeps encrypted copies";
+    assert!(run.stderr.contains(warning), "{run}");
+    // The guide and the README do too.
+    for (page, words) in [
+        (
+            "docs/sync.md",
+            "Conversations and the prompt history are copied as they are",
+        ),
+        (
+            "docs/sync.md",
+            "keep encrypted copies with\n[`vault`](vault.md)",
+        ),
+        (
+            "README.md",
+            "For encrypted copies, use the [vault](docs/vault.md)",
+        ),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(words), "{page}: {words}");
+    }
+}
+
+#[test]
 fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);

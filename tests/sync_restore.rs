@@ -2,6 +2,8 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
+use chrono::TimeDelta;
+use codex_manager::io::clock::Clock;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -161,7 +163,8 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
         ("retention_days = 30", 2),
         ("retention_days = 0", 3),
     ] {
-        let pair = Pair::new();
+        let mut pair = Pair::new();
+        pair.0.unset("CODEX_MANAGER_NOW");
         pair.configure("b", &format!("[backup]\n{more}\n"));
         for text in ["one", "two and", "three and more"] {
             pair.put("b", SKILL, text);
@@ -175,9 +178,12 @@ fn retention_uses_age_and_number_and_removes_only_own_snapshots() {
             names.sort();
             names
         };
-        // Both have the time of the test clock; the first one is made older.
-        let old = backups.join("b-20261001T000000Z");
+        // The first one is made older, by its name and by the disk.
+        let at = Clock::System.now() - TimeDelta::days(60);
+        let old = backups.join(at.format("b-%Y%m%dT%H%M%SZ").to_string());
         fs::rename(backups.join(&ours()[0]), &old).unwrap();
+        let folder = fs::File::open(&old).unwrap();
+        folder.set_modified(at.into()).unwrap();
         let foreign = pair
             .0
             .write("backups-b/b-20190101T000000Z/skills/x", "foreign");

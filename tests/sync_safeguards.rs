@@ -150,19 +150,55 @@ fn each_kind_of_text_with_a_secret_stays_until_it_is_allowed_once() {
         let reason = warning["reason"].as_str().unwrap();
         assert!(reason.contains(&format!("({kind}) in line 3;")), "{reason}");
     }
-    let allow = |path: &str| {
+    let allow = |path: &str, code: i32| {
         let args = ["run", "--apply", "--json", "--allow-secrets", path];
-        pair.run("a", &args).code(0).json()
+        pair.run("a", &args).code(code)
     };
-    assert_eq!(actions(&allow("AGENTS.md")), ["copy-to-cloud AGENTS.md"]);
+    let allowed = allow("AGENTS.md", 0).json();
+    assert_eq!(actions(&allowed), ["copy-to-cloud AGENTS.md"]);
     assert_eq!(pair.text("cloud", "AGENTS.md"), pair.text("a", "AGENTS.md"));
     // The other machine decides for itself, and a login is never allowed.
     assert!(actions(&pair.apply("b")).is_empty());
-    assert!(actions(&allow("skills/x/token.json")).is_empty());
+    let refused = allow("skills/x/token.json", 4);
+    assert!(
+        refused.stderr.contains("names no file that sync copies"),
+        "{refused}"
+    );
+    assert!(!pair.cloud().join("skills/x/token.json").exists());
     // Only for that run.
     let changed = format!("{}more\n", pair.text("a", "AGENTS.md"));
     pair.put("a", "AGENTS.md", &changed);
     assert!(actions(&pair.apply("a")).is_empty());
+}
+
+#[test]
+fn a_mistyped_path_of_allow_secrets_is_an_error_that_names_the_held_back_files() {
+    let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
+    let pair = Pair::new();
+    pair.put("a", "AGENTS.md", &token);
+    pair.put("a", "prompts/pay.md", &token);
+    pair.put("a", SKILL, "no secret");
+    for command in [&["plan"][..], &["run", "--apply"]] {
+        let args = [command, &["--allow-secrets", "AGENT.md"]].concat();
+        let run = pair.run("a", &args).code(4);
+        assert!(
+            run.stderr.contains(
+                "--allow-secrets names no file that sync copies: AGENT.md\n\n\
+                 hint: held back: AGENTS.md, prompts/pay.md; nothing was changed"
+            ),
+            "{run}"
+        );
+    }
+    assert!(!pair.cloud().join(SKILL).exists());
+    // A file without a secret may be named, so that the same command can run again.
+    let args = ["AGENTS.md", "prompts/pay.md"].map(|path| ["--allow-secrets", path]);
+    let args = [&["run", "--apply"], args.as_flattened()].concat();
+    for _ in 0..2 {
+        let _ = pair.run("a", &args).code(0);
+    }
+    let run = pair.run("a", &["plan", "--allow-secrets", "./AGENTS.md"]);
+    let run = run.code(4);
+    assert!(run.stderr.contains("hint: no file is held back"), "{run}");
 }
 
 #[test]

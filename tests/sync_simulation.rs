@@ -1,7 +1,8 @@
 //! Simulation of three machines with a cloud folder that delays, tears, loses and restores files, driven through
 //! `plan` and `apply`. In half of the schedules a machine's state or its whole disk is restored from a backup, or a
 //! machine becomes a clone of another. In some, clients restore earlier versions of plain files, or the whole folder is
-//! restored to an earlier day. In some, users delete plain files with `delete_policy = "propagate"`.
+//! restored to an earlier day. In some, users delete plain files with `delete_policy = "propagate"`. A second test has
+//! users that keep both versions of conflict copies, and a cloud folder that is emptied and filled again.
 //!
 //! The seed determines the whole schedule. `CODEX_MANAGER_SYNC_SCHEDULES` sets the number of schedules,
 //! `CODEX_MANAGER_SYNC_FIRST` the seed of the first one, and `CODEX_MANAGER_SYNC_SEED` runs a single one.
@@ -34,12 +35,22 @@ const MAX_SETTLING_ROUNDS: usize = 14;
 
 #[test]
 fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
+    run_schedules(Decisions::None, DEFAULT_SCHEDULES, &REGRESSION_SEEDS);
+}
+
+#[test]
+fn no_machine_waits_after_decisions_an_image_and_an_emptied_folder() {
+    run_schedules(Decisions::KeepBoth, DEFAULT_SCHEDULES / 2, &[]);
+}
+
+/// Runs the schedules that the environment selects, in two threads.
+fn run_schedules(decisions: Decisions, default: u64, regressions: &[u64]) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = number("CODEX_MANAGER_SYNC_SEED") {
-        run_schedule(seed);
+        run_schedule(seed, decisions);
         return;
     }
-    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(DEFAULT_SCHEDULES);
+    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(default);
     let first = number("CODEX_MANAGER_SYNC_FIRST").unwrap_or(0);
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -52,17 +63,26 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
                         .and_then(|i| usize::try_from(i).ok());
                     let seed = match did_more {
                         None => first + index,
-                        Some(i) => match REGRESSION_SEEDS.get(i) {
+                        Some(i) => match regressions.get(i) {
                             Some(seed) => *seed,
                             None => return,
                         },
                     };
-                    let failed = std::panic::catch_unwind(|| run_schedule(seed)).is_err();
+                    let failed =
+                        std::panic::catch_unwind(|| run_schedule(seed, decisions)).is_err();
                     assert!(!failed, "seed {seed}");
                 }
             });
         }
     });
+}
+
+/// The decisions of users about conflict copies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decisions {
+    None,
+    /// Users keep both versions. In half of the schedules the cloud folder is emptied late, and filled again.
+    KeepBoth,
 }
 
 /// A fault of one machine in the middle of a schedule.
@@ -104,7 +124,7 @@ fn has_deletions(seed: u64) -> bool {
 }
 
 #[allow(clippy::too_many_lines, reason = "one story, out in its order")]
-fn run_schedule(seed: u64) {
+fn run_schedule(seed: u64, decisions: Decisions) {
     let root = tempfile::Builder::new()
         .prefix("cm-sync-")
         .tempdir_in(if Path::new("/dev/shm").is_dir() {
@@ -133,6 +153,8 @@ fn run_schedule(seed: u64) {
             machine.propagate_deletions();
         }
     }
+    let mut choices = (decisions == Decisions::KeepBoth).then(|| Rng::new(seed ^ 0x00c0_ffee));
+    let is_emptied = choices.as_mut().is_some_and(|rng| rng.chance(50));
     let mut saved_day = None;
     let mut disk = None;
     // Set if a machine was interrupted before it published its manifest and then lost its state: no machine attests its
@@ -178,6 +200,14 @@ fn run_schedule(seed: u64) {
                 0 | 1 => machines[m].edit_skill(rng),
                 2 => machines[m].delete_skill(rng),
                 _ => {}
+            }
+        }
+        if let Some(rng) = &mut choices {
+            if rng.chance(25) {
+                machines[rng.below(3)].keep_both(rng);
+            }
+            if event == 35 && is_emptied {
+                cloud.empty(&mut machines);
             }
         }
         let m = rng.below(3);
@@ -228,8 +258,12 @@ fn run_schedule(seed: u64) {
         "a run after agreement has steps\n{}",
         context()
     );
-    // After a machine fault, a manifest can list a version that no machine has any more.
-    if MachineFault::of(seed) == MachineFault::None {
+    // After a machine fault, a manifest can list a version that no machine has any more. A machine that was put back from
+    // a backup says so.
+    if matches!(
+        MachineFault::of(seed),
+        MachineFault::None | MachineFault::DiskRestored
+    ) {
         for machine in &machines {
             assert_eq!(
                 machine.undelivered,

@@ -1,9 +1,10 @@
 //! Versions that another machine lists and that have not arrived: they are reported, and no older version
 //! replaces them.
 
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
 
@@ -257,5 +258,136 @@ fn an_older_text_does_not_replace_an_undelivered_edit() {
     for name in ["c", "d", "b", "a"] {
         pair.apply(name);
         assert_eq!(pair.text(name, SKILL), "two", "{name}");
+    }
+}
+
+/// Copies the homes of a machine to an image, or back.
+fn copy_homes(pair: &Pair, name: &str, image: &str, is_restore: bool) {
+    for home in [format!("codex-{name}"), format!("manager-{name}")] {
+        let (live, kept) = (pair.0.path(&home), pair.0.path(image).join(&home));
+        let (from, to) = if is_restore {
+            (kept, live)
+        } else {
+            (live, kept)
+        };
+        let _ = fs::remove_dir_all(&to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copied = Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.unwrap().success());
+    }
+}
+
+/// Syncs all machines and keeps both versions of each conflict, until a round changes nothing. Asserts that no
+/// machine waits then, and that all have the same conversations.
+fn settle(pair: &Pair, names: &[&str], what: &str) {
+    let mut runs = Vec::new();
+    for _ in 0..8 {
+        runs.clear();
+        let mut is_decided = true;
+        for name in names {
+            let mut run = pair.run(name, &["run", "--apply"]);
+            if run.code == 5 {
+                assert!(run.stderr.contains("seems unmounted"), "{what}: {run}");
+                run = pair.run(name, &["run", "--apply", "--refill"]);
+            }
+            runs.push(run);
+            let resolved = pair.run(name, &["resolve", ID, "--keep", "both"]);
+            is_decided &= resolved.code == 1;
+        }
+        if is_decided && runs.iter().all(|run| run.code == 0) {
+            break;
+        }
+    }
+    for run in runs {
+        assert_eq!(run.code, 0, "{what}: {run}");
+    }
+    let texts = |name: &str| {
+        let folder = pair.home(name).join("sessions/2026/11/18");
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut texts: Vec<_> = entries
+            .map(|entry| (entry.file_name(), fs::read_to_string(entry.path()).unwrap()))
+            .collect();
+        texts.sort();
+        texts
+    };
+    for name in names {
+        assert_eq!(texts(name), texts(names[0]), "{what}: {name}");
+    }
+}
+
+/// Creates three machines with a conversation that `a` began, `b` continued and `c` continued differently, and `c`
+/// keeps both. Returns them with an image of each machine, made before `c` decided.
+fn kept_both() -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b", "c"] {
+        pair.configure(name, "[conflict]\npolicy = \"manual\"\n");
+    }
+    pair.put("a", ROLLOUT, META);
+    for name in ["a", "b", "c"] {
+        pair.apply(name);
+    }
+    let of_a = format!("{META}{{\"n\":\"a, which is longer than that of c\"}}\n");
+    pair.put("a", ROLLOUT, &of_a);
+    pair.apply("a");
+    pair.apply("b");
+    pair.put("b", ROLLOUT, &format!("{of_a}{{\"n\":\"b\"}}\n"));
+    pair.apply("b");
+    pair.put("c", ROLLOUT, &format!("{META}{{\"n\":\"c\"}}\n"));
+    for name in ["a", "b", "c"] {
+        copy_homes(&pair, name, "image", false);
+    }
+    pair.apply("a");
+    let _ = pair.run("c", &["run", "--apply"]).code(2);
+    let _ = pair.run("c", &["resolve", ID, "--keep", "both"]).code(0);
+    pair
+}
+
+#[test]
+fn the_beginning_of_a_version_that_was_decided_about_is_not_awaited() {
+    settle(&kept_both(), &["a", "b", "c"], "kept both");
+}
+
+#[test]
+fn a_version_that_was_lost_with_its_machine_is_given_up_unless_a_clone_has_it() {
+    for lost in [ROLLOUT, SKILL, "history.jsonl"] {
+        let pair = Pair::synced(&[
+            (ROLLOUT, META),
+            (SKILL, "one"),
+            ("history.jsonl", "{\"ts\":1}\n"),
+        ]);
+        pair.apply("a");
+        copy_homes(&pair, "a", "image", false);
+        let day = pair.copy_cloud();
+        let text = pair.text("a", lost) + "{\"ts\":2}\n";
+        let written = pair.put("a", lost, &text);
+        set_mtime(&written, 1_900_000_000);
+        pair.apply("a");
+        let all = only_manifests_arrived(&pair, &day);
+        let awaited = "a has a newer version, which has not arrived yet";
+        let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+        assert_eq!(run.json()["waiting"][0]["reason"], awaited, "{run}");
+        // The machine is put back, and has not this version any more.
+        copy_homes(&pair, "a", "latest", false);
+        copy_homes(&pair, "a", "image", true);
+        pair.apply("a");
+        let given_up = "put back from a backup or copied";
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        assert!(run.to_string().contains(given_up), "{lost}: {run}");
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        assert!(!run.to_string().contains(given_up), "{lost}, once: {run}");
+        // It was a clone, and the other machine still has this version.
+        copy_homes(&pair, "a", "latest", true);
+        pair.put("a", "skills/more/SKILL.md", "x");
+        pair.apply("a");
+        fs::remove_dir_all(&all).unwrap();
+        let manifests = pair.0.path("manifests");
+        let _ = fs::remove_dir_all(&manifests);
+        fs::rename(pair.cloud().join(".codex-manager/machines"), &manifests).unwrap();
+        fs::remove_file(pair.cloud().join(lost)).unwrap();
+        fs::rename(&manifests, pair.cloud().join(".codex-manager/machines")).unwrap();
+        pair.put("cloud", lost, &pair.text("b", lost));
+        let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+        let waiting = run.json()["waiting"].to_string();
+        assert!(waiting.contains(awaited), "{lost}: {run}");
     }
 }

@@ -222,7 +222,7 @@ fn a_url_with_a_password_is_refused() {
     let run = env.run(["vault", "init", url]).code(4);
     assert!(
         run.stderr
-            .contains("the URL contains a password: rest:https://***@127"),
+            .contains("the URL contains a password: rest:https://[redacted]@127"),
         "{run}"
     );
     assert!(run.stderr.contains("RESTIC_REST_PASSWORD"), "{run}");

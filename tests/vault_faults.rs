@@ -296,7 +296,7 @@ fn an_unreachable_server_is_reported_without_credentials() {
     let run = env.run(["vault", "snapshots", "--repo", url]).code(1);
     assert_error(
         &run,
-        "the vault cannot be reached: rest:http://***@127.0.0.1:9/",
+        "the vault cannot be reached: rest:http://[redacted]@127.0.0.1:9/",
     );
     assert!(!run.stderr.contains("hunter2"), "{run}");
 }

@@ -237,13 +237,15 @@ impl HomeWalk<'_> {
             return false;
         }
         let kind = kind_of(relative);
-        if kind.is_excluded(self.scope.include_tmp) {
-            let reason = match kind {
-                HomeEntryKind::DatabaseSidecar => "included in the database's snapshot",
-                HomeEntryKind::Tmp => "temporary files (--include-tmp archives them)",
-                _ => "Codex creates it again, or it belongs to this machine",
-            };
+        if let Some(reason) = self.scope.exclusion_reason(kind) {
             self.exclude(relative, reason);
+            if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
+                note.content = Some(tree::measure(&self.home.join(relative)));
+            }
+            return false;
+        }
+        if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
+            self.skip(relative, "a login, and others can read the disk");
             return false;
         }
         let holds_databases = meta.is_dir()
@@ -273,7 +275,8 @@ impl HomeWalk<'_> {
             Err(reason) => return self.skip(relative, reason),
         };
         if meta.is_dir() {
-            if let Some(reason) = misplaced_folder(relative) {
+            let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
+            if let Some(reason) = misplaced_folder(relative).or_else(too_deep) {
                 return self.skip(relative, reason);
             }
             self.scan.folders.push(FolderEntry {

@@ -19,6 +19,10 @@ pub struct CaptureScope {
     pub mode: BackupMode,
     /// True to capture `tmp/` and `.tmp/` as well.
     pub include_tmp: bool,
+    /// True to capture `worktrees/` as well.
+    pub include_worktrees: bool,
+    /// True to skip logins, because others can read the archive.
+    pub without_logins: bool,
     /// Globs of the user for paths to leave out, relative to the home.
     pub excludes: Excludes,
     /// Limits the capture to some paths; used for safety backups.
@@ -38,6 +42,8 @@ impl CaptureScope {
             sqlite_home: None,
             mode,
             include_tmp: false,
+            include_worktrees: false,
+            without_logins: false,
             excludes: Excludes::default(),
             only: None,
             undo_removes: Vec::new(),
@@ -64,13 +70,30 @@ impl CaptureScope {
 
     /// Returns true if files of this kind are captured.
     pub(crate) fn captures(&self, kind: HomeEntryKind) -> bool {
-        if kind.is_excluded(self.include_tmp) {
+        if self.exclusion_reason(kind).is_some() {
             return false;
         }
         match self.mode {
             BackupMode::Full => true,
             BackupMode::Auth => kind.is_account(),
             BackupMode::Sessions => kind.is_conversation(),
+        }
+    }
+
+    /// Returns why a backup leaves files of this kind out, and a restore unchanged; `None` if it does not.
+    pub(super) fn exclusion_reason(&self, kind: HomeEntryKind) -> Option<&'static str> {
+        match kind {
+            HomeEntryKind::DatabaseSidecar => Some("included in the database's snapshot"),
+            HomeEntryKind::Transient => {
+                Some("Codex creates it again, or it belongs to this machine")
+            }
+            HomeEntryKind::Tmp if !self.include_tmp => {
+                Some("temporary files (--include-tmp archives them)")
+            }
+            HomeEntryKind::Worktrees if !self.include_worktrees => {
+                Some("checkouts that Codex made (--include-worktrees archives them)")
+            }
+            _ => None,
         }
     }
 

@@ -137,7 +137,7 @@ impl<'a> TreeWriter<'a> {
         remove_existing(&path)?;
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
-        fs::hard_link(snapshot, &path).at("link", &path)?;
+        tree::link_or_copy(snapshot, &path)?;
         let size = path.symlink_metadata().at("read", &path)?.len();
         self.record(&FileEntry {
             size,
@@ -404,7 +404,7 @@ pub(crate) fn set_attributes(file: &File, path: &Path, entry: &FileEntry) -> Res
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::Permissions::from_mode(entry.mode & 0o777);
-        file.set_permissions(mode).at("set the mode of", path)?;
+        crate::io::modes::ignore_refusal(file.set_permissions(mode)).at("set the mode of", path)?;
     }
     Ok(())
 }

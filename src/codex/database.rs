@@ -3,11 +3,11 @@
 //! All are in WAL mode. The `.sqlite` file may be an empty page while all rows are in the `-wal`, even
 //! when no Codex runs. So a live database is never copied byte by byte.
 
+use super::connection::{self, Access};
 use super::home;
-use crate::io::{events, file_open, sharing};
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use crate::io::{file_open, progress, sharing};
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +25,14 @@ pub enum DatabaseError {
         path: PathBuf,
         /// The message of SQLite's integrity check.
         detail: String,
+    },
+    /// The database is not one of Codex: reading it could run what another person stored in it.
+    #[error("the database is not one that Codex writes ({reason}): {}", path.display())]
+    NotOfCodex {
+        /// The path of the database.
+        path: PathBuf,
+        /// The difference, in lower case.
+        reason: String,
     },
     /// An operation of SQLite failed for another reason.
     #[error("cannot {action} the database: {}", path.display())]
@@ -62,7 +70,7 @@ impl DatabaseError {
             ffi::SQLITE_CANTOPEN,
         ];
         match self {
-            Self::Damaged { .. } => true,
+            Self::Damaged { .. } | Self::NotOfCodex { .. } => true,
             Self::Sqlite {
                 path, source: why, ..
             } => {
@@ -77,7 +85,7 @@ impl DatabaseError {
     pub(crate) fn is_of_machine(&self) -> bool {
         use rusqlite::ErrorCode as Code;
         match self {
-            Self::Damaged { .. } => false,
+            Self::Damaged { .. } | Self::NotOfCodex { .. } => false,
             Self::Sqlite { source: why, .. } => matches!(
                 why.sqlite_error_code(),
                 Some(
@@ -98,12 +106,8 @@ impl DatabaseError {
 
     /// Returns true if the disk of the written file is full.
     pub(crate) fn is_no_space(&self) -> bool {
-        match self {
-            Self::Damaged { .. } => false,
-            Self::Sqlite { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
-        }
+        matches!(self, Self::Sqlite { source, .. }
+            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 
     /// Replaces the path of a damaged copy by that of its source.
@@ -113,7 +117,7 @@ impl DatabaseError {
                 path: source.to_path_buf(),
                 detail,
             },
-            other @ Self::Sqlite { .. } => other,
+            other => other,
         }
     }
 }
@@ -124,11 +128,21 @@ pub(super) trait SqliteContext<T> {
 
 impl<T> SqliteContext<T> for rusqlite::Result<T> {
     fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
+        use rusqlite::ErrorCode as Code;
         self.map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                DatabaseError::Damaged {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => DatabaseError::Damaged {
+                path: path.to_path_buf(),
+                detail: source.to_string(),
+            },
+            // By `connection::check_threads`.
+            Some(Code::AuthorizationForStatementDenied) => DatabaseError::NotOfCodex {
+                path: path.to_path_buf(),
+                reason: source.to_string(),
+            },
+            Some(Code::OperationInterrupted) if !progress::is_interrupted() => {
+                DatabaseError::NotOfCodex {
                     path: path.to_path_buf(),
-                    detail: source.to_string(),
+                    reason: "a query does not end".to_owned(),
                 }
             }
             _ => DatabaseError::Sqlite {
@@ -167,8 +181,8 @@ pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError
     for attempt in 1.. {
         let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
-            Some(_) => open_immutable(source),
-            None => open_read_only(source),
+            Some(_) => connection::open(source, Access::ReadImmutable),
+            None => connection::open(source, Access::Read),
         }
         .on("open", source)?;
         let result = copy_pages(&connection, source, target);
@@ -193,8 +207,8 @@ pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     let opened = match state_without_wal(source) {
-        Some(_) => open_immutable(source),
-        None => open_read_only(source),
+        Some(_) => connection::open(source, Access::ReadImmutable),
+        None => connection::open(source, Access::Read),
     };
     let checked = opened
         .on("open", source)
@@ -223,50 +237,11 @@ pub(super) fn state_without_wal(path: &Path) -> Option<(u64, Option<std::time::S
     Some((meta.len(), meta.modified().ok()))
 }
 
-/// Opens a regular file. SQLite would wait forever at a pipe.
-pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    check_is_file(path)?;
-    let connection = Connection::open_with_flags(path, flags)?;
-    events::trace!("opened {}", path.display());
-    Ok(connection)
-}
-
-pub(super) fn check_is_file(path: &Path) -> rusqlite::Result<()> {
-    file_open::check(path).map_err(|e| {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
-        rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
-    })
-}
-
-pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
-    check_is_file(path)?;
-    let uri = format!(
-        "file:{}?immutable=1",
-        percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
-    );
-    let connection = Connection::open_with_flags(
-        uri,
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    events::trace!("opened {}", path.display());
-    Ok(connection)
-}
-
-/// Opens a database that another process may be writing to.
-fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
-    open(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-}
-
 fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
     from.busy_timeout(WRITER_TIMEOUT).on("open", source)?;
-    let mut to = Connection::open(target).on("create", target)?;
-    // No other process sees the copy before it is renamed into place, so it needs no journal.
-    to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
+    let mut to = connection::open(target, Access::Create).on("create", target)?;
+    // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
+    to.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .on("create", target)?;
     let backup = Backup::new(from, &mut to).on("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
@@ -289,7 +264,12 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
 pub(crate) fn check(path: &Path) -> Result<(), DatabaseError> {
-    check_open(&open_immutable(path).on("open", path)?, path)
+    check_open(&open_immutable(path)?, path)
+}
+
+/// Opens a database that no other process uses, for reading.
+pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
+    connection::open(path, Access::ReadImmutable).on("open", path)
 }
 
 fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
@@ -308,7 +288,7 @@ fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError>
 
 /// Writes the logs of a private database into the database, and removes its sidecar files.
 pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    let connection = connection::open(path, Access::Write).on("open", path)?;
     connection
         // A read applies a rollback journal.
         .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
@@ -322,9 +302,9 @@ pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
 
 /// Returns the tables of a database that no other process uses, with the number of their rows.
 pub(crate) fn row_counts(path: &Path) -> Result<Vec<(String, u64)>, DatabaseError> {
-    let connection = open_immutable(path).on("open", path)?;
+    let connection = open_immutable(path)?;
     let counts = || -> rusqlite::Result<Vec<(String, u64)>> {
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite_%'
                    ORDER BY name";
         let mut tables = connection.prepare(sql)?;
         let names = tables.query_map([], |row| row.get::<_, String>(0))?;
@@ -356,9 +336,20 @@ pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u
     Ok(deleted as u64)
 }
 
+/// Opens a database for writing to its list of conversations, and waits as long as `timeout` for other processes.
+pub(super) fn open_for_changes(
+    path: &Path,
+    timeout: Duration,
+) -> Result<Connection, DatabaseError> {
+    let connection = connection::open(path, Access::Write).on("open", path)?;
+    connection.busy_timeout(timeout).on("open", path)?;
+    connection::check_threads(&connection).on("open", path)?;
+    Ok(connection)
+}
+
 /// Opens a private (staged) database for writing, without a journal file beside it.
 pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    let connection = open_for_changes(path, WRITER_TIMEOUT)?;
     // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
     // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
     connection

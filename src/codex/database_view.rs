@@ -1,12 +1,10 @@
 //! Reads a live database in place, without creating or changing any file.
 
-use super::database::{
-    DatabaseError, SqliteContext, check_is_file, open_immutable, state_without_wal,
-};
+use super::connection::{self, Access, check_threads};
+use super::database::{DatabaseError, SqliteContext, state_without_wal};
 use super::home;
-use crate::io::{events, file_open};
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use rusqlite::{Connection, OpenFlags};
+use crate::io::file_open;
+use rusqlite::Connection;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -26,25 +24,21 @@ pub(crate) fn read<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
+    let mut query = |connection: &Connection| {
+        check_threads(connection)?;
+        query(connection)
+    };
     for attempt in 1.. {
         let quiet = state_without_wal(path).filter(|_| attempt < MAX_IMMUTABLE_READS);
         if quiet.is_some() {
-            let result = open_immutable(path).and_then(|connection| query(&connection));
+            let result = connection::open(path, Access::ReadImmutable)
+                .and_then(|connection| query(&connection));
             if quiet != state_without_wal(path) {
                 continue;
             }
             return result.on("read", path);
         }
-        let uri = format!(
-            "file:{}?mode=ro&readonly_shm=1",
-            percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
-        );
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = check_is_file(path).and_then(|()| Connection::open_with_flags(uri, flags));
-        let result = connection.and_then(|connection| {
-            events::trace!("opened {}", path.display());
+        let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
             connection.busy_timeout(LOCK_TIMEOUT)?;
             let transaction = connection.unchecked_transaction()?;
             query(&transaction)
@@ -63,7 +57,7 @@ pub(crate) fn read<T>(
             path: path.to_path_buf(),
             source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
         })?;
-        return Connection::open(folder.path().join("database"))
+        return connection::open(&folder.path().join("database"), Access::Read)
             .and_then(|connection| query(&connection))
             .on("read", path);
     }

@@ -62,6 +62,8 @@ pub enum HomeEntryKind {
     LegacyAuth,
     /// `tmp/` and `.tmp/`: in archives with `--include-tmp` only.
     Tmp,
+    /// `worktrees/`: whole checkouts that Codex makes for `/new`; in archives with `--include-worktrees` only.
+    Worktrees,
     /// A file that Codex creates again, that belongs to running processes, or that is codex-manager's.
     Transient,
     /// Any other path: of the user, or of an unknown version of Codex.
@@ -69,15 +71,6 @@ pub enum HomeEntryKind {
 }
 
 impl HomeEntryKind {
-    /// Returns true if a backup leaves the path out, and a restore leaves it unchanged.
-    pub(crate) fn is_excluded(self, include_tmp: bool) -> bool {
-        match self {
-            Self::Transient | Self::DatabaseSidecar => true,
-            Self::Tmp => !include_tmp,
-            _ => false,
-        }
-    }
-
     /// Returns true if the path belongs to the login and the settings.
     pub(crate) fn is_account(self) -> bool {
         matches!(
@@ -184,6 +177,7 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
         ("skills", Some(name)) if name == OsStr::new(".system") => HomeEntryKind::Transient,
         ("skills" | "prompts" | "memories" | "plugins", _) => HomeEntryKind::UserContent,
         ("tmp" | ".tmp", _) => HomeEntryKind::Tmp,
+        ("worktrees", _) => HomeEntryKind::Worktrees,
         (
             "packages"
             | DB_BACKUPS
@@ -320,6 +314,7 @@ mod tests {
             ("21apr_a@b.c_auth.json", HomeEntryKind::LegacyAuth),
             ("tmp/x", HomeEntryKind::Tmp),
             ("packages/x", HomeEntryKind::Transient),
+            ("worktrees/a/auth.json", HomeEntryKind::Worktrees),
             ("notes.txt", HomeEntryKind::Unknown),
             ("projects/tmp/x", HomeEntryKind::Unknown),
             (

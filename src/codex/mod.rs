@@ -8,6 +8,7 @@ pub mod app_server;
 pub(crate) mod arguments;
 pub mod auth;
 pub(crate) mod config;
+pub(crate) mod connection;
 pub mod daemon;
 pub(crate) mod database;
 pub(crate) mod database_view;

@@ -1,7 +1,9 @@
-//! Rollouts: the file of each conversation.
+//! Rollouts: the files of each conversation.
 //!
-//! Named `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` if compressed. Both names mean the
-//! same conversation. If both exist, the plain file counts, as in Codex.
+//! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc; 0.169) begins another one,
+//! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line tells where it leaves the one before.
+//! A compressed rollout has `.zst` behind its name. Both forms are the same rollout; if both exist, the plain
+//! file counts, as in Codex.
 
 use super::program::is_before;
 use crate::io::file_open;
@@ -32,6 +34,9 @@ pub(crate) struct ConversationFile {
     pub compressed: bool,
 }
 
+/// The length of a UUID in bytes.
+const UUID_BYTES: usize = 36;
+
 impl ConversationFile {
     /// Parses the file name of `path`; `None` if it is not that of a rollout.
     pub(crate) fn of(path: &Path) -> Option<Self> {
@@ -47,16 +52,39 @@ impl ConversationFile {
         })
     }
 
-    /// Returns the conversation's id: the UUID before `.jsonl`, if there is one.
+    /// Returns the id of the thread that the rollout belongs to.
     pub(crate) fn id(&self) -> Option<&str> {
-        let stem = self.name.strip_suffix(".jsonl")?;
-        let id = stem.get(stem.len().checked_sub(36)?..)?;
-        let is_uuid = id.bytes().enumerate().all(|(i, b)| match i {
-            8 | 13 | 18 | 23 => b == b'-',
-            _ => b.is_ascii_hexdigit(),
-        });
-        is_uuid.then_some(id)
+        self.ids().map(|(thread, _)| thread)
     }
+
+    /// Returns the id of the rollout, by which the rollouts that continue it name it. The first rollout of
+    /// a thread has the id of the thread.
+    pub(crate) fn rollout_id(&self) -> Option<&str> {
+        self.ids().map(|(_, rollout)| rollout)
+    }
+
+    /// Returns true if a rewind began this rollout.
+    pub(crate) fn is_rewind(&self) -> bool {
+        self.ids()
+            .is_some_and(|(thread, rollout)| thread != rollout)
+    }
+
+    fn ids(&self) -> Option<(&str, &str)> {
+        let stem = self.name.strip_suffix(".jsonl")?;
+        let (before, rollout) = split_uuid(stem)?;
+        let thread = before.strip_suffix('_').and_then(split_uuid);
+        Some((thread.map_or(rollout, |(_, thread)| thread), rollout))
+    }
+}
+
+/// Splits off a UUID at the end of `text`.
+pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
+    let (before, id) = text.split_at_checked(text.len().checked_sub(UUID_BYTES)?)?;
+    let is_uuid = id.bytes().enumerate().all(|(i, b)| match i {
+        8 | 13 | 18 | 23 => b == b'-',
+        _ => b.is_ascii_hexdigit(),
+    });
+    is_uuid.then_some((before, id))
 }
 
 /// The first bytes of a compressed file.
@@ -234,6 +262,36 @@ mod tests {
         assert_eq!(plain.id(), Some(id));
         assert!(zst.compressed && !plain.compressed);
         assert_eq!(ConversationFile::of(Path::new("notes.jsonl")), None);
+    }
+
+    #[test]
+    fn a_rewind_names_its_thread_and_itself() {
+        let (thread, own) = (
+            "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
+            "01a20471-e6dd-7613-9612-d0b77e1e1a66",
+        );
+        for (name, ids, is_rewind) in [
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}"),
+                Some((thread, thread)),
+                false,
+            ),
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}_{own}"),
+                Some((thread, own)),
+                true,
+            ),
+            (
+                format!("rollout-2026-11-20T01-02-03-{thread}_1"),
+                None,
+                false,
+            ),
+            (format!("rollout-x_{own}"), Some((own, own)), false),
+        ] {
+            let file = ConversationFile::of(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
+            assert_eq!(file.ids(), ids, "{name}");
+            assert_eq!(file.is_rewind(), is_rewind, "{name}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Codex may have the database open: each change is one transaction. Rows of other tables stay.
 
 use super::database::{self, COMMIT, DatabaseError, SqliteContext};
-use super::database_view;
+use super::{database_view, thread_rows};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +59,7 @@ impl From<&SavedValue> for Value {
 pub(crate) fn read(path: &Path, id: &str) -> Result<Option<SavedRow>, DatabaseError> {
     database_view::read(path, |connection| {
         let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
-        let names: Vec<String> = select.column_names().into_iter().map(Into::into).collect();
+        let names: Vec<String> = select.column_names().map(Into::into).collect();
         let mut rows = select.query([id])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -106,15 +106,17 @@ pub(crate) fn insert(path: &Path, row: &SavedRow) -> Result<(), DatabaseError> {
         "INSERT OR IGNORE INTO threads({}) VALUES({places})",
         names.join(",")
     );
-    connection
-        .execute(&sql, params_from_iter(values))
-        .on(COMMIT, path)?;
+    let transaction = connection.unchecked_transaction().on("change", path)?;
+    let added = transaction.execute(&sql, params_from_iter(values));
+    if added.on(COMMIT, path)? > 0 {
+        thread_rows::complete_times(&transaction);
+    }
+    transaction.commit().on(COMMIT, path)?;
     connection.close().map_err(|(_, e)| e).on(COMMIT, path)
 }
 
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
+    let connection = database::open_for_changes(path, LOCK_TIMEOUT)?;
     // Rows of other tables that belong to the conversation must stay for its return.
     connection
         .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=FULL;")

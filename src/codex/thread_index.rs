@@ -9,8 +9,7 @@ use super::database::{self, DatabaseError, SqliteContext as _};
 use super::home;
 use super::thread_rows;
 use crate::io::environment::Environment;
-use crate::io::events;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,11 +30,7 @@ pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Ve
 }
 
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
-    events::trace!("opened {}", path.display());
-    Ok(connection)
+    database::open_for_changes(path, LOCK_TIMEOUT)
 }
 
 /// The new location of a conversation.

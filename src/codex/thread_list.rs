@@ -3,15 +3,13 @@
 
 use super::program::Program;
 use super::redaction::printable;
+use super::threads;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use serde_json::{Value, json};
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Time limit of the whole list. A Codex without a state database first indexes all rollouts.
-const LIST_TIMEOUT: Duration = Duration::from_secs(600);
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The interval at which a wait checks for Ctrl-C.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,7 +31,9 @@ pub(crate) enum ThreadListError {
     Interrupted,
 }
 
-/// Returns the number of conversations that Codex lists in `home`, archived ones included.
+/// Returns the number of conversations that Codex lists in `home`, archived ones included. Codex is ended after
+/// `limit` without progress: no reply, and no change of its databases. Without a state database it first indexes all
+/// rollouts.
 ///
 /// # Errors
 /// Codex gives no list, or the user interrupts.
@@ -41,14 +41,21 @@ pub(crate) fn count_conversations(
     program: &Program,
     home: &Path,
     env: &Environment,
+    limit: Duration,
 ) -> Result<usize, ThreadListError> {
+    let env = &env.without("CODEX_SQLITE_HOME");
     let mut command = program.command(home, env);
-    command.env_remove("CODEX_SQLITE_HOME").arg("app-server");
+    command.arg("app-server");
     let child = ChildGroup::spawn(&mut command).map_err(|e| failed(&e.to_string()))?;
     let mut session = ListSession {
         child,
         next_id: 0,
-        deadline: Instant::now() + LIST_TIMEOUT,
+        progress: DatabaseProgress {
+            folder: threads::state_folder(home, env),
+            sizes: Vec::new(),
+            limit,
+            deadline: Instant::now() + limit,
+        },
     };
     let counted = session.count();
     session.child.finish(Instant::now() + EXIT_TIMEOUT);
@@ -62,7 +69,40 @@ fn failed(reason: &str) -> ThreadListError {
 struct ListSession {
     child: ChildGroup,
     next_id: u64,
+    progress: DatabaseProgress,
+}
+
+/// The progress of Codex, as far as its databases show it.
+struct DatabaseProgress {
+    folder: PathBuf,
+    sizes: Vec<(u64, Option<SystemTime>)>,
+    limit: Duration,
     deadline: Instant,
+}
+
+impl DatabaseProgress {
+    fn mark(&mut self) {
+        self.deadline = Instant::now() + self.limit;
+    }
+
+    /// Returns true if Codex has made no progress within the limit.
+    fn is_over(&mut self) -> bool {
+        let entries = std::fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut sizes: Vec<_> = entries
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".sqlite"))
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| (meta.len(), meta.modified().ok()))
+            .collect();
+        sizes.sort_unstable();
+        if sizes != self.sizes {
+            self.sizes = sizes;
+            self.mark();
+        }
+        Instant::now() >= self.deadline
+    }
 }
 
 impl ListSession {
@@ -111,10 +151,11 @@ impl ListSession {
             if is_interrupted() {
                 return Err(ThreadListError::Interrupted);
             }
-            let now = Instant::now();
-            if now >= self.deadline {
-                return Err(failed("it did not answer within 10 minutes"));
+            if self.progress.is_over() {
+                let limit = self.progress.limit.as_secs();
+                return Err(failed(&format!("no progress within {limit} s")));
             }
+            let now = Instant::now();
             let line = match self.child.read_line(now + INTERRUPT_POLL_INTERVAL) {
                 ChildOutput::Line(line) => line,
                 ChildOutput::TimedOut => continue,
@@ -129,6 +170,7 @@ impl ListSession {
             if reply.get("id") != Some(&json!(id)) || reply.get("method").is_some() {
                 continue;
             }
+            self.progress.mark();
             return match reply.pointer("/error/message").and_then(Value::as_str) {
                 Some(message) => Err(failed(message)),
                 None => Ok(reply.get_mut("result").map_or(Value::Null, Value::take)),

@@ -1,13 +1,16 @@
 //! Changes the rows of conversations in staged databases: rewrites the paths of rollouts, copies rows
 //! from a live database, deletes projections.
 
+use super::connection::check_threads;
 use super::database::{DatabaseError, SqliteContext as _, open_immutable, open_private};
 use super::{home, rollout};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// Returns true if the database has this table; `threads` in another form is an error.
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    check_threads(connection)?;
     connection
         .query_row(
             "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
@@ -19,7 +22,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 
 /// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
 pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
-    let connection = open_immutable(path).on("open", path)?;
+    let connection = open_immutable(path)?;
     if !has_table(&connection, "threads").on("read", path)? {
         return Ok(Vec::new());
     }
@@ -72,7 +75,7 @@ pub(crate) fn rewrite_rollout_paths(
     };
     let mut is_needed = false;
     {
-        let connection = open_immutable(database).on("open", database)?;
+        let connection = open_immutable(database)?;
         if !has_table(&connection, "threads").on("read", database)? {
             return Ok(0);
         }
@@ -237,7 +240,11 @@ pub(crate) fn copy_rows(
                 delete.execute([id]).on("change", staged)?;
             }
             // If the staged schema rejects a row, Codex creates it again from the rollout.
-            copied += insert.execute([id]).unwrap_or(0);
+            let rows_of_id = insert.execute([id]).unwrap_or(0);
+            if rows == RowGroup::Threads && rows_of_id > 0 {
+                complete_times(&transaction);
+            }
+            copied += rows_of_id;
         }
     }
     transaction.commit().on("change", staged)?;
@@ -246,6 +253,20 @@ pub(crate) fn copy_rows(
         .on("close", live)?;
     connection.close().map_err(|(_, e)| e).on("close", staged)?;
     Ok(copied)
+}
+
+/// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a
+/// connection of this program.
+pub(super) fn complete_times(connection: &Connection) {
+    for change in [
+        "created_at_ms=created_at*1000 WHERE created_at_ms IS NULL",
+        "updated_at_ms=updated_at*1000 WHERE updated_at_ms IS NULL",
+        "recency_at=updated_at, recency_at_ms=updated_at_ms WHERE recency_at_ms=0",
+    ] {
+        // Fails on an older schema, which has no such columns.
+        let sql = format!("UPDATE threads SET {change} AND rowid=last_insert_rowid()");
+        let _ = connection.execute(&sql, []);
+    }
 }
 
 /// Returns the quoted names of the columns of `table` that the database and the attached `live` share.

@@ -8,7 +8,7 @@ use super::database::{self, COMMIT, DatabaseError, SqliteContext};
 use super::{database_view, home};
 use crate::io::environment::Environment;
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, Row, TransactionBehavior, params, params_from_iter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -303,9 +303,7 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut connection =
-        database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
-    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
+    let mut connection = database::open_for_changes(path, LOCK_TIMEOUT)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;

@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
-use crate::io::ansi::steers_terminal;
+use crate::io::ansi::printable_line;
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
@@ -123,9 +123,7 @@ pub(crate) fn label(account: &Account) -> String {
 
 /// Replaces characters that steer the terminal, because the text is from a file.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if steers_terminal(c) { '\u{fffd}' } else { c })
-        .collect()
+    printable_line(text).into_owned()
 }
 
 /// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in

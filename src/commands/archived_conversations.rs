@@ -13,24 +13,31 @@ use crate::restore::reinstated_rows::newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// Returns the rollouts by the id of their conversation, in lower case; of two forms, the plain one.
-pub(super) fn rollouts(files: &FileList) -> BTreeMap<String, FileEntry> {
-    let mut rollouts = BTreeMap::new();
+/// Returns the rollouts by the id of their conversation, in lower case, the oldest first; of two forms, the plain
+/// one. A conversation that was rewound has several.
+pub(super) fn rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
+    let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
     for file in files.iter() {
         let path = file.path.as_path();
         if !kind_of(path).is_rollout_folder() {
             continue;
         }
         let conversation = ConversationFile::of(path);
-        let id = conversation.as_ref().and_then(ConversationFile::id);
-        if let (Some(conversation), Some(id)) = (&conversation, id) {
-            let id = id.to_lowercase();
-            if !conversation.compressed || !rollouts.contains_key(&id) {
-                rollouts.insert(id, file);
+        let Some(conversation) = conversation else {
+            continue;
+        };
+        if let (Some(id), Some(rollout)) = (conversation.id(), conversation.rollout_id()) {
+            let ids = (id.to_lowercase(), rollout.to_lowercase());
+            if !conversation.compressed || !rollouts.contains_key(&ids) {
+                rollouts.insert(ids, file);
             }
         }
     }
-    rollouts
+    let mut conversations: BTreeMap<String, Vec<FileEntry>> = BTreeMap::new();
+    for ((id, _), file) in rollouts {
+        conversations.entry(id).or_default().push(file);
+    }
+    conversations
 }
 
 /// Returns the ids of the conversations with a rollout below `home`, in lower case.

@@ -35,6 +35,11 @@ pub(crate) struct DoctorArgs {
 }
 
 impl DoctorArgs {
+    /// Returns true without `--fix`.
+    pub(crate) fn only_reads(&self) -> bool {
+        !self.fix
+    }
+
     /// Runs the command. A fix that fails is a finding, not an error.
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let mut checks = Vec::new();

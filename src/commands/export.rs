@@ -210,7 +210,6 @@ impl ExportArgs {
             images: self.format == ExportFormat::Html,
             reasoning: self.reasoning,
             turn: None,
-            end: None,
         };
         let mut redacted = 0;
         let mut safe = |text: &str| {
@@ -222,8 +221,8 @@ impl ExportArgs {
             text
         };
         let parts = ConversationParts::of(session, context);
-        let mut format = self.formatter(&parts, context);
-        to(&format.head(session, context, &mut safe))?;
+        let mut format = self.formatter(context);
+        to(&format.head(session, &parts, context, &mut safe))?;
         if let Some(mark) = parts.first_mark() {
             to(&format.mark(&mark))?;
         }
@@ -231,13 +230,9 @@ impl ExportArgs {
             if let Some(mark) = parts.mark(part) {
                 to(&format.mark(&mark))?;
             }
-            format.begin_part(&part.session.id);
-            let options = TranscriptOptions {
-                end: part.end,
-                ..options
-            };
+            format.begin_part(&part.id);
             let mut written = Ok(());
-            transcript::read(&part.session.rollout, options, |mut entry| {
+            transcript::read(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut safe);
                 written = to(&format.entry(entry));
                 written.is_ok()
@@ -248,11 +243,11 @@ impl ExportArgs {
         Ok(redacted)
     }
 
-    fn formatter(&self, parts: &ConversationParts, context: &Context) -> Box<dyn ExportFormatter> {
+    fn formatter(&self, context: &Context) -> Box<dyn ExportFormatter> {
         match self.format {
             ExportFormat::Md => Box::new(markdown_writer(self.tools, context)),
             ExportFormat::Html => Box::new(HtmlWriter::new(!self.no_images, minutes(context))),
-            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone, parts)),
+            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone)),
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::conversations::html::{HtmlWriter, PageHead, page_start};
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
-use crate::history::rollout;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -20,6 +19,7 @@ pub(super) trait ExportFormatter {
     fn head(
         &self,
         session: &NamedSession,
+        parts: &ConversationParts,
         context: &Context,
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String;
@@ -40,10 +40,11 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for MarkdownWriter<F> {
     fn head(
         &self,
         session: &NamedSession,
+        parts: &ConversationParts,
         _context: &Context,
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String {
-        safe(&transcript_text::head(session))
+        safe(&transcript_text::head(session, parts))
     }
 
     fn mark(&mut self, mark: &PartMark) -> String {
@@ -63,10 +64,11 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
     fn head(
         &self,
         session: &NamedSession,
+        parts: &ConversationParts,
         context: &Context,
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String {
-        let mut head = page_head(session, context);
+        let mut head = page_head(session, parts, context);
         head.title = safe(&head.title);
         for (_, value) in &mut head.facts {
             *value = safe(value);
@@ -92,17 +94,15 @@ pub(super) struct JsonWriter {
     zone: Zone,
     /// The conversation of the next entries.
     session_id: String,
-    missing_parent: Option<String>,
     is_first: bool,
 }
 
 impl JsonWriter {
     /// Times are written in `zone`.
-    pub(super) fn new(zone: Zone, parts: &ConversationParts) -> Self {
+    pub(super) fn new(zone: Zone) -> Self {
         Self {
             zone,
             session_id: String::new(),
-            missing_parent: parts.missing_parent.clone(),
             is_first: true,
         }
     }
@@ -112,12 +112,13 @@ impl ExportFormatter for JsonWriter {
     fn head(
         &self,
         session: &NamedSession,
+        parts: &ConversationParts,
         _context: &Context,
         safe: &mut dyn FnMut(&str) -> String,
     ) -> String {
         let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let (id, title) = (text(&session.id), text(&safe(&session.title)));
-        let missing = serde_json::to_string(&self.missing_parent).unwrap_or_default();
+        let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
         format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
     }
 
@@ -143,10 +144,10 @@ impl ExportFormatter for JsonWriter {
 }
 
 /// Returns the title and the facts about a conversation.
-fn page_head(session: &NamedSession, context: &Context) -> PageHead {
+fn page_head(session: &NamedSession, parts: &ConversationParts, context: &Context) -> PageHead {
     let title = Some(&session.title).filter(|title| !title.is_empty());
     let mut facts = Vec::new();
-    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
+    if let Some(meta) = parts.head() {
         let zone = context.settings.zone;
         let text = |key: &str| meta.text(key).map(str::to_owned);
         let started = meta
@@ -159,7 +160,7 @@ fn page_head(session: &NamedSession, context: &Context) -> PageHead {
             ("Folder", text("cwd")),
             ("Branch", branch.map(str::to_owned)),
             ("Codex", text("cli_version")),
-            ("Continues", meta.parent()),
+            ("Continues", parts.continued()),
         ];
     }
     facts.push(("Session", Some(session.id.clone())));

@@ -312,7 +312,7 @@ impl FindArgs {
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
         let conversations = all.len();
-        let mut report = scan::scan(all, &pattern, self.role(), &bar)
+        let mut report = scan::scan(home, all, &pattern, self.role(), &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
         Ok((report, conversations))

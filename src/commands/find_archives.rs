@@ -114,7 +114,7 @@ fn search_archive(
         atomic::create_private_folder(&folder.join(top))?;
     }
     let mut places: HashMap<PathBuf, PathBuf> = HashMap::new();
-    for entry in wanted.values() {
+    for entry in wanted.values().flatten() {
         let relative = entry.path.as_path();
         let top = if relative.starts_with(ARCHIVED_SESSIONS) {
             ARCHIVED_SESSIONS
@@ -134,7 +134,7 @@ fn search_archive(
         folder.join(session_index::FILE_NAME),
     );
     let place = |entry: &FileEntry| places.get(entry.path.as_path()).cloned();
-    let bytes = wanted.values().map(|entry| entry.size).sum();
+    let bytes = wanted.values().flatten().map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);
     bar.expect_bytes(bytes);
     file_extract::extract(&archive, place, &bar)?;

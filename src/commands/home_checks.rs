@@ -6,7 +6,9 @@ use crate::accounts::profile::Profiles;
 use crate::codex::config::CodexConfig;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::io::{modes, shell};
 use crate::restore::pending;
+use std::path::Path;
 
 /// Checks that no restore of the home runs: its files would be those of two states.
 ///
@@ -61,6 +63,37 @@ pub(super) fn check_not_isolated(context: &Context) -> Result<(), CommandError> 
         settings.codex_home.display()
     ))
     .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
+}
+
+/// Returns true if others can read the files in `home`, and the user has not allowed logins there.
+pub(super) fn refuses_logins(context: &Context, home: &Path) -> bool {
+    let folders = &context.settings.preferences.folders;
+    modes::is_shared(home) && !folders.allow_logins_in(home, context.env.home_dir.as_deref())
+}
+
+/// Returns why a home refuses logins, with the command that allows them.
+pub(super) fn refusal_reason(home: &Path) -> String {
+    let setting = shell::word(&format!("shared_logins.{}", home.display()));
+    format!(
+        "others can read {}, on a disk without file modes; to allow logins there: codex-manager config set {setting} true",
+        home.display()
+    )
+}
+
+/// Refuses to store a login in one of the `homes` if others can read it there.
+///
+/// # Errors
+/// A home is on a disk without file modes, and the user has not allowed logins there.
+pub(super) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<(), CommandError> {
+    let refusing = homes.iter().find(|home| refuses_logins(context, home));
+    let Some(home) = refusing else {
+        return Ok(());
+    };
+    Err(CommandError::refused(format!(
+        "others can read logins on a disk without file modes: {}",
+        home.display()
+    ))
+    .hint(format!("{}; nothing was changed", refusal_reason(home))))
 }
 
 /// Warns if the account of a profile is signed in in another Codex home, which then owns the login.

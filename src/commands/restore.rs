@@ -2,6 +2,7 @@
 
 use super::account::{self, warn_all, warn_not_recorded};
 use super::archive_choice::{self, file_name, find_archive, latest_offset, without_suffix};
+use super::home_checks::{refusal_reason, refuses_logins};
 use super::list_backups::entries_of;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
@@ -11,6 +12,7 @@ use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::entry_name::EntryName;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::daemon;
+use crate::codex::home::kind_of;
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -172,6 +174,7 @@ impl RestoreOptions {
     ) -> Result<Outcome, CommandError> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
+        let leaves_login = self.leaves_login(context, &request);
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
@@ -213,12 +216,30 @@ impl RestoreOptions {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon writes its databases when it ends.
-            request.planned = journal::next_tick();
+            request.planned = journal::next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
         let is_recorded = record_result(context, target, &mut report);
         show_report(context, command, archive, &request, &report);
-        Ok(Outcome::partial_if(!is_recorded))
+        Ok(Outcome::partial_if(!is_recorded || leaves_login))
+    }
+
+    /// Warns if logins of the archive are left out because others could read them. Returns true then.
+    fn leaves_login(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
+        let is_left = request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
+        let mut logins = request.archive.contents().files.iter();
+        let is_left = is_left && logins.any(|file| kind_of(file.path.as_path()).is_login());
+        if is_left {
+            let home = if request.safety_without_logins {
+                request.manager_home
+            } else {
+                &request.folder
+            };
+            let reason = refusal_reason(home);
+            let message = format_args!("the logins of the archive are left out: {reason}");
+            context.ui.warn(message);
+        }
+        is_left
     }
 
     /// Fails if [`RestoreOptions::restore`] would, as far as the list of files in `archive` tells. For
@@ -254,21 +275,30 @@ impl RestoreOptions {
     ) -> Result<RestoreRequest<'a>, CommandError> {
         let settings = &context.settings;
         let (folder, target) = self.destination(context)?;
+        // A login that is replaced is saved to the manager home.
+        let is_manager_shared =
+            target == RestoreTarget::Home && refuses_logins(context, &settings.manager_home);
+        let is_shared = is_manager_shared || refuses_logins(context, &folder);
         Ok(RestoreRequest {
             archive,
             folder,
             target,
             selection,
             merge: self.merge,
-            auth: self.auth.unwrap_or_default(),
+            auth: if is_shared {
+                AuthPolicy::Skip
+            } else {
+                self.auth.unwrap_or_default()
+            },
             may_switch_account: settings.assume_yes,
             may_write_outside: settings.assume_yes,
             safety_backup: !self.no_safety_backup,
+            safety_without_logins: is_manager_shared,
             ignores_case: None,
             manager_home: &settings.manager_home,
             env: &context.env,
             now: context.local_now(),
-            planned: journal::next_tick(),
+            planned: journal::next_tick(&settings.codex_home),
         })
     }
 

@@ -91,10 +91,18 @@ pub(super) fn conversations(
         bytes,
         is_compressed: path.extension().is_some_and(|extension| extension == "zst"),
     };
+    // A conversation that was rewound has several rollouts.
+    let add = |sum: &mut Option<Version>, more: Version| {
+        let bytes = sum.map_or(0, |sum| sum.bytes) + more.bytes;
+        *sum = Some(Version { bytes, ..more });
+    };
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
         if let Some(id) = id_of(path).filter(|_| plan.writes.contains(path)) {
-            versions.entry(id).or_default().1 = Some(version(path, file.size));
+            add(
+                &mut versions.entry(id).or_default().1,
+                version(path, file.size),
+            );
         }
     }
     for name in plan
@@ -107,7 +115,10 @@ pub(super) fn conversations(
         if let Some(id) = id_of(path)
             && let Ok(live) = home.join(path).metadata()
         {
-            versions.entry(id).or_default().0 = Some(version(path, live.len()));
+            add(
+                &mut versions.entry(id).or_default().0,
+                version(path, live.len()),
+            );
         }
     }
     let changes = versions.into_iter().filter_map(|(id, (live, archived))| {

@@ -13,8 +13,10 @@ use crate::history::{rollout, session_index};
 use crate::io::IoContext;
 use crate::io::progress::Silent;
 use crate::restore::RestoreError;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::sync::Mutex;
 
 /// An archive or a snapshot in which conversations are searched.
@@ -96,9 +98,15 @@ pub(super) fn conversations(
     }
     rollouts.sort();
     rollouts.dedup();
+    let ids = rollouts.iter().filter_map(|name| {
+        let file = ConversationFile::of(Path::new(name))?;
+        file.id().map(str::to_owned)
+    });
+    let ids: BTreeSet<_> = ids.collect();
     match rollouts.as_slice() {
         [] => Err(source.not_found(wanted)),
-        [_] => with_parents(source, rollouts),
+        // A conversation that was rewound has several.
+        _ if ids.len() == 1 => with_parents(source, rollouts),
         ambiguous => {
             let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if listed.len() < ambiguous.len() {
@@ -106,11 +114,10 @@ pub(super) fn conversations(
             } else {
                 ""
             };
-            Err(CommandError::failed(format!(
-                "{wanted:?} matches {} conversations",
-                ambiguous.len()
-            ))
-            .hint(format!("they are: {}{more}", listed.join(", "))))
+            Err(
+                CommandError::failed(format!("{wanted:?} matches {} conversations", ids.len()))
+                    .hint(format!("they are: {}{more}", listed.join(", "))),
+            )
         }
     }
 }
@@ -128,7 +135,7 @@ fn with_parents(
             files
                 .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
                 .filter_map(|f| ConversationFile::of(f.path.as_path()))
-                .find(|c| c.id() == Some(&id))
+                .find(|c| c.rollout_id() == Some(&id))
         });
         names.extend(file.map(|f| f.name).filter(|name| !names.contains(name)));
         next += 1;
@@ -136,7 +143,7 @@ fn with_parents(
     Ok(names)
 }
 
-/// Returns the id of the conversation that the rollout `name` continues.
+/// Returns the id of the rollout that the rollout `name` continues.
 fn parent_of(source: &dyn ConversationSource, name: &str) -> Result<Option<String>, CommandError> {
     let mut files = source.files().iter();
     let entry =

@@ -3,7 +3,7 @@
 use super::account::{first_login, printable};
 use super::account_choice::{named, pick};
 use super::export::ExportArgs;
-use super::session_choice::{find, rows, suggestion};
+use super::session_choice::{find, rollout_of, rows, suggestion};
 use super::session_picker::{PickedAction, SessionPicker};
 use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
@@ -166,7 +166,7 @@ impl ResumeArgs {
 
 /// Finds the rollout of a conversation without a row in Codex's list, by its id.
 fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, CommandError> {
-    let Some(rollout) = binding::find_rollout(home, id) else {
+    let Some(rollout) = rollout_of(home, id, "") else {
         let message = format!("no conversation has this id or name: {}", printable(id));
         let mut error = CommandError::failed(message);
         error.hints.extend(suggestion(rows, id));
@@ -181,12 +181,9 @@ fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, C
 }
 
 fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
-    let path = PathBuf::from(&row.rollout_path);
     ResumeTarget {
         id: row.id.clone(),
-        rollout: Some(path)
-            .filter(|path| path.exists())
-            .or_else(|| binding::find_rollout(home, &row.id)),
+        rollout: rollout_of(home, &row.id, &row.rollout_path),
     }
 }
 

@@ -2,16 +2,16 @@
 
 use super::account::{first_login, printable};
 use super::sessions::unlisted::unlisted;
-use crate::codex::rollout::ZST;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::id::ConversationId;
+use crate::history::rollout::{of_home, recorded_rollout};
 use crate::history::session_index::ThreadNameIndex;
+use crate::history::thread_rollouts;
 use crate::io::{shell, similar};
-use crate::launch::binding;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A conversation with a rollout.
 #[derive(Debug, Clone)]
@@ -33,12 +33,11 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
     let rows = rows(context)?;
     let row = find(&rows, text)?;
     let id = row.map_or(text, |row| &row.id);
-    let recorded = row.and_then(|row| recorded_rollout(&row.rollout_path));
-    let rollout = recorded.or_else(|| binding::find_rollout(home, id));
+    let rollout = rollout_of(home, id, row.map_or("", |row| &row.rollout_path));
     let Some(rollout) = rollout else {
         let mut error = CommandError::failed(match row {
             Some(row) => format!(
-                "the rollout of the conversation is missing: {}",
+                "the home has no rollout of the conversation: {}",
                 row.rollout_path
             ),
             None => format!("no conversation has this id or name: {}", printable(text)),
@@ -148,14 +147,10 @@ pub(super) fn find<'a>(
     Ok(None)
 }
 
-/// Returns the rollout at the path that Codex recorded, plain or compressed; Codex may record either name.
-pub(super) fn recorded_rollout(path: &str) -> Option<PathBuf> {
-    let plain = path.strip_suffix(ZST).unwrap_or(path);
-    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-    let forms = forms.into_iter().map(PathBuf::from);
-    forms
-        .filter(|path| !path.as_os_str().is_empty())
-        .find(|path| path.is_file())
+/// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
+pub(super) fn rollout_of(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
+    let by_id = || thread_rollouts::newest_rollout(home, id).and_then(|path| of_home(home, path));
+    recorded_rollout(home, recorded).or_else(by_id)
 }
 
 #[cfg(test)]

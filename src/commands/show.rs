@@ -2,7 +2,7 @@
 
 use super::entry_json::EntryJson;
 use super::export::ExportArgs;
-use super::fork_base::{ConversationPart, ConversationParts};
+use super::fork_base::ConversationParts;
 use super::session_choice::{NamedSession, session_named};
 use super::session_picker::{PickedAction, SessionPicker};
 use super::transcript_text::{head, markdown_writer, read_error};
@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
+use crate::history::thread_rollouts::ThreadPart;
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -79,7 +80,7 @@ struct ShowView<'a> {
 
 /// The entries of a conversation, read while they are printed.
 struct TurnsView<'a> {
-    parts: &'a [ConversationPart],
+    parts: &'a [ThreadPart],
     options: TranscriptOptions,
     args: &'a ShowArgs,
     context: &'a Context,
@@ -91,13 +92,9 @@ impl Serialize for TurnsView<'_> {
         let zone = self.context.settings.zone;
         for part in self.parts {
             let mut failed = None;
-            let options = TranscriptOptions {
-                end: part.end,
-                ..self.options
-            };
-            let read = transcript::read(&part.session.rollout, options, |mut entry| {
+            let read = transcript::read(&part.slices, self.options, |mut entry| {
                 entry.map_texts(&mut |text| self.args.safe(text));
-                let view = EntryJson::new(&part.session.id, &entry, zone);
+                let view = EntryJson::new(&part.id, &entry, zone);
                 failed = list.serialize_element(&view).err();
                 failed.is_none()
             });
@@ -127,7 +124,6 @@ impl ShowArgs {
             images: false,
             reasoning: self.reasoning,
             turn: self.turn,
-            end: None,
         };
         // A turn is one of the conversation itself, as in the results of `find`.
         let mut parts = ConversationParts::of(&session, context);
@@ -189,7 +185,7 @@ impl ShowArgs {
             left.set(left.get() - end);
             end == text.len()
         };
-        if !write(&self.safe(&head(session))) {
+        if !write(&self.safe(&head(session, parts))) {
             return Ok(());
         }
         let mut was_cut = false;
@@ -206,20 +202,12 @@ impl ShowArgs {
             if was_cut {
                 break;
             }
-            let options = TranscriptOptions {
-                end: part.end,
-                ..options
-            };
-            transcript::read(
-                &part.session.rollout,
-                options,
-                |mut entry: TranscriptEntry| {
-                    has_entries = true;
-                    entry.map_texts(&mut |text| self.safe(text));
-                    was_cut = !write(&writer.entry(&entry));
-                    !was_cut
-                },
-            )?;
+            transcript::read(&part.slices, options, |mut entry: TranscriptEntry| {
+                has_entries = true;
+                entry.map_texts(&mut |text| self.safe(text));
+                was_cut = !write(&writer.entry(&entry));
+                !was_cut
+            })?;
         }
         drop(pager);
         if was_cut && !is_rendered {
@@ -249,7 +237,7 @@ fn pick(context: &Context) -> Result<(String, PickedAction), CommandError> {
 fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
     while let Some(line) = lines.next()? {
-        context.ui.line(String::from_utf8_lossy(line.bytes));
+        context.ui.raw(&[line.bytes, b"\n"].concat());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Starts Codex for `launch` and `resume`.
 
 use super::account::{printable, warn_all};
-use super::home_checks::{check_not_isolated, check_store};
+use super::home_checks::{check_keeps_modes, check_not_isolated, check_store};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -76,6 +76,11 @@ impl StartArgs {
             );
         }
         let plan = session::plan(&request)?;
+        if plan.switch.is_some() || plan.isolated_home.is_some() {
+            let isolated = plan.isolated_home.as_deref();
+            let home = isolated.unwrap_or(request.codex_home);
+            check_keeps_modes(context, &[home, request.manager_home])?;
+        }
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
         announce(&plan, &launch, context);
         let report = launch.run(settings.zone, &|| context.local_now())?;

@@ -1,10 +1,10 @@
 //! Conversations as Markdown, for `show` and `export`.
 
+use super::fork_base::ConversationParts;
 use super::session_choice::NamedSession;
 use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::error::CommandError;
-use crate::history::rollout;
 use crate::io::ansi::without_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -25,20 +25,18 @@ pub(super) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + 
 }
 
 /// Returns the title and the facts about a conversation as Markdown.
-pub(super) fn head(session: &NamedSession) -> String {
+pub(super) fn head(session: &NamedSession, parts: &ConversationParts) -> String {
     let title = Some(&*session.title).filter(|title| !title.is_empty());
     let mut text = format!(
         "# {}\n\nSession `{}`",
         title.unwrap_or("Conversation"),
         session.id
     );
-    if let Some(meta) = rollout::head(&session.rollout).ok().flatten() {
-        if let Some(cwd) = meta.text("cwd") {
-            let _ = write!(text, " in `{cwd}`");
-        }
-        if let Some(parent) = meta.parent() {
-            let _ = write!(text, ", continues `{parent}`");
-        }
+    if let Some(cwd) = parts.head().as_ref().and_then(|meta| meta.text("cwd")) {
+        let _ = write!(text, " in `{cwd}`");
+    }
+    if let Some(parent) = parts.continued() {
+        let _ = write!(text, ", continues `{parent}`");
     }
     text.push('\n');
     without_escapes(&text).into_owned()

@@ -3,7 +3,9 @@
 use super::account::{accounts_and_profiles, full, label, printable, warn_all, with_verdict};
 use super::account_choice::{named, pick};
 use super::after_switch::{note_hidden_conversations, show_quota, warn_after_switch};
-use super::home_checks::{check_not_isolated, check_store, warn_if_live_elsewhere};
+use super::home_checks::{
+    check_keeps_modes, check_not_isolated, check_store, warn_if_live_elsewhere,
+};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
     self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
@@ -156,6 +158,9 @@ impl SwitchArgs {
         check_not_isolated(context)?;
         let request = self.request(to, context);
         let plan = switch::plan(&request)?;
+        if !plan.is_current {
+            check_keeps_modes(context, &[request.codex_home, request.manager_home])?;
+        }
         if self.dry_run {
             if !plan.is_current {
                 switch::check_daemon(&request)?;

@@ -183,6 +183,7 @@ impl ConfigFile {
                 compression: word(text("backup.compression")).unwrap_or(default.compression),
                 exclude: value("backup.exclude").and_then(globs).unwrap_or_default(),
                 include_tmp: flag("backup.include_tmp"),
+                include_worktrees: flag("backup.include_worktrees"),
                 verify_reused: word(text("backup.verify_reused")).unwrap_or(default.verify_reused),
                 session_duration_hours: value("normalize.session_duration_hours")
                     .and_then(number)
@@ -230,8 +231,12 @@ impl ConfigFile {
                 (Some(profile), _) => {
                     accounts.folders.insert(folder, profile.to_owned());
                 }
-                (_, Some(is_trusted)) => {
-                    accounts.trusted.insert(folder, is_trusted);
+                (_, Some(is_allowed)) => {
+                    let table = match setting.key.name {
+                        "trusted" => &mut accounts.trusted,
+                        _ => &mut accounts.shared_logins,
+                    };
+                    table.insert(folder, is_allowed);
                 }
                 _ => {}
             }

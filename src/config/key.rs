@@ -31,7 +31,7 @@ const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> Config
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 22] = [
+pub(crate) const KEYS: [ConfigKey; 23] = [
     ConfigKey {
         variable: Some("TZ"),
         ..key("timezone", ValueKind::Zone, "the local time zone")
@@ -63,6 +63,11 @@ pub(crate) const KEYS: [ConfigKey; 22] = [
         "backup.include_tmp",
         ValueKind::Flag,
         "archive tmp/ and .tmp/ too",
+    ),
+    key(
+        "backup.include_worktrees",
+        ValueKind::Flag,
+        "archive worktrees/ too",
     ),
     key(
         "backup.verify_reused",
@@ -138,12 +143,17 @@ pub(crate) const KEYS: [ConfigKey; 22] = [
 ];
 
 /// The settings with one value per folder. In the file each is a table whose keys are folders.
-pub(crate) const FOLDER_KEYS: [ConfigKey; 2] = [
+pub(crate) const FOLDER_KEYS: [ConfigKey; 3] = [
     key("folders", ValueKind::Profile, "the account of a folder"),
     key(
         "trusted",
         ValueKind::Flag,
         "whether .codex-account files in a folder are used",
+    ),
+    key(
+        "shared_logins",
+        ValueKind::Flag,
+        "whether logins may be stored in a home that others can read",
     ),
 ];
 
@@ -174,11 +184,12 @@ pub(crate) fn default_of(key: &ConfigKey) -> Json {
         "backup.compression" => json!(name_of(&preferences.compression)),
         "backup.exclude" => json!(preferences.exclude),
         "backup.include_tmp" => json!(preferences.include_tmp),
+        "backup.include_worktrees" => json!(preferences.include_worktrees),
         "backup.verify_reused" => json!(name_of(&preferences.verify_reused)),
         "normalize.session_duration_hours" => json!(preferences.session_duration_hours),
         "recommend.strategy" => json!(name_of(&preferences.strategy)),
         "recommend.include_api_key" => json!(preferences.include_api_key),
-        "trusted" => json!(false),
+        "trusted" | "shared_logins" => json!(false),
         "vault.program" => json!("restic"),
         _ => Json::Null,
     }

@@ -45,6 +45,8 @@ pub(crate) struct Preferences {
     pub(crate) exclude: Vec<String>,
     /// True if backups include `tmp/` and `.tmp/`.
     pub(crate) include_tmp: bool,
+    /// True if backups include `worktrees/`.
+    pub(crate) include_worktrees: bool,
     /// The share of the previous archive's data that a backup checks before reusing it.
     pub(crate) verify_reused: VerifyReused,
     /// The assumed duration of the weekly quota of a legacy file, in hours.
@@ -85,6 +87,7 @@ impl Default for Preferences {
             compression: Compression::default(),
             exclude: Vec::new(),
             include_tmp: false,
+            include_worktrees: false,
             verify_reused: VerifyReused::default(),
             session_duration_hours: SESSION_HOURS,
             strategy: Strategy::default(),

@@ -113,6 +113,14 @@ pub(crate) enum Role {
 }
 
 impl EventKind {
+    /// Returns true for events that count what a turn used, whether Codex shows the turn or not.
+    pub(crate) fn is_figure(&self) -> bool {
+        matches!(
+            self,
+            Self::TurnContext(_) | Self::Tokens(_) | Self::Request(_)
+        )
+    }
+
     /// Returns the author and the text; `None` for events that have no text to search.
     pub(crate) fn text(&self) -> Option<(Role, &str)> {
         match self {

@@ -10,6 +10,7 @@ use super::images::image_urls;
 use super::line_items::{self, LineItem, LineItems, Origin};
 use crate::codex::rollout;
 use crate::history::lines::{JsonlLine, LineReader};
+use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
 use serde::de::IgnoredAny;
@@ -266,9 +267,12 @@ impl RawLines {
     }
 }
 
-/// Reads the events of a rollout, one by one.
+/// Reads the events of a rollout, or of several that continue each other, one by one.
 pub(crate) struct EventReader {
     lines: RawLines,
+    /// The offset at which the next rollout leaves this one.
+    end: Option<u64>,
+    next: VecDeque<RolloutSlice>,
     selection: EventSelection,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
@@ -280,11 +284,22 @@ impl EventReader {
         Self::open_at(path, 0, selection)
     }
 
+    /// Opens rollouts that continue each other. Turns are counted through all of them.
+    pub(crate) fn open_all(slices: &[RolloutSlice], selection: EventSelection) -> io::Result<Self> {
+        let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
+        let mut reader = Self::open(&first.path, selection)?;
+        reader.end = first.end;
+        reader.next = next.iter().cloned().collect();
+        Ok(reader)
+    }
+
     /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, and turns are
     /// counted from there.
     pub(crate) fn open_at(path: &Path, from: u64, selection: EventSelection) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, from)?,
+            end: None,
+            next: VecDeque::new(),
             selection,
             state: ReaderState::default(),
             queue: VecDeque::new(),
@@ -300,8 +315,15 @@ impl EventReader {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
-            let Some(RawLine { offset, bytes }) = self.lines.next()? else {
-                return Ok(None);
+            let line = self.lines.next()?;
+            let line = line.filter(|line| self.end.is_none_or(|end| line.offset < end));
+            let Some(RawLine { offset, bytes }) = line else {
+                let Some(next) = self.next.pop_front() else {
+                    return Ok(None);
+                };
+                self.lines = RawLines::open(&next.path, 0)?;
+                self.end = next.end;
+                continue;
             };
             let items = line_items::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;

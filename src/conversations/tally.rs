@@ -26,6 +26,9 @@ impl Tally {
         let previous = self.total.replace(total);
         let last = event.last.unwrap_or(total);
         match previous {
+            // Codex up to 0.150 begins at zero again when a conversation is resumed. A sum of one request is such a
+            // beginning, unless it repeats the sum before.
+            Some(previous) if previous != total && total == last => last,
             Some(previous) => total.since(previous).unwrap_or(last),
             None => last,
         }
@@ -146,6 +149,13 @@ mod tests {
             (Some(b), None),
         ];
         assert_eq!(counted(&events), [110, 0, 215, 0]);
+    }
+
+    #[test]
+    fn a_sum_that_begins_again_counts_whole_even_if_it_is_not_lower() {
+        let (first, second) = (usage(100, 0, 10), usage(300, 0, 30));
+        let events = [(Some(first), Some(first)), (Some(second), Some(second))];
+        assert_eq!(counted(&events), [110, 330]);
     }
 
     #[test]

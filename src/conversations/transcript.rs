@@ -2,6 +2,7 @@
 
 use super::event::{EventKind, EventSelection, RolloutEvent};
 use super::reader::EventReader;
+use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
@@ -78,16 +79,14 @@ pub(crate) struct TranscriptOptions {
     pub reasoning: bool,
     /// The only turn to return, if given.
     pub turn: Option<u32>,
-    /// The offset in the plain text of the rollout at which to end, if given.
-    pub end: Option<u64>,
 }
 
-/// Calls `each` with the entries of a rollout, in order, until it returns false.
+/// Calls `each` with the entries of rollouts that continue each other, in order, until it returns false.
 ///
 /// # Errors
-/// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+/// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(crate) fn read(
-    path: &Path,
+    slices: &[RolloutSlice],
     options: TranscriptOptions,
     mut each: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<()> {
@@ -96,11 +95,9 @@ pub(crate) fn read(
     } else {
         EventSelection::Texts
     };
-    let mut reader = EventReader::open(path, selection)?;
+    let mut reader = EventReader::open_all(slices, selection)?;
     while let Some(event) = reader.next_event()? {
-        let is_behind = options.turn.is_some_and(|turn| event.turn > turn)
-            || options.end.is_some_and(|end| event.offset >= end);
-        if is_behind {
+        if options.turn.is_some_and(|turn| event.turn > turn) {
             break;
         }
         if options.turn.is_some_and(|turn| event.turn != turn) {

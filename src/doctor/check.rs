@@ -30,7 +30,10 @@ pub const CHECKS: [(&str, &str); 44] = [
     ),
     ("home.daemon", "Codex's background daemon and its account"),
     ("home.cloud", "a Codex home inside a synced folder"),
-    ("home.disk", "a Codex home on a network file system"),
+    (
+        "home.disk",
+        "a Codex home on a network file system or a disk without file modes",
+    ),
     ("manager.config", "config.toml of the manager home"),
     (
         "manager.home",
@@ -49,7 +52,10 @@ pub const CHECKS: [(&str, &str); 44] = [
         "archives of the Python codex-manager that were not imported",
     ),
     ("manager.cloud", "a manager home inside a synced folder"),
-    ("manager.disk", "a manager home on a network file system"),
+    (
+        "manager.disk",
+        "a manager home on a network file system or a disk without file modes",
+    ),
     (
         "archives",
         "the number of archives and the age of the newest",

@@ -3,7 +3,7 @@
 use super::check::Check;
 use super::databases;
 use super::input::DoctorInput;
-use super::permissions::mode_open_to_others;
+use super::permissions::removable_mode;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -81,7 +81,7 @@ fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
 
 fn access_to_home(home: &Path) -> Check {
     let path_text = home.display().to_string();
-    match mode_open_to_others(home) {
+    match removable_mode(home) {
         Some(mode) => Check::warn(
             "home",
             format!("accessible to other users (mode {mode:o}): {path_text}"),
@@ -230,7 +230,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
                     .fixed_by(remedies::make_its_own(&path))
-            } else if let Some(mode) = mode_open_to_others(&path) {
+            } else if let Some(mode) = removable_mode(&path) {
                 Check::warn(
                     ID,
                     format!("auth.json is accessible to other users (mode {mode:o})"),

@@ -31,6 +31,9 @@ enum DatabaseFault {
     /// The content is not a complete database. Codex moves it aside and creates a new one.
     #[error("{0}")]
     Damaged(String),
+    /// The content is a database that Codex does not create.
+    #[error("{0}")]
+    NotOfCodex(String),
     /// A table is missing. Codex does not start, and does not replace the database either.
     #[error("lacks the table {0}")]
     MissingTable(&'static str),
@@ -57,7 +60,9 @@ pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<C
             .because("Codex does not start, or loses its list of conversations");
         match fault {
             // Codex creates the database again from the conversations.
-            DatabaseFault::NotAFile | DatabaseFault::MissingTable(_) => {
+            DatabaseFault::NotAFile
+            | DatabaseFault::MissingTable(_)
+            | DatabaseFault::NotOfCodex(_) => {
                 check.fixed_by(remedies::put_aside(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
@@ -137,6 +142,7 @@ fn schema_fault(path: &Path) -> Option<DatabaseFault> {
             missing.map(DatabaseFault::MissingTable)
         }
         Err(DatabaseError::Damaged { detail, .. }) => Some(DatabaseFault::Damaged(detail)),
+        Err(DatabaseError::NotOfCodex { reason, .. }) => Some(DatabaseFault::NotOfCodex(reason)),
         // A lock or a full disk proves nothing about the database.
         Err(DatabaseError::Sqlite { .. }) => None,
     }

@@ -9,7 +9,7 @@ use crate::context;
 use crate::inventory::store;
 use crate::io::OrdinaryPath;
 use crate::io::clock::Zone;
-use crate::io::space;
+use crate::io::{modes, shell, space};
 use crate::ui::time::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -45,7 +45,11 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         };
         let real = home.canonical().unwrap_or_else(|_| home.to_path_buf());
         checks.extend(synced(cloud, &real));
-        checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
+        if modes::is_shared(&real) {
+            checks.push(without_modes(disk, &real));
+        } else {
+            checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
+        }
     }
     let newest = [
         input.codex_home.join("auth.json"),
@@ -103,6 +107,19 @@ fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
     )
     .because("locks and databases are unreliable there")
     .advised("move it to a local disk")
+}
+
+fn without_modes(id: &'static str, path: &Path) -> Check {
+    let kind = space::disk_kind(path).map_or(String::new(), |kind| format!(" ({kind})"));
+    let setting = shell::word(&format!("shared_logins.{}", path.display()));
+    Check::warn(
+        id,
+        format!("on a disk without file modes{kind}: {}", path.display()),
+    )
+    .because("every user who can read the disk can read conversations and archives; logins are stored there only if allowed")
+    .advised(format!(
+        "move it to a disk of this system; or allow logins there: codex-manager config set {setting} true"
+    ))
 }
 
 /// Checks that the clock is later than the release of this program and not behind recent files.

@@ -4,10 +4,11 @@
 use super::manager_files::is_manager_file;
 use crate::archive::names;
 use crate::conversations::index;
+use crate::error::CommandError;
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
-use crate::io::{IoError, OrdinaryPath, atomic, tree};
+use crate::io::{IoError, OrdinaryPath, atomic, modes, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,10 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 /// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
 pub(crate) fn accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     if homes_overlap(codex_home, manager_home) {
+        return Vec::new();
+    }
+    // Modes cannot be changed there; `machine` names the disk.
+    if modes::is_shared(manager_home) {
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
@@ -130,6 +135,27 @@ pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     }
 }
 
+/// Returns true if others may replace the files of a folder: they can write to it, and it is not sticky.
+fn is_writable_by_others(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        const STICKY: u32 = 0o1000;
+        let meta = folder.metadata();
+        meta.is_ok_and(|meta| meta.mode() & 0o022 != 0 && meta.mode() & STICKY == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
+/// As [`mode_open_to_others`], but `None` on disks without modes, which `machine` names.
+pub(super) fn removable_mode(path: &Path) -> Option<u32> {
+    mode_open_to_others(path).filter(|_| !modes::is_shared(path))
+}
+
 /// Removes all permissions of the group and of other users; those of the owner stay.
 ///
 /// # Errors
@@ -174,6 +200,31 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
         let _ = path;
         false
     }
+}
+
+/// Removes the permissions of others from a manager home in which they could replace files, such as logins. Leaves a
+/// folder alone that has something else in it, or is for everybody (`/tmp`). Returns true if the mode was changed.
+///
+/// # Errors
+/// Another user owns the folder, or its mode cannot be set.
+pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool, CommandError> {
+    if !is_writable_by_others(folder) {
+        return Ok(false);
+    }
+    if belongs_to_other_user(folder) {
+        return Err(CommandError::refused(format!(
+            "another user owns the manager home, and others can write to it: {}",
+            folder.display()
+        ))
+        .hint("choose another folder: --manager-home DIR; nothing was changed"));
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    if !names.all(|name| is_manager_file(&name.to_string_lossy())) {
+        return Ok(false);
+    }
+    restrict_to_owner(folder)?;
+    Ok(true)
 }
 
 /// Returns true if the process may create files in a folder, by its permissions; nothing is written.

@@ -9,6 +9,7 @@ impl From<crate::storage::trash::TrashError> for CommandError {
             TrashError::Io(e) => e.into(),
             TrashError::Document(e) => e.into(),
             TrashError::Index(e) => e.into(),
+            TrashError::Clock(e) => e.into(),
             TrashError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("close the conversation in Codex, then run the same command again"),
             TrashError::Occupied(_) => {
@@ -28,6 +29,7 @@ impl From<crate::storage::vacuum::VacuumError> for CommandError {
             VacuumError::Io(e) => e.into(),
             VacuumError::Journal(e) => e.into(),
             VacuumError::Document(e) => e.into(),
+            VacuumError::Clock(e) => e.into(),
             VacuumError::NothingKept => Self::wrap(ErrorKind::Failed, error).hint(
                 "the originals stay until the next successful run of: codex-manager storage vacuum",
             ),
@@ -63,5 +65,12 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("start codex once to create its database, then run the same command again; nothing was changed"),
         }
+    }
+}
+
+impl From<crate::io::disk_clock::ClockDoubt> for CommandError {
+    fn from(error: crate::io::disk_clock::ClockDoubt) -> Self {
+        Self::wrap(ErrorKind::Refused, error)
+            .hint("nothing was deleted because of its age; set the clock, then run the same command again")
     }
 }

@@ -51,6 +51,14 @@ impl From<PlanError> for CommandError {
             PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("let the cloud client download it, or make the folder available offline; nothing was changed"),
             PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::NoFileToAllow { ref held, .. } if held.is_empty() => {
+                Self::wrap(ErrorKind::Usage, error)
+                    .hint("no file is held back because of a secret; nothing was changed")
+            }
+            PlanError::NoFileToAllow { ref held, .. } => {
+                let hint = format!("held back: {}; nothing was changed", held.join(", "));
+                Self::wrap(ErrorKind::Usage, error).hint(hint)
+            }
             PlanError::CodexSyncImport(e @ CodexSyncStateError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
                     "without state.manifest_file the first sync compares the files themselves; nothing was changed",
@@ -90,6 +98,7 @@ impl From<BackupError> for CommandError {
     fn from(error: BackupError) -> Self {
         match error {
             BackupError::Io(e) => e.into(),
+            BackupError::Clock(e) => e.into(),
             BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
             BackupError::List { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")

@@ -9,6 +9,7 @@ use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
 use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::database::DatabaseError;
+use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
 use crate::io::IoError;
 use crate::io::OrdinaryPath;
@@ -28,6 +29,20 @@ pub(crate) struct ConversationRollout {
     pub file: RolloutFile,
     /// The workspace account that created it; `None` if Codex recorded none.
     pub account: Option<Arc<str>>,
+}
+
+impl ConversationRollout {
+    /// Returns the id of the rollout; `None` if its name has none.
+    fn rollout_id(&self) -> Option<String> {
+        let file = ConversationFile::of(&self.file.relative)?;
+        file.rollout_id().map(str::to_lowercase)
+    }
+
+    /// The same for a rollout that a rewind began.
+    fn rewind_id(&self) -> Option<String> {
+        let file = ConversationFile::of(&self.file.relative)?;
+        self.rollout_id().filter(|_| file.is_rewind())
+    }
 }
 
 /// All rollouts of a home that name a conversation.
@@ -393,7 +408,10 @@ impl Differences {
             recorded == c.file.plain_path(sides.home)
                 || recorded == c.file.plain_path(sides.real_home)
         };
+        // Codex goes on in the rollout that the last rewind began, so a row with another one is older than that.
+        let newest = files.first().and_then(ConversationRollout::rewind_id);
         let place = files.iter().position(is_recorded);
+        let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
         *rollout_of_row =
             u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
         let counts = &files[place.unwrap_or(0)].file;
@@ -457,7 +475,11 @@ impl Differences {
             }
             let others = files.iter().enumerate().filter(|(i, _)| *i != first);
             let ordered: Vec<_> = [counts].into_iter().chain(others.map(|(_, c)| c)).collect();
-            if ordered.len() > 1 || counts.file.has_compressed_copy {
+            let mut ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
+            ids.sort_unstable();
+            let is_rewound = ids.windows(2).all(|pair| pair[0] != pair[1])
+                && !ordered.iter().any(|c| c.file.has_compressed_copy);
+            if !is_rewound {
                 let paths = ordered.iter().map(|c| c.file.path(sides.home));
                 let twins = ordered
                     .iter()

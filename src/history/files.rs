@@ -3,9 +3,9 @@
 use super::SkippedFile;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{ConversationFile, ZST};
-use crate::io::IoError;
+use crate::io::{IoError, tree};
 use std::path::{Path, PathBuf};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 /// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,11 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
         if !folder.exists() {
             continue;
         }
-        for entry in WalkDir::new(&folder) {
+        let is_near = |entry: &DirEntry| {
+            let relative = entry.path().strip_prefix(home);
+            !relative.is_ok_and(tree::is_too_deep)
+        };
+        for entry in WalkDir::new(&folder).into_iter().filter_entry(is_near) {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(e) => {

@@ -21,6 +21,7 @@ pub(crate) mod row;
 pub(crate) mod scratch_database;
 pub mod session_index;
 pub(crate) mod snapshot;
+pub(crate) mod thread_rollouts;
 pub(crate) mod thread_titles;
 
 use crate::codex::database::DatabaseError;

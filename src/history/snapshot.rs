@@ -468,13 +468,14 @@ fn mode_of(meta: &fs::Metadata) -> u32 {
 #[cfg(unix)]
 fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(mode))
+    crate::io::modes::ignore_refusal(file.set_permissions(fs::Permissions::from_mode(mode)))
 }
 
 #[cfg(unix)]
 fn private(folder: &Path) -> Result<(), HistoryError> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).at("close to others", folder)?;
+    let set = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    crate::io::modes::ignore_refusal(set).at("close to others", folder)?;
     Ok(())
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn stale(manager_home: &Path, others: &[PathBuf], now: SystemTime) ->
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
     for folder in folders(manager_home).iter().chain(others) {
-        found.extend(atomic::stale(folder, now));
+        found.extend(atomic::stale(folder, Some(now)));
     }
     found.sort();
     found.dedup();

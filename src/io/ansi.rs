@@ -1,4 +1,4 @@
-//! Removes ANSI escape sequences from text.
+//! Text of other programs and persons on a terminal: characters that steer it, or deceive the reader.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -14,8 +14,51 @@ pub(crate) fn strip(text: &str) -> String {
 }
 
 /// Returns true for control characters, and for those that reverse the order in which others are shown.
-pub(crate) fn steers_terminal(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn steers_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns true for characters without width, which hide text or make two texts look alike.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+        | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns the text with U+FFFD for each character that steers a terminal or deceives the reader. Line ends and tabs
+/// stay.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    replaced(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// Like [`printable`], also for line ends and tabs.
+pub(crate) fn printable_line(text: &str) -> Cow<'_, str> {
+    replaced(text, |_| false)
+}
+
+fn replaced(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_bad = |c: char| (steers_terminal(c) || is_invisible(c)) && !stays(c);
+    if text.is_ascii() && !text.contains(is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut chars = text.chars().peekable();
+    let mut before = ' ';
+    let mut shown = String::with_capacity(text.len());
+    while let Some(c) = chars.next() {
+        // Emoji, and words of Persian and of Indian scripts, need joiners.
+        let joins = |c: char| !c.is_ascii() && !is_bad(c);
+        let is_joiner = matches!(c, '\u{200c}' | '\u{200d}')
+            && joins(before)
+            && chars.peek().is_some_and(|after| joins(*after));
+        shown.push(if is_bad(c) && !is_joiner {
+            '\u{fffd}'
+        } else {
+            c
+        });
+        before = c;
+    }
+    Cow::Owned(shown)
 }
 
 /// The text without ANSI escapes and other control characters; line ends and tabs stay.
@@ -74,6 +117,37 @@ mod tests {
         assert_eq!(strip("\x1b]0;title\x07a\u{a0}b"), "a b");
         assert_eq!(strip("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
         assert_eq!(strip("cut \x1b["), "cut ");
+    }
+
+    #[test]
+    fn nothing_that_reverses_or_hides_text_is_printable() {
+        for c in [
+            '\x1b',
+            '\u{9b}',
+            '\r',
+            '\x08',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        assert_eq!(printable("a\tb\nc"), "a\tb\nc");
+        assert_eq!(printable_line("a\tb\nc"), "a\u{fffd}b\u{fffd}c");
+        let joined = "می\u{200c}خواهم 👩\u{200d}💻";
+        assert_eq!(printable(joined), joined);
+        assert_eq!(printable("é\u{200d}\u{200d}é"), "é\u{fffd}\u{fffd}é");
     }
 
     #[test]

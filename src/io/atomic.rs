@@ -3,7 +3,7 @@
 use super::flush;
 use super::lock::{self, FileLock};
 use super::{IoContext, IoError};
-use super::{events, file_open, sharing};
+use super::{events, file_open, modes, sharing};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -33,8 +33,7 @@ pub(crate) fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> 
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     let old = path.metadata().at("look at", path)?;
-    temp.file()
-        .set_permissions(old.permissions())
+    modes::ignore_refusal(temp.file().set_permissions(old.permissions()))
         .at("set the mode of", path)?;
     temp.replace(path)
 }
@@ -48,9 +47,7 @@ pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::Permissions::from_mode(0o644);
-        temp.file()
-            .set_permissions(mode)
-            .at("set the mode of", path)?;
+        modes::ignore_refusal(temp.file().set_permissions(mode)).at("set the mode of", path)?;
     }
     temp.replace(path)
 }
@@ -146,21 +143,12 @@ impl TempFile {
 
     /// Renames to `path` if that is free; else returns an error of the kind
     /// [`ErrorKind::AlreadyExists`]. Syncs nothing, so that many files of a folder share one
-    /// [`sync_folder`]. On a file system that cannot refuse an existing name, checks right before.
+    /// [`sync_folder`].
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
     pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
-        let named = self.0.persist_noclobber(path).map(drop).or_else(|mut e| {
-            if path.symlink_metadata().is_ok() {
-                return Err(std::io::ErrorKind::AlreadyExists.into());
-            }
-            sharing::rename(e.file.path(), path)?;
-            e.file.disable_cleanup(true);
-            Ok(())
-        });
-        named.at("create", path)?;
-        events::debug!("wrote {}", path.display());
-        Ok(())
+        let named = persist_new(self.0, path).map_err(|e| e.error);
+        named.at("create", path)
     }
 
     /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
@@ -186,9 +174,8 @@ impl TempFile {
         if let Err(e) = flush::all(self.0.as_file()).at("fsync", self.0.path()) {
             return Err(back(e, self.0));
         }
-        match self.0.persist_noclobber(path) {
-            Ok(_) => {
-                events::debug!("wrote {}", path.display());
+        match persist_new(self.0, path) {
+            Ok(()) => {
                 sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
@@ -218,19 +205,23 @@ pub(crate) struct PublishError {
     pub file: Option<TempFile>,
 }
 
-/// Publishes the durable file `from` as `to` too, by a hard link or else a copy. Returns false if
-/// `to` exists. The name is durable on return.
-pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
-    match fs::hard_link(from, to) {
-        Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
-        // Another file system, or one without hard links.
-        Err(_) => {}
-    }
-    let mut copy = TempFile::beside(to)?;
-    let mut source = file_open::open(from).at("open", from)?;
-    std::io::copy(&mut source, copy.file()).at("write", to)?;
-    Ok(copy.publish(to)?.is_ok())
+/// Renames a temp file to `path` if that is free; else returns an error of the kind
+/// [`std::io::ErrorKind::AlreadyExists`]. A file system without such a rename and without hard links cannot refuse
+/// an existing name, so this checks right before.
+fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfile::PersistError> {
+    let named = file.persist_noclobber(path).map(drop).or_else(|mut e| {
+        if path.symlink_metadata().is_ok() {
+            e.error = std::io::ErrorKind::AlreadyExists.into();
+            return Err(e);
+        }
+        if let Err(error) = sharing::rename(e.file.path(), path) {
+            e.error = error;
+            return Err(e);
+        }
+        e.file.disable_cleanup(true);
+        Ok(())
+    });
+    named.inspect(|()| events::debug!("wrote {}", path.display()))
 }
 
 /// Makes the entries of a folder durable. Windows flushes no folders: NTFS writes renames to its own
@@ -239,7 +230,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     File::open(folder)
-        .and_then(|f| flush::all(&f))
+        .and_then(|f| flush::folder(&f))
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
     let _ = folder;
@@ -327,7 +318,7 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(()),
             // This system or file system has no such rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => {}
+            Err(e) if super::exchange::is_refusal(e) || e == Errno::PERM => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
     }
@@ -426,9 +417,9 @@ fn remove_temp(path: &Path) -> bool {
     sharing::remove_file(path).is_ok()
 }
 
-/// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
+/// Temp files in `folder` of killed processes. With `now`, leaves out files younger than a minute, which may
 /// not be locked yet.
-pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
+pub(crate) fn stale(folder: &Path, now: Option<std::time::SystemTime>) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
@@ -437,11 +428,10 @@ pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
         .flatten()
         .filter(|e| is_temp_name(&e.file_name()))
         .filter(|e| {
-            let age = e
-                .metadata()
-                .and_then(|m| m.modified())
-                .map(|at| now.duration_since(at));
-            !matches!(age, Ok(Ok(age)) if age < YOUNG)
+            let at = e.metadata().and_then(|m| m.modified());
+            now.is_none_or(|now| {
+                at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
+            })
         })
         .map(|e| e.path())
         .filter(|path| lock::is_free(path))
@@ -451,6 +441,22 @@ pub(crate) fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temp_file_of_the_future_is_not_taken_for_stale() {
+        use crate::io::clock::Clock;
+        use std::time::Duration;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{TEMP_PREFIX}x"));
+        let file = create_private(&path).unwrap();
+        let now: std::time::SystemTime = Clock::System.now().into();
+        let hour = Duration::from_secs(3600);
+        for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
+            file.set_modified(at).unwrap();
+            assert_eq!(!stale(folder.path(), Some(now)).is_empty(), is_stale);
+            assert_eq!(stale(folder.path(), None).len(), 1);
+        }
+    }
 
     #[test]
     fn a_new_name_takes_the_place_of_nothing_that_came_meanwhile() {

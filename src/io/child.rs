@@ -55,7 +55,7 @@ pub struct ChildGroup {
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
     is_left: bool,
-    /// `None` if the child had ended before it could be put into a job.
+    /// `None` if the system refused it.
     #[cfg(windows)]
     job: Option<super::job::ChildJob>,
 }
@@ -91,11 +91,14 @@ impl ChildGroup {
             use std::os::unix::process::CommandExt;
             command.process_group(0);
         }
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        #[cfg(windows)]
+        let (mut child, job) = super::job::ChildJob::spawn(command)?;
+        #[cfg(not(windows))]
+        let mut child = command.spawn()?;
         events::debug!("started {}", command.get_program().to_string_lossy());
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
@@ -109,7 +112,7 @@ impl ChildGroup {
         };
         Ok(Self {
             #[cfg(windows)]
-            job: super::job::ChildJob::new(&child).ok(),
+            job,
             stdin: child.stdin.take(),
             child,
             lines,
@@ -316,16 +319,17 @@ mod tests {
                 assert!(Instant::now() < deadline, "it starts no program");
             }
         };
-        let (group, inner) = started_child();
+        let (mut group, inner) = started_child();
+        // Its input stays open, so that it does not end by itself.
+        let input = group.stdin.take();
         assert!(started(inner).is_some());
         drop(group);
         while started(inner).is_some() {
             assert!(Instant::now() < deadline, "it still runs");
         }
-        let (group, inner) = started_child();
-        // Its input stays open, so that it does not end by itself.
+        drop(input);
+        let (mut group, inner) = started_child();
         group.job.as_ref().expect("it is in a job");
-        let mut group = group;
         let input = group.stdin.take();
         group.leave();
         drop(group);

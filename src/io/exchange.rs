@@ -4,6 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Returns true if the system or the file system has no such call. On macOS two numbers mean "not supported";
+/// network disks answer either.
+#[cfg(unix)]
+pub(super) fn is_refusal(errno: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    let refusals = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
+    refusals.contains(&errno)
+}
+
 /// Exchanges `a` and `b` atomically: at no moment is one of them missing.
 ///
 /// Returns `ErrorKind::Unsupported` if the system or the file system cannot do this.
@@ -15,11 +24,8 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
         renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|errno| {
-            // On macOS two numbers mean "not supported"; network disks answer either.
-            let refusals = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
-            if refusals.contains(&errno) {
+            if is_refusal(errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)
             } else {
                 errno.into()

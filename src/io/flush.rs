@@ -15,6 +15,15 @@ pub(crate) fn data(file: &File) -> io::Result<()> {
     or_fsync(file, file.sync_data())
 }
 
+/// Makes the names in a folder durable. A disk that cannot flush folders, as some network disks, has nothing beyond.
+#[cfg(unix)]
+pub(crate) fn folder(folder: &File) -> io::Result<()> {
+    match all(folder) {
+        Err(e) if is_refusal(&e) => Ok(()),
+        flushed => flushed,
+    }
+}
+
 /// On macOS the standard library asks the drive to empty its cache too (`F_FULLFSYNC`). The disks that
 /// refuse this, SMB and exFAT among them, offer nothing beyond fsync(2).
 fn or_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
@@ -27,12 +36,11 @@ fn or_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Returns true if the disk has no such call, and false if it failed to write.
-#[cfg(any(target_vendor = "apple", all(test, unix)))]
+#[cfg(unix)]
 fn is_refusal(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let refusals = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY];
-    let code = error.raw_os_error();
-    code.is_some_and(|code| refusals.contains(&Errno::from_raw_os_error(code)))
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| super::exchange::is_refusal(errno) || errno == Errno::NOTTY)
 }
 
 #[cfg(all(test, unix))]

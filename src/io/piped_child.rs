@@ -83,11 +83,14 @@ struct StartLimit {
 impl PipedChild {
     /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
     pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
-        let mut child = command
+        command
             .stdin(input)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        #[cfg(windows)]
+        let (mut child, job) = super::job::ChildJob::spawn(command)?;
+        #[cfg(not(windows))]
+        let mut child = command.spawn()?;
         events::debug!("started {}", command.get_program().to_string_lossy());
         let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -130,7 +133,7 @@ impl PipedChild {
         };
         Ok(Self {
             #[cfg(windows)]
-            _job: super::job::ChildJob::new(&child).ok(),
+            _job: job,
             child,
             chunks,
             chunk: Vec::new(),

@@ -86,6 +86,28 @@ fn network_kind_of_name(name: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Returns the name of the file system that the existing `path` is on, as the list of mounts has it; `None` on other
+/// systems than Linux.
+pub(crate) fn disk_kind(path: &Path) -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let dev = path.metadata().ok()?.dev();
+        let wanted = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
+        mounts.lines().find_map(|line| {
+            let (mount, disk) = line.split_once(" - ")?;
+            let is_here = mount.split(' ').nth(2) == Some(&wanted);
+            is_here.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Returns true if `folder` is on an overlay file system.
 pub(crate) fn has_layers(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]

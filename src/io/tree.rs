@@ -1,10 +1,23 @@
 //! Operations on whole folders: list, copy, remove, make durable.
 
 use super::flush;
-use super::{IoContext, IoError, OrdinaryPath, atomic, events, file_open, parallel, sharing};
+use super::{
+    IoContext, IoError, OrdinaryPath, atomic, events, file_open, modes, parallel, sharing,
+};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
+
+/// The reason why a walk leaves out a folder.
+pub(crate) const TOO_DEEP: &str = "nested too deeply";
+
+/// Returns true for the path of a folder that a walk leaves out, relative to where it began. Copies of the folder have
+/// longer paths, and systems limit them to 4,096 bytes.
+pub(crate) fn is_too_deep(relative: &Path) -> bool {
+    const MAX_LEVELS: usize = 1000;
+    const MAX_BYTES: usize = 3850;
+    relative.as_os_str().len() > MAX_BYTES || relative.components().count() > MAX_LEVELS
+}
 
 /// Returns the sorted names in a folder with their types. Links are not followed.
 pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
@@ -115,7 +128,7 @@ pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = fs::set_permissions(path, mode);
+        let set = modes::ignore_refusal(fs::set_permissions(path, mode));
         set.at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
@@ -132,20 +145,47 @@ pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), 
         let target = fs::read_link(from).at("read", from)?;
         return make_link(&target, to);
     }
-    let linked = fs::hard_link(from, to);
-    if linked.is_err() && meta.is_file() {
-        // A file system without hard links, or a file of another user. A socket or pipe that cannot
-        // be linked is nothing to keep.
-        copy_file(from, to)?;
+    if meta.is_file() {
+        return link_or_copy(from, to);
     }
+    // A socket or pipe that cannot be linked is nothing to keep.
+    let _ = fs::hard_link(from, to);
     Ok(())
+}
+
+/// Hard-links a file; copies it if that is impossible: on another file system, on one without hard links, and a file
+/// of another user. `to` must not exist.
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), IoError> {
+    fs::hard_link(from, to).or_else(|_| copy_file(from, to))
+}
+
+/// Publishes the durable file `from` as `to` too, as [`link_or_copy`] does. Returns false if `to` exists. Durable on
+/// return.
+pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => return atomic::sync_folder(atomic::parent_of(to)).map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(_) => {}
+    }
+    let mut copy = atomic::TempFile::beside(to)?;
+    copy_content(from, copy.file()).at("copy", from)?;
+    Ok(copy.publish(to)?.is_ok())
+}
+
+/// Copies the content of a file, its mode and its mtime.
+fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
+    let mut source = file_open::open(from)?;
+    std::io::copy(&mut source, &mut target)?;
+    let modified = source.metadata()?.modified()?;
+    target.set_times(FileTimes::new().set_modified(modified))?;
+    modes::copy(from, target)
 }
 
 /// Copies a file with its mode and mtime.
 fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    let mut source = file_open::open(from).at("read", from)?;
-    let meta = source.metadata().at("read", from)?;
     // A clone shares the blocks of the disk. On Linux, copy() below does the same where it can.
+    #[cfg(target_vendor = "apple")]
+    let source = file_open::open(from).at("read", from)?;
     #[cfg(target_vendor = "apple")]
     if rustix::fs::fclonefileat(
         &source,
@@ -155,16 +195,14 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     )
     .is_ok()
     {
-        let target = fs::OpenOptions::new().write(true).open(to).at("open", to)?;
-        let times = FileTimes::new().set_modified(meta.modified().at("read", from)?);
+        // Not for writing: the clone has the mode of the file, which may be read-only.
+        let target = file_open::open(to).at("open", to)?;
+        let modified = source.metadata().and_then(|meta| meta.modified());
+        let times = FileTimes::new().set_modified(modified.at("read", from)?);
         return target.set_times(times).at("set the time of", to);
     }
-    let mut target = atomic::create_private(to)?;
-    std::io::copy(&mut source, &mut target).at("copy", from)?;
-    let times = FileTimes::new().set_modified(meta.modified().at("read", from)?);
-    target.set_times(times).at("set the time of", to)?;
-    let set = target.set_permissions(meta.permissions());
-    set.at("set the mode of", to)
+    let target = atomic::create_private(to)?;
+    copy_content(from, &target).at("copy", from)
 }
 
 /// Creates a symbolic link to `target` at `path`.
@@ -211,8 +249,7 @@ fn link_without_privilege(
     if !real.is_file() {
         return None;
     }
-    let linked = fs::hard_link(real, path);
-    Some(linked.or_else(|_| copy_file(real, path).map_err(|e| e.source)))
+    Some(link_or_copy(real, path).map_err(|e| e.source))
 }
 
 /// The largest number of new files that are synced one by one.
@@ -328,6 +365,29 @@ fn is_new(meta: &Metadata) -> bool {
     }
 }
 
+/// The files and links below a folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct FolderSize {
+    /// The number of files and links.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// Returns the size of `folder`, without what cannot be read. Follows no links.
+pub(crate) fn measure(folder: &Path) -> FolderSize {
+    let mut size = FolderSize::default();
+    // A folder that cannot be listed ends the walk. The size is a help for the user only.
+    let _ = walk(folder, &mut |path, kind| {
+        if !kind.is_dir() {
+            size.files += 1;
+            size.bytes += path.symlink_metadata().map_or(0, |meta| meta.len());
+        }
+        true
+    });
+    size
+}
+
 /// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false
 /// then.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
@@ -397,6 +457,54 @@ mod tests {
         assert_eq!(real(&missing), root.join("b"));
         assert!(lies_in(&missing, folder.path()));
         assert!(!lies_in(folder.path(), &missing));
+    }
+
+    #[test]
+    fn a_copy_of_a_read_only_file_has_its_content_time_and_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        atomic::write(&from, b"text").unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&from).unwrap();
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        file.set_modified(at).unwrap();
+        let mut permissions = file.metadata().unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&from, permissions).unwrap();
+        copy_file(&from, &to).unwrap();
+        assert_eq!(file_open::read(&to).unwrap(), b"text");
+        let copied = to.metadata().unwrap();
+        assert_eq!(copied.modified().unwrap(), at);
+        assert!(copied.permissions().readonly());
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn without_the_privilege_a_link_to_a_file_is_a_hard_link_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        fs::write(at("taken"), "other").unwrap();
+        let link = |to: &str, name: &str| link_without_privilege(&at(to), &at(name), false);
+        link("file", "link").unwrap().unwrap();
+        let numbers = crate::io::file_id::numbers_of;
+        assert_eq!(numbers(&at("file")), numbers(&at("link")));
+        let taken = link("file", "taken").unwrap().unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(at("taken")).unwrap(), b"other");
+        assert!(link("missing", "dangling").is_none());
+        assert_eq!(list(folder.path()).unwrap().len(), 3);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn without_the_privilege_a_link_to_a_folder_is_a_junction() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("folder/file"), "text").unwrap();
+        let linked = link_without_privilege(&at("folder"), &at("link"), true);
+        linked.unwrap().unwrap();
+        assert_eq!(fs::read(at("link/file")).unwrap(), b"text");
     }
 
     #[cfg(unix)]

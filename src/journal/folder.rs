@@ -110,23 +110,6 @@ pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// Fails if `folder` is not a private folder of this user: in any other folder, another user could
-/// have written the journal.
-pub(super) fn check_private_folder(folder: &Path) -> Result<(), JournalError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let meta = folder.symlink_metadata().at("read", folder)?;
-        let user = rustix::process::geteuid().as_raw();
-        if meta.mode() & 0o077 != 0 || (meta.uid() != user && user != 0) {
-            return Err(JournalError::ForeignFolder(folder.to_path_buf()));
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
-}
-
 /// Returns true if this is the absolute path of a folder with the name of a staging folder.
 pub(super) fn has_staging_suffix(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().as_encoded_bytes();

@@ -2,7 +2,8 @@
 //! exchange, or between a kill and the recovery.
 
 use super::step::Step;
-use super::write_times::{changed_ns, is_written_since, modified_ns};
+use super::write_times::is_written_since;
+use crate::io::disk_clock::{changed_ns, modified_ns};
 use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, tree};
 use std::fs::Metadata;

@@ -33,6 +33,7 @@ mod error;
 mod file_exchange;
 mod folder;
 mod late_writes;
+mod ownership;
 mod policy;
 mod recovery;
 mod remaining;

@@ -67,6 +67,12 @@ pub(crate) trait RecoveryPolicy {
         Ok(())
     }
 
+    /// Returns the text that the lock of the staging folder `folder` has if it is of this user, for disks without
+    /// file modes; `None` if this user has none there. Empty for folders in the manager home.
+    fn marker(&self, _folder: &Path) -> Option<String> {
+        Some(String::new())
+    }
+
     /// Returns the processes that use the folder `home`, or its files in the folders `staging`. While there are
     /// any, nothing is exchanged.
     fn holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {

@@ -3,17 +3,18 @@
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
 use super::error::{Direction, JournalError, RecoveryObstacle};
-use super::folder::{check_private_folder, has_staging_suffix, is_real_folder};
+use super::folder::{has_staging_suffix, is_real_folder};
 use super::late_writes::Side;
+use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::Transaction;
-use super::write_times::modified_ns;
 use crate::io::atomic::{self, with_suffix};
+use crate::io::disk_clock::modified_ns;
 use crate::io::document::{self, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, IoError, OrdinaryPath, sharing, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, sharing};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub(crate) fn recover(
     if !is_real_folder(folder)? {
         return Ok(Recovery::None);
     }
-    check_private_folder(folder)?;
+    check_own_folder(folder, policy)?;
     let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
         // Another process removed the folder first.
@@ -82,7 +83,7 @@ impl Transaction {
         let mut is_recovered = false;
         let lock = loop {
             atomic::create_private_folder(folder)?;
-            check_private_folder(folder)?;
+            check_own_folder(folder, policy)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
@@ -94,7 +95,13 @@ impl Transaction {
                         return Err(obstacle.into());
                     }
                 }
-                Ok(lock) => break lock,
+                Ok(lock) => {
+                    if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
+                        lock.fill(marker.as_bytes())
+                            .at("write", folder.join(LOCK))?;
+                    }
+                    break lock;
+                }
                 Err(LockError::Held(_)) => {
                     return Err(JournalError::InProgress(folder.to_path_buf()));
                 }
@@ -117,12 +124,6 @@ fn remove_lock(folder: &Path) {
         sharing::remove_file(folder.join(LOCK)),
         fs::remove_dir(folder),
     );
-}
-
-/// Returns true if the folder has more than its lock.
-fn has_content(folder: &Path) -> Result<bool, IoError> {
-    let entries = tree::list(folder).at("list", folder)?;
-    Ok(entries.iter().any(|(name, _)| name != LOCK))
 }
 
 /// Same as [`recover`], for the caller that holds the lock of the folder.

@@ -1,29 +1,28 @@
 //! The times of writes, by the clock of the file system that they were made on.
 
-use crate::io::{IoContext, IoError, atomic, space, tree};
+use crate::io::disk_clock::{changed_ns, filesystem_clock_ns, modified_ns};
+use crate::io::{IoContext, IoError, space};
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
-/// file for it, because that clock may differ from the system's.
-pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
-    let probe = folder.join("clock");
-    drop(atomic::create_private(&probe)?);
-    let meta = probe.symlink_metadata().at("look at", &probe)?;
-    tree::remove(&probe)?;
-    Ok(modified_ns(&meta))
-}
-
-/// Waits for the next tick of the clock, then returns the time for [`Transaction::count_writes_since`]. All earlier
-/// writes, such as those of a recovery, have an earlier time.
+/// Waits for the next tick of the clock of `folder`'s file system, then returns the time for
+/// [`Transaction::count_writes_since`]. All earlier writes, such as those of a recovery, have an earlier time.
 ///
 /// [`Transaction::count_writes_since`]: super::transaction::Transaction::count_writes_since
-pub(crate) fn next_tick() -> Instant {
-    /// Longer than a tick of Linux, 1 to 10 ms.
-    const TICK: Duration = Duration::from_millis(12);
-    std::thread::sleep(TICK);
+pub(crate) fn next_tick(folder: &Path) -> Instant {
+    let meta = folder.symlink_metadata();
+    std::thread::sleep(match meta {
+        Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
+        // Longer than a tick of Linux, 1 to 10 ms.
+        _ => Duration::from_millis(12),
+    });
     Instant::now()
+}
+
+/// Returns true for a time of a file system without fractions of seconds, such as FAT and exFAT.
+fn has_whole_seconds(time_ns: i64) -> bool {
+    time_ns % 1_000_000_000 == 0
 }
 
 /// The time at which a transaction began.
@@ -38,18 +37,22 @@ pub(super) struct BeginTime {
     tick_ns: i64,
 }
 
-/// The longest tick of known file systems (FAT).
-const LONGEST_TICK_NS: i64 = 2_000_000_000;
+/// Longer than a tick of any known file system (FAT: 2 s).
+const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 
 impl BeginTime {
     /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
-    /// same tick has the same time. On a file system with ticks of seconds, writes just before count as later.
+    /// same tick has the same time. On FAT and exFAT that takes up to two seconds.
     pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
-        const LONGEST_WAIT: Duration = Duration::from_millis(20);
         let first_ns = filesystem_clock_ns(folder)?;
+        let longest_wait = if has_whole_seconds(first_ns) {
+            LONGEST_TICK
+        } else {
+            Duration::from_millis(20)
+        };
         let begun = Instant::now();
         let mut ticked = (begun, first_ns);
-        while ticked.1 <= first_ns && begun.elapsed() < LONGEST_WAIT {
+        while ticked.1 <= first_ns && begun.elapsed() < longest_wait {
             std::thread::sleep(Duration::from_millis(1));
             ticked = (Instant::now(), filesystem_clock_ns(folder)?);
         }
@@ -61,7 +64,7 @@ impl BeginTime {
             tick_ns: if is_short {
                 ticked.1 - first_ns
             } else {
-                LONGEST_TICK_NS
+                nanoseconds_of(LONGEST_TICK)
             },
         })
     }
@@ -101,48 +104,6 @@ impl BeginTime {
 
 fn nanoseconds_of(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Returns the mtime in nanoseconds. Programs can set it.
-pub(super) fn modified_ns(meta: &Metadata) -> i64 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        nanoseconds(meta.mtime(), meta.mtime_nsec())
-    }
-    #[cfg(not(unix))]
-    {
-        since_1970(meta.modified())
-    }
-}
-
-/// Returns the ctime in nanoseconds: the last change of content, metadata or name. Elsewhere than
-/// on Unix, the later of mtime and birth time.
-pub(super) fn changed_ns(meta: &Metadata) -> i64 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        nanoseconds(meta.ctime(), meta.ctime_nsec())
-    }
-    #[cfg(not(unix))]
-    {
-        since_1970(meta.modified()).max(since_1970(meta.created()))
-    }
-}
-
-#[cfg(unix)]
-fn nanoseconds(seconds: i64, more: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(more)
-}
-
-#[cfg(not(unix))]
-fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
-    let since_ns = at
-        .ok()
-        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    since_ns.map_or(0, |since_ns| {
-        i64::try_from(since_ns.as_nanos()).unwrap_or(i64::MAX)
-    })
 }
 
 /// Returns true if the file was written after `since_ns`. Needs both times, because a program can

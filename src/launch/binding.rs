@@ -2,16 +2,17 @@
 //! show them, by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::home::SESSIONS;
 use crate::codex::rollout::{ConversationFile, ZST};
 use crate::codex::token_count;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::rollout::{self, SessionMeta};
+use crate::history::thread_rollouts;
 use crate::io::OrdinaryPath;
 use crate::io::atomic::with_suffix;
 use crate::io::file_open;
 use crate::io::processes::{Process, ProcessTable};
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -20,9 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// The name of the program whose open files count. The npm launcher may still run as its parent.
 const CODEX: &str = "codex";
-
-/// The largest offset of a local time from UTC. Codex names day folders by its local date.
-const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
 /// Lists the rollouts that a launched Codex has open.
 #[derive(Debug)]
@@ -122,17 +120,19 @@ pub(crate) fn created_during(
     record: &LaunchRecord,
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
-    let sessions = Path::new(&record.run.codex_home).join(SESSIONS);
     let from = record.run.started_at.to_utc();
-    let mut found: Vec<_> = days(from, until)
-        .into_iter()
-        .filter_map(|day| fs::read_dir(day_folder(&sessions, day)).ok())
+    let folders =
+        thread_rollouts::day_folders(Path::new(&record.run.codex_home), from, until).into_iter();
+    let mut found: Vec<_> = folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
             let file = ConversationFile::of(path);
-            let created = file.as_ref().and_then(|f| f.id()).and_then(created_at);
+            // The id of the rollout: a rewind of an older thread is new too.
+            let id = file.as_ref().and_then(ConversationFile::rollout_id);
+            let created = id.and_then(thread_rollouts::created_at);
             created.is_some_and(|at| at >= from && at <= until)
         })
         .filter(|path| {
@@ -192,59 +192,12 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonical(), b.canonical()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Returns the creation time in a conversation's id: a UUID of version 7 begins with milliseconds.
-pub(crate) fn created_at(session_id: &str) -> Option<DateTime<Utc>> {
-    let digits: String = session_id.chars().filter(|c| *c != '-').collect();
-    if digits.as_bytes().get(12) != Some(&b'7') {
-        return None;
-    }
-    let millis = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
-    DateTime::from_timestamp_millis(millis)
-}
-
-/// Returns all local dates, in any time zone, of this range of times.
-fn days(from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<NaiveDate> {
-    let first = (from - MAX_UTC_OFFSET).date_naive();
-    let last = (until + MAX_UTC_OFFSET).date_naive();
-    let next = |day: &NaiveDate| day.checked_add_days(Days::new(1));
-    std::iter::successors(Some(first), next)
-        .take_while(|day| *day <= last)
-        .collect()
-}
-
-fn day_folder(sessions: &Path, day: NaiveDate) -> PathBuf {
-    sessions.join(day.format("%Y/%m/%d").to_string())
-}
-
-/// Finds the rollout of a conversation in the day folders that match its id, else in
-/// `archived_sessions/`. Lists at most four folders.
-pub(crate) fn find_rollout(codex_home: &Path, session_id: &str) -> Option<PathBuf> {
-    let created = created_at(session_id)?;
-    let sessions = codex_home.join(SESSIONS);
-    let folders = days(created, created)
-        .into_iter()
-        .map(|day| day_folder(&sessions, day))
-        .chain([codex_home.join(ARCHIVED_SESSIONS)]);
-    let mut files = folders
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    files.find(|path| {
-        let file = ConversationFile::of(path);
-        file.is_some_and(|file| {
-            file.id()
-                .is_some_and(|id| id.eq_ignore_ascii_case(session_id))
-        })
-    })
-}
-
 /// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
 pub(crate) fn resumed_conversation(
     codex_home: &Path,
     session_id: &str,
 ) -> Option<BoundConversation> {
-    let path = find_rollout(codex_home, session_id)?;
+    let path = thread_rollouts::newest_rollout(codex_home, session_id)?;
     // To resume a compressed rollout, Codex first writes the plain file. So offsets cannot separate its
     // old bytes from new ones, but the times of the token counts can.
     let is_plain = path.extension().is_none_or(|e| e != "zst");
@@ -319,22 +272,6 @@ pub(crate) fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_version_7_id_contains_the_creation_time() {
-        let at = created_at("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
-        assert_eq!(at.format("%Y-%m-%d %H:%M").to_string(), "2026-11-21 08:08");
-        assert_eq!(created_at("01a1fd26-1481-4d60-a846-d943381f26dc"), None);
-        assert_eq!(created_at("short"), None);
-    }
-
-    #[test]
-    fn day_folders_cover_exactly_all_time_zones() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        let noon = at("2026-11-21T12:00:00Z");
-        let names: Vec<_> = days(noon, noon).iter().map(NaiveDate::to_string).collect();
-        assert_eq!(names, ["2026-11-20", "2026-11-21", "2026-11-22"]);
-    }
 
     #[test]
     fn usage_is_read_only_from_the_bytes_of_the_launch() {

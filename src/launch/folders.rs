@@ -23,6 +23,19 @@ pub(crate) struct FolderAccounts {
     pub folders: BTreeMap<String, String>,
     /// `trusted.PATH`: whether `.codex-account` files in a folder and below it are used.
     pub trusted: BTreeMap<String, bool>,
+    /// `shared_logins.PATH`: whether logins may be stored in a home on a disk that keeps no file modes.
+    pub shared_logins: BTreeMap<String, bool>,
+}
+
+impl FolderAccounts {
+    /// Returns true if the user allows logins in `home`, which others can read.
+    pub(crate) fn allow_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
+        let settings = resolved(&self.shared_logins, home_dir);
+        let chains = chains(home);
+        let found = chains.iter().filter_map(|chain| nearest(chain, &settings));
+        let found = found.min_by_key(|found| found.steps);
+        found.is_some_and(|found| *found.value)
+    }
 }
 
 /// The account of a folder, and its source.
@@ -279,6 +292,7 @@ mod tests {
         FolderAccounts {
             folders: folders.iter().map(own).collect(),
             trusted: trusted.iter().map(|(f, t)| ((*f).into(), *t)).collect(),
+            ..FolderAccounts::default()
         }
     }
 
@@ -303,6 +317,7 @@ mod tests {
                 .iter()
                 .map(|(f, t)| (rooted(f), *t))
                 .collect(),
+            ..FolderAccounts::default()
         };
         let choice = account_of(&under(cwd), Some(&under("~")), &accounts).unwrap();
         let relative = |path: &Path| {

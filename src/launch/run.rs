@@ -10,6 +10,7 @@ use crate::accounts::profile::Profiles;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
+use crate::history::thread_rollouts;
 use crate::inventory::store;
 use crate::io::attached::{Attached, AttachedExit};
 use crate::io::clock::{Timestamp, Zone};
@@ -283,6 +284,6 @@ fn is_older(path: &Path, record: &LaunchRecord) -> bool {
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());
     let id = name.and_then(|name| Some(name.get(name.len().checked_sub(36)?..)?.to_owned()));
-    let created = id.as_deref().and_then(binding::created_at);
+    let created = id.as_deref().and_then(thread_rollouts::created_at);
     created.is_none_or(|at| at < record.run.started_at.to_utc())
 }

@@ -7,6 +7,7 @@ use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::{thread_index, threads};
+use crate::history::thread_rollouts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::io::IoError;
 use crate::io::clock::{Timestamp, Zone};
@@ -75,7 +76,7 @@ impl<'a> OtherLaunches<'a> {
     /// Returns true if another launch ran at the creation of the conversation, so that it may have
     /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
-        let created = binding::created_at(session_id);
+        let created = thread_rollouts::created_at(session_id);
         let mut others = self.unsettled.iter();
         others.any(|other| {
             let since = other.run.started_at.to_utc();

@@ -74,12 +74,13 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
         Ok(()) => {
             // If another process holds the lock, it is cleaning up already.
             if let Ok(_lock) = FileLock::try_exclusive(&location.retention_lock()) {
-                let actions = retention::plan(
-                    &location.list(),
-                    today,
-                    settings.retention_days,
-                    settings.archive,
-                );
+                let days = settings.retention_days;
+                let mut actions = retention::plan(&location.list(), today, days, settings.archive);
+                let confirmed =
+                    retention::confirm_removals(&mut actions, days, &location, &context);
+                if let Err(doubt) = confirmed {
+                    warnings.push(format!("no log was removed because of its age: {doubt}"));
+                }
                 for problem in retention::apply(&actions, &location) {
                     warnings.push(format!("cannot clean up an old log: {problem}"));
                 }

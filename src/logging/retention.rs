@@ -1,14 +1,15 @@
 //! Compresses and removes old logs. Touches only files whose whole name is that of a log.
 
 use super::file::{LogLocation, LogName};
-use super::settings::LogArchiving;
+use super::settings::{LogArchiving, LogContext};
 use super::writer::WRITE_LOCK_TIMEOUT;
+use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::file_open;
 use crate::io::hash::sha256_of;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, tree};
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -58,6 +59,43 @@ pub(crate) fn plan(
         .collect()
 }
 
+/// Drops the removals whose age the disk does not confirm.
+///
+/// # Errors
+/// The clock cannot be trusted. All removals were dropped.
+pub(crate) fn confirm_removals(
+    actions: &mut Vec<RetentionAction>,
+    retention_days: u32,
+    location: &LogLocation,
+    context: &LogContext,
+) -> Result<(), ClockDoubt> {
+    let is_removal = |action: &RetentionAction| matches!(action, RetentionAction::Remove(_));
+    if !actions.iter().any(is_removal) {
+        return Ok(());
+    }
+    // A day can have 23 hours.
+    let limit = TimeDelta::days(retention_days.into()) - TimeDelta::hours(2);
+    let mut logs = location.list();
+    logs.reverse();
+    let dated = logs.iter().map(|log| Dated {
+        path: location.path(*log),
+        at: context
+            .zone
+            .instants(log.date.and_time(NaiveTime::MIN))
+            .0
+            .to_utc(),
+    });
+    let dated: Vec<_> = dated.collect();
+    let ages = disk_clock::confirmed_ages(location.folder(), context.clock.now(), limit, &dated);
+    let old = ages.as_deref().unwrap_or_default().iter().zip(&logs);
+    let old: Vec<_> = old
+        .filter(|(age, _)| **age >= limit)
+        .map(|(_, log)| *log)
+        .collect();
+    actions.retain(|action| !matches!(action, RetentionAction::Remove(log) if !old.contains(log)));
+    ages.map(drop)
+}
+
 /// Runs the planned actions. Returns the errors, with their paths.
 pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
     let results = actions.iter().map(|action| match action {
@@ -86,6 +124,11 @@ fn pack(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     });
     let mut temp = atomic::TempFile::beside(&zip)?;
     compress(&path, temp.file()).at("pack", &path)?;
+    // It is as old as the log.
+    let written = path.metadata().and_then(|meta| meta.modified());
+    written
+        .and_then(|at| temp.file().set_modified(at))
+        .at("set the time of", &zip)?;
     match temp.publish(&zip)? {
         Ok(()) => tree::remove(&path),
         // The zip file exists. If it has the same content, an earlier run was killed before removing the

@@ -1,6 +1,6 @@
 //! Modes and modification times of staged files and folders.
 
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, modes};
 use std::fs;
 #[cfg(unix)]
 use std::io;
@@ -33,7 +33,7 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    fs::set_permissions(path, permissions).at("set the mode of", path)
+    modes::ignore_refusal(fs::set_permissions(path, permissions)).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {

@@ -61,7 +61,48 @@ fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[allow(clippy::unnecessary_wraps, reason = "fails on Linux")]
-pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    Ok(Vec::new())
+pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    // On Windows, a mounted volume is a link.
+    if cfg!(windows) || !folder.exists() {
+        return Ok(Vec::new());
+    }
+    mounts_by_device(folder, &space::same_file_system)
+}
+
+/// Finds mount points by the file systems of folders, for systems without a list of mounts in a file.
+#[cfg(any(test, not(target_os = "linux")))]
+fn mounts_by_device(
+    folder: &Path,
+    is_same_device: &dyn Fn(&Path, &Path) -> bool,
+) -> Result<Vec<PathBuf>, IoError> {
+    let mut mounts = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if !is_same_device(&folder, atomic::parent_of(&folder)) {
+            mounts.push(folder.clone());
+        }
+        let entries = tree::list(&folder).at("list", &folder)?;
+        let below = entries.into_iter().filter(|(_, kind)| kind.is_dir());
+        folders.extend(below.map(|(name, _)| folder.join(name)));
+    }
+    Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_on_another_device_than_the_one_above_is_a_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("home/skills/disk/inner")).unwrap();
+        std::fs::write(at("home/skills/file"), "text").unwrap();
+        let device = |path: &Path| path.starts_with(at("home/skills/disk"));
+        let is_same = |a: &Path, b: &Path| device(a) == device(b);
+        let mounts = |path: &str| mounts_by_device(&at(path), &is_same).unwrap();
+        assert_eq!(mounts("home"), [at("home/skills/disk")]);
+        assert_eq!(mounts("home/skills/disk"), [at("home/skills/disk")]);
+        assert_eq!(mounts("home/skills/disk/inner"), [""; 0].map(PathBuf::from));
+    }
 }

@@ -148,7 +148,10 @@ impl<'a> HardLinker<'a> {
             let captured = self.drop_empty_folders
                 && !matches!(
                     kind_of(relative),
-                    HomeEntryKind::Unknown | HomeEntryKind::Transient | HomeEntryKind::Tmp
+                    HomeEntryKind::Unknown
+                        | HomeEntryKind::Transient
+                        | HomeEntryKind::Tmp
+                        | HomeEntryKind::Worktrees
                 );
             if !captured {
                 atomic::create_unsynced_folder(staged)?;

@@ -2,6 +2,7 @@
 //! killed, and reports the processes that use the home.
 
 use super::auth_json::AuthJsonState;
+use super::journal_pointer;
 use super::request::RestoreRequest;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{ProfileError, Profiles};
@@ -48,6 +49,10 @@ impl RecoveryPolicy for LoginGuard<'_> {
         } else {
             Ok(())
         }
+    }
+
+    fn marker(&self, folder: &Path) -> Option<String> {
+        journal_pointer::marker_of(self.manager_home, folder)
     }
 
     fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {

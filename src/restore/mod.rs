@@ -49,6 +49,7 @@ mod exchange_mode;
 mod exchange_steps;
 mod extract;
 mod hard_linker;
+mod journal_pointer;
 pub mod live_files;
 mod login;
 mod login_guard;

@@ -1,90 +1,17 @@
 //! Finds interrupted restores and finishes them.
 //!
-//! The journal lies beside the home that was being replaced. A pointer file in the manager home
-//! (`tmp/restores/`) names its folder, so that a command for another home finds it too. Both places
-//! are searched.
+//! The journal lies beside the home that was being replaced. A [`JournalPointer`] names its folder, so that a command
+//! for another home finds it too. Both places are searched.
 
+use super::journal_pointer::{JournalPointer, pointed_folders};
 use super::login_guard::LoginGuard;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, OrdinaryPath, atomic, file_open, sharing};
+use crate::io::lock;
+use crate::io::{OrdinaryPath, atomic};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The wait for the lock of a pointer, which a command that searches for interrupted restores holds
-/// only briefly.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// Returns the folder of the pointers in the manager home.
-fn pointers_folder(manager_home: &Path) -> PathBuf {
-    manager_home.join("tmp").join("restores")
-}
-
-/// A file that names the folder of a running restore. Removed on drop.
-#[derive(Debug)]
-pub(super) struct JournalPointer {
-    path: PathBuf,
-    /// Held while the restore runs. It shows that the restore is alive even before its folder
-    /// exists.
-    lock: FileLock,
-}
-
-impl JournalPointer {
-    /// Writes the pointer to `folder`. It is durable before anything is staged there.
-    ///
-    /// # Errors
-    /// [`JournalError::InProgress`] if another restore runs there.
-    pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
-        let pointers = pointers_folder(manager_home);
-        atomic::create_private_folder(&pointers)?;
-        let text = folder.as_os_str().as_encoded_bytes();
-        let path = pointers.join(&crate::io::hash::sha256(text)[..16]);
-        loop {
-            let lock = match FileLock::exclusive_within(&path, LOCK_TIMEOUT) {
-                Ok(lock) => lock,
-                Err(LockError::Held(_)) => {
-                    return Err(JournalError::InProgress(folder.to_path_buf()));
-                }
-                Err(LockError::Io(e)) => return Err(e.into()),
-            };
-            // Another command may have removed the file as stale before it was locked.
-            if lock.is_current(&path) {
-                // Dropping it removes the file if writing fails.
-                let pointer = Self { path, lock };
-                pointer.lock.fill(text).at("write", &pointer.path)?;
-                atomic::sync_folder(&pointers)?;
-                return Ok(pointer);
-            }
-        }
-    }
-
-    /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
-    fn remove(path: &Path) -> Result<(), JournalError> {
-        match FileLock::try_exclusive(path) {
-            Ok(lock) => drop(Self {
-                path: path.to_path_buf(),
-                lock,
-            }),
-            // A new restore runs in its folder.
-            Err(LockError::Held(_)) => {}
-            Err(LockError::Io(e)) => return Err(e.into()),
-        }
-        Ok(())
-    }
-}
-
-impl Drop for JournalPointer {
-    fn drop(&mut self) {
-        // A pointer that stays behind names a missing folder. The next command removes it.
-        if self.lock.is_current(&self.path) {
-            let _ = sharing::remove_file(&self.path);
-        }
-    }
-}
 
 /// Returns the folders in which a restore may have been interrupted, with their pointers.
 pub fn candidate_folders(
@@ -96,13 +23,8 @@ pub fn candidate_folders(
         .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
         .map(|folder| (folder, None))
         .collect();
-    if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
-        for pointer in pointers.flatten().map(|e| e.path()) {
-            if let Ok(bytes) = file_open::read(&pointer) {
-                candidates.push((path_from_bytes(bytes), Some(pointer)));
-            }
-        }
-    }
+    let pointed = pointed_folders(manager_home).into_iter();
+    candidates.extend(pointed.map(|(folder, pointer)| (folder, Some(pointer))));
     candidates
 }
 
@@ -161,12 +83,14 @@ pub(crate) fn recover_all(
         if is_running && matches!(result, Ok(Recovery::None)) {
             result = Ok(Recovery::InProgress);
         }
-        let has_ended = matches!(
-            result,
-            Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
-        );
+        // A disk that is not mounted may still have the folder.
+        let has_ended = atomic::parent_of(&folder).is_dir()
+            && matches!(
+                result,
+                Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
+            );
         if let Some(pointer) = pointer.filter(|_| has_ended)
-            && let Err(e) = JournalPointer::remove(&pointer)
+            && let Err(e) = JournalPointer::remove(&pointer, &folder)
         {
             result = Err(e);
         }
@@ -180,53 +104,4 @@ pub(crate) fn recover_all(
         }
     }
     recovered
-}
-
-#[cfg(unix)]
-fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
-#[cfg(not(unix))]
-fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    String::from_utf8_lossy(&bytes).into_owned().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_restore_does_not_change_the_pointer_of_the_first() {
-        let root = tempfile::tempdir().unwrap();
-        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
-        let first = JournalPointer::create(&manager, &folder).unwrap();
-        let second = JournalPointer::create(&manager, &folder);
-        assert!(matches!(second, Err(JournalError::InProgress(_))));
-        let text = fs::read(&first.path).unwrap();
-        assert_eq!(text, folder.as_os_str().as_encoded_bytes());
-        // Removing it as an old one does not either.
-        JournalPointer::remove(&first.path).unwrap();
-        assert!(first.path.exists());
-        let path = first.path.clone();
-        drop(first);
-        assert!(!path.exists());
-    }
-
-    /// On Windows the name of an open file stays until it is closed.
-    #[cfg(unix)]
-    #[test]
-    fn a_dropped_pointer_does_not_remove_the_file_of_another_restore() {
-        let root = tempfile::tempdir().unwrap();
-        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
-        let first = JournalPointer::create(&manager, &folder).unwrap();
-        fs::remove_file(&first.path).unwrap();
-        let path = first.path.clone();
-        let second = JournalPointer::create(&manager, &folder).unwrap();
-        drop(first);
-        assert!(path.exists());
-        drop(second);
-        assert!(!path.exists());
-    }
 }

@@ -310,6 +310,7 @@ fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
         | HomeEntryKind::LegacyAuth
         | HomeEntryKind::Unknown
         | HomeEntryKind::Tmp
+        | HomeEntryKind::Worktrees
         | HomeEntryKind::Transient
         | HomeEntryKind::DatabaseSidecar => false,
         _ => match mode {
@@ -352,6 +353,7 @@ mod tests {
             ("skills/.system/x", false, false, false),
             ("packages/x", false, false, false),
             ("tmp/x", false, false, false),
+            ("worktrees/a/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
             assert_eq!(removes_absent(BackupMode::Full, kind), full, "{path}");

@@ -148,7 +148,7 @@ fn state_version(name: &Path) -> Option<u64> {
 #[cfg(unix)]
 fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
     let mode = from.metadata().at("read", from)?.permissions();
-    std::fs::set_permissions(to, mode).at("set the mode of", to)
+    crate::io::modes::ignore_refusal(std::fs::set_permissions(to, mode)).at("set the mode of", to)
 }
 
 #[cfg(not(unix))]

@@ -28,6 +28,8 @@ pub struct RestoreRequest<'a> {
     pub may_switch_account: bool,
     /// Makes a safety backup of everything that will change.
     pub safety_backup: bool,
+    /// Leaves logins out of the safety backup, because others can read it. Needs [`AuthPolicy::Skip`].
+    pub safety_without_logins: bool,
     /// Allows databases in a folder that only the archive's `sqlite_home` names (`--yes`).
     pub may_write_outside: bool,
     /// True if the disk ignores letter case; `None` probes the disk.

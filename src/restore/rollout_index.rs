@@ -31,11 +31,19 @@ impl RolloutIndex {
             ..Self::default()
         };
         for name in files.iter() {
-            if let Some(id) = conversation_of(name.as_path())
-                .as_ref()
-                .and_then(|c| c.id())
-            {
+            let Some(file) = conversation_of(name.as_path()) else {
+                continue;
+            };
+            let Some(id) = file.id() else { continue };
+            // The row of a conversation that was rewound names its newest rollout.
+            let is_newer = rollouts.get(id).is_none_or(|known| {
+                let known = conversation_of(known.as_path());
+                known.is_none_or(|known| known.rollout_id() <= file.rollout_id())
+            });
+            if is_newer {
                 rollouts.insert(id, &name);
+            } else {
+                rollouts.files.insert(&name);
             }
         }
         rollouts

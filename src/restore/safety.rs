@@ -105,11 +105,13 @@ impl SafetyBackup<'_> {
     fn scope(&self) -> CaptureScope {
         let archive = self.request.archive;
         let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
-        scope.include_tmp = self
-            .plan
-            .writes
-            .iter()
-            .any(|n| kind_of(n.as_path()) == HomeEntryKind::Tmp);
+        let writes = |kind| {
+            let mut writes = self.plan.writes.iter();
+            writes.any(|name| kind_of(name.as_path()) == kind)
+        };
+        scope.without_logins = self.request.safety_without_logins;
+        scope.include_tmp = writes(HomeEntryKind::Tmp);
+        scope.include_worktrees = writes(HomeEntryKind::Worktrees);
         let staging = self.outside.staging.as_ref();
         scope.sqlite_home = staging.map(|staging| staging.live.clone());
         scope.exclude_manager_home(self.request.manager_home);

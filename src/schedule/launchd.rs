@@ -8,6 +8,10 @@ use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// The exit codes of `launchctl bootstrap` while launchd still ends the job: EIO, and "operation already in
+/// progress". `launchctl bootout` returns at once, and launchd gives a program five seconds to end.
+const ENDING: &[i32] = &[5, 37];
+
 fn label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
@@ -88,12 +92,10 @@ pub(super) fn enable_commands(
     let domain = format!("gui/{}", context.user_id);
     for path in paths(job, context)? {
         let path = path.to_string_lossy();
-        commands.push(SchedulerCommand::new(&[
-            "launchctl",
-            "bootstrap",
-            &domain,
-            &path,
-        ]));
+        commands.push(SchedulerCommand {
+            busy_codes: ENDING,
+            ..SchedulerCommand::new(&["launchctl", "bootstrap", &domain, &path])
+        });
     }
     Ok(commands)
 }

@@ -43,6 +43,8 @@ pub struct SchedulerCommand {
     pub words: Vec<String>,
     /// True if an error is ignored, because the job may not be enabled.
     pub may_fail: bool,
+    /// The exit codes of a scheduler that is still ending the job: the command is repeated.
+    pub busy_codes: &'static [i32],
 }
 
 impl SchedulerCommand {
@@ -50,6 +52,7 @@ impl SchedulerCommand {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             may_fail: false,
+            busy_codes: &[],
         }
     }
 

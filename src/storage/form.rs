@@ -9,7 +9,7 @@ use crate::codex::rollout::{self, Relation, ZST};
 use crate::codex::writer_lock::WriterLock;
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_id::{self, FileId};
-use crate::io::{IoContext, IoError, Progress, file_open, progress, tree};
+use crate::io::{IoContext, IoError, Progress, file_open, modes, progress, tree};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -264,7 +264,7 @@ fn is_same_text(plain: &Path, compressed: &Path) -> io::Result<bool> {
 }
 
 fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {
-    to.set_permissions(from.permissions())?;
+    modes::ignore_refusal(to.set_permissions(from.permissions()))?;
     to.set_modified(from.modified()?)
 }
 

@@ -119,6 +119,7 @@ fn name_of(kind: HomeEntryKind, relative: &Path) -> &'static str {
             }
         }
         HomeEntryKind::Tmp => "caches",
+        HomeEntryKind::Worktrees => "worktrees",
         _ => match top {
             Some("packages") => "packages",
             Some(DB_BACKUPS) => "set aside",

@@ -6,7 +6,6 @@ use crate::io::json_path::ListedPath;
 use crate::io::{IoContext, IoError, atomic, file_id, tree};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of all originals, below the manager home.
@@ -55,8 +54,8 @@ pub(super) fn keep(
         let sidecars = database_sidecars(database).into_iter();
         let copies = sidecars.zip(database_sidecars(&target));
         for (from, to) in copies.chain([(database.clone(), target.clone())]) {
-            if from.exists() && fs::hard_link(&from, &to).is_err() {
-                atomic::publish_copy(&from, &to)?;
+            if from.exists() {
+                tree::publish_copy(&from, &to)?;
             }
         }
         files.push((ListedPath(database.clone()), name));

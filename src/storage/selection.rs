@@ -5,6 +5,7 @@ use super::rollout_usage::RolloutUsage;
 use super::walk::UsageWalk;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
+use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
 use crate::history::rollout::{self, Depth};
@@ -178,22 +179,38 @@ fn title_of(row: &ThreadRow) -> String {
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.
 fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, String)> {
-    let chosen: HashSet<ConversationId> = chosen
-        .iter()
-        .map(|selected| ConversationId::of(&selected.id))
-        .collect();
     if chosen.is_empty() {
         return Vec::new();
     }
+    // A fork names the rollout that it continues; a conversation that was rewound has several.
+    let rollouts_of = |selected: &Selected| {
+        let names = selected
+            .rollouts
+            .iter()
+            .filter_map(|path| ConversationFile::of(path));
+        let ids = names.filter_map(|name| name.rollout_id().map(ConversationId::of));
+        ids.collect::<Vec<_>>()
+    };
+    let bases: HashMap<ConversationId, &str> = chosen
+        .iter()
+        .flat_map(|selected| {
+            rollouts_of(selected)
+                .into_iter()
+                .map(|id| (id, &*selected.id))
+        })
+        .collect();
+    let chosen: HashSet<_> = chosen
+        .iter()
+        .map(|one| ConversationId::of(&one.id))
+        .collect();
     let others = rollouts
         .iter()
         .filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
     let others = others.filter(|(id, _)| !chosen.contains(id));
     let children = others.filter_map(|(id, path)| {
         let parent = rollout::head(path).ok().flatten()?.parent()?;
-        chosen
-            .contains(&ConversationId::of(&parent))
-            .then(|| (id.to_string(), parent))
+        let needed = bases.get(&ConversationId::of(&parent))?;
+        Some((id.to_string(), (*needed).to_owned()))
     });
     children.collect()
 }

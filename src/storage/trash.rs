@@ -6,20 +6,19 @@
 //! rest may go too.
 
 use crate::codex::database::DatabaseError;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::codex::saved_row::{self, SavedRow};
 use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::session_index;
+use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::flush;
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, modes, tree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
@@ -51,6 +50,9 @@ pub(crate) struct TrashedConversation {
     names: Vec<String>,
     /// Its rollouts: the path in the home, and the file name in the unit.
     files: Vec<(ListedPath, String)>,
+    /// The modes of its rollouts in the home; empty for a unit of an earlier version.
+    #[serde(default)]
+    modes: Vec<u32>,
 }
 
 impl Document for TrashedConversation {
@@ -93,6 +95,9 @@ pub(crate) enum TrashError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The age of the units is not known.
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
     /// The unit cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -208,6 +213,7 @@ impl ConversationTrash {
             row,
             names,
             files: discarded.files(),
+            modes: discarded.rollouts.iter().map(|path| mode(path)).collect(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let pending = self.folder.join(format!("{PENDING}{name}"));
@@ -246,6 +252,28 @@ impl ConversationTrash {
         unit.put_in()?;
         tree::remove(&unit.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
+    }
+
+    /// Returns the units that are older than `age`.
+    ///
+    /// # Errors
+    /// The clock cannot be trusted, or the trash cannot be listed.
+    pub(crate) fn expired(
+        &self,
+        age: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Unit>, TrashError> {
+        let mut units = list(&self.folder, |name| !name.starts_with(b"."))?;
+        units.reverse();
+        let dated = units.iter().map(|unit| Dated {
+            path: unit.folder.join(DOCUMENT),
+            at: unit.conversation.trashed_at,
+        });
+        let dated: Vec<_> = dated.collect();
+        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
+        let units = units.into_iter().zip(ages);
+        let expired = units.filter(|(_, known)| *known > age);
+        Ok(expired.map(|(unit, _)| unit).collect())
     }
 
     /// Deletes units permanently.
@@ -292,12 +320,6 @@ fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, T
     Ok(units)
 }
 
-/// Returns the units that are older than `age`.
-pub(crate) fn expired(units: &[Unit], age: TimeDelta, now: DateTime<Utc>) -> Vec<Unit> {
-    let old = |unit: &&Unit| now - unit.conversation.trashed_at > age;
-    units.iter().filter(old).cloned().collect()
-}
-
 /// Finishes or undoes what a killed `storage trash` left incomplete. Returns the number of such
 /// conversations. Costs one `lstat` if there is no trash.
 ///
@@ -334,7 +356,7 @@ impl Unit {
     fn write(&self) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
         for (path, name) in &self.conversation.files {
-            keep(&path.0, &self.folder.join(name))?;
+            tree::publish_copy(&path.0, &self.folder.join(name))?;
         }
         // Last: without it, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
@@ -358,8 +380,10 @@ impl Unit {
     }
 
     fn remove_rollouts(&self) -> Result<(), TrashError> {
-        for (path, _) in &self.conversation.files {
+        for (path, name) in &self.conversation.files {
             tree::remove(&path.0)?;
+            // Until here it was the same file by a hard link.
+            set_mode(&self.folder.join(name), 0o600)?;
         }
         for (path, _) in &self.conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
@@ -370,12 +394,15 @@ impl Unit {
     /// Puts the rollouts, the row and the names into the home, if they are not there.
     fn put_in(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
+        let mut modes = conversation.modes.iter();
         for (path, name) in &conversation.files {
             let path = &path.0;
+            let mode = modes.next();
             atomic::create_private_folder(atomic::parent_of(path))?;
             if path.symlink_metadata().is_err() {
-                keep(&self.folder.join(name), path)?;
+                tree::publish_copy(&self.folder.join(name), path)?;
             }
+            mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;
         }
         if let (Some(database), Some(row)) = (&conversation.database, &conversation.row) {
@@ -435,7 +462,7 @@ impl Unit {
             return Ok(());
         };
         let plain = path.with_file_name(&file.name);
-        let packed = atomic::with_suffix(&plain, crate::codex::rollout::ZST);
+        let packed = atomic::with_suffix(&plain, rollout::ZST);
         let files = &self.conversation.files;
         for form in [plain, packed] {
             let own = files.iter().find(|(path, _)| path.0 == form);
@@ -451,30 +478,45 @@ impl Unit {
     }
 }
 
-/// Links `from` as the new file `to`; copies it, with its attributes, to another file system.
-fn keep(from: &Path, to: &Path) -> Result<(), IoError> {
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(());
+fn mode(path: &Path) -> u32 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        path.metadata()
+            .map_or(0o600, |meta| meta.permissions().mode() & 0o777)
     }
-    atomic::publish_copy(from, to)?;
-    let meta = from.metadata().at("read", from)?;
-    let copy = fs::OpenOptions::new()
-        .append(true)
-        .open(to)
-        .at("open", to)?;
-    let attributes = copy
-        .set_permissions(meta.permissions())
-        .and_then(|()| copy.set_modified(meta.modified()?))
-        .and_then(|()| flush::all(&copy));
-    attributes.at("set the attributes of", to)
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        0o600
+    }
 }
 
-/// Returns true if both exist, and are links to one file or copies with the same size and time.
+/// Sets the mode of a file. On Windows the access comes from the folder.
+fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let set = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+        modes::ignore_refusal(set).at("set the mode of", path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, mode);
+        Ok(())
+    }
+}
+
+/// Returns true if both exist, and are links to one file or copies.
 fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
-    let (Some((a, first)), Some((b, second))) = (file_id::look(first)?, file_id::look(second)?)
-    else {
+    let (Some((a, one)), Some((b, other))) = (file_id::look(first)?, file_id::look(second)?) else {
         return Ok(false);
     };
-    let is_copy = first.len() == second.len() && first.modified().ok() == second.modified().ok();
-    Ok(a.is(b) || is_copy)
+    if a.is(b) || one.len() != other.len() {
+        return Ok(a.is(b));
+    }
+    // Disks keep times with different precision.
+    let is_copy = one.modified().ok() == other.modified().ok()
+        || rollout::compare(first, second).at("compare", first)? == Relation::Equal;
+    Ok(is_copy)
 }

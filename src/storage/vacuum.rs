@@ -9,11 +9,12 @@ use crate::codex::home::{
     SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
 };
 use crate::codex::{database_view, threads};
+use crate::io::disk_clock::{self, ClockDoubt};
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::json_path::as_shown;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, modes, tree};
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -41,6 +42,9 @@ pub(crate) enum VacuumError {
     /// The list of the originals cannot be read.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The age of log entries is not known.
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
     /// There is no earlier run to undo.
     #[error("the trash has no original databases of this home")]
     NothingKept,
@@ -110,6 +114,10 @@ impl VacuumPlan {
         env: &Environment,
         now: DateTime<Utc>,
     ) -> Result<PathBuf, VacuumError> {
+        if self.logs_since.is_some() {
+            atomic::create_private_folder(manager_home)?;
+            disk_clock::check(manager_home, now)?;
+        }
         replace(home, manager_home, env, now, |exchange| {
             for mut item in std::mem::take(&mut self.items) {
                 let since = self
@@ -315,8 +323,13 @@ fn write_compact(
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
+    // Modes of a disk that keeps none would open the database to others.
+    if modes::is_shared(atomic::parent_of(from)) {
+        return Ok(());
+    }
     let meta = from.metadata().at("read", from)?;
-    Ok(fs::set_permissions(to, meta.permissions()).at("set the permissions of", to)?)
+    let set = modes::ignore_refusal(fs::set_permissions(to, meta.permissions()));
+    Ok(set.at("set the permissions of", to)?)
 }
 
 fn size_with_sidecars(database: &Path) -> u64 {

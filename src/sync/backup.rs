@@ -6,6 +6,7 @@
 
 use super::config::SyncConfig;
 use super::scan::Stat;
+use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::file_open;
 use crate::io::lock;
@@ -33,9 +34,6 @@ pub(super) const UNFINISHED_LOCK: &str = ".lock";
 /// A younger unfinished snapshot without a lock may be about to get one.
 const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 
-/// A longer time between two snapshots is attributed to a wrong clock.
-const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
-
 /// An error of making or reading a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -52,6 +50,9 @@ pub enum BackupError {
         /// Path of the `.zip`.
         path: PathBuf,
     },
+    /// The age of snapshots is not known.
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
     /// The list of a snapshot is damaged or of a newer version.
     #[error("the list of the snapshot is unusable ({reason}): {}", path.display())]
     List {
@@ -270,10 +271,7 @@ pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize,
 }
 
 /// Removes this machine's snapshots that are too old or too many, but never `just_created`. Returns their names,
-/// the newest first.
-///
-/// The order is that of creation. The age is the sum of the plausible times between consecutive snapshots, so
-/// that a clock that was years off for a while makes no snapshot old.
+/// the newest first. If the clock cannot be trusted, removes none because of its age, and returns the reason.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
@@ -281,10 +279,10 @@ pub(crate) fn prune(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_created: Option<&str>,
-) -> Result<Vec<String>, BackupError> {
+) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
     let options = &config.backup;
     remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
-    let policy = RetentionPolicy {
+    let mut policy = RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
         max_age: i64::try_from(options.retention_days)
             .ok()
@@ -293,17 +291,26 @@ pub(crate) fn prune(
         ..RetentionPolicy::default()
     };
     if policy.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let own = own_snapshots(config)?;
-    let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
-    let items = own.iter().map(|own| {
-        age += plausible_interval(next - own.made_at);
-        next = own.made_at;
-        RetentionItem {
-            age,
-            date: own.made_at.date(),
+    let dated = own.iter().map(|own| Dated {
+        path: own.snapshot.path.clone(),
+        at: own.made_at.and_utc(),
+    });
+    let dated: Vec<_> = dated.collect();
+    let limit = policy.max_age.unwrap_or(TimeDelta::MAX);
+    let ages = disk_clock::confirmed_ages(&options.folder, now, limit, &dated);
+    let (ages, doubt) = match ages {
+        Ok(ages) => (ages, None),
+        Err(doubt) => {
+            policy.max_age = None;
+            (vec![TimeDelta::zero(); own.len()], Some(doubt))
         }
+    };
+    let items = own.iter().zip(ages).map(|(own, age)| RetentionItem {
+        age,
+        date: own.made_at.date(),
     });
     let kept = policy.apply(&items.collect::<Vec<_>>());
     let mut removed = Vec::new();
@@ -314,17 +321,7 @@ pub(crate) fn prune(
             removed.push(own.snapshot.name);
         }
     }
-    Ok(removed)
-}
-
-/// Returns the time between two snapshots as far as it is plausible. A negative or very long time comes from
-/// a changed clock and counts as zero. So after a real pause of that length, old snapshots stay longer.
-fn plausible_interval(passed: TimeDelta) -> TimeDelta {
-    if passed < TimeDelta::zero() || passed > MAX_PLAUSIBLE_INTERVAL {
-        TimeDelta::zero()
-    } else {
-        passed
-    }
+    Ok((removed, doubt))
 }
 
 fn parse_timestamp(machine: &str, name: &str) -> Option<NaiveDateTime> {

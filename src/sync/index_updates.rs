@@ -62,12 +62,24 @@ impl IndexUpdate {
     /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
     /// files.
     pub(crate) fn of(path: &str, change: ContentChange) -> Option<Self> {
-        Some(Self {
-            id: rollouts::id(&rollouts::key(path)?)?,
-            path: path.to_owned(),
-            change,
-            moved: false,
-        })
+        let id = rollouts::id(&rollouts::key(path)?)?;
+        Some(Self::new(id, path.to_owned(), change, false))
+    }
+
+    /// Returns the update for a file of the conversation `id`. A rewind that is new here is where the conversation
+    /// goes on from now on, with other turns than before.
+    pub(crate) fn new(id: String, path: String, change: ContentChange, moved: bool) -> Self {
+        let is_new_rewind = change == ContentChange::New && rollouts::is_rewind(&path);
+        Self {
+            id,
+            change: if is_new_rewind {
+                ContentChange::Replaced
+            } else {
+                change
+            },
+            moved: moved || is_new_rewind,
+            path,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::manager_folder;
 use super::rollouts;
 use super::state::{Deletion, SyncState};
 use super::version_vector::Ancestry;
-use crate::io::document::{self, Document, DocumentState};
+use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, file_open};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ pub(super) struct MachineManifest {
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,
+    /// End digests of manifests that its machine wrote under other names.
+    pub(super) former: Vec<Sha256Digest>,
 }
 
 impl MachineManifest {
@@ -89,7 +91,13 @@ impl MachineManifest {
 #[derive(Serialize, Deserialize)]
 struct ManifestHeader {
     machine: String,
+    /// End digests of manifests that this machine wrote under other names. Older programs skip the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former: Vec<Sha256Digest>,
 }
+
+/// Maximum number of former manifests in a header, which is one line.
+const MAX_FORMER: usize = 200;
 
 impl Document for ManifestHeader {
     const SCHEMA: u64 = 1;
@@ -195,6 +203,7 @@ pub(crate) fn encode(
     let mut bytes = Vec::new();
     let header = ManifestHeader {
         machine: machine.to_owned(),
+        former: state.own.former[state.own.former.len().saturating_sub(MAX_FORMER)..].to_vec(),
     };
     document::encode_to(&mut bytes, &header)?;
     bytes.push(b'\n');
@@ -251,7 +260,10 @@ pub(super) fn parse(
             return Ok(Err(ManifestRejection::OverLimit(why)));
         }
         let is_valid = if count == 0 {
-            is_readable_header(text)
+            let header = readable_header(text);
+            let is_readable = header.is_some();
+            manifest.former = header.map(|header| header.former).unwrap_or_default();
+            is_readable
         } else {
             match serde_json::from_slice(text) {
                 _ if text.is_empty() => true,
@@ -296,10 +308,9 @@ fn read_line<'a>(
     })
 }
 
-/// Returns true if this is the first line of a manifest of a known schema.
-fn is_readable_header(text: &[u8]) -> bool {
-    let header = document::parse::<ManifestHeader>(Path::new(""), text);
-    matches!(header, Ok(DocumentState::Good(_)))
+/// Parses the first line; `None` if it is not that of a manifest of a known schema.
+fn readable_header(text: &[u8]) -> Option<ManifestHeader> {
+    document::parse(Path::new(""), text).ok()?.good()
 }
 
 /// Returns the key under which versions of a file are grouped: one for all forms and places of a
@@ -357,17 +368,19 @@ mod tests {
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
+            former: vec![Sha256Digest::of(b"former")],
         }
     }
 
     #[test]
     fn an_incomplete_manifest_is_never_parsed() {
         let mut sample = sample();
-        let state = SyncState {
+        let mut state = SyncState {
             deleted: sample.deleted.clone().into_iter().collect(),
             resolutions: sample.resolved.clone(),
             ..SyncState::default()
         };
+        state.own.former.clone_from(&sample.former);
         let EncodedManifest { bytes, end } = encode("desk", &sample.files, &state).unwrap();
         sample.end = Some(end);
         assert_eq!(parsed(&bytes), Some(sample));

@@ -6,6 +6,7 @@
 //! check the file.
 
 use super::index_updates::IndexUpdate;
+use super::rollouts;
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
 use crate::io::flush;
@@ -136,7 +137,7 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each conversation: its last path and the greatest change.
+/// Combines the updates of each conversation: the last path of its newest rollout and the greatest change.
 pub(crate) fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<String, usize> = HashMap::new();
@@ -144,8 +145,14 @@ pub(crate) fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> V
         if let Some(&position) = positions.get(&update.id) {
             let known = &mut all[position];
             known.change = known.change.max(update.change);
-            known.moved |= update.moved || known.path != update.path;
-            known.path = update.path;
+            // Ids of rollouts begin with their time.
+            let (old, new) = [&known.path, &update.path]
+                .map(|path| rollouts::key(path).and_then(|key| rollouts::rollout_id(&key)))
+                .into();
+            known.moved |= update.moved || old == new && known.path != update.path;
+            if new >= old {
+                known.path = update.path;
+            }
         } else {
             positions.insert(update.id.clone(), all.len());
             all.push(update);

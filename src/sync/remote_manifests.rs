@@ -56,6 +56,8 @@ pub(crate) struct RemoteManifests {
     deleted: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`super::resolutions`].
     pub resolutions: BTreeSet<String>,
+    /// End digests of manifests that their machines replaced by one under another name.
+    pub former: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
@@ -145,6 +147,7 @@ impl RemoteManifests {
                 }
             }
             self.resolutions.extend(manifest.resolved);
+            self.former.extend(manifest.former);
         }
         fits
     }
@@ -186,10 +189,13 @@ pub(crate) struct ListedVersion {
     pub path: String,
     /// Size, mtime, digest and ancestry.
     pub entry: ManifestEntry,
+    /// True if the machine that wrote the manifest has replaced it by one under another name: it was put back
+    /// from a backup, or is a clone, and lists the versions that it has there.
+    pub is_former: bool,
 }
 
 /// Returns the versions that other machines list for the `wanted` keys, by key. `former` are the end digests
-/// of manifests that this machine wrote under other names; those are skipped.
+/// of manifests that machines have replaced.
 ///
 /// # Errors
 /// The folder of manifests cannot be listed.
@@ -210,9 +216,7 @@ pub(crate) fn listed_versions(
         else {
             return;
         };
-        if manifest.end.is_some_and(|end| former.contains(&end)) {
-            return;
-        }
+        let is_former = manifest.end.is_some_and(|end| former.contains(&end));
         for (path, entry) in manifest.files {
             let key = key_of(&path);
             if wanted.contains(&key) {
@@ -220,6 +224,7 @@ pub(crate) fn listed_versions(
                     machine: machine.to_owned(),
                     path,
                     entry,
+                    is_former,
                 });
             }
         }

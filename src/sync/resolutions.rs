@@ -115,17 +115,15 @@ pub(crate) fn record_keep(
     added.into_iter().collect()
 }
 
-/// Returns the records of other machines that are newer than `records`, for the versions in `records` and
-/// `names`. This machine publishes them too, in case the others are gone.
-pub(crate) fn newer_records<'a>(
-    records: &'a BTreeSet<String>,
-    others: &BTreeSet<String>,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Vec<String> {
-    let own = records.iter().map(|record| name_of(record));
-    let names: BTreeSet<&str> = own.chain(names).collect();
+/// Returns the records of other machines that are newer than `records`. This machine publishes them too, in case
+/// the others are gone, or are put back from a backup.
+pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<String> {
+    let names: BTreeSet<&str> = others.iter().map(|record| name_of(record)).collect();
     let mut newer_records = Vec::new();
-    for name in names {
+    for name in names
+        .into_iter()
+        .filter(|name| conflict_copies::is_file_name(name))
+    {
         let known = Resolution::of(name, [records]);
         let all = Resolution::of(name, [records, others]);
         if known != all {
@@ -185,7 +183,7 @@ mod tests {
         record_drop(NAME, &mut local, &remote);
         // Programs that do not know later decisions write and read this form.
         assert_eq!(local, records(&[NAME]));
-        let learnt = newer_records(&remote, &local, [NAME]);
+        let learnt = newer_records(&remote, &local);
         for record in &learnt {
             merge_record(record, &mut remote);
         }
@@ -196,7 +194,7 @@ mod tests {
         assert_eq!(added, [format!("{NAME}-2")]);
         assert!(!is_dropped(NAME, [&local, &remote]));
         assert_eq!(record_keep(NAME, &mut local, &remote), [""; 0]);
-        for record in newer_records(&remote, &local, []) {
+        for record in newer_records(&remote, &local) {
             merge_record(&record, &mut remote);
         }
         assert_eq!(remote, local);

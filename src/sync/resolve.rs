@@ -9,7 +9,10 @@ use super::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use super::contents;
 use super::identity;
 use super::index_updates::{ContentChange, IndexUpdate};
+use super::ledger::Ledger;
+use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
+use super::remote_manifests::RemoteManifests;
 use super::resolutions;
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -188,7 +191,17 @@ pub(crate) fn apply_choice(
         return Err(ConflictCopyError::NotDownloaded(name.to_owned()));
     };
     let file = path_of(conflict_copy, Side::Local, config, replica);
-    let others = identity::read_remote_manifests(config, state)?.resolutions;
+    let manifests = identity::read_remote_manifests(config, state)?;
+    let others = &manifests.resolutions;
+    let current = conversation_of(conflict_copy, config, state);
+    let dropped = match (&current, choice) {
+        (Some(current), KeepChoice::ConflictCopy) => config.local.join(current),
+        _ => file.clone(),
+    };
+    let path = current
+        .clone()
+        .unwrap_or_else(|| default_path(conflict_copy));
+    let beginnings = listed_beginnings(&dropped, &path, &manifests, replica)?;
     let resolved = if choice == KeepChoice::Current {
         ResolvedCopy {
             written: None,
@@ -198,8 +211,8 @@ pub(crate) fn apply_choice(
         if !is_complete_locally(conflict_copy, config, replica) {
             return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
         }
-        let current = conversation_of(conflict_copy, config, state)
-            .ok_or_else(|| ConflictCopyError::NoConversation(conflict_copy.name.clone()))?;
+        let current =
+            current.ok_or_else(|| ConflictCopyError::NoConversation(conflict_copy.name.clone()))?;
         if choice == KeepChoice::Both {
             let (path, id) = create_conversation(&file, &current, config, replica)?;
             ResolvedCopy {
@@ -211,7 +224,7 @@ pub(crate) fn apply_choice(
             // The decision is recorded only after the new version is in place. After a kill in between, the
             // old version comes back as a conflict copy, and the user decides again.
             let name = conflict_copy.sibling_name(&replaced);
-            resolutions::record_drop(&name, &mut state.resolutions, &others);
+            resolutions::record_drop(&name, &mut state.resolutions, others);
             ResolvedCopy {
                 written: Some(path),
                 new_id: None,
@@ -220,13 +233,47 @@ pub(crate) fn apply_choice(
     };
     if choice == KeepChoice::ConflictCopy {
         // The version continues, so an earlier decision against it must not count.
-        resolutions::record_keep(name, &mut state.resolutions, &others);
+        resolutions::record_keep(name, &mut state.resolutions, others);
     } else {
-        resolutions::record_drop(name, &mut state.resolutions, &others);
+        resolutions::record_drop(name, &mut state.resolutions, others);
+    }
+    for name in &beginnings {
+        if !resolutions::is_known(name, [&state.resolutions, others]) {
+            resolutions::record_keep(name, &mut state.resolutions, others);
+        }
     }
     replica.write(state)?;
     remove_copies(&conflict_copy.name, config, replica)?;
     Ok(resolved)
+}
+
+/// Returns the versions of a conversation that are a beginning of the `dropped` text, by the names that their
+/// conflict copies would have. A manifest lists them until its machine writes the conversation again, and no
+/// machine has them any more: unless the decision covers them, the others wait for them forever.
+fn listed_beginnings(
+    dropped: &Path,
+    path: &str,
+    manifests: &RemoteManifests,
+    replica: &Replica,
+) -> Result<Vec<String>, IoError> {
+    let Some(key) = rollouts::key(path) else {
+        return Ok(Vec::new());
+    };
+    let own = Ledger::read(&replica.folder)?.files;
+    let own = own
+        .into_iter()
+        .filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
+    let listed = manifests.entries(&key).iter().cloned();
+    let listed = listed.chain(own.map(|(_, entry)| entry));
+    let is_beginning = |version: &ManifestEntry| {
+        // An unreadable text has no known beginnings.
+        let beginning = contents::read(dropped, Some(version.size)).ok();
+        beginning.and_then(|read| read.prefix_digest) == Some(version.digest)
+    };
+    Ok(listed
+        .filter(is_beginning)
+        .map(|version| conflict_copies::file_name(&key, &version.digest))
+        .collect())
 }
 
 /// Replaces a conversation by its conflict copy; returns its path and the digest of the replaced text.
@@ -288,8 +335,12 @@ fn create_conversation(
         path: conflict_copy.to_path_buf(),
     };
     let name = current.rsplit('/').next().unwrap_or(current);
-    let old = rollouts::stem(name)
-        .map(|stem| stem[stem.len() - 36..].to_owned())
+    if rollouts::is_rewind(name) {
+        return Err(not_convertible(
+            "it is a part of a conversation that was rewound, which cannot be one of its own",
+        ));
+    }
+    let old = rollouts::id(name)
         .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
     let digest: Sha256Digest = contents::read(conflict_copy, None)
         .at("read", conflict_copy)?

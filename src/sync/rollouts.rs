@@ -14,25 +14,31 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
+/// The length of `_<uuid>`, which the names of rewinds have behind it.
+const REWIND_BYTES: usize = 1 + UUID_BYTES;
 
 /// Distinguishes keys of conversations from paths.
 const KEY_PREFIX: &str = "conversation:";
 
-/// Returns the `rollout-<time>-<uuid>` at the start of `name`, if it matches exactly.
+/// Returns the `rollout-<time>-<uuid>` or `rollout-<time>-<uuid>_<uuid>` at the start of `name`, if it matches
+/// exactly.
 pub(crate) fn stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
+    let rewind = name
+        .get(..STEM_BYTES + REWIND_BYTES)
+        .filter(|rewind| rewind[STEM_BYTES..].starts_with('_') && ends_with_uuid(rewind));
     let time = stem.strip_prefix("rollout-")?.get(..19)?;
     let time_fits = time.bytes().enumerate().all(|(i, b)| match i {
         4 | 7 | 13 | 16 => b == b'-',
         10 => b == b'T',
         _ => b.is_ascii_digit(),
     });
-    let uuid = stem.get(STEM_BYTES - UUID_BYTES..)?;
-    let uuid_fits = uuid.bytes().enumerate().all(|(i, b)| match i {
-        8 | 13 | 18 | 23 => b == b'-',
-        _ => b.is_ascii_hexdigit(),
-    });
-    (time_fits && uuid_fits && stem.as_bytes()[27] == b'-').then_some(stem)
+    let fits = time_fits && ends_with_uuid(stem) && stem.as_bytes()[27] == b'-';
+    fits.then_some(rewind.unwrap_or(stem))
+}
+
+fn ends_with_uuid(text: &str) -> bool {
+    rollout::split_uuid(text).is_some()
 }
 
 /// Returns true if a relative path is below `sessions` or `archived_sessions`.
@@ -75,6 +81,17 @@ pub(crate) fn id(key: &str) -> Option<String> {
     ConversationFile::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
+/// Returns the id of a rollout, by which others continue it, from its key.
+pub(crate) fn rollout_id(key: &str) -> Option<String> {
+    let file = ConversationFile::of(Path::new(file_name(key)))?;
+    file.rollout_id().map(str::to_lowercase)
+}
+
+/// Returns true if a path is that of a rollout that a rewind began.
+pub(crate) fn is_rewind(path: &str) -> bool {
+    ConversationFile::of(Path::new(path)).is_some_and(|file| file.is_rewind())
+}
+
 /// Returns the path of the containing folder, or an empty string.
 pub(crate) fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
@@ -113,7 +130,7 @@ pub(crate) fn date(path: &str) -> Option<String> {
     fits.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// Returns the id of the conversation that this rollout continues (`history_base`), if any.
+/// Returns the id of the rollout that this one continues (`history_base`), if any.
 pub(crate) fn parent(path: &Path) -> Option<String> {
     let meta = first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
@@ -217,6 +234,10 @@ mod tests {
         assert_eq!(key("sessions/a/notes.md"), None);
         assert_eq!(key("skills/rollout.jsonl"), None);
         assert_eq!(stem(&name), Some(&name[..64]));
+        let rewind = format!("{}_{ID}.jsonl", &name[..64]);
+        assert_eq!(stem(&rewind), Some(&rewind[..101]));
+        let copy = format!("{}_laptop.jsonl", &name[..64]);
+        assert_eq!(stem(&copy), Some(&name[..64]));
         assert_eq!(stem("rollout-1.jsonl"), None);
     }
 

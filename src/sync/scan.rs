@@ -5,12 +5,11 @@ use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
-use crate::io::{IoContext, IoError, OrdinaryPath};
+use crate::io::{IoContext, IoError, OrdinaryPath, tree};
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// The two copies that a sync compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +70,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 
 #[cfg(not(unix))]
 fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
+    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
     let at = meta.modified().ok().and_then(since).unwrap_or_default();
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -225,7 +224,7 @@ impl SideWalk<'_> {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
                     if let Ok(real) = path.canonical() {
-                        let temp_files = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
+                        let temp_files = atomic::stale(atomic::parent_of(&real), None);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
@@ -274,6 +273,8 @@ impl SideWalk<'_> {
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
                     self.scratch(&path, &entry.path());
+                } else if tree::is_too_deep(Path::new(&path)) {
+                    self.note(&path, tree::TOO_DEEP);
                 } else if self.scope.may_enter(&path) {
                     self.folders.push((entry.path(), path));
                 }

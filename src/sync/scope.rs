@@ -47,6 +47,7 @@ pub(crate) fn never_synced(path: &str) -> Option<&'static str> {
         HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
             Some("a file that Codex regenerates is not synced")
         }
+        HomeEntryKind::Worktrees => Some("a checkout that Codex made is not synced"),
         // The user's own lock files, such as yarn.lock, are content. At the top level, only Codex writes lock
         // files.
         _ if is_lock && !lower.contains('/') => Some("a lock is never synced"),

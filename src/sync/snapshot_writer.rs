@@ -12,7 +12,7 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::document;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, modes, tree};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -238,7 +238,7 @@ fn copy_into_folder(
     let mut to = TempFile::beside(&target)?;
     let size = copy_bytes(&mut from, to.file(), source)?;
     set_mtime(to.file(), file_entry.mtime_ns).at("set time", &target)?;
-    to.file().set_permissions(mode).at("set mode", &target)?;
+    modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
     to.replace(&target)?;
     Ok(size)
 }

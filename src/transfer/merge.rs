@@ -18,7 +18,7 @@ use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, tree};
 use crate::quota::account::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -383,7 +383,7 @@ fn apply_archives(
         let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
         let is_new = plan.outcome == ArchiveOutcome::Added;
         if let Some(staged) = staged.filter(|_| is_new)
-            && !atomic::publish_copy(staged, &place)?
+            && !tree::publish_copy(staged, &place)?
         {
             return Err(TransferError::Exists(place));
         }

@@ -24,6 +24,7 @@ pub(crate) use self::question::report_cancelled;
 use self::item_stream::ItemStream;
 use crate::config::ColorChoice;
 use crate::error::CommandError;
+use crate::io::ansi;
 use crate::io::environment::Environment;
 
 use serde::Serialize;
@@ -31,6 +32,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The amount of output on stderr.
@@ -124,13 +126,15 @@ impl Ui {
         };
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
+        let (color_out, color_err) = (colored(out) && !json, colored(err));
+        HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
         Self {
             json,
             tsv: false,
             silent: false,
             verbosity,
-            color_out: colored(out) && !json,
-            color_err: colored(err),
+            color_out,
+            color_err,
             terminal_out: out,
             terminal_err: err,
             interactive,
@@ -221,9 +225,11 @@ impl Ui {
         }
     }
 
-    /// Prints the content of a file on stdout unchanged. Prints nothing in JSON mode.
+    /// Prints the content of a file on stdout, unchanged except on a terminal. Prints nothing in JSON mode.
     pub fn raw(&self, bytes: &[u8]) {
-        if !self.json && !self.silent {
+        if self.terminal_out {
+            self.part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
+        } else if !self.json && !self.silent {
             keep_error(io::stdout().lock().write_all(bytes));
         }
     }
@@ -316,7 +322,7 @@ impl Ui {
     /// A JSON value without the envelope: `null` where a command has nothing to name.
     pub fn bare_json(&self, value: &serde_json::Value) {
         if self.json {
-            out(format_args!("{value}\n"));
+            keep_error(writeln!(io::stdout().lock(), "{value}"));
         }
     }
 
@@ -363,16 +369,20 @@ impl Ui {
         let word = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.broken(
             2,
-            &format!("{} {}", word(Style::Bad, "error:"), shown(error)),
+            &format!(
+                "{} {}",
+                word(Style::Bad, "error:"),
+                ansi::printable(&error.to_string())
+            ),
         )];
         for cause in error.causes() {
-            lines.push(self.broken(4, &format!("  caused by: {}", shown(cause))));
+            lines.push(self.broken(4, &format!("  caused by: {}", ansi::printable(&cause))));
         }
         if !error.hints.is_empty() {
             lines.push(String::new());
         }
         for hint in &error.hints {
-            let hint = format!("{} {}", word(Style::Strong, "hint:"), shown(hint));
+            let hint = format!("{} {}", word(Style::Strong, "hint:"), ansi::printable(hint));
             lines.push(self.broken(2, &hint));
         }
         // In one piece: half of an error says something else.
@@ -397,7 +407,7 @@ pub fn print_json_error(error: &CommandError) {
             "exit_code": error.kind as u8,
         },
     });
-    err(format_args!("{document}\n"));
+    let _ = writeln!(io::stderr().lock(), "{document}");
 }
 
 /// Prints help on stdout.
@@ -436,20 +446,6 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     }
 }
 
-/// Replaces control characters in foreign text, such as names in an archive.
-fn shown(text: impl Display) -> String {
-    text.to_string()
-        .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
 /// The first write error on stdout.
 static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 
@@ -485,29 +481,27 @@ fn err(text: std::fmt::Arguments<'_>) {
         .write_all(tame(&text.to_string()).as_bytes());
 }
 
-/// Removes terminal control sequences except the colours of this program and its tables. File,
-/// account and machine names come from outside.
+/// Makes every character printable, except the colours of this program: each text passes here on its way to the
+/// terminal, so no command can forget that file, account and machine names come from outside.
 fn tame(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if !text.contains(steers) {
-        return Cow::Borrowed(text);
-    }
-    let mut tamed = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(steers) {
-        tamed.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(code) = COLORS.iter().find(|code| rest.starts_with(**code)) {
-            tamed.push_str(code);
-            rest = &rest[code.len()..];
-        } else {
-            tamed.push('\u{fffd}');
-            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
-        }
+    let mut tamed = String::new();
+    while let Some(at) = rest.find('\x1b') {
+        tamed.push_str(&ansi::printable(&rest[..at]));
+        let code = COLORS.iter().find(|code| rest[at..].starts_with(**code));
+        let code = code.filter(|_| HAS_COLORS.load(Ordering::Relaxed));
+        tamed.push_str(code.map_or("\u{fffd}", |code| code));
+        rest = &rest[at + code.map_or(1, |code| code.len())..];
     }
-    tamed.push_str(rest);
+    if tamed.is_empty() {
+        return ansi::printable(rest);
+    }
+    tamed.push_str(&ansi::printable(rest));
     Cow::Owned(tamed)
 }
+
+/// True if one of the streams has colours. Without them, foreign text has none either.
+static HAS_COLORS: AtomicBool = AtomicBool::new(false);
 
 /// The escape sequences of [`paint`].
 const COLORS: [&str; 9] = [
@@ -545,6 +539,7 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal_but_our_own_colours() {
+        HAS_COLORS.store(true, Ordering::Relaxed);
         let ours = paint(true, Style::Good, "ready\n");
         assert_eq!(tame(&ours), ours);
         assert_eq!(tame("a\tb\n"), "a\tb\n");

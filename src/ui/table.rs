@@ -7,6 +7,7 @@
 use super::column::{Fit, GAP, NARROW, Scope, ShownColumn, fit};
 use super::text_width::{columns as width_of, without_end};
 use super::{Style, Ui, Verbosity, out, paint, time, wrap};
+use crate::io::ansi::printable_line;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
@@ -23,14 +24,9 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cell with the meaning of its text. Control characters are replaced.
+    /// A cell with the meaning of its text. Characters that steer a terminal are replaced.
     pub fn new(style: Style, text: impl Into<String>) -> Self {
-        let text = text.into();
-        let text = if text.contains(char::is_control) {
-            text.replace(char::is_control, "\u{fffd}")
-        } else {
-            text
-        };
+        let text = printable_line(&text.into()).into_owned();
         Self {
             style,
             text,
@@ -53,7 +49,7 @@ impl Cell {
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
     pub fn value(self, value: impl Display) -> Self {
-        let value = Some(format!("{value}"));
+        let value = Some(printable_line(&value.to_string()).into_owned());
         Self { value, ..self }
     }
 }
@@ -69,6 +65,16 @@ enum Line {
     /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
     Group(Cell, Option<Cell>),
     Row(Vec<Cell>),
+}
+
+/// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
+pub(crate) fn not_computed(text: &str) -> Cow<'_, str> {
+    let is_number = text.parse::<f64>().is_ok();
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// A table with a line of heads, without a frame.
@@ -144,7 +150,7 @@ impl Table {
             let cells = self.columns.iter().zip(cells);
             let values: Vec<_> = cells
                 .filter(|(column, _)| is_shown(column))
-                .map(|(_, cell)| cell.value.as_ref().unwrap_or(&cell.text).as_str())
+                .map(|(_, cell)| not_computed(cell.value.as_ref().unwrap_or(&cell.text)))
                 .collect();
             text.push('\n');
             text.push_str(&values.join("\t"));

@@ -21,7 +21,7 @@ use crate::restore::apply;
 use crate::restore::plan::{RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The input of a drill besides the snapshot.
 pub(crate) struct DrillOptions<'a> {
@@ -33,6 +33,8 @@ pub(crate) struct DrillOptions<'a> {
     pub(crate) env: &'a Environment,
     /// The current time in the local zone.
     pub(crate) now: Timestamp,
+    /// The limit of Codex's time without progress.
+    pub(crate) timeout: Duration,
 }
 
 /// The result of a drill.
@@ -103,7 +105,7 @@ pub(crate) fn drill(
     let Some(codex) = options.codex else {
         return Ok(report);
     };
-    match thread_list::count_conversations(codex, &home, options.env) {
+    match thread_list::count_conversations(codex, &home, options.env, options.timeout) {
         Ok(0) if has_rollouts(&archive) => {
             let problem = "Codex lists none of the restored conversations";
             report.problems.push(problem.to_owned());
@@ -131,6 +133,7 @@ fn restore_into(
         auth: AuthPolicy::Skip,
         may_switch_account: false,
         safety_backup: false,
+        safety_without_logins: false,
         may_write_outside: false,
         ignores_case: None,
         manager_home: options.manager_home,

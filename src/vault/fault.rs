@@ -3,6 +3,7 @@
 //! restic has exit codes of its own for a few faults since 0.17 (10 no repository, 11 locked, 12 wrong
 //! password). Older versions end with 1, so the messages decide.
 
+use crate::codex::redaction::redact_message;
 use std::fmt;
 
 /// A kind of fault, each with a hint of its own.
@@ -164,7 +165,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Returns the message of restic in one line, without its advice and without credentials in URLs.
+/// Returns the message of restic in one line, without its advice and without secrets.
 pub(crate) fn reason(stderr: &str) -> String {
     let lines: Vec<String> = stderr.lines().map(plain_message).collect();
     let is_advice = |line: &str| {
@@ -180,7 +181,7 @@ pub(crate) fn reason(stderr: &str) -> String {
         rest.find(|line| !is_advice(line))
     });
     let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
-    without_credentials(text)
+    redact_message(text)
 }
 
 /// Returns true if restic has retried to read the config of the repository, its first access, for several
@@ -191,13 +192,13 @@ pub(crate) fn is_unreachable(stderr: &str) -> bool {
     stderr.lines().filter(is_retry).count() > MAX_RETRIES
 }
 
-/// Returns the reason of the last attempt that restic retries, without credentials in URLs.
+/// Returns the reason of the last attempt that restic retries, without secrets.
 pub(crate) fn retry_reason(stderr: &str) -> Option<String> {
     let mut attempts = stderr.lines().rev().filter_map(|line| {
         let (_, rest) = line.split_once(RETRY)?;
         Some(rest.split_once(": ")?.1)
     });
-    attempts.next().map(without_credentials)
+    attempts.next().map(redact_message)
 }
 
 /// Returns the message in a line of standard error. With `--json`, restic 0.17 and newer print JSON there.
@@ -210,30 +211,6 @@ fn plain_message(line: &str) -> String {
         message.and_then(serde_json::Value::as_str)
     });
     message.unwrap_or(line).trim().to_owned()
-}
-
-/// Replaces user and password in the URLs of `text`: `rest:https://***@host/`.
-pub(crate) fn without_credentials(text: &str) -> String {
-    let mut clean = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        clean.push_str(before);
-        let end = after
-            .find(|c: char| c == '/' || c == '"' || c.is_whitespace())
-            .unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                clean.push_str("***@");
-                clean.push_str(host);
-            }
-            None => clean.push_str(authority),
-        }
-        rest = tail;
-    }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]
@@ -304,25 +281,29 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_one_line_without_advice_and_without_credentials() {
+    fn a_reason_is_one_line_without_advice_and_without_secrets() {
         let text = "unable to create lock\nlock was created at 2026\nstorage ID d9\nthe `unlock` command can be used\n";
         assert_eq!(reason(text), "unable to create lock");
         let text = "Fatal: unable to open config file: Head \"http://me:secret@host/config\": refused\nIs there a repository at the following location?\nrest:http://me:secret@host/\n";
         assert_eq!(
             reason(text),
-            "unable to open config file: Head \"http://***@host/config\": refused"
+            "unable to open config file: Head \"http://[redacted]@host/config\": refused"
         );
-        assert_eq!(without_credentials("s3:http://h/b"), "s3:http://h/b");
         // As printed by restic 0.19.1.
         let text = "Stat(<config/>) returned error, retrying after 739.8ms: Head \"http://:***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused\n";
         assert!(!is_unreachable(&text.repeat(3)) && is_unreachable(&text.repeat(4)));
         let retried = retry_reason(text).unwrap();
         assert_eq!(
             retried,
-            "Head \"http://***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
+            "Head \"http://[redacted]@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
         );
         assert_eq!(Fault::of(Some(1), &retried), Fault::Network);
         assert_eq!(retry_reason("Fatal: wrong password"), None);
+        let text = "Fatal: unable to open repository at rest:https://a-token-without-a-name-9f8e7d@h/: OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwxyz012345";
+        assert_eq!(
+            reason(text),
+            "unable to open repository at rest:https://[redacted]@h/: OPENAI_API_KEY=[redacted]"
+        );
         let json = r#"{"message_type":"exit_error","code":12,"message":"Fatal: wrong password or no key found"}"#;
         assert_eq!(reason(json), "wrong password or no key found");
     }

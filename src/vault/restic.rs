@@ -4,7 +4,8 @@ use super::error::{ResticMessage, VaultError};
 use super::fault::{self, Fault};
 use super::password::Password;
 use super::process_note::ProcessNote;
-use crate::codex::program::{LOGIN_VARIABLES, Program, ProgramError};
+use crate::codex::program::{Program, ProgramError};
+use crate::codex::redaction;
 use crate::io::IoContext;
 use crate::io::environment::Environment;
 use crate::io::piped_child::{ChildEnd, PipedChild, Stop};
@@ -95,11 +96,11 @@ impl Restic {
 
     /// Returns the URL of the repository, without credentials.
     pub(crate) fn location(&self) -> String {
-        fault::without_credentials(&self.repository)
+        redaction::redact_message(&self.repository)
     }
 
     fn check_version(&self) -> Result<(), VaultError> {
-        let mut command = self.env.command(&self.program);
+        let mut command = self.base_command();
         command.arg("version");
         let mut child = self.start(&mut command)?;
         let mut text = String::new();
@@ -121,12 +122,24 @@ impl Restic {
         Ok(())
     }
 
+    /// Returns the command `restic` without the keys of OpenAI and the variables of Codex.
+    ///
+    /// Other variables stay: restic and the programs that it starts (rclone, ssh, a password manager) read ones that no
+    /// list names completely, such as the session of a password manager.
+    fn base_command(&self) -> Command {
+        let mut command = self.env.command(&self.program);
+        for (name, _) in self.env.variables() {
+            let upper = name.to_string_lossy().to_uppercase();
+            if upper.starts_with("OPENAI_") || upper.starts_with("CODEX_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
     /// Returns the command `restic ARGS` on the repository.
     pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = self.env.command(&self.program);
-        for name in LOGIN_VARIABLES {
-            command.env_remove(name);
-        }
+        let mut command = self.base_command();
         // A backup runs in the folder of the tree.
         for name in FILE_VARIABLES {
             if let Some(path) = self.env.get(name) {

@@ -256,8 +256,8 @@ pub(crate) fn text(n: u32) -> String {
     let line = |kind: &str, payload: &str| {
         format!("{{\"timestamp\":\"{at}\",\"type\":\"{kind}\",\"payload\":{payload}}}\n")
     };
-    let meta = json!({"id": id(n), "cwd": "/work/project", "source": "cli", "timestamp": at});
-    let context = json!({"model": "gpt-5", "cwd": "/work/project"});
+    let meta = json!({"id": id(n), "cwd": "/home/alice/project", "source": "cli", "timestamp": at});
+    let context = json!({"model": "gpt-5", "cwd": "/home/alice/project"});
     let question = json!({"type": "user_message", "message": prompt(n)});
     let answer = format!("The answer to \"{}\". ", prompt(n)).repeat(500);
     let answer = json!({"type": "message", "role": "assistant",

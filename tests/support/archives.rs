@@ -100,6 +100,7 @@ pub(crate) fn restore_archive_onto(
         auth: AuthPolicy::default(),
         may_switch_account: true,
         safety_backup: false,
+        safety_without_logins: false,
         may_write_outside: false,
         ignores_case,
         manager_home: &manager_home,

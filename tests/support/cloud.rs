@@ -19,6 +19,7 @@ use std::fs;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 /// Deterministic random numbers (splitmix64).
@@ -137,6 +138,16 @@ impl Cloud {
             known.bytes = Some(content.bytes);
             known.complete = None;
             known.version = version.saturating_sub(1);
+        }
+    }
+
+    /// Empties the folder on the server and on all machines.
+    pub(crate) fn empty(&mut self, machines: &mut [Machine]) {
+        self.files.clear();
+        for machine in machines {
+            machine.client.clear();
+            replace_files(&machine.cloud, &BTreeMap::new());
+            machine.refill = true;
         }
     }
 
@@ -366,6 +377,8 @@ pub(crate) struct Machine {
     pub(crate) skills_deleted: BTreeSet<String>,
     /// Paths of skills for which `conflict.policy` decided a conflict.
     pub(crate) skills_in_conflict: BTreeSet<String>,
+    /// True if the user passes `--refill`, because the cloud folder was emptied.
+    pub(crate) refill: bool,
     /// True if the user passes `--accept-unlisted` at the end of the schedule.
     pub(crate) accept_unlisted: bool,
     /// Undelivered versions of the last plan.
@@ -409,6 +422,7 @@ impl Machine {
             manager_home: &root,
         };
         let config = SyncConfig::parse(Path::new("/sync.toml"), &text, &around).unwrap();
+        fs::write(root.join("sync.toml"), &text).unwrap();
         // Clocks of machines differ by up to an hour.
         let skew = Duration::from_secs(rng.below(3600) as u64);
         Self {
@@ -427,6 +441,7 @@ impl Machine {
             skills_uploaded: BTreeSet::new(),
             skills_deleted: BTreeSet::new(),
             skills_in_conflict: BTreeSet::new(),
+            refill: false,
             accept_unlisted: false,
             undelivered: Vec::new(),
             has_unpublished_files: false,
@@ -513,6 +528,7 @@ impl Machine {
         let request = PlanRequest {
             accept_unlisted: settling != Settling::NotYet && self.accept_unlisted,
             delete_many: settling != Settling::NotYet,
+            refill: self.refill,
             ..PlanRequest::new(&self.config, &self.replica)
         };
         let planned = plan::plan(&request);
@@ -591,6 +607,28 @@ impl Machine {
             Err(error) if is_interrupted(&error) => true,
             Err(error) => panic!("{}: {error}", self.name),
         }
+    }
+
+    /// Makes the user keep both versions of a random conflict copy, as two conversations.
+    pub(crate) fn keep_both(&self, rng: &mut Rng) {
+        let copies = files_below(&self.replica.conflict_copies());
+        let Some(name) = rng.pick(&copies) else {
+            return;
+        };
+        // A copy that is not complete yet, or whose conversation is missing, is refused.
+        let output = Command::new(env!("CARGO_BIN_EXE_codex-manager"))
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z")
+            .arg("--manager-home")
+            .arg(self.home.with_file_name("manager"))
+            .args(["sync", "-c"])
+            .arg(self.home.with_file_name("sync.toml"))
+            .args(["resolve", name, "--keep", "both"])
+            .output();
+        let output = output.expect("start codex-manager");
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 1 | 2 | 5 | 6)), "{output:?}");
     }
 
     fn hide(&mut self, path: &str) {

@@ -81,6 +81,39 @@ impl Mount {
         Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
     }
 
+    /// Creates a file system without file modes in a file beside `at`, and mounts it: `exfat`, which has no hard
+    /// links and no lasting inode numbers, or `ntfs`. Without permission or its programs it prints a line and
+    /// returns `None`; a required test fails then.
+    pub(crate) fn without_modes(kind: &str, at: &Path) -> Option<Self> {
+        let image = at.with_extension("img");
+        let file = std::fs::File::create(&image).expect("image");
+        file.set_len(96 << 20).expect("size");
+        let make: &[&str] = match kind {
+            "exfat" => &["mkfs.exfat"],
+            _ => &["mkfs.ntfs", "--fast", "--force", "--quiet"],
+        };
+        let made = Command::new(make[0])
+            .args(&make[1..])
+            .arg(&image)
+            .output()
+            .is_ok_and(|made| made.status.success());
+        let mount = made.then(|| Self::of_image(kind, &image, at)).flatten();
+        let is_required =
+            std::env::var_os("CODEX_MANAGER_E2E").is_some_and(|value| value == "require");
+        assert!(mount.is_some() || !is_required, "cannot mount {kind}");
+        mount
+    }
+
+    /// Mounts the file of [`Mount::without_modes`] again.
+    pub(crate) fn of_image(kind: &str, image: &Path, at: &Path) -> Option<Self> {
+        let image = image.to_str().expect("text");
+        match kind {
+            // The loop device ends with the mount.
+            "exfat" => Self::new(&["-t", "exfat-fuse", "-o", "loop", image], at),
+            _ => Self::new(&["-t", "ntfs-3g", image], at),
+        }
+    }
+
     /// Mounts the folder `of` at a second path.
     pub(crate) fn bind(of: &Path, at: &Path) -> Option<Self> {
         Self::new(&["--bind", of.to_str().expect("text")], at)
@@ -115,7 +148,12 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        let umount = |args: &[&str]| {
+            let ended = Command::new("umount").args(args).arg(&self.0).status();
+            ended.is_ok_and(|status| status.success())
+        };
+        // A failed test may leave a process that has files open.
+        let _ = umount(&[]) || umount(&["--lazy"]);
     }
 }
 

@@ -60,9 +60,11 @@ pub(crate) fn can_inject() -> bool {
     works
 }
 
-/// Returns true if the command starts Codex. Faults are not injected into Codex.
+/// Returns true if the command starts Codex or restic. Faults are not injected into other programs.
 fn starts_codex(args: &[&str]) -> bool {
-    args.starts_with(&["launch"]) || args.starts_with(&["storage", "shrink"])
+    args.starts_with(&["launch"])
+        || args.starts_with(&["storage", "shrink"])
+        || args.starts_with(&["vault"])
 }
 
 /// Returns the command that runs `args` under strace.

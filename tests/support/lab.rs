@@ -202,8 +202,12 @@ pub(crate) fn creator(rollout: &Path) -> String {
 
 /// Returns the user's messages in a rollout. Skips lines that are not JSON.
 pub(crate) fn messages(rollout: &Path) -> Vec<String> {
-    let bytes = fs::read(rollout).expect("read the rollout");
-    bytes
+    messages_in(&fs::read(rollout).expect("read the rollout"))
+}
+
+/// Like [`messages`], for the content of a rollout.
+pub(crate) fn messages_in(content: &[u8]) -> Vec<String> {
+    content
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
         .filter(|line| line["type"] == "response_item" && line["payload"]["role"] == "user")

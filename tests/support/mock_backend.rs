@@ -269,6 +269,8 @@ struct State {
     /// The tool calls of the next turn; `calls_made` counts those that were sent.
     calls: Vec<ToolCall>,
     calls_made: usize,
+    /// The body of the last turn.
+    last_turn: Value,
     stopping: bool,
     connections: BTreeMap<u64, TcpStream>,
 }
@@ -347,6 +349,11 @@ impl MockBackend {
     /// Returns every request so far, in the order of the answers.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
+    }
+
+    /// Returns what Codex sent with the last turn.
+    pub(crate) fn last_turn(&self) -> Value {
+        self.shared.lock().last_turn.clone()
     }
 
     /// Returns the requests with this path suffix.
@@ -462,8 +469,9 @@ impl AccountHandle<'_> {
 impl State {
     /// Returns the next tool call, if the request contains the results of all earlier ones.
     fn next_call(&mut self, body: &[u8]) -> Option<ToolCall> {
-        let call = self.calls.get(self.calls_made)?.clone();
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        self.last_turn.clone_from(&request);
+        let call = self.calls.get(self.calls_made)?.clone();
         let input = request["input"].as_array()?.iter();
         let results = input.filter(|item| item["type"] == "function_call_output");
         (results.count() == self.calls_made).then(|| {

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization;
 
 /// Maximum length of a path on Linux, without the terminating zero byte.
 const MAX_BYTES: usize = 4095;
@@ -82,11 +83,19 @@ impl EntryName {
         crate::codex::home::is_manager_name(self.top())
     }
 
-    /// Returns the name in lower case. Two names with the same result collide on a disk that
-    /// ignores case.
+    /// Returns the name as [`case_folded`] does.
     pub(crate) fn case_folded(&self) -> String {
-        self.0.to_string_lossy().to_lowercase()
+        case_folded(&self.0)
     }
+}
+
+/// Returns a path in lower case and in Unicode NFC. Two paths with the same result collide on a disk that ignores
+/// case. The disks of macOS ignore the Unicode form too.
+pub(super) fn case_folded(path: &Path) -> String {
+    path.to_string_lossy()
+        .nfc()
+        .collect::<String>()
+        .to_lowercase()
 }
 
 fn check_component(name: &OsStr) -> Result<(), &'static str> {

@@ -1,7 +1,7 @@
 //! Checks that the names and links of an archive are safe to restore.
 
 use super::entry::{FolderEntry, LinkEntry};
-use super::entry_name::EntryName;
+use super::entry_name::{EntryName, case_folded};
 use super::file_list::FileList;
 use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
@@ -158,11 +158,10 @@ pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
     names: impl Fn() -> I,
 ) -> Result<(), ArchiveError> {
     let hashes = RandomState::new();
-    let folded = |path: &Path| path.to_string_lossy().to_lowercase();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut clashing: HashSet<u64> = HashSet::new();
     visit_with_parents(names(), |path| {
-        let (one, exact) = (hashes.hash_one(folded(path)), hashes.hash_one(path));
+        let (one, exact) = (hashes.hash_one(case_folded(path)), hashes.hash_one(path));
         if *spellings.entry(one).or_insert(exact) != exact {
             clashing.insert(one);
         }
@@ -174,7 +173,7 @@ pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
     }
     let mut first: HashMap<String, PathBuf> = HashMap::new();
     visit_with_parents(names(), |path| {
-        let text = folded(path);
+        let text = case_folded(path);
         if !clashing.contains(&hashes.hash_one(&text)) {
             return Ok(());
         }
@@ -350,8 +349,16 @@ mod tests {
             ("Skills/other", "Skills"),
             ("skills/A/deep/er", "skills/A"),
             ("skills/A", "skills/A"),
+            ("caf\u{e9}", "caf\u{e9}"),
         ] {
-            let refused = check(&["notes.txt", "skills/a/x", "skills/b/y", second]).unwrap_err();
+            let refused = check(&[
+                "notes.txt",
+                "skills/a/x",
+                "skills/b/y",
+                "cafe\u{301}",
+                second,
+            ])
+            .unwrap_err();
             let text = refused.to_string();
             assert!(text.contains(&format!(": {named})")), "{second}: {refused}");
         }

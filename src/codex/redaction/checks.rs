@@ -166,7 +166,7 @@ fn is_url_password(value: &[u8]) -> bool {
 /// Returns true for text that a person may choose as a password: a character that is no letter in a word, or a
 /// mix as in random text.
 fn is_human_password(value: &[u8]) -> bool {
-    const COMMON: &str = "token user test foo my_ %s";
+    const COMMON: &str = "token user test foo my_ %s %d,";
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
@@ -185,13 +185,32 @@ fn has_any(value: &[u8], words: &str) -> bool {
     words.any(|word| memmem::find(&lower, word.as_bytes()).is_some())
 }
 
-/// Returns true for variables, calls, URLs and other text that is no secret itself.
+/// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
     value.first().is_some_and(|b| b"!#=@".contains(b))
+        || value.starts_with(b"/") && !is_random(value)
         || value
             .iter()
             .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
         || has_any(value, "// :: arn:")
+}
+
+/// Returns true for the name of a constant: `WIN32_ERROR`.
+fn is_constant(value: &[u8]) -> bool {
+    let is_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+    value.contains(&b'_') && value.iter().all(is_name)
+}
+
+/// Returns true for the name of a type: `Utf8PathBuf`, `HTTPProxy`. A password more likely ends in digits.
+fn is_type_name(value: &[u8]) -> bool {
+    let capitals = value.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    capitals > 0
+        && value.last().is_some_and(u8::is_ascii_lowercase)
+        && value[capitals - 1..].windows(2).all(|pair| match pair[0] {
+            b'A'..=b'Z' => pair[1].is_ascii_lowercase(),
+            b'0'..=b'9' => pair[1].is_ascii_digit() || pair[1].is_ascii_uppercase(),
+            first => first.is_ascii_lowercase() && pair[1].is_ascii_alphanumeric(),
+        })
 }
 
 /// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
@@ -253,7 +272,14 @@ impl<'a> NamedValue<'a> {
             // Not the name of something in code.
             let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
             let is_path = token.iter().any(|b| b".?".contains(b));
-            !is_argument && (self.is_tight || next.is_none_or(is_end) && !is_path)
+            // A type, as in `const PASSWORD: WIN32_ERROR = …`.
+            let is_type = match next {
+                Some(b' ') => is_constant(token),
+                Some(b',' | b')') => is_constant(token) || is_type_name(token),
+                _ => false,
+            };
+            let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
+            !is_argument && (self.is_tight || is_loose)
         };
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_random_text = is_token(token)
@@ -286,7 +312,8 @@ impl<'a> NamedValue<'a> {
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
     fn is_other_name(&self) -> bool {
         const OTHER: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
-            integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint";
+            integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
+            encryption";
         let lower = self.name.to_ascii_lowercase();
         OTHER
             .split(' ')

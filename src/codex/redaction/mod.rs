@@ -86,6 +86,13 @@ fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
     (redacted, count)
 }
 
+/// Replaces the secrets in a message of a program or server, of every form: a message has no reason to contain
+/// examples.
+pub(crate) fn redact_message(text: &str) -> String {
+    let found = search::secrets(text.as_bytes(), TextKind::Message);
+    replace(text, found.map(|secret| secret.place).collect()).0
+}
+
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
 /// a chain of errors ends with its cause.
 pub(crate) fn printable(text: &str) -> String {
@@ -94,9 +101,7 @@ pub(crate) fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let found = search::secrets(line.as_bytes(), TextKind::Message);
-    let (line, _) = replace(&line, found.map(|secret| secret.place).collect());
-    let mut line = without_opaque_words(&line);
+    let mut line = without_opaque_words(&redact_message(&line));
     let count = line.chars().count();
     if count > MAX_CHARS {
         let begin = line.chars().take(MAX_CHARS / 2);
@@ -426,6 +431,11 @@ mod tests {
             "Authorization: Bearer <token>",
             "publicKeyToken=b77a5c561934e089",
             "token: \"https://host/oauth2/v1/token\"",
+            "pub const ERROR_INVALID_PASSWORD: WIN32_ERROR = WIN32_ERROR(86u32);",
+            "RESET_PASSWORD = '/v1/accounts:resetPassword'",
+            "password_encryption = scram-sha-256\n",
+            "token_range = \"%d,%d-%d,%d:\"",
+            "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");
         }

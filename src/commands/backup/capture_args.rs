@@ -16,6 +16,9 @@ pub(in crate::commands) struct CaptureArgs {
     /// Capture tmp/ and .tmp/ as well
     #[arg(long)]
     pub(super) include_tmp: bool,
+    /// Capture worktrees/ as well: whole checkouts that Codex makes
+    #[arg(long)]
+    pub(super) include_worktrees: bool,
     /// Leave out paths that match, in addition to `backup.exclude` of config.toml; repeatable
     #[arg(long, value_name = "GLOB")]
     pub(super) exclude: Vec<String>,

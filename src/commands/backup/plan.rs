@@ -1,12 +1,13 @@
 //! Plans a backup: what is captured, and the metadata with the quota.
 
 use super::capture_args::CaptureArgs;
-use crate::archive::metadata::Metadata;
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::config::CodexConfig;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::commands::account::warn_all;
+use crate::commands::home_checks::{refusal_reason, refuses_logins};
 use crate::commands::refresh::inquiry;
 use crate::commands::status_text::read_text;
 use crate::context::Context;
@@ -109,6 +110,14 @@ fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope, Comma
     let home = &settings.codex_home;
     let mut scope = CaptureScope::new(home, capture.mode);
     scope.include_tmp = capture.include_tmp || settings.preferences.include_tmp;
+    scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
+    scope.without_logins = refuses_logins(context, &settings.manager_home);
+    if scope.without_logins && capture.mode != BackupMode::Sessions {
+        context.ui.warn(format_args!(
+            "the logins are left out: {}",
+            refusal_reason(&settings.manager_home)
+        ));
+    }
     scope.sqlite_home = sqlite_home(home, context);
     scope.exclude_manager_home(&settings.manager_home);
     let configured = settings.preferences.exclude.iter();

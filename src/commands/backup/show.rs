@@ -148,11 +148,20 @@ pub(in crate::commands) fn show_left_out(
     // snapshot.
     let names: Vec<_> = excluded
         .iter()
-        .filter(|e| !e.reason.starts_with("included in"))
+        .filter(|e| !e.reason.starts_with("included in") && e.content.is_none())
         .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
         ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
+    }
+    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
+        ui.report(format_args!(
+            "left out: {}/, {}, {}: {}",
+            item.path.display(),
+            pluralize(size.files, "file"),
+            bytes(size.bytes),
+            item.reason
+        ));
     }
     for item in skipped {
         ui.warn(format_args!(

@@ -2,6 +2,7 @@
 
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::commands::account::{printable, warn_all};
+use crate::commands::home_checks::check_keeps_modes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -57,6 +58,7 @@ impl ImportPythonArgs {
                 CommandError::usage("cannot find your home folder")
                     .hint("name the source folder: codex-manager config import-python DIR")
             })?;
+        check_keeps_modes(context, &[&context.settings.manager_home])?;
         let target = CopyTarget {
             manager_home: &context.settings.manager_home,
             now: context.now(),

@@ -1,11 +1,11 @@
 //! Sample data: a Codex home with a few conversations, and files of old logins. All accounts and tokens
 //! are fictitious.
 
+use crate::codex::connection::{self, Access};
 use crate::io::{IoContext, IoError, atomic};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs::{File, FileTimes};
@@ -162,7 +162,7 @@ fn rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
 
 fn threads(path: &Path, rows: &[(String, PathBuf, &str, DateTime<Utc>)]) -> Result<(), IoError> {
     let fill = || -> rusqlite::Result<()> {
-        let connection = Connection::open(path)?;
+        let connection = connection::open(path, Access::Create)?;
         connection.execute_batch(
             "PRAGMA journal_mode=WAL;
              CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY);

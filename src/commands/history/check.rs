@@ -86,6 +86,7 @@ fn show_database(context: &Context, report: &CheckReport) {
         }
         (None, _) if report.on_disk > 0 => {
             ui.line(ui.paint(Style::Warn, "no state database in the Codex home"));
+            ui.note("Codex up to 0.104 keeps none, and has nothing to repair");
         }
         _ => {}
     }

@@ -3,6 +3,7 @@
 use super::passphrase::read_passphrase;
 use crate::codex::login_lock;
 use crate::commands::account::{printable, warn_all};
+use crate::commands::home_checks::check_keeps_modes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::staging::{self, Staging};
@@ -56,6 +57,7 @@ struct ImportView<'a> {
 impl ImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
+        check_keeps_modes(context, &[&settings.manager_home])?;
         let path = context.env.absolute(&self.file);
         let found = ExportInput::open(&path)?;
         let key = self.opener(&found, &path, context)?;

@@ -11,7 +11,7 @@ use crate::codex::login_lock;
 use crate::codex::program::Program;
 use crate::codex::sign_in;
 use crate::commands::account::{printable, relative};
-use crate::commands::home_checks::check_store;
+use crate::commands::home_checks::{check_keeps_modes, check_store};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::foreground::ForegroundExit;
@@ -60,6 +60,7 @@ impl LoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         check_name(&self.name)?;
+        check_keeps_modes(context, &[&settings.manager_home])?;
         let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
             CommandError::failed("cannot sign in without Codex")
                 .because(e)

@@ -11,7 +11,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::account::{printable, relative};
 use crate::commands::archive_choice::find_archive;
-use crate::commands::home_checks::{check_store, warn_if_live_elsewhere};
+use crate::commands::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
@@ -59,6 +59,7 @@ struct SaveView<'a> {
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
+        check_keeps_modes(context, &[&settings.manager_home])?;
         let profiles = Profiles::of(&settings.manager_home);
         let (mut snapshot, mut login) = self.login(context)?;
         let is_owner = match &self.from {

@@ -4,12 +4,28 @@ use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::child::{ChildGroup, ChildOutput};
+use crate::io::environment::Environment;
 use crate::schedule::SchedulerCommand;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The time limit of one command of the scheduler.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time that a scheduler has to end a job before the job is given to it again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The interval between two attempts.
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The outcome of a command of the scheduler.
+#[derive(Debug)]
+pub(super) struct CommandEnd {
+    pub(super) output: Vec<u8>,
+    /// The last line of its standard error, or its exit status; `None` if it succeeded.
+    problem: Option<String>,
+    code: Option<i32>,
+}
 
 /// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
 /// written").
@@ -19,10 +35,9 @@ pub(super) fn run_all(
     state: &str,
 ) -> Result<(), CommandError> {
     for step in steps {
-        let problem = match run(&step.words, context) {
-            Ok((_, None)) => continue,
-            Ok((_, Some(problem))) => problem,
-            Err(e) => e,
+        let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
+        let Some(problem) = ended.map_or_else(Some, |end| end.problem) else {
+            continue;
         };
         if step.may_fail {
             context
@@ -40,14 +55,28 @@ pub(super) fn run_all(
     Ok(())
 }
 
-/// Runs one command of the scheduler. Returns its stdout and, if it failed, the last line of its stderr.
-pub(super) fn run(
-    words: &[String],
-    context: &Context,
-) -> Result<(Vec<u8>, Option<String>), String> {
+/// Runs one command of the scheduler, again as long as its exit code means that the scheduler is busy.
+fn run_when_free(
+    step: &SchedulerCommand,
+    env: &Environment,
+    limit: Duration,
+) -> Result<CommandEnd, String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let end = run(&step.words, env)?;
+        let is_busy = end.code.is_some_and(|code| step.busy_codes.contains(&code));
+        if !is_busy || Instant::now() >= deadline {
+            return Ok(end);
+        }
+        std::thread::sleep(BUSY_POLL_INTERVAL);
+    }
+}
+
+/// Runs one command of the scheduler.
+pub(super) fn run(words: &[String], env: &Environment) -> Result<CommandEnd, String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
-    let program = Program::find(Some(Path::new(name)), &context.env).map_err(|e| e.to_string())?;
-    let mut command = context.env.command(program.path());
+    let program = Program::find(Some(Path::new(name)), env).map_err(|e| e.to_string())?;
+    let mut command = env.command(program.path());
     command.args(arguments);
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut child =
@@ -59,14 +88,98 @@ pub(super) fn run(
         output.push(b'\n');
     }
     let status = child.finish(deadline);
-    if status.is_some_and(|status| status.success()) {
-        return Ok((output, None));
+    let problem = if status.is_some_and(|status| status.success()) {
+        None
+    } else {
+        let stderr = child.stderr();
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+        Some(last.map_or_else(
+            || status.map_or("no answer in time".into(), |status| status.to_string()),
+            |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
+        ))
+    };
+    Ok(CommandEnd {
+        output,
+        problem,
+        code: status.and_then(|status| status.code()),
+    })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::schedule::{JobContext, JobKind, Scheduler, enable_commands};
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A launchctl that answers `bootstrap` with these exit codes, one after the other.
+    fn launchctl(folder: &Path, codes: &str) -> Environment {
+        let path = folder.join("launchctl");
+        let script = format!(
+            "#!/bin/sh\n\
+             echo \"$1\" >>{0}/calls\n\
+             [ \"$1\" = bootstrap ] || exit 3\n\
+             set -- {codes}\n\
+             shift $(($(grep -c bootstrap {0}/calls) - 1))\n\
+             [ \"$1\" = 0 ] || echo \"Bootstrap failed: $1\" >&2\n\
+             exit \"$1\"\n",
+            folder.display()
+        );
+        std::fs::write(&path, script).expect("write");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("chmod");
+        let path = std::env::join_paths([folder, Path::new("/bin"), Path::new("/usr/bin")]);
+        let mut env = Environment::default().with("PATH", path.expect("a path"));
+        env.home_dir = Some(folder.to_path_buf());
+        env
     }
-    let stderr = child.stderr();
-    let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-    let problem = last.map_or_else(
-        || status.map_or("no answer in time".into(), |status| status.to_string()),
-        |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
-    );
-    Ok((output, Some(problem)))
+
+    #[test]
+    fn a_launchd_job_is_loaded_again_once_the_old_one_has_ended() {
+        for (codes, is_loaded, attempts) in [
+            ("0", true, 1),
+            ("5 37 0", true, 3),
+            ("5 125 0", false, 2),
+            ("125 0", false, 1),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let env = launchctl(folder.path(), codes);
+            let context = JobContext {
+                scheduler: Scheduler::Launchd,
+                program: folder.path().join("codex-manager"),
+                codex_home: folder.path().join("codex"),
+                manager_home: folder.path().join("manager"),
+                codex_bin: None,
+                env: &env,
+                user_id: 501,
+            };
+            let steps = enable_commands(JobKind::Backup, &context).unwrap();
+            let mut ends = Vec::new();
+            for step in &steps {
+                ends.push(run_when_free(step, &env, BUSY_TIMEOUT).unwrap());
+            }
+            let last = &ends[1];
+            assert_eq!(last.problem.is_none(), is_loaded, "{codes}: {last:?}");
+            let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
+            assert_eq!(
+                calls,
+                format!("bootout\n{}", "bootstrap\n".repeat(attempts))
+            );
+        }
+    }
+
+    #[test]
+    fn a_scheduler_that_stays_busy_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = launchctl(folder.path(), "5 5");
+        let step = SchedulerCommand {
+            words: ["launchctl", "bootstrap"].map(str::to_owned).into(),
+            may_fail: false,
+            busy_codes: &[5],
+        };
+        let end = run_when_free(&step, &env, Duration::ZERO).unwrap();
+        assert_eq!(
+            end.problem.as_deref(),
+            Some("launchctl: Bootstrap failed: 5")
+        );
+    }
 }

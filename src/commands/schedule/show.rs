@@ -159,7 +159,7 @@ fn next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
         return None;
     }
     let words = systemd::next_run_query(found.options.job);
-    let (answer, _) = run(&words, context).ok()?;
+    let answer = run(&words, &context.env).ok()?.output;
     let micros = systemd::parse_next_run(&answer)?;
     Some(from_unix_nanos(i128::from(micros) * 1000))
 }

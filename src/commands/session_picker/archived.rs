@@ -64,14 +64,15 @@ fn rows(source: &dyn ConversationSource) -> Vec<SessionRow> {
     let listed: Vec<_> = listed
         .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
         .collect();
-    let unlisted = rollouts.into_iter().map(|(id, file)| {
+    let unlisted = rollouts.into_iter().filter_map(|(id, files)| {
+        let newest = files.last()?;
         let thread = ListedThread {
             id,
-            archived: file.path.as_path().starts_with(ARCHIVED_SESSIONS),
-            updated_ms: Some(file.mtime / NANOS_PER_MILLI),
+            archived: newest.path.as_path().starts_with(ARCHIVED_SESSIONS),
+            updated_ms: Some(newest.mtime / NANOS_PER_MILLI),
             ..ListedThread::default()
         };
-        (thread, true)
+        Some((thread, true))
     });
     for (thread, is_unlisted) in listed.into_iter().chain(unlisted) {
         if thread.source != "subagent" {

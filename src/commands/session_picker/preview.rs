@@ -1,10 +1,10 @@
 //! The description beside the selected conversation.
 
 use super::super::account::printable;
-use super::super::session_choice::recorded_rollout;
 use super::rows::SessionRow;
 use crate::context::Context;
 use crate::conversations::transcript::{self, EntryKind, TranscriptEntry};
+use crate::history::rollout::recorded_rollout;
 use crate::io::clock::Zone;
 use crate::ui::picker::Task;
 use crate::ui::{Style, time};
@@ -21,15 +21,21 @@ pub(super) fn preview(
     context: &Context,
 ) -> Task<String, Vec<(Style, String)>> {
     let (zone, now) = (context.settings.zone, context.now());
+    let home = context.settings.codex_home.clone();
     Box::new(move |id| {
         let row = rows.iter().find(|row| row.thread.id == *id);
-        row.map_or_else(Vec::new, |row| describe(row, zone, &now))
+        row.map_or_else(Vec::new, |row| describe(row, &home, zone, &now))
     })
 }
 
-fn describe(row: &SessionRow, zone: Zone, now: &DateTime<Utc>) -> Vec<(Style, String)> {
+fn describe(
+    row: &SessionRow,
+    home: &Path,
+    zone: Zone,
+    now: &DateTime<Utc>,
+) -> Vec<(Style, String)> {
     let thread = &row.thread;
-    let rollout = recorded_rollout(&thread.rollout_path);
+    let rollout = recorded_rollout(home, &thread.rollout_path);
     let size = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = size.map(|meta| time::bytes(meta.len()));
     let place = joined([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);

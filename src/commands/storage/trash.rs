@@ -15,7 +15,7 @@ use crate::storage::selection::{Selected, Selection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::time::{self, bytes};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ const SHOWN: usize = 20;
 ///
 /// A conversation goes with its row and its names, and `codex-manager storage undelete` brings it
 /// back as it was. Codex does not list it any more. After 30 days (setting `storage.keep_trash`), the
-/// next run deletes it permanently. A conversation whose history a fork needs is moved only together
-/// with that fork.
+/// next run deletes it permanently and says so, unless the clock and that of the disk differ. A
+/// conversation whose history a fork needs is moved only together with that fork.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage trash 01a1f78b
@@ -150,6 +150,7 @@ impl TrashArgs {
             .map_err(TrashError::from)?;
         let mut items = already_in_trash(&mut selection, home, context)?;
         check(&selection)?;
+        let mut removed = Vec::new();
         if self.dry_run {
             let chosen = selection.conversations.iter();
             items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
@@ -169,9 +170,7 @@ impl TrashArgs {
                 let result = trash.discard(home, state.as_deref(), &discarded, context.now());
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
-            let units = trash::units(&context.settings.manager_home)?;
-            let keep = context.settings.preferences.keep_trash;
-            trash.remove(&trash::expired(&units, keep, context.now()))?;
+            removed = remove_expired(&trash, context)?;
         }
         let moved = items.iter().filter(|item| item.action == "trash").count();
         let done = if self.dry_run {
@@ -197,6 +196,7 @@ impl TrashArgs {
             }
         }
         let is_partial = items.iter().any(|item| item.action == "skip");
+        items.extend(removed);
         finish(context, "storage trash", items, self.dry_run);
         if progress::is_interrupted() {
             return Err(CommandError::interrupted());
@@ -430,6 +430,37 @@ fn is_back(
     let selection =
         Selection::new(home, state.as_deref(), &filter, context.now()).map_err(TrashError::from)?;
     Ok(selection.conversations.len() == 1)
+}
+
+/// Deletes what is in the trash for longer than `storage.keep_trash`. Returns its items.
+fn remove_expired(
+    trash: &ConversationTrash,
+    context: &Context,
+) -> Result<Vec<TrashItem>, CommandError> {
+    let keep = context.settings.preferences.keep_trash;
+    let expired = match trash.expired(keep, context.now()) {
+        Err(TrashError::Clock(doubt)) => {
+            let why = format!("nothing in the trash was deleted because of its age: {doubt}");
+            context.ui.warn(printable(&why));
+            return Ok(Vec::new());
+        }
+        expired => expired?,
+    };
+    if expired.is_empty() {
+        return Ok(Vec::new());
+    }
+    let items: Vec<_> = expired
+        .iter()
+        .map(|unit| TrashItem::of_unit(unit, "remove"))
+        .collect();
+    trash.remove(&expired)?;
+    context.ui.note(format_args!(
+        "deleted permanently after {} in the trash: {}, {}",
+        time::duration(keep),
+        pluralize(items.len(), "conversation"),
+        bytes(items.iter().map(|item| item.before_bytes).sum())
+    ));
+    Ok(items)
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.

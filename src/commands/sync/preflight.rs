@@ -233,7 +233,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
-    let stale_files = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
+    let stale_files = atomic::stale(&config.local, None);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
         let message = format!("{count} of killed runs");

@@ -3,6 +3,8 @@
 use super::grouping::Grouping;
 use super::rows::RowKey;
 use crate::context::Context;
+use crate::io::ansi::printable;
+use crate::ui::table::not_computed;
 use crate::usage::report::Report;
 
 /// Prints one line for each row and model.
@@ -43,15 +45,12 @@ pub(super) fn print(report: &Report<RowKey>, by: Grouping, context: &Context) {
 
 /// Quotes a field if it needs it. A field that a spreadsheet would compute becomes text.
 fn quoted(field: &str) -> String {
-    let field = if field.starts_with(['=', '+', '-', '@']) {
-        format!("'{field}")
-    } else {
-        field.to_owned()
-    };
+    let field = not_computed(field);
+    let field = printable(&field);
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
-        field
+        field.into_owned()
     }
 }
 
@@ -63,6 +62,9 @@ mod tests {
     fn fields_are_quoted_and_never_computed() {
         assert_eq!(quoted("/code/site"), "/code/site");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(quoted("=1+1"), "'=1+1");
+        for field in ["=1+1", "+A1", "-cmd", "@SUM(A1)"] {
+            assert_eq!(quoted(field), format!("'{field}"));
+        }
+        assert_eq!(quoted("\t=1"), "'\t=1");
     }
 }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
 use crate::vault::VaultError;
-use crate::vault::fault::{self, Fault};
+use crate::vault::fault::Fault;
 use clap::Args;
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ impl CheckArgs {
                 fault: Fault::Damaged | Fault::Other,
                 reason,
                 ..
-            }) => vec![fault::without_credentials(&reason.0)],
+            }) => vec![reason.0],
             Err(e) => return Err(e.into()),
         };
         let ui = &context.ui;

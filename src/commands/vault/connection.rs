@@ -15,7 +15,7 @@ const SCHEMES: [&str; 8] = [
     "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:",
 ];
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Vault options")]
 pub(super) struct ConnectionArgs {
     /// The repository [default: `vault.repository` of config.toml]
@@ -35,10 +35,13 @@ pub(super) struct ConnectionArgs {
     /// The restic program [default: `vault.program` of config.toml, else `restic` on PATH]
     #[arg(long, global = true, value_name = "FILE")]
     restic_bin: Option<PathBuf>,
-    /// End restic after this many seconds without progress [default: 600]
+    /// End restic after this many seconds without progress [default: 600; a drill: 60]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: Option<u32>,
 }
+
+/// Default limit of a drill for the time without progress. A scheduled job must not wait for a server that hangs.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a local folder absolute. URLs are returned unchanged.
 pub(super) fn absolute_url(context: &Context, url: &str) -> String {
@@ -125,6 +128,21 @@ impl ConnectionArgs {
         )?)
     }
 
+    /// The same connection with the limit of a drill, unless the user gave another one.
+    pub(super) fn for_drill(&self) -> (Self, Duration) {
+        let timeout = self
+            .timeout
+            .map_or(DRILL_TIMEOUT, |secs| Duration::from_secs(u64::from(secs)));
+        let timeout_secs = u32::try_from(timeout.as_secs()).ok();
+        (
+            Self {
+                timeout: timeout_secs,
+                ..self.clone()
+            },
+            timeout,
+        )
+    }
+
     /// Prepares restic for the vault. Prompts for a missing password on a terminal.
     ///
     /// # Errors
@@ -167,5 +185,24 @@ pub(in crate::commands) fn warn_of_unattended(context: &Context) {
     ) {
         ui.warn("every run will fail with exit code 4: scheduled runs do not have RESTIC_PASSWORD");
         ui.note("set a file with the password: codex-manager config set vault.password_file FILE");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drill_waits_a_minute_unless_the_user_says_otherwise() {
+        let seconds = |timeout| {
+            let args = ConnectionArgs {
+                timeout,
+                ..ConnectionArgs::default()
+            };
+            let (args, limit) = args.for_drill();
+            (args.timeout, limit.as_secs())
+        };
+        assert_eq!(seconds(None), (Some(60), 60));
+        assert_eq!(seconds(Some(900)), (Some(900), 900));
     }
 }

@@ -78,6 +78,7 @@ fn drill(
     connection: &ConnectionArgs,
     what: &str,
 ) -> Result<(DrillJson, Outcome), CommandError> {
+    let (connection, timeout) = connection.for_drill();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, what)?;
     let settings = &context.settings;
@@ -90,6 +91,7 @@ fn drill(
         codex: codex.as_ref(),
         env: &context.env,
         now: context.local_now(),
+        timeout,
     };
     let bar = context.ui.bar("restoring", 0);
     let result = vault_drill::drill(&restic, &snapshot, &options, &bar);

@@ -7,6 +7,7 @@ use crate::commands::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::retention;
+use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
 use crate::vault::snapshot::{self, Snapshot};
 use clap::Args;
@@ -65,6 +66,9 @@ impl ForgetArgs {
                     "removing snapshots needs confirmation: {count}"
                 ))
                 .hint("remove them permanently with --yes; nothing was changed"));
+            }
+            if rules.within.is_some() {
+                disk_clock::check(&context.settings.manager_home, context.now())?;
             }
             let mut args = vec!["forget"];
             args.extend(plan.drop.iter().map(|d| d.candidate.archive.as_str()));

@@ -1,6 +1,7 @@
 //! `vault init`: creates a repository or opens an existing one.
 
 use super::connection::{ConnectionArgs, absolute_url};
+use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
 use crate::config::{file, find};
 use crate::context::Context;
@@ -9,7 +10,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::OrdinaryPath;
 use crate::io::secret::SecretBytes;
 use crate::io::shell;
-use crate::vault::fault::{Fault, without_credentials};
+use crate::vault::fault::Fault;
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
 use crate::vault::{VaultError, folder, snapshot};
@@ -73,7 +74,7 @@ impl InitArgs {
         let url = absolute_url(context, &self.url);
         let found = connection.password(context);
         let ui = &context.ui;
-        let shown = without_credentials(&url);
+        let shown = redact_message(&url);
         self.check_url(&url)?;
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
@@ -125,14 +126,14 @@ impl InitArgs {
 
     fn check_url(&self, url: &str) -> Result<(), CommandError> {
         if has_password(url) {
-            let shown = without_credentials(url);
+            let shown = redact_message(url);
             let error = format!("the URL contains a password: {shown}");
             return Err(CommandError::usage(error).hint(
                 "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
             ));
         }
         if self.url.contains("://") && url != self.url {
-            let error = format!("not a URL of restic: {}", without_credentials(&self.url));
+            let error = format!("not a URL of restic: {}", redact_message(&self.url));
             return Err(CommandError::usage(error)
                 .hint("name the kind of storage first, as in rest:https://… or s3:https://…"));
         }

@@ -3,11 +3,10 @@
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, Candidate, ShownFields};
 use super::store::IndexStore;
-use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
-use crate::history::{SkippedFile, files, session_index};
+use crate::history::{SkippedFile, files, rollout, session_index, thread_rollouts};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -100,20 +99,15 @@ pub(super) fn all_candidates(
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
     let (files, unlistable) = files::find_readable(source.home);
-    for file in files {
-        let path = file.path(source.home);
-        let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
-        // A conversation that is there twice is searched once.
-        let Some(session) = id.filter(|id| known.insert(id.clone())) else {
-            continue;
-        };
+    for (session, file) in thread_rollouts::newest_of_each(files) {
+        known.insert(session.clone());
         let thread = threads.remove(&session);
         candidates.push(Candidate {
             name: thread.is_none().then(|| titles.name(&session)).flatten(),
             thread,
             archived: file.is_archived,
+            path: file.path(source.home),
             session,
-            path,
         });
     }
     // A conversation in a folder that cannot be listed may still be there.
@@ -188,7 +182,7 @@ pub(super) fn changed_candidates(
     let candidates = changed.into_iter().filter_map(|thread| {
         Some(Candidate {
             session: thread.id.to_lowercase(),
-            path: plan::existing_path(&thread.rollout_path)?,
+            path: rollout::existing_below(source.home, &thread.rollout_path)?,
             archived: thread.archived,
             name: None,
             thread: Some(ShownFields::of(thread)),

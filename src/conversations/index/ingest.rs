@@ -5,7 +5,7 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, IngestTask};
-use super::store::{IndexStore, TextId};
+use super::store::{IndexStore, Place, TextId};
 use super::tokens::{index_text, output_beginning};
 use super::usage_ingest::ConversationUsage;
 use super::usage_store;
@@ -18,6 +18,7 @@ use crate::io::parallel;
 use crate::io::progress::Progress;
 use rusqlite::params;
 use std::io;
+use std::path::Path;
 
 /// The size of a block of lines, in bytes. A block ends with the line that exceeds it.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -33,17 +34,21 @@ enum Job {
     Begin(Box<IngestTask>),
     Lines(LineBlock),
     End {
-        /// The offset behind the last line, and the bytes before it.
-        end: Result<(u64, Vec<u8>), String>,
+        /// The place behind the last line, and the bytes before it.
+        end: Result<(Place, Vec<u8>), String>,
     },
 }
 
 /// Complete lines of a rollout.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct LineBlock {
     bytes: Vec<u8>,
     /// The offset in the rollout and the end in `bytes` of each line.
     lines: Vec<(u64, usize)>,
+    /// The number of the rollout among those of the conversation.
+    rollout: usize,
+    /// The offset from which on Codex shows nothing, but counts requests.
+    shown: Option<u64>,
     /// The number of bytes of the rollout.
     read: u64,
 }
@@ -51,12 +56,17 @@ struct LineBlock {
 /// A step of writing.
 enum Parsed {
     Begin(Box<IngestTask>),
-    Lines { lines: Vec<ParsedLine>, read: u64 },
-    End { end: Result<(u64, Vec<u8>), String> },
+    Lines {
+        lines: Vec<ParsedLine>,
+        read: u64,
+    },
+    End {
+        end: Result<(Place, Vec<u8>), String>,
+    },
 }
 
 struct ParsedLine {
-    offset: u64,
+    place: Place,
     items: LineItems,
     /// The words of each item that has a text.
     words: Vec<Option<(Role, String)>>,
@@ -96,38 +106,39 @@ pub(super) fn ingest(
     writer.finish(result)
 }
 
-/// Reads the rollout of a task. Returns false if the consumer failed.
+/// Reads the rollouts of a task. Returns false if the consumer failed.
 fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, IndexError> {
-    let (from, path) = (task.from, task.candidate.path.clone());
+    let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
+    let earlier = task.earlier.clone();
     if !submit(Job::Begin(Box::new(task))) {
         return Ok(false);
     }
     let Some(from) = from else {
         return Ok(true);
     };
-    let read = || -> io::Result<Option<(u64, Vec<u8>)>> {
-        let mut lines = RawLines::open(&path, from)?;
-        let mut block = LineBlock::default();
-        let mut begin = from;
-        while let Some(line) = lines.next()? {
-            if line_items::may_have_items(line.bytes, EventSelection::All) {
-                block.bytes.extend_from_slice(line.bytes);
-                block.lines.push((line.offset, block.bytes.len()));
-            }
-            if block.bytes.len() >= BLOCK_BYTES {
-                block.read = lines.end() - begin;
-                begin = lines.end();
-                if !submit(Job::Lines(std::mem::take(&mut block))) {
-                    return Ok(None);
-                }
+    let read = || -> io::Result<Option<(Place, Vec<u8>)>> {
+        for (rollout, slice) in earlier.iter().enumerate() {
+            let block = LineBlock {
+                rollout,
+                shown: slice.end,
+                ..LineBlock::default()
+            };
+            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
+                return Ok(None);
             }
         }
-        block.read = lines.end() - begin;
-        if !submit(Job::Lines(block)) {
+        let block = LineBlock {
+            rollout: number,
+            ..LineBlock::default()
+        };
+        let Some(end) = read_lines(&path, from, &block, submit)? else {
             return Ok(None);
-        }
-        let end = lines.end();
-        Ok(Some((end, plan::tail(&path, end)?)))
+        };
+        let place = Place {
+            rollout: number,
+            offset: end,
+        };
+        Ok(Some((place, plan::tail(&path, end)?)))
     };
     let end = match read() {
         Ok(Some(end)) => Ok(end),
@@ -136,6 +147,34 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
         Err(e) => Err(e.to_string()),
     };
     Ok(submit(Job::End { end }))
+}
+
+/// Submits the lines of a rollout in blocks like `empty`. Returns the end of the last line; `None` if the consumer
+/// failed.
+fn read_lines(
+    path: &Path,
+    from: u64,
+    empty: &LineBlock,
+    submit: &dyn Fn(Job) -> bool,
+) -> io::Result<Option<u64>> {
+    let mut lines = RawLines::open(path, from)?;
+    let mut block = empty.clone();
+    let mut begin = from;
+    while let Some(line) = lines.next()? {
+        if line_items::may_have_items(line.bytes, EventSelection::All) {
+            block.bytes.extend_from_slice(line.bytes);
+            block.lines.push((line.offset, block.bytes.len()));
+        }
+        if block.bytes.len() >= BLOCK_BYTES {
+            block.read = lines.end() - begin;
+            begin = lines.end();
+            if !submit(Job::Lines(std::mem::replace(&mut block, empty.clone()))) {
+                return Ok(None);
+            }
+        }
+    }
+    block.read = lines.end() - begin;
+    Ok(submit(Job::Lines(block)).then(|| lines.end()))
 }
 
 fn parse(job: Job) -> Parsed {
@@ -148,12 +187,18 @@ fn parse(job: Job) -> Parsed {
             for (offset, end) in &block.lines {
                 let bytes = &block.bytes[start..*end];
                 start = *end;
-                let Some(items) = line_items::parse(bytes, EventSelection::All) else {
+                let Some(mut items) = line_items::parse(bytes, EventSelection::All) else {
                     continue;
                 };
+                if block.shown.is_some_and(|shown| *offset >= shown) {
+                    items.items.retain(|item| item.kind.is_figure());
+                }
                 let words = items.items.iter().map(|item| words(&item.kind)).collect();
                 lines.push(ParsedLine {
-                    offset: *offset,
+                    place: Place {
+                        rollout: block.rollout,
+                        offset: *offset,
+                    },
                     items,
                     words,
                 });
@@ -270,7 +315,7 @@ impl<'a> Writer<'a> {
         let Some(from) = task.from else {
             return self.set_fields(id, &task).of_index(&path);
         };
-        let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end > 0);
+        let is_continued = from > 0 || task.indexed.as_ref().is_some_and(|old| old.end.offset > 0);
         let (next, state) = match &task.indexed {
             Some(old) if from > 0 => (old.next, old.state.clone()),
             _ => {
@@ -287,6 +332,9 @@ impl<'a> Writer<'a> {
                 has_copies: false,
             })
         });
+        if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
+            self.set_rollouts(id, &task).of_index(&path)?;
+        }
         let usage = ConversationUsage::begin(self.store, &task, id).of_index(&path)?;
         self.open = Some(OpenConversation {
             id,
@@ -310,6 +358,19 @@ impl<'a> Writer<'a> {
             )?
             .execute([&*task.candidate.session, &*task.candidate.path.to_string_lossy()])?;
         Ok(connection.last_insert_rowid())
+    }
+
+    /// Stores the rollouts of a conversation that was rewound, for its places.
+    fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+        let newest = &task.candidate.path;
+        let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
+        let all: Vec<_> = all.map(|path| path.to_string_lossy()).collect();
+        let rollouts = (all.len() > 1).then(|| serde_json::to_string(&all).unwrap_or_default());
+        self.store
+            .connection
+            .prepare_cached("UPDATE conversation SET rollouts=?2 WHERE id=?1")?
+            .execute(params![id, rollouts])?;
+        Ok(())
     }
 
     /// Stores the fields that lists show, and the words of the title.
@@ -376,7 +437,7 @@ impl<'a> Writer<'a> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
-        let events = open.state.accept(line.items, line.offset);
+        let events = open.state.accept(line.items, line.place.offset);
         let mut result = Ok(());
         for (event, words) in events.into_iter().zip(line.words) {
             let Some(event) = event else {
@@ -409,8 +470,8 @@ impl<'a> Writer<'a> {
             };
             open.next += 1;
             let at = event.at.map(|at| at.timestamp_millis());
-            let offset = i64::try_from(event.offset).ok();
-            result = self.insert_text(row, &words, Some(event.turn), at, offset);
+            let place = line.place.number();
+            result = self.insert_text(row, &words, Some(event.turn), at, Some(place));
             if result.is_err() {
                 break;
             }
@@ -419,7 +480,7 @@ impl<'a> Writer<'a> {
         result.of_index(&self.store.path)
     }
 
-    fn end(&mut self, end: Result<(u64, Vec<u8>), String>) -> Result<(), IndexError> {
+    fn end(&mut self, end: Result<(Place, Vec<u8>), String>) -> Result<(), IndexError> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
@@ -429,7 +490,11 @@ impl<'a> Writer<'a> {
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
-                (0, Vec::new())
+                let nothing = Place {
+                    rollout: 0,
+                    offset: 0,
+                };
+                (nothing, Vec::new())
             }
         };
         if let Some(copied) = open.copied.take().filter(|copied| copied.has_copies) {
@@ -453,7 +518,7 @@ impl<'a> Writer<'a> {
                     stamp.file,
                     stamp.size,
                     stamp.mtime,
-                    i64::try_from(end).unwrap_or(i64::MAX),
+                    end.number(),
                     tail,
                     open.next,
                     open.state.to_bytes(),

@@ -20,4 +20,4 @@ pub(crate) use candidates::IndexSource;
 pub(crate) use error::IndexError;
 pub(crate) use ingest::searched_part;
 pub(crate) use refresh::{IndexStatus, RefreshReport, Thoroughness, rebuild, refresh, status};
-pub(crate) use store::{FOLDER, IndexStore, TextId, path_of, remove, size};
+pub(crate) use store::{FOLDER, IndexStore, Place, TextId, path_of, remove, size};

@@ -1,11 +1,12 @@
 //! Decides which rollouts have to be read: compares the rollouts on disk with the index.
 
 use super::error::{IndexContext as _, IndexError};
-use super::store::IndexStore;
-use crate::codex::rollout::{ConversationFile, ZST};
+use super::store::{IndexStore, Place};
+use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_query::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
+use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::{file_id, file_open, position};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -58,8 +59,8 @@ pub(super) struct IndexedConversation {
     pub id: i64,
     pub path: String,
     pub stamp: FileStamp,
-    /// The offset behind the last line that was read.
-    pub end: i64,
+    /// The place behind the last line that was read.
+    pub end: Place,
     tail: Vec<u8>,
     /// The number of the next text.
     pub next: i64,
@@ -104,6 +105,10 @@ pub(super) struct IngestTask {
     pub indexed: Option<IndexedConversation>,
     /// The offset from which the rollout is read; `None` if only the fields changed.
     pub from: Option<u64>,
+    /// The rollouts to read before, with the end of what Codex shows. Empty if [`Self::from`] is not zero.
+    pub earlier: Vec<RolloutSlice>,
+    /// The number of the rollout among those of the conversation.
+    pub number: usize,
     /// The id and the rollout of the conversation whose beginning this one may repeat.
     pub parent: Option<(String, PathBuf)>,
     /// The time at which the beginning of another conversation was copied into this one, if it was.
@@ -137,7 +142,7 @@ pub(super) fn indexed(
                     size: row.get(4)?,
                     mtime: row.get(5)?,
                 },
-                end: row.get(6)?,
+                end: Place::of_number(row.get(6)?),
                 tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
                 next: row.get(8)?,
                 state: state.unwrap_or_default(),
@@ -158,32 +163,42 @@ pub(super) fn indexed(
     read().of_index(&store.path)
 }
 
-/// Returns the path of a rollout that exists: the recorded one in its plain form, else compressed.
-pub(super) fn existing_path(recorded: &str) -> Option<PathBuf> {
-    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
-    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-    forms
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| ConversationFile::of(path).is_some() && path.is_file())
+/// Finds other rollouts of the home.
+pub(super) trait RolloutSearch {
+    /// Returns the rollout of the conversation `id`.
+    fn find(&self, id: &str) -> Option<PathBuf>;
+
+    /// Returns the rollouts that a rewound conversation had before.
+    fn earlier(&self, candidate: &Candidate) -> Vec<RolloutSlice>;
 }
 
 /// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
 pub(super) fn task(
     mut candidate: Candidate,
     indexed: Option<IndexedConversation>,
-    find_rollout: &dyn Fn(&str) -> Option<PathBuf>,
+    disk: &dyn RolloutSearch,
 ) -> Option<IngestTask> {
     let stamp = FileStamp::of(&candidate.path)?;
     let is_unchanged = indexed.as_ref().is_some_and(|old| old.stamp == stamp);
     let from = match &indexed {
         Some(_) if is_unchanged => None,
-        Some(old) if grew(old, &stamp, &candidate.path) => u64::try_from(old.end).ok(),
+        Some(old) if grew(old, &stamp, &candidate.path) => Some(old.end.offset),
         _ => Some(0),
     };
+    let is_rewind = ConversationFile::of(&candidate.path).is_some_and(|file| file.is_rewind());
+    let earlier = if from == Some(0) && is_rewind {
+        disk.earlier(&candidate)
+    } else {
+        Vec::new()
+    };
+    let number = match &indexed {
+        Some(old) if from.is_some_and(|from| from > 0) => old.end.rollout,
+        _ => earlier.len(),
+    };
     // The head of a rollout never changes, so it is read only with the rest.
+    let first = earlier.first().map_or(&candidate.path, |first| &first.path);
     let head = (from == Some(0))
-        .then(|| rollout::head(&candidate.path).ok().flatten())
+        .then(|| rollout::head(first).ok().flatten())
         .flatten();
     let shown = shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
     let is_same = indexed.as_ref().is_some_and(|old| {
@@ -200,7 +215,7 @@ pub(super) fn task(
         .filter(|_| is_copy)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
     let parent = original.and_then(|id| {
-        let path = find_rollout(&id)?;
+        let path = disk.find(&id)?;
         Some((id, path))
     });
     // Its fields are in `shown`. The first index of a large home has a task for each conversation.
@@ -211,6 +226,8 @@ pub(super) fn task(
         shown,
         indexed,
         from,
+        earlier,
+        number,
         parent,
         copied_at,
     })
@@ -225,10 +242,7 @@ fn grew(old: &IndexedConversation, now: &FileStamp, path: &Path) -> bool {
     {
         return false;
     }
-    u64::try_from(old.end)
-        .ok()
-        .and_then(|end| tail(path, end).ok())
-        .is_some_and(|tail| tail == old.tail)
+    tail(path, old.end.offset).is_ok_and(|tail| tail == old.tail)
 }
 
 /// Returns the last bytes before an offset of a rollout; nothing for a compressed one.

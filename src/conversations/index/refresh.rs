@@ -10,12 +10,14 @@ use super::candidates::{
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
-use super::plan::{self, Candidate, IngestTask};
+use super::plan::{self, Candidate, IngestTask, RolloutSearch};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::thread_query;
 use crate::history::SkippedFile;
+use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::progress::{Progress, is_interrupted};
 use chrono::{DateTime, TimeDelta};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +78,8 @@ pub(crate) fn status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
         conversations: store.number("SELECT count(*) FROM conversation")?,
         texts: store.number("SELECT count(*) FROM message")?,
-        rollout_bytes: store.number("SELECT coalesce(sum(end), 0) FROM conversation")?,
+        rollout_bytes: store
+            .number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
         last_walk_ms: store.meta(LAST_WALK)?,
     })
 }
@@ -110,7 +113,7 @@ pub(crate) fn refresh(
     found
         .on_disk
         .extend(orphaned_copies(store, source, &found)?);
-    let (total, mut report) = ingest_all(store, found.on_disk, is_complete, progress)?;
+    let (total, mut report) = ingest_all(store, source.home, found.on_disk, is_complete, progress)?;
     report.skipped.extend(found.unlistable);
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
@@ -140,6 +143,7 @@ pub(crate) fn refresh(
 /// number of bytes that were read too.
 fn ingest_all(
     store: &mut IndexStore,
+    home: &Path,
     candidates: Vec<Candidate>,
     is_complete: bool,
     progress: &dyn Progress,
@@ -149,15 +153,22 @@ fn ingest_all(
         let path = |c: &Candidate| (c.session.clone(), c.path.clone());
         paths = candidates.iter().map(path).collect();
     }
+    let rewound = OnceCell::new();
     let mut total = 0;
     let mut report = IngestReport::default();
     let mut candidates = candidates.into_iter();
     loop {
+        let disk = HomeRollouts {
+            store,
+            home,
+            paths: &paths,
+            rewound: &rewound,
+        };
         let part: Vec<_> = candidates.by_ref().take(PLANNED_CONVERSATIONS).collect();
         if part.is_empty() {
             return Ok((total, report));
         }
-        let tasks = plan_tasks(store, part, &paths)?;
+        let tasks = plan_tasks(store, part, &disk)?;
         if !tasks.is_empty() {
             total += tasks.iter().map(unread_bytes).sum::<u64>();
             progress.expect_bytes(total);
@@ -240,27 +251,45 @@ fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
     remove().of_index(&store.path)
 }
 
+/// The rollouts of the home that is indexed.
+struct HomeRollouts<'a> {
+    store: &'a IndexStore,
+    home: &'a Path,
+    /// The rollouts of an update that looks at all of them.
+    paths: &'a HashMap<String, PathBuf>,
+    /// Listed at the first conversation that was rewound. Few are.
+    rewound: &'a OnceCell<RewoundThreads>,
+}
+
+impl RolloutSearch for HomeRollouts<'_> {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        if let Some(path) = self.paths.get(id) {
+            return Some(path.clone());
+        }
+        let found = plan::indexed(self.store, Some(&[id])).ok()?;
+        Some(PathBuf::from(&found.get(id)?.path))
+    }
+
+    fn earlier(&self, candidate: &Candidate) -> Vec<RolloutSlice> {
+        let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
+        rewound.earlier(&candidate.session, &candidate.path)
+    }
+}
+
 fn plan_tasks(
     store: &IndexStore,
     candidates: Vec<Candidate>,
-    paths: &HashMap<String, PathBuf>,
+    disk: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
     let mut indexed = plan::indexed(store, Some(&ids))?;
-    let find_rollout = |id: &str| {
-        if let Some(path) = paths.get(id) {
-            return Some(path.clone());
-        }
-        let found = plan::indexed(store, Some(&[id])).ok()?;
-        Some(PathBuf::from(&found.get(id)?.path))
-    };
     let mut tasks = Vec::new();
     for candidate in candidates {
         if is_interrupted() {
             return Err(IndexError::Interrupted);
         }
         let old = indexed.remove(&candidate.session);
-        tasks.extend(plan::task(candidate, old, &find_rollout));
+        tasks.extend(plan::task(candidate, old, disk));
     }
     Ok(tasks)
 }

@@ -3,8 +3,8 @@
 //! | table | content |
 //! | --- | --- |
 //! | `meta` | the Codex home, times of the last updates |
-//! | `conversation` | one row per conversation: its rollout, how far it was read, what lists show |
-//! | `message` | one row per text: its turn, time, and the offset of its line in the rollout |
+//! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
+//! | `message` | one row per text: its turn, time, and the offset of its line ([`Place`]) |
 //! | `words` | FTS5 without content: the words of the text with the same row id |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
@@ -15,9 +15,10 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
+use crate::codex::connection::{self, Access};
 use crate::conversations::event::Role;
-use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, events, hash, sharing};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
+use rusqlite::{Connection, OptionalExtension as _};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use std::time::Duration;
 pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
     session TEXT NOT NULL UNIQUE,
     path TEXT NOT NULL,
+    rollouts TEXT,
     file TEXT NOT NULL,
     size INTEGER NOT NULL,
     mtime INTEGER NOT NULL,
@@ -128,6 +130,34 @@ impl TextId {
     }
 }
 
+/// The place of a line in the rollouts of a conversation, as one number. A conversation that was not rewound has
+/// one rollout, so that its places are offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The number of the rollout, the oldest first.
+    pub rollout: usize,
+    /// The offset in its plain text.
+    pub offset: u64,
+}
+
+/// The number of bits of a place for the offset.
+const OFFSET_BITS: u32 = 48;
+
+impl Place {
+    pub(crate) fn of_number(number: i64) -> Self {
+        let number = u64::try_from(number).unwrap_or(0);
+        Self {
+            rollout: usize::try_from(number >> OFFSET_BITS).unwrap_or(0),
+            offset: number & ((1 << OFFSET_BITS) - 1),
+        }
+    }
+
+    pub(crate) fn number(self) -> i64 {
+        let number = ((self.rollout as u64) << OFFSET_BITS) | self.offset;
+        i64::try_from(number).unwrap_or(i64::MAX)
+    }
+}
+
 /// An open index of a Codex home.
 #[derive(Debug)]
 pub(crate) struct IndexStore {
@@ -195,7 +225,7 @@ impl IndexStore {
     /// # Errors
     /// It is damaged or cannot be read.
     pub(crate) fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
-        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+        Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
     /// Opens the index at `path` for reading if there is one of this version, for a prompt: changes nothing, and
@@ -204,10 +234,10 @@ impl IndexStore {
     /// # Errors
     /// It is damaged, locked, or cannot be read.
     pub(crate) fn open_read_only(path: &Path) -> Result<Option<Self>, IndexError> {
-        Self::open_as(path, OpenFlags::SQLITE_OPEN_READ_ONLY, PROMPT_LOCK_TIMEOUT)
+        Self::open_as(path, Access::Read, PROMPT_LOCK_TIMEOUT)
     }
 
-    fn open_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Option<Self>, IndexError> {
+    fn open_as(path: &Path, access: Access, wait: Duration) -> Result<Option<Self>, IndexError> {
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
@@ -221,15 +251,13 @@ impl IndexStore {
     /// # Errors
     /// It cannot be opened.
     pub(crate) fn connect(path: &Path) -> Result<Self, IndexError> {
-        Self::connect_as(path, OpenFlags::SQLITE_OPEN_READ_WRITE, LOCK_TIMEOUT)
+        Self::connect_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    fn connect_as(path: &Path, access: OpenFlags, wait: Duration) -> Result<Self, IndexError> {
-        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).of_index(path)?;
+    fn connect_as(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
+        let connection = connection::open(path, access).of_index(path)?;
         connection.busy_timeout(wait).of_index(path)?;
         connection.set_prepared_statement_cache_capacity(32);
-        events::trace!("opened {}", path.display());
         Ok(Self {
             connection,
             path: path.to_path_buf(),

@@ -9,7 +9,7 @@ use super::query::{CheckedText, Query, Term};
 use super::snippet::{self, Snippet};
 use super::texts::TextReader;
 use crate::conversations::event::Role;
-use crate::conversations::index::{IndexError, IndexStore, TextId};
+use crate::conversations::index::{IndexError, IndexStore, Place, TextId};
 use crate::io::progress::is_interrupted;
 use rusqlite::{CachedStatement, OptionalExtension as _, Row, params};
 use std::cmp::Ordering;
@@ -400,7 +400,7 @@ fn intersection(
 struct TextPlace {
     turn: Option<u32>,
     at: Option<i64>,
-    offset: Option<i64>,
+    line: Option<Place>,
 }
 
 /// Reads texts of one conversation.
@@ -409,7 +409,8 @@ struct ConversationTexts<'a> {
     number: i64,
     path: PathBuf,
     title: String,
-    reader: Option<TextReader>,
+    /// The number of the rollout that is open, with its reader.
+    reader: Option<(usize, TextReader)>,
 }
 
 impl<'a> ConversationTexts<'a> {
@@ -473,20 +474,39 @@ impl<'a> ConversationTexts<'a> {
                 Ok(TextPlace {
                     turn: row.get(0)?,
                     at: row.get(1)?,
-                    offset: row.get(2)?,
+                    line: row.get::<_, Option<i64>>(2)?.map(Place::of_number),
                 })
             });
             place.optional()
         })?;
         let place = place.unwrap_or_default();
-        if self.reader.is_none() {
-            self.reader = TextReader::open(&self.path).ok();
-        }
-        let offset = place.offset.and_then(|offset| u64::try_from(offset).ok());
-        let texts = match (&mut self.reader, offset) {
-            (Some(reader), Some(offset)) => reader.texts(offset, id.role()).unwrap_or_default(),
-            _ => Vec::new(),
+        let Some(line) = place.line else {
+            return Ok((place, Vec::new()));
         };
+        let reader = match self.reader.take() {
+            Some((rollout, reader)) if rollout == line.rollout => Some(reader),
+            _ => TextReader::open(&self.rollout(line.rollout)?).ok(),
+        };
+        let mut texts = Vec::new();
+        if let Some(mut reader) = reader {
+            texts = reader.texts(line.offset, id.role()).unwrap_or_default();
+            self.reader = Some((line.rollout, reader));
+        }
         Ok((place, texts))
+    }
+
+    /// Returns the path of a rollout of the conversation.
+    fn rollout(&self, number: usize) -> Result<PathBuf, IndexError> {
+        let mut statement = self
+            .search
+            .statement("SELECT rollouts FROM conversation WHERE id=?1")?;
+        let list: Option<String> = self
+            .search
+            .store
+            .run(|_| statement.query_row([self.number], |row| row.get(0)))?;
+        let list = list.and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
+        let path =
+            list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
+        Ok(path.unwrap_or_else(|| self.path.clone()))
     }
 }

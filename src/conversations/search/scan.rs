@@ -2,7 +2,6 @@
 
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
-use crate::codex::rollout::ConversationFile;
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query;
 use crate::conversations::event::{EventSelection, Role};
@@ -10,12 +9,13 @@ use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::files;
+use crate::history::thread_rollouts::{self, ThreadChain};
 use crate::history::thread_titles::ThreadTitles;
 use crate::io::parallel;
 use crate::io::progress::Progress;
 use chrono::{DateTime, Utc};
 use regex::Regex;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -47,15 +47,10 @@ pub(crate) fn conversations(
     let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));
     let mut rows: HashMap<_, _> = rows.collect();
     let titles = ThreadTitles::read(home);
-    let mut known = HashSet::new();
     let mut found = Vec::new();
     let (files, skipped) = files::find_readable(home);
-    for file in files {
+    for (session, file) in thread_rollouts::newest_of_each(files) {
         let path = file.path(home);
-        let id = ConversationFile::of(&path).and_then(|file| file.id().map(str::to_lowercase));
-        let Some(session) = id.filter(|id| known.insert(id.clone())) else {
-            continue;
-        };
         let row = rows.remove(&session);
         let listed = row.is_some();
         let mut row = row.unwrap_or_default();
@@ -81,11 +76,12 @@ pub(crate) fn conversations(
     Ok((found, skipped))
 }
 
-/// Searches `conversations` on all processors. Only texts of `role`, if one is given.
+/// Searches `conversations` of a home on all processors. Only texts of `role`, if one is given.
 ///
 /// # Errors
 /// The user interrupts.
 pub(crate) fn scan(
+    home: &Path,
     conversations: Vec<FoundConversation>,
     pattern: &Regex,
     role: Option<Role>,
@@ -95,7 +91,7 @@ pub(crate) fn scan(
     parallel::ordered(
         MAX_OPEN_ROLLOUTS,
         |conversation: FoundConversation| {
-            let found = first_match(&conversation, pattern, role);
+            let found = first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
         |(conversation, found): (FoundConversation, io::Result<Option<Hit>>)| {
@@ -126,6 +122,7 @@ pub(crate) fn scan(
 
 /// Returns the first match in a conversation; its score is the number of texts with a match.
 fn first_match(
+    home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
     role: Option<Role>,
@@ -143,7 +140,8 @@ fn first_match(
         })
     };
     let mut first: Option<Hit> = None;
-    let mut reader = EventReader::open(&conversation.path, EventSelection::Texts)?;
+    let chain = ThreadChain::of(home, &conversation.session, &conversation.path);
+    let mut reader = EventReader::open_all(chain.own(), EventSelection::Texts)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.text() else {
             continue;

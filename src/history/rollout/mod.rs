@@ -2,10 +2,12 @@
 
 mod content;
 mod envelope;
+mod location;
 mod scanner;
 
 pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line, is_injected};
 pub(crate) use envelope::Envelope;
+pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
 use super::lines::LineReader;
 use super::rfc3339::Rfc3339Time;

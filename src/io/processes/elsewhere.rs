@@ -54,21 +54,24 @@ fn has_ended(process: &sysinfo::Process) -> bool {
     )
 }
 
-pub(super) fn started(pid: u32) -> Option<u64> {
+/// Reads start time and status of one process.
+fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
     let wanted = ProcessRefreshKind::nothing();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
-    system
-        .process(pid)
-        .filter(|process| !has_ended(process))
-        .map(sysinfo::Process::start_time)
+    system.process(pid).map(fact)
+}
+
+pub(super) fn started(pid: u32) -> Option<u64> {
+    read_one(pid, |process| {
+        (!has_ended(process)).then(|| process.start_time())
+    })?
 }
 
 #[cfg(unix)]
-pub(super) fn is_stopped(_pid: u32) -> bool {
-    // The child has the terminal; a stop of it alone is not passed on here.
-    false
+pub(super) fn is_stopped(pid: u32) -> bool {
+    read_one(pid, |process| process.status() == ProcessStatus::Stop) == Some(true)
 }
 
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {

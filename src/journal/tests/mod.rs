@@ -3,9 +3,9 @@
 use super::document::{JOURNAL, JournalState};
 use super::folder::{self, folder_beside};
 use super::recovery::recover;
-use super::write_times::filesystem_clock_ns;
 use super::*;
 use crate::codex::process::Holder;
+use crate::io::disk_clock::filesystem_clock_ns;
 use crate::io::exchange::tests::{UNSUPPORTED, is_always_off};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::once_free;

@@ -158,7 +158,7 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
             Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
             Err(_) => 0o600,
         };
-        file.set_permissions(fs::Permissions::from_mode(mode))
+        crate::io::modes::ignore_refusal(file.set_permissions(fs::Permissions::from_mode(mode)))
     }
     #[cfg(not(unix))]
     {

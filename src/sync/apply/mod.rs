@@ -106,7 +106,10 @@ fn apply_steps(
     publish::publish_manifest(plan, report, &before, state, request)?;
     if request.config.backup.before_overwrite {
         match backup::prune(request.config, request.now, report.snapshot.as_deref()) {
-            Ok(pruned) => report.pruned = pruned,
+            Ok((pruned, doubt)) => {
+                report.pruned = pruned;
+                report.prune_error = doubt.map(Into::into);
+            }
             Err(error) => report.prune_error = Some(error),
         }
     }

@@ -188,10 +188,5 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     is_affected
         .then(|| rollouts::id(&step.key))
         .flatten()
-        .map(|id| IndexUpdate {
-            id,
-            path: local.path.clone(),
-            change: step.change,
-            moved,
-        })
+        .map(|id| IndexUpdate::new(id, local.path.clone(), step.change, moved))
 }

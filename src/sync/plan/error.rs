@@ -52,4 +52,12 @@ pub enum PlanError {
     /// A glob of the configuration cannot be parsed.
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
+    /// `--allow-secrets` names a file that neither side has, or that is never copied.
+    #[error("--allow-secrets names no file that sync copies: {path}")]
+    NoFileToAllow {
+        /// The path, as it was given.
+        path: String,
+        /// Paths of the files that are held back because of a secret.
+        held: Vec<String>,
+    },
 }

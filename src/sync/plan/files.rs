@@ -36,7 +36,8 @@ pub(super) fn groups_to_plan(
     // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even if
     // they are companions.
     let with_id = outside.into_iter();
-    let with_id = with_id.filter_map(|(key, group)| Some((rollouts::id(&key)?, (key, group))));
+    let with_id =
+        with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(&key)?, (key, group))));
     let mut by_id: HashMap<String, _> = with_id.collect();
     let mut next = 0;
     while let Some((key, group)) = planned.get(next) {
@@ -47,7 +48,7 @@ pub(super) fn groups_to_plan(
     planned
 }
 
-/// Returns the ids of the conversations that a changed conversation continues.
+/// Returns the ids of the rollouts that a changed one continues.
 fn parents(inputs: &Inputs<'_>, key: &str, group: &FileGroup) -> Vec<String> {
     let last = inputs.state.files.get(key);
     let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));

@@ -36,10 +36,12 @@ pub(crate) use sync_plan::SyncPlan;
 
 use self::facts::undelivered::find_undelivered;
 use self::files::{groups_to_plan, plan_file};
+use self::guards::decision_guard::ALLOWS_SECRET;
 use self::guards::dropped_steps::{drop_blocked_steps, drop_login_copies};
 use self::guards::incomplete_files::report_incomplete;
 use self::guards::mass_change_guard::{hold_mass_deletions, refuse_unmounted};
 use self::inputs::Inputs;
+use self::scan::file_group::display_path;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::plan_conflict_copies;
@@ -76,8 +78,16 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.notices.extend(missing.out_of_scope_note());
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
+    let is_file = |path: &str| {
+        let mut files = groups.by_key.iter();
+        files.any(|(key, group)| display_path(key, group) == path)
+    };
+    let mistyped = request.allow_secrets.iter().find(|path| !is_file(path));
     for (key, group) in groups_to_plan(&inputs, groups.by_key) {
         plan.add(&key, plan_file(&inputs, &undelivered, &key, &group)?);
+    }
+    if let Some(path) = mistyped {
+        return Err(no_file_to_allow(path, &plan));
     }
     plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps)?);
 
@@ -100,4 +110,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.sort();
     drop(inputs);
     Ok((plan, sides.state))
+}
+
+/// Returns the error for a path of `--allow-secrets` without a file.
+fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
+    let warnings = plan.notices.warnings.iter();
+    let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
+    let mut held: Vec<_> = held.map(|(path, _)| path.clone()).collect();
+    held.sort();
+    let path = path.to_owned();
+    PlanError::NoFileToAllow { path, held }
 }

@@ -145,7 +145,8 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(mode) = mode {
         use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(mode & 0o755 | 0o600))?;
+        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
+        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
     }
     #[cfg(not(unix))]
     let _ = (file, mode);

@@ -96,6 +96,9 @@ fn has_undelivered_newer(
     is_one_sided && !inputs.request.accept_unlisted && is_undelivered()
 }
 
+/// The end of the reason if `--allow-secrets` syncs the file.
+pub(crate) const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
+
 /// Returns the reason not to copy a file that contains a token or key. In a conflict the user can choose either
 /// version, so both are searched.
 fn secret_reason(
@@ -122,9 +125,9 @@ fn secret_reason(
             Some(FileSecret::Whole(what)) => {
                 format!("is not synced: it contains what looks like {what}")
             }
-            Some(found @ FileSecret::InText(_)) => format!(
-                "is not synced: it contains what looks like {found}; --allow-secrets syncs it once"
-            ),
+            Some(found @ FileSecret::InText(_)) => {
+                format!("is not synced: it contains what looks like {found}; {ALLOWS_SECRET}")
+            }
         };
         return Ok(Some(why));
     }

@@ -41,17 +41,29 @@ pub(crate) fn report_incomplete(
     let waiting = notices.waiting.iter();
     let keys = waiting.map(|(path, _)| manifest::key_of(path));
     let keys: HashSet<String> = keys.chain(undelivered.keys().cloned()).collect();
-    let former = &inputs.state.own.former;
+    let mut former = inputs.state.own.former.clone();
+    if !keys.is_empty() {
+        former.extend_from_slice(&inputs.manifests()?.former);
+    }
     let listed = remote_manifests::listed_versions(
         cloud,
         &own,
-        former,
+        &former,
         &keys,
         &remote_manifests::MANIFEST_LIMITS,
     )?;
     let reported = reported_keys(&notices, conflicts);
-    notices.undelivered =
+    let (given_up, missing) =
         undelivered_versions(inputs, undelivered, &listed, latest_date, &reported)?;
+    notices.undelivered = missing;
+    notices.extend(given_up.into_iter().map(|version| {
+        let why = format!(
+            "{} listed a version before it was put back from a backup or copied; no machine lists that \
+             version now, so sync does not wait for it",
+            version.machine
+        );
+        NoticeList::Note.notice(version.path, why)
+    }));
     for (path, why) in &mut notices.waiting {
         let key = manifest::key_of(path);
         let is_newer = |version: &&_| {
@@ -60,6 +72,7 @@ pub(crate) fn report_incomplete(
                 .is_some_and(|file| file.may_include(version))
         };
         let versions = listed.get(&key).into_iter().flatten();
+        let versions = versions.filter(|version| !version.is_former);
         let newest = newest(&key, versions.filter(is_newer)).into_iter();
         let machines: Vec<&str> = newest.map(|version| &*version.machine).collect();
         notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
@@ -75,20 +88,23 @@ pub(crate) fn report_incomplete(
     Ok(notices)
 }
 
-/// Returns the undelivered versions to report, each with the machine that lists the newest one. Files that another
-/// list of the plan names already are left out.
+/// Returns the undelivered versions to report, each with the machine that lists the newest one: first those that only
+/// former manifests list, then the others. Files that another list of the plan names already are left out.
 fn undelivered_versions(
     inputs: &Inputs<'_>,
     all: &UndeliveredFiles,
     listed: &HashMap<String, Vec<ListedVersion>>,
     latest_date: Option<&str>,
     reported: &HashSet<String>,
-) -> Result<Vec<UndeliveredVersion>, IoError> {
-    let mut undelivered = Vec::new();
+) -> Result<(Vec<UndeliveredVersion>, Vec<UndeliveredVersion>), IoError> {
+    let (mut given_up, mut undelivered) = (Vec::new(), Vec::new());
     for (key, file) in all {
         let versions = listed.get(key).into_iter().flatten();
         let missing = versions.filter(|version| file.is_certain(version));
-        let Some(newest) = newest(key, missing).into_iter().next() else {
+        let (former, live): (Vec<_>, Vec<_>) = missing.partition(|version| version.is_former);
+        let is_former = live.is_empty();
+        let missing = if is_former { former } else { live };
+        let Some(newest) = newest(key, missing.into_iter()).into_iter().next() else {
             continue;
         };
         let path = &newest.path;
@@ -97,15 +113,21 @@ fn undelivered_versions(
         if !is_reportable || file.is_absent && !would_be_downloaded(inputs, newest, latest_date)? {
             continue;
         }
-        undelivered.push(UndeliveredVersion {
+        let list = if is_former {
+            &mut given_up
+        } else {
+            &mut undelivered
+        };
+        list.push(UndeliveredVersion {
             machine: newest.machine.clone(),
             path: path.clone(),
             is_conversation: rollouts::key(path).is_some(),
             is_new: file.is_new,
         });
     }
+    given_up.sort();
     undelivered.sort();
-    Ok(undelivered)
+    Ok((given_up, undelivered))
 }
 
 /// Returns true if a file that neither side has would be synced once it is in the cloud folder.

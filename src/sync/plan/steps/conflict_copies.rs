@@ -48,15 +48,13 @@ pub(crate) fn plan_conflict_copies(
         // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
         if let Some(manifests) = inputs.manifests_if_read() {
             plan.learned_resolutions =
-                resolutions::newer_records(resolutions, &manifests.resolutions, []);
+                resolutions::newer_records(resolutions, &manifests.resolutions);
         }
         return Ok(plan);
     }
     let conversations = ConversationIndex::of(copies, inputs.state, steps);
-    let mut dropped = Vec::new();
     for (name, copy) in &copies.all {
         if inputs.may_drop(name)? {
-            dropped.push(name.as_str());
             plan.steps
                 .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
         } else if let Some(step) = containing_step(inputs, copy, &conversations, steps) {
@@ -69,7 +67,7 @@ pub(crate) fn plan_conflict_copies(
         }
     }
     let others = &inputs.manifests()?.resolutions;
-    plan.learned_resolutions = resolutions::newer_records(resolutions, others, dropped);
+    plan.learned_resolutions = resolutions::newer_records(resolutions, others);
     Ok(plan)
 }
 

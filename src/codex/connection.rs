@@ -1,0 +1,201 @@
+//! Opens SQLite databases, for the whole program.
+//!
+//! A database of Codex may come from another person's archive or cloud folder. So nothing that is stored in one
+//! runs: no trigger, no view, no function of a schema that SQLite does not trust, and no extension.
+
+use crate::io::{events, file_open, progress};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, ffi};
+use std::path::Path;
+
+/// The access to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reads a database that another process may be writing to.
+    Read,
+    /// Like [`Access::Read`], without creating or changing the index of a WAL.
+    ReadInPlace,
+    /// Reads a database that no process writes to, without a lock.
+    ReadImmutable,
+    /// Reads and writes an existing database.
+    Write,
+    /// Creates the database if it does not exist.
+    Create,
+}
+
+impl Access {
+    fn flags(self) -> OpenFlags {
+        let access = match self {
+            Self::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Self::ReadInPlace | Self::ReadImmutable => {
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI
+            }
+            Self::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Self::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        };
+        access | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    }
+
+    fn uri_parameters(self) -> Option<&'static str> {
+        match self {
+            Self::ReadInPlace => Some("mode=ro&readonly_shm=1"),
+            Self::ReadImmutable => Some("immutable=1"),
+            Self::Read | Self::Write | Self::Create => None,
+        }
+    }
+
+    fn is_reading(self) -> bool {
+        !matches!(self, Self::Write | Self::Create)
+    }
+}
+
+/// The number of SQLite's instructions between two calls of the progress handler.
+const STEPS: i32 = 10_000;
+
+/// The limit of SQLite's instructions on a connection that reads, in [`STEPS`]: minutes of computing, a hundred
+/// times more than for the largest home. A clock would also count the caller's work between two rows.
+const MAX_READING: u64 = 1_000_000;
+
+/// Opens a regular file as a database. SQLite would wait forever at a pipe.
+///
+/// A query on a connection that reads ends with [`ffi::SQLITE_INTERRUPT`] if the user interrupts, or if it does
+/// not end by itself. Writing is short, and must not stop while an interrupted command cleans up.
+pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    if access != Access::Create {
+        check_is_file(path)?;
+    }
+    let mut connection = match access.uri_parameters() {
+        Some(parameters) => {
+            let name = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+            Connection::open_with_flags(format!("file:{name}?{parameters}"), access.flags())
+        }
+        None => Connection::open_with_flags(path, access.flags()),
+    }?;
+    for (setting, is_on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        connection.set_db_config(setting, is_on)?;
+    }
+    if access.is_reading() {
+        limit_reading(&mut connection, MAX_READING)?;
+    }
+    events::trace!("opened {}", path.display());
+    Ok(connection)
+}
+
+fn limit_reading(connection: &mut Connection, max: u64) -> rusqlite::Result<()> {
+    let mut left = max;
+    let should_end = move || {
+        left = left.saturating_sub(1);
+        left == 0 || progress::is_interrupted()
+    };
+    connection.progress_handler(STEPS, Some(should_end))
+}
+
+fn check_is_file(path: &Path) -> rusqlite::Result<()> {
+    file_open::check(path).map_err(|e| failure(ffi::SQLITE_CANTOPEN, e.to_string()))
+}
+
+/// Fails with [`ffi::SQLITE_AUTH`] if the list of conversations is not an ordinary table, as Codex creates it.
+pub(super) fn check_threads(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT CASE WHEN type = 'view' THEN 'a view' WHEN rootpage = 0 THEN 'a virtual table' \
+                      WHEN EXISTS (SELECT 1 FROM pragma_table_xinfo('threads') WHERE hidden <> 0) \
+                      THEN 'a table that computes columns' END \
+               FROM main.sqlite_master \
+               WHERE type IN ('table', 'view') AND name = 'threads' COLLATE NOCASE";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some(form) = row.get::<_, Option<String>>(0)? {
+            return Err(failure(ffi::SQLITE_AUTH, format!("threads is {form}")));
+        }
+    }
+    Ok(())
+}
+
+fn failure(code: i32, message: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(sql: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        open(&path, Access::Create)
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_trigger_never_fires() {
+        let (_folder, path) = database(
+            "CREATE TABLE t(x); CREATE TABLE fired(x);
+             CREATE TRIGGER hook AFTER INSERT ON t BEGIN INSERT INTO fired VALUES(1); END;",
+        );
+        let connection = open(&path, Access::Write).unwrap();
+        connection.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        let fired: i64 = connection
+            .query_row("SELECT count(*) FROM fired", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(fired, 0);
+    }
+
+    #[test]
+    fn a_list_of_conversations_that_is_no_ordinary_table_is_refused() {
+        for (sql, expected) in [
+            ("CREATE TABLE threads(id TEXT PRIMARY KEY)", None),
+            ("CREATE TABLE other(id)", None),
+            (
+                "CREATE VIEW Threads AS SELECT 1 AS id",
+                Some("threads is a view"),
+            ),
+            (
+                "CREATE VIRTUAL TABLE threads USING fts5(id)",
+                Some("threads is a virtual table"),
+            ),
+            (
+                "CREATE TABLE threads(id, title AS (hex(zeroblob(9))))",
+                Some("threads is a table that computes columns"),
+            ),
+        ] {
+            let (_folder, path) = database(sql);
+            let checked = check_threads(&open(&path, Access::Read).unwrap());
+            let message = checked.err().map(|e| e.to_string());
+            assert_eq!(message.as_deref(), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn views_extensions_and_the_schema_are_out_of_reach() {
+        let (_folder, path) = database("CREATE TABLE t(x); CREATE VIEW v AS SELECT 1 AS x;");
+        let connection = open(&path, Access::Write).unwrap();
+        for sql in [
+            "SELECT x FROM v",
+            "SELECT load_extension('x')",
+            "PRAGMA writable_schema=ON; DELETE FROM sqlite_master",
+        ] {
+            let run = connection.execute_batch(sql);
+            assert!(run.is_err(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_does_not_end_is_ended() {
+        let (_folder, path) = database("CREATE TABLE t(x);");
+        let mut connection = open(&path, Access::ReadImmutable).unwrap();
+        limit_reading(&mut connection, 100).unwrap();
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let ended = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let code = ended.unwrap_err().sqlite_error_code();
+        assert_eq!(code, Some(rusqlite::ErrorCode::OperationInterrupted));
+    }
+}

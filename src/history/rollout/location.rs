@@ -1,0 +1,128 @@
+//! The rollout that a row of Codex's list, or a name in its folders, leads to. Rows and links may come from
+//! another person's archive, so only a conversation of the home is opened.
+
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::rollout::{ConversationFile, ZST};
+use crate::io::OrdinaryPath as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The part of a first line that shows its form. Codex writes the keys in front of the instructions.
+const FORM_BYTES: u64 = 4096;
+
+/// Returns the rollout at the path that Codex recorded, plain or compressed (Codex may record either name), if it
+/// [is one of the home](of_home).
+pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
+    existing_below(home, recorded).filter(|path| is_conversation(path))
+}
+
+/// Returns the path if it is a conversation's in a folder of the home's conversations. The folder itself may be a
+/// link, which the user made; a link in it leads nowhere else.
+pub(crate) fn of_home(home: &Path, path: PathBuf) -> Option<PathBuf> {
+    (is_below(home, &path) && is_conversation(&path)).then_some(path)
+}
+
+/// Like [`recorded_rollout`], without reading the file.
+pub(crate) fn existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
+    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
+    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
+    let mut forms = forms.into_iter().map(PathBuf::from);
+    forms
+        .find(|path| ConversationFile::of(path).is_some() && path.is_file() && is_below(home, path))
+}
+
+fn is_below(home: &Path, path: &Path) -> bool {
+    let Ok(path) = path.canonical() else {
+        return false;
+    };
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name).canonical());
+    folders
+        .iter()
+        .flatten()
+        .any(|folder| path.starts_with(folder))
+}
+
+/// Returns true if the first line is that of a conversation, of any version of Codex.
+fn is_conversation(path: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read = super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let has = |key: &str| line.contains(&format!("\"{key}\":"));
+    // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
+    let is_known =
+        has("payload") || has("record_type") || (has("timestamp") && (has("type") || has("id")));
+    // The reader of a damaged file reports the damage.
+    read.is_err() || (line.starts_with('{') && is_known)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const FIRST: &str =
+        "{\"timestamp\":\"2026-01-01T00:00:00Z\",\"type\":\"session_meta\",\"payload\":{}}\n";
+
+    fn home() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a file");
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join(SESSIONS)).expect("a file");
+        (folder, home)
+    }
+
+    fn found(home: &Path, path: &Path) -> Option<PathBuf> {
+        recorded_rollout(home, &path.to_string_lossy())
+    }
+
+    #[test]
+    fn a_row_leads_to_conversations_of_the_home_only() {
+        let (folder, home) = home();
+        let outside = folder.path().join("rollout-outside.jsonl");
+        let inside = home.join(SESSIONS).join("rollout-1.jsonl");
+        let link = home.join(SESSIONS).join("rollout-2.jsonl");
+        let login = home.join("auth.json");
+        fs::write(&outside, FIRST).expect("a file");
+        fs::write(&inside, FIRST).expect("a file");
+        fs::write(&login, FIRST).expect("a file");
+        symlink(&outside, &link).expect("a file");
+        assert_eq!(found(&home, &inside), Some(inside.clone()));
+        let around = home.join(SESSIONS).join("../auth.json");
+        for path in [outside, link, login, around] {
+            assert_eq!(found(&home, &path), None, "{}", path.display());
+        }
+        // The folder of the conversations may be on another disk.
+        let moved = folder.path().join("moved");
+        fs::rename(home.join(SESSIONS), &moved).expect("a file");
+        symlink(&moved, home.join(SESSIONS)).expect("a file");
+        assert_eq!(found(&home, &inside), Some(inside));
+    }
+
+    #[test]
+    fn only_the_first_line_of_a_conversation_makes_a_rollout() {
+        let (_folder, home) = home();
+        let path = home.join(SESSIONS).join("rollout-1.jsonl");
+        for (text, expected) in [
+            (FIRST, true),
+            (
+                "{\"id\":\"01\",\"timestamp\":\"2025-05-05T00:00:00Z\"}\n",
+                true,
+            ),
+            ("{\"record_type\":\"state\"}\n", true),
+            (
+                "{\"OPENAI_API_KEY\":\"k\",\"tokens\":{\"id_token\":\"i\"}}",
+                false,
+            ),
+            ("root:$6$x:1::::::\n", false),
+            ("", false),
+        ] {
+            fs::write(&path, text).expect("a file");
+            assert_eq!(found(&home, &path).is_some(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The rollouts that a thread consists of.
+//!
+//! A rewind (Esc Esc, `thread/revert`; 0.169) begins another rollout of the thread. Its first line names the
+//! rollout that it continues, and the place where it leaves it (`history_base`, which has the id of a *rollout*
+//! under the key `thread_id`). A fork does the same in a thread of its own. Codex shows the base up to that
+//! place, then the new rollout. What the base has behind that place is shown nowhere, but its requests count.
+
+use super::files::{self, RolloutFile};
+use super::id::ConversationId;
+use super::rollout::{self, SessionMeta};
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::rollout::ConversationFile;
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The largest number of rollouts that continue each other. Damaged ones could do so for ever.
+const MAX_ROLLOUTS: usize = 1000;
+
+/// The largest offset of a local time from UTC. Codex names day folders by its local date.
+const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
+
+/// A rollout as far as Codex shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RolloutSlice {
+    /// The rollout, plain or compressed.
+    pub path: PathBuf,
+    /// The offset in its plain text at which the next rollout leaves it; `None` for all of it.
+    pub end: Option<u64>,
+}
+
+impl RolloutSlice {
+    /// Returns all of a rollout.
+    pub(crate) fn whole(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            end: None,
+        }
+    }
+}
+
+/// The rollouts of one thread within a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ThreadPart {
+    /// The id of the thread, as its file names have it.
+    pub id: String,
+    /// Its rollouts, the oldest first.
+    pub slices: Vec<RolloutSlice>,
+}
+
+/// A thread with the beginnings of those that it continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ThreadChain {
+    /// The threads, the oldest first. The last one is the thread itself.
+    pub parts: Vec<ThreadPart>,
+    /// The id of the rollout with the turns before the first part, if it is not on disk.
+    pub missing: Option<String>,
+}
+
+impl ThreadChain {
+    /// Follows the rollouts of the thread `id` back from `newest`, the one that Codex continues.
+    pub(crate) fn of(home: &Path, id: &str, newest: &Path) -> Self {
+        let mut parts = vec![ThreadPart {
+            id: id.to_owned(),
+            slices: vec![RolloutSlice::whole(newest)],
+        }];
+        let mut missing = None;
+        let mut head = rollout::head(newest).ok().flatten();
+        let mut known = vec![newest.to_path_buf()];
+        while let Some((base, end)) = head.as_ref().and_then(base) {
+            let found = find_rollout(home, &base).and_then(|path| rollout::of_home(home, path));
+            let found = found.filter(|path| rollout::head(path).is_ok());
+            let Some(path) = found else {
+                missing = Some(base);
+                break;
+            };
+            if known.len() >= MAX_ROLLOUTS || known.contains(&path) {
+                break;
+            }
+            let file = ConversationFile::of(&path);
+            let thread = file
+                .as_ref()
+                .and_then(ConversationFile::id)
+                .unwrap_or(&base);
+            head = rollout::head(&path).ok().flatten();
+            known.push(path.clone());
+            let slice = RolloutSlice { path, end };
+            match parts.last_mut() {
+                Some(part) if part.id.eq_ignore_ascii_case(thread) => part.slices.push(slice),
+                _ => parts.push(ThreadPart {
+                    id: thread.to_owned(),
+                    slices: vec![slice],
+                }),
+            }
+        }
+        for part in &mut parts {
+            part.slices.reverse();
+        }
+        parts.reverse();
+        Self { parts, missing }
+    }
+
+    /// Returns the rollouts of the thread itself.
+    pub(crate) fn own(&self) -> &[RolloutSlice] {
+        self.parts.last().map_or(&[], |part| &part.slices)
+    }
+}
+
+fn base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
+    Some((head.parent()?, head.parent_end()))
+}
+
+/// All rollouts of the threads that were rewound, the oldest first. The others have one.
+#[derive(Debug, Default)]
+pub(crate) struct RewoundThreads(HashMap<ConversationId, Vec<PathBuf>>);
+
+impl RewoundThreads {
+    /// Lists the rollouts of a home. What cannot be listed is left out.
+    pub(crate) fn read(home: &Path) -> Self {
+        let (files, _) = files::find_readable(home);
+        let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
+        let mut others = HashMap::new();
+        for file in files {
+            let Some(name) = ConversationFile::of(&file.relative) else {
+                continue;
+            };
+            let Some(id) = name.id().map(ConversationId::of) else {
+                continue;
+            };
+            if name.is_rewind() {
+                threads.entry(id).or_default().push(file.path(home));
+            } else {
+                others.entry(id).or_insert(file);
+            }
+        }
+        for (id, rollouts) in &mut threads {
+            rollouts.extend(others.remove(id).map(|file| file.path(home)));
+            rollouts.sort_by_key(|path| rollout_id(path));
+            rollouts.dedup_by_key(|path| rollout_id(path));
+        }
+        Self(threads)
+    }
+
+    /// Returns the rollouts of a thread besides `newest`, the one that Codex continues, each with the end of what
+    /// Codex shows of it; an end of zero if it shows nothing.
+    pub(crate) fn earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
+        let all = self.0.get(&ConversationId::of(id)).into_iter().flatten();
+        let mut earlier: Vec<_> = all
+            .filter(|path| *path != newest)
+            .map(|path| RolloutSlice {
+                path: path.clone(),
+                end: Some(0),
+            })
+            .collect();
+        let mut next = newest.to_path_buf();
+        // Each rollout is continued at most once.
+        for _ in 0..earlier.len() {
+            let head = rollout::head(&next).ok().flatten();
+            let Some((base, end)) = head.as_ref().and_then(base) else {
+                break;
+            };
+            let found = earlier
+                .iter_mut()
+                .find(|slice| rollout_id(&slice.path).as_ref() == Some(&base));
+            let Some(slice) = found else { break };
+            slice.end = end;
+            next.clone_from(&slice.path);
+        }
+        earlier
+    }
+}
+
+/// Ids of rollouts begin with their time, so their order is that of their creation.
+fn rollout_id(path: &Path) -> Option<String> {
+    let file = ConversationFile::of(path)?;
+    file.rollout_id().map(str::to_lowercase)
+}
+
+/// Returns each thread, by its id in lower case, with the rollout that Codex continues if no row names it: the
+/// newest one that is not archived. In the order of the paths. Files without an id are left out.
+pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
+    let rank = |file: &RolloutFile| (!file.is_archived, rollout_id(&file.relative));
+    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    let mut newest: Vec<(String, RolloutFile)> = Vec::new();
+    for file in files {
+        let name = ConversationFile::of(&file.relative);
+        let Some(id) = name.as_ref().and_then(ConversationFile::id) else {
+            continue;
+        };
+        match places.entry(ConversationId::of(id)) {
+            Entry::Vacant(place) => {
+                place.insert(newest.len());
+                newest.push((id.to_lowercase(), file));
+            }
+            Entry::Occupied(place) => {
+                let known = &mut newest[*place.get()].1;
+                if rank(&file) > rank(known) {
+                    *known = file;
+                }
+            }
+        }
+    }
+    newest
+}
+
+/// Returns the rollout of a thread that Codex continues, if no row names it.
+pub(crate) fn newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
+    let (mut files, _) = files::find_readable(home);
+    files.retain(|file| {
+        let name = ConversationFile::of(&file.relative);
+        name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
+    });
+    let (_, newest) = newest_of_each(files).pop()?;
+    Some(newest.path(home))
+}
+
+/// Finds a rollout by its id, in the day folders that fit the id, else in `archived_sessions/`. Lists at most four
+/// folders.
+pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
+    let created = created_at(rollout_id)?;
+    let folders = day_folders(home, created, created);
+    let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
+    let mut files = folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    files.find(|path| {
+        let file = ConversationFile::of(path);
+        let id = file.as_ref().and_then(ConversationFile::rollout_id);
+        id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
+    })
+}
+
+/// Returns the creation time in an id of a thread or rollout: a UUID of version 7 begins with milliseconds.
+pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
+    let digits: String = id.chars().filter(|c| *c != '-').collect();
+    if digits.as_bytes().get(12) != Some(&b'7') {
+        return None;
+    }
+    let millis = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
+    DateTime::from_timestamp_millis(millis)
+}
+
+/// Returns the folders of all local dates, in any time zone, of this range of times.
+pub(crate) fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<PathBuf> {
+    let sessions = home.join(SESSIONS);
+    let first = (from - MAX_UTC_OFFSET).date_naive();
+    let last = (until + MAX_UTC_OFFSET).date_naive();
+    let next = |day: &NaiveDate| day.checked_add_days(Days::new(1));
+    std::iter::successors(Some(first), next)
+        .take_while(|day| *day <= last)
+        .map(|day| sessions.join(day.format("%Y/%m/%d").to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_7_id_contains_the_creation_time() {
+        let at = created_at("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
+        assert_eq!(at.format("%Y-%m-%d %H:%M").to_string(), "2026-11-21 08:08");
+        assert_eq!(created_at("01a1fd26-1481-4d60-a846-d943381f26dc"), None);
+        assert_eq!(created_at("short"), None);
+    }
+
+    #[test]
+    fn day_folders_cover_exactly_all_time_zones() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let noon = at("2026-11-21T12:00:00Z");
+        let days = ["2026/11/20", "2026/11/21", "2026/11/22"];
+        let expected = days.map(|day| Path::new("/home/sessions").join(day));
+        assert_eq!(day_folders(Path::new("/home"), noon, noon), expected);
+    }
+
+    const FIRST: &str = "01a20471-173b-7473-bfed-d3ac4957f9e9";
+    const SECOND: &str = "01a20471-e6dd-7613-9612-d0b77e1e1a66";
+    const THIRD: &str = "01a20471-ef54-7cd3-bf51-82eb8a211511";
+    const FORK: &str = "01a20472-00fe-7840-aca0-96dcd7fa4a02";
+
+    fn write(home: &Path, name: &str, id: &str, base: Option<(&str, u64)>) -> PathBuf {
+        let folder = home.join("sessions/2026/11/22");
+        fs::create_dir_all(&folder).unwrap();
+        let base = base.map(|(id, end)| {
+            format!(r#","history_base":{{"thread_id":"{id}","end_byte_offset":{end}}}"#)
+        });
+        let base = base.unwrap_or_default();
+        let path = folder.join(format!("rollout-2026-11-22T18-07-30-{name}.jsonl"));
+        let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"{base}}}}}"#);
+        fs::write(&path, line + "\n").unwrap();
+        path
+    }
+
+    #[test]
+    fn a_chain_follows_rewinds_and_forks_back_to_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let first = write(home, FIRST, FIRST, None);
+        let second = write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 20)));
+        let third = write(home, &format!("{FIRST}_{THIRD}"), FIRST, Some((FIRST, 10)));
+        let fork = write(home, FORK, FORK, Some((THIRD, 30)));
+        let slice = |path: &Path, end| RolloutSlice {
+            path: path.to_path_buf(),
+            end,
+        };
+        let chain = ThreadChain::of(home, FORK, &fork);
+        let parent = ThreadPart {
+            id: FIRST.to_owned(),
+            slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
+        };
+        assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
+        assert_eq!(chain.own(), [slice(&fork, None)]);
+        assert_eq!(chain.missing, None);
+        assert_eq!(newest_rollout(home, FIRST).as_ref(), Some(&third));
+        let rewound = RewoundThreads::read(home);
+        let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
+        assert_eq!(rewound.earlier(FIRST, &third), shown);
+        assert!(rewound.earlier(FORK, &fork).is_empty());
+        fs::remove_file(first).unwrap();
+        let chain = ThreadChain::of(home, FORK, &fork);
+        assert_eq!(chain.missing.as_deref(), Some(FIRST));
+    }
+
+    #[test]
+    fn rollouts_that_continue_each_other_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let first = write(home, FIRST, FIRST, Some((SECOND, 1)));
+        write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 1)));
+        assert_eq!(ThreadChain::of(home, FIRST, &first).own().len(), 2);
+    }
+}

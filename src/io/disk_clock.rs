@@ -1,0 +1,146 @@
+//! The clock of the disk: the times that a file system gives to files, and ages that it confirms.
+//!
+//! A wrong clock makes everything seem old, so retention deletes only what [`confirmed_ages`] reports as old.
+
+use super::{IoContext, IoError, atomic, clock};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
+/// Largest difference between the clock and that of the disk, which may be in another machine.
+const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// A longer time between two items of a series is attributed to a wrong clock.
+const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
+
+/// The reason why nothing is deleted by its age.
+#[derive(Debug, thiserror::Error)]
+pub enum ClockDoubt {
+    /// The clock and that of the disk differ.
+    #[error("the clock says {clock}, and that of the disk {disk}")]
+    Differs {
+        /// The time of the run.
+        clock: String,
+        /// The time that a new file got.
+        disk: String,
+    },
+    /// The newest item is of the future.
+    #[error("dated in the future: {}", .0.display())]
+    Future(PathBuf),
+    /// No file can be written or read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// An item of a series that is deleted by its age.
+#[derive(Debug)]
+pub(crate) struct Dated {
+    /// A file or folder that was last written when the item was made.
+    pub(crate) path: PathBuf,
+    /// The recorded time, by the clock of that run.
+    pub(crate) at: DateTime<Utc>,
+}
+
+/// Checks that `now` is the time of the disk with `folder`. Creates and removes a file.
+///
+/// # Errors
+/// They differ, or the folder is not writable.
+pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
+    let disk = clock::from_unix_nanos(filesystem_clock_ns(folder)?.into());
+    if (now - disk).abs() <= TOLERANCE {
+        return Ok(());
+    }
+    let shown = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
+    Err(ClockDoubt::Differs {
+        clock: shown(now),
+        disk: shown(disk),
+    })
+}
+
+/// Returns the ages of `items`, which are in the order of their creation, the newest first. An age below
+/// `limit` deletes nothing and need not be exact.
+///
+/// An item is as old as its recorded time and its mtime both say, and at most as old as the plausible times
+/// between the items add up to. So a clock that was years off for a while, also that of the disk, makes
+/// nothing old.
+///
+/// # Errors
+/// An item seems to be older than `limit`, but the clock cannot be trusted.
+pub(crate) fn confirmed_ages(
+    folder: &Path,
+    now: DateTime<Utc>,
+    limit: TimeDelta,
+    items: &[Dated],
+) -> Result<Vec<TimeDelta>, ClockDoubt> {
+    let recorded: Vec<_> = items.iter().map(|item| now - item.at).collect();
+    if recorded.iter().all(|age| *age < limit) {
+        return Ok(recorded);
+    }
+    check(folder, now)?;
+    let (mut sum, mut next) = (TimeDelta::zero(), now);
+    let mut ages = Vec::with_capacity(items.len());
+    for Dated { path, at } in items {
+        let meta = path.symlink_metadata().at("look at", path)?;
+        let at = clock::from_unix_nanos(modified_ns(&meta).into()).max(*at);
+        if ages.is_empty() && at - now > TOLERANCE {
+            return Err(ClockDoubt::Future(path.clone()));
+        }
+        let passed = next - at;
+        if passed > TimeDelta::zero() && passed <= MAX_PLAUSIBLE_INTERVAL {
+            sum += passed;
+        }
+        next = at;
+        ages.push(sum.min(now - at));
+    }
+    Ok(ages)
+}
+
+/// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
+/// file for it, because that clock may differ from the system's.
+pub(crate) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
+    let mut probe = atomic::TempFile::inside(folder)?;
+    let meta = probe.file().metadata().at("look at", folder)?;
+    Ok(modified_ns(&meta))
+}
+
+/// Returns the mtime in nanoseconds. Programs can set it.
+pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        nanoseconds(meta.mtime(), meta.mtime_nsec())
+    }
+    #[cfg(not(unix))]
+    {
+        since_1970(meta.modified())
+    }
+}
+
+/// Returns the ctime in nanoseconds: the last change of content, metadata or name. Elsewhere than
+/// on Unix, the later of mtime and birth time.
+pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        nanoseconds(meta.ctime(), meta.ctime_nsec())
+    }
+    #[cfg(not(unix))]
+    {
+        since_1970(meta.modified()).max(since_1970(meta.created()))
+    }
+}
+
+#[cfg(unix)]
+fn nanoseconds(seconds: i64, more: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(more)
+}
+
+#[cfg(not(unix))]
+fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
+    let since_ns = at
+        .ok()
+        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    since_ns.map_or(0, |since_ns| {
+        i64::try_from(since_ns.as_nanos()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,76 @@
+//! File modes, also on disks that keep none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
+
+use super::IoError;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// Returns true if files in `folder` can be restricted to their owner. Probes it with a temp file: mount options
+/// decide, so the type of the file system does not tell. Always true on Windows, which has access lists.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
+    #[cfg(unix)]
+    {
+        use super::IoContext;
+        use std::os::unix::fs::MetadataExt;
+        // A name of temp files: what a killed probe leaves is removed like any of them.
+        let mut builder = tempfile::Builder::new();
+        let file = builder.prefix(".codex-manager-tmp-").tempfile_in(folder);
+        let file = file.at("create a file in", folder)?;
+        let meta = file.as_file().metadata().at("look at", folder)?;
+        Ok(meta.mode() & 0o077 == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        Ok(true)
+    }
+}
+
+/// Returns true if files that are created in `folder`, or in the nearest existing folder above it, can be read by
+/// others, whatever their mode. False if it cannot be written.
+pub(crate) fn is_shared(folder: &Path) -> bool {
+    let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
+        return false;
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // A folder that is closed needs no probe.
+        let is_open = existing
+            .metadata()
+            .is_ok_and(|meta| meta.mode() & 0o077 != 0);
+        is_open && !are_kept(existing).unwrap_or(true)
+    }
+    #[cfg(not(unix))]
+    {
+        !are_kept(existing).unwrap_or(true)
+    }
+}
+
+/// Gives the new file `to` the mode of the file `from`. It stays private if the disk of `from` keeps no modes: there every
+/// file looks open, and can be executed.
+pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
+    let meta = from.metadata()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let is_kept_there = to.metadata()?.mode() & 0o077 == 0;
+        let may_be_invented = meta.mode() & 0o011 != 0;
+        if !is_kept_there || (may_be_invented && from.parent().is_some_and(is_shared)) {
+            return Ok(());
+        }
+    }
+    ignore_refusal(to.set_permissions(meta.permissions()))
+}
+
+/// Returns the result of setting the mode of a file that this process has created, with 0600. Of the disks without
+/// modes, some ignore the call and others refuse it, which is no error.
+pub(crate) fn ignore_refusal(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(()),
+        set => set,
+    }
+}

@@ -1,0 +1,54 @@
+//! Decides whether a staging folder is one of this user.
+
+use super::document::LOCK;
+use super::error::JournalError;
+use super::policy::RecoveryPolicy;
+use crate::io::{IoContext, IoError, tree};
+#[cfg(unix)]
+use crate::io::{file_open, modes};
+use std::path::Path;
+
+/// Fails if `folder` is not a staging folder of this user: in any other folder, another user could have written the
+/// journal.
+///
+/// On a disk without modes, owner and mode say nothing. There the lock has the marker of the policy, which others
+/// cannot guess; so a folder that came with the disk is not trusted.
+pub(super) fn check_own_folder(
+    folder: &Path,
+    policy: &dyn RecoveryPolicy,
+) -> Result<(), JournalError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let meta = folder.symlink_metadata().at("read", folder)?;
+        let user = rustix::process::geteuid().as_raw();
+        let is_private = meta.mode() & 0o077 == 0 && (meta.uid() == user || user == 0);
+        if is_private || (!modes::are_kept(folder).unwrap_or(true) && is_marked(folder, policy)?) {
+            return Ok(());
+        }
+        Err(JournalError::ForeignFolder(folder.to_path_buf()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (folder, policy);
+        Ok(())
+    }
+}
+
+/// Returns true if the folder has nothing but its lock, or the marker of the policy in it.
+#[cfg(unix)]
+fn is_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError> {
+    if !has_content(folder)? {
+        return Ok(true);
+    }
+    let lock = folder.join(LOCK);
+    let found = file_open::read(&lock).at("read", &lock)?;
+    let marker = policy.marker(folder);
+    Ok(marker.is_some_and(|marker| marker.as_bytes() == found))
+}
+
+/// Returns true if the folder has more than its lock.
+pub(super) fn has_content(folder: &Path) -> Result<bool, IoError> {
+    let entries = tree::list(folder).at("list", folder)?;
+    Ok(entries.iter().any(|(name, _)| name != LOCK))
+}

@@ -1,0 +1,304 @@
+//! Conversations that the real Codex rewound (Esc Esc): several rollouts, of which Codex shows parts.
+
+use crate::support::lab::{Lab, rollouts, rows};
+use crate::support::sign_in::{SignIn, signed_in_home};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The time in which an app server ends.
+const END: Duration = Duration::from_secs(20);
+
+/// Takes back the turns of a conversation from the turn with this number on, as Esc Esc does.
+#[track_caller]
+fn rewind(lab: &Lab, home: &Path, id: &str, turn: usize) {
+    let mut server = lab.codex.app_server(home, &lab.backend);
+    let resumed = server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("a thread");
+    let before = resumed["thread"]["turns"][turn]["id"].clone();
+    server
+        .request(
+            "thread/revert",
+            json!({"threadId": id, "beforeTurnId": before}),
+        )
+        .expect("a rewind");
+    server.close(END).expect("the server ends");
+}
+
+/// Makes a conversation of which Codex shows `one`, `two`, `six`, and has `three`, `four` and `five` hidden.
+fn rewound(lab: &Lab) -> String {
+    let home = lab.home();
+    let id = lab.say("one");
+    for prompt in ["two", "three", "four"] {
+        lab.resume(&home, &id, prompt);
+    }
+    rewind(lab, &home, &id, 2);
+    lab.resume(&home, &id, "five");
+    // A rewind of the rewind.
+    rewind(lab, &home, &id, 2);
+    lab.resume(&home, &id, "six");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+    let own = |path: &&PathBuf| path.to_string_lossy().contains(&id);
+    assert_eq!(rollouts(&home).iter().filter(own).count(), 3);
+    id
+}
+
+fn user_texts(shown: &Value) -> Vec<String> {
+    let turns = shown["turns"].as_array().expect("turns").iter();
+    let texts = turns.filter(|turn| turn["role"] == "user");
+    texts
+        .map(|turn| turn["text"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+#[test]
+fn show_export_and_find_have_the_turns_that_codex_shows() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let shown = lab.manager(["show", &id, "--json"]).code(0).json();
+    assert_eq!(user_texts(&shown), ["one", "two", "six"]);
+    let turns: Vec<_> = shown["turns"].as_array().unwrap().iter().collect();
+    assert!(
+        turns.iter().all(|turn| turn["session_id"] == *id),
+        "{shown}"
+    );
+    let third = lab.manager(["show", &id, "--turn", "3", "--json"]).code(0);
+    assert_eq!(user_texts(&third.json()), ["six"]);
+    let exported = lab.manager(["export", &id]).code(0).stdout;
+    assert!(
+        exported.contains("six") && !exported.contains("five"),
+        "{exported}"
+    );
+    for exact in [false, true] {
+        for (word, turn) in [
+            ("one", Some(1)),
+            ("six", Some(3)),
+            ("three", None),
+            ("five", None),
+        ] {
+            let mut args = vec!["find", word, "--json"];
+            args.extend(exact.then_some("--exact"));
+            let found = lab.manager(args).json();
+            let hits = found["hits"].as_array().expect("hits");
+            let found: Vec<_> = hits
+                .iter()
+                .map(|hit| (hit["session_id"].as_str(), hit["turn"].as_u64()))
+                .collect();
+            let expected: Vec<_> = turn
+                .map(|turn| (Some(&*id), Some(turn)))
+                .into_iter()
+                .collect();
+            assert_eq!(found, expected, "{word}, exact: {exact}");
+        }
+    }
+}
+
+#[test]
+fn every_request_counts_whether_it_is_shown_or_not() {
+    let Some(lab) = Lab::new() else { return };
+    let alone = lab.say("alone");
+    let id = rewound(&lab);
+    let requests = |id: &str| {
+        let usage = lab.manager(["usage", "sessions", "--json"]).code(0).json();
+        let rows = usage["rows"].as_array().expect("rows");
+        let row = rows.iter().find(|row| row.to_string().contains(id));
+        row.unwrap_or_else(|| panic!("no row of {id}: {usage}"))["requests"].clone()
+    };
+    assert_eq!(requests(&alone), 1);
+    assert_eq!(requests(&id), 6);
+    lab.resume(&lab.home(), &id, "seven");
+    assert_eq!(requests(&id), 7);
+}
+
+#[test]
+fn lists_and_checks_know_one_conversation() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let listed = lab.manager(["sessions", "--json"]).code(0).json();
+    let ids: Vec<_> = listed["sessions"].as_array().unwrap().iter().collect();
+    assert_eq!(ids.len(), 1, "{listed}");
+    assert_eq!(ids[0]["id"], *id);
+    let _ = lab.manager(["history", "check"]).code(0);
+    // A row that names an older rollout is one of before the rewind.
+    let home = lab.home();
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    let first = rollouts(&home).remove(0);
+    database
+        .execute(
+            "UPDATE threads SET rollout_path=?1",
+            [first.to_string_lossy()],
+        )
+        .unwrap();
+    drop(database);
+    let _ = lab.manager(["history", "check"]).code(5);
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+}
+
+#[test]
+fn an_archive_gives_back_the_whole_conversation() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    lab.back_up();
+    for path in rollouts(&home) {
+        fs::remove_file(path).unwrap();
+    }
+    let _ = lab
+        .manager(["restore", "latest", "--session", &id, "--yes"])
+        .code(0);
+    assert_eq!(rollouts(&home).len(), 3);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+    lab.resume(&home, &id, "seven");
+    let _ = lab.manager(["history", "check"]).code(0);
+}
+
+#[test]
+fn the_trash_takes_and_returns_all_rollouts() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    let _ = lab.manager(["storage", "trash", &id, "--yes"]).code(0);
+    assert_eq!(rollouts(&home), Vec::<PathBuf>::new());
+    let _ = lab.manager(["storage", "undelete", &id]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+    lab.resume(&home, &id, "seven");
+}
+
+#[test]
+fn a_fork_of_a_rewound_conversation_needs_it() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    let fork = lab
+        .codex
+        .app_server_request(&home, &lab.backend, "thread/fork", json!({"threadId": id}))
+        .expect("a fork");
+    let fork = fork["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(&home, &fork, "seven");
+    let shown = lab.manager(["show", &fork, "--json"]).code(0).json();
+    assert_eq!(user_texts(&shown), ["one", "two", "six", "seven"]);
+    let text = lab.manager(["show", &fork]).code(0).stdout;
+    assert!(text.contains(&format!("From `{id}`")), "{text}");
+    let refused = lab.manager(["storage", "trash", &id, "--yes"]);
+    assert!(refused.stderr.contains(&fork[..8]), "{}", refused.stderr);
+}
+
+/// Two machines that share a folder.
+struct Two {
+    lab: Lab,
+    b: PathBuf,
+}
+
+impl Two {
+    fn new() -> Option<Self> {
+        let lab = Lab::new()?;
+        let b = lab.world.path("home-b/.codex");
+        signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
+        fs::create_dir_all(lab.world.path("cloud")).expect("folder");
+        for (name, home) in [("a", lab.home()), ("b", b.clone())] {
+            let text = format!(
+                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {}\n\
+                 local_state_dir = {}\nbackup_dir = {}\n[targets]\ninclude_roots = \
+                 [\"sessions\", \"archived_sessions\", \"session_index.jsonl\"]\n",
+                json!(lab.world.path("cloud")),
+                json!(home),
+                json!(lab.world.path(&format!("backups-{name}"))),
+            );
+            lab.world.write(&format!("{name}.toml"), text);
+        }
+        Some(Self { lab, b })
+    }
+
+    #[track_caller]
+    fn sync(&self, names: &[&str]) {
+        for name in names {
+            let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+            let args = [
+                "--manager-home",
+                &manager,
+                "sync",
+                "-c",
+                &config,
+                "run",
+                "--apply",
+            ];
+            let run = self.lab.manager(args).code(0);
+            assert!(!run.stdout.contains("conflict"), "{}", run.stdout);
+        }
+    }
+}
+
+/// Returns the user's messages that Codex sent with its last request.
+fn sent(lab: &Lab) -> Vec<String> {
+    let body = lab.backend.last_turn();
+    let items = body["input"].as_array().expect("input").iter();
+    let users = items.filter(|item| item["role"] == "user");
+    let texts = users.filter_map(|item| item["content"][0]["text"].as_str());
+    texts
+        .filter(|text| !text.starts_with('<'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_rewind_travels_with_all_its_rollouts() {
+    for was_synced_before in [false, true] {
+        let Some(two) = Two::new() else { return };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let own = lab.say_in(b, "at home on b");
+        let id = lab.say("one");
+        lab.resume(&a, &id, "two");
+        if was_synced_before {
+            two.sync(&["a", "b"]);
+            lab.resume(b, &id, "three");
+            two.sync(&["b", "a"]);
+        } else {
+            lab.resume(&a, &id, "three");
+        }
+        rewind(lab, &a, &id, 2);
+        lab.resume(&a, &id, "four");
+        two.sync(&["a", "b"]);
+        lab.resume(b, &id, "five");
+        assert_eq!(sent(lab), ["one", "two", "four", "five"]);
+        two.sync(&["b", "a"]);
+        lab.resume(&a, &id, "six");
+        assert_eq!(sent(lab), ["one", "two", "four", "five", "six"]);
+        // Rewound again, back into the first rollout.
+        rewind(lab, &a, &id, 1);
+        lab.resume(&a, &id, "seven");
+        two.sync(&["a", "b"]);
+        lab.resume(b, &id, "eight");
+        assert_eq!(sent(lab), ["one", "seven", "eight"]);
+        let mut ids = [own, id.clone()];
+        ids.sort();
+        let mut listed = lab.listed_ids(b);
+        // Codex lists a conversation that was rewound once for each rollout (0.169).
+        listed.dedup();
+        assert_eq!(listed, ids);
+        two.sync(&["b", "a"]);
+        let below = |home: &Path| -> Vec<_> {
+            let own = rollouts(home).into_iter();
+            let own = own.filter(|path| path.to_string_lossy().contains(&id));
+            own.map(|path| {
+                (
+                    path.strip_prefix(home).unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                )
+            })
+            .collect()
+        };
+        assert_eq!(below(&a).len(), 3);
+        assert!(below(&a) == below(b), "other rollouts");
+        for home in [&a, b] {
+            let newest = rollouts(home)
+                .into_iter()
+                .rfind(|path| path.to_string_lossy().contains(&id));
+            let row = rows(home).into_iter().find(|(row, _)| *row == id);
+            assert_eq!(row.map(|(_, path)| path), newest);
+        }
+    }
+}
