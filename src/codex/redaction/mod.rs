@@ -298,6 +298,15 @@ mod tests {
             "set `DB_PASSWORD: ?` and **API password:** ?.",
             r"\u001b[32mpassword\u001b[0m=?\u001b[0m",
             "https://h/x#password%253D?",
+            "`X-Api-Key: ?7c1d9e`",
+            "**DB_PASSWORD=?**",
+            "(api_key: ?7c1d9e)",
+            "GITHUB_TOKEN: ?7c1d9e, then",
+            "**Authorization: Basic ?**",
+            "**Authorization:** Basic ?",
+            "**Authorization**: `Bearer ?`",
+            "密码 password=?，然后",
+            "(password: ?)",
         ] {
             let (redacted, _) = redact_found(&text.replace('?', &password));
             assert!(!redacted.contains(&password), "{redacted}");
@@ -435,6 +444,8 @@ mod tests {
             "RESET_PASSWORD = '/v1/accounts:resetPassword'",
             "password_encryption = scram-sha-256\n",
             "token_range = \"%d,%d-%d,%d:\"",
+            "fn open(pwd: Utf8PathBuf, password: Base64Url) {}",
+            "pub typeFormat: MLOperatorSchemaEdgeTypeFormat,",
             "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");
