@@ -353,11 +353,12 @@ fn a_manager_home_alone_on_a_disk_without_modes_serves_a_home_elsewhere() {
             .codex_home()
             .join(crate::support::sample::rollout(FIRST));
         let bytes = fs::read(&path).unwrap();
+        let mode = || path.metadata().unwrap().permissions().mode();
+        let mode_before = mode();
         let _ = env.run(["storage", "trash", FIRST, "--yes"]).code(0);
         let _ = env.run(["storage", "undelete", FIRST, "--yes"]).code(0);
         assert_eq!(fs::read(&path).unwrap(), bytes);
-        let mode = path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "undelete opens the conversation to others");
+        assert_eq!(mode(), mode_before);
         put(&env, "AGENTS.md", "changed");
         let _ = env.run(["restore", &archive, "--yes"]).code(0);
         let tops = ["AGENTS.md", "sessions", "skills", "config.toml"];

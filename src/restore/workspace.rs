@@ -44,7 +44,8 @@ impl Workspace {
         let home = request.folder.canonical();
         let home = home.unwrap_or_else(|_| request.folder.clone());
         atomic::create_private_folder(atomic::parent_of(&home))?;
-        let (mut transaction, pointer) = begin_transaction(request, &home)?;
+        // The pointer is dropped last: it stays as long as the staging folder is there.
+        let (pointer, mut transaction) = begin_transaction(request, &home)?;
         transaction.count_writes_since(request.planned);
         // Planned again: another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
@@ -171,7 +172,7 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
 fn begin_transaction(
     request: &RestoreRequest<'_>,
     folder: &Path,
-) -> Result<(Transaction, JournalPointer), RestoreError> {
+) -> Result<(JournalPointer, Transaction), RestoreError> {
     // The pointer before the journal: a journal without a pointer would stay hidden from commands for
     // other homes. A pointer without a journal is harmless.
     let beside = journal::folder_beside(folder);
@@ -182,7 +183,7 @@ fn begin_transaction(
         Ok(transaction)
             if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>
         {
-            return Ok((transaction, pointer));
+            return Ok((pointer, transaction));
         }
         Err(JournalError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
         // The folder beside is on another disk: dropping the transaction removes it.
@@ -192,5 +193,6 @@ fn begin_transaction(
     drop(pointer);
     let within = journal::folder_within(folder);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
-    Ok((Transaction::begin(&within, folder, &guard)?, pointer))
+    let transaction = Transaction::begin(&within, folder, &guard)?;
+    Ok((pointer, transaction))
 }

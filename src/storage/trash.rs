@@ -16,7 +16,7 @@ use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_id, modes, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, tree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -498,7 +498,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
     {
         use std::os::unix::fs::PermissionsExt;
         let set = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
-        modes::ignore_refusal(set).at("set the mode of", path)
+        crate::io::modes::ignore_refusal(set).at("set the mode of", path)
     }
     #[cfg(not(unix))]
     {

@@ -407,7 +407,8 @@ pub fn print_json_error(error: &CommandError) {
             "exit_code": error.kind as u8,
         },
     });
-    let _ = writeln!(io::stderr().lock(), "{document}");
+    // In one piece: half of an error says something else.
+    let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
 }
 
 /// Prints help on stdout.
