@@ -42,7 +42,7 @@ fn export_as(env: &TestEnv, texts: &[String], formats: &[&str]) -> Vec<Vec<Strin
 }
 
 /// The checked and the missed samples of a kind.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Recall {
     checked: usize,
     missed: usize,
@@ -91,9 +91,9 @@ in a text; a file with one is not synced, and a warning names its kind and its l
 
 Exports and `show` also look behind escapes and into base64. Messages and logs lose more: any long opaque word.
 
-Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret in a picture or in
-a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before
-you publish it.
+Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret that goes on in the
+next line or in another string, or one in a picture or a compressed file. Examples and placeholders (`sk-your-key`,
+`AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before you publish it.
 
 ## Other text
 
@@ -129,8 +129,8 @@ exports 8 MB of the crates that this program is built from, and refuses one find
 
 ## Recall
 
-A test makes samples of each kind by what it visibly looks like, puts them into texts of 15 to 29 forms (shell, YAML,
-JSON in JSON, quoted, numbered, a diff, code, …), and exports them as Markdown, HTML and JSON. The kinds are those of
+A test makes samples of each kind by what it visibly looks like, puts them into texts of 13 to 36 forms (shell, YAML,
+JSON in JSON, quoted, numbered, a diff, code, bold, …), and exports them as Markdown, HTML and JSON. The kinds are those of
 gitleaks' rules. This page is generated: `UPDATE_DOCS=1 cargo test redaction` writes it again.
 
 ";
@@ -157,9 +157,11 @@ fn page(recall: &BTreeMap<&'static str, Recall>) -> String {
 fn exports_leave_out_99_percent_of_each_kind_of_secret() {
     let recall = measure();
     assert_eq!(kinds().iter().filter(|kind| kind.is_known).count(), 221);
-    for (id, Recall { checked, missed }) in &recall {
-        assert!(missed * 100 <= *checked, "{id}: {missed} of {checked}");
-    }
+    let missed: Vec<_> = recall
+        .iter()
+        .filter(|(_, recall)| recall.missed * 100 > recall.checked)
+        .collect();
+    assert!(missed.is_empty(), "{missed:?}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redaction.md");
     let text = page(&recall);
     if std::env::var_os("UPDATE_DOCS").is_some() {

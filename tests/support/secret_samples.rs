@@ -233,6 +233,18 @@ fn assignments(name: Option<&str>, secret: &str) -> Vec<(&'static str, String)> 
         ("XML", format!("<{camel}>\n    {secret}\n</{camel}>")),
         ("Kubernetes", format!("- name: {upper}\n  value: {secret}")),
     ];
+    texts.extend([
+        ("inline code", format!("set `{words}: {secret}` first")),
+        ("bold", format!("**{upper}={secret}**")),
+        ("bold name", format!("- **{words}:** {secret}")),
+        ("parentheses", format!("run it ({words}: {secret})")),
+        ("list", format!("{words}: {secret}, then more")),
+        ("Chinese", format!("设置 {words}={secret}，然后")),
+        (
+            "colours in JSON",
+            format!(r"\u001b[32m{words}\u001b[0m: {secret}\u001b[0m"),
+        ),
+    ]);
     if name.is_none() {
         texts.push(("sentence", format!("use {secret} for it")));
         texts.push(("code", format!("run(`{secret}`)")));

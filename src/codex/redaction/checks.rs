@@ -195,10 +195,22 @@ fn is_code(value: &[u8]) -> bool {
         || has_any(value, "// :: arn:")
 }
 
-/// Returns true for the name of a constant or a type: `WIN32_ERROR`.
+/// Returns true for the name of a constant: `WIN32_ERROR`.
 fn is_constant(value: &[u8]) -> bool {
     let is_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
     value.contains(&b'_') && value.iter().all(is_name)
+}
+
+/// Returns true for the name of a type: `Utf8PathBuf`, `HTTPProxy`. A password more likely ends in digits.
+fn is_type_name(value: &[u8]) -> bool {
+    let capitals = value.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    capitals > 0
+        && value.last().is_some_and(u8::is_ascii_lowercase)
+        && value[capitals - 1..].windows(2).all(|pair| match pair[0] {
+            b'A'..=b'Z' => pair[1].is_ascii_lowercase(),
+            b'0'..=b'9' => pair[1].is_ascii_digit() || pair[1].is_ascii_uppercase(),
+            first => first.is_ascii_lowercase() && pair[1].is_ascii_alphanumeric(),
+        })
 }
 
 /// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
@@ -223,7 +235,7 @@ struct NamedValue<'a> {
 
 impl<'a> NamedValue<'a> {
     fn new(before: &'a [u8], value: &'a [u8], behind: &[u8]) -> Self {
-        let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[".contains(b);
+        let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[*".contains(b);
         let operator = before.iter().rposition(|b| !is_blank(b)).unwrap_or(0);
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         let name_end = before.iter().rposition(is_name).map_or(0, |at| at + 1);
@@ -246,41 +258,49 @@ impl<'a> NamedValue<'a> {
             .name
             .last()
             .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        let value = self.value;
+        // Up to a full stop, a control code or a letter of another script.
+        let token_len = value.iter().position(|b| !b.is_ascii_graphic());
+        let token = &value[..token_len.unwrap_or(value.len())];
+        let next = value.get(token.len()).copied().or(self.next);
+        let token = token.strip_suffix(b".").unwrap_or(token);
         let is_variable = self.is_tight && self.operator == b'=' && is_upper;
         let is_argument = matches!(self.operator, b',' | b'(');
         let is_text = if self.is_quoted {
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
             // Not the name of something in code.
-            let is_end =
-                |b: u8| matches!(b, b'<' | b'\\' | b'"' | b'\'') || b.is_ascii_whitespace();
-            let is_path = self.value.iter().any(|b| b".?".contains(b));
+            let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
+            let is_path = token.iter().any(|b| b".?".contains(b));
             // A type, as in `const PASSWORD: WIN32_ERROR = …`.
-            let is_type = self.next == Some(b' ') && is_constant(self.value);
-            let is_loose = self.next.is_none_or(is_end) && !is_path && !is_type;
+            let is_type = match next {
+                Some(b' ') => is_constant(token),
+                Some(b',' | b')') => is_constant(token) || is_type_name(token),
+                _ => false,
+            };
+            let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
             !is_argument && (self.is_tight || is_loose)
         };
-        let value = self.value;
-        let has_digit = value.iter().any(u8::is_ascii_digit);
-        let is_random_text = is_token(value)
-            && is_random(value)
+        let has_digit = token.iter().any(u8::is_ascii_digit);
+        let is_random_text = is_token(token)
+            && is_random(token)
             && is_text
-            && (self.is_quoted || has_digit || value.len() >= 28);
+            && (self.is_quoted || has_digit || token.len() >= 28);
         let is_human_text = is_text && is_human_password(value);
         match check {
             FormCheck::Provider => {
                 // With the name of a provider, letters alone are rarely code.
                 let is_opaque = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-                let is_word = (!is_argument || is_upper) && value.iter().all(is_opaque);
-                let is_random_text = is_token(value) && is_random(value);
-                value.len() >= 14 && is_text && (is_random_text || is_word)
+                let is_word = (!is_argument || is_upper) && token.iter().all(is_opaque);
+                let is_random_text = is_token(token) && is_random(token);
+                token.len() >= 14 && is_text && (is_random_text || is_word)
             }
             FormCheck::Password if is_argument => is_human_text && is_upper,
             FormCheck::Password => {
                 is_human_text || is_variable && value.len() >= 6 && !is_code(value)
             }
             _ => {
-                value.len() >= MIN_RANDOM_BYTES && is_random_text
+                token.len() >= MIN_RANDOM_BYTES && is_random_text
                     || value.len() >= 8
                         && is_human_text
                         && !is_argument

@@ -12,8 +12,11 @@ const MIN_BASE64_BYTES: usize = 24;
 /// The shortest line of a base64 text that goes on in the next line, in bytes.
 const MIN_BASE64_LINE_BYTES: usize = 60;
 
-/// The most backslashes before an escaped character: of text that is escaped six times.
-const MAX_SLASHES: usize = 64;
+/// The most marks before an escaped character: the backslashes of text that is escaped six times.
+const MAX_REPEATED: usize = 64;
+
+/// The ways of writing `ESC [` behind a backslash.
+const ESCAPE_CODES: [&str; 6] = ["u001b[", "u001B[", "x1b[", "x1B[", "033[", "e["];
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -93,15 +96,30 @@ fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
         (code.is_ascii_graphic() || code.is_ascii_whitespace()).then_some(char::from(code))
     };
     match text[0] {
-        b'%' => Some((3, Some(ascii(text.get(1..3)?, 16)?))),
-        b'\\' => {
+        b'%' => {
             // Escaped text may be escaped again.
+            let again = text[1..].chunks_exact(2).take_while(|two| two == b"25");
+            let len = 1 + 2 * again.take(MAX_REPEATED).count();
+            let inner = text.get(len..len + 2).and_then(|digits| ascii(digits, 16));
+            match inner {
+                Some(c) => Some((len + 2, Some(c))),
+                None => (len > 1).then_some((len, Some('%'))),
+            }
+        }
+        b'\\' => {
             let slashes = text
                 .iter()
-                .take(MAX_SLASHES)
+                .take(MAX_REPEATED)
                 .take_while(|b| **b == b'\\')
                 .count();
             let rest = &text[slashes..];
+            let colour = ESCAPE_CODES.iter().find_map(|code| {
+                let parameters = rest.strip_prefix(code.as_bytes())?;
+                Some(slashes + code.len() + colour_len(parameters)?)
+            });
+            if let Some(len) = colour {
+                return Some((len, None));
+            }
             let (len, c) = match rest.first()? {
                 b'u' => (
                     5,
@@ -131,12 +149,18 @@ fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             Some((end + 1, Some(c)))
         }
         _ => {
-            let parameters = text.strip_prefix(b"\x1b[")?;
-            let end = parameters.iter().position(|b| (0x40..0x7f).contains(b))?;
-            let is_short = end <= 16;
-            is_short.then_some((end + 3, None))
+            let len = colour_len(text.strip_prefix(b"\x1b[")?)?;
+            Some((len + 2, None))
         }
     }
+}
+
+/// Returns the length of the rest of a terminal colour, behind `ESC [`.
+fn colour_len(parameters: &[u8]) -> Option<usize> {
+    let mut bytes = parameters.iter().take(17);
+    bytes
+        .position(|b| (0x40..0x7f).contains(b))
+        .map(|end| end + 1)
 }
 
 /// Returns the places of texts that may be base64, with what they stand for. It is unknown which of their first
@@ -215,7 +239,9 @@ mod tests {
             (r"a\nb\_c\x2dd\/", "a\nb_c-d/"),
             ("a&#45;b&#x2D;c&lowbar;d&amp;", "a-b-c_d&"),
             ("a%2Db%zz%", "a-b%zz%"),
+            ("a%252Db%25252db %25z %25", "a-b-b %z %"),
             ("a\u{1b}[1;31mb\u{1b}[0m", "ab"),
+            (r"a\u001b[1;31mb\\x1B[0mc\033[md\e[Ke\e", r"abcde\e"),
             (
                 "ü\\ü & &x; &#999; \\u00e4 \\",
                 "ü\\ü & &x; &#999; \\u00e4 \\",

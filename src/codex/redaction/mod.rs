@@ -285,6 +285,35 @@ mod tests {
     }
 
     #[test]
+    fn passwords_and_keys_in_sentences_commands_and_short_names_are_replaced() {
+        let password = random(14);
+        for text in [
+            "auth: { user: 'me', pass: '?' }",
+            r#"{"user": "me", "pass": "?"}"#,
+            r#"{\"user\": \"me\", \"pass\": \"?\"}"#,
+            "smtp:\n  pass: ?\n",
+            "CREATE USER me IDENTIFIED BY '?'",
+            "ALTER ROLE me WITH PASSWORD '?'",
+            "gpg --passphrase ? -d x",
+            "set `DB_PASSWORD: ?` and **API password:** ?.",
+            r"\u001b[32mpassword\u001b[0m=?\u001b[0m",
+            "https://h/x#password%253D?",
+            "`X-Api-Key: ?7c1d9e`",
+            "**DB_PASSWORD=?**",
+            "(api_key: ?7c1d9e)",
+            "GITHUB_TOKEN: ?7c1d9e, then",
+            "**Authorization: Basic ?**",
+            "**Authorization:** Basic ?",
+            "**Authorization**: `Bearer ?`",
+            "密码 password=?，然后",
+            "(password: ?)",
+        ] {
+            let (redacted, _) = redact_found(&text.replace('?', &password));
+            assert!(!redacted.contains(&password), "{redacted}");
+        }
+    }
+
+    #[test]
     fn tokens_behind_escapes_and_base64_are_replaced() {
         use base64::Engine;
         let key = format!("sk-proj-{}", random(40));
@@ -415,6 +444,8 @@ mod tests {
             "RESET_PASSWORD = '/v1/accounts:resetPassword'",
             "password_encryption = scram-sha-256\n",
             "token_range = \"%d,%d-%d,%d:\"",
+            "fn open(pwd: Utf8PathBuf, password: Base64Url) {}",
+            "pub typeFormat: MLOperatorSchemaEdgeTypeFormat,",
             "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");

@@ -25,7 +25,7 @@ const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 const MAX_KEY_BYTES: usize = 64 * 1024;
 
 /// The rest of a name, an operator, and what may be between them: closing quotes, a type, the name of a value.
-const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
+const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\*{0,2}\]?(?:[ \t]*:?[ \t]{0,4}[A-Za-z&<>?\[\]]+[ \t]{0,4}=[ \t]{0,4}|[ \t]*(?::{0,3}=|[?+.|]{1,2}=|=>|->|:|,|\()(?:\*\*)?[ \t]*(?:[|>][+-]?\s+[+>| ]{0,4})?|>[\s>|+]*|[\s+>|0-9,-]*\\{0,4}["']?[vV]alue\\{0,4}["']?\s{0,4}[:=]\s{0,4})"#;
 
 /// A value: in quotes up to the closing one, else up to a blank or punctuation.
 const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
@@ -184,6 +184,8 @@ impl SecretForm {
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
         let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
+        // The end of bold text in Markdown.
+        let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
             of == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
         is_secret.then(|| start + secret.start..end_of_secret(text, start + secret.end))
