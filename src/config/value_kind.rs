@@ -61,7 +61,7 @@ impl ValueKind {
             Self::Path | Self::Text => text.is_some_and(|text| !text.is_empty()),
             Self::Program => text.is_some_and(|text| {
                 let is_name = !text.is_empty() && !text.contains(std::path::is_separator);
-                is_name || text.starts_with('~') || Path::new(text).is_absolute()
+                is_name || text.starts_with('~') || Path::new(text).has_root()
             }),
             Self::Flag => value.is_bool(),
             Self::Hours => number(value).is_some_and(|hours| (0.0..=168.0).contains(&hours)),
