@@ -134,7 +134,7 @@ fn run_every_command(kind: &str) {
         doctor.stdout.contains("on a disk without file modes (fuse"),
         "{doctor}"
     );
-    assert_eq!(leftovers(&env.path("home")), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&env.path("home")), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_codex_home_on_a_disk_without_modes_gets_no_login_from_elsewhere() {
         "{left_out}"
     );
     assert_eq!(fs::read(home.join("auth.json")).unwrap(), before);
-    assert_eq!(leftovers(&disk), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&disk), Vec::<PathBuf>::new());
 }
 
 /// Anyone can write such a folder to a disk before it is plugged in.
@@ -371,6 +371,6 @@ fn a_manager_home_alone_on_a_disk_without_modes_serves_a_home_elsewhere() {
             let _ = env.run(["vault", "restore", "latest", "--yes"]).code(0);
             assert_same_tree(&before.only(&tops), &env.tree("home/.codex").only(&tops));
         }
-        assert_eq!(leftovers(&env.path("home")), [PathBuf::new(); 0]);
+        assert_eq!(leftovers(&env.path("home")), Vec::<PathBuf>::new());
     }
 }

@@ -46,7 +46,7 @@ fn pasted_status_text_replaces_a_query_of_codex() {
 #[test]
 fn figures_replace_those_that_a_wrong_clock_recorded_for_later() {
     let mut env = without_codex();
-    env.write("full.txt", &PASTED.replace("9% left", "0% left"));
+    env.write("full.txt", PASTED.replace("9% left", "0% left"));
     env.set("CODEX_MANAGER_NOW", "2027-11-20T12:00:00Z");
     env.run(["status", "--status-file", "full.txt"]).code(0);
     env.set("CODEX_MANAGER_NOW", crate::support::env::NOW);

@@ -20,7 +20,7 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
         let file = builder.prefix(".codex-manager-tmp-").tempfile_in(folder);
         let file = file.at("create a file in", folder)?;
         let meta = file.as_file().metadata().at("look at", folder)?;
-        Ok(meta.mode() & 0o077 == 0)
+        Ok(!is_open(meta.mode()))
     }
     #[cfg(not(unix))]
     {
@@ -39,15 +39,19 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
     {
         use std::os::unix::fs::MetadataExt;
         // A folder that is closed needs no probe.
-        let is_open = existing
-            .metadata()
-            .is_ok_and(|meta| meta.mode() & 0o077 != 0);
-        is_open && !are_kept(existing).unwrap_or(true)
+        let meta = existing.metadata();
+        meta.is_ok_and(|meta| is_open(meta.mode())) && !are_kept(existing).unwrap_or(true)
     }
     #[cfg(not(unix))]
     {
         !are_kept(existing).unwrap_or(true)
     }
+}
+
+/// Returns true if a mode gives others any permission.
+#[cfg(unix)]
+pub(crate) fn is_open(mode: u32) -> bool {
+    mode & 0o077 != 0
 }
 
 /// Gives the new file `to` the mode of the file `from`. It stays private if the disk of `from` keeps no modes: there every
@@ -57,7 +61,7 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let is_kept_there = to.metadata()?.mode() & 0o077 == 0;
+        let is_kept_there = !is_open(to.metadata()?.mode());
         let may_be_invented = meta.mode() & 0o011 != 0;
         if !is_kept_there || (may_be_invented && from.parent().is_some_and(is_shared)) {
             return Ok(());

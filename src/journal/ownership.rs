@@ -22,7 +22,7 @@ pub(super) fn check_own_folder(
         use std::os::unix::fs::MetadataExt;
         let meta = folder.symlink_metadata().at("read", folder)?;
         let user = rustix::process::geteuid().as_raw();
-        let is_private = meta.mode() & 0o077 == 0 && (meta.uid() == user || user == 0);
+        let is_private = !modes::is_open(meta.mode()) && (meta.uid() == user || user == 0);
         if is_private || (!modes::are_kept(folder).unwrap_or(true) && is_marked(folder, policy)?) {
             return Ok(());
         }

@@ -213,7 +213,9 @@ impl Transaction {
         // The clock was not set back since, so a file with a time in the future had it before. It would stop every
         // command until then.
         let mut latest_ns = self.clocks_ns()?;
-        latest_ns.iter_mut().for_each(|clock| *clock += FUTURE_NS);
+        for clock in &mut latest_ns {
+            *clock += FUTURE_NS;
+        }
         let home = self.journal.home();
         let files = self.late_writes(
             Direction::Forward,

@@ -88,12 +88,12 @@ impl Mount {
         let image = at.with_extension("img");
         let file = std::fs::File::create(&image).expect("image");
         file.set_len(96 << 20).expect("size");
-        let make: &[&str] = match kind {
+        let program: &[&str] = match kind {
             "exfat" => &["mkfs.exfat"],
             _ => &["mkfs.ntfs", "--fast", "--force", "--quiet"],
         };
-        let made = Command::new(make[0])
-            .args(&make[1..])
+        let made = Command::new(program[0])
+            .args(&program[1..])
             .arg(&image)
             .output()
             .is_ok_and(|made| made.status.success());
