@@ -214,8 +214,9 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
     let index = Index::of(&pair, "b", &[1]);
     pair.put("a", &path(2), &text(2, ""));
     pair.apply("a");
-    // All ids have this length.
-    index.state("CREATE UNIQUE INDEX refused ON threads(length(id))");
+    index.state(
+        "ALTER TABLE threads RENAME TO hidden; CREATE VIEW threads AS SELECT * FROM hidden",
+    );
     let refused = pair.run("b", &["run", "--apply"]).code(1);
     assert!(
         refused.stderr.contains("index could not be updated"),
@@ -228,7 +229,7 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
     pair.apply("a");
     let _ = pair.run("b", &["run", "--apply"]).code(1);
     assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "mine");
-    index.state("DROP INDEX refused");
+    index.state("DROP VIEW threads; ALTER TABLE hidden RENAME TO threads");
     let output = pair.run("b", &["run", "--apply"]).code(0);
     assert!(
         output.stderr.contains("added to Codex's index: 1"),
