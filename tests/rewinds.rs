@@ -187,6 +187,42 @@ fn a_fork_of_a_rewound_conversation_needs_it() {
     assert!(refused.stderr.contains(&fork[..8]), "{}", refused.stderr);
 }
 
+#[test]
+fn codex_archives_all_rollouts_and_shows_those_of_its_table_of_turns() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    for entry in fs::read_dir(&home).unwrap().flatten() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("thread_history_1.sqlite")
+        {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let mut server = lab.codex.app_server(&home, &lab.backend);
+    let resumed = server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("a thread");
+    assert_eq!(resumed["thread"]["turns"].as_array().unwrap().len(), 1);
+    server
+        .request("thread/archive", json!({"threadId": id}))
+        .expect("archived");
+    server.close(END).expect("the server ends");
+    let archived = home.join("archived_sessions");
+    assert!(
+        rollouts(&home)
+            .iter()
+            .all(|path| path.starts_with(&archived))
+    );
+    assert_eq!(rollouts(&home).len(), 3);
+    // This program needs no such table.
+    let shown = lab.manager(["show", &id, "--json"]).code(0).json();
+    assert_eq!(user_texts(&shown), ["one", "two", "six"]);
+    let _ = lab.manager(["history", "check"]).code(0);
+}
+
 /// Two machines that share a folder.
 struct Two {
     lab: Lab,

@@ -214,9 +214,8 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
     let index = Index::of(&pair, "b", &[1]);
     pair.put("a", &path(2), &text(2, ""));
     pair.apply("a");
-    index.state(
-        "ALTER TABLE threads RENAME TO hidden; CREATE VIEW threads AS SELECT * FROM hidden",
-    );
+    index
+        .state("ALTER TABLE threads RENAME TO hidden; CREATE VIEW threads AS SELECT * FROM hidden");
     let refused = pair.run("b", &["run", "--apply"]).code(1);
     assert!(
         refused.stderr.contains("index could not be updated"),
