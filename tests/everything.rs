@@ -374,6 +374,8 @@ impl Machines {
         assert!(failed.is_empty(), "{failed:#?}");
         // A backup clears what is left of other backups, and proves that the home can be read.
         let _ = self.lab.manager(["backup", "--no-status"]).code(0);
+        // A sync clears the temp files of a killed one in both folders.
+        let _ = self.lab.manager(["sync", "-c", "a.toml", "run", "--apply"]);
         let left = debris(&self.lab.world);
         let is_kept = |path: &PathBuf| path.to_string_lossy().contains(".kept-");
         let left: Vec<_> = left.into_iter().filter(|path| !is_kept(path)).collect();
