@@ -1,6 +1,9 @@
 //! The command line: global flags, the list of commands, and the exit code of the process.
 
 mod help;
+mod interrupt;
+mod parsing;
+mod unfinished;
 
 pub use self::help::{COMMANDS, GLOBAL_OPTIONS, global_options, tree};
 
@@ -10,18 +13,13 @@ use crate::config::ColorChoice;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::io::{attached, limits, progress, tree};
-use crate::journal::{JournalError, Recovery, RecoveryObstacle};
+use crate::io::{attached, limits, progress};
 use crate::logging::{self, LogSettings};
-use crate::recovery::{self, Interrupted};
 use crate::ui::{self, Ui, Verbosity, picker};
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::CompleteEnv;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
@@ -228,74 +226,6 @@ impl Command {
     }
 }
 
-/// The command line with `recommend` alone; see [`parse`].
-#[derive(Debug, Parser)]
-struct PromptCli {
-    #[command(flatten)]
-    global: GlobalArgs,
-    #[command(subcommand)]
-    command: PromptCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum PromptCommand {
-    Recommend(commands::recommend::RecommendArgs),
-}
-
-/// Parses the arguments of the process. Returns also whether they ask for a dry run.
-///
-/// `recommend` is first parsed alone, because building the tree of all commands takes longer than
-/// `recommend` itself. Help and usage errors always come from the full tree.
-fn parse() -> Result<(Cli, bool), clap::Error> {
-    if std::env::args_os().any(|word| word == "recommend")
-        && let Ok(matches) = PromptCli::command().try_get_matches()
-        && let Ok(PromptCli { global, command }) = PromptCli::from_arg_matches(&matches)
-    {
-        let PromptCommand::Recommend(args) = command;
-        let cli = Cli {
-            global,
-            command: Command::Recommend(args),
-        };
-        return Ok((cli, is_dry_run(&matches)));
-    }
-    let parsed = tree().try_get_matches();
-    let matches = match parsed {
-        Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
-            let words: Vec<_> = std::env::args_os().collect();
-            with_marked_negations(words)
-                .and_then(|words| tree().try_get_matches_from(words).ok())
-                .ok_or(e)
-        }
-        parsed => parsed,
-    }?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut tree()))?;
-    Ok((cli, is_dry_run(&matches)))
-}
-
-/// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
-/// commands.
-fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
-    let find = words.iter().position(|word| word == "find")?;
-    let end = words.iter().position(|word| word == "--");
-    let mark = |(i, word): (usize, OsString)| {
-        let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
-        match negated.filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
-            Some(rest) if i > find && end.is_none_or(|end| i < end) => format!("!{rest}").into(),
-            _ => word,
-        }
-    };
-    Some(words.into_iter().enumerate().map(mark).collect())
-}
-
-/// Returns true if the command has the flag `--dry-run`.
-fn is_dry_run(matches: &ArgMatches) -> bool {
-    if let Some((_, inner)) = matches.subcommand() {
-        return is_dry_run(inner);
-    }
-    let flag = matches.try_get_one("dry_run").ok().flatten();
-    flag.copied().unwrap_or(false)
-}
-
 /// Parses the arguments of the process, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let env = Environment::of_process();
@@ -307,12 +237,12 @@ pub fn main() -> ExitCode {
         ui::print_help(&global_options());
         return ExitCode::SUCCESS;
     }
-    let (cli, is_dry_run) = match parse() {
+    let (cli, is_dry_run) = match parsing::parse() {
         Ok(parsed) => parsed,
-        Err(e) => return usage_exit(&e),
+        Err(e) => return parsing::usage_exit(&e),
     };
     if !cli.command.runs_in_prompt() {
-        install_interrupt_handler(&cli, &env);
+        interrupt::install_handler(&cli, &env);
     }
     run(cli, is_dry_run, env)
 }
@@ -395,7 +325,7 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
     let log = log && !command.keeps_log(context);
     let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
     let result = tighten_manager_home(context, &command)
-        .and_then(|()| recover(context, &command))
+        .and_then(|()| unfinished::recover(context, &command))
         .and_then(|()| command.run(context));
     if let Some(log) = log {
         log.end(context, &result);
@@ -459,142 +389,6 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
         let text = commands::account::printable(unknown);
         context.ui.warn(format_args!("config.toml: {text}"));
     }
-}
-
-/// Finishes or undoes interrupted commands before this one reads any file.
-///
-/// If the recovery of a restore has to wait, commands that
-/// [require a complete home](Command::requires_complete_home) fail; the others run after a warning.
-fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    let (home, manager) = (&settings.codex_home, &settings.manager_home);
-    for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
-        let what = name_of(recovered.interrupted);
-        let is_restore = recovered.interrupted == Interrupted::Restore;
-        let is_of_databases = matches!(
-            recovered.interrupted,
-            Interrupted::History | Interrupted::Vacuum
-        );
-        let is_of_home = |obstacle: &RecoveryObstacle| {
-            let is_home = |changed| tree::real(changed) == tree::real(home);
-            is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
-        };
-        match recovered.result {
-            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
-            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
-            Ok(Recovery::InProgress) => {
-                let message = format_args!("another process is running a {what}");
-                context.ui.warn(message);
-            }
-            Ok(Recovery::Deferred(obstacle)) if is_of_home(&obstacle) => {
-                let error = CommandError::from(JournalError::from(obstacle));
-                if command.requires_complete_home() {
-                    return Err(error);
-                }
-                let hints = error.hints.join("; ");
-                context.ui.warn(format_args!("{error}: {hints}"));
-            }
-            Ok(Recovery::Deferred(obstacle)) => {
-                let error = CommandError::from(JournalError::from(obstacle));
-                let hints = error.hints.join("; ");
-                let message =
-                    format_args!("an interrupted {what} is not finished: {error}: {hints}");
-                context.ui.warn(message);
-            }
-            Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
-                return Err(e.into());
-            }
-            // The files of other commands are apart from those of this one.
-            Err(e) => {
-                let message = format_args!("cannot finish an interrupted {what}: {e}");
-                context.ui.warn(message);
-            }
-            Ok(Recovery::None) => {}
-        }
-    }
-    Ok(())
-}
-
-fn name_of(interrupted: Interrupted) -> &'static str {
-    match interrupted {
-        Interrupted::Restore => "restore",
-        Interrupted::OtherRestore => "restore of another home",
-        Interrupted::Prune => "prune",
-        Interrupted::History => "history repair or undo",
-        Interrupted::Vacuum => "storage vacuum",
-        Interrupted::Trash => "storage trash",
-        Interrupted::Snapshot => "vault backup or import",
-    }
-}
-
-fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBuf]) {
-    let message = format_args!("an interrupted {what} was {outcome}");
-    context.ui.warn(message);
-    for path in kept {
-        context.ui.warn(format_args!(
-            "files written in the meantime are kept in {}",
-            path.display()
-        ));
-    }
-}
-
-/// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
-/// process at once, and so does the first one where Codex takes over the terminal. A picker is always closed first.
-fn install_interrupt_handler(cli: &Cli, env: &Environment) {
-    let ends_at_once = cli.command.hands_over_terminal();
-    let only_reads = cli.command.only_reads();
-    let error = CommandError::interrupted().hint(cli.command.after_interrupt());
-    let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
-    let end = Arc::new(move || {
-        std::thread::sleep(READING_END_TIMEOUT);
-        picker::restore_terminal();
-        ui.error(&error);
-        #[allow(clippy::exit, reason = "a call of the system may not return")]
-        std::process::exit(ErrorKind::Interrupted as i32);
-    });
-    // If the handler cannot be installed, a signal ends the process at once. All files survive that.
-    let _ = ctrlc::set_handler(move || {
-        if progress::is_handed_over() {
-            return;
-        }
-        #[allow(
-            clippy::exit,
-            reason = "no operation is running, or this is the second signal"
-        )]
-        if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
-            picker::restore_terminal();
-            ui::report_cancelled();
-            std::process::exit(ErrorKind::Interrupted as i32);
-        }
-        progress::interrupt();
-        if only_reads {
-            let end = Arc::clone(&end);
-            std::thread::spawn(move || end());
-        }
-    });
-}
-
-/// The time in which a command that only reads reaches a safe point after Ctrl-C. Then it is ended.
-const READING_END_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
-fn usage_exit(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        if !ui::print_narrow_help(&error.to_string()) {
-            let _ = error.print();
-        }
-        return ExitCode::SUCCESS;
-    }
-    let mut words = std::env::args_os().take_while(|word| word != "--");
-    if words.any(|word| word == "--json") {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
-        ui::print_json_error(&CommandError::usage(message));
-    } else {
-        let _ = error.print();
-    }
-    ExitCode::from(ErrorKind::Usage as u8)
 }
 
 #[cfg(test)]

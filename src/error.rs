@@ -293,7 +293,7 @@ impl From<crate::config::KeyError> for CommandError {
         let hint = match error {
             KeyError::Unknown { .. } => "list all settings: codex-manager config list",
             KeyError::NoFolder { .. } => {
-                "give an absolute path, or one that begins with ~, such as folders.~/work"
+                "give an absolute path, or one that begins with ~, such as folders.~/code"
             }
         };
         Self::wrap(ErrorKind::Usage, error).hint(hint)

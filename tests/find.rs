@@ -126,7 +126,10 @@ fn hits_name_the_turn_the_author_and_the_text() {
     assert_eq!(found(&env, &["needle", "--role", "tool"]), [id(1)]);
     assert_eq!(found(&env, &["needle", "--role", "user"]), [""; 0]);
     assert_eq!(found(&env, &["needle", "--since", "30min"]), [""; 0]);
-    assert_eq!(found(&env, &["needle", "--project", "/work"]), [id(1)]);
+    assert_eq!(
+        found(&env, &["needle", "--project", "/home/alice"]),
+        [id(1)]
+    );
     assert_eq!(found(&env, &["needle", "--project", "/other"]), [""; 0]);
 }
 
@@ -215,7 +218,10 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(2)]);
     deleted.expect("delete");
     assert_eq!(found(&env, &["needle"]), [id(2)]);
-    assert_eq!(found(&env, &["needle", "--project", "/work/proj"]), [id(2)]);
+    assert_eq!(
+        found(&env, &["needle", "--project", "/home/alice/proj"]),
+        [id(2)]
+    );
     let list = env.run(["sessions"]).code(0).stdout;
     assert!(has_row(&list, "Not listed", "unlisted"), "{list}");
     // A new conversation is found at once, although all rollouts were checked just before.

@@ -117,8 +117,8 @@ fn filters_select_archived_conversations_by_the_list_of_the_archive() {
         assert!([0, 5].contains(&run.code), "{run}");
         hits(&run.json()).len()
     };
-    assert_eq!(found(&["--project", "/work/proj"]), 3);
-    assert_eq!(found(&["--project", "/work/other"]), 0);
+    assert_eq!(found(&["--project", "/home/alice/proj"]), 3);
+    assert_eq!(found(&["--project", "/home/alice/other"]), 0);
     assert_eq!(found(&["--since", "2h"]), 3);
     assert_eq!(found(&["--until", "2h"]), 0);
     assert_eq!(found(&["--account", "alice"]), 3);

@@ -26,46 +26,46 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     let env = TestEnv::new();
     env.write(
         FILE,
-        "# mine\ntimezone = \"UTC\"\n\n[folders]\n# billed\n\"~/work\" = \"work\" # kept\n",
+        "# mine\ntimezone = \"UTC\"\n\n[folders]\n# billed\n\"~/code\" = \"work\" # kept\n",
     );
     let before = file(&env);
     let run = env
-        .run(["config", "set", "folders.~/work/a.b c", "client-a"])
+        .run(["config", "set", "folders.~/code/a.b c", "client-a"])
         .code(0);
     insta::assert_snapshot!(run, @r"
     exit 0
     --- stdout
-    folders.~/work/a.b c: not set → client-a
+    folders.~/code/a.b c: not set → client-a
     --- stderr
     there is no profile client-a yet; create it with: codex-manager profile login client-a
     ");
     let _ = env
-        .run(["config", "set", "trusted.~/work/", "true"])
+        .run(["config", "set", "trusted.~/code/", "true"])
         .code(0);
     assert_eq!(
         file(&env),
-        format!("{before}\"~/work/a.b c\" = \"client-a\"\n\n[trusted]\n\"~/work/\" = true\n")
+        format!("{before}\"~/code/a.b c\" = \"client-a\"\n\n[trusted]\n\"~/code/\" = true\n")
     );
     let entry = |key: &str, value: Value, default: Value| json!({ "key": key, "value": value, "default": default, "origin": "file" });
     assert_eq!(
         listed(&env),
         [
-            entry("folders.~/work", json!("work"), Value::Null),
-            entry("folders.~/work/a.b c", json!("client-a"), Value::Null),
-            entry("trusted.~/work/", json!(true), json!(false)),
+            entry("folders.~/code", json!("work"), Value::Null),
+            entry("folders.~/code/a.b c", json!("client-a"), Value::Null),
+            entry("trusted.~/code/", json!(true), json!(false)),
         ]
     );
     let shown = env.run(["config", "list"]).code(0).stdout;
     let lines: Vec<_> = shown.lines().rev().take(3).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    trusted.~/work/ = true
-    folders.~/work/a.b c = client-a
-    folders.~/work = work
+    trusted.~/code/ = true
+    folders.~/code/a.b c = client-a
+    folders.~/code = work
     ");
     for (key, value) in [
-        ("folders.~/work", "work"),
-        ("folders.~/work/sub", "-"),
-        ("trusted.~/work", "true"),
+        ("folders.~/code", "work"),
+        ("folders.~/code/sub", "-"),
+        ("trusted.~/code", "true"),
         ("trusted.~", "false"),
     ] {
         let run = env.run(["config", "get", key]).code(0);
@@ -74,13 +74,13 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     // No command reports them as unknown settings.
     let run = env.run(["list-backups"]).code(0);
     assert!(!run.stderr.contains("config.toml"), "{run}");
-    let _ = env.run(["config", "unset", "folders.~/work/a.b c"]).code(0);
-    let _ = env.run(["config", "unset", "trusted.~/work"]).code(0);
+    let _ = env.run(["config", "unset", "folders.~/code/a.b c"]).code(0);
+    let _ = env.run(["config", "unset", "trusted.~/code"]).code(0);
     assert_eq!(file(&env), before);
-    let run = env.run(["config", "unset", "trusted.~/work"]).code(0);
+    let run = env.run(["config", "unset", "trusted.~/code"]).code(0);
     assert_eq!(
         run.stdout,
-        "trusted.~/work is not set already; nothing was changed\n"
+        "trusted.~/code is not set already; nothing was changed\n"
     );
 }
 
@@ -88,14 +88,14 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
 fn a_folder_has_one_entry_in_any_spelling() {
     let env = TestEnv::new();
     let home = env.path("home");
-    let whole = format!("folders.{}/work/", home.display());
-    let _ = env.run(["config", "set", "folders.~/work", "a"]).code(0);
+    let whole = format!("folders.{}/code/", home.display());
+    let _ = env.run(["config", "set", "folders.~/code", "a"]).code(0);
     let _ = env.run(["config", "set", &whole, "b"]).code(0);
-    assert_eq!(file(&env), "[folders]\n\"~/work\" = \"b\"\n");
+    assert_eq!(file(&env), "[folders]\n\"~/code\" = \"b\"\n");
     let get = env.run(["config", "get", &whole, "--json"]).code(0).json();
     assert_eq!(
         (&get["key"], &get["value"]),
-        (&json!("folders.~/work"), &json!("b"))
+        (&json!("folders.~/code"), &json!("b"))
     );
     let unset = env
         .run(["config", "unset", &whole, "--json"])
@@ -119,9 +119,9 @@ fn keys_without_a_folder_and_invalid_profile_names_are_refused() {
         ("folders.work", "work"),
         ("folders..", "work"),
         ("trusted.~bob/work", "true"),
-        ("folders.~/work", "../work"),
-        ("folders.~/work", ""),
-        ("trusted.~/work", "yes"),
+        ("folders.~/code", "../work"),
+        ("folders.~/code", ""),
+        ("trusted.~/code", "yes"),
     ] {
         let run = env.run(["config", "set", key, value]).code(4);
         assert!(run.stderr.contains("hint: "), "{run}");
@@ -131,9 +131,9 @@ fn keys_without_a_folder_and_invalid_profile_names_are_refused() {
     insta::assert_snapshot!(run.stderr, @r#"
     error: the folder of "folders.work" is not an absolute path
 
-    hint: give an absolute path, or one that begins with ~, such as folders.~/work
+    hint: give an absolute path, or one that begins with ~, such as folders.~/code
     "#);
-    let dry = ["config", "set", "folders.~/work", "work", "--dry-run"];
+    let dry = ["config", "set", "folders.~/code", "work", "--dry-run"];
     let _ = env.run(dry).code(0);
     assert_same_tree(&before, &env.tree("home"));
 }
@@ -184,9 +184,9 @@ fn folder_keys_complete_to_configured_and_existing_folders() {
     let mut env = TestEnv::new();
     env.write(
         FILE,
-        "[folders]\n\"~/work/web\" = \"work\"\n\"/gone\" = \"old\"\n",
+        "[folders]\n\"~/code/web\" = \"work\"\n\"/gone\" = \"old\"\n",
     );
-    env.write("home/work/api/file", "");
+    env.write("home/code/api/file", "");
     env.write("home/.codex-manager/profiles/work/profile.json", "{}");
     env.set("CODEX_MANAGER_COMPLETE", "bash")
         .set("_CLAP_IFS", " ");
@@ -199,13 +199,13 @@ fn folder_keys_complete_to_configured_and_existing_folders() {
         (&["config", "get", "fold"][..], "folders.~/"),
         (
             &["config", "unset", "folders."],
-            "folders.~/work/web folders./gone",
+            "folders.~/code/web folders./gone",
         ),
         (
-            &["config", "set", "folders.~/work/"],
-            "folders.~/work/web folders.~/work/api/",
+            &["config", "set", "folders.~/code/"],
+            "folders.~/code/web folders.~/code/api/",
         ),
-        (&["config", "set", "trusted.~/wo"], "trusted.~/work/"),
+        (&["config", "set", "trusted.~/co"], "trusted.~/code/"),
         (&["config", "set", "folders.~/x", "w"], "work"),
         (&["config", "set", "trusted.~/x", "t"], "true"),
     ] {

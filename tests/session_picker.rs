@@ -40,7 +40,7 @@ fn home() -> TestEnv {
         );
     }
     let elsewhere = Conversation {
-        cwd: "/work/other".into(),
+        cwd: "/home/alice/other".into(),
         account: "acct-bob".into(),
         ..Conversation::new(3, 30, "Tune the parser elsewhere", "Done.")
     };
@@ -262,7 +262,7 @@ fn ten_thousand_conversations_are_filtered_and_paged() {
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 10006)
              INSERT INTO threads(id, rollout_path, cwd, title, archived, updated_at_ms, thread_source, history_mode)
-             SELECT printf('01a1f78b-%04x-7ef3-b0ee-5caab8d3b455', i), '/gone/' || i, '/work/many',
+             SELECT printf('01a1f78b-%04x-7ef3-b0ee-5caab8d3b455', i), '/gone/' || i, '/home/alice/many',
              'Question number ' || i, 0, 1700000000000 + i, 'user', 'paginated' FROM n",
         )
         .expect("rows");

@@ -27,7 +27,7 @@ fn home() -> TestEnv {
         &env,
         &Conversation {
             account: "acct-bob".into(),
-            cwd: "/work/other".into(),
+            cwd: "/home/alice/other".into(),
             ..Conversation::new(2, 3 * 1440, "Write the docs", "Done.")
         },
     );
@@ -35,7 +35,7 @@ fn home() -> TestEnv {
         &env,
         &Conversation {
             archived: true,
-            cwd: "/work/proj/sub".into(),
+            cwd: "/home/alice/proj/sub".into(),
             ..Conversation::new(3, 5, "Old question", "Done.")
         },
     );
@@ -78,10 +78,10 @@ fn filters_select_conversations() {
     let env = home();
     assert_eq!(ids(&env, &["--archived"]), [id(3), id(1), id(2)]);
     assert_eq!(
-        ids(&env, &["--archived", "--project", "/work/proj"]),
+        ids(&env, &["--archived", "--project", "/home/alice/proj"]),
         [id(3), id(1)]
     );
-    assert_eq!(ids(&env, &["--project", "/work/pro"]), [""; 0]);
+    assert_eq!(ids(&env, &["--project", "/home/alice/pro"]), [""; 0]);
     assert_eq!(ids(&env, &["--account", "bob@example.com"]), [id(2)]);
     assert_eq!(ids(&env, &["--since", "2h"]), [id(1)]);
     assert_eq!(ids(&env, &["--since", "2026-11-20"]), [id(1)]);
@@ -321,7 +321,7 @@ fn a_document_of_50_000_conversations_is_not_held_in_memory() {
         .execute_batch(
             "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
              INSERT INTO threads SELECT printf('01a1f78b-0000-7ef3-b0ee-%012d', n), '/none/rollout-' || n, n, n,
-             'cli', '/work/project' || n, 'title ' || n || printf('%.490c', 'x'), n, 0, 'main', 'first', 'gpt-6',
+             'cli', '/home/alice/project' || n, 'title ' || n || printf('%.490c', 'x'), n, 0, 'main', 'first', 'gpt-6',
              n, n, 'user', 'legacy', NULL, NULL, 'acct-alice' FROM n",
         )
         .expect("rows");
@@ -331,7 +331,7 @@ fn a_document_of_50_000_conversations_is_not_held_in_memory() {
         assert_eq!(document["command"], "sessions");
         let sessions = document["sessions"].as_array().expect("a list");
         assert_eq!(sessions.len(), 50_000);
-        assert_eq!(sessions[0]["cwd"], "/work/project50000");
+        assert_eq!(sessions[0]["cwd"], "/home/alice/project50000");
         assert!(peak < LIST_MEMORY_BYTES, "{sort} used {peak} bytes");
     }
 }

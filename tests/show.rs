@@ -35,7 +35,7 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
     let env = home();
     let text = env.run(["show", "01a1f78b-0001"]).code(0).stdout;
     let expected = format!(
-        "# Fix the parser\n\nSession `{}` in `/work/proj`\n\
+        "# Fix the parser\n\nSession `{}` in `/home/alice/proj`\n\
          \n## Turn 1 · 2026-11-20 06:00\n\n### User\n\nFix the parser\n\n### Assistant\n\nI look.\n\
          \n- exec_command: `ls -la echo two`\n\
          \n*Codex replaced the messages above by a summary here.*\n\n> The sum\n\
@@ -106,7 +106,7 @@ fn escape_sequences_of_texts_do_not_reach_the_terminal() {
     let env = TestEnv::new();
     let steering = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}8mhidden";
     let mut conversation = Conversation::new(1, 60, steering, steering);
-    conversation.cwd = format!("/work/{steering}");
+    conversation.cwd = format!("/home/alice/{steering}");
     conversation
         .lines
         .extend([command(steering), tool_output(&format!("{steering}\n\tx"))]);

@@ -167,7 +167,7 @@ fn evil_world() -> (TestEnv, FakeCodex) {
     for number in 1..=3 {
         let text = format!("a title {EVIL} of {number}");
         let mut conversation = Conversation::new(number, 60, &text, &text);
-        conversation.cwd = format!("/work/{EVIL}");
+        conversation.cwd = format!("/home/alice/{EVIL}");
         conversation.source = format!("cli{EVIL}");
         write(&env, &conversation);
     }

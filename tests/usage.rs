@@ -61,7 +61,7 @@ fn every_request_counts_once() {
     assert_eq!(rows(&env, &["monthly"]), [("2026-11".to_owned(), expected)]);
     assert_eq!(
         rows(&env, &["projects"]),
-        [("/work/proj".to_owned(), expected)]
+        [("/home/alice/proj".to_owned(), expected)]
     );
 }
 
@@ -79,7 +79,7 @@ fn a_fork_counts_only_its_own_requests() {
     store(&env, &conversation(1), &original);
     // Older versions copied the counts, with the time of the copy.
     let fork_meta = |number: u32, more: Value| {
-        let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/work/proj"});
+        let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/home/alice/proj"});
         meta.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());

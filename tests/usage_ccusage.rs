@@ -165,7 +165,7 @@ fn totals_are_equal_where_both_have_the_same_rule() {
 
 /// Returns the first line of a fork, which older versions of Codex followed by a copy of the original.
 fn fork_head(number: u32, more: &Value) -> String {
-    let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/work/proj"});
+    let mut meta = json!({"id": id(number), "timestamp": at(20), "forked_from_id": id(1), "cwd": "/home/alice/proj"});
     let more = more.as_object().unwrap().clone();
     meta.as_object_mut().unwrap().extend(more);
     line(at(20), "session_meta", &meta.to_string())

@@ -45,7 +45,7 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
   codex-manager find parser error
   codex-manager find '\"borrow checker\" -tokio' --here
   codex-manager find E0499 --role assistant --since 30d
-  codex-manager find --regex 'fn \\w+_test' --project ~/work
+  codex-manager find --regex 'fn \\w+_test' --project ~/code
   codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
 #[allow(

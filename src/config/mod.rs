@@ -4,6 +4,7 @@
 //! machine, so the file takes precedence over it.
 
 pub(crate) mod file;
+pub(crate) mod file_access;
 mod key;
 mod setting;
 mod value_kind;

@@ -146,8 +146,8 @@ mod tests {
             ("prune.keep_within", "14d", "soon"),
             ("storage.keep_trash", "30d", "soon"),
             ("recommend.strategy", "most-left", "best"),
-            ("folders.~/work", "client-a", "../client"),
-            ("trusted.~/work", "true", "yes"),
+            ("folders.~/code", "client-a", "../client"),
+            ("trusted.~/code", "true", "yes"),
         ] {
             assert!(accepts(name, good), "{name} {good}");
             assert!(!accepts(name, bad), "{name} {bad}");

@@ -15,11 +15,8 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
     {
         use super::IoContext;
         use std::os::unix::fs::MetadataExt;
-        // A name of temp files: what a killed probe leaves is removed like any of them.
-        let mut builder = tempfile::Builder::new();
-        let file = builder.prefix(".codex-manager-tmp-").tempfile_in(folder);
-        let file = file.at("create a file in", folder)?;
-        let meta = file.as_file().metadata().at("look at", folder)?;
+        let file = probe_file(folder).at("create a file in", folder)?;
+        let meta = file.metadata().at("look at", folder)?;
         Ok(!is_open(meta.mode()))
     }
     #[cfg(not(unix))]
@@ -27,6 +24,24 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
         let _ = folder;
         Ok(true)
     }
+}
+
+/// Creates a file in `folder` that has no name on return. Where the disk allows, it never has one: a killed probe
+/// leaves nothing.
+#[cfg(unix)]
+fn probe_file(folder: &Path) -> io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        // Refused by FUSE, FAT and most disks of a network.
+        if let Ok(file) = open(folder, flags, Mode::RUSR | Mode::WUSR) {
+            return Ok(file.into());
+        }
+    }
+    let mut builder = tempfile::Builder::new();
+    let file = builder.prefix(super::atomic::TEMP_PREFIX);
+    file.tempfile_in(folder).map(|file| file.into_file())
 }
 
 /// Returns true if files that are created in `folder`, or in the nearest existing folder above it, can be read by

@@ -37,7 +37,7 @@ impl Conversation {
         Self {
             number,
             title: question.to_owned(),
-            cwd: "/work/proj".into(),
+            cwd: "/home/alice/proj".into(),
             account: "acct-alice".into(),
             updated_ms: 1_795_176_000_000 - minutes * 60_000,
             source: "cli".into(),

@@ -173,11 +173,11 @@ impl TestEnv {
         )
     }
 
-    /// Runs a command with a time limit of 60 s. After that it is killed, and the test fails.
+    /// Runs a command with a time limit of 10 minutes. After that it is killed, and the test fails.
     #[must_use]
     #[track_caller]
     pub(crate) fn run_to_its_end<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
-        const TIME_LIMIT: Duration = Duration::from_secs(60);
+        const TIME_LIMIT: Duration = Duration::from_secs(600);
         let mut command = self.command(args);
         let child = command
             .stdout(Stdio::piped())

@@ -30,7 +30,7 @@ pub(crate) fn usage([input, cached, output, reasoning]: Tokens) -> Value {
 
 /// Returns the line that names the model of the next requests.
 pub(crate) fn context(at: DateTime<Utc>, model: &str) -> String {
-    let payload = json!({"model": model, "cwd": "/work/proj"});
+    let payload = json!({"model": model, "cwd": "/home/alice/proj"});
     line(at, "turn_context", &payload.to_string())
 }
 

@@ -2,7 +2,8 @@
 
 use super::settings::warn_about_unknown;
 use crate::config::FILE_NAME;
-use crate::config::file::{self, ConfigFile};
+use crate::config::file::ConfigFile;
+use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::environment::Environment;
@@ -47,8 +48,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
                 ))
             }
         })?;
-    file::target(&path)?;
-    let before = file::read_text(&path)?;
+    file_access::target(&path)?;
+    let before = file_access::read_text(&path)?;
     let folder = EditFolder::new(context, dry_run)?;
     let copy = folder.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
@@ -63,7 +64,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
         match checked {
             Ok(file) => {
                 warn_about_unknown(context, &file);
-                if !dry_run && !file::replace(home, &before, &file)? {
+                if !dry_run && !file_access::replace(home, &before, &file)? {
                     let conflict = CommandError::conflict(
                         "another command changed the settings in the meantime",
                     );

@@ -2,7 +2,8 @@
 
 use crate::commands::account::printable;
 use crate::commands::table_format::TableArgs;
-use crate::config::file::{self, ConfigFile, ConfigFileError};
+use crate::config::file::{ConfigFile, ConfigFileError};
+use crate::config::file_access;
 use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
@@ -46,7 +47,7 @@ pub(super) struct ConfigGetArgs {
   codex-manager config set timezone Europe/Berlin
   codex-manager config set prune.keep_within 14d
   codex-manager config set folders.~/clients/acme acme
-  codex-manager config set trusted.~/work true")]
+  codex-manager config set trusted.~/code true")]
 pub(super) struct ConfigSetArgs {
     /// The name of the setting
     #[arg(value_name = "KEY")]
@@ -220,10 +221,10 @@ fn change(
         Ok::<_, ConfigFileError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
-        file::target(&ConfigFile::path_in(home))?;
+        file_access::target(&ConfigFile::path_in(home))?;
         both(&mut ConfigFile::read(home)?)?
     } else {
-        file::update(home, both)?
+        file_access::update(home, both)?
     };
     let key = setting.name();
     let unset = match setting.folder {

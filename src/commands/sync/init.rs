@@ -58,7 +58,7 @@ impl InitArgs {
             context.ui.line(text.trim_end());
         } else {
             atomic::create_private_folder(atomic::parent_of(&path))?;
-            let target = config::file::target(&path)?;
+            let target = config::file_access::target(&path)?;
             if path.is_symlink() {
                 atomic::write_as_it_was(&target, text.as_bytes())?;
             } else {

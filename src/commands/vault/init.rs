@@ -3,7 +3,7 @@
 use super::connection::{ConnectionArgs, absolute_url};
 use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
-use crate::config::{file, find};
+use crate::config::{file_access, find};
 use crate::context::Context;
 use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome};
@@ -221,7 +221,7 @@ fn save_settings(
         ("vault.password_command", password_command),
         ("vault.program", connection.named_program(context).map(text)),
     ];
-    file::update(&context.settings.manager_home, |file: &mut ConfigFile| {
+    file_access::update(&context.settings.manager_home, |file: &mut ConfigFile| {
         for (name, value) in values {
             if let Some(value) = value {
                 file.set(&find(name)?, Value::from(value))?;

@@ -1,0 +1,49 @@
+//! The handler of Ctrl-C and SIGTERM, and the time a command has to end.
+
+use super::Cli;
+use crate::config::ColorChoice;
+use crate::context::Environment;
+use crate::error::{CommandError, ErrorKind};
+use crate::io::progress;
+use crate::ui::{self, Ui, Verbosity, picker};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Makes Ctrl-C and SIGTERM stop long operations at the next safe point. A second signal ends the
+/// process at once, and so does the first one where Codex takes over the terminal. A picker is always closed first.
+pub(super) fn install_handler(cli: &Cli, env: &Environment) {
+    let ends_at_once = cli.command.hands_over_terminal();
+    let only_reads = cli.command.only_reads();
+    let error = CommandError::interrupted().hint(cli.command.after_interrupt());
+    let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
+    let end = Arc::new(move || {
+        std::thread::sleep(READING_END_TIMEOUT);
+        picker::restore_terminal();
+        ui.error(&error);
+        #[allow(clippy::exit, reason = "a call of the system may not return")]
+        std::process::exit(ErrorKind::Interrupted as i32);
+    });
+    // If the handler cannot be installed, a signal ends the process at once. All files survive that.
+    let _ = ctrlc::set_handler(move || {
+        if progress::is_handed_over() {
+            return;
+        }
+        #[allow(
+            clippy::exit,
+            reason = "no operation is running, or this is the second signal"
+        )]
+        if progress::ends_at_once() || (ends_at_once && !picker::is_open()) {
+            picker::restore_terminal();
+            ui::report_cancelled();
+            std::process::exit(ErrorKind::Interrupted as i32);
+        }
+        progress::interrupt();
+        if only_reads {
+            let end = Arc::clone(&end);
+            std::thread::spawn(move || end());
+        }
+    });
+}
+
+/// The time in which a command that only reads reaches a safe point after Ctrl-C. Then it is ended.
+const READING_END_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,97 @@
+//! The arguments of the process, and the messages of clap.
+
+use super::{Cli, Command, GlobalArgs, tree};
+use crate::commands;
+use crate::error::{CommandError, ErrorKind};
+use crate::ui;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The command line with `recommend` alone; see [`parse`].
+#[derive(Debug, Parser)]
+struct PromptCli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: PromptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PromptCommand {
+    Recommend(commands::recommend::RecommendArgs),
+}
+
+/// Parses the arguments of the process. Returns also whether they ask for a dry run.
+///
+/// `recommend` is first parsed alone, because building the tree of all commands takes longer than
+/// `recommend` itself. Help and usage errors always come from the full tree.
+pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
+    if std::env::args_os().any(|word| word == "recommend")
+        && let Ok(matches) = PromptCli::command().try_get_matches()
+        && let Ok(PromptCli { global, command }) = PromptCli::from_arg_matches(&matches)
+    {
+        let PromptCommand::Recommend(args) = command;
+        let cli = Cli {
+            global,
+            command: Command::Recommend(args),
+        };
+        return Ok((cli, is_dry_run(&matches)));
+    }
+    let parsed = tree().try_get_matches();
+    let matches = match parsed {
+        Err(e) if e.kind() == clap::error::ErrorKind::UnknownArgument => {
+            let words: Vec<_> = std::env::args_os().collect();
+            with_marked_negations(words)
+                .and_then(|words| tree().try_get_matches_from(words).ok())
+                .ok_or(e)
+        }
+        parsed => parsed,
+    }?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut tree()))?;
+    Ok((cli, is_dry_run(&matches)))
+}
+
+/// Replaces `-word` behind `find` by `!word`, which clap does not take for flags. Returns `None` for other
+/// commands.
+fn with_marked_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
+    let find = words.iter().position(|word| word == "find")?;
+    let end = words.iter().position(|word| word == "--");
+    let mark = |(i, word): (usize, OsString)| {
+        let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
+        match negated.filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
+            Some(rest) if i > find && end.is_none_or(|end| i < end) => format!("!{rest}").into(),
+            _ => word,
+        }
+    };
+    Some(words.into_iter().enumerate().map(mark).collect())
+}
+
+/// Returns true if the command has the flag `--dry-run`.
+fn is_dry_run(matches: &ArgMatches) -> bool {
+    if let Some((_, inner)) = matches.subcommand() {
+        return is_dry_run(inner);
+    }
+    let flag = matches.try_get_one("dry_run").ok().flatten();
+    flag.copied().unwrap_or(false)
+}
+
+/// Prints clap's message. Returns 0 for help and version, else [`ErrorKind::Usage`].
+pub(super) fn usage_exit(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        if !ui::print_narrow_help(&error.to_string()) {
+            let _ = error.print();
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut words = std::env::args_os().take_while(|word| word != "--");
+    if words.any(|word| word == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        ui::print_json_error(&CommandError::usage(message));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(ErrorKind::Usage as u8)
+}

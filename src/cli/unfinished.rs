@@ -1,0 +1,86 @@
+//! Recovers from killed commands before a command runs, and reports it.
+
+use super::Command;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::tree;
+use crate::journal::{JournalError, Recovery, RecoveryObstacle};
+use crate::recovery::{self, Interrupted};
+use std::path::PathBuf;
+
+/// Finishes or undoes interrupted commands before this one reads any file.
+///
+/// If the recovery of a restore has to wait, commands that
+/// [require a complete home](Command::requires_complete_home) fail; the others run after a warning.
+pub(super) fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let (home, manager) = (&settings.codex_home, &settings.manager_home);
+    for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
+        let what = name_of(recovered.interrupted);
+        let is_restore = recovered.interrupted == Interrupted::Restore;
+        let is_of_databases = matches!(
+            recovered.interrupted,
+            Interrupted::History | Interrupted::Vacuum
+        );
+        let is_of_home = |obstacle: &RecoveryObstacle| {
+            let is_home = |changed| tree::real(changed) == tree::real(home);
+            is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
+        };
+        match recovered.result {
+            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
+            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
+            Ok(Recovery::InProgress) => {
+                let message = format_args!("another process is running a {what}");
+                context.ui.warn(message);
+            }
+            Ok(Recovery::Deferred(obstacle)) if is_of_home(&obstacle) => {
+                let error = CommandError::from(JournalError::from(obstacle));
+                if command.requires_complete_home() {
+                    return Err(error);
+                }
+                let hints = error.hints.join("; ");
+                context.ui.warn(format_args!("{error}: {hints}"));
+            }
+            Ok(Recovery::Deferred(obstacle)) => {
+                let error = CommandError::from(JournalError::from(obstacle));
+                let hints = error.hints.join("; ");
+                let message =
+                    format_args!("an interrupted {what} is not finished: {error}: {hints}");
+                context.ui.warn(message);
+            }
+            Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
+                return Err(e.into());
+            }
+            // The files of other commands are apart from those of this one.
+            Err(e) => {
+                let message = format_args!("cannot finish an interrupted {what}: {e}");
+                context.ui.warn(message);
+            }
+            Ok(Recovery::None) => {}
+        }
+    }
+    Ok(())
+}
+
+fn name_of(interrupted: Interrupted) -> &'static str {
+    match interrupted {
+        Interrupted::Restore => "restore",
+        Interrupted::OtherRestore => "restore of another home",
+        Interrupted::Prune => "prune",
+        Interrupted::History => "history repair or undo",
+        Interrupted::Vacuum => "storage vacuum",
+        Interrupted::Trash => "storage trash",
+        Interrupted::Snapshot => "vault backup or import",
+    }
+}
+
+fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBuf]) {
+    let message = format_args!("an interrupted {what} was {outcome}");
+    context.ui.warn(message);
+    for path in kept {
+        context.ui.warn(format_args!(
+            "files written in the meantime are kept in {}",
+            path.display()
+        ));
+    }
+}

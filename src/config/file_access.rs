@@ -1,0 +1,94 @@
+//! Reads and writes `config.toml` on the disk.
+
+use super::file::{ConfigFile, ConfigFileError};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
+use std::path::{Path, PathBuf};
+
+/// The lock file of the manager home's documents.
+const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
+
+impl ConfigFile {
+    /// Reads the file of a manager home. A missing file counts as empty.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has a newer schema. The settings are not validated.
+    pub(crate) fn read(manager_home: &Path) -> Result<Self, ConfigFileError> {
+        let path = Self::path_in(manager_home);
+        let text = read_text(&path)?;
+        Self::parse(path, &text)
+    }
+}
+
+/// Reads, changes and writes the file of a manager home under its lock. If `config.toml` is a symbolic
+/// link, the link stays and its target is written, because users keep their settings in a dotfiles
+/// repository.
+///
+/// # Errors
+/// The errors of [`ConfigFile::read`] and of `change`, and failed writes. The file is unchanged then.
+pub(crate) fn update<R, E: From<ConfigFileError>>(
+    manager_home: &Path,
+    change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
+) -> Result<R, E> {
+    let io = |e: IoError| E::from(ConfigFileError::Io(e));
+    atomic::create_private_folder(manager_home).map_err(io)?;
+    let _held =
+        FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
+    let mut file = ConfigFile::read(manager_home)?;
+    let before = file.text();
+    let result = change(&mut file)?;
+    if file.text() != before {
+        write(&file).map_err(io)?;
+    }
+    Ok(result)
+}
+
+/// Replaces the file by `after` if its text is still `before`. Returns false if another process has
+/// changed it.
+///
+/// # Errors
+/// The file cannot be read or written. It is unchanged then.
+pub(crate) fn replace(
+    manager_home: &Path,
+    before: &str,
+    after: &ConfigFile,
+) -> Result<bool, IoError> {
+    atomic::create_private_folder(manager_home)?;
+    let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+    if read_text(after.path())? != before {
+        return Ok(false);
+    }
+    write(after)?;
+    Ok(true)
+}
+
+/// Returns the text of the file, or an empty string if it does not exist.
+///
+/// # Errors
+/// The file exists and cannot be read.
+pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
+    match file_open::read_to_string(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.at("read", path),
+    }
+}
+
+/// Returns the path to write to: `path`, or its target if it is a symbolic link.
+///
+/// # Errors
+/// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
+pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
+    if path.is_symlink() {
+        return path.canonical().at("follow the link", path);
+    }
+    Ok(path.to_path_buf())
+}
+
+fn write(file: &ConfigFile) -> Result<(), IoError> {
+    let (target, text) = (target(file.path())?, file.text());
+    if file.path().is_symlink() {
+        atomic::write_as_it_was(&target, text.as_bytes())
+    } else {
+        atomic::write(&target, text.as_bytes())
+    }
+}
