@@ -14,6 +14,7 @@ use crate::io::file_id::{self, FileId};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
+use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -514,7 +515,7 @@ pub(crate) fn own_profile<'a>(
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
         let name = entry.file_name();
-        name.to_string_lossy().starts_with(atomic::TEMP_PREFIX)
+        name.to_string_lossy().starts_with(TEMP_PREFIX)
     };
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }

@@ -1,6 +1,6 @@
 //! The help: commands by topic, examples before the global options, and `help global`.
 
-use super::{Cli, GlobalArgs};
+use super::command::{Cli, GlobalArgs};
 use clap::{Args, Command, CommandFactory};
 
 /// The commands by topic, the most used first. A test compares it with the command tree.

@@ -1,6 +1,6 @@
 //! The handler of Ctrl-C and SIGTERM, and the time a command has to end.
 
-use super::Cli;
+use super::command::Cli;
 use crate::config::ColorChoice;
 use crate::context::Environment;
 use crate::error::{CommandError, ErrorKind};

@@ -1,6 +1,7 @@
 //! The arguments of the process, and the messages of clap.
 
-use super::{Cli, Command, GlobalArgs, tree};
+use super::command::{Cli, Command, GlobalArgs};
+use super::help::tree;
 use crate::commands;
 use crate::error::{CommandError, ErrorKind};
 use crate::ui;

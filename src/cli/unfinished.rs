@@ -1,6 +1,6 @@
 //! Recovers from killed commands before a command runs, and reports it.
 
-use super::Command;
+use super::command::Command;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::tree;

@@ -9,9 +9,9 @@ use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
 use crate::inventory::{store, trash};
-use crate::io::atomic;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
+use crate::io::temp_name::TEMP_PREFIX;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
 use std::path::{Path, PathBuf};
@@ -201,7 +201,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
             || names::is_sidecar_name(name)
             // The damaged sidecar that `verify --repair` replaced.
             || name.split_once(".damaged").is_some_and(|(stem, _)| names::is_sidecar_name(stem))
-            || name.starts_with(atomic::TEMP_PREFIX)
+            || name.starts_with(TEMP_PREFIX)
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };

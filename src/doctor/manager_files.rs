@@ -3,7 +3,7 @@
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::conversations::index;
 use crate::inventory::observations;
-use crate::io::atomic;
+use crate::io::temp_name::TEMP_PREFIX;
 use crate::launch::{program, registry};
 use crate::logging;
 use crate::vault;
@@ -37,8 +37,7 @@ const MANAGER_FILES: [&str; 20] = [
 pub(super) fn is_manager_file(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
-    MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem))
-        || name.starts_with(atomic::TEMP_PREFIX)
+    MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(TEMP_PREFIX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::error::CommandError;
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
-use crate::io::{IoError, OrdinaryPath, atomic, modes, tree};
+use crate::io::temp_name::TEMP_PREFIX;
+use crate::io::{IoError, OrdinaryPath, modes, tree};
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ fn is_archive_file(name: &str) -> bool {
     names::is_archive_name(name)
         || names::is_sidecar_name(name)
         || name == trash::FOLDER
-        || name.starts_with(atomic::TEMP_PREFIX)
+        || name.starts_with(TEMP_PREFIX)
 }
 
 fn is_profile_file(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Finds and removes leftovers of killed commands in the manager home.
 //!
 //! There are three kinds, each with its own test for a live writer: temp files
-//! ([`atomic::TEMP_PREFIX`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and
+//! ([`crate::io::temp_name`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and
 //! unfinished backups of a sync ([`crate::sync::backup`]).
 
 use crate::io::{IoError, atomic, staging};
@@ -111,7 +111,7 @@ mod tests {
         let temp = |folder: &str| {
             let folder = home.path().join(folder);
             fs::create_dir_all(&folder).unwrap();
-            let path = folder.join(format!("{}x", atomic::TEMP_PREFIX));
+            let path = folder.join(format!("{}x", crate::io::temp_name::TEMP_PREFIX));
             drop(atomic::create_private(&path).unwrap());
             path
         };

@@ -2,20 +2,12 @@
 
 use super::flush;
 use super::lock::{self, FileLock};
+use super::temp_name::{TEMP_PREFIX, is_temp_name};
 use super::{IoContext, IoError};
 use super::{events, file_open, modes, sharing};
-use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-
-/// The prefix of temp files. They are safe to remove once no process writes them.
-pub(crate) const TEMP_PREFIX: &str = ".codex-manager-tmp-";
-
-/// Returns true if `name` is that of a temp file.
-pub(crate) fn is_temp_name(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
-}
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///

@@ -44,6 +44,7 @@ pub(crate) mod similar;
 pub(crate) mod sorting;
 pub(crate) mod space;
 pub(crate) mod staging;
+pub(crate) mod temp_name;
 pub(crate) mod time_format;
 pub(crate) mod tree;
 

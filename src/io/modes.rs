@@ -40,7 +40,7 @@ fn probe_file(folder: &Path) -> io::Result<File> {
         }
     }
     let mut builder = tempfile::Builder::new();
-    let file = builder.prefix(super::atomic::TEMP_PREFIX);
+    let file = builder.prefix(super::temp_name::TEMP_PREFIX);
     file.tempfile_in(folder).map(|file| file.into_file())
 }
 

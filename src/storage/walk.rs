@@ -3,7 +3,7 @@
 use super::kinds::Usage;
 use super::rollout_usage::RolloutUsage;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::atomic;
+use crate::io::{atomic, temp_name};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
@@ -25,7 +25,7 @@ impl UsageWalk {
     pub(super) fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
         for entry in WalkDir::new(folder).follow_root_links(true) {
             let Ok(entry) = entry else { continue };
-            if atomic::is_temp_name(entry.file_name()) {
+            if temp_name::is_temp_name(entry.file_name()) {
                 let folder = atomic::parent_of(entry.path());
                 self.temp_folders.insert(folder.to_path_buf());
             }

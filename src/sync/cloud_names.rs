@@ -6,7 +6,7 @@
 //! ownCloud, Seafile, Nutstore, Box, rclone and unison.
 
 use super::rollouts;
-use crate::io::atomic::TEMP_PREFIX;
+use crate::io::temp_name::TEMP_PREFIX;
 use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -1,0 +1,235 @@
+//! The command line: the commands, the global flags, and what the process has to know of a command.
+
+use crate::commands;
+use crate::config::ColorChoice;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
+#[derive(Debug, Parser)]
+#[command(name = "codex-manager", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags that every command accepts.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct GlobalArgs {
+    /// The Codex home [default: `$CODEX_HOME`, else ~/.codex]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) codex_home: Option<PathBuf>,
+    /// The manager home, with archives and profiles [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) manager_home: Option<PathBuf>,
+    /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) codex_bin: Option<PathBuf>,
+    /// The local time zone as an IANA name [default: config.toml, else `$TZ`, else the system's]
+    #[arg(long, global = true, value_name = "ZONE")]
+    pub(super) timezone: Option<String>,
+    /// Print one JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Print only errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Print each file that is read or written, and each program that is started. A run that keeps a log
+    /// reports its steps there
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+    /// When to use colour [default: color of config.toml, else auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(super) color: Option<ColorChoice>,
+    /// Answer yes to every question
+    #[arg(short, long, global = true)]
+    pub(super) yes: bool,
+    /// Write a log of this run to logs/ of the manager home (for scheduled jobs)
+    #[arg(long, global = true, hide = true)]
+    pub(super) log: bool,
+}
+
+/// One variant per command; the help of each command is the doc comment of its arguments.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Backup(commands::backup::BackupArgs),
+    Completions(commands::completions::CompletionsArgs),
+    Config(commands::config::ConfigArgs),
+    Hook(commands::hook::HookArgs),
+    Man(commands::man::ManArgs),
+    Restore(commands::restore::RestoreArgs),
+    #[command(visible_alias = "backups")]
+    ListBackups(commands::list_backups::ListBackupsArgs),
+    Verify(commands::verify::VerifyArgs),
+    Prune(commands::prune::PruneArgs),
+    Normalize(commands::normalize::NormalizeArgs),
+    History(commands::history::HistoryArgs),
+    Storage(commands::storage::StorageArgs),
+    Doctor(commands::doctor::DoctorArgs),
+    Demo(commands::demo::DemoArgs),
+    Cooldown(commands::cooldown::CooldownArgs),
+    Recommend(commands::recommend::RecommendArgs),
+    Status(commands::status::StatusArgs),
+    Sync(commands::sync::SyncArgs),
+    Schedule(commands::schedule::ScheduleArgs),
+    Profile(commands::profile::ProfileArgs),
+    #[command(visible_alias = "ls")]
+    List(commands::list::ListArgs),
+    Current(commands::current::CurrentArgs),
+    #[command(visible_alias = "switch")]
+    Use(commands::use_account::UseArgs),
+    Login(commands::profile::TopLoginArgs),
+    Launch(commands::launch::LaunchArgs),
+    Resume(commands::resume::ResumeArgs),
+    Launches(commands::launches::LaunchesArgs),
+    Sessions(commands::sessions::SessionsArgs),
+    Find(commands::find::FindArgs),
+    Usage(commands::usage::UsageArgs),
+    Show(commands::show::ShowArgs),
+    Export(commands::export::ExportArgs),
+    Vault(commands::vault::VaultArgs),
+}
+
+impl Command {
+    /// Returns true if the command opens its own log, so that `--log` must not open a second one.
+    pub(super) fn keeps_log(&self, context: &Context) -> bool {
+        matches!(self, Self::Sync(args) if args.keeps_log(context))
+    }
+
+    /// Returns true for `recommend`, which runs in every shell prompt. Starting the thread that
+    /// listens for signals would cost it a tenth of its run time.
+    pub(super) fn runs_in_prompt(&self) -> bool {
+        matches!(self, Self::Recommend(_))
+    }
+
+    /// Returns true if Codex takes over the terminal. `launch::run` then handles the signals; before
+    /// Codex starts, a signal ends this process without cleanup, except of the terminal.
+    pub(super) fn hands_over_terminal(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Resume(_))
+    }
+
+    /// Returns true if the command must not run on a Codex home that an interrupted restore has
+    /// replaced only in part.
+    pub(super) fn requires_complete_home(&self) -> bool {
+        match self {
+            Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Use(_)
+            | Self::History(_)
+            | Self::Launch(_)
+            | Self::Resume(_) => true,
+            Self::Sync(args) => args.works_on_home(),
+            Self::Vault(args) => args.works_on_home(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if nothing is lost when the command ends at any moment: it reads, or fills the search index, whose
+    /// changes are transactions.
+    pub(super) fn only_reads(&self) -> bool {
+        match self {
+            Self::Doctor(args) => args.only_reads(),
+            Self::ListBackups(_)
+            | Self::Sessions(_)
+            | Self::Find(_)
+            | Self::Usage(_)
+            | Self::Show(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the hint for an interrupted command: the state that it leaves.
+    pub(super) fn after_interrupt(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "no archive was written, and the Codex home is unchanged",
+            Self::Restore(_) => "the Codex home is unchanged",
+            Self::Verify(_) => "the archives are unchanged",
+            Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
+            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_) => {
+                "the conversations are unchanged"
+            }
+            Self::Demo(_) => "your own homes are unchanged",
+            _ => {
+                "each file is either unchanged or complete; run the same command again to continue"
+            }
+        }
+    }
+
+    /// Returns true if the command runs with an invalid `config.toml`: it repairs the file or does not
+    /// need it.
+    pub(super) fn tolerates_invalid_config(&self) -> bool {
+        matches!(
+            self,
+            Self::Completions(_) | Self::Config(_) | Self::Doctor(_) | Self::Hook(_) | Self::Man(_)
+        )
+    }
+
+    pub(super) fn run(
+        self,
+        context: &Context,
+        tree: fn() -> clap::Command,
+    ) -> Result<Outcome, CommandError> {
+        match self {
+            Self::Backup(args) => args.run(context),
+            Self::Completions(args) => args.run(context),
+            Self::Config(args) => args.run(context),
+            Self::Hook(args) => args.run(context),
+            Self::Man(args) => args.run(context, tree()),
+            Self::Restore(args) => args.run(context),
+            Self::ListBackups(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
+            Self::Normalize(args) => args.run(context),
+            Self::History(args) => args.run(context),
+            Self::Storage(args) => args.run(context),
+            Self::Doctor(args) => Ok(args.run(context)),
+            Self::Demo(args) => args.run(context),
+            Self::Cooldown(args) => args.run(context),
+            Self::Recommend(args) => args.run(context),
+            Self::Status(args) => args.run(context),
+            Self::Sync(args) => args.run(context),
+            Self::Schedule(args) => args.run(context),
+            Self::Profile(args) => args.run(context),
+            Self::List(args) => args.run(context),
+            Self::Current(args) => args.run(context),
+            Self::Use(args) => args.run(context),
+            Self::Login(args) => args.run(context),
+            Self::Launch(args) => args.run(context),
+            Self::Resume(args) => args.run(context),
+            Self::Launches(args) => args.run(context),
+            Self::Sessions(args) => args.run(context),
+            Self::Find(args) => args.run(context),
+            Self::Usage(args) => args.run(context),
+            Self::Show(args) => args.run(context),
+            Self::Export(args) => args.run(context),
+            Self::Vault(args) => args.run(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_command_that_only_reads_conversations_reports_no_unfinished_files() {
+        for name in ["find x", "usage", "sessions", "show x"] {
+            let words = std::iter::once("codex-manager").chain(name.split(' '));
+            let command = Cli::try_parse_from(words).expect("a command").command;
+            assert_eq!(
+                command.after_interrupt(),
+                "the conversations are unchanged",
+                "{name}"
+            );
+        }
+    }
+}
