@@ -208,7 +208,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 /// Creates a symbolic link to `target` at `path`.
 ///
 /// Windows permits that to administrators and in developer mode. For other users a link to an existing
-/// folder becomes a junction, and one to an existing file a hard link or else a copy. A junction needs NTFS or ReFS; a
+/// folder becomes a junction, and one to an existing file a hard link or else a copy. A junction needs NTFS; a
 /// folder is not copied, because Codex would write to one of the two copies.
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]

@@ -153,22 +153,25 @@ fn is_random(value: &[u8]) -> bool {
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14) && numbers >= 2;
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    let is_mixed = || {
-        let kinds: Vec<_> = value.chunk_by(|a, b| kind(*a) == kind(*b)).collect();
-        let between = |three: &&[&[u8]]| {
-            [three[0][0], three[2][0]]
-                .iter()
-                .all(u8::is_ascii_alphabetic)
-                && kind(three[1][0]) == 3
-        };
-        kinds.windows(3).filter(between).count() >= 3
-    };
     digits < value.len()
         && (changes * 3 >= value.len()
             || longest >= 5
             || has_long_word
             || value.iter().all(is_hex)
-            || is_mixed())
+            || has_numbers_in_words(value))
+}
+
+/// Returns true if three numbers are between letters.
+fn has_numbers_in_words(value: &[u8]) -> bool {
+    let parts: Vec<_> = value
+        .chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit())
+        .collect();
+    let is_between = |three: &&[&[u8]]| {
+        three[1][0].is_ascii_digit()
+            && three[0][0].is_ascii_alphabetic()
+            && three[2][0].is_ascii_alphabetic()
+    };
+    parts.windows(3).filter(is_between).count() >= 3
 }
 
 /// Returns true if a value has only characters of tokens.
@@ -299,23 +302,7 @@ impl<'a> NamedValue<'a> {
         let is_text = if self.is_quoted {
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
-            // Not the name of something in code.
-            let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
-            let is_path = token.iter().any(|b| b".?".contains(b));
-            // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
-            let is_type = match self.behind {
-                [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
-                    is_constant(token) || is_type_name(token)
-                }
-                [b' ', ..] => is_constant(token),
-                _ => false,
-            };
-            let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
-            // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
-            let is_chain = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
-            let is_field = value.contains(&b'.') && (!has_digit || is_chain);
-            let is_call = next == Some(b'(');
-            !is_argument && !is_call && (self.is_tight && !is_field || is_loose)
+            !is_argument && !self.is_name_in_code(token, next)
         };
         let is_random_text = is_token(token)
             && is_random(token)
@@ -344,6 +331,28 @@ impl<'a> NamedValue<'a> {
                         && (self.is_quoted || is_variable)
             }
         }
+    }
+
+    /// Returns true if a value without quotes is the name of something in code.
+    fn is_name_in_code(&self, token: &[u8], next: Option<u8>) -> bool {
+        let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
+        let is_path = token.iter().any(|b| b".?".contains(b));
+        // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
+        let is_type = match self.behind {
+            [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
+                is_constant(token) || is_type_name(token)
+            }
+            [b' ', ..] => is_constant(token),
+            _ => false,
+        };
+        let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
+        // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
+        let value = self.value;
+        let is_chain = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
+        let has_digit = token.iter().any(u8::is_ascii_digit);
+        let is_field = value.contains(&b'.') && (!has_digit || is_chain);
+        let is_call = next == Some(b'(');
+        is_call || (is_field || !self.is_tight) && !is_loose
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
