@@ -208,7 +208,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 /// Creates a symbolic link to `target` at `path`.
 ///
 /// Windows permits that to administrators and in developer mode. For other users a link to an existing
-/// folder becomes a junction, and one to an existing file a hard link or else a copy.
+/// folder becomes a junction, and one to an existing file a hard link or else a copy. A junction needs NTFS; a
+/// folder is not copied, because Codex would write to one of the two copies.
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -224,7 +225,8 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
         };
         match linked {
             Err(e) if e.raw_os_error() == Some(ERROR_PRIVILEGE_NOT_HELD) => {
-                link_without_privilege(&real, path, is_folder).unwrap_or(Err(e))
+                link_without_privilege(&real, path, is_folder)
+                    .unwrap_or_else(|| Err(with_link_remedy(&e)))
             }
             linked => linked,
         }
@@ -235,6 +237,13 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
 #[cfg(windows)]
 const ERROR_PRIVILEGE_NOT_HELD: i32 = 1314;
 
+/// Adds to the reason for which Windows created no link what the user can do.
+#[cfg(any(windows, test))]
+fn with_link_remedy(reason: &std::io::Error) -> std::io::Error {
+    let remedy = "turn on Developer Mode in the settings of Windows, or use a disk with NTFS";
+    std::io::Error::new(reason.kind(), format!("{reason}; {remedy}"))
+}
+
 /// Creates what works like a link without a privilege; `None` if nothing does.
 #[cfg(windows)]
 fn link_without_privilege(
@@ -244,7 +253,8 @@ fn link_without_privilege(
 ) -> Option<std::io::Result<()>> {
     if is_folder {
         let absolute = std::path::absolute(real);
-        return Some(absolute.and_then(|real| junction::create(real, path)));
+        let linked = absolute.and_then(|real| junction::create(real, path));
+        return Some(linked.map_err(|e| with_link_remedy(&e)));
     }
     if !real.is_file() {
         return None;
@@ -475,6 +485,18 @@ mod tests {
         let copied = to.metadata().unwrap();
         assert_eq!(copied.modified().unwrap(), at);
         assert!(copied.permissions().readonly());
+    }
+
+    #[test]
+    fn a_refused_link_is_an_error_with_its_path_and_what_to_do() {
+        let refused = std::io::Error::from(std::io::ErrorKind::Unsupported);
+        let linked: std::io::Result<()> = Err(with_link_remedy(&refused));
+        let error = linked.at("create link", Path::new("link")).unwrap_err();
+        assert_eq!(error.source.kind(), refused.kind());
+        let text = format!("{error}: {}", error.source);
+        for part in ["link", &refused.to_string(), "Developer Mode", "NTFS"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[cfg(windows)]

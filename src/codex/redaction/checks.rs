@@ -10,7 +10,7 @@ const MAX_PLACEHOLDER_BYTES: usize = 80;
 
 /// Words of placeholders, in lower case.
 const PLACEHOLDERS: &str =
-    "example your xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
+    "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
 /// The condition for a match to be a secret, in a text that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,18 +86,28 @@ fn last_part(value: &[u8]) -> &[u8] {
 
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value contains such a word by chance.
-    has_any(
-        &value[..value.len().min(MAX_PLACEHOLDER_BYTES)],
-        PLACEHOLDERS,
-    ) || value
-        .chunk_by(|a, b| a == b)
-        .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
+    let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
+    has_any(beginning, PLACEHOLDERS)
+        || contains_your(beginning)
+        || value
+            .chunk_by(|a, b| a == b)
+            .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
+}
+
+/// Returns true if a value contains `your` as the beginning of a word, or anywhere if the value is not random. One
+/// random value of 40 letters in 20,000 contains it by chance.
+fn contains_your(value: &[u8]) -> bool {
+    let mut places = value.windows(4).enumerate();
+    places.any(|(at, word)| {
+        let is_start = at == 0 || !value[at - 1].is_ascii_alphanumeric();
+        word.eq_ignore_ascii_case(b"your") && (is_start || !is_random(value))
+    })
 }
 
 /// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
 /// third character is of another kind than the one before, there are five characters in a row without a vowel, or
-/// several numbers in a long word. Hexadecimal text with a letter and a digit counts, and mixed letters with capitals
-/// in a row.
+/// several numbers in a long word, or three numbers between letters. Hexadecimal text with a letter and a digit
+/// counts, and mixed letters with capitals in a row.
 fn is_random(value: &[u8]) -> bool {
     let kind = |b: u8| match b {
         b'a'..=b'z' => 1,
@@ -144,7 +154,24 @@ fn is_random(value: &[u8]) -> bool {
     let has_long_word = words.any(|word| word.len() >= 14) && numbers >= 2;
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
     digits < value.len()
-        && (changes * 3 >= value.len() || longest >= 5 || has_long_word || value.iter().all(is_hex))
+        && (changes * 3 >= value.len()
+            || longest >= 5
+            || has_long_word
+            || value.iter().all(is_hex)
+            || has_numbers_in_words(value))
+}
+
+/// Returns true if three numbers are between letters.
+fn has_numbers_in_words(value: &[u8]) -> bool {
+    let parts: Vec<_> = value
+        .chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit())
+        .collect();
+    let is_between = |three: &&[&[u8]]| {
+        three[1][0].is_ascii_digit()
+            && three[0][0].is_ascii_alphabetic()
+            && three[2][0].is_ascii_alphabetic()
+    };
+    parts.windows(3).filter(is_between).count() >= 3
 }
 
 /// Returns true if a value has only characters of tokens.
@@ -156,7 +183,8 @@ fn is_token(value: &[u8]) -> bool {
 
 /// Returns true for the password in a URL: nothing but a password has this place.
 fn is_url_password(value: &[u8]) -> bool {
-    const EXAMPLES: &str = "password passwd pass pwd pw secret token user foo bar p ***";
+    const EXAMPLES: &str =
+        "password passwd pass pwd pw secret token user foo bar p *** %s tiger guest";
     let lower = value.to_ascii_lowercase();
     !is_code(value)
         && !is_placeholder(value)
@@ -188,6 +216,7 @@ fn has_any(value: &[u8], words: &str) -> bool {
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
     value.first().is_some_and(|b| b"!#=@".contains(b))
+        || value.starts_with(b"&#")
         || value.starts_with(b"/") && !is_random(value)
         || value
             .iter()
@@ -224,8 +253,8 @@ fn is_number(value: &[u8]) -> bool {
 struct NamedValue<'a> {
     name: &'a [u8],
     value: &'a [u8],
-    /// The character behind the value.
-    next: Option<u8>,
+    /// The text behind the value.
+    behind: &'a [u8],
     /// The last character of the operator.
     operator: u8,
     is_quoted: bool,
@@ -234,7 +263,7 @@ struct NamedValue<'a> {
 }
 
 impl<'a> NamedValue<'a> {
-    fn new(before: &'a [u8], value: &'a [u8], behind: &[u8]) -> Self {
+    fn new(before: &'a [u8], value: &'a [u8], behind: &'a [u8]) -> Self {
         let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[*".contains(b);
         let operator = before.iter().rposition(|b| !is_blank(b)).unwrap_or(0);
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
@@ -242,7 +271,7 @@ impl<'a> NamedValue<'a> {
         Self {
             name: &before[..name_end],
             value,
-            next: behind.first().copied(),
+            behind,
             operator: before.get(operator).copied().unwrap_or_default(),
             is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
             is_tight: operator == name_end && operator + 1 == before.len(),
@@ -250,7 +279,10 @@ impl<'a> NamedValue<'a> {
     }
 
     fn is_secret(&self, check: FormCheck) -> bool {
-        if self.is_other_name() || is_placeholder(self.value) || has_any(self.value, ":// arn: ::")
+        if self.is_other_name()
+            || self.name.ends_with(self.value)
+            || is_placeholder(self.value)
+            || has_any(self.value, ":// arn: ::")
         {
             return false;
         }
@@ -262,29 +294,21 @@ impl<'a> NamedValue<'a> {
         // Up to a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
-        let next = value.get(token.len()).copied().or(self.next);
+        let next = value.get(token.len()).or(self.behind.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
+        let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_variable = self.is_tight && self.operator == b'=' && is_upper;
         let is_argument = matches!(self.operator, b',' | b'(');
         let is_text = if self.is_quoted {
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
-            // Not the name of something in code.
-            let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
-            let is_path = token.iter().any(|b| b".?".contains(b));
-            // A type, as in `const PASSWORD: WIN32_ERROR = …`.
-            let is_type = match next {
-                Some(b' ') => is_constant(token),
-                Some(b',' | b')') => is_constant(token) || is_type_name(token),
-                _ => false,
-            };
-            let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
-            !is_argument && (self.is_tight || is_loose)
+            !is_argument && !self.is_name_in_code(token, next)
         };
-        let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_random_text = is_token(token)
             && is_random(token)
             && is_text
+            // Names of classes in a list.
+            && !(is_argument && is_type_name(token))
             && (self.is_quoted || has_digit || token.len() >= 28);
         let is_human_text = is_text && is_human_password(value);
         match check {
@@ -309,12 +333,35 @@ impl<'a> NamedValue<'a> {
         }
     }
 
+    /// Returns true if a value without quotes is the name of something in code.
+    fn is_name_in_code(&self, token: &[u8], next: Option<u8>) -> bool {
+        let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
+        let is_path = token.iter().any(|b| b".?".contains(b));
+        // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
+        let is_type = match self.behind {
+            [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
+                is_constant(token) || is_type_name(token)
+            }
+            [b' ', ..] => is_constant(token),
+            _ => false,
+        };
+        let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
+        // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
+        let value = self.value;
+        let is_chain = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
+        let has_digit = token.iter().any(u8::is_ascii_digit);
+        let is_field = value.contains(&b'.') && (!has_digit || is_chain);
+        let is_call = next == Some(b'(');
+        is_call || (is_field || !self.is_tight) && !is_loose
+    }
+
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
     fn is_other_name(&self) -> bool {
         const OTHER: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
             integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
-            encryption";
+            encryption sha method author email fix manager class";
         let lower = self.name.to_ascii_lowercase();
+        let lower = lower.strip_suffix(b"__").unwrap_or(&lower);
         OTHER
             .split(' ')
             .any(|word| lower.ends_with(word.as_bytes()))

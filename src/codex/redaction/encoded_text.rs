@@ -25,6 +25,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// Characters without a width, which web pages and chats leave in copied text: zero-width space, non-joiner and joiner,
+/// word joiner, byte order mark, soft hyphen.
+const WITHOUT_WIDTH: [&str; 6] = [
+    "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}",
+];
+
 /// A text without its escapes.
 #[derive(Debug)]
 pub(super) struct UnescapedText<'a> {
@@ -35,9 +41,9 @@ pub(super) struct UnescapedText<'a> {
 
 impl<'a> UnescapedText<'a> {
     /// Decodes backslashes, character references, percent signs and terminal colours, as far as they stand for
-    /// ASCII. Others stay.
+    /// ASCII, and leaves out characters without a width. Others stay.
     pub(super) fn of(original: &'a str) -> Self {
-        let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b');
+        let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
         let mut text = String::new();
         let mut breaks = Vec::new();
         let (mut copied, mut at) = (0, 0);
@@ -148,9 +154,14 @@ fn escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             };
             Some((end + 1, Some(c)))
         }
-        _ => {
+        b'\x1b' => {
             let len = colour_len(text.strip_prefix(b"\x1b[")?)?;
             Some((len + 2, None))
+        }
+        _ => {
+            let mut without_width = WITHOUT_WIDTH.iter();
+            let found = without_width.find(|c| text.starts_with(c.as_bytes()))?;
+            Some((found.len(), None))
         }
     }
 }
@@ -241,6 +252,7 @@ mod tests {
             ("a%2Db%zz%", "a-b%zz%"),
             ("a%252Db%25252db %25z %25", "a-b-b %z %"),
             ("a\u{1b}[1;31mb\u{1b}[0m", "ab"),
+            ("\u{feff}a\u{200b}b\u{ad}c… ”\u{2060}", "abc… ”"),
             (r"a\u001b[1;31mb\\x1B[0mc\033[md\e[Ke\e", r"abcde\e"),
             (
                 "ü\\ü & &x; &#999; \\u00e4 \\",

@@ -314,6 +314,19 @@ mod tests {
     }
 
     #[test]
+    fn random_values_with_the_letters_of_words_are_replaced() {
+        for secret in [
+            "pscale_oauth_m5DnW7bwT9_hR8IVBWfhOzJt1J4N4YOuRKgLeFVVCmC",
+            "367507899143173|LT6R23pQOUYouRODwKg-BBZkJpb",
+            "o-tmu7l1-p_b3hyw95_1dloh_cgoo1v0",
+            "suciiQgrudysyQ",
+        ] {
+            let (redacted, _) = redact_found(&format!("sumo_api_key: {secret}"));
+            assert_eq!(redacted, "sumo_api_key: [redacted]");
+        }
+    }
+
+    #[test]
     fn tokens_behind_escapes_and_base64_are_replaced() {
         use base64::Engine;
         let key = format!("sk-proj-{}", random(40));
@@ -326,6 +339,7 @@ mod tests {
             key.replace('-', "%2D"),
             key.replace('-', r"\-"),
             key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
+            key.replace('-', "-\u{200b}"),
             format!(r"x\n{key}"),
             base64.clone(),
             base64.replace('=', ""),
@@ -447,6 +461,18 @@ mod tests {
             "fn open(pwd: Utf8PathBuf, password: Base64Url) {}",
             "pub typeFormat: MLOperatorSchemaEdgeTypeFormat,",
             "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
+            "__author_email__ = 'me@mailbox.net'",
+            "override(ACCOUNT_AUTHENTICATION_METHOD=settings.AuthenticationMethod.USERNAME)",
+            "encrypt(password: Uint8Array | string): string;",
+            "`ITokenizedModel`, `ITextModelWithDecorations` to `ITextModel`",
+            "GITHUB_SHA=3f786850e387550fdab836ed7e6dc881de23001b",
+            "exports.CHECK_SECRET_USAGE=exports.POLICY_TLS_V1_2_2021=exports.LAYER_VERSION=void 0",
+            "{Zendesk:convertCfnIntegrationZendeskSourcePropertiesPropertyToCloudFormation(p)}",
+            "API_GWV2_AUTHORIZATION_TYPE_CONFIGURED = \"API_GWV2_AUTHORIZATION_TYPE_CONFIGURED\"",
+            "saslAuth: arn:aws:secretsmanager:us-east-1:01234567890:secret:SaslScram256",
+            "client_auth_class = OAuth2ClientAuth\n",
+            "tokenPostfix: \".freemarker2\",",
+            "create_engine(\"mysql+mysqldb://scott:tiger@localhost/test\")",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");
         }
