@@ -62,6 +62,8 @@ impl From<crate::history::HistoryError> for CommandError {
                 .hint("nothing was changed"),
             HistoryError::NoList(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("this Codex reads the rollouts themselves; list them with: codex-manager sessions; nothing was changed"),
+            HistoryError::PromptsTooLarge => Self::wrap(ErrorKind::Refused, error)
+                .hint("rebuild the names alone: codex-manager history rebuild --only session-index; nothing was changed"),
             HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("start codex once to create its database, then run the same command again; nothing was changed"),
         }

@@ -76,6 +76,11 @@ pub enum HistoryError {
     /// This version of Codex has no database of conversations.
     #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
     NoList(String),
+    /// The prompts of the conversations need more memory than a rebuild takes.
+    #[error(
+        "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
+    )]
+    PromptsTooLarge,
     /// Codex could not be started, or did not create a database.
     #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),

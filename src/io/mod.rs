@@ -41,7 +41,6 @@ pub(crate) mod secret;
 pub(crate) mod sharing;
 pub(crate) mod shell;
 pub(crate) mod similar;
-pub(crate) mod sorting;
 pub(crate) mod space;
 pub(crate) mod staging;
 pub(crate) mod temp_name;

@@ -1,7 +1,6 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
-use super::titles::Span;
 use crate::codex::database::DatabaseError;
 use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
@@ -71,7 +70,7 @@ pub(super) struct RebuildConversation {
     /// False if the limit leaves it out.
     pub(super) is_restored: bool,
     /// The title from the rollout, if the row has none.
-    pub(super) title: Option<Span>,
+    pub(super) title: Option<String>,
     /// True if its name in the index equals the title derived from the rollout, so the user did not
     /// give it.
     pub(super) is_index_derived: bool,

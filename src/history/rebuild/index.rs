@@ -2,7 +2,6 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::spool;
-use super::titles::Titles;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
@@ -10,18 +9,18 @@ use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::first_line;
 use crate::history::session_index::{IndexEntry, ThreadNameIndex};
 use crate::io::IoContext;
-use crate::io::sorting::Sorter;
 use chrono::{DateTime, Utc};
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Collects lines in any order and sorts them through a temp file.
+/// Collects lines in any order.
 #[derive(Default)]
 pub(super) struct IndexLines {
-    sorter: Sorter,
+    lines: Vec<IndexLine>,
     given: GivenNames,
     /// The number of names kept of conversations that are left out.
     pub(super) names_kept: usize,
@@ -61,7 +60,6 @@ impl IndexLines {
         set: &ConversationSet,
         database: Option<&Path>,
         index: &ThreadNameIndex,
-        titles: &mut Titles,
     ) -> Result<(), HistoryError> {
         let new = || TablePass {
             lines: Self::default(),
@@ -71,7 +69,7 @@ impl IndexLines {
         let with_rows = database.map(|path| {
             threads::fold_rows(path, new, |pass, row| {
                 if pass.problem.is_none() {
-                    pass.problem = pass.row(set, index, titles, &row).err();
+                    pass.problem = pass.row(set, index, &row).err();
                 }
             })
         });
@@ -82,7 +80,7 @@ impl IndexLines {
         for (place, conversation) in set.conversations.iter().enumerate() {
             if conversation.is_restored && !pass.done[place] {
                 pass.done[place] = true;
-                pass.lines.restored(conversation, None, index, titles)?;
+                pass.lines.restored(conversation, None, index)?;
             }
         }
         for id in index.ids() {
@@ -95,7 +93,7 @@ impl IndexLines {
                 && let Some(time) = known.or_else(|| line.time())
             {
                 pass.lines.names_kept += 1;
-                pass.lines.push(id, &time, &line.thread_name, true)?;
+                pass.lines.push(id, &time, &line.thread_name, true);
             }
         }
         *self = pass.lines;
@@ -107,7 +105,6 @@ impl IndexLines {
         conversation: &RebuildConversation,
         row: Option<&ThreadRow>,
         index: &ThreadNameIndex,
-        titles: &mut Titles,
     ) -> Result<(), HistoryError> {
         let Some(time) = &conversation.updated else {
             return Ok(());
@@ -116,40 +113,31 @@ impl IndexLines {
         let is_given = given.is_some();
         let name = match given {
             Some(name) => name,
-            None => title(conversation, row, titles)?,
+            None => title(conversation, row),
         };
-        self.push(&conversation.id, time, &name, is_given)
+        self.push(&conversation.id, time, &name, is_given);
+        Ok(())
     }
 
-    fn push(
-        &mut self,
-        id: &ConversationId,
-        time: &Rfc3339Time,
-        name: &str,
-        is_given: bool,
-    ) -> Result<(), HistoryError> {
+    fn push(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str, is_given: bool) {
         if is_given {
             self.given.add(name);
         }
-        let record = SortRecord {
-            id: id.to_string(),
-            updated_at: &time.text,
-            name,
+        self.lines.push(IndexLine {
+            at: Reverse(time.at),
+            id: Reverse(id.to_string()),
             is_given,
-        };
-        let record = record.encode(time.at);
-        Ok(self
-            .sorter
-            .push(&record)
-            .at("write a temp file in", std::env::temp_dir())?)
+            updated_at: time.text.clone(),
+            name: name.to_owned(),
+        });
     }
 
     /// Writes the lines, newest first. A derived title that equals the given name of another
     /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
     /// conversation that was changed last (0.169), could open the wrong one.
-    pub(super) fn write(self) -> Result<IndexText, HistoryError> {
+    pub(super) fn write(mut self) -> Result<IndexText, HistoryError> {
         let temp = std::env::temp_dir();
-        let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
+        self.lines.sort_unstable();
         let mut written = IndexText {
             text: spool::create(),
             bytes: 0,
@@ -157,17 +145,15 @@ impl IndexLines {
             titles_taken: 0,
         };
         let mut line = Vec::new();
-        while let Some(record) = sorted.next_record().at("read a temp file in", &temp)? {
-            let Some(record) = SortRecord::decode(&record) else {
-                continue;
-            };
-            let is_taken = !record.is_given && self.given.has(record.name);
+        for record in self.lines {
+            let is_taken = !record.is_given && self.given.has(&record.name);
             written.titles_taken += usize::from(is_taken);
             line.clear();
+            let Reverse(id) = record.id;
             let entry = IndexEntry {
-                thread_name: if is_taken { &*record.id } else { record.name }.to_owned(),
-                updated_at: record.updated_at.to_owned(),
-                id: record.id,
+                thread_name: if is_taken { id.clone() } else { record.name },
+                updated_at: record.updated_at,
+                id,
             };
             // Cannot fail: all fields are strings.
             let _ = serde_json::to_writer(&mut line, &entry);
@@ -196,7 +182,6 @@ impl TablePass {
         &mut self,
         set: &ConversationSet,
         index: &ThreadNameIndex,
-        titles: &mut Titles,
         row: &ThreadRow,
     ) -> Result<(), HistoryError> {
         let found = set.place(&ConversationId::of(&row.id));
@@ -206,12 +191,12 @@ impl TablePass {
         let conversation = &set.conversations[place];
         if conversation.is_restored {
             self.done[place] = true;
-            return self.lines.restored(conversation, Some(row), index, titles);
+            return self.lines.restored(conversation, Some(row), index);
         }
         if let (Some(name), Some(time)) = (row.given_name(), &conversation.updated) {
             self.done[place] = true;
             self.lines.names_kept += 1;
-            self.lines.push(&conversation.id, time, name, true)?;
+            self.lines.push(&conversation.id, time, name, true);
         }
         Ok(())
     }
@@ -244,62 +229,24 @@ fn given_name(
 }
 
 /// Returns the derived title of a conversation without a given name, else its id.
-fn title(
-    conversation: &RebuildConversation,
-    row: Option<&ThreadRow>,
-    titles: &mut Titles,
-) -> Result<String, HistoryError> {
+fn title(conversation: &RebuildConversation, row: Option<&ThreadRow>) -> String {
     let of_row = row.and_then(|row| {
         let title = Some(&row.title).filter(|title| !title.trim().is_empty());
         title
             .cloned()
             .or_else(|| first_line(&row.first_user_message))
     });
-    match (of_row, conversation.title) {
-        (Some(title), _) => Ok(title),
-        (None, Some(span)) => titles.get(span),
-        (None, None) => Ok(conversation.id.to_string()),
-    }
+    let title = of_row.or_else(|| conversation.title.clone());
+    title.unwrap_or_else(|| conversation.id.to_string())
 }
 
-/// A line encoded for sorting: newest first, equal times by descending id.
-struct SortRecord<'a> {
-    id: String,
-    updated_at: &'a str,
-    name: &'a str,
+/// A line of the new index. The order of the fields is the order of the lines: newest first, equal times by
+/// descending id.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct IndexLine {
+    at: Reverse<DateTime<Utc>>,
+    id: Reverse<String>,
     is_given: bool,
-}
-
-/// Bytes of the time before the id: 8 of seconds, 4 of nanoseconds.
-const TIME_BYTES: usize = 12;
-
-impl<'a> SortRecord<'a> {
-    fn encode(&self, at: DateTime<Utc>) -> Vec<u8> {
-        // Inverted, because the newest come first.
-        let seconds = !(at.timestamp().cast_unsigned() ^ 1 << 63);
-        let mut record = seconds.to_be_bytes().to_vec();
-        record.extend((!at.timestamp_subsec_nanos()).to_be_bytes());
-        // Ids have no byte 0, so no inverted byte is 255, and 255 can mark the end.
-        record.extend(self.id.bytes().map(|byte| !byte));
-        record.push(u8::MAX);
-        record.push(u8::from(self.is_given));
-        record.extend(self.updated_at.bytes());
-        record.push(0);
-        record.extend(self.name.bytes());
-        record
-    }
-
-    fn decode(record: &'a [u8]) -> Option<Self> {
-        let rest = record.get(TIME_BYTES..)?;
-        let end = rest.iter().position(|byte| *byte == u8::MAX)?;
-        let id = rest[..end].iter().map(|byte| !byte).collect();
-        let (is_given, rest) = rest[end + 1..].split_first()?;
-        let end = rest.iter().position(|byte| *byte == 0)?;
-        Some(Self {
-            id: String::from_utf8(id).ok()?,
-            updated_at: std::str::from_utf8(&rest[..end]).ok()?,
-            name: std::str::from_utf8(&rest[end + 1..]).ok()?,
-            is_given: *is_given == 1,
-        })
-    }
+    updated_at: String,
+    name: String,
 }

@@ -4,9 +4,8 @@
 //! for `history undo`, and replaces each under the lock that Codex takes; lines that Codex appended
 //! since the plan are preserved.
 //!
-//! A home may have more conversations, prompts and names than memory should hold. So memory holds
-//! only times and files of a conversation, and lines are sorted through temp files
-//! ([`crate::io::sorting`]).
+//! Memory holds the prompts, up to 1 GB, and the title of each conversation; the contents of rollouts are read as
+//! streams.
 
 mod apply;
 mod conversations;
@@ -15,7 +14,6 @@ mod plan;
 mod prompts;
 mod scan;
 mod spool;
-mod titles;
 
 pub use apply::{RebuiltFile, apply, preview};
 pub use conversations::{ThreadTable, read_table};
@@ -28,7 +26,6 @@ use self::conversations::{ConversationSet, gather};
 use self::index::IndexLines;
 use self::prompts::Prompts;
 use self::scan::{Contents, apply_limit, scan};
-use self::titles::Titles;
 use super::HistoryError;
 use super::session_index::{self, ThreadNameIndex};
 use crate::io::Progress;
@@ -55,11 +52,9 @@ pub fn plan(
     let database = table.as_ref().map(|table| table.path.clone());
     let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
-    let mut titles = Titles::default();
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut contents = Contents {
         index: &index,
-        titles: &mut titles,
         prompts: prompts.as_mut(),
     };
     let bad_lines = scan(home, &mut set, &mut contents, &mut skipped, progress)?;
@@ -87,7 +82,7 @@ pub fn plan(
         files: Vec::new(),
     };
     if options.only.wants_index() {
-        plan.add_index(&set, database.as_deref(), &index, &mut titles)?;
+        plan.add_index(&set, database.as_deref(), &index)?;
     }
     if let Some(prompts) = prompts {
         plan.add_history(home, &set, prompts, history_bytes)?;
@@ -102,10 +97,9 @@ impl RebuildPlan {
         set: &ConversationSet,
         database: Option<&Path>,
         index: &ThreadNameIndex,
-        titles: &mut Titles,
     ) -> Result<(), HistoryError> {
         let mut lines = IndexLines::default();
-        lines.gather(set, database, index, titles)?;
+        lines.gather(set, database, index)?;
         self.conversations.names_kept = lines.names_kept;
         let written = lines.write()?;
         self.conversations.titles_taken = written.titles_taken;
@@ -125,7 +119,7 @@ impl RebuildPlan {
         &mut self,
         home: &Path,
         set: &ConversationSet,
-        mut prompts: Prompts,
+        prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
         let bad_lines = prompts.compare(home, set, &mut self.prompts)?;

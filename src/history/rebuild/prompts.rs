@@ -7,19 +7,28 @@ use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
 use crate::history::rollout::Message;
-use crate::io::sorting::Sorter;
 use crate::io::{IoContext, IoError};
+use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// Collects prompts in any order and sorts them through temp files.
+/// The bytes of prompts above which a rebuild is refused: it sorts them in memory.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Collects prompts in any order.
 #[derive(Default)]
 pub(super) struct Prompts {
-    /// Sorted by time, conversation and text.
-    lines: Sorter,
-    /// Sorted by conversation and text, together with the lines of the current history.
-    texts: Sorter,
+    lines: Vec<PromptLine>,
+    bytes: u64,
+}
+
+/// A line of the new history. The order of the fields is the order of the lines.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct PromptLine {
+    ts: i64,
+    id: String,
+    text: String,
 }
 
 /// The text and the counts of the new history.
@@ -30,10 +39,6 @@ pub(super) struct PromptText {
     /// The number of oldest lines removed by the limit.
     pub(super) trimmed: usize,
 }
-
-/// Origins of a text record. Rollouts sort before the current history.
-const FROM_ROLLOUT: u8 = 0;
-const FROM_HISTORY: u8 = 1;
 
 fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
@@ -46,86 +51,71 @@ impl Prompts {
         id: &ConversationId,
         message: &Message,
     ) -> Result<(), HistoryError> {
-        let id = id.to_string();
-        let mut record = (message.ts.cast_unsigned() ^ 1 << 63)
-            .to_be_bytes()
-            .to_vec();
-        record.extend(id.bytes());
-        record.push(0);
-        record.extend(message.text.bytes());
-        temp_io(self.lines.push(&record))?;
-        Ok(temp_io(self.texts.push(&text_record(
-            &id,
-            &message.text,
-            FROM_ROLLOUT,
-        )))?)
+        self.bytes += message.text.len() as u64;
+        if self.bytes > MAX_BYTES {
+            return Err(HistoryError::PromptsTooLarge);
+        }
+        self.lines.push(PromptLine {
+            ts: message.ts,
+            id: id.to_string(),
+            text: message.text.clone(),
+        });
+        Ok(())
     }
 
     /// Counts the lines of the current history that the new one lacks. Returns the number
     /// of bad lines of the current history.
     pub(super) fn compare(
-        &mut self,
+        &self,
         home: &Path,
         set: &ConversationSet,
         counts: &mut PromptCounts,
     ) -> Result<u64, HistoryError> {
-        let mut problem = None;
+        let lines = self.lines.iter();
+        let texts: HashSet<_> = lines.map(|line| (&*line.id, &*line.text)).collect();
         let bad_lines = prompts::read(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
-            let pushed = self
-                .texts
-                .push(&text_record(&line.session_id, text, FROM_HISTORY));
-            problem = problem.take().or(pushed.err());
-        })?;
-        temp_io(problem.map_or(Ok(()), Err))?;
-        let mut texts = temp_io(std::mem::take(&mut self.texts).finish())?;
-        let mut backed = Vec::new();
-        while let Some(record) = temp_io(texts.next_record())? {
-            let Some((origin, key)) = record.split_last() else {
-                continue;
-            };
-            if *origin == FROM_ROLLOUT {
-                backed.clear();
-                backed.extend_from_slice(key);
-            } else if backed != key {
-                let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
-                let id = ConversationId::of(&String::from_utf8_lossy(&key[..end]));
-                match set.find(&id) {
-                    Some(conversation) if !conversation.is_restored => {
-                        counts.beyond_limit += 1;
-                    }
-                    _ => {
-                        counts.dropped += 1;
-                        counts.unrecorded += usize::from(set.has(&id));
-                    }
+            if texts.contains(&(&*line.session_id, text)) {
+                return;
+            }
+            let id = ConversationId::of(&line.session_id);
+            match set.find(&id) {
+                Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
+                _ => {
+                    counts.dropped += 1;
+                    counts.unrecorded += usize::from(set.has(&id));
                 }
             }
-        }
+        })?;
         Ok(bad_lines)
     }
 
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
     /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
     /// remain.
-    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
-        let mut sorted = temp_io(self.lines.finish())?;
+    pub(super) fn write(mut self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
+        self.lines.sort_unstable();
+        self.lines.dedup();
         let mut text = spool::create();
         let (mut bytes, mut lines, mut newest) = (0, 0, 0);
-        let mut last: Option<Vec<u8>> = None;
         let mut line = Vec::new();
-        while let Some(record) = temp_io(sorted.next_record())? {
-            if last.as_ref() == Some(&record) {
-                continue;
-            }
-            if let Some(entry) = decode(&record) {
-                line.clear();
-                prompts::render(&entry, &mut line);
-                temp_io(text.write_all(&line))?;
-                newest = line.len() as u64;
-                bytes += newest;
-                lines += 1;
-            }
-            last = Some(record);
+        for PromptLine {
+            ts,
+            id,
+            text: prompt,
+        } in self.lines
+        {
+            let entry = HistoryEntry {
+                session_id: id,
+                ts,
+                text: prompt,
+            };
+            line.clear();
+            prompts::render(&entry, &mut line);
+            temp_io(text.write_all(&line))?;
+            newest = line.len() as u64;
+            bytes += newest;
+            lines += 1;
         }
         let target = max_bytes.map_or(u64::MAX, |max| four_fifths(max).max(newest));
         if max_bytes.is_none_or(|max| bytes <= max) || bytes <= target {
@@ -152,27 +142,6 @@ impl Prompts {
             trimmed,
         })
     }
-}
-
-/// Encodes a text for sorting by conversation, text and origin. The text may contain a byte 0,
-/// because the origin is the last byte.
-fn text_record(id: &str, text: &str, origin: u8) -> Vec<u8> {
-    let mut record = id.as_bytes().to_vec();
-    record.push(0);
-    record.extend(text.bytes());
-    record.push(0);
-    record.push(origin);
-    record
-}
-
-fn decode(record: &[u8]) -> Option<HistoryEntry> {
-    let (time, rest) = record.split_first_chunk::<8>()?;
-    let end = rest.iter().position(|byte| *byte == 0)?;
-    Some(HistoryEntry {
-        session_id: std::str::from_utf8(&rest[..end]).ok()?.to_owned(),
-        ts: (u64::from_be_bytes(*time) ^ 1 << 63).cast_signed(),
-        text: std::str::from_utf8(&rest[end + 1..]).ok()?.to_owned(),
-    })
 }
 
 fn four_fifths(bytes: u64) -> u64 {

@@ -2,7 +2,6 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
-use super::titles::{Span, Titles};
 use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, Depth, RolloutScan};
 use crate::history::session_index::ThreadNameIndex;
@@ -81,7 +80,6 @@ fn owned(set: &ConversationSet, places: &[usize]) -> Vec<(usize, usize)> {
 pub(super) struct Contents<'a> {
     /// The current index, which tells derived titles from given names.
     pub(super) index: &'a ThreadNameIndex,
-    pub(super) titles: &'a mut Titles,
     /// `None` if no prompts are wanted.
     pub(super) prompts: Option<&'a mut Prompts>,
 }
@@ -105,7 +103,7 @@ impl Contents<'_> {
             let line = self.index.get(&conversation.id)?;
             found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
             if !conversation.has_title() {
-                found.title = Some(self.titles.add(&title)?);
+                found.title = Some(title);
             }
         }
         Ok(())
@@ -165,6 +163,6 @@ pub(super) fn scan(
 struct ScanResult {
     last: Option<Rfc3339Time>,
     has_title: bool,
-    title: Option<Span>,
+    title: Option<String>,
     is_index_derived: bool,
 }
