@@ -13,6 +13,7 @@ use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
     FIRST, backup, comparable, put, put_at, rollout, sample_home, sample_home_at, text,
 };
+use crate::support::skips::skip;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -22,12 +23,12 @@ use std::process::{Command, Stdio};
 struct Immutable(PathBuf);
 
 impl Immutable {
-    /// Sets the flag. If the system does not support it, prints a line and returns `None`.
+    /// Sets the flag. If the system does not support it, skips the test and returns `None`.
     fn new(path: &Path) -> Option<Self> {
         let made = Command::new("chattr").arg("+i").arg(path).output();
         let made = made.is_ok_and(|o| o.status.success());
         if !made {
-            println!("skipped: files cannot be made immutable on this system");
+            skip("chattr", "files cannot be made immutable on this system");
         }
         made.then(|| Self(path.parent().expect("a folder").to_path_buf()))
     }
@@ -102,7 +103,7 @@ fn read_only_folders_are_replaced_and_removed() {
 #[test]
 fn an_unreadable_unlinkable_file_stays_and_the_others_are_restored() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: the owner of files cannot be changed on this system");
+        skip("root", "the owner of files cannot be changed");
         return;
     }
     let env = TestEnv::new();

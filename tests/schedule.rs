@@ -2,6 +2,7 @@
 //! of the user are not touched.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::skips::skip;
 use crate::support::write_program;
 use codex_manager::context::Environment;
 use codex_manager::schedule::{
@@ -333,7 +334,7 @@ fn systemd_analyze_accepts_the_units() {
         command.output()
     };
     if verify(&[]).is_err() {
-        println!("SKIPPED: there is no systemd-analyze");
+        skip("systemd", "there is no systemd-analyze");
         return;
     }
     let root = tempfile::tempdir().expect("a folder");

@@ -5,6 +5,7 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
+use crate::support::skips::skip;
 use crate::support::write_program;
 use clap::Parser;
 use codex_manager::codex::process::{HomeUsage, ProgramNames, Role, find_holders};
@@ -303,7 +304,7 @@ fn a_process_that_ends_within_the_grace_period_causes_no_question() {
 #[test]
 fn a_codex_of_another_user_is_never_ended() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: only root can start a process for another user");
+        skip("root", "only root can start a process for another user");
         return;
     }
     let lab = Lab::new();
@@ -516,7 +517,7 @@ fn real_terminal_interface_is_ended() {
         return;
     };
     if !Path::new("/usr/bin/script").exists() {
-        println!("SKIPPED: there is no script(1) to make a terminal");
+        skip("script", "there is no script(1) to make a terminal");
         return;
     }
     let backend = MockBackend::start();

@@ -6,7 +6,7 @@
     reason = "the rules for the environment are the program's"
 )]
 
-use super::tool_install::E2E_VARIABLE;
+use super::skips::skip;
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(crate) struct ShownPage {
 }
 
 impl Browser {
-    /// Returns the browser. Without one it prints a line on stdout and returns `None`.
+    /// Returns the browser. Without one it skips the test and returns `None`.
     ///
     /// # Panics
     /// There is none and `CODEX_MANAGER_E2E=require`.
@@ -41,9 +41,7 @@ impl Browser {
         let found = names.map(|name| Path::new("/usr/bin").join(name));
         let found = found.into_iter().find(|path| path.is_file());
         if found.is_none() {
-            let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-            assert!(!required, "a browser is required: apt-get install chromium");
-            println!("SKIPPED (chromium): not installed");
+            skip("chromium", "apt-get install chromium");
         }
         let server = TcpListener::bind("127.0.0.1:0").expect("a port");
         server.set_nonblocking(true).expect("not blocking");

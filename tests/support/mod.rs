@@ -25,6 +25,7 @@ pub(crate) mod restic;
 pub(crate) mod sample;
 pub(crate) mod secret_samples;
 pub(crate) mod sign_in;
+pub(crate) mod skips;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 pub(crate) mod tool_install;

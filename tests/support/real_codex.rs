@@ -92,7 +92,7 @@ impl fmt::Display for Output {
 }
 
 impl RealCodex {
-    /// Returns Codex, and installs it if it is missing. If that fails it prints a line on stdout and
+    /// Returns Codex, and installs it if it is missing. If that fails it skips the test and
     /// returns `None`.
     ///
     /// # Panics

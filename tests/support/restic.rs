@@ -6,7 +6,8 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test prints the reason")]
 
-use super::tool_install::{E2E_VARIABLE, installed_once, pip_install, tool_or_skip};
+use super::skips::skip;
+use super::tool_install::{installed_once, pip_install, tool_or_skip};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Returns the restic of this machine. Without one it prints a line on stdout and returns `None`.
+/// Returns the restic of this machine. Without one it skips the test and returns `None`.
 ///
 /// # Panics
 /// There is none and `CODEX_MANAGER_E2E=require`.
@@ -27,13 +28,11 @@ pub(crate) fn program() -> Option<&'static Path> {
             .iter()
             .map(|f| f.join("restic"))
             .find(|p| p.is_file());
-        if found.is_none() {
-            let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-            assert!(!required, "restic is required: apt-get install restic");
-            println!("SKIPPED (restic): not installed");
-        }
         found
     });
+    if found.is_none() {
+        skip("restic", "apt-get install restic");
+    }
     found.as_deref()
 }
 
@@ -43,7 +42,7 @@ const RCLONE_VERSION: &str = "1.75.2";
 /// Access key and secret key of the S3 server.
 pub(crate) const S3_KEYS: (&str, &str) = ("codex-manager-test", "codex-manager-secret");
 
-/// Returns rclone, installed once into the target folder. If that fails it prints a line on stdout and
+/// Returns rclone, installed once into the target folder. If that fails it skips the test and
 /// returns `None`.
 ///
 /// # Panics

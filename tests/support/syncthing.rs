@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::tool_install::E2E_VARIABLE;
+use super::skips::skip;
 
 /// The id of the shared folder.
 const FOLDER: &str = "codex";
@@ -53,16 +53,14 @@ fn command(home: &Path) -> Command {
 }
 
 impl SharedFolder {
-    /// Starts both processes with their settings below `root`. Without Syncthing it prints a line and returns `None`.
+    /// Starts both processes with their settings below `root`. Without Syncthing it skips the test and returns `None`.
     ///
     /// # Panics
     /// Syncthing is not installed and `CODEX_MANAGER_E2E=require`.
     pub(crate) fn start(root: &Path, folders: [&Path; 2]) -> Option<Self> {
         let version = Command::new("syncthing").arg("--version").output();
         if !version.is_ok_and(|output| output.status.success()) {
-            let required = std::env::var_os(E2E_VARIABLE).is_some_and(|value| value == "require");
-            assert!(!required, "syncthing is missing");
-            println!("SKIPPED: syncthing is missing");
+            skip("syncthing", "it is missing");
             return None;
         }
         let homes = ["syncthing-a", "syncthing-b"].map(|name| root.join(name));

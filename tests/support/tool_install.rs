@@ -5,6 +5,7 @@
     reason = "the rules for durable writes are the program's, not its tests'"
 )]
 
+use super::skips::skip;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,21 +14,15 @@ use std::process::{Command, Stdio};
 /// The environment variable that makes a missing tool a failure if its value is `require`.
 pub(crate) const E2E_VARIABLE: &str = "CODEX_MANAGER_E2E";
 
-/// Returns the tool. Without it, prints the reason on stdout and returns `None`.
+/// Returns the tool. Without it, skips the test and returns `None`.
 ///
 /// # Panics
 /// It is missing and [`E2E_VARIABLE`] is `require`.
-#[allow(
-    clippy::print_stdout,
-    reason = "a skipped test is reported in its output"
-)]
 pub(crate) fn tool_or_skip<'a, T>(name: &str, found: &'a Result<T, String>) -> Option<&'a T> {
     match found {
         Ok(tool) => Some(tool),
         Err(reason) => {
-            let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
-            assert!(!required, "{name} is required: {reason}");
-            println!("SKIPPED ({name}): {}", reason.replace('\n', " "));
+            skip(name, reason);
             None
         }
     }
