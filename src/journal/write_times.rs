@@ -14,8 +14,7 @@ pub(crate) fn next_tick(folder: &Path) -> Instant {
     let meta = folder.symlink_metadata();
     std::thread::sleep(match meta {
         Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
-        // Longer than a tick of Linux, 1 to 10 ms.
-        _ => Duration::from_millis(12),
+        _ => LINUX_TICK,
     });
     Instant::now()
 }
@@ -25,6 +24,58 @@ fn has_whole_seconds(time_ns: i64) -> bool {
     time_ns % 1_000_000_000 == 0
 }
 
+/// Longer than a tick of Linux, 1 to 10 ms.
+const LINUX_TICK: Duration = Duration::from_millis(12);
+
+/// Longer than a tick of any known file system (FAT: 2 s).
+const LONGEST_TICK: Duration = Duration::from_millis(2_050);
+
+/// The values of a file system's clock, each with the monotonic time after it was read. Times in nanoseconds.
+#[derive(Debug)]
+struct ClockProbes {
+    first_ns: i64,
+    last_ns: i64,
+    /// The largest difference of both clocks. A busy machine delays a probe, so that its difference is too small.
+    offset_ns: i64,
+    /// The shortest time between two values.
+    tick_ns: Option<i64>,
+}
+
+impl ClockProbes {
+    fn new(clock_ns: i64, read_ns: i64) -> Self {
+        Self {
+            first_ns: clock_ns,
+            last_ns: clock_ns,
+            offset_ns: clock_ns - read_ns,
+            tick_ns: None,
+        }
+    }
+
+    fn add(&mut self, clock_ns: i64, read_ns: i64) {
+        self.offset_ns = self.offset_ns.max(clock_ns - read_ns);
+        if clock_ns > self.last_ns {
+            let between = clock_ns - self.last_ns;
+            self.tick_ns = Some(self.tick_ns.map_or(between, |least| least.min(between)));
+        }
+        self.last_ns = clock_ns;
+    }
+
+    /// Returns true if the tick is known. After a longer one, another probe may show that the machine was busy.
+    fn are_enough(&self) -> bool {
+        let longest = nanoseconds_of(LINUX_TICK);
+        let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first_ns);
+        self.tick_ns.is_some_and(is_short)
+    }
+
+    /// Returns the value of the clock at the monotonic time 0, or up to a tick less.
+    fn first_value(&self) -> i64 {
+        let longest = nanoseconds_of(LONGEST_TICK);
+        let tick_ns = self.tick_ns.filter(|_| !has_whole_seconds(self.first_ns));
+        let tick_ns = tick_ns.map_or(longest, |ns| ns.max(nanoseconds_of(LINUX_TICK)));
+        self.offset_ns - tick_ns
+    }
+}
+
 /// The time at which a transaction began.
 #[derive(Debug)]
 pub(super) struct BeginTime {
@@ -32,49 +83,44 @@ pub(super) struct BeginTime {
     /// times, earlier ones have none that is later.
     pub(super) clock_ns: i64,
     begun: Instant,
-    /// A moment at which the clock changed, with its new value.
-    ticked: (Instant, i64),
-    tick_ns: i64,
+    /// The monotonic times count from `begun`.
+    probes: ClockProbes,
 }
-
-/// Longer than a tick of any known file system (FAT: 2 s).
-const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 
 impl BeginTime {
     /// Notes the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
     /// same tick has the same time. On FAT and exFAT that takes up to two seconds.
     pub(super) fn note(folder: &Path) -> Result<Self, IoError> {
-        let first_ns = filesystem_clock_ns(folder)?;
+        let begun = Instant::now();
+        let probe = || {
+            let clock_ns = filesystem_clock_ns(folder)?;
+            Ok::<_, IoError>((clock_ns, nanoseconds_of(begun.elapsed())))
+        };
+        let (first_ns, read_ns) = probe()?;
+        let mut probes = ClockProbes::new(first_ns, read_ns);
         let longest_wait = if has_whole_seconds(first_ns) {
             LONGEST_TICK
         } else {
             Duration::from_millis(20)
         };
-        let begun = Instant::now();
-        let mut ticked = (begun, first_ns);
-        while ticked.1 <= first_ns && begun.elapsed() < longest_wait {
+        while !probes.are_enough() && begun.elapsed() < longest_wait {
             std::thread::sleep(Duration::from_millis(1));
-            ticked = (Instant::now(), filesystem_clock_ns(folder)?);
+            let (clock_ns, read_ns) = probe()?;
+            probes.add(clock_ns, read_ns);
         }
-        let is_short = ticked.1 > first_ns;
         Ok(Self {
-            clock_ns: first_ns - i64::from(!is_short),
+            clock_ns: first_ns - i64::from(probes.tick_ns.is_none()),
             begun,
-            ticked,
-            tick_ns: if is_short {
-                ticked.1 - first_ns
-            } else {
-                nanoseconds_of(LONGEST_TICK)
-            },
+            probes,
         })
     }
 
     /// Moves the time back to `earlier`, or by up to a tick more.
     pub(super) fn move_back(&mut self, earlier: Instant) {
-        let (at, clock_ns) = self.ticked;
-        let passed = at.saturating_duration_since(earlier);
-        self.clock_ns = clock_ns - nanoseconds_of(passed) - self.tick_ns;
+        let before = self.begun.saturating_duration_since(earlier);
+        self.probes.offset_ns -= nanoseconds_of(before);
         self.begun = earlier;
+        self.clock_ns = self.probes.first_value();
     }
 
     /// Returns the same time by the clock of the file system of `folder`, or an earlier one. `own` is the folder
@@ -110,4 +156,29 @@ fn nanoseconds_of(duration: Duration) -> i64 {
 /// set an mtime in the future.
 pub(super) fn is_written_since(meta: &Metadata, since_ns: i64) -> bool {
     modified_ns(meta) > since_ns && changed_ns(meta) > since_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: i64 = 1_000_000;
+
+    #[test]
+    fn a_busy_machine_does_not_move_the_begin_by_more_than_a_tick() {
+        // A clock with ticks of 4 ms that is 1,000 ms ahead. The machine delays three of the probes.
+        let clock = |at_ms: i64| (1_001 + at_ms / 4 * 4) * MILLISECOND;
+        for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {
+            let mut now_ms = delays[0];
+            let mut probes = ClockProbes::new(clock(0), now_ms * MILLISECOND);
+            for delay in &delays[1..] {
+                let read = clock(now_ms + 5);
+                now_ms += 5 + delay;
+                probes.add(read, now_ms * MILLISECOND);
+            }
+            let least = clock(0) - 17 * MILLISECOND;
+            let first = probes.first_value();
+            assert!((least..=clock(0)).contains(&first), "{delays:?} {first}");
+        }
+    }
 }
