@@ -1,0 +1,129 @@
+//! Losses as commands print and record them.
+
+use super::compare::Loss;
+use super::places::{CopyPlace, CopyPlaceKind};
+use crate::commands::session_choice;
+use crate::context::Context;
+use crate::inventory::losses::{self, KnownLoss};
+use crate::io::clock::Timestamp;
+use crate::ui::time::{absolute, rfc3339};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+/// A loss in JSON. The keys are a contract.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct LossJson {
+    pub session_id: String,
+    pub title: String,
+    pub rollout_path: Option<PathBuf>,
+    pub lost_messages: usize,
+    /// The time of the first message that is missing.
+    pub first_lost: Option<String>,
+    /// The name of the archive, the id of the snapshot, or the path of the file with the fullest copy.
+    pub place: String,
+    /// The command that brings the messages back.
+    pub command: Option<String>,
+    #[serde(skip)]
+    first_lost_at: Option<DateTime<Utc>>,
+}
+
+impl LossJson {
+    /// Returns the time of the first missing message with a word before it; nothing if it is unknown.
+    pub(in crate::commands) fn first_lost_text(&self, context: &Context) -> String {
+        let zone = context.settings.zone;
+        let at = self.first_lost_at.as_ref();
+        at.map_or_else(String::new, |at| {
+            format!(" since {}", absolute(at, zone, &context.now()))
+        })
+    }
+}
+
+/// Describes losses, with the titles of their conversations.
+pub(in crate::commands) fn describe(
+    losses: &[Loss],
+    places: &[CopyPlace],
+    context: &Context,
+) -> Vec<LossJson> {
+    let titles = titles(losses, context);
+    let describe = |loss: &Loss| {
+        let place = &places[loss.place];
+        let first_lost_at = loss.first_lost();
+        LossJson {
+            session_id: loss.id.clone(),
+            title: titles.get(&loss.id).cloned().unwrap_or_default(),
+            rollout_path: loss.rollout_path.clone(),
+            lost_messages: loss.messages.len(),
+            first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
+            place: place.name.clone(),
+            command: place.command(&loss.id),
+            first_lost_at,
+        }
+    };
+    losses.iter().map(describe).collect()
+}
+
+/// Returns the titles of the conversations. Without Codex's list they have none.
+fn titles(losses: &[Loss], context: &Context) -> HashMap<String, String> {
+    if losses.is_empty() {
+        return HashMap::new();
+    }
+    let ids: HashSet<_> = losses.iter().map(|loss| &loss.id).collect();
+    let rows = session_choice::rows(context).unwrap_or_default();
+    let rows = rows
+        .into_iter()
+        .filter(|row| ids.contains(&row.id.to_lowercase()));
+    let title = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    rows.map(|row| {
+        let name = title(row.given_name().unwrap_or(&row.title));
+        (row.id.to_lowercase(), name)
+    })
+    .collect()
+}
+
+/// Records all losses of the home for `doctor` and `vault forget`. Without the vault, losses that only a snapshot shows
+/// stay recorded. A record that cannot be written is a warning.
+pub(in crate::commands) fn record(
+    losses: &[Loss],
+    places: &[CopyPlace],
+    listed: &[LossJson],
+    with_vault: bool,
+    context: &Context,
+) {
+    let manager = &context.settings.manager_home;
+    let known = losses::read(manager).unwrap_or_default();
+    if losses.is_empty() && known.losses.is_empty() {
+        return;
+    }
+    let new = known_losses(losses, places, listed);
+    let written = losses::update(manager, |record| {
+        let found: HashSet<_> = new.iter().map(|loss| &loss.session_id).collect();
+        record
+            .losses
+            .retain(|loss| !with_vault && loss.in_vault && !found.contains(&loss.session_id));
+        record.losses.extend(new.iter().cloned());
+        record.checked_at = Some(Timestamp::from(context.local_now()));
+    });
+    if let Err(e) = written {
+        context
+            .ui
+            .warn(format_args!("the losses are not recorded: {e}"));
+    }
+}
+
+/// Returns the losses for the record.
+pub(in crate::commands) fn known_losses(
+    losses: &[Loss],
+    places: &[CopyPlace],
+    listed: &[LossJson],
+) -> Vec<KnownLoss> {
+    let known = losses.iter().zip(listed).map(|(loss, listed)| KnownLoss {
+        session_id: loss.id.clone(),
+        title: listed.title.clone(),
+        lost_messages: listed.lost_messages,
+        in_vault: places[loss.place].kind == CopyPlaceKind::Snapshot,
+        needed: loss.needed_names(places),
+    });
+    known.collect()
+}
