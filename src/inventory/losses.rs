@@ -35,10 +35,8 @@ pub(crate) struct KnownLoss {
     pub session_id: String,
     pub title: String,
     pub lost_messages: usize,
-    /// True if the fullest copy is in the vault.
-    pub in_vault: bool,
-    /// Archives and snapshots: sets of which each must keep one, so that no message is gone.
-    pub needed: Vec<Vec<String>>,
+    /// The ids of snapshots: sets of which each must keep one, so that no message is gone from the vault.
+    pub snapshots: Vec<Vec<String>>,
 }
 
 /// The content of `losses.json`.

@@ -4,7 +4,7 @@ use super::home::require_home;
 use crate::commands::account::printable;
 use crate::commands::losses::live::LiveThreads;
 use crate::commands::losses::places;
-use crate::commands::losses::report::{LossJson, describe, record};
+use crate::commands::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::commands::losses::search::{FoundLosses, LossSearch};
 use crate::commands::vault;
 use crate::context::Context;
@@ -72,7 +72,12 @@ impl LossesArgs {
         let accepted = self.accept(&mut found, context)?;
         let listed = describe(&found.losses, &search.places, context);
         if self.accept.is_empty() {
-            record(&found.losses, &search.places, &listed, self.vault, context);
+            let extent = if self.vault {
+                CheckExtent::All
+            } else {
+                CheckExtent::WithoutVault
+            };
+            record(&found.losses, &listed, &search.places, extent, context);
         }
         show(&listed, context);
         context.ui.document(

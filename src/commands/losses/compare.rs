@@ -1,7 +1,7 @@
 //! Compares one conversation with its copies.
 
 use super::live::LiveRollout;
-use super::places::CopyPlace;
+use super::places::{CopyPlace, CopyPlaceKind};
 use super::prefix::{self, Mark};
 use super::search::{CopyContent, CopySource, RolloutCopy};
 use crate::codex::rollout::{self, Relation};
@@ -66,36 +66,37 @@ impl Loss {
 
     /// Returns sets of names of places of which each must keep one, so that no message is gone; in each set the newest
     /// first.
-    pub(in crate::commands) fn needed_names(&self, places: &[CopyPlace]) -> Vec<Vec<String>> {
-        let names = |set: Vec<usize>| {
-            let names = set.into_iter().map(|place| places[place].name.clone());
-            names.collect()
+    pub(in crate::commands) fn needed_names(
+        &self,
+        places: &[CopyPlace],
+        is_wanted: impl Fn(&CopyPlaceKind) -> bool,
+    ) -> Vec<Vec<String>> {
+        let digests = |messages: &Vec<Message>| -> BTreeSet<u64> {
+            messages.iter().map(|message| message.digest).collect()
         };
-        self.needed_places().into_iter().map(names).collect()
-    }
-
-    fn needed_places(&self) -> Vec<Vec<usize>> {
-        let mut needed = Vec::new();
-        let mut missed = self.digests();
-        let has = |place: usize| -> BTreeSet<u64> {
-            let messages = self.lost[&place].iter();
-            messages.map(|message| message.digest).collect()
-        };
-        let places: BTreeMap<usize, BTreeSet<u64>> = self
+        let wanted = self
             .lost
-            .keys()
-            .map(|place| (*place, has(*place)))
+            .iter()
+            .map(|(place, lost)| (&places[*place], lost));
+        let wanted = wanted.filter(|(place, _)| is_wanted(&place.kind));
+        let places: Vec<_> = wanted
+            .map(|(place, lost)| (place.name.clone(), digests(lost)))
             .collect();
+        let mut missed: BTreeSet<u64> = places.iter().flat_map(|(_, has)| has).copied().collect();
+        let mut needed = Vec::new();
         while !missed.is_empty() {
-            let of = |place: &BTreeSet<u64>| -> BTreeSet<u64> {
-                place.intersection(&missed).copied().collect()
+            let of = |has: &BTreeSet<u64>| -> BTreeSet<u64> {
+                has.intersection(&missed).copied().collect()
             };
-            let best = places.values().map(of).max_by_key(BTreeSet::len);
+            let best = places
+                .iter()
+                .map(|(_, has)| of(has))
+                .max_by_key(BTreeSet::len);
             let Some(best) = best.filter(|best| !best.is_empty()) else {
                 break;
             };
             let able = places.iter().filter(|(_, has)| has.is_superset(&best));
-            needed.push(able.map(|(place, _)| *place).collect());
+            needed.push(able.map(|(name, _)| name.clone()).collect());
             missed.retain(|digest| !best.contains(digest));
         }
         needed

@@ -29,6 +29,8 @@ pub(in crate::commands) struct CopyPlace {
 pub(in crate::commands) enum CopyPlaceKind {
     /// An archive, by its name for commands.
     Archive(String),
+    /// An archive in the trash.
+    TrashedArchive,
     /// A snapshot of the vault.
     Snapshot,
     /// A conflict copy of `sync`.
@@ -52,6 +54,10 @@ impl CopyPlace {
                 "codex-manager restore {} --session {id}",
                 shell::word(name)
             )),
+            CopyPlaceKind::TrashedArchive => Some(format!(
+                "codex-manager restore {} --session {id}",
+                shell::word(&self.name)
+            )),
             CopyPlaceKind::Snapshot => Some(format!(
                 "codex-manager vault restore {} --session {id}",
                 self.name
@@ -64,8 +70,7 @@ impl CopyPlace {
 
 /// An archive that is opened.
 struct ArchiveFile {
-    name: String,
-    typed: String,
+    place: CopyPlace,
     path: PathBuf,
 }
 
@@ -87,15 +92,16 @@ pub(in crate::commands) fn add_archives(
     let usable = numbered(&records).into_iter();
     let usable = usable.filter(|record| record.is_usable() && is_wanted(&record.metadata));
     let files = usable.map(|record| ArchiveFile {
-        name: record.path.clone(),
-        typed: typed_name(record),
+        place: CopyPlace {
+            name: record.path.clone(),
+            kind: CopyPlaceKind::Archive(typed_name(record)),
+        },
         path: backups.join(&record.path),
     });
     let trashed = trash::archives(manager)?
         .into_iter()
         .map(|path| ArchiveFile {
-            name: path.display().to_string(),
-            typed: path.display().to_string(),
+            place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
             path,
         });
     let files: Vec<_> = files.chain(trashed).collect();
@@ -104,11 +110,7 @@ pub(in crate::commands) fn add_archives(
         match opened {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if is_wanted(archive.metadata()) => {
-                let place = CopyPlace {
-                    name: file.name,
-                    kind: CopyPlaceKind::Archive(file.typed),
-                };
-                search.add_source(place, Box::new(archive));
+                search.add_source(file.place, Box::new(archive));
             }
             Ok(_) => {}
             Err(e) => {
@@ -116,7 +118,7 @@ pub(in crate::commands) fn add_archives(
                 let problem = CommandError::from(e).in_one_line();
                 context
                     .ui
-                    .warn(format_args!("not searched: {}: {problem}", file.typed));
+                    .warn(format_args!("not searched: {}: {problem}", file.place.name));
             }
         }
         Ok(())

@@ -82,48 +82,60 @@ fn titles(losses: &[Loss], context: &Context) -> HashMap<String, String> {
     .collect()
 }
 
-/// Records all losses of the home for `doctor` and `vault forget`. Without the vault, losses that only a snapshot shows
-/// stay recorded. A record that cannot be written is a warning.
+/// Records losses for `doctor` and `vault forget`. A record that cannot be written is a warning.
 pub(in crate::commands) fn record(
-    losses: &[Loss],
-    places: &[CopyPlace],
+    found: &[Loss],
     listed: &[LossJson],
-    with_vault: bool,
+    places: &[CopyPlace],
+    extent: CheckExtent,
     context: &Context,
 ) {
     let manager = &context.settings.manager_home;
     let known = losses::read(manager).unwrap_or_default();
-    if losses.is_empty() && known.losses.is_empty() {
+    if found.is_empty() && (known.losses.is_empty() || extent == CheckExtent::LastArchive) {
         return;
     }
-    let new = known_losses(losses, places, listed);
     let written = losses::update(manager, |record| {
-        let found: HashSet<_> = new.iter().map(|loss| &loss.session_id).collect();
-        record
-            .losses
-            .retain(|loss| !with_vault && loss.in_vault && !found.contains(&loss.session_id));
-        record.losses.extend(new.iter().cloned());
+        let known = std::mem::take(&mut record.losses);
+        for (loss, listed) in found.iter().zip(listed) {
+            let before = known.iter().find(|known| known.session_id == loss.id);
+            let snapshots = if extent == CheckExtent::All {
+                loss.needed_names(places, |kind| *kind == CopyPlaceKind::Snapshot)
+            } else {
+                before.map_or_else(Vec::new, |before| before.snapshots.clone())
+            };
+            record.losses.push(KnownLoss {
+                session_id: loss.id.clone(),
+                title: listed.title.clone(),
+                lost_messages: listed.lost_messages,
+                snapshots,
+            });
+        }
+        let is_found = |id: &str| found.iter().any(|loss| loss.id == id);
+        let stays = known.into_iter().filter(|known| {
+            let is_checked = match extent {
+                CheckExtent::All => true,
+                CheckExtent::WithoutVault => known.snapshots.is_empty(),
+                CheckExtent::LastArchive => false,
+            };
+            !is_checked && !is_found(&known.session_id)
+        });
+        record.losses.extend(stays);
         record.checked_at = Some(Timestamp::from(context.local_now()));
     });
     if let Err(e) = written {
-        context
-            .ui
-            .warn(format_args!("the losses are not recorded: {e}"));
+        let message = format_args!("the lost messages are not recorded: {e}");
+        context.ui.warn(message);
     }
 }
 
-/// Returns the losses for the record.
-pub(in crate::commands) fn known_losses(
-    losses: &[Loss],
-    places: &[CopyPlace],
-    listed: &[LossJson],
-) -> Vec<KnownLoss> {
-    let known = losses.iter().zip(listed).map(|(loss, listed)| KnownLoss {
-        session_id: loss.id.clone(),
-        title: listed.title.clone(),
-        lost_messages: listed.lost_messages,
-        in_vault: places[loss.place].kind == CopyPlaceKind::Snapshot,
-        needed: loss.needed_names(places),
-    });
-    known.collect()
+/// The copies with which conversations were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum CheckExtent {
+    /// Those of the last archive.
+    LastArchive,
+    /// All but snapshots.
+    WithoutVault,
+    /// All.
+    All,
 }
