@@ -16,6 +16,8 @@ pub(crate) struct Message {
     pub digest: u64,
     /// The time at which Codex wrote it.
     pub at: Option<DateTime<Utc>>,
+    /// The offset of its line in the plain text of the rollout.
+    pub offset: u64,
 }
 
 /// Returns the messages of a rollout, plain or compressed, those behind the place of a rewind too. A damaged
@@ -43,6 +45,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
         messages.push(Message {
             digest: reader::digest(role, text.trim()),
             at: event.at,
+            offset: event.offset,
         });
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
 /// Checks the recorded losses. Returns no check if no loss was ever recorded.
 fn lost_messages(input: &DoctorInput<'_>) -> Option<Check> {
     const ID: &str = "home.losses";
-    let record = match losses::read(input.manager_home) {
+    let home = input.codex_home.display().to_string();
+    let mut record = match losses::read(input.manager_home) {
         Ok(record) => record,
         Err(e) => {
             let check = Check::warn(ID, e.to_string());
@@ -60,6 +61,7 @@ fn lost_messages(input: &DoctorInput<'_>) -> Option<Check> {
         }
     };
     record.checked_at.as_ref()?;
+    record.losses.retain(|loss| loss.home == home);
     if record.losses.is_empty() {
         return Some(Check::ok(ID, "no conversation lacks messages"));
     }

@@ -31,6 +31,8 @@ impl AcceptedLosses {
 /// A conversation that lacks messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownLoss {
+    /// The Codex home of the conversation.
+    pub home: String,
     /// The id of the conversation, in lower case.
     pub session_id: String,
     pub title: String,

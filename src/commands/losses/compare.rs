@@ -115,7 +115,7 @@ pub(super) fn thread(
     let mut left: Vec<&RolloutCopy> = copies.iter().collect();
     for rollout in live {
         let path = &rollout.path;
-        drop_beginnings(&mut left, &rollout.name, rollout.is_compressed, path)?;
+        let _ = take_beginnings(&mut left, &rollout.name, rollout.is_compressed, path)?;
     }
     let mut lost = LostMessages::new();
     if left.is_empty() {
@@ -129,11 +129,16 @@ pub(super) fn thread(
         let copy = left.remove(0);
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = content(copy, sources, folder.path())?;
-        let missing = held.missing(&messages::read(&path).at("read", &path)?);
-        // Shorter versions have no more messages.
-        drop_beginnings(&mut left, &copy.name, copy.is_compressed, &path)?;
-        for place in &copy.places {
-            lost.entry(*place).or_default().extend(&missing);
+        let found = messages::read(&path).at("read", &path)?;
+        // Shorter versions are not extracted.
+        let shorter = take_beginnings(&mut left, &copy.name, copy.is_compressed, &path)?;
+        for copy in shorter.into_iter().chain([copy]) {
+            let end = copy.text_len().unwrap_or(u64::MAX);
+            let end = found.partition_point(|message| message.offset < end);
+            let missing = held.missing(&found[..end]);
+            for place in &copy.places {
+                lost.entry(*place).or_default().extend(&missing);
+            }
         }
     }
     Ok(lost)
@@ -159,13 +164,13 @@ fn content(
     Ok(path)
 }
 
-/// Removes the copies of the rollout `name` that the file at `path` begins with.
-fn drop_beginnings(
-    copies: &mut Vec<&RolloutCopy>,
+/// Takes out the copies of the rollout `name` that the file at `path` begins with.
+fn take_beginnings<'a>(
+    copies: &mut Vec<&'a RolloutCopy>,
     name: &str,
     is_compressed: bool,
     path: &Path,
-) -> Result<(), CommandError> {
+) -> Result<Vec<&'a RolloutCopy>, CommandError> {
     let marks = |of_compressed: bool| -> Vec<Mark> {
         let same = copies
             .iter()
@@ -183,22 +188,22 @@ fn drop_beginnings(
         [] => compressed,
         _ => prefix::in_bytes(path, compressed).at("read", path)?,
     };
-    copies.retain(|copy| {
-        let found = if copy.is_compressed {
+    let is_beginning = |copy: &mut &RolloutCopy| {
+        let marks = if copy.is_compressed {
             &compressed
         } else {
             &plain
         };
-        copy.name != name
-            || match &copy.content {
-                CopyContent::Entry(_) => !mark(copy).is_some_and(|mark| found.contains(&mark)),
-                CopyContent::File(copy) => !matches!(
+        copy.name == name
+            && match &copy.content {
+                CopyContent::Entry(_) => mark(copy).is_some_and(|mark| marks.contains(&mark)),
+                CopyContent::File(copy) => matches!(
                     rollout::compare(copy, path),
                     Ok(Relation::Equal | Relation::SecondExtends)
                 ),
             }
-    });
-    Ok(())
+    };
+    Ok(copies.extract_if(.., is_beginning).collect())
 }
 
 fn mark(copy: &RolloutCopy) -> Option<Mark> {

@@ -15,6 +15,7 @@ use crate::storage;
 use crate::sync::conflict_copies::{self, ConflictCopies};
 use crate::sync::scan::Side;
 use crate::sync::state::Replica;
+use crate::vault::snapshot::short_id;
 use std::path::{Path, PathBuf};
 
 /// A place with copies of conversations.
@@ -47,6 +48,14 @@ impl CopyPlace {
         }
     }
 
+    /// Returns the name as commands print it: of a snapshot the beginning of its id.
+    pub(in crate::commands) fn label(&self) -> &str {
+        match self.kind {
+            CopyPlaceKind::Snapshot => short_id(&self.name),
+            _ => &self.name,
+        }
+    }
+
     /// Returns the command that brings the messages of this conversation back.
     pub(in crate::commands) fn command(&self, id: &str) -> Option<String> {
         match &self.kind {
@@ -60,7 +69,7 @@ impl CopyPlace {
             )),
             CopyPlaceKind::Snapshot => Some(format!(
                 "codex-manager vault restore {} --session {id}",
-                self.name
+                self.label()
             )),
             CopyPlaceKind::ConflictCopy => Some(format!("codex-manager sync resolve {id}")),
             CopyPlaceKind::File => None,

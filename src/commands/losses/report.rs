@@ -56,7 +56,7 @@ pub(in crate::commands) fn describe(
             rollout_path: loss.rollout_path.clone(),
             lost_messages: loss.messages.len(),
             first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
-            place: place.name.clone(),
+            place: place.label().to_owned(),
             command: place.command(&loss.id),
             first_lost_at,
         }
@@ -91,6 +91,7 @@ pub(in crate::commands) fn record(
     context: &Context,
 ) {
     let manager = &context.settings.manager_home;
+    let home = context.settings.codex_home.display().to_string();
     let known = losses::read(manager).unwrap_or_default();
     if found.is_empty() && (known.losses.is_empty() || extent == CheckExtent::LastArchive) {
         return;
@@ -105,6 +106,7 @@ pub(in crate::commands) fn record(
                 before.map_or_else(Vec::new, |before| before.snapshots.clone())
             };
             record.losses.push(KnownLoss {
+                home: home.clone(),
                 session_id: loss.id.clone(),
                 title: listed.title.clone(),
                 lost_messages: listed.lost_messages,
@@ -118,7 +120,7 @@ pub(in crate::commands) fn record(
                 CheckExtent::WithoutVault => known.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
             };
-            !is_checked && !is_found(&known.session_id)
+            known.home != home || !is_checked && !is_found(&known.session_id)
         });
         record.losses.extend(stays);
         record.checked_at = Some(Timestamp::from(context.local_now()));

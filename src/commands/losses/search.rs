@@ -34,6 +34,14 @@ pub(super) enum CopyContent {
 }
 
 impl RolloutCopy {
+    /// Returns the length of the plain text, if the size of the copy is that.
+    pub(super) fn text_len(&self) -> Option<u64> {
+        match &self.content {
+            CopyContent::Entry(entry) if !self.is_compressed => Some(entry.size),
+            _ => None,
+        }
+    }
+
     fn is_same(&self, name: &str, is_compressed: bool, entry: &FileEntry) -> bool {
         let CopyContent::Entry(own) = &self.content else {
             return false;
