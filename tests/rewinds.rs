@@ -12,7 +12,7 @@ const END: Duration = Duration::from_secs(20);
 
 /// Takes back the turns of a conversation from the turn with this number on, as Esc Esc does.
 #[track_caller]
-fn rewind(lab: &Lab, home: &Path, id: &str, turn: usize) {
+pub(crate) fn rewind(lab: &Lab, home: &Path, id: &str, turn: usize) {
     let mut server = lab.codex.app_server(home, &lab.backend);
     let resumed = server
         .request("thread/resume", json!({"threadId": id}))

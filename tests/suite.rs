@@ -70,6 +70,7 @@ mod linked_homes;
 mod logging;
 mod login_kinds;
 mod long_paths;
+mod losses;
 mod memory;
 mod mock_backend;
 mod names;

@@ -141,6 +141,14 @@ impl<'a> PreviousArchive<'a> {
         self.archive.archive().indexed()
     }
 
+    /// Returns the archive, if it was opened here.
+    pub(crate) fn into_reader(self) -> Option<ArchiveReader> {
+        match self.archive {
+            ReaderRef::Owned(archive) => Some(*archive),
+            ReaderRef::Borrowed(_) => None,
+        }
+    }
+
     /// Returns the path of the archive.
     pub(crate) fn path(&self) -> &Path {
         self.archive.archive().path()

@@ -31,6 +31,7 @@ pub(crate) mod launch;
 pub(crate) mod launches;
 pub(crate) mod list;
 pub mod list_backups;
+mod losses;
 pub(crate) mod man;
 mod new_file;
 pub mod normalize;

@@ -1,6 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
+use super::losses::archived::NeededArchives;
 use super::permanent_deletion;
 use super::prune_table::{self, RetentionSubject};
 use super::retention_args::{RULES, RetentionArgs};
@@ -36,7 +37,8 @@ use std::path::Path;
 /// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
 /// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
 /// full archive that `verify` found good is always kept for each account, and so is the newest good one of
-/// every kind. Rules do not count damaged archives. Rules that are not given are taken from
+/// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`.
+/// Rules do not count damaged archives. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
 /// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has not found an
@@ -110,14 +112,21 @@ impl PruneArgs {
         let mut checks = ArchiveChecks::default();
         // The slow checks run without the lock, so that no other command has to wait for them.
         let mut plan = plan(context, &rules, &mut checks, self.dry_run)?;
+        let needed = if plan.drop.is_empty() {
+            NeededArchives::default()
+        } else {
+            NeededArchives::find(context)?
+        };
         // The lock is held from the final plan to the last move, so that no other process adds or
         // removes an archive in between.
         let lock = if self.dry_run || !store::backups(manager).is_dir() {
+            needed.keep(&mut plan);
             None
         } else {
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
             plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
+            needed.keep(&mut plan);
             store::note_verified_locked(manager, &checks.findings(), &lock)?;
             Some(lock)
         };

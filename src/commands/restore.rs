@@ -4,6 +4,7 @@ use super::account::{self, warn_all, warn_not_recorded};
 use super::archive_choice::{self, file_name, find_archive, latest_offset, without_suffix};
 use super::home_checks::{refusal_reason, refuses_logins};
 use super::list_backups::entries_of;
+use super::losses::fullest;
 use super::restore_diff;
 use super::restore_report::{describe, removed_names, show_plan, show_report};
 use super::restore_session::{self, ConversationSource};
@@ -62,7 +63,7 @@ const CHOOSE_SESSION: &str = "";
 pub struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
     /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
-    /// `latest~1` is the one before it [default: a picker]
+    /// `latest~1` is the one before it [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
@@ -131,7 +132,10 @@ impl RestoreArgs {
                     "name the archive first: codex-manager restore {text} --session"
                 )));
             }
-            return pick_archive(context);
+            return match session {
+                Some(wanted) if wanted != CHOOSE_SESSION => fullest::archive_with(wanted, context),
+                _ => pick_archive(context),
+            };
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {

@@ -79,6 +79,14 @@ pub(super) fn conversations(
     source: &dyn ConversationSource,
     wanted: &str,
 ) -> Result<Vec<String>, CommandError> {
+    find(source, wanted)?.ok_or_else(|| source.not_found(wanted))
+}
+
+/// Like [`conversations`]; `None` if `source` does not have the conversation. Its own rollouts come first.
+pub(super) fn find(
+    source: &dyn ConversationSource,
+    wanted: &str,
+) -> Result<Option<Vec<String>>, CommandError> {
     if wanted.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
@@ -104,9 +112,9 @@ pub(super) fn conversations(
     });
     let ids: BTreeSet<_> = ids.collect();
     match rollouts.as_slice() {
-        [] => Err(source.not_found(wanted)),
+        [] => Ok(None),
         // A conversation that was rewound has several.
-        _ if ids.len() == 1 => with_parents(source, rollouts),
+        _ if ids.len() == 1 => with_parents(source, rollouts).map(Some),
         ambiguous => {
             let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if listed.len() < ambiguous.len() {

@@ -11,6 +11,7 @@ mod images;
 pub(crate) mod index;
 mod line_items;
 pub(crate) mod markdown;
+pub(crate) mod messages;
 pub(crate) mod part_mark;
 pub(crate) mod reader;
 pub(crate) mod search;

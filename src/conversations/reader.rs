@@ -178,7 +178,7 @@ impl ReaderState {
 }
 
 /// FNV-1a, which stays the same between versions of Rust: states are stored.
-fn digest(kind: u8, text: &str) -> u64 {
+pub(super) fn digest(kind: u8, text: &str) -> u64 {
     let bytes = std::iter::once(kind).chain(text.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

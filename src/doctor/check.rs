@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 44] = [
+pub const CHECKS: [(&str, &str); 45] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
@@ -24,6 +24,10 @@ pub const CHECKS: [(&str, &str); 44] = [
         "the databases: readable, with the tables that Codex needs to start",
     ),
     ("home.conversations", "conversations that no database lists"),
+    (
+        "home.losses",
+        "conversations that lack messages which a copy has, as of the last backup or `history losses`",
+    ),
     (
         "home.compressed",
         "compressed conversations that this Codex does not read",

@@ -13,9 +13,11 @@ use crate::codex::program::Program;
 use crate::codex::rollout::{self, ConversationFile};
 use crate::codex::threads;
 use crate::history::check::with_cause;
+use crate::inventory::losses;
 use crate::inventory::remedies;
 use crate::io::file_open;
 use crate::io::processes;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use std::fs;
 use std::path::Path;
@@ -41,9 +43,40 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
     checks.extend(other_files(home));
     checks.extend(databases::run_checks(input, &config));
     checks.push(conversations(input));
+    checks.extend(lost_messages(input));
     checks.extend(compressed(home, version.as_deref()));
     checks.extend(check_daemon(input));
     checks
+}
+
+/// Checks the recorded losses. Returns no check if no loss was ever recorded.
+fn lost_messages(input: &DoctorInput<'_>) -> Option<Check> {
+    const ID: &str = "home.losses";
+    let home = input.codex_home.display().to_string();
+    let mut record = match losses::read(input.manager_home) {
+        Ok(record) => record,
+        Err(e) => {
+            let check = Check::warn(ID, e.to_string());
+            return Some(check.because("conversations that lost messages are not known"));
+        }
+    };
+    record.checked_at.as_ref()?;
+    record.losses.retain(|loss| loss.home == home);
+    if record.losses.is_empty() {
+        return Some(Check::ok(ID, "no conversation lacks messages"));
+    }
+    let messages: usize = record.losses.iter().map(|loss| loss.lost_messages).sum();
+    let count = pluralize(record.losses.len(), "conversation");
+    let message = format!("{count} lost {}", pluralize(messages, "message"));
+    let in_vault = record.losses.iter().any(|loss| !loss.snapshots.is_empty());
+    let option = if in_vault { " --vault" } else { "" };
+    Some(
+        Check::warn(ID, message)
+            .because("only copies have them")
+            .advised(format!(
+                "list them, with the commands that bring them back: codex-manager history losses{option}"
+            )),
+    )
 }
 
 /// Returns the finding about a home that is missing or cannot be read.

@@ -9,7 +9,7 @@ use crate::logging;
 use crate::vault;
 
 /// The names of all files and folders that codex-manager creates at the top of the manager home.
-const MANAGER_FILES: [&str; 20] = [
+const MANAGER_FILES: [&str; 21] = [
     "backups",
     "profiles",
     "sync",
@@ -18,6 +18,7 @@ const MANAGER_FILES: [&str; 20] = [
     "tmp",
     "trash",
     "inventory.json",
+    "losses.json",
     "cooldown.json",
     registry::FILE_NAME,
     program::FILE_NAME,

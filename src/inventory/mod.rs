@@ -7,6 +7,7 @@ pub(crate) mod catalog;
 pub(crate) mod cleanup;
 pub mod cooldown;
 pub(crate) mod legacy;
+pub(crate) mod losses;
 pub(crate) mod observations;
 pub(crate) mod probe_all;
 pub(crate) mod python;

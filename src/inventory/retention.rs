@@ -38,6 +38,22 @@ impl RetentionPlan {
         self.drop.push(decision(candidate, reason));
     }
 
+    /// Keeps the first of `names`, unless another of them is kept.
+    pub(crate) fn keep_one_of(&mut self, names: &[String], reason: &str) {
+        let is_named = |decision: &RetentionDecision| names.contains(&decision.candidate.archive);
+        if self.keep.iter().any(is_named) {
+            return;
+        }
+        let place = names.iter().find_map(|name| {
+            let mut dropped = self.drop.iter();
+            dropped.position(|decision| decision.candidate.archive == *name)
+        });
+        if let Some(place) = place {
+            let decision = self.drop.remove(place);
+            self.keep(&decision.candidate, reason);
+        }
+    }
+
     /// Adds the decisions for the archives of one account, class and home, newest first.
     fn add_group(
         &mut self,

@@ -204,6 +204,19 @@ pub(crate) fn archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoE
     Ok(names)
 }
 
+/// Returns the paths of all archives in the trash, those of the last prune first.
+///
+/// # Errors
+/// A folder of the trash cannot be listed.
+pub(crate) fn archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let mut archives = Vec::new();
+    for batch in batches(manager_home)?.iter().rev() {
+        let names = archives_in(batch)?;
+        archives.extend(names.into_iter().rev().map(|name| batch.join(name)));
+    }
+    Ok(archives)
+}
+
 /// Deletes the batches in `seen` permanently. Batches added since stay.
 ///
 /// # Errors

@@ -297,6 +297,20 @@ pub(crate) fn units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
     list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
 }
 
+/// Returns the rollouts of `home` in the trash, the newest first.
+///
+/// # Errors
+/// The trash cannot be listed.
+pub(crate) fn rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
+    let units = units(manager_home)?.into_iter().rev();
+    let units = units.filter(|unit| file_id::is_same_folder(&unit.conversation.home.0, home));
+    let rollouts = units.flat_map(|unit| {
+        let names = unit.conversation.files.into_iter().map(|(_, name)| name);
+        names.map(move |name| unit.folder.join(name))
+    });
+    Ok(rollouts.collect())
+}
+
 fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
     let entries = match tree::list(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

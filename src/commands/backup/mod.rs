@@ -14,14 +14,18 @@ use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
+use crate::archive::manifest::ArchiveManifest;
 use crate::archive::names;
 use crate::archive::publish::{self, PublishedArchive};
+use crate::archive::reader::ArchiveReader;
 use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::commands::account::{warn_all, warn_not_recorded};
 use crate::commands::home_checks::refuse_during_restore;
+use crate::commands::losses::archived;
+use crate::commands::losses::report::LossJson;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LOCK_NAME;
@@ -102,11 +106,12 @@ impl BackupArgs {
             &recorded.map(|u| u.warnings).unwrap_or_default(),
         );
 
-        let captured = self.capture(context, &plan)?;
+        let (captured, previous) = self.capture(context, &plan)?;
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
         let mut outcome = BackupResult {
             snapshot: None,
+            losses: Vec::new(),
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
@@ -123,6 +128,9 @@ impl BackupArgs {
             store::note_archive(manager, &published, &context.now(), context.settings.zone);
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
+        if let Some(previous) = previous {
+            outcome.losses = losses_since(previous, &captured.packed.manifest, context);
+        }
         let is_in_vault = !self.vault || {
             outcome.snapshot = add_to_vault(context, &plan);
             outcome.snapshot.is_some()
@@ -137,8 +145,12 @@ impl BackupArgs {
     }
 
     /// Captures the home. Copies unchanged members from the previous archive; if that turns out to
-    /// be damaged, starts again without it.
-    fn capture(&self, context: &Context, plan: &BackupPlan) -> Result<CapturedHome, CommandError> {
+    /// be damaged, starts again without it. Returns the previous archive too.
+    fn capture(
+        &self,
+        context: &Context,
+        plan: &BackupPlan,
+    ) -> Result<(CapturedHome, Option<ArchiveReader>), CommandError> {
         let manager = &context.settings.manager_home;
         let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
         let records = store::archives(manager)?;
@@ -149,8 +161,12 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let mut source = store::previous(&records, &context.settings.codex_home, self.capture.mode)
-            .and_then(|path| PreviousArchive::open(&backups.join(path), options));
+        let previous = store::previous(&records, &context.settings.codex_home, self.capture.mode);
+        let previous = previous.map(|path| backups.join(path));
+        let mut source = previous
+            .as_ref()
+            .and_then(|path| PreviousArchive::open(path, options));
+        let mut is_damaged = false;
         loop {
             let bar = context.ui.bar("backing up", 0);
             let options = CaptureOptions {
@@ -169,8 +185,15 @@ impl BackupArgs {
                         archive.display()
                     ));
                     source = None;
+                    is_damaged = true;
                 }
-                (captured, _) => return Ok(captured?),
+                (captured, _) => {
+                    let captured = captured?;
+                    let opened = source.and_then(PreviousArchive::into_reader);
+                    let previous = previous.filter(|_| !is_damaged);
+                    let open = || ArchiveReader::open(&previous?).ok();
+                    return Ok((captured, opened.or_else(open)));
+                }
             }
         }
     }
@@ -234,6 +257,22 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
             None
         }
     }
+}
+
+/// Returns the conversations that lost messages since the previous archive. The archive is made, so a failure is a
+/// warning.
+fn losses_since(
+    previous: ArchiveReader,
+    new: &ArchiveManifest,
+    context: &Context,
+) -> Vec<LossJson> {
+    archived::lost_since(previous, new, context).unwrap_or_else(|e| {
+        context.ui.warn(format_args!(
+            "not compared with the previous archive: {}",
+            e.in_one_line()
+        ));
+        Vec::new()
+    })
 }
 
 fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {

@@ -10,6 +10,7 @@ use crate::archive::scan;
 use crate::archive::scope::Excludes;
 use crate::commands::archive_choice::{file_name, without_suffix};
 use crate::commands::archive_json::ArchiveJson;
+use crate::commands::losses::report::LossJson;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::status::StatusReport;
@@ -35,10 +36,20 @@ struct BackupJson<'a> {
     archive_bytes: u64,
     reused_bytes: u64,
     snapshot: Option<&'a str>,
+    losses: Vec<BackupLossJson<'a>>,
     #[serde(flatten)]
     notes: NotesJson<'a>,
     dry_run: bool,
     up_to_date: bool,
+}
+
+/// A conversation that lost messages since the previous archive, which has them.
+#[derive(Serialize)]
+struct BackupLossJson<'a> {
+    session_id: &'a str,
+    title: &'a str,
+    lost_messages: usize,
+    archive: &'a str,
 }
 
 /// The paths that are not archived, or are damaged in the archive.
@@ -62,6 +73,7 @@ impl<'a> BackupJson<'a> {
             archive_bytes: metadata.archive_bytes,
             reused_bytes: 0,
             snapshot: None,
+            losses: Vec::new(),
             notes: NotesJson::default(),
             dry_run: false,
             up_to_date: false,
@@ -88,6 +100,7 @@ pub(super) fn show_done(
     let json = BackupJson {
         reused_bytes: done.reused_bytes,
         snapshot: done.snapshot.as_deref(),
+        losses: done.losses.iter().map(BackupLossJson::of).collect(),
         notes: NotesJson {
             excluded: &done.excluded,
             skipped: &done.skipped,
@@ -130,9 +143,34 @@ pub(super) fn show_done(
         ui.report(format_args!("snapshot {id} in the vault"));
     }
     show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
+    warn_of_losses(context, &done.losses);
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
         shell::word(without_suffix(&name))
+    ));
+}
+
+impl<'a> BackupLossJson<'a> {
+    fn of(loss: &'a LossJson) -> Self {
+        Self {
+            session_id: &loss.session_id,
+            title: &loss.title,
+            lost_messages: loss.lost_messages,
+            archive: &loss.place,
+        }
+    }
+}
+
+fn warn_of_losses(context: &Context, losses: &[LossJson]) {
+    let Some(first) = losses.first() else {
+        return;
+    };
+    let messages: usize = losses.iter().map(|loss| loss.lost_messages).sum();
+    context.ui.warn(format_args!(
+        "{} lost {} since {}; list them with: codex-manager history losses",
+        pluralize(losses.len(), "conversation"),
+        pluralize(messages, "message"),
+        without_suffix(&first.place)
     ));
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod home;
+mod losses;
 mod rebuild;
 mod repair;
 mod undo;
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
   codex-manager history repair --dry-run
   codex-manager history repair
   codex-manager history undo
+  codex-manager history losses
   codex-manager history rebuild --max-threads 0")]
 pub struct HistoryArgs {
     #[command(subcommand)]
@@ -26,6 +28,7 @@ pub struct HistoryArgs {
 #[derive(Debug, Subcommand)]
 enum HistoryCommand {
     Check(check::CheckArgs),
+    Losses(losses::LossesArgs),
     Repair(repair::RepairArgs),
     Undo(undo::UndoArgs),
     Rebuild(rebuild::RebuildArgs),
@@ -39,6 +42,7 @@ impl HistoryArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.command {
             HistoryCommand::Check(args) => args.run(context),
+            HistoryCommand::Losses(args) => args.run(context),
             HistoryCommand::Repair(args) => args.run(context),
             HistoryCommand::Undo(args) => args.run(context),
             HistoryCommand::Rebuild(args) => args.run(context),

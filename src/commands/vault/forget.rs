@@ -1,12 +1,14 @@
 //! `vault forget`: the rules of `prune` for snapshots.
 
 use super::connection::ConnectionArgs;
+use crate::commands::losses::last_copy;
 use crate::commands::prune::{DecisionJson, row};
 use crate::commands::prune_table::{self, RetentionSubject};
 use crate::commands::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::retention;
+use crate::inventory::losses;
+use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
 use crate::vault::snapshot::{self, Snapshot};
@@ -16,7 +18,8 @@ use serde::Serialize;
 /// Remove old snapshots from the vault
 ///
 /// Applies the rules of `prune`, separately for each account, machine and home. The newest full
-/// snapshot of each is always kept. There is no trash: unused data is deleted from the repository.
+/// snapshot of each is always kept, and so is the last one with messages that a conversation lacks, if
+/// `history losses --vault` found that. There is no trash: unused data is deleted from the repository.
 /// Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -28,6 +31,18 @@ pub(super) struct ForgetArgs {
     /// Show what would be removed, and why; remove nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+}
+
+/// Keeps the last snapshot that has messages which a conversation lacked when `history losses --vault` ran.
+fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<(), CommandError> {
+    let record = losses::read(&context.settings.manager_home)?;
+    for loss in &record.losses {
+        let reason = last_copy(&loss.session_id);
+        for names in &loss.snapshots {
+            plan.keep_one_of(names, &reason);
+        }
+    }
+    Ok(())
 }
 
 /// The JSON document. Its keys are an interface.
@@ -48,7 +63,8 @@ impl ForgetArgs {
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
         let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
-        let plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
+        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
+        keep_last_copies(&mut plan, context)?;
         let ui = &context.ui;
         prune_table::show(context, &plan, RetentionSubject::Snapshots);
         let count = pluralize(plan.drop.len(), "snapshot");

@@ -16,6 +16,7 @@ mod snapshots;
 
 pub(super) use connection::warn_of_unattended;
 pub(super) use new_snapshot::add_snapshot;
+pub(super) use restore::add_snapshots;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

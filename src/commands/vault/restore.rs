@@ -9,6 +9,8 @@ use crate::archive::format::Compression;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::archive_choice::LATEST;
+use crate::commands::losses::places::{CopyPlace, CopyPlaceKind};
+use crate::commands::losses::search::LossSearch;
 use crate::commands::restore::RestoreOptions;
 use crate::commands::restore_report::describe;
 use crate::commands::restore_session::ConversationSource;
@@ -23,10 +25,11 @@ use crate::restore::plan::Selection;
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::vault::restic::Restic;
-use crate::vault::snapshot::Snapshot;
+use crate::vault::snapshot::{self, Snapshot};
 use crate::vault::state;
 use crate::vault::{VaultError, folder, staging_folder};
 use clap::Args;
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -105,6 +108,38 @@ impl RestoreArgs {
         self.options
             .restore(context, &archive, selection, "vault restore", false)
     }
+}
+
+/// Adds the snapshots that this machine made of the Codex home, the newest first.
+///
+/// # Errors
+/// There is no vault, or restic fails.
+pub(in crate::commands) fn add_snapshots(
+    search: &mut LossSearch,
+    context: &Context,
+) -> Result<(), CommandError> {
+    let restic = ConnectionArgs::default().open(context)?;
+    let mut snapshots = snapshot::list(&restic)?;
+    let home = context.settings.codex_home.to_string_lossy();
+    snapshots.retain(|found| {
+        let is_of_home = found.tags.as_ref().is_some_and(|tags| tags.home == home);
+        is_of_home && is_from_this_machine(context, found)
+    });
+    snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
+    for snapshot in snapshots {
+        let contents = SnapshotContents::read(&restic, &snapshot)?;
+        let place = CopyPlace {
+            name: snapshot.id.clone(),
+            kind: CopyPlaceKind::Snapshot,
+        };
+        let source = SnapshotSource {
+            restic: restic.clone(),
+            snapshot,
+            contents,
+        };
+        search.add_source(place, Box::new(source));
+    }
+    Ok(())
 }
 
 /// A snapshot as the source of a restore.

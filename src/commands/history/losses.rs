@@ -1,0 +1,167 @@
+//! `history losses`: names the conversations that lack messages which a copy has.
+
+use super::home::require_home;
+use crate::commands::account::printable;
+use crate::commands::losses::live::LiveThreads;
+use crate::commands::losses::places;
+use crate::commands::losses::report::{CheckExtent, LossJson, describe, record};
+use crate::commands::losses::search::{FoundLosses, LossSearch};
+use crate::commands::vault;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::losses;
+use crate::io::quantity::pluralize;
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+
+/// List conversations that lack messages which an archive or another copy has
+///
+/// Codex rewrites conversations: it compacts them in place, migrates them, and keeps no old file. This compares
+/// each conversation of the home, by messages, with its copies in archives, also those in the trash, in conflict copies
+/// of `sync`, and in the trash of conversations. Exits with 0 if nothing is missing and with 5 if messages are.
+/// Conversations that you deleted, and messages that you took back with Esc Esc, are not missing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager history losses
+  codex-manager history losses --vault
+  codex-manager history losses --accept 01a1f78b        # the loss was meant
+  codex-manager history losses --json | jq -r '.losses[].command'")]
+pub(super) struct LossesArgs {
+    /// Compare with the snapshots in the vault too
+    #[arg(long)]
+    vault: bool,
+    /// Do not report again what this conversation lacks now: its id, or the beginning; repeatable
+    #[arg(long, value_name = "SESSION")]
+    accept: Vec<String>,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct LossesJson<'a> {
+    losses: &'a [LossJson],
+    /// The ids of the conversations whose losses were accepted now.
+    accepted: Vec<String>,
+    vault: bool,
+}
+
+impl LossesArgs {
+    /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
+    ///
+    /// # Errors
+    /// The home or the archives cannot be listed, or `--accept` names no conversation with a loss.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        require_home(context)?;
+        let settings = &context.settings;
+        let live = LiveThreads::read(&settings.codex_home)?;
+        let mut search = LossSearch::new(live);
+        let mut is_whole = places::add_archives(&mut search, context)?;
+        if self.vault {
+            vault::add_snapshots(&mut search, context)?;
+        }
+        places::add_files(&mut search, context)?;
+        let known = losses::read(&settings.manager_home)?;
+        let mut found = search.run(&known.accepted)?;
+        for (id, e) in &found.failures {
+            is_whole = false;
+            let problem = e.in_one_line();
+            context
+                .ui
+                .warn(format_args!("not compared: {}: {problem}", printable(id)));
+        }
+        let accepted = self.accept(&mut found, context)?;
+        let listed = describe(&found.losses, &search.places, context);
+        if self.accept.is_empty() {
+            let extent = if self.vault {
+                CheckExtent::All
+            } else {
+                CheckExtent::WithoutVault
+            };
+            record(&found.losses, &listed, &search.places, extent, context);
+        }
+        show(&listed, context);
+        context.ui.document(
+            "history losses",
+            &LossesJson {
+                losses: &listed,
+                accepted,
+                vault: self.vault,
+            },
+        );
+        Ok(if listed.is_empty() {
+            Outcome::partial_if(!is_whole)
+        } else {
+            Outcome::CheckFailed
+        })
+    }
+
+    /// Accepts the losses of the named conversations and removes them from `found`. Returns their ids.
+    fn accept(
+        &self,
+        found: &mut FoundLosses,
+        context: &Context,
+    ) -> Result<Vec<String>, CommandError> {
+        let mut accepted = Vec::new();
+        for text in &self.accept {
+            let id = text.to_lowercase();
+            let fitting = found.losses.iter().filter(|loss| loss.id.starts_with(&id));
+            let fitting: Vec<_> = fitting.map(|loss| loss.id.clone()).collect();
+            match fitting.as_slice() {
+                [one] if !id.is_empty() => accepted.push(one.clone()),
+                several => {
+                    let name = printable(text);
+                    let message = if several.is_empty() {
+                        format!("no conversation with lost messages has this id: {name}")
+                    } else {
+                        format!("{name:?} is the beginning of several ids")
+                    };
+                    let error = CommandError::failed(message);
+                    return Err(error.hint("list them with: codex-manager history losses"));
+                }
+            }
+        }
+        if accepted.is_empty() {
+            return Ok(accepted);
+        }
+        losses::update(&context.settings.manager_home, |record| {
+            let is_accepted = |id: &String| accepted.contains(id);
+            for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
+                record.accepted.add(&loss.id, loss.digests());
+            }
+            record.losses.retain(|loss| !is_accepted(&loss.session_id));
+        })?;
+        found.losses.retain(|loss| !accepted.contains(&loss.id));
+        for id in &accepted {
+            context.ui.report(format_args!("accepted: {id}"));
+        }
+        Ok(accepted)
+    }
+}
+
+fn show(losses: &[LossJson], context: &Context) {
+    let ui = &context.ui;
+    if losses.is_empty() {
+        ui.line("no conversation lacks messages that a copy has");
+        return;
+    }
+    let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
+    ui.prose(format_args!(
+        "{} of {} in copies only:",
+        pluralize(messages, "message"),
+        pluralize(losses.len(), "conversation")
+    ));
+    for loss in losses {
+        let title = ui.paint(Style::Strong, printable(&loss.title));
+        ui.line(format_args!("\n{title}  {}", loss.session_id));
+        let since = loss.first_lost_text(context);
+        ui.line(format_args!(
+            "  {}{since}, in {}",
+            pluralize(loss.lost_messages, "message"),
+            printable(&loss.place)
+        ));
+        if let Some(command) = &loss.command {
+            ui.line(format_args!("  {command}"));
+        }
+    }
+    ui.note("\nif a loss was meant: codex-manager history losses --accept ID");
+}

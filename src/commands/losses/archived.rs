@@ -1,0 +1,76 @@
+//! Compares the conversations of the home with archives, for `backup` and `prune`.
+
+use super::compare::Loss;
+use super::last_copy;
+use super::live::LiveThreads;
+use super::places::{self, CopyPlace, CopyPlaceKind};
+use super::report::{CheckExtent, LossJson, describe, record};
+use super::search::LossSearch;
+use crate::archive::manifest::ArchiveManifest;
+use crate::archive::reader::ArchiveReader;
+use crate::commands::archive_choice::{file_name, without_suffix};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::losses;
+use crate::inventory::retention::RetentionPlan;
+
+/// Archives that have messages which conversations lack.
+#[derive(Debug, Default)]
+pub(in crate::commands) struct NeededArchives(Vec<(String, Vec<Vec<String>>)>);
+
+impl NeededArchives {
+    /// Compares the conversations of the Codex home with all archives. A conversation that cannot be compared lacks
+    /// nothing.
+    ///
+    /// # Errors
+    /// The home or the archives cannot be listed, or the user interrupts.
+    pub(in crate::commands) fn find(context: &Context) -> Result<Self, CommandError> {
+        let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+        places::add_archives(&mut search, context)?;
+        let accepted = losses::read(&context.settings.manager_home)?.accepted;
+        let found = search.run(&accepted)?;
+        let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
+        let needed = found.losses.iter().map(|loss| {
+            let names = loss.needed_names(&search.places, is_archive);
+            (last_copy(&loss.id), names)
+        });
+        Ok(Self(needed.collect()))
+    }
+
+    /// Keeps the last archive that has each of these messages.
+    pub(in crate::commands) fn keep(&self, plan: &mut RetentionPlan) {
+        for (reason, sets) in &self.0 {
+            for names in sets {
+                plan.keep_one_of(names, reason);
+            }
+        }
+    }
+}
+
+/// Returns the conversations of a new archive that lack messages which the previous one has, and records them.
+///
+/// Files that are in both with one size and time are not read; of a file that grew, the beginning is hashed.
+///
+/// # Errors
+/// The user interrupts, or the record of accepted losses cannot be read.
+pub(in crate::commands) fn lost_since(
+    previous: ArchiveReader,
+    new: &ArchiveManifest,
+    context: &Context,
+) -> Result<Vec<LossJson>, CommandError> {
+    let settings = &context.settings;
+    let live = LiveThreads::of_archive(&settings.codex_home, &new.files);
+    let mut search = LossSearch::new(live);
+    let name = file_name(previous.path());
+    let place = CopyPlace {
+        kind: CopyPlaceKind::Archive(without_suffix(&name).to_owned()),
+        name,
+    };
+    search.add_source(place, Box::new(previous));
+    let accepted = losses::read(&settings.manager_home)?.accepted;
+    let found: Vec<Loss> = search.run(&accepted)?.losses;
+    let listed = describe(&found, &search.places, context);
+    let extent = CheckExtent::LastArchive;
+    record(&found, &listed, &search.places, extent, context);
+    Ok(listed)
+}

@@ -1,0 +1,110 @@
+//! The archive with the fullest copy of a conversation.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::rollout::ConversationFile;
+use crate::commands::archive_choice::{numbered, typed_name};
+use crate::commands::restore_session::{self, ConversationSource};
+use crate::context::Context;
+use crate::conversations::messages;
+use crate::error::CommandError;
+use crate::inventory::store;
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
+use crate::io::quantity::pluralize;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Size and digest of each rollout of a conversation.
+type Content = Vec<(u64, Result<Sha256Digest, i64>)>;
+
+/// Returns the archive with the most messages of the conversation that `wanted` names, and of equal ones the newest.
+/// Prints its name.
+///
+/// # Errors
+/// No archive of the Codex home has it, several conversations match, or an archive cannot be read.
+pub(in crate::commands) fn archive_with(
+    wanted: &str,
+    context: &Context,
+) -> Result<PathBuf, CommandError> {
+    let settings = &context.settings;
+    let home = settings.codex_home.display().to_string();
+    let records = store::archives(&settings.manager_home)?;
+    let mut known: HashMap<Content, usize> = HashMap::new();
+    let mut best: Option<(usize, PathBuf, String)> = None;
+    let mut id: Option<String> = None;
+    let mut archives = 0;
+    for record in numbered(&records) {
+        let metadata = &record.metadata;
+        let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
+        if !may_have || !record.is_usable() {
+            continue;
+        }
+        let path = store::backups(&settings.manager_home).join(&record.path);
+        let archive = ArchiveReader::open(&path)?;
+        // A name may have been given to another conversation before.
+        let name = id.as_deref().unwrap_or(wanted);
+        let Some(names) = restore_session::find(&archive, name)? else {
+            continue;
+        };
+        let own = names
+            .first()
+            .and_then(|name| ConversationFile::of(Path::new(name)));
+        let own = own.as_ref().and_then(ConversationFile::id);
+        let entries = rollouts_of(&archive, own.unwrap_or_default());
+        id = own.map(str::to_owned);
+        archives += 1;
+        let content = entries.iter();
+        let content: Content = content
+            .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)))
+            .collect();
+        let count = match known.get(&content) {
+            Some(count) => *count,
+            None => count_messages(&archive, &entries)?,
+        };
+        known.insert(content, count);
+        if best.as_ref().is_none_or(|(most, ..)| count > *most) {
+            best = Some((count, path, typed_name(record)));
+        }
+    }
+    let Some((count, path, name)) = best else {
+        let message = format!("no archive has a conversation with this id or name: {wanted}");
+        return Err(CommandError::failed(message)
+            .hint("list the archives with: codex-manager list-backups"));
+    };
+    if archives > 1 {
+        context.ui.note(format_args!(
+            "{name} has the fullest of {}, with {}",
+            pluralize(archives, "archived copy"),
+            pluralize(count, "message")
+        ));
+    }
+    Ok(path)
+}
+
+/// Returns the rollouts of a conversation itself.
+fn rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
+    let files = archive.files().iter().filter(|entry| {
+        let file = ConversationFile::of(entry.path.as_path());
+        let own = file.as_ref().and_then(ConversationFile::id);
+        own.is_some_and(|own| own.eq_ignore_ascii_case(id))
+    });
+    files.collect()
+}
+
+fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize, CommandError> {
+    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    let mut count = 0;
+    for (n, entry) in entries.iter().enumerate() {
+        let name = entry.path.as_path().file_name().unwrap_or_default();
+        let path = folder
+            .path()
+            .join(format!("{n}-{}", name.to_string_lossy()));
+        let file = File::create_new(&path).at("create", &path)?;
+        archive.extract(entry, &file)?;
+        count += messages::read(&path).at("read", &path)?.len();
+    }
+    Ok(count)
+}

@@ -1,0 +1,143 @@
+//! Losses as commands print and record them.
+
+use super::compare::Loss;
+use super::places::{CopyPlace, CopyPlaceKind};
+use crate::commands::session_choice;
+use crate::context::Context;
+use crate::inventory::losses::{self, KnownLoss};
+use crate::io::clock::Timestamp;
+use crate::ui::time::{absolute, rfc3339};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+/// A loss in JSON. The keys are a contract.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct LossJson {
+    pub session_id: String,
+    pub title: String,
+    pub rollout_path: Option<PathBuf>,
+    pub lost_messages: usize,
+    /// The time of the first message that is missing.
+    pub first_lost: Option<String>,
+    /// The name of the archive, the id of the snapshot, or the path of the file with the fullest copy.
+    pub place: String,
+    /// The command that brings the messages back.
+    pub command: Option<String>,
+    #[serde(skip)]
+    first_lost_at: Option<DateTime<Utc>>,
+}
+
+impl LossJson {
+    /// Returns the time of the first missing message with a word before it; nothing if it is unknown.
+    pub(in crate::commands) fn first_lost_text(&self, context: &Context) -> String {
+        let zone = context.settings.zone;
+        let at = self.first_lost_at.as_ref();
+        at.map_or_else(String::new, |at| {
+            format!(" since {}", absolute(at, zone, &context.now()))
+        })
+    }
+}
+
+/// Describes losses, with the titles of their conversations.
+pub(in crate::commands) fn describe(
+    losses: &[Loss],
+    places: &[CopyPlace],
+    context: &Context,
+) -> Vec<LossJson> {
+    let titles = titles(losses, context);
+    let describe = |loss: &Loss| {
+        let place = &places[loss.place];
+        let first_lost_at = loss.first_lost();
+        LossJson {
+            session_id: loss.id.clone(),
+            title: titles.get(&loss.id).cloned().unwrap_or_default(),
+            rollout_path: loss.rollout_path.clone(),
+            lost_messages: loss.messages.len(),
+            first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
+            place: place.label().to_owned(),
+            command: place.command(&loss.id),
+            first_lost_at,
+        }
+    };
+    losses.iter().map(describe).collect()
+}
+
+/// Returns the titles of the conversations. Without Codex's list they have none.
+fn titles(losses: &[Loss], context: &Context) -> HashMap<String, String> {
+    if losses.is_empty() {
+        return HashMap::new();
+    }
+    let ids: HashSet<_> = losses.iter().map(|loss| &loss.id).collect();
+    let rows = session_choice::rows(context).unwrap_or_default();
+    let rows = rows
+        .into_iter()
+        .filter(|row| ids.contains(&row.id.to_lowercase()));
+    let title = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    rows.map(|row| {
+        let name = title(row.given_name().unwrap_or(&row.title));
+        (row.id.to_lowercase(), name)
+    })
+    .collect()
+}
+
+/// Records losses for `doctor` and `vault forget`. A record that cannot be written is a warning.
+pub(in crate::commands) fn record(
+    found: &[Loss],
+    listed: &[LossJson],
+    places: &[CopyPlace],
+    extent: CheckExtent,
+    context: &Context,
+) {
+    let manager = &context.settings.manager_home;
+    let home = context.settings.codex_home.display().to_string();
+    let known = losses::read(manager).unwrap_or_default();
+    if found.is_empty() && (known.losses.is_empty() || extent == CheckExtent::LastArchive) {
+        return;
+    }
+    let written = losses::update(manager, |record| {
+        let known = std::mem::take(&mut record.losses);
+        for (loss, listed) in found.iter().zip(listed) {
+            let before = known.iter().find(|known| known.session_id == loss.id);
+            let snapshots = if extent == CheckExtent::All {
+                loss.needed_names(places, |kind| *kind == CopyPlaceKind::Snapshot)
+            } else {
+                before.map_or_else(Vec::new, |before| before.snapshots.clone())
+            };
+            record.losses.push(KnownLoss {
+                home: home.clone(),
+                session_id: loss.id.clone(),
+                title: listed.title.clone(),
+                lost_messages: listed.lost_messages,
+                snapshots,
+            });
+        }
+        let is_found = |id: &str| found.iter().any(|loss| loss.id == id);
+        let stays = known.into_iter().filter(|known| {
+            let is_checked = match extent {
+                CheckExtent::All => true,
+                CheckExtent::WithoutVault => known.snapshots.is_empty(),
+                CheckExtent::LastArchive => false,
+            };
+            known.home != home || !is_checked && !is_found(&known.session_id)
+        });
+        record.losses.extend(stays);
+        record.checked_at = Some(Timestamp::from(context.local_now()));
+    });
+    if let Err(e) = written {
+        let message = format_args!("the lost messages are not recorded: {e}");
+        context.ui.warn(message);
+    }
+}
+
+/// The copies with which conversations were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum CheckExtent {
+    /// Those of the last archive.
+    LastArchive,
+    /// All but snapshots.
+    WithoutVault,
+    /// All.
+    All,
+}

@@ -1,0 +1,84 @@
+//! `losses.json`: the conversations that lacked messages at the last check, and the losses that the user accepted.
+//!
+//! `doctor` and `vault forget` use these facts without comparing again.
+
+use super::cooldown::LOCK_NAME;
+use crate::io::clock::Timestamp;
+use crate::io::document::{self, Document, DocumentError, DocumentState};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The name of the document below the manager home.
+pub(crate) const FILE_NAME: &str = "losses.json";
+
+/// The digests of messages that the user does not miss, by the id of the conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
+
+impl AcceptedLosses {
+    /// Returns true if the loss of this message was accepted.
+    pub(crate) fn has(&self, id: &str, digest: u64) -> bool {
+        self.0.get(id).is_some_and(|known| known.contains(&digest))
+    }
+
+    /// Accepts the loss of these messages.
+    pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
+        self.0.entry(id.to_owned()).or_default().extend(digests);
+    }
+}
+
+/// A conversation that lacks messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownLoss {
+    /// The Codex home of the conversation.
+    pub home: String,
+    /// The id of the conversation, in lower case.
+    pub session_id: String,
+    pub title: String,
+    pub lost_messages: usize,
+    /// The ids of snapshots: sets of which each must keep one, so that no message is gone from the vault.
+    pub snapshots: Vec<Vec<String>>,
+}
+
+/// The content of `losses.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LossRecord {
+    /// The time of the last check of all conversations, or of the last backup that found a loss.
+    #[serde(default)]
+    pub checked_at: Option<Timestamp>,
+    /// The losses that are not accepted.
+    #[serde(default)]
+    pub losses: Vec<KnownLoss>,
+    #[serde(default)]
+    pub accepted: AcceptedLosses,
+}
+
+impl Document for LossRecord {
+    const SCHEMA: u64 = 1;
+}
+
+/// Reads the record; an empty one if there is none. A damaged one is moved aside by the next [`update`].
+///
+/// # Errors
+/// The document cannot be read, or is of a newer version.
+pub(crate) fn read(manager_home: &Path) -> Result<LossRecord, DocumentError> {
+    Ok(match document::read(&manager_home.join(FILE_NAME))? {
+        DocumentState::Good(record) => record,
+        DocumentState::Absent | DocumentState::Damaged(_) => LossRecord::default(),
+    })
+}
+
+/// Changes the record, durable on return.
+///
+/// # Errors
+/// The document cannot be read or written, or is of a newer version.
+pub(crate) fn update(
+    manager_home: &Path,
+    change: impl FnOnce(&mut LossRecord),
+) -> Result<(), DocumentError> {
+    let path = manager_home.join(FILE_NAME);
+    let rebuild = |_: &DocumentState<LossRecord>| LossRecord::default();
+    document::update(&path, &manager_home.join(LOCK_NAME), rebuild, change)?;
+    Ok(())
+}

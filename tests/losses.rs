@@ -1,0 +1,559 @@
+//! `history losses`, and what `backup`, `restore`, `prune` and the vault do about messages that conversations lost.
+
+use crate::old_codex::said;
+use crate::rewinds::rewind;
+use crate::support::conversations::{Conversation, assistant, id, user, write};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::lab::{Lab, rollout};
+use crate::support::real_codex::RealCodex;
+use crate::support::restic;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn losses(env: &TestEnv, code: i32) -> Vec<Value> {
+    let run = env.run(["history", "losses", "--json"]).code(code);
+    run.json()["losses"].as_array().expect("losses").clone()
+}
+
+/// Makes a backup at this time; returns its document.
+fn back_up_at(env: &mut TestEnv, time: &str) -> Value {
+    env.set("CODEX_MANAGER_NOW", format!("2026-11-20T{time}:00Z"));
+    let run = env.run(["backup", "--no-status", "--json"]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    run.code(0).json()
+}
+
+/// A conversation of three questions with answers.
+fn sample(number: u32) -> Conversation {
+    let mut conversation = Conversation::new(number, 60, "The parser", "It fails.");
+    conversation.lines.extend([
+        user("Why does it fail?"),
+        assistant("A semicolon."),
+        user("Repair it."),
+        assistant("Done."),
+    ]);
+    conversation
+}
+
+/// Removes the lines of the last `count` messages, and adds another answer.
+fn compact(env: &TestEnv, conversation: &Conversation, count: usize) {
+    let mut short = conversation.clone();
+    short.lines.truncate(short.lines.len() - count);
+    short.lines.push(assistant("Summary."));
+    write(env, &short);
+}
+
+#[test]
+fn a_backup_names_conversations_that_lost_messages() {
+    let mut env = TestEnv::new();
+    for number in [1, 2, 3] {
+        write(&env, &sample(number));
+    }
+    let first = back_up_at(&mut env, "10:00");
+    assert_eq!(first["losses"], json!([]));
+    compact(&env, &sample(1), 4);
+    compact(&env, &sample(2), 1);
+    let mut grown = sample(3);
+    grown.lines.push(user("Thanks."));
+    write(&env, &grown);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T11:00:00Z");
+    let run = env.run(["backup", "--no-status", "--json"]).code(0);
+    let warning = "2 conversations lost 5 messages since 2026-11-20-100000-signed-out";
+    assert!(run.stderr.replace('\n', " ").contains(warning), "{run}");
+    let archive = "2026-11-20-100000-signed-out-codex.tar.gz";
+    let lost = |number, count| {
+        json!({"session_id": id(number), "title": "The parser", "lost_messages": count,
+            "archive": archive})
+    };
+    assert_eq!(run.json()["losses"], json!([lost(1, 4), lost(2, 1)]));
+    let checks = env.run(["doctor", "--json"]).json();
+    let checks = checks["checks"].as_array().unwrap().iter();
+    let check = checks.clone().find(|check| check["id"] == "home.losses");
+    assert_eq!(
+        check.expect("the check")["message"],
+        "2 conversations lost 5 messages"
+    );
+    let third = back_up_at(&mut env, "11:30");
+    assert_eq!(third["losses"], json!([]), "a loss is reported once");
+    let found = losses(&env, 5);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["session_id"], id(1));
+    assert_eq!(found[0]["lost_messages"], 4);
+    assert_eq!(found[0]["place"], archive);
+    assert_eq!(found[0]["first_lost"], "2026-11-20T06:00:01+00:00");
+    let command = format!(
+        "codex-manager restore 2026-11-20-100000-signed-out --session {}",
+        id(1)
+    );
+    assert_eq!(found[0]["command"], command);
+}
+
+#[test]
+fn an_accepted_loss_is_not_reported_again_but_a_further_one_is() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "10:00");
+    compact(&env, &sample(1), 1);
+    assert_eq!(losses(&env, 5).len(), 1);
+    let _ = env
+        .run(["history", "losses", "--accept", "nothing"])
+        .code(1);
+    let accepted = ["history", "losses", "--accept", &id(1)[..16]];
+    let _ = env.run(accepted).code(0);
+    assert_eq!(losses(&env, 0).len(), 0);
+    compact(&env, &sample(1), 2);
+    let found = losses(&env, 5);
+    assert_eq!(found[0]["lost_messages"], 1, "the other one is accepted");
+    fs::remove_file(env.codex_home().join(sample(1).relative())).unwrap();
+    assert_eq!(losses(&env, 0).len(), 0, "a deleted conversation");
+}
+
+#[test]
+fn a_restore_takes_the_fullest_copy_and_says_which() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "09:00");
+    compact(&env, &sample(1), 4);
+    back_up_at(&mut env, "10:00");
+    let restored = env
+        .run(["restore", "--session", &id(1)[..16], "--yes"])
+        .code(0);
+    let text = format!("{restored}");
+    assert!(text.contains("2026-11-20-090000-signed-out"), "{text}");
+    assert!(text.contains("fullest of 2 archived copies"), "{text}");
+    let path = env.codex_home().join(sample(1).relative());
+    assert_eq!(fs::read_to_string(path).unwrap(), sample(1).text());
+    // The summary is in the safety backup only.
+    let found = losses(&env, 5);
+    assert_eq!(found[0]["lost_messages"], 1);
+    let unknown = env.run(["restore", "--session", "01ffffff"]).code(1);
+    let message = "no archive has a conversation with this id or name";
+    assert!(unknown.stderr.contains(message), "{unknown}");
+}
+
+#[test]
+fn i16_prune_keeps_the_last_copy_until_the_loss_is_accepted() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    back_up_at(&mut env, "09:00");
+    compact(&env, &sample(1), 4);
+    back_up_at(&mut env, "10:00");
+    let prune = ["prune", "--keep-last", "1", "--json"];
+    let planned = env
+        .run([&prune[..], &["--dry-run"]].concat())
+        .code(0)
+        .json();
+    let pruned = env.run(prune).code(0).json();
+    assert_eq!(planned["keep"], pruned["keep"]);
+    let keep = pruned["keep"].as_array().unwrap();
+    assert_eq!(keep.len(), 2);
+    assert_eq!(
+        keep[1]["archive"],
+        "2026-11-20-090000-signed-out-codex.tar.gz"
+    );
+    assert_eq!(keep[1]["reason"], "has messages that 01a1f78b lost");
+    assert_eq!(pruned["drop"].as_array().unwrap().len(), 1);
+    let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
+    let pruned = env.run(prune).code(0).json();
+    assert_eq!(pruned["drop"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn forget_keeps_the_last_snapshot_that_the_check_named() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    crate::vault::set_up(&mut env);
+    let _ = env
+        .run(["config", "set", "vault.repository", "vault"])
+        .code(0);
+    // Snapshots have the time of the system.
+    env.unset("CODEX_MANAGER_NOW");
+    write(&env, &sample(1));
+    let first = crate::vault::backup(&env);
+    compact(&env, &sample(1), 4);
+    crate::vault::backup(&env);
+    assert_eq!(losses(&env, 0).len(), 0, "not without --vault");
+    let run = env.run(["history", "losses", "--vault", "--json"]).code(5);
+    let found = run.json()["losses"][0].clone();
+    assert_eq!(found["lost_messages"], 4);
+    assert_eq!(found["place"], first["snapshot"]);
+    let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
+    let kept = env.run(forget).code(0).json();
+    assert_eq!(kept["drop"], json!([]));
+    assert_eq!(kept["keep"][1]["reason"], "has messages that 01a1f78b lost");
+    let command = found["command"].as_str().unwrap();
+    let words: Vec<_> = command.split(' ').skip(1).chain(["--yes"]).collect();
+    let _ = env.run(words).code(0);
+    let path = env.codex_home().join(sample(1).relative());
+    assert_eq!(fs::read_to_string(path).unwrap(), sample(1).text());
+}
+
+#[test]
+fn a_check_writes_nothing_if_nothing_is_missing() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "10:00");
+    let before = env.tree("home");
+    assert_eq!(losses(&env, 0).len(), 0);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+/// Cuts the lines of the last turns out of a rollout of Codex, from the line that contains `text` on.
+fn cut_from(path: &Path, text: &str) {
+    let content = fs::read_to_string(path).unwrap();
+    let lines: Vec<_> = content.split_inclusive('\n').collect();
+    let at = lines.iter().position(|line| line.contains(text));
+    fs::write(path, lines[..at.expect("the text")].concat()).unwrap();
+}
+
+#[test]
+fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    for prompt in ["two", "number-3"] {
+        lab.resume(&home, &id, prompt);
+    }
+    let base = rollout(&home, &id);
+    lab.back_up();
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "four");
+    let fork = json!({"threadId": id});
+    lab.codex
+        .app_server_request(&home, &lab.backend, "thread/fork", fork)
+        .expect("a fork");
+    let _ = lab.manager(["history", "losses"]).code(0);
+    lab.back_up();
+    let _ = lab.manager(["history", "losses"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "four"]);
+    let full = fs::read_to_string(&base).unwrap();
+    // What a rewind hid counts too: Codex may be asked for it.
+    cut_from(&base, "number-3");
+    let found = lab.manager(["history", "losses", "--json"]).code(5).json();
+    assert_eq!(found["losses"][0]["session_id"], *id);
+    // The backend answers all questions alike, and another rollout has as many answers.
+    assert_eq!(found["losses"][0]["lost_messages"], 1);
+    let _ = lab.manager(["restore", "--session", &id, "--yes"]).code(0);
+    assert_eq!(fs::read_to_string(&base).unwrap(), full);
+    let _ = lab.manager(["history", "losses"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "four"]);
+}
+
+#[test]
+fn a_migration_loses_nothing_and_half_a_migration_does() {
+    let Some(lab) = Lab::of_version("0.98.0") else {
+        return;
+    };
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let home = lab.home();
+    let id = said(&lab, "one");
+    for prompt in ["two", "carry-on", "carry-on"] {
+        lab.resume(&home, &id, prompt);
+    }
+    let params = json!({"sourceKinds": ["exec"]});
+    codex
+        .app_server_request(&home, &lab.backend, "thread/list", params)
+        .expect("a list");
+    lab.back_up();
+    let path = rollout(&home, &id);
+    let legacy = fs::read(&path).unwrap();
+    let migrated = codex.run(&home, &lab.backend, &["migrate-rollouts", "--apply"]);
+    let migrated = migrated.expect_success();
+    assert_ne!(fs::read(&path).unwrap(), legacy, "{migrated}");
+    let _ = lab.manager(["history", "losses"]).code(0);
+    let backup = lab.manager(["backup", "--no-status", "--json"]).code(0);
+    assert_eq!(backup.json()["losses"], json!([]));
+    cut_from(&path, "carry-on");
+    let found = lab.manager(["history", "losses", "--json"]).code(5).json();
+    assert_eq!(found["losses"][0]["lost_messages"], 4, "{found}");
+    let _ = lab.manager(["restore", "--session", &id, "--yes"]).code(0);
+    let _ = lab.manager(["history", "losses"]).code(0);
+}
+
+/// A thread of the oracle: its rollouts with their messages, role and text.
+#[derive(Debug, Clone, Default)]
+struct Thread {
+    rollouts: Vec<(PathBuf, Vec<String>)>,
+    is_paginated: bool,
+}
+
+/// Messages of each thread by the name of the rollout.
+type Archived = BTreeMap<u32, BTreeMap<String, Vec<String>>>;
+
+struct Oracle {
+    env: TestEnv,
+    dice: Dice,
+    threads: BTreeMap<u32, Thread>,
+    archives: Vec<Archived>,
+    texts: u64,
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    name.strip_suffix(".zst").unwrap_or(name).to_owned()
+}
+
+/// Returns the messages of `copy` that `held` does not have, each as often as it occurs.
+fn missing(held: &BTreeMap<String, usize>, copy: &[String]) -> usize {
+    let mut left = held.clone();
+    let is_missing = |text: &&String| match left.get_mut(*text) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    };
+    copy.iter().filter(is_missing).count()
+}
+
+impl Oracle {
+    fn message(&mut self) -> String {
+        self.texts += 1;
+        if self.dice.below(4) == 0 {
+            "continue".into()
+        } else {
+            format!("message {}", self.texts)
+        }
+    }
+
+    /// Writes a rollout in the form of its thread; the texts are of the user and the assistant in turn.
+    fn write(&self, number: u32, path: &Path, texts: &[String]) {
+        let thread = &self.threads[&number];
+        let mut lines = vec![
+            json!({"timestamp": "2026-11-20T06:00:00.000Z", "type": "session_meta",
+            "payload": {"id": id(number), "cwd": "/home/alice/proj"}}),
+        ];
+        for (i, text) in texts.iter().enumerate() {
+            let is_user = i % 2 == 0;
+            let (role, completed) = if is_user {
+                ("user", "UserMessage")
+            } else {
+                ("assistant", "AgentMessage")
+            };
+            let content = json!([{"type": "text", "text": text}]);
+            lines.push(
+                json!({"timestamp": "2026-11-20T06:00:01.000Z", "type": "response_item",
+                "payload": {"type": "message", "role": role, "content": content}}),
+            );
+            let event = match (thread.is_paginated, is_user) {
+                (true, _) => json!({"type": "item_completed", "item":
+                    {"type": completed, "content": content}}),
+                (false, true) => json!({"type": "user_message", "message": text}),
+                (false, false) => json!({"type": "agent_message", "message": text}),
+            };
+            lines.push(
+                json!({"timestamp": "2026-11-20T06:00:01.000Z", "type": "event_msg",
+                "payload": event}),
+            );
+        }
+        if thread.is_paginated {
+            for (ordinal, line) in lines.iter_mut().enumerate() {
+                line["ordinal"] = json!(ordinal);
+            }
+        }
+        let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+        let text = lines.join("\n") + "\n";
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if path.extension().is_some_and(|e| e == "zst") {
+            fs::write(path, zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+        } else {
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    fn rewrite(&self, number: u32, place: usize) {
+        let (path, texts) = &self.threads[&number].rollouts[place];
+        self.write(number, path, texts);
+    }
+
+    /// Does something that loses nothing, or drops messages. Returns what it did.
+    fn step(&mut self) -> String {
+        let numbers: Vec<u32> = self.threads.keys().copied().collect();
+        let chosen = self.dice.below(numbers.len() as u64);
+        let number = numbers.get(usize::try_from(chosen).unwrap()).copied();
+        let kind = self.dice.below(9);
+        let (Some(number), true) = (number, kind > 0 && !numbers.is_empty()) else {
+            let number = u32::try_from(self.texts).unwrap() + 1000;
+            let path = self.env.codex_home().join(format!(
+                "sessions/2026/11/20/rollout-2026-11-20T06-00-00-{}.jsonl",
+                id(number)
+            ));
+            let texts = vec![self.message(), self.message()];
+            let thread = Thread {
+                rollouts: vec![(path, texts)],
+                is_paginated: false,
+            };
+            self.threads.insert(number, thread);
+            self.rewrite(number, 0);
+            return format!("new {number}");
+        };
+        let last = self.threads[&number].rollouts.len() - 1;
+        let place = self.dice.below(last as u64 + 1);
+        let place = usize::try_from(place).unwrap();
+        match kind {
+            1 | 2 => {
+                let texts = [self.message(), self.message()];
+                let thread = self.threads.get_mut(&number).unwrap();
+                thread.rollouts[last].1.extend(texts);
+                self.rewrite(number, last);
+                format!("grow {number}")
+            }
+            3 => {
+                let own = format!("01a2{:04x}-{:04x}-7ef3-b0ee-5caab8d3b455", last, number);
+                let path = self.env.codex_home().join(format!(
+                    "sessions/2026/11/20/rollout-2026-11-20T07-00-00-{}_{own}.jsonl",
+                    id(number)
+                ));
+                let texts = vec![self.message(), self.message()];
+                let thread = self.threads.get_mut(&number).unwrap();
+                thread.rollouts.push((path, texts));
+                self.rewrite(number, last + 1);
+                format!("rewind {number}")
+            }
+            4 => {
+                let thread = self.threads.get_mut(&number).unwrap();
+                thread.is_paginated = !thread.is_paginated;
+                for place in 0..=last {
+                    self.rewrite(number, place);
+                }
+                format!("migrate {number}")
+            }
+            5 => {
+                let thread = self.threads.get_mut(&number).unwrap();
+                let path = &mut thread.rollouts[place].0;
+                let old = path.clone();
+                *path = match path.to_str().unwrap().strip_suffix(".zst") {
+                    Some(plain) => plain.into(),
+                    None => format!("{}.zst", path.display()).into(),
+                };
+                fs::remove_file(old).unwrap();
+                self.rewrite(number, place);
+                format!("change the form of {number}")
+            }
+            6 => {
+                let archived = self.env.codex_home().join("archived_sessions");
+                fs::create_dir_all(&archived).unwrap();
+                let thread = self.threads.get_mut(&number).unwrap();
+                for (path, _) in &mut thread.rollouts {
+                    let target = archived.join(path.file_name().unwrap());
+                    fs::rename(&*path, &target).unwrap();
+                    *path = target;
+                }
+                format!("archive {number}")
+            }
+            7 => {
+                let thread = self.threads.remove(&number).unwrap();
+                for (path, _) in thread.rollouts {
+                    fs::remove_file(path).unwrap();
+                }
+                format!("delete {number}")
+            }
+            _ => {
+                // Two, so that the roles of the others stay.
+                let len = self.threads[&number].rollouts[place].1.len() as u64;
+                let at = usize::try_from(self.dice.below(len / 2) * 2).unwrap();
+                let texts = &mut self.threads.get_mut(&number).unwrap().rollouts[place].1;
+                let dropped: Vec<_> = texts.drain(at..(at + 2).min(texts.len())).collect();
+                self.rewrite(number, place);
+                format!("drop {dropped:?} of {number}")
+            }
+        }
+    }
+
+    fn back_up(&mut self) {
+        let time = format!(
+            "{:02}:{:02}",
+            self.archives.len() / 60,
+            self.archives.len() % 60
+        );
+        back_up_at(&mut self.env, &time);
+        let of_thread = |thread: &Thread| {
+            let rollouts = thread.rollouts.iter();
+            let rollouts = rollouts.map(|(path, texts)| (name_of(path), texts.clone()));
+            rollouts.collect()
+        };
+        let threads = self.threads.iter();
+        let archived = threads.map(|(number, thread)| (*number, of_thread(thread)));
+        self.archives.push(archived.collect());
+    }
+
+    /// Returns the number of messages that each conversation lacks.
+    fn expected(&self) -> BTreeMap<String, u64> {
+        let mut expected = BTreeMap::new();
+        for (number, thread) in &self.threads {
+            let mut held: BTreeMap<String, usize> = BTreeMap::new();
+            for (_, texts) in &thread.rollouts {
+                for (i, text) in texts.iter().enumerate() {
+                    *held.entry(format!("{}{text}", i % 2)).or_default() += 1;
+                }
+            }
+            let of_rollout = |texts: &Vec<String>| {
+                let texts = texts.iter().enumerate();
+                let texts: Vec<_> = texts.map(|(i, text)| format!("{}{text}", i % 2)).collect();
+                missing(&held, &texts)
+            };
+            let archives = self.archives.iter().filter_map(|all| all.get(number));
+            let most = archives.map(|rollouts| rollouts.values().map(of_rollout).sum::<usize>());
+            if let Some(most) = most.max().filter(|most| *most > 0) {
+                expected.insert(id(*number), most as u64);
+            }
+        }
+        expected
+    }
+
+    fn check(&self, steps: &[String]) {
+        let expected = self.expected();
+        let found = losses(&self.env, if expected.is_empty() { 0 } else { 5 });
+        let found: BTreeMap<_, _> = found
+            .iter()
+            .map(|loss| {
+                let id = loss["session_id"].as_str().unwrap().to_owned();
+                (id, loss["lost_messages"].as_u64().unwrap())
+            })
+            .collect();
+        assert_eq!(found, expected, "after {steps:#?}");
+    }
+}
+
+/// Runs a random sequence of edits and backups.
+fn run_sequence(seed: u64) {
+    let mut oracle = Oracle {
+        env: TestEnv::new(),
+        dice: Dice::seeded(seed),
+        threads: BTreeMap::new(),
+        archives: Vec::new(),
+        texts: 0,
+    };
+    fs::create_dir_all(oracle.env.codex_home()).unwrap();
+    let mut steps = Vec::new();
+    for _ in 0..30 {
+        let step = oracle.step();
+        steps.push(step);
+        if oracle.dice.below(4) == 0 {
+            oracle.back_up();
+            steps.push("backup".into());
+        }
+        if oracle.dice.below(3) == 0 {
+            oracle.check(&steps);
+        }
+    }
+    oracle.check(&steps);
+}
+
+#[test]
+fn every_dropped_message_is_found_and_nothing_else_is_a_loss() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("CODEX_MANAGER_TEST_SEED").unwrap_or_else(|| Dice::new().below(1 << 40));
+    let count = number("CODEX_MANAGER_SEQUENCES").unwrap_or(6);
+    for seed in first..first + count {
+        run_sequence(seed);
+    }
+}
