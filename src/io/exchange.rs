@@ -1,5 +1,6 @@
 //! Exchanges two files or folders in one system call.
 
+use super::beneath;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -24,7 +25,8 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|errno| {
+        let (a, b) = (beneath::reach(a)?, beneath::reach(b)?);
+        renameat_with(CWD, &*a, CWD, &*b, RenameFlags::EXCHANGE).map_err(|errno| {
             if is_refusal(errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)
             } else {
