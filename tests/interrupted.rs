@@ -212,7 +212,7 @@ fn one_ctrl_c_ends_a_restore_and_a_search_of_archives() {
     fs::remove_dir_all(env.codex_home()).expect("remove");
     fs::create_dir(env.codex_home()).expect("create");
     let search = ["find", "nothing", "--archives", "--regex"];
-    assert_obeyed(&env, &search, "sessions/2026");
+    assert_obeyed(&env, &search, "/home/sessions");
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 

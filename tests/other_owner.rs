@@ -1,5 +1,10 @@
 //! Commands that root runs in the home of a user, as with `sudo` and in containers.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was skipped is shown when a test fails, or with --nocapture"
+)]
+
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
 use crate::support::pair::{Pair, SKILL};

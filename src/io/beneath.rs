@@ -5,8 +5,8 @@
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): files for reading at once, and for everything else the folder of the
 //! name, on which the operation then works by `/proc/self/fd`.
 //!
-//! Not covered: lists and metadata, which lead to nothing that can be opened; databases, which SQLite opens by
-//! path; kernels before 5.6, sandboxes without the call, and other systems, where the checks of the callers remain.
+//! This does not cover lists and metadata, which lead to nothing that can be opened, and databases, which SQLite opens by
+//! path. On kernels before 5.6, in sandboxes without the call, and on other systems, the checks of the callers remain.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -123,6 +123,8 @@ mod linux {
     /// A path below a protected folder.
     struct PlaceBelow<'a> {
         root: Arc<ProtectedRoot>,
+        /// The path of the folder as the caller has it.
+        base: &'a Path,
         relative: &'a Path,
     }
 
@@ -176,8 +178,10 @@ mod linux {
         let is_plain = relative
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
+        let base = path.ancestors().nth(relative.components().count())?;
         (is_plain && relative.file_name().is_some()).then(|| PlaceBelow {
             root: Arc::clone(root),
+            base,
             relative,
         })
     }
@@ -187,13 +191,13 @@ mod linux {
             self.relative.components().count() == 1
         }
 
-        /// Protects the target of a link at the top of the folder, if that is followed. Returns true if the path
-        /// has another innermost folder now.
+        /// Protects the target of a link at the top of the folder, if that is followed. Returns true if it is: then
+        /// the path has another innermost folder, without such links.
         fn follow_top(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
                 return false;
             };
-            let link = self.root.given.join(first);
+            let link = self.base.join(first);
             let is_followed = self.root.links.at_top
                 && !self.is_at_top()
                 && link.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
@@ -204,7 +208,7 @@ mod linux {
                 };
                 protect(&link, links);
             }
-            is_followed && self.root.given.as_path() != link
+            is_followed
         }
     }
 

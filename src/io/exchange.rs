@@ -1,6 +1,5 @@
 //! Exchanges two files or folders in one system call.
 
-use super::beneath;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -25,7 +24,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let (a, b) = (beneath::reach(a)?, beneath::reach(b)?);
+        let (a, b) = (super::beneath::reach(a)?, super::beneath::reach(b)?);
         renameat_with(CWD, &*a, CWD, &*b, RenameFlags::EXCHANGE).map_err(|errno| {
             if is_refusal(errno) {
                 io::Error::new(io::ErrorKind::Unsupported, errno)

@@ -1,7 +1,6 @@
 //! Owners of new files. A command that root runs in the home of a user, as with `sudo` or in a container, gives each
 //! new file and folder the owner of its folder, so that the user can still use it.
 
-use super::beneath;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -23,7 +22,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn inherit(created: &File, path: &Path) {
     #[cfg(unix)]
     if is_root()
-        && let Ok(folder) = super::atomic::parent_of(path).metadata()
+        && let Some(Ok(folder)) = path.parent().map(Path::metadata)
     {
         use std::os::unix::fs::{MetadataExt, fchown};
         if folder.uid() != 0 {
@@ -40,7 +39,8 @@ pub(crate) fn inherit_folder(path: &Path) {
     if is_root() {
         use rustix::fs::{Mode, OFlags, open};
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
+        let folder =
+            super::beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
         if let Ok(folder) = folder {
             inherit(&folder.into(), path);
         }
@@ -62,7 +62,7 @@ pub(crate) fn create_for(path: &Path) -> io::Result<()> {
         let mut options = File::options();
         let options = options.write(true).create_new(true).mode(0o600);
         // The open that follows reports what is wrong.
-        if let Ok(file) = options.open(beneath::reach(path)?) {
+        if let Ok(file) = options.open(super::beneath::reach(path)?) {
             inherit(&file, path);
         }
     }
