@@ -15,7 +15,7 @@ use crate::commands::run_log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::io::{attached, limits, progress};
+use crate::io::{attached, limits, owner, progress};
 use crate::logging::{self, LogSettings};
 use crate::ui::{self, Ui, Verbosity, picker};
 use clap_complete::CompleteEnv;
@@ -131,7 +131,14 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
 /// Closes a manager home that others can write to, before a login gets there. `doctor` reports it.
 fn tighten_manager_home(context: &Context, command: &Command) -> Result<(), CommandError> {
     let home = &context.settings.manager_home;
-    if !command.tolerates_invalid_config() && permissions::tighten_manager_home(home)? {
+    if command.tolerates_invalid_config() {
+        return Ok(());
+    }
+    let was_open = permissions::tighten_manager_home(home)?;
+    if was_open || owner::is_root() {
+        permissions::refuse_links_of_others(home)?;
+    }
+    if was_open {
         let home = home.display();
         let message =
             format_args!("other users could write to the manager home; now only you can: {home}");

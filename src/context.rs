@@ -5,6 +5,7 @@ use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::CommandError;
 use crate::io::OrdinaryPath;
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
 use crate::ui::Ui;
@@ -119,6 +120,8 @@ impl Settings {
             ".codex",
             env,
         )?;
+        beneath::protect(&manager_home, FollowedLinks::TO_FILES);
+        beneath::protect(&codex_home, FollowedLinks::AT_TOP);
         let set_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
         let zone_is_set = set_zone.is_some();
         let zone = match set_zone {

@@ -166,9 +166,9 @@ fn with_failing_open(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> 
         "-P",
         file.to_str().expect("UTF-8"),
         "-e",
-        "trace=openat",
+        "trace=openat,openat2",
         "-e",
-        &format!("inject=openat:error=EIO:when={number}"),
+        &format!("inject=openat,openat2:error=EIO:when={number}"),
     ];
     let (output, log) = traced(env, &options.map(str::to_owned), args);
     log.contains("INJECTED").then_some(output)

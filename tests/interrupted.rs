@@ -4,12 +4,17 @@
 use crate::support::aftermath::{
     TwoHomes, archives, check_archives, debris, home, prepare, report,
 };
+use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
-use crate::support::sample::{backup, put, sample_home};
+use crate::support::injection::{
+    Fault, can_inject, interrupted_in, points, run_with_fault, sample,
+};
+use crate::support::pair::{ID, META, Pair, ROLLOUT};
+use crate::support::sample::{backup, put, sample_home, text};
 use codex_manager::io::lock::FileLock;
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -138,4 +143,92 @@ fn an_interrupted_restore_leaves_no_temp_files() {
     }
     report(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "no run was interrupted in time");
+}
+
+/// The number of conversations. To open each takes the traced command several times as long as the two seconds after
+/// which a command that only reads is ended.
+const MANY: u32 = 300;
+
+fn many_conversations(env: &TestEnv) {
+    for number in 1..=MANY {
+        let _ = write(env, &Conversation::new(number, 60, "one", "two"));
+    }
+}
+
+/// Asserts that the command obeys one SIGINT that it gets while it opens files with `marker` in their paths.
+#[track_caller]
+fn assert_obeyed(env: &TestEnv, args: &[&str], marker: &str) {
+    let Some(output) = interrupted_in(env, args, marker) else {
+        panic!("{args:?} does not open {marker}");
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(INTERRUPTED), "{args:?} {text}");
+    assert!(text.contains("interrupted"), "{args:?} {text}");
+}
+
+#[test]
+fn one_ctrl_c_ends_every_command_that_reads_many_conversations() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    many_conversations(&env);
+    let before = env.tree("home/.codex");
+    let ids: Vec<_> = (1..=MANY).map(id).collect();
+    let ids = ids.iter().map(String::as_str);
+    let export: Vec<_> = ["export"].into_iter().chain(ids).collect();
+    let export = [&export[..], &["--out", "exported"]].concat();
+    for args in [
+        &["find", "nothing", "--regex"][..],
+        &["usage"],
+        &["storage"],
+        &["history", "check"],
+        &["history", "rebuild", "--yes"],
+        &["backup", "--no-status"],
+        &export,
+    ] {
+        assert_obeyed(&env, args, "sessions/2026");
+        assert_same_tree(&before, &env.tree("home/.codex"));
+    }
+    let left = fs::read_dir(env.path("exported")).map_or(0, Iterator::count);
+    assert!(left < MANY as usize, "{left}");
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn one_ctrl_c_ends_a_restore_and_a_search_of_archives() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    many_conversations(&env);
+    let archive = text(&backup(&env, &[]));
+    for number in 1..=MANY {
+        let _ = write(&env, &Conversation::new(number, 60, "one", "another"));
+    }
+    let before = home(&env);
+    assert_obeyed(&env, &["restore", &archive, "--yes"], "sessions/2026");
+    assert_same_tree(&before, &home(&env));
+    fs::remove_dir_all(env.codex_home()).expect("remove");
+    fs::create_dir(env.codex_home()).expect("create");
+    let search = ["find", "nothing", "--archives", "--regex"];
+    assert_obeyed(&env, &search, "/home/sessions");
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn one_ctrl_c_ends_the_plan_of_a_sync() {
+    if !can_inject() {
+        return;
+    }
+    let pair = Pair::new();
+    for n in 0..MANY {
+        let id = format!("01a1f78b-{n:04x}-7ef3-b0ee-5caab8d3b455");
+        pair.put("a", &ROLLOUT.replace(ID, &id), &META.replace(ID, &id));
+    }
+    for action in [&["plan"][..], &["run", "--apply"]] {
+        let sync = ["--manager-home", "manager-a", "sync", "-c", "a.toml"];
+        assert_obeyed(&pair.0, &[&sync[..], action].concat(), "sessions/2026");
+        assert!(!pair.cloud().join("sessions").exists());
+    }
 }

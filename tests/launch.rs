@@ -743,7 +743,7 @@ pub(crate) fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let plain = env.command(args);
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-e", "trace=openat,open", "-o"])
+        .args(["-f", "-e", "trace=openat,openat2,open", "-o"])
         .arg(&log);
     command.arg(plain.get_program()).args(args).env_clear();
     for (name, value) in plain.get_envs() {

@@ -66,6 +66,8 @@ mod launch_kills;
 mod launch_real;
 mod launch_together;
 mod leftovers;
+#[cfg(target_os = "linux")]
+mod link_races;
 mod linked_homes;
 mod logging;
 mod login_kinds;
@@ -78,6 +80,7 @@ mod normalize;
 mod odd_homes;
 mod old_codex;
 mod older_exports;
+mod other_owner;
 mod owners;
 mod pasteable;
 mod pasted_status;

@@ -86,9 +86,9 @@ fn a_file_removed_during_a_run_is_reported_with_the_reason() {
                 "-P",
                 &full,
                 "-e",
-                "trace=openat",
+                "trace=openat,openat2",
                 "-e",
-                "inject=openat:error=ENOENT",
+                "inject=openat,openat2:error=ENOENT",
             ];
             let options = options.map(str::to_owned);
             let args = [

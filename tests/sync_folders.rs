@@ -859,3 +859,19 @@ fn a_codex_file_in_another_letter_case_is_not_merged() {
         assert_eq!(pair.text("cloud", real), [line(1), line(2)].concat());
     }
 }
+
+#[test]
+fn a_git_repository_does_not_travel() {
+    let pair = Pair::new();
+    let hook = "skills/mine/.git/hooks/pre-commit";
+    pair.sync(&[(SKILL, "one"), (hook, "x"), ("prompts/.GIT/config", "x")]);
+    for folder in [pair.cloud(), pair.home("b")] {
+        assert!(folder.join(SKILL).exists());
+        assert!(!folder.join(hook).exists());
+        assert!(!folder.join("prompts").exists());
+    }
+    // A repository in the cloud folder is another machine's.
+    pair.put("cloud", "skills/mine/.git/config", "x");
+    pair.apply("b");
+    assert!(!pair.home("b").join("skills/mine/.git").exists());
+}

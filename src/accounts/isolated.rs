@@ -16,6 +16,7 @@ use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::process::{Holder, Role, find_codex};
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, OrdinaryPath, atomic, sharing};
@@ -97,7 +98,9 @@ impl Profiles {
     }
 
     fn home_of(&self, noted: &Identity) -> PathBuf {
-        self.isolated_folder(noted).join("home")
+        let home = self.isolated_folder(noted).join("home");
+        beneath::protect(&home, FollowedLinks::AT_TOP);
+        home
     }
 
     /// The error for a login of `profile` that is in `home`, where that is an isolated home.

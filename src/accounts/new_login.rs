@@ -20,7 +20,7 @@ use crate::codex::sign_in;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document};
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError, atomic, lock, tree};
+use crate::io::{IoContext, IoError, atomic, lock, owner, tree};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,7 @@ impl LoginHome {
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?
             .keep();
+        owner::inherit_folder(&folder);
         let lock = FileLock::exclusive(&folder.join(".lock"))?;
         let note = LoginNote {
             profile: name.to_owned(),

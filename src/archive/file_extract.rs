@@ -5,7 +5,7 @@ use super::entry::FileEntry;
 use super::reader::ArchiveReader;
 use super::sink::{Extent, Sink};
 use crate::io::progress::Progress;
-use crate::io::{IoContext, position};
+use crate::io::{IoContext, position, sharing};
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 
@@ -41,7 +41,8 @@ impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PlaceSink<F> {
             return Ok(());
         };
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path);
+        let options = options.truncate(false).write(true);
+        let file = sharing::open_or_create(options, &path);
         let file = file.at("create", &path)?;
         Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
     }

@@ -14,6 +14,7 @@ use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -222,6 +223,7 @@ impl HomeWalk<'_> {
         }
         let places = &mut self.scan.places;
         places.add_link(relative.as_os_str(), target.clone());
+        beneath::protect(&target, FollowedLinks::NONE);
         // The target is archived as if it were a part of the home, under the name of the link.
         self.visit(&target, relative);
     }

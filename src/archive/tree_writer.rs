@@ -267,7 +267,7 @@ impl<'a> TreeWriter<'a> {
             return Ok(true);
         }
         remove_existing(path)?;
-        if fs::hard_link(self.locator.listed(&opened.name), path).is_err() {
+        if sharing::hard_link(&self.locator.listed(&opened.name), path).is_err() {
             return Ok(false);
         }
         // Another file may have been renamed to this name after the file was opened.

@@ -3,7 +3,7 @@
 //! A database of Codex may come from another person's archive or cloud folder. So nothing that is stored in one
 //! runs: no trigger, no view, no function of a schema that SQLite does not trust, and no extension.
 
-use crate::io::{events, file_open, progress};
+use crate::io::{events, file_open, owner, progress};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
@@ -62,7 +62,10 @@ const MAX_READING: u64 = 1_000_000;
 /// A query on a connection that reads ends with [`ffi::SQLITE_INTERRUPT`] if the user interrupts, or if it does
 /// not end by itself. Writing is short, and must not stop while an interrupted command cleans up.
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
-    if access != Access::Create {
+    if access == Access::Create {
+        // SQLite reports what is wrong with the path.
+        let _ = owner::create_for(path);
+    } else {
         check_is_file(path)?;
     }
     let mut connection = match access.uri_parameters() {

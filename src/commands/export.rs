@@ -13,6 +13,7 @@ use crate::conversations::html::HtmlWriter;
 use crate::conversations::transcript::{self, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic::TempFile;
+use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
 use crate::ui::time;
@@ -120,11 +121,15 @@ impl ExportArgs {
             None
         };
         let sessions = self.sessions.iter().chain(&picked);
-        let sessions = sessions.map(|text| session_named(text, context));
+        let sessions = sessions.map(|text| {
+            check_interrupt()?;
+            session_named(text, context)
+        });
         let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
         let mut files = Vec::new();
         let mut redacted = 0;
         for session in &sessions {
+            check_interrupt()?;
             let Some(out) = &self.out else {
                 redacted += self.print(session, context)?;
                 continue;
@@ -250,6 +255,11 @@ impl ExportArgs {
             ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone)),
         }
     }
+}
+
+fn check_interrupt() -> Result<(), CommandError> {
+    progress::check_interrupt()
+        .map_err(|_| CommandError::interrupted().hint("the files listed above are complete"))
 }
 
 fn pick(context: &Context) -> Result<String, CommandError> {

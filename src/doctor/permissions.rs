@@ -228,6 +228,35 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool, CommandError> 
     Ok(true)
 }
 
+/// Checks that no other user has put a link in the place of a folder of the manager home. Own links, and those of root,
+/// may lead to another disk.
+///
+/// # Errors
+/// There is such a link.
+pub(crate) fn refuse_links_of_others(home: &Path) -> Result<(), CommandError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        let folders = ["", index::FOLDER, "tmp", "backups", "profiles"];
+        for folder in folders.map(|name| home.join(name)) {
+            // A path that ends with a separator would be resolved.
+            let folder: PathBuf = folder.components().collect();
+            let meta = folder.symlink_metadata();
+            if meta.is_ok_and(|m| m.is_symlink() && m.uid() != user && m.uid() != 0) {
+                let shown = folder.display();
+                return Err(CommandError::refused(format!(
+                    "a link of another user is in the place of a folder of codex-manager: {shown}"
+                ))
+                .hint("run the command as that user, or remove the link; nothing was changed"));
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = home;
+    Ok(())
+}
+
 /// Returns true if the process may create files in a folder, by its permissions; nothing is written.
 pub(crate) fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use super::HistoryError;
 use crate::io::flush;
-use crate::io::{IoContext, atomic, file_open, hash};
+use crate::io::{IoContext, atomic, file_open, hash, sharing};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -45,7 +45,7 @@ impl AppendedLines {
     /// Appends the lines to the copy of the old file at `staged`, or creates it. Durable on return.
     pub(super) fn append_to(&self, staged: &Path) -> Result<(), HistoryError> {
         let mut file = if staged.exists() {
-            let file = OpenOptions::new().write(true).open(staged);
+            let file = sharing::open_to_write(OpenOptions::new().write(true), staged);
             file.at("open", staged)?
         } else {
             atomic::create_private(staged)?

@@ -215,11 +215,8 @@ impl RepairSnapshots {
                 1 => self.folder.join(&name),
                 n => self.folder.join(format!("{name}-{n}")),
             };
-            match fs::create_dir(&folder) {
-                Ok(()) => {
-                    private(&folder)?;
-                    return Ok(folder);
-                }
+            match atomic::make_folder(&folder) {
+                Ok(()) => return Ok(folder),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => n += 1,
                 Err(e) => return Err(e).at("create folder", &folder).map_err(Into::into),
             }
@@ -385,7 +382,7 @@ fn stage(
             path: copy_of(content),
             detail: format!("its log cannot be applied: {e}"),
         })?;
-        let file = fs::OpenOptions::new().write(true).open(staged);
+        let file = sharing::open_to_write(fs::OpenOptions::new().write(true), staged);
         let file = file.at("open", staged)?;
         set_attributes(&file, content).at("write", staged)?;
         flush::all(&file).at("fsync", staged)?;
@@ -471,14 +468,6 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     crate::io::modes::ignore_refusal(file.set_permissions(fs::Permissions::from_mode(mode)))
 }
 
-#[cfg(unix)]
-fn private(folder: &Path) -> Result<(), HistoryError> {
-    use std::os::unix::fs::PermissionsExt;
-    let set = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
-    crate::io::modes::ignore_refusal(set).at("close to others", folder)?;
-    Ok(())
-}
-
 #[cfg(not(unix))]
 fn mode_of(_meta: &fs::Metadata) -> u32 {
     0
@@ -486,10 +475,5 @@ fn mode_of(_meta: &fs::Metadata) -> u32 {
 
 #[cfg(not(unix))]
 fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn private(_folder: &Path) -> Result<(), HistoryError> {
     Ok(())
 }

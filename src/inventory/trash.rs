@@ -7,7 +7,7 @@ use super::store;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::io::document::{self, Document, DocumentState};
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ pub(crate) fn discard(
         Ok(_) => Ok(target),
         Err(e) => {
             // Succeeds only if the folder is empty, so never while moves remain to be undone.
-            let _ = fs::remove_dir(&target);
+            let _ = sharing::remove_dir(&target);
             Err(e)
         }
     }
@@ -152,7 +152,7 @@ pub(crate) fn undo(
     }
     transaction.commit(moves, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
-    let _ = fs::remove_dir(&batch);
+    let _ = sharing::remove_dir(&batch);
     Ok(back)
 }
 

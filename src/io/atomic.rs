@@ -4,7 +4,7 @@ use super::flush;
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
 use super::{IoContext, IoError};
-use super::{events, file_open, modes, sharing};
+use super::{beneath, events, file_open, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -60,13 +60,10 @@ impl TempFile {
             let mut builder = tempfile::Builder::new();
             let builder = builder.prefix(TEMP_PREFIX);
             // With its own options, the library marks the file as temporary on Windows.
-            #[cfg(windows)]
             let file = builder.make_in(folder, |path| {
                 let mut options = File::options();
-                options.read(true).write(true).create_new(true).open(path)
+                open_new(options.read(true).write(true), path)
             });
-            #[cfg(not(windows))]
-            let file = builder.tempfile_in(folder);
             let file = file.at("create a file in", folder)?;
             // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
@@ -201,7 +198,7 @@ pub(crate) struct PublishError {
 /// [`std::io::ErrorKind::AlreadyExists`]. A file system without such a rename and without hard links cannot refuse
 /// an existing name, so this checks right before.
 fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfile::PersistError> {
-    let named = file.persist_noclobber(path).map(drop).or_else(|mut e| {
+    let named = persist_beneath(file, path).or_else(|mut e| {
         if path.symlink_metadata().is_ok() {
             e.error = std::io::ErrorKind::AlreadyExists.into();
             return Err(e);
@@ -214,6 +211,29 @@ fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfil
         Ok(())
     });
     named.inspect(|()| events::debug!("wrote {}", path.display()))
+}
+
+/// Does what [`tempfile::NamedTempFile::persist_noclobber`] does, below a protected folder.
+fn persist_beneath(
+    mut file: tempfile::NamedTempFile,
+    path: &Path,
+) -> Result<(), tempfile::PersistError> {
+    let persist = || {
+        let (from, to) = (beneath::reach(file.path())?, beneath::reach(path)?);
+        let named = tempfile::TempPath::try_from_path(&*from)?.persist_noclobber(&*to);
+        named.map_err(|mut e| {
+            // `file` removes it.
+            e.path.disable_cleanup(true);
+            e.error
+        })
+    };
+    match persist() {
+        Ok(()) => {
+            file.disable_cleanup(true);
+            Ok(())
+        }
+        Err(error) => Err(tempfile::PersistError { error, file }),
+    }
 }
 
 /// Makes the entries of a folder durable. Windows flushes no folders: NTFS writes renames to its own
@@ -231,50 +251,56 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
 
 /// Creates a file with mode 0600.
 pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    open_new(File::options().write(true), path).at("create", path)
+}
+
+/// Creates a file with mode 0600 for an access that `options` have.
+fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File> {
+    options.create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    options.open(path).at("create", path)
+    let file = options.open(beneath::reach(path)?)?;
+    owner::inherit(&file, path);
+    Ok(file)
 }
 
-/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.
-pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
+/// Creates a folder with mode 0700. Fails if the name is taken, or the folder above is missing.
+pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "there are no modes"))]
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
+    builder.create(beneath::reach(path)?)?;
+    owner::inherit_folder(path);
+    Ok(())
+}
+
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.
+pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<(), IoError> {
+    create_unsynced(folder).map(drop)
+}
+
+fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let made = create_missing(folder, Path::is_dir)?;
     #[cfg(windows)]
-    let outermost = folder
-        .ancestors()
-        .take_while(|folder| !folder.exists())
-        .last();
-    builder.create(folder).at("create folder", folder)?;
-    #[cfg(windows)]
-    if let Some(outermost) = outermost.filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(outermost) = made.first() {
         super::access::restrict_new(outermost);
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
-    let above = folder.ancestors();
-    let missing: Vec<_> = above
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
+    for made in create_unsynced(folder)? {
+        sync_folder(parent_of(&made))?;
     }
-    create_unsynced_folder(folder)?;
-    let mut outermost_first = missing.into_iter().rev();
-    outermost_first.try_for_each(|made| sync_folder(parent_of(made)))
+    Ok(())
 }
 
 /// The folder that holds `path`; the current one for a bare name.
@@ -307,7 +333,14 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        let reach = |path| beneath::reach(path).at("rename", from);
+        match renameat_with(
+            CWD,
+            &*reach(from)?,
+            CWD,
+            &*reach(to)?,
+            RenameFlags::NOREPLACE,
+        ) {
             Ok(()) => return Ok(()),
             // This system or file system has no such rename.
             Err(e) if super::exchange::is_refusal(e) || e == Errno::PERM => {}
@@ -331,17 +364,21 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
 
 /// Like [`create_durable_below`], but syncs nothing. Returns the new folders, outermost first.
 pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let above = folder.ancestors().take_while(|path| *path != root);
-    let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
+    create_missing(folder, |path| path == root || path.exists())
+}
+
+/// Creates the missing folders down to `folder` (0700), from the innermost one that is `present`. Returns the new
+/// ones, outermost first.
+fn create_missing(
+    folder: &Path,
+    is_present: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, IoError> {
+    let above = folder.ancestors();
+    let missing: Vec<_> = above
+        .take_while(|path| !path.as_os_str().is_empty() && !is_present(path))
+        .collect();
     for made in missing.iter().rev() {
-        #[cfg_attr(not(unix), allow(unused_mut, reason = "there are no modes"))]
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::DirBuilderExt;
-            builder.mode(0o700);
-        }
-        match builder.create(made) {
+        match make_folder(made) {
             // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,

@@ -4,7 +4,7 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
-use super::{events, sharing};
+use super::{beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -38,7 +38,8 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     #[cfg(windows)]
     refuse_link(path)?;
-    let file = sharing::open(with_flags(options.append(true), true), path)?;
+    let options = with_flags(options.append(true), true);
+    let file = sharing::open(options, &beneath::reach(path)?)?;
     check_kind(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
     Ok(file)
@@ -142,7 +143,12 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     if no_link {
         refuse_link(path)?;
     }
-    let file = sharing::open(with_flags(options.read(true), no_link), path);
+    #[cfg(target_os = "linux")]
+    let beneath = beneath::open(path, wait_free_flags(no_link)).transpose();
+    #[cfg(not(target_os = "linux"))]
+    let beneath = None;
+    let file =
+        beneath.unwrap_or_else(|| sharing::open(with_flags(options.read(true), no_link), path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
@@ -168,14 +174,21 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
     Ok((file, meta))
 }
 
+/// The flags that open any entry for reading without waiting for another process.
+#[cfg(unix)]
+fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
+    use rustix::fs::OFlags;
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    flags.set(OFlags::NOFOLLOW, no_link);
+    flags
+}
+
 fn with_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
     #[cfg(unix)]
     {
-        use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
-        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        flags.set(OFlags::NOFOLLOW, no_link);
-        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+        let flags = wait_free_flags(no_link).bits();
+        options.custom_flags(i32::try_from(flags).unwrap_or_default());
     }
     #[cfg(not(unix))]
     let _ = no_link;

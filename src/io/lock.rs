@@ -152,13 +152,8 @@ pub(crate) fn is_free(path: &Path) -> bool {
 
 fn open(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let file = sharing::open(file_open::without_waiting(&mut options), path);
+    options.read(true).write(true).truncate(false);
+    let file = sharing::open_or_create(file_open::without_waiting(&mut options), path);
     file.at("open lock file", path)
 }
 

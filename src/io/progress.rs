@@ -1,5 +1,6 @@
 //! Progress reporting and cancellation for long operations.
 
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -60,6 +61,14 @@ pub(crate) fn interrupt() {
 /// Returns true if the user asked to stop.
 pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Fails with [`io::ErrorKind::Interrupted`] if the user asked to stop.
+pub(crate) fn check_interrupt() -> io::Result<()> {
+    if is_interrupted() {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    Ok(())
 }
 
 type WaitCallback = Box<dyn Fn() + Send + Sync>;

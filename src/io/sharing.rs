@@ -4,6 +4,7 @@
 //! virus scanner, the search index, a cloud client, or Codex. Most have it open for milliseconds, so
 //! the call is repeated for a second. On other systems it succeeds at once.
 
+use super::beneath;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -73,6 +74,23 @@ pub(super) fn open(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
     retry(is_in_use, || options.open(path))
 }
 
+/// Opens an existing file for writing.
+pub(crate) fn open_to_write(options: &fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
+    open(options, &beneath::reach(path)?)
+}
+
+/// Opens a file for writing. Creates it if it is missing, with mode 0600 and the owner of its folder.
+pub(crate) fn open_or_create(options: &mut fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
+    options.create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    super::owner::create_for(path)?;
+    open_to_write(options, path)
+}
+
 /// Renames `from` to `to`, replacing it, also if it is read-only. Makes nothing durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = retry(is_busy, || rename_at_once(from, to));
@@ -84,7 +102,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(all(debug_assertions, target_os = "linux"))]
     emulation::refuse_open_file(to)?;
-    fs::rename(from, to).inspect_err(|_| make_writable(to))
+    fs::rename(beneath::reach(from)?, beneath::reach(to)?).inspect_err(|_| make_writable(to))
 }
 
 /// Removes a file or link, also if it is read-only. Makes nothing durable.
@@ -92,9 +110,19 @@ pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     let removed = retry(is_busy, || {
-        fs::remove_file(path).inspect_err(|_| make_writable(path))
+        fs::remove_file(beneath::reach(path)?).inspect_err(|_| make_writable(path))
     });
     removed.map_err(|e| name_cause(e, path))
+}
+
+/// Gives a file a second name, which must be free.
+pub(crate) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(beneath::reach(from)?, beneath::reach(to)?)
+}
+
+/// Removes an empty folder. Makes nothing durable.
+pub(crate) fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    fs::remove_dir(beneath::reach(path.as_ref())?)
 }
 
 /// Asks the question of Windows on Linux, in builds for tests: is the file that is replaced open in any

@@ -1,7 +1,7 @@
 //! Temporary folders for work in progress, removed later if their process was killed.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, file_open, sharing, tree};
+use super::{IoContext, IoError, atomic, file_open, owner, sharing, tree};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ impl Staging {
             .tempdir_in(parent)
             .at("create a folder in", parent)?
             .keep();
+        owner::inherit_folder(&folder);
         let locked = FileLock::exclusive(&folder.join(LOCK));
         let opened = locked.and_then(|lock| {
             let spare = file_open::open(folder.join(LOCK)).at("open", &folder)?;

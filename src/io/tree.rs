@@ -2,7 +2,7 @@
 
 use super::flush;
 use super::{
-    IoContext, IoError, OrdinaryPath, atomic, events, file_open, modes, parallel, sharing,
+    IoContext, IoError, OrdinaryPath, atomic, beneath, events, file_open, modes, parallel, sharing,
 };
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
@@ -43,19 +43,15 @@ pub(crate) fn remove_empty_folders(folder: &Path) {
         for (name, _) in list(folder).unwrap_or_default() {
             remove_empty_folders(&folder.join(name));
         }
-        let _ = fs::remove_dir(folder);
+        let _ = sharing::remove_dir(folder);
     }
 }
 
 /// Removes a file, link or folder with everything in it. Links are removed, not followed. A missing
 /// path is no error.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the one place that removes whole folders"
-)]
 pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => match fs::remove_dir_all(path) {
+        Ok(meta) if meta.is_dir() => match remove_all(path) {
             // Read-only folders, or more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
@@ -73,12 +69,16 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Removes a folder that cannot be removed the fast way: each folder in it is made writable, and one
-/// is open at a time.
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place that removes whole folders"
 )]
+fn remove_all(folder: &Path) -> std::io::Result<()> {
+    fs::remove_dir_all(beneath::reach(folder)?)
+}
+
+/// Removes a folder that cannot be removed the fast way: each folder in it is made writable, and one
+/// is open at a time.
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
     let mut next = 0;
@@ -87,7 +87,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         {
             use std::os::unix::fs::PermissionsExt;
             let ours = fs::Permissions::from_mode(0o700);
-            let _ = fs::set_permissions(&folder, ours);
+            let _ = fs::set_permissions(beneath::reach(&folder)?, ours);
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
@@ -100,7 +100,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         next += 1;
     }
     let mut innermost_first = folders.iter().rev();
-    innermost_first.try_for_each(fs::remove_dir)
+    innermost_first.try_for_each(sharing::remove_dir)
 }
 
 /// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
@@ -128,7 +128,8 @@ pub(crate) fn close_to_others(path: &Path) -> Result<(), IoError> {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = modes::ignore_refusal(fs::set_permissions(path, mode));
+        let set = beneath::reach(path).and_then(|path| fs::set_permissions(path, mode));
+        let set = modes::ignore_refusal(set);
         set.at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
@@ -149,20 +150,20 @@ pub(crate) fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), 
         return link_or_copy(from, to);
     }
     // A socket or pipe that cannot be linked is nothing to keep.
-    let _ = fs::hard_link(from, to);
+    let _ = sharing::hard_link(from, to);
     Ok(())
 }
 
 /// Hard-links a file; copies it if that is impossible: on another file system, on one without hard links, and a file
 /// of another user. `to` must not exist.
 pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), IoError> {
-    fs::hard_link(from, to).or_else(|_| copy_file(from, to))
+    sharing::hard_link(from, to).or_else(|_| copy_file(from, to))
 }
 
 /// Publishes the durable file `from` as `to` too, as [`link_or_copy`] does. Returns false if `to` exists. Durable on
 /// return.
 pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
-    match fs::hard_link(from, to) {
+    match sharing::hard_link(from, to) {
         Ok(()) => return atomic::sync_folder(atomic::parent_of(to)).map(|()| true),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
         Err(_) => {}
@@ -213,7 +214,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        std::os::unix::fs::symlink(target, path).at("create link", path)
+        let made = beneath::reach(path).and_then(|path| std::os::unix::fs::symlink(target, path));
+        made.at("create link", path)
     }
     #[cfg(windows)]
     {

@@ -3,9 +3,9 @@
 
 use super::error::JournalError;
 use crate::io::atomic::{self, with_suffix};
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, OrdinaryPath, tree};
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -94,15 +94,9 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
 /// Creates the staging folder `folder` (0700), which must not exist: it would be another
 /// transaction's.
 pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
-    #[cfg_attr(not(unix), allow(unused_mut, reason = "there are no modes"))]
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
     atomic::create_private_folder(atomic::parent_of(folder))?;
-    match builder.create(folder) {
+    beneath::protect(folder, FollowedLinks::AT_TOP);
+    match atomic::make_folder(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             Err(JournalError::Occupied(folder.to_path_buf()))
         }
@@ -164,6 +158,7 @@ pub(super) fn remove_leftovers(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn kept_folders_are_listed_by_name() {

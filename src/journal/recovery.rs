@@ -10,12 +10,12 @@ use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::Transaction;
 use crate::io::atomic::{self, with_suffix};
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
 use crate::io::document::{self, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::{self, FileLock, LockError};
 use crate::io::{IoContext, IoError, OrdinaryPath, sharing};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ pub(crate) fn recover(
         return Ok(Recovery::None);
     }
     check_own_folder(folder, policy)?;
+    beneath::protect(folder, FollowedLinks::AT_TOP);
     let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
         // Another process removed the folder first.
@@ -109,7 +110,7 @@ impl Transaction {
                 Err(LockError::Io(e)) if e.is_not_found() => {}
                 Err(LockError::Io(e)) => {
                     // Removes the folder only if it is empty: then it is the one created above.
-                    let _ = fs::remove_dir(folder);
+                    let _ = sharing::remove_dir(folder);
                     return Err(e.into());
                 }
             }
@@ -122,7 +123,7 @@ impl Transaction {
 fn remove_lock(folder: &Path) {
     let _ = (
         sharing::remove_file(folder.join(LOCK)),
-        fs::remove_dir(folder),
+        sharing::remove_dir(folder),
     );
 }
 

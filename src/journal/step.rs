@@ -6,7 +6,6 @@ use crate::io::exchange::exchange;
 use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// An exchange of a live path with a staged one. If either is empty, it is a move.
@@ -177,7 +176,7 @@ impl Step {
 
     /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.
     fn move_away(&self) -> Result<(), IoError> {
-        if self.partner_id.is_some() && fs::hard_link(&self.live, &self.staged).is_ok() {
+        if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
         move_to_free_path(&self.live, &self.staged)

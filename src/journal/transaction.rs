@@ -15,7 +15,7 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -45,7 +45,7 @@ impl Transaction {
         let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
             let _ = (
                 sharing::remove_file(folder.join(LOCK)),
-                fs::remove_dir(folder),
+                sharing::remove_dir(folder),
             );
         });
         let reserve_descriptor = reserve_descriptor.at("open", folder.join(LOCK))?;
@@ -384,7 +384,7 @@ impl Transaction {
     /// staging folder. Removes nothing of a transaction that has begun there since.
     fn close_lock(&mut self) {
         self.lock = None;
-        let _ = fs::remove_dir(self.folder());
+        let _ = sharing::remove_dir(self.folder());
     }
 
     /// Moves everything that is staged into folders that stay, and returns these. Then removes the
@@ -530,7 +530,7 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     }
     tree::remove(&journal)?;
     tree::remove(&lock)?;
-    match fs::remove_dir(folder) {
+    match sharing::remove_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.at("remove", folder),

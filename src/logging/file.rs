@@ -1,7 +1,7 @@
 //! The location and the file names of logs.
 
 use super::settings::{LogContext, LogSettings};
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, sharing};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -134,16 +134,14 @@ impl LogLocation {
     /// because it may lead anywhere.
     pub(super) fn open(path: &Path) -> Result<File, IoError> {
         let mut options = File::options();
-        options.read(true).append(true).create(true);
+        options.read(true).append(true);
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt;
             let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-            options
-                .mode(0o600)
-                .custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+            options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
         }
-        options.open(path).at("write the log", path)
+        sharing::open_or_create(&mut options, path).at("write the log", path)
     }
 }
 

@@ -1,9 +1,8 @@
 //! Modes and modification times of staged files and folders.
 
-use crate::io::{IoContext, IoError, modes};
+use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 #[cfg(unix)]
-use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +32,8 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    modes::ignore_refusal(fs::set_permissions(path, permissions)).at("set the mode of", path)
+    let set = beneath::reach(path).and_then(|path| fs::set_permissions(path, permissions));
+    modes::ignore_refusal(set).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
@@ -63,8 +63,8 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             },
             last_modification: time,
         };
-        utimensat(CWD, path, &times, AtFlags::empty())
-            .map_err(io::Error::from)
+        beneath::reach(path)
+            .and_then(|path| Ok(utimensat(CWD, &*path, &times, AtFlags::empty())?))
             .at("set the time of", path)
     }
     #[cfg(windows)]

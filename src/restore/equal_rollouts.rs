@@ -17,7 +17,7 @@ use crate::io::file_id;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
 use crate::journal::JournalError;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -127,7 +127,7 @@ fn link_if_equal(
     }
     let staged = stage.staged_path(relative);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
-    if fs::hard_link(&live, &staged).is_err() {
+    if sharing::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }
     let linked = file_id::look(&staged)?;

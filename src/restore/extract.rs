@@ -9,7 +9,7 @@ use crate::archive::sink::Sink;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::position;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, events};
+use crate::io::{IoContext, IoError, atomic, events, sharing};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -131,11 +131,6 @@ fn write_sparse(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result
 /// Opens or creates a staged file (0600) without truncating it: several threads write parts of it.
 fn open_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path).at("create", path)
+    options.write(true).truncate(false);
+    sharing::open_or_create(&mut options, path).at("create", path)
 }

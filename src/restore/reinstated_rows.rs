@@ -127,7 +127,7 @@ pub(super) fn reinstate_names(
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let one = SingleFileSink {
         path: entry.path.as_path(),
-        file: File::create_new(to).at("create", to)?,
+        file: atomic::create_private(to)?,
         to,
     };
     archive.read(Extent::Wanted, &one, &Silent)?;

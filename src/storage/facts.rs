@@ -5,9 +5,8 @@ use super::rollout_usage::RolloutUsage;
 use crate::codex::threads;
 use crate::history::id::ConversationId;
 use crate::history::rollout;
-use crate::io::parallel;
+use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,7 +104,8 @@ pub(super) fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) ->
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
         Some((i, text("cwd"), text("creator_account_id")))
     };
-    let done: Result<(), Infallible> = parallel::ordered(
+    // Incomplete if the user interrupts; the caller discards it.
+    let _ = parallel::ordered(
         MAX_OPEN_ROLLOUTS,
         read,
         |result| {
@@ -115,7 +115,7 @@ pub(super) fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) ->
                     known.accounts.number(&account),
                 );
             }
-            Ok(())
+            progress::check_interrupt()
         },
         |submitter| {
             for i in unknown {
@@ -126,6 +126,5 @@ pub(super) fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) ->
             Ok(())
         },
     );
-    let Ok(()) = done;
     facts
 }

@@ -3,10 +3,16 @@
 use super::kinds::Usage;
 use super::rollout_usage::RolloutUsage;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::{atomic, temp_name};
+use crate::io::{atomic, progress, temp_name};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
+
+/// Walks through a folder until its end, or until the user interrupts.
+fn interruptible(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+    let walk = WalkDir::new(folder).follow_root_links(true);
+    walk.into_iter().take_while(|_| !progress::is_interrupted())
+}
 
 /// The files found by a walk, counted.
 #[derive(Default)]
@@ -23,7 +29,7 @@ pub(super) struct UsageWalk {
 impl UsageWalk {
     /// Adds the rollouts in `folder`, which is of this kind.
     pub(super) fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
-        for entry in WalkDir::new(folder).follow_root_links(true) {
+        for entry in interruptible(folder) {
             let Ok(entry) = entry else { continue };
             if temp_name::is_temp_name(entry.file_name()) {
                 let folder = atomic::parent_of(entry.path());
@@ -40,7 +46,7 @@ impl UsageWalk {
 
     /// Adds the files below `top` whose kind `accepts` takes.
     pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
-        for entry in WalkDir::new(top).follow_root_links(true) {
+        for entry in interruptible(top) {
             let Ok(entry) = entry else {
                 self.unreadable += 1;
                 continue;

@@ -5,7 +5,7 @@
 
 use super::manifest::ManifestEntry;
 use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, document, file_open};
+use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -37,13 +37,8 @@ impl Ledger {
     pub(crate) fn open(folder: &Path) -> Result<Self, IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut options = std::fs::OpenOptions::new();
-        options.read(true).append(true).create(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-        }
-        let mut file = options.open(&path).at("open", &path)?;
+        options.read(true).append(true);
+        let mut file = sharing::open_or_create(&mut options, &path).at("open", &path)?;
         if is_torn(&mut file).at("read", &path)? {
             file.write_all(b"\n").at("write", &path)?;
         }

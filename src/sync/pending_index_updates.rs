@@ -90,7 +90,7 @@ impl PendingIndexUpdates {
         let folder = atomic::parent_of(&self.path);
         atomic::create_private_folder(folder)?;
         let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).open(&self.path);
+        let file = sharing::open_or_create(options.append(true), &self.path);
         let mut file = file.at("open", &self.path)?;
         file.write_all(&bytes).at("write", &self.path)?;
         flush::all(&file).at("fsync", &self.path)?;

@@ -6,7 +6,7 @@ use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic;
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoContext, IoError, OrdinaryPath, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, progress, tree};
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -242,6 +242,7 @@ impl SideWalk<'_> {
     }
 
     fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
+        progress::check_interrupt().at("list", folder)?;
         let entries = match fs::read_dir(folder) {
             // A cloud client removed the folder after its parent was listed. If the root is gone too, that is
             // an error.

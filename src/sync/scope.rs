@@ -17,6 +17,9 @@ pub(crate) fn never_synced(path: &str) -> Option<&'static str> {
     if let Some(why) = secrets::refuse_by_name(&lower) {
         return Some(why);
     }
+    if lower.split('/').any(|folder| folder == ".git") {
+        return Some("a Git repository is never synced: its hooks and settings run commands");
+    }
     let name = secrets::without_copy_marks(name);
     if name == "installation_id" {
         return Some("the id of an installation is never synced");

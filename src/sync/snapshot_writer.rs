@@ -12,7 +12,7 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::document;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, modes, tree};
+use crate::io::{IoContext, IoError, modes, owner, tree};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -101,6 +101,7 @@ fn back_up_readable(
         .prefix(UNFINISHED_PREFIX)
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
+    owner::inherit_folder(unfinished.path());
     // The lock shows other processes that the snapshot is being written. It ends with this process.
     let _lock = FileLock::exclusive(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {

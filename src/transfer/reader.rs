@@ -20,9 +20,8 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, space};
+use crate::io::{IoContext, atomic, space};
 use std::collections::{BTreeMap, HashSet};
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -254,16 +253,7 @@ fn extract(
 ) -> Result<(), TransferError> {
     let mut output = match place {
         None => None,
-        Some(place) => {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::OpenOptionsExt;
-                options.mode(0o600);
-            }
-            Some((options.open(place).at("create", place)?, place))
-        }
+        Some(place) => Some((atomic::create_private(place)?, place)),
     };
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];

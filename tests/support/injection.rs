@@ -205,6 +205,42 @@ fn run_killed(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: u
     strace.status().expect("start strace").code().is_some()
 }
 
+/// Runs the command with a delay before each open of a file, and sends one SIGINT when it has opened three whose paths
+/// contain `marker`. Returns `None` if the command opens fewer.
+pub(crate) fn interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> Option<Output> {
+    let log = env.path("strace.log");
+    let path = log.to_str().expect("UTF-8");
+    let options = [
+        "-o",
+        path,
+        "-e",
+        "trace=openat,openat2",
+        "-e",
+        "inject=openat,openat2:delay_enter=30ms",
+    ];
+    let mut strace = strace(env, &options, args);
+    strace.stdin(Stdio::null());
+    let mut child = strace
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start strace");
+    let mut is_sent = false;
+    while child.try_wait().expect("wait for strace").is_none() {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if !is_sent && text.matches(marker).count() >= 3 {
+            let process = text.split_whitespace().next().expect("the process");
+            let kill = Command::new("kill").args(["-INT", process]).status();
+            is_sent = kill.expect("kill").success();
+        }
+        // The interval of polling; the log of strace has the event.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().expect("output of strace");
+    let _ = fs::remove_file(&log);
+    is_sent.then_some(output)
+}
+
 /// Runs the command and stops it after its `number`-th system call of this name, calls `meanwhile`,
 /// and continues it. Returns `None` if the command ended before that call.
 pub(crate) fn stopped_at(

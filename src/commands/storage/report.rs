@@ -6,6 +6,7 @@ use crate::commands::account::printable;
 use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::Style;
@@ -49,6 +50,9 @@ pub(super) fn run(
         state.as_deref(),
         context.now(),
     );
+    if progress::is_interrupted() {
+        return Err(CommandError::interrupted().hint("nothing was changed"));
+    }
     show(context, &report);
     forecast(context, &report);
     context.ui.document("storage", &report);

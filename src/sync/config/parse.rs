@@ -10,6 +10,7 @@ use super::settings::{
 };
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;
+use crate::io::beneath::{self, FollowedLinks};
 use crate::io::file_open;
 use crate::logging::LogSettings;
 use crate::shutdown::{Confirmation, ShutdownSettings, Termination};
@@ -99,11 +100,16 @@ impl SyncConfig {
             },
             logging: logging(r, file.map(|file| paths.absolute(&file)))?,
             codexsync_manifest: manifest.map(|file| paths.absolute(&file)),
-            local: paths.local,
-            cloud: paths.cloud,
+            local: protected(paths.local, FollowedLinks::AT_TOP),
+            cloud: protected(paths.cloud, FollowedLinks::NONE),
             warnings: Vec::new(),
         })
     }
+}
+
+fn protected(folder: PathBuf, links: FollowedLinks) -> PathBuf {
+    beneath::protect(&folder, links);
+    folder
 }
 
 fn policy(r: &mut KeyReader<'_>) -> Result<SyncPolicy, SyncConfigError> {

@@ -46,6 +46,7 @@ use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::plan_conflict_copies;
 use super::state::SyncState;
+use crate::io::{IoContext, progress};
 
 /// Makes the plan, and returns it with the state that it is based on; [`apply`](crate::sync::apply::apply) needs both.
 ///
@@ -84,6 +85,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     };
     let mistyped = request.allow_secrets.iter().find(|path| !is_file(path));
     for (key, group) in groups_to_plan(&inputs, groups.by_key) {
+        progress::check_interrupt().at("plan", &key)?;
         plan.add(&key, plan_file(&inputs, &undelivered, &key, &group)?);
     }
     if let Some(path) = mistyped {

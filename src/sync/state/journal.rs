@@ -4,7 +4,7 @@ use super::lines::{history_line, resolved_line, synced_line};
 use super::sync_state::SyncedFile;
 use crate::io::document::push_line;
 use crate::io::flush;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, sharing};
 use crate::sync::version_vector::Ancestry;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -22,7 +22,7 @@ impl StateJournal {
     /// Opens the state file for appending; it must exist.
     pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let file = options.append(true).open(&path).at("open", &path)?;
+        let file = sharing::open_to_write(options.append(true), &path).at("open", &path)?;
         Ok(Self { file, path })
     }
 

@@ -1,0 +1,332 @@
+//! Keeps file operations inside the folders that this program works on, while another process replaces a folder
+//! in them by a link.
+//!
+//! A check of a path is out of date when the path is used. So on Linux the kernel refuses links while it opens
+//! (`openat2` with `RESOLVE_NO_SYMLINKS`): files for reading at once, and for everything else the folder of the
+//! name, on which the operation then works by `/proc/self/fd`.
+//!
+//! This does not cover lists and metadata, which lead to nothing that can be opened, and databases, which SQLite opens by
+//! path. On kernels before 5.6, in sandboxes without the call, and on other systems, the checks of the callers remain.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+
+/// The links below a protected folder that are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FollowedLinks {
+    /// Links directly in the folder. The target is protected like the folder, but has no such links.
+    at_top: bool,
+    /// Links in the place of files that are read.
+    to_files: bool,
+}
+
+impl FollowedLinks {
+    /// For folders that others can write to.
+    pub(crate) const NONE: Self = Self {
+        at_top: false,
+        to_files: false,
+    };
+    /// For Codex homes: `sessions` may be on another disk.
+    pub(crate) const AT_TOP: Self = Self {
+        at_top: true,
+        to_files: false,
+    };
+    /// For manager homes: also archives may be on another disk.
+    pub(crate) const TO_FILES: Self = Self {
+        at_top: true,
+        to_files: true,
+    };
+}
+
+/// A path whose folder cannot be exchanged while this value lives. Its text is for calls, not for messages.
+#[derive(Debug)]
+pub(crate) struct Reached<'a> {
+    path: Cow<'a, Path>,
+    _folder: Option<File>,
+}
+
+impl Deref for Reached<'_> {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for Reached<'_> {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Protects everything below `root`, which may be missing or a link, for the rest of the process.
+pub(crate) fn protect(root: &Path, links: FollowedLinks) {
+    #[cfg(target_os = "linux")]
+    linux::protect(root, links);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (root, links);
+}
+
+/// Returns a path for an operation on the name `path`, which need not exist. A link with this name is not resolved.
+///
+/// # Errors
+/// The path is below a protected folder, and a folder on the way is missing, or a link that is not followed.
+pub(crate) fn reach(path: &Path) -> io::Result<Reached<'_>> {
+    #[cfg(target_os = "linux")]
+    if let Some((folder, through)) = linux::reach(path)? {
+        return Ok(Reached {
+            path: Cow::Owned(through),
+            _folder: Some(folder),
+        });
+    }
+    Ok(Reached {
+        path: Cow::Borrowed(path),
+        _folder: None,
+    })
+}
+
+/// Opens the existing file `path`; `None` if no protected folder contains it, or the system has no such call.
+///
+/// # Errors
+/// It cannot be opened; it is a link that is not followed, or below one.
+#[cfg(target_os = "linux")]
+pub(super) fn open(path: &Path, flags: rustix::fs::OFlags) -> io::Result<Option<File>> {
+    linux::open(path, flags)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::FollowedLinks;
+    use crate::io::OrdinaryPath;
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    use rustix::io::{Errno, retry_on_intr};
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::path::{Component, Path, PathBuf};
+    use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+    #[derive(Debug)]
+    struct ProtectedRoot {
+        given: PathBuf,
+        /// The path without links. Resolved once, because it is compared with every path that has another
+        /// beginning.
+        real: OnceLock<PathBuf>,
+        links: FollowedLinks,
+    }
+
+    static ROOTS: RwLock<Vec<Arc<ProtectedRoot>>> = RwLock::new(Vec::new());
+
+    /// A path below a protected folder.
+    struct PlaceBelow<'a> {
+        root: Arc<ProtectedRoot>,
+        /// The path of the folder as the caller has it.
+        base: &'a Path,
+        relative: &'a Path,
+    }
+
+    /// The result of an open that refuses links.
+    enum Opened {
+        File(File),
+        Link,
+        /// An old kernel, or a sandbox that refuses unknown calls.
+        Unsupported,
+    }
+
+    impl ProtectedRoot {
+        fn real(&self) -> &Path {
+            self.real.get_or_init(|| {
+                let mut above = self.given.ancestors().filter_map(|existing| {
+                    let rest = self.given.strip_prefix(existing).ok()?;
+                    Some(existing.canonical().ok()?.join(rest))
+                });
+                above.next().unwrap_or_else(|| self.given.clone())
+            })
+        }
+    }
+
+    pub(super) fn protect(root: &Path, links: FollowedLinks) {
+        if !root.is_absolute() {
+            return;
+        }
+        let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
+        if roots.iter().all(|known| known.given != root) {
+            roots.push(Arc::new(ProtectedRoot {
+                given: root.to_path_buf(),
+                real: OnceLock::new(),
+                links,
+            }));
+        }
+    }
+
+    /// Returns the innermost protected folder that contains `path`.
+    fn find(path: &Path) -> Option<PlaceBelow<'_>> {
+        let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
+        let shortest = |way: fn(&ProtectedRoot) -> &Path| {
+            let inside = roots.iter().filter_map(|root| {
+                let relative = path.strip_prefix(way(root)).ok()?;
+                Some((root, relative))
+            });
+            inside.min_by_key(|(_, relative)| relative.components().count())
+        };
+        let (root, relative) =
+            shortest(|root| &root.given).or_else(|| shortest(ProtectedRoot::real))?;
+        // No name that another process can create has such parts.
+        let is_plain = relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        let base = path.ancestors().nth(relative.components().count())?;
+        (is_plain && relative.file_name().is_some()).then(|| PlaceBelow {
+            root: Arc::clone(root),
+            base,
+            relative,
+        })
+    }
+
+    impl PlaceBelow<'_> {
+        fn is_at_top(&self) -> bool {
+            self.relative.components().count() == 1
+        }
+
+        /// Protects the target of a link at the top of the folder, if that is followed. Returns true if it is: then
+        /// the path has another innermost folder, without such links.
+        fn follow_top(&self) -> bool {
+            let Some(first) = self.relative.components().next() else {
+                return false;
+            };
+            let link = self.base.join(first);
+            let is_followed = self.root.links.at_top
+                && !self.is_at_top()
+                && link.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+            if is_followed {
+                let links = FollowedLinks {
+                    at_top: false,
+                    ..self.root.links
+                };
+                protect(&link, links);
+            }
+            is_followed
+        }
+    }
+
+    fn open_without_links(path: &Path, flags: OFlags) -> io::Result<Opened> {
+        let flags = flags | OFlags::CLOEXEC;
+        match retry_on_intr(|| openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS))
+        {
+            Ok(file) => Ok(Opened::File(file.into())),
+            Err(Errno::LOOP) => Ok(Opened::Link),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Opened::Unsupported),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn link_error() -> io::Error {
+        let why = "it is a link, or a folder above it is one";
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    }
+
+    pub(super) fn reach(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+        let Some(place) = find(path).filter(|place| !place.is_at_top()) else {
+            return Ok(None);
+        };
+        let real = place.root.real().join(place.relative);
+        let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
+            return Ok(None);
+        };
+        match open_without_links(parent, OFlags::PATH | OFlags::DIRECTORY)? {
+            Opened::File(folder) => {
+                let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+                Ok(has_proc(&through).then(|| (folder, through.join(name))))
+            }
+            Opened::Unsupported => Ok(None),
+            Opened::Link if place.follow_top() => reach(path),
+            Opened::Link => Err(link_error()),
+        }
+    }
+
+    /// Returns true if `/proc` is mounted and shows this process its own files.
+    fn has_proc(folder: &Path) -> bool {
+        static HAS_PROC: OnceLock<bool> = OnceLock::new();
+        *HAS_PROC.get_or_init(|| folder.metadata().is_ok())
+    }
+
+    pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
+        let Some(place) =
+            find(path).filter(|place| !(place.is_at_top() && place.root.links.at_top))
+        else {
+            return Ok(None);
+        };
+        match open_without_links(&place.root.real().join(place.relative), flags)? {
+            Opened::File(file) => Ok(Some(file)),
+            Opened::Unsupported => Ok(None),
+            Opened::Link if place.follow_top() => open(path, flags),
+            Opened::Link if place.root.links.to_files => {
+                let reached = super::reach(path)?;
+                let file = rustix::fs::open(&*reached, flags | OFlags::CLOEXEC, Mode::empty())?;
+                Ok(Some(file.into()))
+            }
+            Opened::Link => Err(link_error()),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::io::file_open;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_only_where_the_folder_allows_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("outside/2026/10")).unwrap();
+        fs::write(at("outside/2026/10/file"), "outside").unwrap();
+        for (name, links, top, below, file) in [
+            ("cloud", FollowedLinks::NONE, false, false, false),
+            ("home", FollowedLinks::AT_TOP, true, false, false),
+            ("manager", FollowedLinks::TO_FILES, true, false, true),
+        ] {
+            let root = at(name);
+            fs::create_dir_all(root.join("real/2026")).unwrap();
+            symlink(at("outside"), root.join("top")).unwrap();
+            symlink(at("outside/2026/10"), root.join("real/2026/10")).unwrap();
+            symlink(at("outside/2026/10/file"), root.join("real/link")).unwrap();
+            // The root itself may be a link, and is known by both names.
+            symlink(&root, at(&format!("{name}-link"))).unwrap();
+            protect(&at(&format!("{name}-link")), links);
+            for root in [root, at(&format!("{name}-link"))] {
+                let reads = |path: &str| file_open::read(root.join(path)).is_ok();
+                let reaches = |path: &str| reach(&root.join(path)).is_ok();
+                assert_eq!(reads("top/2026/10/file"), top, "{name}");
+                assert_eq!(reaches("top/2026/10/new"), top, "{name}");
+                assert_eq!(reads("real/2026/10/file"), below, "{name}");
+                assert_eq!(reaches("real/2026/10/new"), below, "{name}");
+                assert_eq!(reads("real/link"), file, "{name}");
+                assert!(reaches("real/link"), "{name}");
+                assert!(reaches("new"), "{name}");
+            }
+        }
+        assert!(file_open::read(at("outside/2026/10/file")).is_ok());
+    }
+
+    #[test]
+    fn a_reached_name_stays_in_the_folder_that_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("root/below")).unwrap();
+        fs::create_dir(at("outside")).unwrap();
+        protect(&at("root"), FollowedLinks::NONE);
+        let path = at("root/below/new");
+        let reached = reach(&path).unwrap();
+        fs::rename(at("root/below"), at("root/was")).unwrap();
+        symlink(at("outside"), at("root/below")).unwrap();
+        fs::write(&reached, "text").unwrap();
+        assert_eq!(fs::read_dir(at("outside")).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(at("root/was/new")).unwrap(), "text");
+    }
+}

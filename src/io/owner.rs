@@ -1,0 +1,72 @@
+//! Owners of new files. A command that root runs in the home of a user, as with `sudo` or in a container, gives each
+//! new file and folder the owner of its folder, so that the user can still use it.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Returns true if this process may give files to other users.
+pub(crate) fn is_root() -> bool {
+    #[cfg(unix)]
+    {
+        rustix::process::geteuid().is_root()
+    }
+    #[cfg(not(unix))]
+    {
+        false
+    }
+}
+
+/// Gives the file or folder that this process has just created at `path` the owner of its folder. A system that
+/// refuses this, as in a container, is no error.
+pub(crate) fn inherit(created: &File, path: &Path) {
+    #[cfg(unix)]
+    if is_root()
+        && let Some(Ok(folder)) = path.parent().map(Path::metadata)
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        if folder.uid() != 0 {
+            let _ = fchown(created, Some(folder.uid()), Some(folder.gid()));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (created, path);
+}
+
+/// Like [`inherit`], for a new folder.
+pub(crate) fn inherit_folder(path: &Path) {
+    #[cfg(unix)]
+    if is_root() {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder =
+            super::beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
+        if let Ok(folder) = folder {
+            inherit(&folder.into(), path);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// Creates the file `path` (0600) with the owner of its folder, if root runs this process and nothing has that name,
+/// for an open that creates a file only if there is none. Not after that open: the file could be one that another
+/// user has linked there.
+///
+/// # Errors
+/// A folder on the way is a link that is not followed.
+pub(crate) fn create_for(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if is_root() && path.symlink_metadata().is_err() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = File::options();
+        let options = options.write(true).create_new(true).mode(0o600);
+        // The open that follows reports what is wrong.
+        if let Ok(file) = options.open(super::beneath::reach(path)?) {
+            inherit(&file, path);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
