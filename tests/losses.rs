@@ -221,6 +221,8 @@ fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does
         lab.resume(&home, &id, prompt);
     }
     let base = rollout(&home, &id);
+    let plain = lab.say("alpha");
+    lab.resume(&home, &plain, "number-2");
     lab.back_up();
     rewind(&lab, &home, &id, 1);
     lab.resume(&home, &id, "four");
@@ -242,7 +244,15 @@ fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does
     let _ = lab.manager(["restore", "--session", &id, "--yes"]).code(0);
     assert_eq!(fs::read_to_string(&base).unwrap(), full);
     let _ = lab.manager(["history", "losses"]).code(0);
-    assert_eq!(lab.user_messages(&home, &id), ["one", "four"]);
+    let compacted = rollout(&home, &plain);
+    cut_from(&compacted, "number-2");
+    let found = lab.manager(["history", "losses", "--json"]).code(5).json();
+    assert_eq!(found["losses"][0]["lost_messages"], 2);
+    let restore = ["restore", "--session", &plain, "--yes"];
+    let _ = lab.manager(restore).code(0);
+    lab.resume(&home, &plain, "three");
+    let shown = lab.user_messages(&home, &plain);
+    assert_eq!(shown, ["alpha", "number-2", "three"]);
 }
 
 #[test]
@@ -407,7 +417,7 @@ impl Oracle {
                 format!("grow {number}")
             }
             3 => {
-                let own = format!("01a2{:04x}-{:04x}-7ef3-b0ee-5caab8d3b455", last, number);
+                let own = format!("01a2{last:04x}-{number:04x}-7ef3-b0ee-5caab8d3b455");
                 let path = self.env.codex_home().join(format!(
                     "sessions/2026/11/20/rollout-2026-11-20T07-00-00-{}_{own}.jsonl",
                     id(number)

@@ -3,7 +3,8 @@
 use super::compare::Loss;
 use super::last_copy;
 use super::live::LiveThreads;
-use super::places::{self, CopyPlace, CopyPlaceKind};
+use super::place::{CopyPlace, CopyPlaceKind};
+use super::places;
 use super::report::{CheckExtent, LossJson, describe, record};
 use super::search::LossSearch;
 use crate::archive::manifest::ArchiveManifest;

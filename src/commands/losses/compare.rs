@@ -1,9 +1,9 @@
 //! Compares one conversation with its copies.
 
 use super::live::LiveRollout;
-use super::places::{CopyPlace, CopyPlaceKind};
+use super::place::{CopyPlace, CopyPlaceKind};
 use super::prefix::{self, Mark};
-use super::search::{CopyContent, CopySource, RolloutCopy};
+use super::rollout_copy::{CopyContent, CopySource, RolloutCopy};
 use crate::codex::rollout::{self, Relation};
 use crate::conversations::messages::{self, Message, MessageCounts};
 use crate::error::CommandError;

@@ -12,13 +12,54 @@ use crate::error::CommandError;
 use crate::inventory::store;
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
+use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Size and digest of each rollout of a conversation.
-type Content = Vec<(u64, Result<Sha256Digest, i64>)>;
+type RolloutDigests = Vec<(u64, Result<Sha256Digest, i64>)>;
+
+/// Compares the archived copies of one conversation.
+#[derive(Default)]
+struct CopyCounts {
+    /// The id of the conversation, once it is known. A name may have been given to another one before.
+    id: Option<String>,
+    known: HashMap<RolloutDigests, usize>,
+    archives: usize,
+}
+
+impl CopyCounts {
+    /// Returns the number of messages of the conversation in an archive; `None` if that does not have it.
+    fn count(
+        &mut self,
+        archive: &ArchiveReader,
+        wanted: &str,
+    ) -> Result<Option<usize>, CommandError> {
+        let wanted = self.id.as_deref().unwrap_or(wanted);
+        let Some(names) = restore_session::find(archive, wanted)? else {
+            return Ok(None);
+        };
+        let own = names
+            .first()
+            .and_then(|name| ConversationFile::of(Path::new(name)));
+        let own = own.as_ref().and_then(ConversationFile::id);
+        let rollouts = rollouts_of(archive, own.unwrap_or_default());
+        self.id = own.map(str::to_owned);
+        self.archives += 1;
+        let digests = rollouts
+            .iter()
+            .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)));
+        let digests: RolloutDigests = digests.collect();
+        if let Some(count) = self.known.get(&digests) {
+            return Ok(Some(*count));
+        }
+        let count = count_messages(archive, &rollouts)?;
+        self.known.insert(digests, count);
+        Ok(Some(count))
+    }
+}
 
 /// Returns the archive with the most messages of the conversation that `wanted` names, and of equal ones the newest.
 /// Prints its name.
@@ -32,52 +73,34 @@ pub(in crate::commands) fn archive_with(
     let settings = &context.settings;
     let home = settings.codex_home.display().to_string();
     let records = store::archives(&settings.manager_home)?;
-    let mut known: HashMap<Content, usize> = HashMap::new();
+    let mut copies = CopyCounts::default();
     let mut best: Option<(usize, PathBuf, String)> = None;
-    let mut id: Option<String> = None;
-    let mut archives = 0;
     for record in numbered(&records) {
         let metadata = &record.metadata;
         let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
         if !may_have || !record.is_usable() {
             continue;
         }
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
         let path = store::backups(&settings.manager_home).join(&record.path);
-        let archive = ArchiveReader::open(&path)?;
-        // A name may have been given to another conversation before.
-        let name = id.as_deref().unwrap_or(wanted);
-        let Some(names) = restore_session::find(&archive, name)? else {
+        let Some(count) = copies.count(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
-        let own = names
-            .first()
-            .and_then(|name| ConversationFile::of(Path::new(name)));
-        let own = own.as_ref().and_then(ConversationFile::id);
-        let entries = rollouts_of(&archive, own.unwrap_or_default());
-        id = own.map(str::to_owned);
-        archives += 1;
-        let content = entries.iter();
-        let content: Content = content
-            .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)))
-            .collect();
-        let count = match known.get(&content) {
-            Some(count) => *count,
-            None => count_messages(&archive, &entries)?,
-        };
-        known.insert(content, count);
         if best.as_ref().is_none_or(|(most, ..)| count > *most) {
             best = Some((count, path, typed_name(record)));
         }
     }
     let Some((count, path, name)) = best else {
         let message = format!("no archive has a conversation with this id or name: {wanted}");
-        return Err(CommandError::failed(message)
-            .hint("list the archives with: codex-manager list-backups"));
+        let hint = "list the archives with: codex-manager list-backups";
+        return Err(CommandError::failed(message).hint(hint));
     };
-    if archives > 1 {
+    if copies.archives > 1 {
         context.ui.note(format_args!(
             "{name} has the fullest of {}, with {}",
-            pluralize(archives, "archived copy"),
+            pluralize(copies.archives, "archived copy"),
             pluralize(count, "message")
         ));
     }

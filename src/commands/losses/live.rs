@@ -18,7 +18,7 @@ pub(in crate::commands) struct LiveRollout {
     pub is_compressed: bool,
     /// The size in bytes.
     pub size: u64,
-    /// Nanoseconds since 1970.
+    /// Time of the last change in nanoseconds since 1970.
     pub mtime: i64,
     /// The compressed form beside a plain one, which Codex does not read.
     pub twin: Option<PathBuf>,

@@ -7,9 +7,11 @@ pub(super) mod archived;
 mod compare;
 pub(super) mod fullest;
 pub(super) mod live;
+pub(super) mod place;
 pub(super) mod places;
 mod prefix;
 pub(super) mod report;
+mod rollout_copy;
 pub(super) mod search;
 
 /// Returns the reason to keep the last copy of messages that a conversation lacks.

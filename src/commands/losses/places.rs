@@ -1,6 +1,7 @@
-//! The places that may have a fuller copy of a conversation: archives, their trash, conflict copies of `sync`, the
-//! trash of conversations, and compressed forms beside plain ones.
+//! Opens the places that may have a fuller copy of a conversation: archives, their trash, conflict copies of `sync`,
+//! the trash of conversations, and compressed forms beside plain ones.
 
+use super::place::{CopyPlace, CopyPlaceKind};
 use super::search::LossSearch;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::reader::ArchiveReader;
@@ -9,73 +10,13 @@ use crate::commands::archive_choice::{numbered, typed_name};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::{store, trash};
+use crate::io::parallel;
 use crate::io::progress::is_interrupted;
-use crate::io::{parallel, shell};
 use crate::storage;
 use crate::sync::conflict_copies::{self, ConflictCopies};
 use crate::sync::scan::Side;
 use crate::sync::state::Replica;
-use crate::vault::snapshot::short_id;
 use std::path::{Path, PathBuf};
-
-/// A place with copies of conversations.
-#[derive(Debug, Clone)]
-pub(in crate::commands) struct CopyPlace {
-    /// The name of the archive, the id of the snapshot, or the path of the file.
-    pub name: String,
-    pub kind: CopyPlaceKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::commands) enum CopyPlaceKind {
-    /// An archive, by its name for commands.
-    Archive(String),
-    /// An archive in the trash.
-    TrashedArchive,
-    /// A snapshot of the vault.
-    Snapshot,
-    /// A conflict copy of `sync`.
-    ConflictCopy,
-    /// Another file, for which there is no command.
-    File,
-}
-
-impl CopyPlace {
-    fn file(path: &Path, kind: CopyPlaceKind) -> Self {
-        Self {
-            name: path.display().to_string(),
-            kind,
-        }
-    }
-
-    /// Returns the name as commands print it: of a snapshot the beginning of its id.
-    pub(in crate::commands) fn label(&self) -> &str {
-        match self.kind {
-            CopyPlaceKind::Snapshot => short_id(&self.name),
-            _ => &self.name,
-        }
-    }
-
-    /// Returns the command that brings the messages of this conversation back.
-    pub(in crate::commands) fn command(&self, id: &str) -> Option<String> {
-        match &self.kind {
-            CopyPlaceKind::Archive(name) => Some(format!(
-                "codex-manager restore {} --session {id}",
-                shell::word(name)
-            )),
-            CopyPlaceKind::TrashedArchive => Some(format!(
-                "codex-manager restore {} --session {id}",
-                shell::word(&self.name)
-            )),
-            CopyPlaceKind::Snapshot => Some(format!(
-                "codex-manager vault restore {} --session {id}",
-                self.label()
-            )),
-            CopyPlaceKind::ConflictCopy => Some(format!("codex-manager sync resolve {id}")),
-            CopyPlaceKind::File => None,
-        }
-    }
-}
 
 /// An archive that is opened.
 struct ArchiveFile {

@@ -1,7 +1,7 @@
 //! Losses as commands print and record them.
 
 use super::compare::Loss;
-use super::places::{CopyPlace, CopyPlaceKind};
+use super::place::{CopyPlace, CopyPlaceKind};
 use crate::commands::session_choice;
 use crate::context::Context;
 use crate::inventory::losses::{self, KnownLoss};
@@ -136,8 +136,8 @@ pub(in crate::commands) fn record(
 pub(in crate::commands) enum CheckExtent {
     /// Those of the last archive.
     LastArchive,
-    /// All but snapshots.
+    /// All copies but those in snapshots.
     WithoutVault,
-    /// All.
+    /// All copies, snapshots too.
     All,
 }

@@ -9,7 +9,7 @@ use crate::archive::format::Compression;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::archive_choice::LATEST;
-use crate::commands::losses::places::{CopyPlace, CopyPlaceKind};
+use crate::commands::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::commands::losses::search::LossSearch;
 use crate::commands::restore::RestoreOptions;
 use crate::commands::restore_report::describe;
