@@ -54,12 +54,25 @@ pub(crate) struct FileFacts {
     pub remote: Presence,
     /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
+    /// True if the longer content has the messages of the other one, but does not begin with its bytes.
+    pub is_rewritten: bool,
     /// The side with the later mtime.
     pub newer: NewerSide,
     /// Relation of the remote version to the local one by ancestry. Known only for plain files.
     pub causal_order: CausalOrder,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
+}
+
+impl FileFacts {
+    /// Returns the reason for copying the version that continues the other one.
+    fn growth(&self) -> CopyReason {
+        if self.is_rewritten {
+            CopyReason::Rewritten
+        } else {
+            CopyReason::Grew
+        }
+    }
 }
 
 /// The action for one file.
@@ -94,6 +107,8 @@ pub(crate) enum CopyReason {
     AbsentIsNotDeleted,
     /// This version continues the other one.
     Grew,
+    /// This version has all messages of the other one, and Codex rewrote it.
+    Rewritten,
     /// Only this side changed the file.
     ChangedOneSide,
     /// The remote version is older than the local one.
@@ -118,6 +133,10 @@ impl CopyReason {
                 "missing on this machine; sync.delete_policy is never",
             ),
             Self::Grew => choose("longer on this machine", "longer in the cloud folder"),
+            Self::Rewritten => choose(
+                "has all messages, as Codex rewrote them on this machine",
+                "has all messages, as Codex rewrote them on another machine",
+            ),
             Self::ChangedOneSide => {
                 choose("changed on this machine", "changed in the cloud folder")
             }
@@ -165,10 +184,10 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
         Some(Relation::FirstExtends) if may_grow => {
-            return FileDecision::CopyToCloud(CopyReason::Grew);
+            return FileDecision::CopyToCloud(facts.growth());
         }
         Some(Relation::SecondExtends) if may_grow => {
-            return FileDecision::CopyToLocal(CopyReason::Grew);
+            return FileDecision::CopyToLocal(facts.growth());
         }
         _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
         _ => {}
@@ -273,6 +292,7 @@ mod tests {
             local,
             remote,
             relation,
+            is_rewritten: false,
             newer: NewerSide::Neither,
             causal_order: CausalOrder::Unknown,
             deletion_requested: false,

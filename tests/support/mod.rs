@@ -28,6 +28,7 @@ pub(crate) mod sign_in;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 pub(crate) mod tool_install;
+pub(crate) mod two_machines;
 pub(crate) mod usage_lines;
 
 /// Creates a named pipe.

@@ -48,13 +48,13 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Cancels the deletions of a file before the step re-creates it in the cloud folder. The journal is durable before
-    /// the file exists: once both sides have it, no later run would find a reason to cancel them.
-    pub(super) fn record_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
+    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both sides
+    /// have it, no later run would find a reason to record them.
+    pub(super) fn publish_records_of(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
             .records
-            .cancelled_deletions
+            .published_records
             .get(&step.key)
             .into_iter()
             .flatten();

@@ -90,8 +90,8 @@ pub struct PlanRecords {
     pub forgotten: Vec<String>,
     /// Deletions to publish of files that neither side has any more: digest of the deleted text in hex, by key.
     pub lost_deletions: BTreeMap<String, String>,
-    /// Ids of published deletions that a step cancels because it creates the file again, by key.
-    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
+    /// Resolutions to publish before the step of a file, by key.
+    pub published_records: BTreeMap<String, Vec<String>>,
     /// Ancestries to record for files that need no step, by key.
     pub histories: Vec<(String, Ancestry)>,
     /// Remote files that this machine attests from now on: path and manifest entry.
@@ -118,10 +118,10 @@ impl SyncPlan {
         self.records.attested.extend(file.attested);
         let history = file.history.map(|history| (key.to_owned(), history));
         self.records.histories.extend(history);
-        if !file.cancelled_deletions.is_empty() {
+        if !file.published_records.is_empty() {
             self.records
-                .cancelled_deletions
-                .insert(key.to_owned(), file.cancelled_deletions);
+                .published_records
+                .insert(key.to_owned(), file.published_records);
         }
     }
 

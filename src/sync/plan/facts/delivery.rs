@@ -189,7 +189,7 @@ fn adds_nothing(
     {
         let is_contained = if is_line_file {
             has_complete_lines(inputs.config, &remote)?
-                && match relation(inputs.config, &own, &remote)? {
+                && match relation(inputs.config, &own, &remote)?.relation {
                     Relation::Equal => true,
                     Relation::FirstExtends => {
                         // Clients' copies are versions too.

@@ -28,6 +28,7 @@ pub(crate) fn collect_facts(
         local: presence(inputs.config, pair.local.as_ref(), pair.last)?,
         remote: presence(inputs.config, pair.remote.as_ref(), pair.last)?,
         relation: None,
+        is_rewritten: false,
         newer: NewerSide::Neither,
         causal_order: CausalOrder::Unknown,
         deletion_requested: false,
@@ -42,7 +43,9 @@ pub(crate) fn collect_facts(
             (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
         let is_line_file = pair.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && must_read(inputs, facts, local, remote)) {
-            facts.relation = Some(relation(inputs.config, &local.seen, &remote.seen)?);
+            let compared = relation(inputs.config, &local.seen, &remote.seen)?;
+            facts.relation = Some(compared.relation);
+            facts.is_rewritten = compared.is_rewritten;
         }
         // Merges on two machines can leave equal size and time with different lines.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {

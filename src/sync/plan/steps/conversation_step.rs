@@ -96,7 +96,7 @@ pub(crate) fn plan_conversation_sync(
         plan_ops(inputs, &mut draft, &pair, canonical, decided, duplicates)?
     };
     plan.notices = draft.notices;
-    plan.cancelled_deletions = draft.cancelled_deletions;
+    plan.published_records = draft.published_records;
     Ok(plan)
 }
 
@@ -190,8 +190,11 @@ fn add_upload(
     why: CopyReason,
 ) -> Result<Transfer, PlanError> {
     match mains.remote {
-        None => draft.cancelled_deletions = cancelled_deletions(inputs, draft.key)?,
+        None => draft.published_records = cancelled_deletions(inputs, draft.key)?,
         Some(remote) if mains.is_diverged => draft.keep_conflict_copy(inputs, &remote.seen)?,
+        Some(remote) if why == CopyReason::Rewritten => {
+            draft.give_up_rewritten(inputs, &remote.seen, version)?;
+        }
         Some(_) => {}
     }
     let folder = mains.folder(&version.seen.path);
@@ -226,11 +229,16 @@ fn add_download(
     {
         draft.keep_conflict_copy(inputs, old)?;
     }
-    let change = match (old, mains.is_diverged) {
-        (None, _) => ContentChange::New,
-        (_, true) => ContentChange::Replaced,
-        _ => ContentChange::Extended,
+    let change = match old {
+        None => ContentChange::New,
+        Some(_) if mains.is_diverged || why == CopyReason::Rewritten => ContentChange::Replaced,
+        Some(_) => ContentChange::Extended,
     };
+    if why == CopyReason::Rewritten
+        && let Some(old) = old
+    {
+        draft.give_up_rewritten(inputs, old, version)?;
+    }
     let folder = mains.folder(
         mains
             .canonical

@@ -21,8 +21,9 @@ pub(crate) struct FilePlan {
     pub(crate) attested: Option<(String, ManifestEntry)>,
     /// Ancestry to record if the file needs no step.
     pub(crate) history: Option<Ancestry>,
-    /// Ids of published deletions that the step cancels because it creates the file again.
-    pub(crate) cancelled_deletions: Vec<String>,
+    /// Resolutions to publish before the step: ids of deletions that it cancels because it creates the file again, and
+    /// names of versions that no machine has to wait for any more.
+    pub(crate) published_records: Vec<String>,
 }
 
 /// The outcome for one file.

@@ -211,7 +211,7 @@ fn upload(
     ancestry: &AncestryFacts,
     reason: CopyReason,
 ) -> Result<FilePlan, PlanError> {
-    let cancelled_deletions = match pair.remote {
+    let published_records = match pair.remote {
         Some(_) => Vec::new(),
         None => deletions::cancelled_deletions(inputs, pair.key)?,
     };
@@ -227,7 +227,7 @@ fn upload(
     };
     Ok(FilePlan {
         outcome: Outcome::Step(copy.step()),
-        cancelled_deletions,
+        published_records,
         ..FilePlan::default()
     })
 }
