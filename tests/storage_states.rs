@@ -7,7 +7,7 @@ use crate::support::real_codex::AppServer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The states of a conversation. Codex 0.169 writes paginated conversations, so all except the legacy
 /// one are paginated.

@@ -5,7 +5,7 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
+use crate::support::lab::{messages, rollout, rollouts, rows};
 use crate::support::two_machines::TwoMachines;
 use std::fs;
 use std::path::Path;

@@ -6,7 +6,7 @@
 
 use super::event::{EventKind, EventSelection, Role};
 use super::reader::EventReader;
-use crate::history::rollout;
+use crate::history::rollout::{self, first_line, is_injected};
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
@@ -66,8 +66,10 @@ impl OwnMessages {
 }
 
 /// The messages of two versions of a rollout.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageComparison {
+    /// The first line of the first message, if both versions begin with it.
+    pub title: Option<String>,
     /// Number of messages that both versions begin with.
     pub common: usize,
     /// Time of the last of these.
@@ -88,6 +90,9 @@ pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<Messag
             (Some(a), Some(b)) if a == b => {
                 comparison.common += 1;
                 comparison.since = a.at;
+                if comparison.title.is_none() && a.role == Role::User && !is_injected(&a.text) {
+                    comparison.title = first_line(&a.text);
+                }
             }
             (a, b) => {
                 comparison.first.add_all(a, &mut first)?;

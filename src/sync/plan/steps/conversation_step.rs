@@ -4,6 +4,8 @@ use super::conversation_draft::ConversationDraft;
 use super::file_plan::{FilePlan, Outcome, attested_equal, conflict, deletion_step, equal};
 use super::sync_step::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
+use crate::io::IoContext;
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, FileKind, Presence, decide};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::error::PlanError;
@@ -110,8 +112,15 @@ fn outcome_without_ops(
 ) -> Result<Option<Outcome>, PlanError> {
     let (key, path) = (pair.key, pair.path);
     Ok(match (decision, &pair.local, &pair.remote) {
-        (FileDecision::Conflict, Some(_), Some(_)) => {
-            Some(Outcome::Conflict(conflict(pair, facts)))
+        (FileDecision::Conflict, Some(local), Some(remote)) => {
+            let mut conflict = conflict(pair, facts);
+            if let Some(id) = rollouts::id(key) {
+                let local = local.seen.full_path(inputs.config);
+                let remote = remote.seen.full_path(inputs.config);
+                let versions = ConflictingVersions::read(&inputs.config.local, id, &local, &remote);
+                conflict.versions = Some(versions.at("read", &local)?);
+            }
+            Some(Outcome::Conflict(conflict))
         }
         (FileDecision::DeleteCloud, None, Some(version)) => {
             let digest = text_digest(inputs.config, &version.seen)?.1;

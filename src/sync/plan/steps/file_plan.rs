@@ -229,6 +229,7 @@ pub(crate) fn conflict(pair: &FilePair<'_>, facts: FileFacts) -> Conflict {
     Conflict {
         path: pair.path.to_owned(),
         reason: conflict_reason(facts),
+        versions: None,
         local: seen(&pair.local),
         remote: seen(&pair.remote),
     }

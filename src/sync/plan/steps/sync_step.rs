@@ -5,6 +5,7 @@
 
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::SyncConfig;
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::scan::{ListedFile, Side, Stat};
 use crate::sync::version_vector::Ancestry;
@@ -279,16 +280,16 @@ impl SyncStep {
 }
 
 /// A file of which the user has to choose a version.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Relative path for output.
     pub path: String,
     /// Explanation of the conflict for output.
     pub reason: String,
+    /// What the versions of a conversation have of their own.
+    pub versions: Option<ConflictingVersions>,
     /// The local version, if there is one.
-    #[serde(skip)]
     pub local: Option<ObservedFile>,
     /// The remote version, if there is one.
-    #[serde(skip)]
     pub remote: Option<ObservedFile>,
 }
