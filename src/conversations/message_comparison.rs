@@ -74,9 +74,9 @@ pub struct MessageComparison {
     pub common: usize,
     /// Time of the last of these.
     pub since: Option<DateTime<Utc>>,
-    /// What only the first version has.
+    /// Messages that only the first version has.
     pub first: OwnMessages,
-    /// What only the second version has.
+    /// Messages that only the second version has.
     pub second: OwnMessages,
 }
 

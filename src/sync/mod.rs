@@ -35,4 +35,3 @@ mod secrets;
 mod side_paths;
 mod snapshot_writer;
 pub mod state;
-pub(crate) mod version_vector;

@@ -9,7 +9,6 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::state::SyncedFile;
-use crate::sync::version_vector::Ancestry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -92,8 +91,6 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// Ancestries to record for files that need no step, by key.
-    pub histories: Vec<(String, Ancestry)>,
     /// Remote files that this machine attests from now on: path and manifest entry.
     pub attested: Vec<(String, ManifestEntry)>,
     /// Resolutions of conflict copies by other machines, to add to the state, in the form of
@@ -116,8 +113,6 @@ impl SyncPlan {
         }
         self.notices.extend(file.notices);
         self.records.attested.extend(file.attested);
-        let history = file.history.map(|history| (key.to_owned(), history));
-        self.records.histories.extend(history);
         if !file.published_records.is_empty() {
             self.records
                 .published_records

@@ -22,8 +22,7 @@ pub(crate) struct FileVersion {
     /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
     /// clients round the times of files.
     pub(crate) mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests them or they are a superseded version; see
-    /// `superseded_digest` in `delivery`.
+    /// Digest of the bytes, if a machine attests them.
     pub(crate) digest: Option<Sha256Digest>,
 }
 

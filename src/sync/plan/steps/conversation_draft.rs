@@ -31,7 +31,7 @@ pub(crate) struct ConversationDraft<'a> {
     pub(crate) new_copies: Vec<String>,
     /// Reports about clients' copies.
     pub(crate) notices: Vec<Notice>,
-    /// See [`FilePlan::published_records`](super::file_plan::FilePlan::published_records).
+    /// Resolutions that the step publishes, as in [`FilePlan`](super::file_plan::FilePlan).
     pub(crate) published_records: Vec<String>,
 }
 

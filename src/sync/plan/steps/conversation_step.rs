@@ -87,7 +87,7 @@ pub(crate) fn plan_conversation_sync(
         local: local.main,
         remote: remote.main,
     };
-    let (facts, _) = collect_facts(inputs, &pair)?;
+    let facts = collect_facts(inputs, &pair)?;
     let decision = decide(facts, inputs.rules_for(pair.path));
     let mut plan = if let Some(outcome) = outcome_without_ops(inputs, &pair, facts, decision)? {
         outcome.into()
@@ -324,9 +324,7 @@ fn equal_conversation(
     let is_new = facts.remote != Presence::Unchanged;
     Ok(FilePlan {
         outcome: equal(inputs.state, pair.key, local, remote, Some(contents)),
-        attested: is_new
-            .then(|| attested_equal(remote, contents.1, None, false))
-            .flatten(),
+        attested: is_new.then(|| attested_equal(remote, contents.1)).flatten(),
         ..FilePlan::default()
     })
 }
@@ -359,7 +357,7 @@ fn add_copy(
         over,
         mtime_ns: from.mtime_ns,
         expect: from.digest,
-        history: None,
+        replaced: None,
     }));
     if let Some(old) = old
         && old.side == side
