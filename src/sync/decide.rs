@@ -76,7 +76,7 @@ pub(crate) enum FormerVersion {
 
 impl FileFacts {
     /// Returns the reason for copying the version that continues the other one.
-    fn growth(&self) -> CopyReason {
+    fn growth(self) -> CopyReason {
         if self.is_rewritten {
             CopyReason::Rewritten
         } else {

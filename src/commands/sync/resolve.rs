@@ -127,7 +127,7 @@ impl OpenDecision {
 
     fn session_id(&self) -> Option<&str> {
         match self {
-            Self::Conflict(conflict) => conflict.versions.as_ref().map(|of| of.session_id()),
+            Self::Conflict(conflict) => Some(conflict.versions.as_ref()?.session_id()),
             Self::ConflictCopy(copy, _) => copy.session_id(),
         }
     }

@@ -269,7 +269,7 @@ fn newer_plain_versions(
     };
     let is_newer = |version: &&ManifestEntry| {
         Some(version.mtime_ns) > latest
-            && !contents.is_some_and(|(_, digest)| digest == version.digest)
+            && contents.is_none_or(|(_, digest)| digest != version.digest)
             && !replaced.contains(&version.digest)
             && !has_arrived(version)
     };
