@@ -1,7 +1,7 @@
 //! Conversations that the real Codex rewound (Esc Esc): several rollouts, of which Codex shows parts.
 
 use crate::support::lab::{Lab, rollouts, rows};
-use crate::support::sign_in::{SignIn, signed_in_home};
+use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -223,51 +223,6 @@ fn codex_archives_all_rollouts_and_shows_those_of_its_table_of_turns() {
     let _ = lab.manager(["history", "check"]).code(0);
 }
 
-/// Two machines that share a folder.
-struct Two {
-    lab: Lab,
-    b: PathBuf,
-}
-
-impl Two {
-    fn new() -> Option<Self> {
-        let lab = Lab::new()?;
-        let b = lab.world.path("home-b/.codex");
-        signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
-        fs::create_dir_all(lab.world.path("cloud")).expect("folder");
-        for (name, home) in [("a", lab.home()), ("b", b.clone())] {
-            let text = format!(
-                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {}\n\
-                 local_state_dir = {}\nbackup_dir = {}\n[targets]\ninclude_roots = \
-                 [\"sessions\", \"archived_sessions\", \"session_index.jsonl\"]\n",
-                json!(lab.world.path("cloud")),
-                json!(home),
-                json!(lab.world.path(&format!("backups-{name}"))),
-            );
-            lab.world.write(&format!("{name}.toml"), text);
-        }
-        Some(Self { lab, b })
-    }
-
-    #[track_caller]
-    fn sync(&self, names: &[&str]) {
-        for name in names {
-            let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
-            let args = [
-                "--manager-home",
-                &manager,
-                "sync",
-                "-c",
-                &config,
-                "run",
-                "--apply",
-            ];
-            let run = self.lab.manager(args).code(0);
-            assert!(!run.stdout.contains("conflict"), "{}", run.stdout);
-        }
-    }
-}
-
 /// Returns the user's messages that Codex sent with its last request.
 fn sent(lab: &Lab) -> Vec<String> {
     let body = lab.backend.last_turn();
@@ -283,7 +238,9 @@ fn sent(lab: &Lab) -> Vec<String> {
 #[test]
 fn a_rewind_travels_with_all_its_rollouts() {
     for was_synced_before in [false, true] {
-        let Some(two) = Two::new() else { return };
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
         let own = lab.say_in(b, "at home on b");
         let id = lab.say("one");

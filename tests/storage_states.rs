@@ -1,13 +1,13 @@
 //! The real Codex handles a conversation in each state equally before and after each `storage` command.
 
 use crate::support::folder_snapshot::FolderSnapshot;
-use crate::support::lab::{Lab, open, rollouts};
+use crate::support::lab::{Lab, open, rollouts, write_legacy};
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::AppServer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use std::path::Path;
 
 /// The states of a conversation. Codex 0.169 writes paginated conversations, so all except the legacy
 /// one are paginated.
@@ -113,7 +113,7 @@ impl Conversations {
         lab.backend.call_tools(&[]);
         for (state, n) in [("legacy", 1), ("migrated", 2)] {
             let id = format!("01a10000-0000-7000-8000-{n:012}");
-            write_legacy(&lab.home(), &id, state);
+            write_legacy(&lab.home(), &id, state, "");
             lab.resume(&lab.home(), &id, "more");
             ids.insert(state, id);
         }
@@ -340,43 +340,6 @@ fn texts(answer: &Value) -> String {
 
 fn is_of(path: &Path, id: &str) -> bool {
     path.to_string_lossy().contains(id)
-}
-
-/// Writes a conversation as Codex 0.42 did: without ordinals.
-fn write_legacy(home: &Path, id: &str, prompt: &str) -> PathBuf {
-    let time = "2026-10-01T00:00:00.000Z";
-    let message = |role: &str, kind: &str, text: &str| json!({"type": "message", "role": role, "content": [{"type": kind, "text": text}]});
-    let lines = [
-        (
-            "session_meta",
-            json!({"id": id, "timestamp": time, "cwd": home, "originator": "codex_exec",
-            "cli_version": "0.42.0", "instructions": null, "source": "exec"}),
-        ),
-        ("response_item", message("user", "input_text", prompt)),
-        (
-            "event_msg",
-            json!({"type": "user_message", "message": prompt, "kind": "plain"}),
-        ),
-        (
-            "event_msg",
-            json!({"type": "agent_message", "message": "an answer"}),
-        ),
-        (
-            "response_item",
-            message("assistant", "output_text", "an answer"),
-        ),
-    ];
-    let lines = lines.map(|(kind, payload)| {
-        format!(
-            "{}\n",
-            json!({"timestamp": time, "type": kind, "payload": payload})
-        )
-    });
-    let folder = home.join("sessions/2026/10/01");
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(format!("rollout-2026-10-01T00-00-00-{id}.jsonl"));
-    fs::write(&path, lines.concat()).unwrap();
-    path
 }
 
 #[test]

@@ -147,6 +147,7 @@ mod sync_faults;
 mod sync_folders;
 mod sync_identity;
 mod sync_manifests;
+mod sync_migrations;
 mod sync_old_versions;
 mod sync_races;
 mod sync_resolve;

@@ -5,58 +5,13 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
-use crate::support::sign_in::{SignIn, signed_in_home};
+use crate::support::lab::{messages, rollout, rollouts, rows};
+use crate::support::two_machines::TwoMachines;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Two machines: A uses the home of the lab, B a second home.
-struct Two {
-    lab: Lab,
-    b: PathBuf,
-}
-
-impl Two {
-    fn new() -> Option<Self> {
-        let lab = Lab::new()?;
-        let b = lab.world.path("home-b/.codex");
-        // Logins are not synced, so each machine has its own.
-        signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
-        fs::create_dir_all(lab.world.path("cloud")).expect("folder");
-        let two = Self { lab, b };
-        two.configure("");
-        Some(two)
-    }
-
-    fn configure(&self, more: &str) {
-        for (name, home) in [("a", self.lab.home()), ("b", self.b.clone())] {
-            let text = format!(
-                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
-                 local_state_dir = {home:?}\nbackup_dir = {:?}\n[targets]\ninclude_roots = [\
-                 \"sessions\", \"archived_sessions\", \"session_index.jsonl\", \"history.jsonl\"]\n\
-                 [conflict]\npolicy = \"prefer_cloud\"\n{more}",
-                self.lab.world.path("cloud"),
-                self.lab.world.path(&format!("backups-{name}")),
-            );
-            self.lab.world.write(&format!("{name}.toml"), text);
-        }
-    }
-
-    #[track_caller]
-    fn sync(&self, name: &str) {
-        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
-        let args = [
-            "--manager-home",
-            &*manager,
-            "sync",
-            "-c",
-            &*config,
-            "run",
-            "--apply",
-        ];
-        let _ = self.lab.manager(args).code(0);
-    }
-}
+/// Conflicts end in favour of the cloud folder.
+const PREFER_CLOUD: &str = "[conflict]\npolicy = \"prefer_cloud\"\n";
 
 /// Returns the project folder that Codex's index has for a conversation.
 fn cwd_of(home: &Path, id: &str) -> String {
@@ -68,25 +23,24 @@ fn cwd_of(home: &Path, id: &str) -> String {
 
 #[test]
 fn a_conversation_continues_on_both_machines() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     // Codex on B has an index already, so that its first scan cannot find the new files.
     let own = lab.say_in(b, "at home on b");
     let id = lab.say("one");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     let mut all = [own.clone(), id.clone()];
     all.sort();
     assert_eq!(lab.listed_ids(b), all);
     lab.resume(b, &id, "two");
     assert_eq!(lab.user_messages(b, &id), ["one", "two"]);
-    two.sync("b");
-    two.sync("a");
+    two.sync(&["b", "a"]);
     lab.resume(&a, &id, "three");
     assert_eq!(lab.user_messages(&a, &id), ["one", "two", "three"]);
     assert_eq!(messages(&rollout(&a, &id)), ["one", "two", "three"]);
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     assert_eq!(
         fs::read(rollout(&a, &id)).expect("read"),
         fs::read(rollout(b, &id)).expect("read")
@@ -96,7 +50,9 @@ fn a_conversation_continues_on_both_machines() {
 
 #[test]
 fn synced_conversations_are_resumed_by_last_and_by_name() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let own = lab.say_in(b, "at home on b");
     let gone = lab.say_in(b, "gone");
@@ -115,9 +71,9 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
     };
     let (from, name) = cwd(&a, &id);
     let to = two.lab.world.path("mapped").to_string_lossy().into_owned();
-    two.sync("a");
+    two.sync(&["a"]);
     two.configure(&format!("[[paths.map]]\nfrom = {from:?}\nto = {to:?}\n"));
-    two.sync("b");
+    two.sync(&["b"]);
     // Before Codex has scanned the files.
     assert_eq!(cwd(b, &id), (to, name));
     assert_eq!(rows(b).len(), 3, "a row without a file is unchanged");
@@ -139,11 +95,12 @@ fn synced_conversations_are_resumed_by_last_and_by_name() {
 
 #[test]
 fn archiving_is_synced_to_codex() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     lab.resume(b, &id, "two");
     let codex = |home: &Path, word: &str| {
         lab.codex
@@ -151,14 +108,12 @@ fn archiving_is_synced_to_codex() {
             .expect_success();
     };
     codex(b, "archive");
-    two.sync("b");
-    two.sync("a");
+    two.sync(&["b", "a"]);
     assert_eq!(rollouts(&a).len(), 1);
     assert_eq!(lab.listed_ids(&a), [""; 0]);
     assert_eq!(rows(&a), [(id.clone(), rollout(&a, &id))]);
     codex(&a, "unarchive");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     assert_eq!(lab.listed_ids(b), [&*id]);
     lab.resume(b, &id, "three");
     assert_eq!(lab.user_messages(b, &id), ["one", "two", "three"]);
@@ -166,34 +121,23 @@ fn archiving_is_synced_to_codex() {
 
 #[test]
 fn keep_both_makes_two_conversations() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    two.configure(PREFER_CLOUD);
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
     let id = lab.say("one");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     lab.resume(&a, &id, "on a");
     lab.resume(b, &id, "on b");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     // A's version continues without B's turns; B's version is kept.
     lab.resume(b, &id, "after");
     assert_eq!(lab.user_messages(b, &id), ["one", "on a", "after"]);
-    let args = [
-        "--manager-home",
-        "manager-b",
-        "sync",
-        "-c",
-        "b.toml",
-        "resolve",
-        &id,
-        "--keep",
-        "both",
-        "--json",
-    ];
-    let done = lab.manager(args).code(0).json();
+    let args = ["resolve", &id, "--keep", "both", "--json"];
+    let done = two.run_sync("b", &args).code(0).json();
     let new = done["new_id"].as_str().expect("an id").to_owned();
-    two.sync("b");
-    two.sync("a");
+    two.sync(&["b", "a"]);
     for home in [&a, b] {
         lab.resume(home, &new, "further");
         assert_eq!(messages(&rollout(home, &new)), ["one", "on b", "further"]);
@@ -203,34 +147,37 @@ fn keep_both_makes_two_conversations() {
 
 #[test]
 fn project_folders_are_mapped_only_in_the_index() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
     let (lab, b) = (&two.lab, &two.b);
     let id = lab.say("one");
-    two.sync("a");
-    two.sync("b");
+    two.sync(&["a", "b"]);
     assert_eq!(lab.listed_ids(b), [&*id]);
     let before = fs::read(rollout(b, &id)).expect("read");
     let there = cwd_of(b, &id);
     two.configure(&format!(
         "[[paths.map]]\nfrom = {there:?}\nto = \"/home/me/work\"\n"
     ));
-    two.sync("b");
+    two.sync(&["b"]);
     assert_eq!(cwd_of(b, &id), "/home/me/work");
     assert_eq!(fs::read(rollout(b, &id)).expect("read"), before);
 }
 
 #[test]
 fn in_a_mapped_folder_codex_finds_conversations_by_id_and_with_all() {
-    let Some(two) = Two::new() else { return };
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
     let (lab, b) = (&two.lab, &two.b);
     lab.say_in(b, "at home on b");
     let id = lab.say("one");
     let from = cwd_of(&lab.home(), &id);
     let to = two.lab.world.path("mapped");
     fs::create_dir(&to).expect("folder");
-    two.sync("a");
+    two.sync(&["a"]);
     two.configure(&format!("[[paths.map]]\nfrom = {from:?}\nto = {to:?}\n"));
-    two.sync("b");
+    two.sync(&["b"]);
     assert_eq!(Path::new(&cwd_of(b, &id)), to);
     let resumed = |which: &[&str]| {
         let mut command = lab.codex.command(b, &lab.backend, &lab.world.path("home"));

@@ -338,7 +338,7 @@ fn an_old_manifest_that_comes_back_is_not_another_machine() {
 }
 
 #[test]
-fn edits_of_a_machine_and_its_clone_are_a_conflict() {
+fn of_edits_of_a_machine_and_its_clone_the_replaced_one_is_in_the_snapshot() {
     let pair = acquainted();
     copy_machine(&pair);
     let day = pair.copy_cloud();
@@ -352,8 +352,13 @@ fn edits_of_a_machine_and_its_clone_are_a_conflict() {
         pair.apply("a");
     }
     swap_with_copy(&pair);
-    let run = run(&pair, "a").code(2);
-    assert_eq!(warned(&run.json()).len(), 1, "{run}");
-    assert_eq!(run.json()["conflicts"][0]["path"], SKILL, "{run}");
+    let json = run(&pair, "a").code(0).json();
+    assert_eq!(warned(&json).len(), 1, "{json}");
+    let snapshot = json["snapshot"].as_str().expect("a snapshot");
+    assert_eq!(pair.text("a", SKILL), "of the copy, again");
+    let args = [
+        "restore", "--from", snapshot, "--target", "local", "--apply",
+    ];
+    let _ = pair.run("a", &args).code(0);
     assert_eq!(pair.text("a", SKILL), "of the original");
 }

@@ -280,7 +280,7 @@ fn without_other_machines_an_old_text_is_a_conflict() {
 }
 
 #[test]
-fn concurrent_versions_are_a_conflict() {
+fn of_concurrent_versions_the_replaced_one_is_in_the_snapshot() {
     let pair = Pair::new();
     write_and_sync(&pair, "one", 1_795_000_000, &["a", "b", "a"]);
     let before = pair.copy_cloud();
@@ -298,15 +298,16 @@ fn concurrent_versions_are_a_conflict() {
     for (path, word) in words {
         fs::write(path, word).unwrap();
     }
-    let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
-    assert_eq!(json["conflicts"][0]["path"], SKILL, "{json}");
-    let _ = pair
-        .run("a", &["resolve", SKILL, "--keep", "local"])
-        .code(0);
-    assert_eq!(
-        actions(&pair.apply("b")),
-        [format!("copy-to-local {SKILL}")]
-    );
+    let json = pair.apply("a");
+    assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
+    let snapshot = json["snapshot"].as_str().expect("a snapshot");
+    let args = [
+        "restore", "--from", snapshot, "--target", "local", "--apply",
+    ];
+    let _ = pair.run("a", &args).code(0);
+    for name in ["a", "b"] {
+        pair.apply(name);
+    }
     assert_everywhere(&pair, "by a");
 }
 

@@ -192,3 +192,110 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
         }
     }
 }
+
+const ASKED: &str = "plan the trip";
+
+/// Returns a conversation with one answer, and with this many more of which each quotes `who`.
+fn talk(who: &str, more: usize) -> String {
+    let message = |second: usize, role: &str, text: &str| {
+        format!(
+            "{{\"timestamp\":\"2026-11-18T10:00:{second:02}.000Z\",\"type\":\"response_item\",\"payload\":\
+             {{\"type\":\"message\",\"role\":\"{role}\",\"content\":[{{\"type\":\"text\",\"text\":\"{text}\"}}]}}}}\n"
+        )
+    };
+    let mut text = [
+        META.to_owned(),
+        message(1, "user", ASKED),
+        message(2, "assistant", "yes"),
+    ]
+    .concat();
+    for n in 0..more {
+        text += &message(10 + 2 * n, "user", &format!("{who} {n}"));
+        text += &message(11 + 2 * n, "assistant", &format!("answer to {who} {n}"));
+    }
+    text
+}
+
+/// Two machines that continued a conversation: two answers on `b`, one in the cloud folder.
+fn talked_apart() -> Pair {
+    let pair = Pair::synced(&[(ROLLOUT, &talk("", 0))]);
+    pair.put("a", ROLLOUT, &talk("a", 1));
+    pair.put("b", ROLLOUT, &talk("b", 2));
+    pair.apply("a");
+    pair
+}
+
+#[test]
+fn a_conflict_is_described_by_its_title_and_messages() {
+    let pair = talked_apart();
+    for args in [&["plan", "--json"][..], &["resolve", "--json"]] {
+        let run = pair.run("b", args);
+        let conflict = &run.json()["conflicts"][0];
+        for (key, value) in [
+            ("session_id", serde_json::json!(ID)),
+            ("title", ASKED.into()),
+            ("local_prompts", 2.into()),
+            ("local_answers", 2.into()),
+            ("remote_prompts", 1.into()),
+            ("remote_answers", 1.into()),
+            ("since", "2026-11-18T10:00:02+00:00".into()),
+        ] {
+            assert_eq!(conflict[key], value, "{key}: {run}");
+        }
+    }
+    let described =
+        "2 answers on this machine, 1 answer in the cloud folder since Wed 18 Nov 10:00";
+    let plan = pair.run("b", &["plan"]).code(2);
+    let warning = format!("conflict: \"{ASKED}\" ({ID}): ");
+    assert!(plan.stderr.contains(&warning), "{plan}");
+    assert!(plan.stderr.contains(described), "{plan}");
+    let listed = pair.run("b", &["resolve"]).code(0);
+    assert!(listed.stdout.contains(described), "{listed}");
+    assert!(listed.stdout.contains(ASKED), "{listed}");
+}
+
+#[test]
+fn a_conflict_is_resolved_by_title_by_short_id_or_by_an_answer() {
+    use crate::support::terminal::Terminal;
+    use std::time::Duration;
+    for what in [Some(ASKED), Some(&ID[..8]), Some(ROLLOUT), None] {
+        let pair = talked_apart();
+        match what {
+            Some(what) => {
+                let _ = pair
+                    .run("b", &["resolve", "no such title", "--keep", "local"])
+                    .code(1);
+                let _ = pair.run("b", &["resolve", what, "--keep", "local"]).code(0);
+            }
+            None => {
+                let args = [
+                    "--manager-home",
+                    "manager-b",
+                    "sync",
+                    "-c",
+                    "b.toml",
+                    "resolve",
+                ];
+                let mut terminal = Terminal::start(&mut pair.0.command(args));
+                terminal.wait_for("Enter leaves it open", Duration::from_secs(60));
+                terminal.type_keys("nothing of the kind\nlocal\n");
+                assert_eq!(terminal.end().code(), Some(0));
+            }
+        }
+        assert_eq!(pair.text("cloud", ROLLOUT), talk("b", 2), "{what:?}");
+    }
+}
+
+#[test]
+fn a_conflict_copy_is_described_and_resolved_by_its_title() {
+    let pair = talked_apart();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_local\"\n");
+    pair.apply("b");
+    let listed = pair.run("b", &["resolve"]).code(0);
+    let described = "2 answers on this machine, 1 answer in the conflict copy since";
+    assert!(listed.stdout.contains(described), "{listed}");
+    let json = pair.run("b", &["resolve", "--json"]).code(0).json();
+    assert_eq!(json["forks"][0]["remote_answers"], 1, "{json}");
+    let _ = pair.run("b", &["resolve", ASKED, "--keep", "fork"]).code(0);
+    assert_eq!(pair.text("b", ROLLOUT), talk("a", 1));
+}

@@ -55,7 +55,10 @@ fn prefer_newer_mtime_keeps_the_newer_version() {
     for newer in ["a", "b"] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_newer_mtime\"\n");
-        pair.sync(&[(SKILL, "first")]);
+        set_mtime(&pair.put("a", SKILL, "first"), T - 60);
+        for name in ["a", "b"] {
+            pair.apply(name);
+        }
         for name in ["a", "b"] {
             let later = u64::from(name == newer) * 60;
             set_mtime(&pair.put(name, SKILL, &format!("of {name}")), T + later);

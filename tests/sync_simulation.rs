@@ -1,7 +1,7 @@
 //! Simulation of three machines with a cloud folder that delays, tears, loses and restores files, driven through
 //! `plan` and `apply`. In half of the schedules a machine's state or its whole disk is restored from a backup, or a
 //! machine becomes a clone of another. In some, clients restore earlier versions of plain files, or the whole folder is
-//! restored to an earlier day. In some, users delete plain files with `delete_policy = "propagate"`. A second test has
+//! restored to an earlier day. In some, users rewind, migrate and compact conversations with Codex, or delete plain files with `delete_policy = "propagate"`. A second test has
 //! users that keep both versions of conflict copies, and a cloud folder that is emptied and filled again.
 //!
 //! The seed determines the whole schedule. `CODEX_MANAGER_SYNC_SCHEDULES` sets the number of schedules,
@@ -123,6 +123,11 @@ fn has_deletions(seed: u64) -> bool {
     seed / 40 % 3 == 1 && MachineFault::of(seed) == MachineFault::None
 }
 
+/// Returns true if users rewind, migrate and compact conversations in the schedule: in two of three.
+fn has_rewrites(seed: u64) -> bool {
+    !seed.is_multiple_of(3)
+}
+
 #[allow(clippy::too_many_lines, reason = "one story, out in its order")]
 fn run_schedule(seed: u64, decisions: Decisions) {
     let root = tempfile::Builder::new()
@@ -148,6 +153,7 @@ fn run_schedule(seed: u64, decisions: Decisions) {
     // Separate generators: the other events of a seed do not depend on them.
     let mut restored_versions = has_restored_versions(seed).then(|| Rng::new(!seed));
     let mut deletions = has_deletions(seed).then(|| Rng::new(seed.reverse_bits()));
+    let mut rewrites = has_rewrites(seed).then(|| Rng::new(seed.swap_bytes() ^ 0x0bad_cafe));
     if deletions.is_some() {
         for machine in &mut machines {
             machine.propagate_deletions();
@@ -208,6 +214,14 @@ fn run_schedule(seed: u64, decisions: Decisions) {
             }
             if event == 35 && is_emptied {
                 cloud.empty(&mut machines);
+            }
+        }
+        if let Some(rng) = &mut rewrites
+            && rng.chance(25)
+        {
+            let given_up = machines[rng.below(3)].rewrite_conversation(rng);
+            for machine in &mut machines {
+                machine.give_up(&given_up);
             }
         }
         let m = rng.below(3);

@@ -6,8 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
-
 /// Returns the path and the first line of another conversation.
 fn second() -> (String, String) {
     let id = ID.replace("455", "456");
@@ -180,85 +178,6 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     let run = pair.run("b", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("; c has the newest version\n"), "{run}");
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
-}
-
-/// Creates three machines that propagate deletions and share a skill.
-fn three(text: &str) -> Pair {
-    let pair = Pair::new();
-    for name in ["a", "b", "c"] {
-        pair.configure(name, PROPAGATE);
-    }
-    pair.put("a", SKILL, text);
-    for other in 0..8 {
-        pair.put("a", &format!("skills/other/{other}"), "x");
-    }
-    for name in ["a", "b", "c", "a"] {
-        pair.apply(name);
-    }
-    pair
-}
-
-#[test]
-fn an_older_version_of_a_deleted_file_does_not_come_back() {
-    let pair = three("one");
-    pair.put("a", SKILL, "two");
-    pair.apply("a");
-    pair.apply("b");
-    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
-    pair.apply("b");
-    // `c` has the old text, because the edit has not reached it.
-    assert_eq!(actions(&pair.apply("c")), [format!("delete-local {SKILL}")]);
-    pair.apply("a");
-    // A client restores the file, and it is deleted again.
-    pair.put("cloud", SKILL, "one");
-    assert_eq!(actions(&pair.apply("b")), [format!("delete-cloud {SKILL}")]);
-    for name in ["a", "c", "b"] {
-        assert_eq!(actions(&pair.apply(name)), [""; 0], "{name}");
-        assert!(!pair.home(name).join(SKILL).exists(), "{name}");
-    }
-    // A file that the user writes there is new, even with the same content.
-    pair.put("c", SKILL, "one");
-    for name in ["c", "b", "a", "c"] {
-        pair.apply(name);
-    }
-    for name in ["a", "b", "cloud"] {
-        assert_eq!(pair.text(name, SKILL), "one", "{name}");
-    }
-}
-
-#[test]
-fn an_older_text_does_not_replace_an_undelivered_edit() {
-    let pair = three("one");
-    pair.put("a", SKILL, "two");
-    pair.apply("a");
-    let newer = fs::read(pair.cloud().join(SKILL)).unwrap();
-    // `b` deletes the file before the edit arrives there; the edit wins.
-    pair.put("cloud", SKILL, "one");
-    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
-    let _ = pair.run("b", &["run", "--apply"]).code(6);
-    assert!(!pair.cloud().join(SKILL).exists());
-    assert_eq!(
-        actions(&pair.apply("a")),
-        [format!("copy-to-cloud {SKILL}")]
-    );
-    // All manifests have reached `c`, the file has not.
-    fs::remove_file(pair.cloud().join(SKILL)).unwrap();
-    let run = pair.run("c", &["run", "--apply", "--json"]).code(6);
-    assert_eq!(actions(&run.json()), [""; 0]);
-    assert_eq!(run.json()["waiting"][0]["path"], SKILL);
-    assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
-    assert!(!pair.cloud().join(SKILL).exists());
-    // A file that a client restored is not copied to a machine without it either.
-    pair.configure("d", "");
-    pair.put("cloud", SKILL, "one");
-    let json = pair.run("d", &["run", "--apply", "--json"]).code(6).json();
-    assert_eq!(json["waiting"][0]["path"], SKILL, "{json}");
-    assert!(!pair.home("d").join(SKILL).exists());
-    fs::write(pair.cloud().join(SKILL), newer).unwrap();
-    for name in ["c", "d", "b", "a"] {
-        pair.apply(name);
-        assert_eq!(pair.text(name, SKILL), "two", "{name}");
-    }
 }
 
 /// Copies the homes of a machine to an image, or back.

@@ -127,6 +127,29 @@ pub(crate) fn set_names(
     Ok(changed)
 }
 
+/// Stores the forms of rollouts in the rows of their conversations, by id. Returns the ids of the changed rows.
+pub(crate) fn set_history_modes(
+    database: &Path,
+    modes: &[(String, String)],
+) -> Result<Vec<String>, DatabaseError> {
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
+    // A schema without this column is that of a Codex that knows one form.
+    let Ok(mut update) = transaction.prepare(sql) else {
+        return Ok(Vec::new());
+    };
+    let mut changed = Vec::new();
+    for (id, mode) in modes {
+        if update.execute([id, mode]).on("change", database)? > 0 {
+            changed.push(id.clone());
+        }
+    }
+    drop(update);
+    transaction.commit().on("change", database)?;
+    Ok(changed)
+}
+
 /// Deletes the projections of conversations whose rollouts were replaced.
 pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     let mut connection = open(database)?;

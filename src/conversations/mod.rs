@@ -3,7 +3,7 @@
 //! [`event`] and [`reader`] are the one reader of the contents of rollouts. [`index`] keeps the words of
 //! all conversations in a SQLite database below the manager home; it holds no text, because the rollouts
 //! do. [`search`] evaluates queries by the index and reads the messages that it shows from the rollouts.
-//! [`transcript`], [`markdown`] and [`html`] are a conversation to read.
+//! [`message_comparison`] compares two versions of a rollout. [`transcript`], [`markdown`] and [`html`] are a conversation to read.
 
 pub(crate) mod event;
 pub(crate) mod html;
@@ -11,6 +11,7 @@ mod images;
 pub(crate) mod index;
 mod line_items;
 pub(crate) mod markdown;
+pub mod message_comparison;
 pub(crate) mod messages;
 pub(crate) mod part_mark;
 pub(crate) mod reader;

@@ -67,7 +67,7 @@ fn add_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan, facts: &R
     text("approval_mode", approval.as_deref().unwrap_or("on-request"));
     text("cli_version", meta.text("cli_version").unwrap_or_default());
     text("memory_mode", meta.text("memory_mode").unwrap_or("enabled"));
-    let mode = meta.text("history_mode").unwrap_or("legacy");
+    let mode = meta.history_mode();
     text("history_mode", mode);
 }
 

@@ -9,6 +9,7 @@ use super::cloud_names;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::rollouts;
 use super::scan::{self, Side, Stat};
+use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
@@ -38,6 +39,12 @@ impl ConflictCopy {
     /// Returns the [`conversation_label`] of its conversation.
     pub(crate) fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
+    }
+
+    /// Returns the id of its conversation, if the file name has one.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        let (_, id) = rollout::split_uuid(rollouts::stem(self.conversation())?)?;
+        Some(id)
     }
 
     /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the

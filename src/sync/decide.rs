@@ -5,7 +5,6 @@
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
 use super::scan::Side;
-use super::version_vector::CausalOrder;
 use crate::codex::rollout::Relation;
 
 /// The kind of a file, as far as it affects the decision.
@@ -54,12 +53,36 @@ pub(crate) struct FileFacts {
     pub remote: Presence,
     /// Relation of the local content to the remote one; `None` if they were not read.
     pub relation: Option<Relation>,
+    /// True if the longer content has the messages of the other one, but does not begin with its bytes.
+    pub is_rewritten: bool,
     /// The side with the later mtime.
     pub newer: NewerSide,
-    /// Relation of the remote version to the local one by ancestry. Known only for plain files.
-    pub causal_order: CausalOrder,
+    /// The evidence that the remote version is older than the local one. Known only for plain files.
+    pub former: FormerVersion,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
+}
+
+/// The evidence that a remote version is older than the local one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FormerVersion {
+    /// Nothing shows that it is older.
+    No,
+    /// This machine had it before, and a cloud client restored it.
+    Older,
+    /// It looks older, but the user may have restored it: no machine lists it.
+    Unlisted,
+}
+
+impl FileFacts {
+    /// Returns the reason for copying the version that continues the other one.
+    fn growth(self) -> CopyReason {
+        if self.is_rewritten {
+            CopyReason::Rewritten
+        } else {
+            CopyReason::Grew
+        }
+    }
 }
 
 /// The action for one file.
@@ -94,6 +117,8 @@ pub(crate) enum CopyReason {
     AbsentIsNotDeleted,
     /// This version continues the other one.
     Grew,
+    /// This version has all messages of the other one, and Codex rewrote it.
+    Rewritten,
     /// Only this side changed the file.
     ChangedOneSide,
     /// The remote version is older than the local one.
@@ -118,6 +143,10 @@ impl CopyReason {
                 "missing on this machine; sync.delete_policy is never",
             ),
             Self::Grew => choose("longer on this machine", "longer in the cloud folder"),
+            Self::Rewritten => choose(
+                "has all messages, as Codex rewrote them on this machine",
+                "has all messages, as Codex rewrote them on another machine",
+            ),
             Self::ChangedOneSide => {
                 choose("changed on this machine", "changed in the cloud folder")
             }
@@ -165,25 +194,20 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     let may_grow = facts.kind != FileKind::Plain || unknown;
     match facts.relation {
         Some(Relation::FirstExtends) if may_grow => {
-            return FileDecision::CopyToCloud(CopyReason::Grew);
+            return FileDecision::CopyToCloud(facts.growth());
         }
         Some(Relation::SecondExtends) if may_grow => {
-            return FileDecision::CopyToLocal(CopyReason::Grew);
+            return FileDecision::CopyToLocal(facts.growth());
         }
         _ if facts.kind == FileKind::Lines => return FileDecision::Merge,
         _ => {}
     }
     match (facts.local, facts.remote) {
         (Changed, Unchanged) => FileDecision::CopyToCloud(CopyReason::ChangedOneSide),
-        (Unchanged | Changed, Changed) if facts.causal_order == CausalOrder::Older => {
+        (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {
             FileDecision::CopyToCloud(CopyReason::OlderCloud)
         }
-        (Unchanged, Changed)
-            if matches!(
-                facts.causal_order,
-                CausalOrder::Unknown | CausalOrder::Newer
-            ) =>
-        {
+        (Unchanged, Changed) if facts.former == FormerVersion::No => {
             FileDecision::CopyToLocal(CopyReason::ChangedOneSide)
         }
         _ => conflict(facts, rules),
@@ -233,7 +257,7 @@ pub(crate) fn winner(from: Side) -> &'static str {
 pub(crate) fn conflict_reason(facts: FileFacts) -> String {
     let known = facts.local != Presence::New && facts.remote != Presence::New;
     match (facts.kind, known) {
-        _ if facts.causal_order == CausalOrder::OlderUnattested => {
+        _ if facts.former == FormerVersion::Unlisted => {
             "the cloud folder has an older version that no machine has published"
         }
         (FileKind::Rollout, true) => "continued differently on both sides since the last sync",
@@ -273,8 +297,9 @@ mod tests {
             local,
             remote,
             relation,
+            is_rewritten: false,
             newer: NewerSide::Neither,
-            causal_order: CausalOrder::Unknown,
+            former: FormerVersion::No,
             deletion_requested: false,
         }
     }
@@ -323,33 +348,21 @@ mod tests {
     }
 
     #[test]
-    fn older_remote_versions_are_replaced_and_concurrent_ones_conflict() {
-        let seen = |local, causal_order| FileFacts {
-            causal_order,
-            ..facts(Plain, local, Changed, Some(Relation::Diverged))
-        };
-        for (local, causal_order, expected) in [
-            (
-                Unchanged,
-                CausalOrder::Newer,
-                D::CopyToLocal(CopyReason::ChangedOneSide),
-            ),
-            (
-                Unchanged,
-                CausalOrder::Older,
-                D::CopyToCloud(CopyReason::OlderCloud),
-            ),
-            (Unchanged, CausalOrder::Concurrent, D::Conflict),
-            (Unchanged, CausalOrder::OlderUnattested, D::Conflict),
-            (Changed, CausalOrder::Newer, D::Conflict),
-            (
-                Changed,
-                CausalOrder::Older,
-                D::CopyToCloud(CopyReason::OlderCloud),
-            ),
-            (Changed, CausalOrder::Concurrent, D::Conflict),
+    fn older_remote_versions_are_replaced_and_unlisted_ones_conflict() {
+        let download = D::CopyToLocal(CopyReason::ChangedOneSide);
+        let upload = D::CopyToCloud(CopyReason::OlderCloud);
+        for (local, former, expected) in [
+            (Unchanged, FormerVersion::No, download),
+            (Unchanged, FormerVersion::Older, upload),
+            (Unchanged, FormerVersion::Unlisted, D::Conflict),
+            (Changed, FormerVersion::No, D::Conflict),
+            (Changed, FormerVersion::Older, upload),
+            (Changed, FormerVersion::Unlisted, D::Conflict),
         ] {
-            let facts = seen(local, causal_order);
+            let facts = FileFacts {
+                former,
+                ..facts(Plain, local, Changed, Some(Relation::Diverged))
+            };
             assert_eq!(decide(facts, RULES), expected, "{facts:?}");
         }
     }

@@ -12,7 +12,7 @@ use crate::codex::{home, rollout};
 use crate::history::id::ConversationId;
 use crate::history::repair::{self, RepairAction};
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::{HistoryError, check, files};
+use crate::history::{self, HistoryError, check, files};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,32 @@ impl CodexIndex<'_> {
         Ok(rows.count())
     }
 
+    /// Records in the rows of replaced conversations which form their file has. Codex shows no turn of a migrated file
+    /// if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex reads from
+    /// another place now.
+    fn update_modes(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut modes = Vec::new();
+        for update in replaced(updates) {
+            let meta = history::rollout::head(&home.join(&update.path))
+                .ok()
+                .flatten();
+            let mode = meta.map(|meta| meta.history_mode().to_owned());
+            modes.extend(mode.map(|mode| (update.id.clone(), mode)));
+        }
+        let mut changed = Vec::new();
+        if !modes.is_empty() {
+            let prefix = home::STATE_DATABASE_PREFIX;
+            for database in thread_index::find_databases(home, self.env, prefix) {
+                changed.extend(thread_index::set_history_modes(&database, &modes)?);
+            }
+        }
+        Ok(changed)
+    }
+
     /// Updates the paths of moved conversations, and maps project folders by the rules. Returns the lines to print.
     fn update_paths(
         &self,
@@ -187,11 +213,7 @@ impl CodexIndex<'_> {
         home: &Path,
         updates: &[IndexUpdate],
     ) -> Result<(), IndexUpdateError> {
-        let replaced: Vec<_> = updates
-            .iter()
-            .filter(|update| update.change == ContentChange::Replaced)
-            .map(|update| update.id.as_str())
-            .collect();
+        let replaced: Vec<_> = replaced(updates).map(|update| &*update.id).collect();
         if replaced.is_empty() {
             return Ok(());
         }
@@ -201,6 +223,11 @@ impl CodexIndex<'_> {
         }
         Ok(())
     }
+}
+
+fn replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
+    let all = updates.iter();
+    all.filter(|update| update.change == ContentChange::Replaced)
 }
 
 /// Returns the new paths of moved conversations.
@@ -231,8 +258,10 @@ impl IndexUpdater for CodexIndex<'_> {
         if rows > 0 {
             notes.push(format!("added to Codex's index: {rows}"));
         }
+        let mut named = named.clone();
+        named.extend(self.update_modes(home, updates)?);
         if !named.is_empty() {
-            let changed = self.update_names(home, named)?;
+            let changed = self.update_names(home, &named)?;
             if changed > 0 {
                 notes.push(format!("renamed in Codex's lists: {changed}"));
             }

@@ -158,7 +158,6 @@ mod tests {
             size: text.len() as u64,
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
-            history: None,
         };
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.record("a", &version("1")).unwrap();

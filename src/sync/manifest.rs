@@ -9,7 +9,6 @@ use super::cloud_names;
 use super::manager_folder;
 use super::rollouts;
 use super::state::{Deletion, SyncState};
-use super::version_vector::Ancestry;
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, file_open};
@@ -19,7 +18,7 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
-/// A version of a file, as a manifest lists it.
+/// A version of a file, as a manifest lists it. Manifests of 0.1.0 have a further key, `history`, for plain files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestEntry {
     /// Size in bytes, compressed if the file is.
@@ -28,30 +27,6 @@ pub struct ManifestEntry {
     pub mtime_ns: i64,
     /// SHA-256 of the file's bytes, compressed if the file is.
     pub digest: Sha256Digest,
-    /// Ancestry of a plain file; absent for a first version. Older programs skip the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub history: Option<Box<Ancestry>>,
-}
-
-impl ManifestEntry {
-    /// Returns the ancestry, with the implied one of a first version filled in.
-    pub(crate) fn history(&self) -> Ancestry {
-        match &self.history {
-            Some(history) => history.with_explicit_vector(&self.digest),
-            None => Ancestry::first(&self.digest),
-        }
-    }
-}
-
-/// Merges what the entries with this content record about its ancestry; `None` if no entry lists the content.
-pub(super) fn listed_ancestry<'a>(
-    digest: &Sha256Digest,
-    entries: impl IntoIterator<Item = &'a ManifestEntry>,
-) -> Option<Ancestry> {
-    let of_digest = entries.into_iter().filter(|entry| entry.digest == *digest);
-    of_digest
-        .map(ManifestEntry::history)
-        .reduce(|merged, next| merged.merge(&next, digest))
 }
 
 /// The content of one machine's manifest.
@@ -361,7 +336,6 @@ mod tests {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
-            history: None,
         };
         MachineManifest {
             end: None,

@@ -25,7 +25,7 @@ pub(crate) struct ManifestLimits {
     pub bytes: u64,
     /// Lines of all manifests together.
     pub lines: usize,
-    /// Bytes of one line, which holds a path and the ancestry of a file.
+    /// Bytes of one line, which holds a path.
     pub line_bytes: u64,
     /// Number of versions of one file.
     pub versions: usize,
@@ -187,7 +187,7 @@ pub(crate) struct ListedVersion {
     pub machine: String,
     /// Path in the cloud folder.
     pub path: String,
-    /// Size, mtime, digest and ancestry.
+    /// Size, mtime and digest.
     pub entry: ManifestEntry,
     /// True if the machine that wrote the manifest has replaced it by one under another name: it was put back
     /// from a backup, or is a clone, and lists the versions that it has there.
@@ -239,19 +239,6 @@ pub(crate) fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, Io
     let others =
         others.filter(|file| !file.is_downloaded && manifest::is_manifest_name(&file.name));
     Ok(others.map(|file| file.name).collect())
-}
-
-/// Reads this machine's own manifest at `own`, by key. A client may have restored an earlier one. Empty if
-/// the manifest is incomplete.
-pub(crate) fn read_own_entries(own: &Path) -> HashMap<String, Vec<ManifestEntry>> {
-    let mut by_key: HashMap<String, Vec<ManifestEntry>> = HashMap::new();
-    let mut remaining = MANIFEST_LIMITS;
-    if let ManifestRead::Complete(manifest) = read_manifest(own, &mut remaining) {
-        for (path, entry) in manifest.files {
-            by_key.entry(key_of(&path)).or_default().push(entry);
-        }
-    }
-    by_key
 }
 
 /// The result of reading one manifest.
@@ -389,7 +376,6 @@ mod tests {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(path.as_bytes()),
-            history: None,
         };
         let files = paths.iter().map(|path| ((*path).to_owned(), entry(path)));
         let folder = tempfile::tempdir().unwrap();

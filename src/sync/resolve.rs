@@ -6,6 +6,7 @@
 use super::backup::{BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::conflict_copies::{self, ConflictCopies, ConflictCopy};
+use super::conflicting_versions::ConflictingVersions;
 use super::contents;
 use super::identity;
 use super::index_updates::{ContentChange, IndexUpdate};
@@ -89,6 +90,26 @@ pub(crate) fn conversation_of(
     let known = state.files.iter().find(|(key, _)| belongs(key));
     let path = &known?.1.local.path;
     config.local.join(path).is_file().then(|| path.clone())
+}
+
+/// Compares a conflict copy with its conversation; `None` if one of them is not on this machine or cannot be read.
+pub(crate) fn versions_of(
+    conflict_copy: &ConflictCopy,
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &SyncState,
+) -> Option<ConflictingVersions> {
+    let id = conflict_copy.session_id()?;
+    let current = config
+        .local
+        .join(conversation_of(conflict_copy, config, state)?);
+    let side = if conflict_copy.local.is_some() {
+        Side::Local
+    } else {
+        Side::Remote
+    };
+    let copy = path_of(conflict_copy, side, config, replica);
+    ConflictingVersions::read(&config.local, id.to_owned(), &current, &copy).ok()
 }
 
 /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync

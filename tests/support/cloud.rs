@@ -786,8 +786,10 @@ impl Machine {
         let path = self.home.join(format!(
             "sessions/2026/11/{day}/rollout-2026-11-{day}T10-00-00-{id}.jsonl"
         ));
+        let time = chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339();
         let text = format!(
-            "{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"{base}}}}}\n{{\"n\":\"{line}\"}}\n"
+            "{{\"timestamp\":\"{time}\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"{base}}}}}\n{}",
+            message(&line, at)
         );
         append(&path, &text, at);
         self.written.insert(line);
@@ -795,7 +797,7 @@ impl Machine {
 
     fn continue_conversation(&mut self, path: &Path, at: SystemTime) {
         let line = self.line();
-        let text = format!("{{\"n\":\"{line}\"}}\n");
+        let text = message(&line, at);
         // Codex decompresses a conversation before it continues it.
         let plain = if path.extension().is_some_and(|e| e == "zst") {
             let plain = path.with_extension("");
@@ -807,6 +809,87 @@ impl Machine {
         };
         append(&plain, &text, at);
         self.written.insert(line);
+    }
+
+    /// Makes the user rewrite a conversation with Codex, without writing anything: rewind it, migrate it, or compact it
+    /// in place. Returns the lines that the user gave up with that.
+    pub(crate) fn rewrite_conversation(&mut self, rng: &mut Rng) -> Vec<String> {
+        let at = self.tick(rng);
+        let known = self.conversations();
+        let Some(path) = rng.pick(&known).cloned() else {
+            return Vec::new();
+        };
+        match rng.below(4) {
+            0 => self.rewind(&path, rng, at),
+            1 => return Self::compact(&path, at),
+            _ => Self::migrate(&path),
+        }
+        Vec::new()
+    }
+
+    /// Begins another rollout of the conversation, as Codex 0.169 does.
+    fn rewind(&mut self, path: &Path, rng: &mut Rng, at: SystemTime) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (thread, line) = (name[28..64].to_owned(), self.line());
+        let id = format!(
+            "01a1f78c-{:04x}-7000-8000-{:012x}",
+            rng.below(65536),
+            rng.next() >> 16
+        );
+        let time = chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339();
+        let text = format!(
+            "{{\"timestamp\":\"{time}\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{thread}\",\"history_mode\":\
+             \"paginated\",\"history_base\":{{\"thread_id\":\"{thread}\",\"end_byte_offset\":1}}}}}}\n{}",
+            message(&line, at)
+        );
+        append(
+            &path.with_file_name(format!("{}_{id}.jsonl", &name[..64])),
+            &text,
+            at,
+        );
+        self.written.insert(line);
+    }
+
+    /// Rewrites a plain conversation as `codex migrate-rollouts --apply` does: numbered lines, a mode in the first one,
+    /// and the former mtime.
+    fn migrate(path: &Path) {
+        let text = String::from_utf8(plain_text(path)).unwrap();
+        if path.extension().is_some_and(|e| e == "zst") || text.contains("history_mode") {
+            return;
+        }
+        let mtime = path.metadata().unwrap().modified().unwrap();
+        let lines = text.lines().enumerate().map(|(n, line)| {
+            let line = line.replacen(",\"type\":", &format!(",\"ordinal\":{n},\"type\":"), 1);
+            line.replacen(
+                "\"payload\":{\"id\"",
+                "\"payload\":{\"history_mode\":\"paginated\",\"id\"",
+                1,
+            ) + "\n"
+        });
+        let bytes = lines.collect::<String>().into_bytes();
+        write(path, &Content { bytes, mtime });
+    }
+
+    /// Drops the second line of a plain conversation; returns what the user wrote there.
+    fn compact(path: &Path, mtime: SystemTime) -> Vec<String> {
+        let text = String::from_utf8(plain_text(path)).unwrap();
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        if path.extension().is_some_and(|e| e == "zst") || lines.len() < 3 {
+            return Vec::new();
+        }
+        let dropped: serde_json::Value = serde_json::from_str(lines.remove(1)).unwrap();
+        let bytes = lines.concat().into_bytes();
+        write(path, &Content { bytes, mtime });
+        dropped["n"]
+            .as_str()
+            .map(str::to_owned)
+            .into_iter()
+            .collect()
+    }
+
+    /// Takes back what a user gave up.
+    pub(crate) fn give_up(&mut self, lines: &[String]) {
+        self.written.retain(|line| !lines.contains(line));
     }
 
     fn archive_conversation(&self, path: &Path) {
@@ -977,6 +1060,15 @@ impl Machine {
         }
         out
     }
+}
+
+/// Returns a line with a message of the user, as Codex writes it, with the name of the line.
+fn message(line: &str, at: SystemTime) -> String {
+    let time = chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339();
+    format!(
+        "{{\"timestamp\":\"{time}\",\"type\":\"response_item\",\"payload\":{{\"type\":\"message\",\"role\":\"user\",\
+         \"content\":[{{\"type\":\"input_text\",\"text\":\"{line}\"}}]}},\"n\":\"{line}\"}}\n"
+    )
 }
 
 /// Replaces all files of a folder by these.

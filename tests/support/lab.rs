@@ -263,3 +263,43 @@ pub(crate) fn conversation_rows(home: &Path) -> Vec<String> {
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
+
+/// Writes a conversation of one turn as Codex 0.42 did: without ordinals, with its instructions in the first line.
+pub(crate) fn write_legacy(home: &Path, id: &str, prompt: &str, instructions: &str) -> PathBuf {
+    let time = "2026-10-01T00:00:00.000Z";
+    let message = |role: &str, kind: &str, text: &str| json!({"type": "message", "role": role, "content": [{"type": kind, "text": text}]});
+    let lines = [
+        (
+            "session_meta",
+            json!({"id": id, "timestamp": time, "cwd": home, "originator": "codex_exec",
+            "cli_version": "0.42.0", "instructions": instructions, "source": "exec"}),
+        ),
+        ("response_item", message("user", "input_text", prompt)),
+        (
+            "event_msg",
+            json!({"type": "user_message", "message": prompt, "kind": "plain"}),
+        ),
+        (
+            "event_msg",
+            json!({"type": "agent_message", "message": "an answer"}),
+        ),
+        (
+            "response_item",
+            message("assistant", "output_text", "an answer"),
+        ),
+    ];
+    let mut second = 0;
+    let lines = lines.map(|(kind, payload)| {
+        second += 1;
+        let time = format!("2026-10-01T00:00:{second:02}.000Z");
+        format!(
+            "{}\n",
+            json!({"timestamp": time, "type": kind, "payload": payload})
+        )
+    });
+    let folder = home.join("sessions/2026/10/01");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("rollout-2026-10-01T00-00-00-{id}.jsonl"));
+    fs::write(&path, lines.concat()).unwrap();
+    path
+}

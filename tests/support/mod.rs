@@ -29,6 +29,7 @@ pub(crate) mod skips;
 pub(crate) mod syncthing;
 pub(crate) mod terminal;
 pub(crate) mod tool_install;
+pub(crate) mod two_machines;
 pub(crate) mod usage_lines;
 
 /// Creates a named pipe.

@@ -90,7 +90,7 @@ pub(super) fn show(
         codex_use::is_home_in_use(context, config);
         None
     };
-    let mut json = document(&plan, |_| true);
+    let mut json = document(context, &plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
     shared::show_steps(context, &plan);

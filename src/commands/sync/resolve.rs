@@ -1,7 +1,12 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use super::codex_use::shut_down_codex;
-use super::shared::{lock, read_config, replica, update_codex_index};
+use super::shared::{
+    ConflictJson, VersionsJson, describe_messages, lock, name_of, read_config, replica,
+    update_codex_index,
+};
+use crate::codex::threads::ThreadRow;
+use crate::commands::session_choice;
 use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -11,6 +16,7 @@ use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
@@ -24,6 +30,7 @@ use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const COLUMNS: [Column; 3] = [
@@ -34,7 +41,7 @@ const COLUMNS: [Column; 3] = [
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
-/// Without arguments it lists them. For a file that changed on both sides, keep `local` or `cloud`. For a
+/// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both sides, keep `local` or `cloud`. For a
 /// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
 /// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id).
 #[derive(Debug, Args)]
@@ -43,7 +50,7 @@ const COLUMNS: [Column; 3] = [
   codex-manager sync resolve 01a1f78b --keep both
   codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
 pub(super) struct ResolveArgs {
-    /// A path, the id of a conversation or its beginning, or the name of a conflict copy
+    /// A conversation (id, beginning of an id, or title), a path, or the name of a conflict copy
     what: Option<String>,
     /// The version to keep
     #[arg(long, value_enum, requires = "what")]
@@ -68,8 +75,8 @@ enum KeepArg {
 
 #[derive(Serialize)]
 struct ResolveJson<'a> {
-    conflicts: &'a [Conflict],
-    forks: Vec<ConflictCopyJson>,
+    conflicts: Vec<ConflictJson<'a>>,
+    forks: Vec<ConflictCopyJson<'a>>,
     resolved: Option<String>,
     new_id: Option<String>,
     snapshot: Option<String>,
@@ -86,16 +93,94 @@ struct DecisionOutcome {
 }
 
 #[derive(Serialize)]
-struct ConflictCopyJson {
+struct ConflictCopyJson<'a> {
     name: String,
     conversation: String,
     bytes: u64,
+    #[serde(flatten)]
+    versions: Option<VersionsJson<'a>>,
 }
 
 /// A conflict or a conflict copy that needs a decision.
+#[derive(Clone)]
 enum OpenDecision {
     Conflict(Conflict),
-    ConflictCopy(ConflictCopy),
+    /// The conflict copy, compared with its conversation if both are on this machine.
+    ConflictCopy(ConflictCopy, Option<ConflictingVersions>),
+}
+
+impl OpenDecision {
+    /// Returns the path of the file, or the name of the conflict copy.
+    fn file(&self) -> &str {
+        match self {
+            Self::Conflict(conflict) => &conflict.path,
+            Self::ConflictCopy(copy, _) => &copy.name,
+        }
+    }
+
+    fn versions(&self) -> Option<&ConflictingVersions> {
+        match self {
+            Self::Conflict(conflict) => conflict.versions.as_ref(),
+            Self::ConflictCopy(_, versions) => versions.as_ref(),
+        }
+    }
+
+    fn session_id(&self) -> Option<&str> {
+        match self {
+            Self::Conflict(conflict) => Some(conflict.versions.as_ref()?.session_id()),
+            Self::ConflictCopy(copy, _) => copy.session_id(),
+        }
+    }
+
+    /// Returns the title or the file, as printed.
+    fn name(&self) -> String {
+        let title = self.versions().map(name_of);
+        title.unwrap_or_else(|| self.file().to_owned())
+    }
+
+    /// Returns the versions that can be kept.
+    fn choices(&self) -> &'static [KeepArg] {
+        match self {
+            Self::ConflictCopy(..) => &[KeepArg::Local, KeepArg::Fork, KeepArg::Both],
+            Self::Conflict(conflict) if rollouts::key(&conflict.path).is_some() => {
+                &[KeepArg::Local, KeepArg::Cloud, KeepArg::Both]
+            }
+            Self::Conflict(_) => &[KeepArg::Local, KeepArg::Cloud],
+        }
+    }
+
+    /// Returns the reason, with what each version has of its own.
+    fn reason(&self, context: &Context) -> String {
+        let (reason, other) = match self {
+            Self::Conflict(conflict) => (&*conflict.reason, "in the cloud folder"),
+            Self::ConflictCopy(..) => (
+                "continued differently on another machine",
+                "in the conflict copy",
+            ),
+        };
+        match self.versions() {
+            None => reason.to_owned(),
+            Some(versions) => {
+                format!("{reason}: {}", describe_messages(versions, other, context))
+            }
+        }
+    }
+}
+
+impl KeepArg {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Cloud => "cloud",
+            Self::Fork => "fork",
+            Self::Both => "both",
+        }
+    }
+}
+
+fn names_of(choices: &[KeepArg]) -> String {
+    let names: Vec<_> = choices.iter().map(|keep| keep.name()).collect();
+    names.join(", ")
 }
 
 impl ResolveArgs {
@@ -111,29 +196,47 @@ impl ResolveArgs {
         let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(&config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
-        let open: Vec<ConflictCopy> = kept
-            .all
-            .into_iter()
-            .filter(|(name, _)| !resolutions::is_dropped(name, records))
-            .map(|(_, fork)| fork)
-            .collect();
-        let (Some(what), Some(keep)) = (&self.what, self.keep) else {
-            return self.list(context, &plan, &open);
-        };
-        let found = find(what, &plan, open)?;
-        let choice = choice(&found, keep)?;
-        if self.dry_run {
-            return Ok(self.say(context, what, keep, DecisionOutcome::default()));
-        }
-        let _lock = lock(&replica)?;
-        shut_down_codex(context, &config, closing)?;
-        let resolved = match found {
-            OpenDecision::Conflict(conflict) => {
-                decide(context, &config, &replica, &conflict, keep)?
+        let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
+        let copies = kept.all.into_values();
+        let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
+        let copies = copies.map(|copy| {
+            let versions = resolve::versions_of(&copy, &config, &replica, &state);
+            OpenDecision::ConflictCopy(copy, versions)
+        });
+        let open: Vec<OpenDecision> = conflicts.chain(copies).collect();
+        let apply = |what: &str, found: &OpenDecision, keep| {
+            let choice = choice(found, keep)?;
+            if self.dry_run {
+                return Ok(self.say(context, what, keep, DecisionOutcome::default()));
             }
-            OpenDecision::ConflictCopy(fork) => settle(context, &config, &replica, &fork, choice)?,
+            let _lock = lock(&replica)?;
+            shut_down_codex(context, &config, closing)?;
+            let resolved = match found {
+                OpenDecision::Conflict(conflict) => {
+                    decide(context, &config, &replica, conflict, keep)?
+                }
+                OpenDecision::ConflictCopy(copy, _) => {
+                    settle(context, &config, &replica, copy, choice)?
+                }
+            };
+            Ok(self.say(context, what, keep, resolved))
         };
-        Ok(self.say(context, what, keep, resolved))
+        if let Some(what) = &self.what {
+            let found = find(what, &open)?;
+            let keep = self.keep.or_else(|| ask(context, found));
+            let missing = || {
+                CommandError::usage("no version is chosen: --keep is missing")
+                    .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
+            };
+            return apply(what, found, keep.ok_or_else(missing)?);
+        }
+        self.list(context, &open);
+        for found in &open {
+            if let Some(keep) = ask(context, found) {
+                apply(&found.name(), found, keep)?;
+            }
+        }
+        Ok(Outcome::Done)
     }
 
     fn say(
@@ -169,7 +272,7 @@ impl ResolveArgs {
         context.ui.document(
             "sync resolve",
             &ResolveJson {
-                conflicts: &[],
+                conflicts: Vec::new(),
                 forks: Vec::new(),
                 resolved: Some(what.to_owned()),
                 new_id: resolved.new_id,
@@ -180,102 +283,109 @@ impl ResolveArgs {
         Outcome::Done
     }
 
-    fn list(
-        &self,
-        context: &Context,
-        plan: &SyncPlan,
-        open: &[ConflictCopy],
-    ) -> Result<Outcome, CommandError> {
-        if let Some(what) = &self.what {
-            find(what, plan, open.to_vec())?;
-            return Err(CommandError::usage("no version is chosen: --keep is missing")
-                .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed"));
-        }
+    fn list(&self, context: &Context, open: &[OpenDecision]) {
         let ui = &context.ui;
+        let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
+        for decision in open {
+            match decision {
+                OpenDecision::Conflict(conflict) => {
+                    conflicts.push(ConflictJson::of(conflict, context));
+                }
+                OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
+                    name: copy.name.clone(),
+                    conversation: copy.conversation().to_owned(),
+                    bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
+                    versions: versions.as_ref().map(|of| VersionsJson::of(of, context)),
+                }),
+            }
+        }
         let json = ResolveJson {
-            conflicts: &plan.conflicts,
-            forks: open
-                .iter()
-                .map(|fork| ConflictCopyJson {
-                    name: fork.name.clone(),
-                    conversation: fork.conversation().to_owned(),
-                    bytes: fork.local.or(fork.remote).map_or(0, |stat| stat.size),
-                })
-                .collect(),
+            conflicts,
+            forks,
             resolved: None,
             new_id: None,
             snapshot: None,
             dry_run: self.dry_run,
         };
         ui.document("sync resolve", &json);
-        if plan.conflicts.is_empty() && open.is_empty() {
+        if open.is_empty() {
             ui.line("nothing needs a decision");
-            return Ok(Outcome::Done);
+            return;
         }
         let mut table = Table::new(ui, COLUMNS);
-        for conflict in &plan.conflicts {
-            let choices = if rollouts::key(&conflict.path).is_some() {
-                "local, cloud, both"
-            } else {
-                "local, cloud"
-            };
+        for decision in open {
             table.row([
-                Cell::new(Style::Strong, &*conflict.path),
-                Cell::new(Style::Dim, choices),
-                Cell::plain(&*conflict.reason),
-            ]);
-        }
-        for fork in open {
-            table.row([
-                Cell::new(Style::Strong, &*fork.name),
-                Cell::new(Style::Dim, "local, fork, both"),
-                Cell::plain("continued differently on another machine"),
+                Cell::new(Style::Strong, decision.name()),
+                Cell::new(Style::Dim, names_of(decision.choices())),
+                Cell::plain(decision.reason(context)),
             ]);
         }
         table.print(ui);
-        Ok(Outcome::Done)
     }
 }
 
-fn find(
-    what: &str,
-    plan: &SyncPlan,
-    forks: Vec<ConflictCopy>,
-) -> Result<OpenDecision, CommandError> {
-    let is_it = |path: &str| {
-        let id = rollouts::key(path).and_then(|key| rollouts::id(&key));
-        path == what || id.is_some_and(|id| what.len() >= 4 && id.starts_with(what))
-    };
-    let mut found: Vec<OpenDecision> = plan
-        .conflicts
-        .iter()
-        .filter(|conflict| is_it(&conflict.path))
-        .cloned()
-        .map(OpenDecision::Conflict)
-        .collect();
-    found.extend(
-        forks
-            .into_iter()
-            .filter(|fork| {
-                let id = rollouts::stem(fork.conversation());
-                fork.name == what
-                    || fork.digest_prefix() == what
-                    || id.is_some_and(|stem| {
-                        what.len() >= 4 && stem[stem.len() - 36..].starts_with(what)
-                    })
-            })
-            .map(OpenDecision::ConflictCopy),
+/// Asks which version to keep; `None` without a terminal, or if the user leaves it open.
+fn ask(context: &Context, found: &OpenDecision) -> Option<KeepArg> {
+    let choices = found.choices();
+    let question = format!(
+        "keep which version of {}: {}? Enter leaves it open:",
+        found.name(),
+        names_of(choices)
     );
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(
+    loop {
+        let answer = context.ui.ask(&question)?;
+        let chosen = choices
+            .iter()
+            .find(|keep| keep.name().starts_with(&*answer));
+        if let Some(keep) = chosen {
+            return Some(*keep);
+        }
+    }
+}
+
+/// Returns the conflict or conflict copy that the user names: by its file, or by the conversation as other commands
+/// take it.
+fn find<'a>(what: &str, open: &'a [OpenDecision]) -> Result<&'a OpenDecision, CommandError> {
+    let is_file = |decision: &OpenDecision| match decision {
+        OpenDecision::Conflict(conflict) => conflict.path == what,
+        OpenDecision::ConflictCopy(copy, _) => copy.name == what || copy.digest_prefix() == what,
+    };
+    let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
+    if found.is_empty() {
+        let rows: BTreeMap<&str, ThreadRow> = open
+            .iter()
+            .filter_map(|decision| {
+                let id = decision.session_id()?;
+                let title = decision.versions().and_then(ConflictingVersions::title);
+                let row = ThreadRow {
+                    id: id.to_owned(),
+                    name: title.unwrap_or_default().to_owned(),
+                    ..ThreadRow::default()
+                };
+                Some((id, row))
+            })
+            .collect();
+        let rows: Vec<ThreadRow> = rows.into_values().collect();
+        let named = session_choice::find(&rows, what)?.map(|row| &*row.id);
+        found.extend(
+            open.iter()
+                .filter(|decision| named.is_some() && decision.session_id() == named),
+        );
+    }
+    match &*found {
+        [one] => Ok(one),
+        [] => Err(
             CommandError::failed(format!("no conflict or conflict copy matches: {what}"))
                 .hint("list them with: codex-manager sync resolve"),
         ),
-        n => Err(
-            CommandError::failed(format!("{what:?} matches {n} conflicts"))
-                .hint("give the full name, as listed by: codex-manager sync resolve"),
-        ),
+        several => {
+            let names: Vec<_> = several.iter().map(|decision| decision.file()).collect();
+            Err(
+                CommandError::failed(format!("{what:?} matches {} conflicts", several.len())).hint(
+                    format!("give the path or the name of one: {}", names.join(", ")),
+                ),
+            )
+        }
     }
 }
 
@@ -284,8 +394,8 @@ fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandErro
         (_, KeepArg::Local) | (OpenDecision::Conflict(_), KeepArg::Cloud) => {
             Ok(KeepChoice::Current)
         }
-        (OpenDecision::ConflictCopy(_), KeepArg::Fork) => Ok(KeepChoice::ConflictCopy),
-        (OpenDecision::ConflictCopy(_), KeepArg::Both) => Ok(KeepChoice::Both),
+        (OpenDecision::ConflictCopy(..), KeepArg::Fork) => Ok(KeepChoice::ConflictCopy),
+        (OpenDecision::ConflictCopy(..), KeepArg::Both) => Ok(KeepChoice::Both),
         (OpenDecision::Conflict(conflict), KeepArg::Both)
             if rollouts::key(&conflict.path).is_some() =>
         {
@@ -294,7 +404,7 @@ fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandErro
         (OpenDecision::Conflict(_), _) => Err(CommandError::usage(
             "not a conversation: choose --keep local or --keep cloud; nothing was changed",
         )),
-        (OpenDecision::ConflictCopy(_), KeepArg::Cloud) => Err(CommandError::usage(
+        (OpenDecision::ConflictCopy(..), KeepArg::Cloud) => Err(CommandError::usage(
             "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed",
         )),
     }

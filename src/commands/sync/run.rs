@@ -90,7 +90,9 @@ impl RunArgs {
             shared::print_notes(context, &plan);
         }
         if plan.is_stopped(config.policy.rules.conflict) {
-            context.ui.document("sync run", &document(&plan, |_| false));
+            context
+                .ui
+                .document("sync run", &document(context, &plan, |_| false));
             shared::print_unsynced(context, &plan, config, iter::empty());
             return Err(shared::undecided(&plan, config));
         }
@@ -185,7 +187,9 @@ fn hint_at_snapshot(
 
 /// Prints the document and the result of a complete run.
 fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
-    let mut json = document(plan, |index| report.done.binary_search(&index).is_ok());
+    let mut json = document(context, plan, |index| {
+        report.done.binary_search(&index).is_ok()
+    });
     json.dry_run = false;
     json.snapshot = report.snapshot.as_deref();
     json.skipped.extend(shared::with_reasons(&report.skipped));
@@ -213,7 +217,7 @@ fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -
 /// Prints the document of a run that ended early. It lists no steps, because only the next plan knows which
 /// are done.
 fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
-    let mut json = document(plan, |_| false);
+    let mut json = document(context, plan, |_| false);
     json.dry_run = false;
     json.snapshot = Some(snapshot);
     context.ui.document("sync run", &json);

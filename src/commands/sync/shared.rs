@@ -7,13 +7,15 @@ use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, shell};
 use crate::shutdown::ShutdownPlan;
 use crate::sync::config::{ConfigContext, SyncConfig};
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
-use crate::sync::plan::{SyncPlan, SyncStep, UndeliveredVersion};
+use crate::sync::plan::{Conflict, SyncPlan, SyncStep, UndeliveredVersion};
 use crate::sync::state::Replica;
-use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
+use crate::ui::{self, Style};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +132,7 @@ pub(super) fn flush_pending_index_updates(
 #[derive(Serialize)]
 pub(super) struct PlanJson<'a> {
     pub(super) actions: Vec<ActionJson<'a>>,
-    pub(super) conflicts: Vec<PathJson<'a>>,
+    pub(super) conflicts: Vec<ConflictJson<'a>>,
     pub(super) waiting: Vec<PathJson<'a>>,
     pub(super) skipped: Vec<PathJson<'a>>,
     pub(super) warnings: Vec<PathJson<'a>>,
@@ -184,14 +186,88 @@ pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
         .collect()
 }
 
+#[derive(Serialize)]
+pub(super) struct ConflictJson<'a> {
+    #[serde(flatten)]
+    file: PathJson<'a>,
+    #[serde(flatten)]
+    versions: Option<VersionsJson<'a>>,
+}
+
+/// The versions of a conversation in conflict.
+#[derive(Serialize)]
+pub(super) struct VersionsJson<'a> {
+    #[serde(flatten)]
+    versions: &'a ConflictingVersions,
+    since: Option<String>,
+}
+
+impl<'a> VersionsJson<'a> {
+    pub(super) fn of(versions: &'a ConflictingVersions, context: &Context) -> Self {
+        let since = versions.since();
+        Self {
+            versions,
+            since: since.map(|at| ui::time::rfc3339(at, context.settings.zone)),
+        }
+    }
+}
+
+impl<'a> ConflictJson<'a> {
+    pub(super) fn of(conflict: &'a Conflict, context: &Context) -> Self {
+        let versions = conflict.versions.as_ref();
+        Self {
+            file: PathJson::of(&conflict.path, &conflict.reason),
+            versions: versions.map(|versions| VersionsJson::of(versions, context)),
+        }
+    }
+
+    /// Returns the conflict as printed: the title or the path, and why it is one.
+    fn describe(&self, context: &Context) -> String {
+        let PathJson { path, reason } = &self.file;
+        match &self.versions {
+            None => format!("{path}: {reason}"),
+            Some(VersionsJson { versions, .. }) => {
+                let name = name_of(versions);
+                let messages = describe_messages(versions, "in the cloud folder", context);
+                format!("{name}: {reason}: {messages}")
+            }
+        }
+    }
+}
+
+/// Returns the title and the id of a conversation as printed.
+pub(super) fn name_of(versions: &ConflictingVersions) -> String {
+    let id = versions.session_id();
+    match versions.title() {
+        Some(title) => format!("\"{title}\" ({id})"),
+        None => id.to_owned(),
+    }
+}
+
+/// Returns what each version of a conversation has of its own; `other` is the place of the other version.
+pub(super) fn describe_messages(
+    versions: &ConflictingVersions,
+    other: &str,
+    context: &Context,
+) -> String {
+    let time = |at: &DateTime<Utc>| ui::time::absolute(at, context.settings.zone, &context.now());
+    versions.describe(other, time)
+}
+
 /// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
 fn conflicts_of<'a>(
+    context: &Context,
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
-) -> Vec<PathJson<'a>> {
+) -> Vec<ConflictJson<'a>> {
     let open = plan.conflicts.iter();
-    let open = open.map(|conflict| PathJson::of(&conflict.path, &conflict.reason));
-    let ended = steps.filter_map(|step| Some(PathJson::of(&step.path, step.conflict.as_ref()?)));
+    let open = open.map(|conflict| ConflictJson::of(conflict, context));
+    let ended = steps.filter_map(|step| {
+        Some(ConflictJson {
+            file: PathJson::of(&step.path, step.conflict.as_ref()?),
+            versions: None,
+        })
+    });
     open.chain(ended).collect()
 }
 
@@ -208,7 +284,11 @@ fn conflict_copies_of<'a>(
 }
 
 /// Builds the document for the steps whose index `wants` accepts.
-pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
+pub(super) fn document<'a>(
+    context: &Context,
+    plan: &'a SyncPlan,
+    wants: impl Fn(usize) -> bool,
+) -> PlanJson<'a> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
         numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
@@ -217,7 +297,7 @@ pub(super) fn document(plan: &SyncPlan, wants: impl Fn(usize) -> bool) -> PlanJs
     for step in steps() {
         *actions.entry(step.action.name()).or_default() += 1;
     }
-    let conflicts = conflicts_of(plan, steps());
+    let conflicts = conflicts_of(context, plan, steps());
     let forks = conflict_copies_of(plan, steps());
     let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
@@ -364,8 +444,8 @@ pub(super) fn print_unsynced<'a>(
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
     if config.policy.report_conflicts {
-        for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
-            ui.warn(format_args!("conflict: {path}: {reason}"));
+        for conflict in conflicts_of(context, plan, steps.clone()) {
+            ui.warn(format_args!("conflict: {}", conflict.describe(context)));
         }
     }
     let forks = conflict_copies_of(plan, steps);

@@ -29,6 +29,11 @@ impl SessionMeta {
         self.text("timestamp").and_then(Rfc3339Time::parse)
     }
 
+    /// Returns the form of the rollout, `legacy` or `paginated`.
+    pub(crate) fn history_mode(&self) -> &str {
+        self.text("history_mode").unwrap_or("legacy")
+    }
+
     /// Returns the workspace account that created it; `None` if every account sees it.
     pub(crate) fn account(&self) -> Option<&str> {
         self.text("creator_account_id")

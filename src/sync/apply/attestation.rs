@@ -11,6 +11,7 @@ use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::identity;
+use crate::sync::line_merge;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::SyncPlan;
 use crate::sync::remote_manifests::RemoteManifests;
@@ -44,7 +45,7 @@ pub(super) fn attest_unlisted(
         .any(|name| !state.torn_manifests.contains(name));
     state.torn_manifests = incomplete;
     if has_new_torn || !others.not_downloaded.is_empty() {
-        // The incomplete manifest may attest all of these files and know more of their ancestry. If it is
+        // The incomplete manifest may attest all of these files. If it is
         // unchanged since the previous run, sync stops waiting, because its machine may be gone.
         return Ok(());
     }
@@ -65,8 +66,7 @@ pub(super) fn attest_unlisted(
             Err(e) if e.is_not_found() => None,
             entry => entry?,
         };
-        if let Some(mut entry) = entry {
-            entry.history = state.histories.get(&key).cloned().map(Box::new);
+        if let Some(entry) = entry {
             own.insert(last.remote.path.clone(), entry);
         }
     }
@@ -92,6 +92,17 @@ pub(super) fn remove_forgotten(
             !gone.contains(&manifest::key_of(path)) || cloud.join(path).symlink_metadata().is_ok()
         });
     }
+}
+
+/// Removes the entries of plain files of which this machine has another version by now. Other machines would take them
+/// for versions that have not arrived.
+pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
+    files.retain(|path, entry| {
+        let last = state.files.get(path).and_then(|last| last.contents);
+        rollouts::key(path).is_some()
+            || line_merge::is_mergeable(path)
+            || last.is_none_or(|(_, digest)| digest == entry.digest)
+    });
 }
 
 /// Returns the entries of `files` to publish. Leaves out a file that is missing in the cloud folder and that no
@@ -218,7 +229,6 @@ fn verify_remote(
         size: last.remote.stat.size,
         mtime_ns: last.local.stat.mtime_ns,
         digest: raw,
-        history: None,
     }))
 }
 
@@ -233,7 +243,6 @@ mod tests {
             size: text.len() as u64,
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
-            history: None,
         };
         // The content of the cloud folder, the version attested then, and the number of versions that may
         // still appear.

@@ -74,7 +74,7 @@ impl ApplyRun<'_> {
         let staged = take_until_abort(staged, &mut outcome);
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
-                self.record_cancelled_deletions(step)?;
+                self.publish_records_of(step)?;
                 self.record_in_ledger(copy, &staged.entry)?;
                 self.record_name_changes(staged)?;
             }

@@ -119,7 +119,6 @@ impl Copier<'_> {
             size,
             mtime_ns: copy.mtime_ns,
             digest,
-            history: copy.history.clone(),
         };
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }

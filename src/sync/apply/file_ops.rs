@@ -59,7 +59,6 @@ impl ApplyRun<'_> {
                 size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
-                history: None,
             };
             // A new merged file has no single source, so `copy_mode` finds no file and uses 0600.
             let like = over.map(|_| target.as_path());
@@ -108,7 +107,6 @@ impl ApplyRun<'_> {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
-                history: None,
             };
             self.copier.check_unchanged(from)?;
             self.ledger.record(&to.1, &entry)?;
@@ -143,7 +141,7 @@ impl ApplyRun<'_> {
             over: None,
             mtime_ns: from.stat.mtime_ns,
             expect: None,
-            history: None,
+            replaced: None,
         };
         let staged = self.copier.stage(&copy, target)?;
         self.place(staged, None)?;

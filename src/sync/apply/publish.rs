@@ -76,6 +76,7 @@ pub(super) fn publish_manifest(
     files.extend(plan.records.attested.iter().cloned());
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_forgotten(&mut files, plan, &state, &request.config.cloud);
+    attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
     let changed = !plan.steps.is_empty() || has_changed(before, &state);
     let published = attestation::entries_to_publish(&files, &state, request.config)?;
@@ -113,13 +114,8 @@ fn record_results(
         if !last.is_unchanged(request.config)? {
             continue;
         }
-        // Both sides have the file, so its deletion is over.
-        state.deleted.remove(key);
-        state.files.insert(key.clone(), last.clone());
+        state.record_synced(key, last.clone(), None);
     }
-    state
-        .histories
-        .extend(plan.records.histories.iter().cloned());
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // A complete run that leaves nothing to do closes the gaps.
@@ -149,7 +145,7 @@ fn has_changed(before: &SyncState, state: &SyncState) -> bool {
         || state.files != before.files
         || state.resolutions != before.resolutions
         || state.deleted != before.deleted
-        || state.histories != before.histories
+        || state.replaced != before.replaced
         || state.has_other_machines != before.has_other_machines
         || state.notes_digest != before.notes_digest
         || state.has_gaps != before.has_gaps

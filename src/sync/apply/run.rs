@@ -48,13 +48,13 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Cancels the deletions of a file before the step re-creates it in the cloud folder. The journal is durable before
-    /// the file exists: once both sides have it, no later run would find a reason to cancel them.
-    pub(super) fn record_cancelled_deletions(&mut self, step: &SyncStep) -> Result<(), IoError> {
+    /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both sides
+    /// have it, no later run would find a reason to record them.
+    pub(super) fn publish_records_of(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
             .records
-            .cancelled_deletions
+            .published_records
             .get(&step.key)
             .into_iter()
             .flatten();
@@ -123,19 +123,13 @@ impl ApplyRun<'_> {
             remote,
             contents,
         };
-        let history = step.ops.iter().find_map(|op| match op {
-            Op::Copy(copy) => copy.history.as_deref(),
+        let replaced = step.ops.iter().find_map(|op| match op {
+            Op::Copy(copy) => copy.replaced,
             _ => None,
         });
-        self.journal.record(&step.key, &last, history)?;
-        if let Some(history) = history {
-            let key = step.key.clone();
-            self.state.histories.insert(key, history.clone());
-        }
-        // The file exists again, so its deletion is over.
-        self.state.deleted.remove(&step.key);
-        self.state.files.insert(step.key.clone(), last);
-        Ok(())
+        self.state.record_synced(&step.key, last.clone(), replaced);
+        let replaced = self.state.replaced_by(&step.key);
+        Ok(self.journal.record(&step.key, &last, replaced)?)
     }
 
     /// Records the conversations that get another name from `session_index.jsonl`, before it is replaced, so that

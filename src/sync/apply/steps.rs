@@ -44,7 +44,7 @@ impl ApplyRun<'_> {
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
-        self.record_cancelled_deletions(step)?;
+        self.publish_records_of(step)?;
         for op in &step.ops {
             self.check_interrupt()?;
             self.apply_op(op)?;

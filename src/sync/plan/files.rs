@@ -1,7 +1,6 @@
 //! Selects the files to plan, and plans each by the rules of its kind.
 
 use super::error::PlanError;
-use super::facts::undelivered::UndeliveredFiles;
 use super::inputs::Inputs;
 use super::scan::file_group::{FileGroup, display_path};
 use super::steps::conversation;
@@ -67,11 +66,10 @@ fn parents(inputs: &Inputs<'_>, key: &str, group: &FileGroup) -> Vec<String> {
 /// end the plan.
 pub(super) fn plan_file(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
     key: &str,
     group: &FileGroup,
 ) -> Result<FilePlan, PlanError> {
-    match plan_group(inputs, undelivered, key, group) {
+    match plan_group(inputs, key, group) {
         Err(PlanError::Io(error)) => match unreadable_file(inputs, group, &error) {
             Some(path) => {
                 let why = read_failure::reason(&error.source);
@@ -100,12 +98,7 @@ fn unreadable_file(inputs: &Inputs<'_>, group: &FileGroup, error: &IoError) -> O
     is_synced.then(|| of_side.to_string_lossy().replace('\\', "/"))
 }
 
-fn plan_group(
-    inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
-    key: &str,
-    group: &FileGroup,
-) -> Result<FilePlan, PlanError> {
+fn plan_group(inputs: &Inputs<'_>, key: &str, group: &FileGroup) -> Result<FilePlan, PlanError> {
     let last = inputs.state.files.get(key);
     let is_line_file = line_merge::is_mergeable(key);
     // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
@@ -124,8 +117,8 @@ fn plan_group(
     if rollouts::is_key(key) {
         conversation::plan_conversation(inputs, key, group)
     } else if is_line_file {
-        lines::plan_line_file(inputs, undelivered, key, group)
+        lines::plan_line_file(inputs, key, group)
     } else {
-        plain::plan_plain_file(inputs, undelivered, key, group)
+        plain::plan_plain_file(inputs, key, group)
     }
 }

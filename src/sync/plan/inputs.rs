@@ -2,18 +2,16 @@
 
 use super::request::PlanRequest;
 use crate::io::IoError;
-use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::conflict_copies::{self, ConflictCopies};
 use crate::sync::identity;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote_manifests::{self, RemoteManifests};
+use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::resolutions;
 use crate::sync::scan::Side;
 use crate::sync::scope::Scope;
 use crate::sync::state::SyncState;
-use crate::sync::version_vector::Ancestry;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -42,8 +40,6 @@ pub(super) struct Inputs<'a> {
     manifests: OnceCell<RemoteManifests>,
     /// Entries of this machine's ledger, by key.
     ledger: OnceCell<LedgerVersions>,
-    /// Entries of this machine's manifest in the cloud folder, by key.
-    own_published: OnceCell<HashMap<String, Vec<ManifestEntry>>>,
 }
 
 impl<'a> Inputs<'a> {
@@ -72,7 +68,6 @@ impl<'a> Inputs<'a> {
             is_renamed,
             manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
             ledger: OnceCell::new(),
-            own_published: OnceCell::new(),
         })
     }
 
@@ -163,48 +158,8 @@ impl<'a> Inputs<'a> {
         Ok(others.iter().chain(self.ledger_versions(key)?))
     }
 
-    /// Returns the merged ancestry of a text from all machines that attest it. If none does, this machine's manifest in
-    /// the cloud folder counts, which can be an earlier one that a cloud client restored.
-    pub(super) fn attested_ancestry(
-        &self,
-        key: &str,
-        digest: &Sha256Digest,
-    ) -> Result<Option<Ancestry>, IoError> {
-        let attested = manifest::listed_ancestry(digest, self.attested_versions(key)?);
-        Ok(match attested {
-            Some(attested) => Some(attested),
-            None => manifest::listed_ancestry(digest, self.own_published(key)),
-        })
-    }
-
-    /// Returns the entries of a file in this machine's manifest in the cloud folder.
-    pub(super) fn own_published(&self, key: &str) -> &[ManifestEntry] {
-        let read = || remote_manifests::read_own_entries(&self.own_manifest());
-        let own = self.own_published.get_or_init(read);
-        own.get(&manifest::fold_name(key))
-            .map_or(&[], Vec::as_slice)
-    }
-
     /// Returns true if other machines write manifests, or did.
     pub(super) fn has_other_machines(&self) -> Result<bool, IoError> {
         Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
-    }
-
-    /// Returns the ancestry of a text, from all manifests and the state.
-    pub(super) fn ancestry_of(
-        &self,
-        key: &str,
-        digest: &Sha256Digest,
-    ) -> Result<Ancestry, IoError> {
-        let last = self.state.files.get(key);
-        let is_last = last.is_some_and(|last| last.contents.is_some_and(|(_, of)| of == *digest));
-        let known = self.state.histories.get(key).filter(|_| is_last);
-        let history = known.map(|history| history.with_explicit_vector(digest));
-        Ok(match self.attested_ancestry(key, digest)? {
-            Some(attested) => {
-                history.map_or(attested.clone(), |history| history.merge(&attested, digest))
-            }
-            None => history.unwrap_or_else(|| Ancestry::first(digest)),
-        })
     }
 }

@@ -86,7 +86,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mistyped = request.allow_secrets.iter().find(|path| !is_file(path));
     for (key, group) in groups_to_plan(&inputs, groups.by_key) {
         progress::check_interrupt().at("plan", &key)?;
-        plan.add(&key, plan_file(&inputs, &undelivered, &key, &group)?);
+        plan.add(&key, plan_file(&inputs, &key, &group)?);
     }
     if let Some(path) = mistyped {
         return Err(no_file_to_allow(path, &plan));

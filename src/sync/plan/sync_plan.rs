@@ -9,7 +9,6 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::state::SyncedFile;
-use crate::sync::version_vector::Ancestry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -90,10 +89,8 @@ pub struct PlanRecords {
     pub forgotten: Vec<String>,
     /// Deletions to publish of files that neither side has any more: digest of the deleted text in hex, by key.
     pub lost_deletions: BTreeMap<String, String>,
-    /// Ids of published deletions that a step cancels because it creates the file again, by key.
-    pub cancelled_deletions: BTreeMap<String, Vec<String>>,
-    /// Ancestries to record for files that need no step, by key.
-    pub histories: Vec<(String, Ancestry)>,
+    /// Resolutions to publish before the step of a file, by key.
+    pub published_records: BTreeMap<String, Vec<String>>,
     /// Remote files that this machine attests from now on: path and manifest entry.
     pub attested: Vec<(String, ManifestEntry)>,
     /// Resolutions of conflict copies by other machines, to add to the state, in the form of
@@ -116,12 +113,10 @@ impl SyncPlan {
         }
         self.notices.extend(file.notices);
         self.records.attested.extend(file.attested);
-        let history = file.history.map(|history| (key.to_owned(), history));
-        self.records.histories.extend(history);
-        if !file.cancelled_deletions.is_empty() {
+        if !file.published_records.is_empty() {
             self.records
-                .cancelled_deletions
-                .insert(key.to_owned(), file.cancelled_deletions);
+                .published_records
+                .insert(key.to_owned(), file.published_records);
         }
     }
 

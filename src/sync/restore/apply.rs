@@ -51,7 +51,7 @@ pub(crate) fn apply(
         let mut source = SnapshotReader::open(&plan.snapshot).map_err(|e| (0, e))?;
         let mut ledger = match plan.target {
             Side::Local => None,
-            Side::Remote => Some(EntryRecorder::of(config, replica).map_err(|e| (0, e))?),
+            Side::Remote => Some(EntryRecorder::of(replica).map_err(|e| (0, e))?),
         };
         let mut resolution_recorder =
             ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
@@ -135,7 +135,7 @@ fn stage(
     temp.sync()?;
     if let Some(entry_recorder) = entry_recorder {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        entry_recorder.record(kept, size, digest)?;
+        entry_recorder.record(kept, Stat::at(&path)?, size, digest)?;
     }
     Ok(StagedFile { temp, path })
 }

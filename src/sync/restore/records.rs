@@ -9,15 +9,13 @@ use crate::sync::config::SyncConfig;
 use crate::sync::conflict_copies;
 use crate::sync::contents;
 use crate::sync::identity;
-use crate::sync::ledger::{Ledger, LedgerContents};
-use crate::sync::line_merge;
-use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
-use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::resolutions;
 use crate::sync::rollouts;
+use crate::sync::scan::Stat;
 use crate::sync::state::{Replica, StateJournal, SyncState};
-use crate::sync::version_vector::Ancestry;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -72,66 +70,32 @@ impl ResolutionRecorder {
 /// Records the files that this machine puts into the cloud folder.
 pub(super) struct EntryRecorder {
     ledger: Ledger,
-    noted: LedgerContents,
-    others: RemoteManifests,
-    state: SyncState,
 }
 
 impl EntryRecorder {
-    pub(super) fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, SyncRestoreError> {
-        let state = replica.read().map_err(PlanError::from)?;
+    pub(super) fn of(replica: &Replica) -> Result<Self, SyncRestoreError> {
         Ok(Self {
             ledger: Ledger::open(&replica.folder)?,
-            noted: Ledger::read(&replica.folder)?,
-            others: identity::read_remote_manifests(config, &state)?,
-            state,
         })
     }
 
-    /// Records a file before it gets its name; durable on return.
+    /// Records a file before it gets its name; durable on return. `over` is the file that it replaces: machines take
+    /// the earlier one of two versions for the older.
     pub(super) fn record(
         &mut self,
         kept: &SnapshotFile,
+        over: Option<Stat>,
         size: u64,
         digest: Sha256Digest,
     ) -> Result<(), IoError> {
+        let least = over.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
         let entry = ManifestEntry {
             size,
-            mtime_ns: kept.mtime_ns,
+            mtime_ns: kept.mtime_ns.max(least),
             digest,
-            history: self.ancestry_of(&kept.path, &digest),
         };
         self.ledger.record(&kept.path, &entry)?;
         self.ledger.sync()
-    }
-
-    /// Returns the ancestry of a restored text: it replaces all known versions of the file. Its content names
-    /// the change, because no machine edited it.
-    fn ancestry_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<Ancestry>> {
-        if rollouts::key(path).is_some() || line_merge::is_mergeable(path) {
-            return None;
-        }
-        let key = manifest::key_of(path);
-        let own = self.noted.files.iter();
-        let own = own.chain(self.noted.earlier.iter().map(|(path, entry)| (path, entry)));
-        let own = own.filter(|(path, _)| manifest::key_of(path) == key);
-        let all = self
-            .others
-            .entries(&key)
-            .iter()
-            .chain(own.map(|(_, entry)| entry));
-        let all = all.map(|entry| (entry.history(), Some(entry.digest)));
-        let last = |state_key: &String| self.state.files.get(state_key)?.contents;
-        let known = self.state.histories.iter();
-        let known = known.filter(|(state_key, _)| manifest::fold_name(state_key) == key);
-        let known =
-            known.map(|(key, history)| (history.clone(), last(key).map(|(_, digest)| digest)));
-        let mut history = Ancestry::first(text);
-        for (before, replaced) in all.chain(known) {
-            history = history.merge(&before, text).record_replaced(replaced, text);
-        }
-        history.vector = history.vector.increment_unknown(text);
-        Some(Box::new(history))
     }
 }
 

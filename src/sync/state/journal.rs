@@ -1,11 +1,11 @@
 //! Appends to the state file during a run.
 
-use super::lines::{history_line, resolved_line, synced_line};
+use super::lines::{replaced_line, resolved_line, synced_line};
 use super::sync_state::SyncedFile;
 use crate::io::document::push_line;
 use crate::io::flush;
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, sharing};
-use crate::sync::version_vector::Ancestry;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -26,16 +26,16 @@ impl StateJournal {
         Ok(Self { file, path })
     }
 
-    /// Records the version of a file on both sides. Durable after [`StateJournal::sync`].
+    /// Records the version of a file on both sides, with the contents that it replaced. Durable after [`StateJournal::sync`].
     pub(crate) fn record(
         &mut self,
         key: &str,
         last: &SyncedFile,
-        history: Option<&Ancestry>,
+        replaced: &[Sha256Digest],
     ) -> Result<(), IoError> {
         let mut bytes = Vec::new();
-        if let Some(history) = history {
-            push_line(&mut bytes, &history_line(key, history)).at("encode", &self.path)?;
+        if !replaced.is_empty() {
+            push_line(&mut bytes, &replaced_line(key, replaced)).at("encode", &self.path)?;
         }
         push_line(&mut bytes, &synced_line(key, last)).at("encode", &self.path)?;
         self.file.write_all(&bytes).at("write", &self.path)

@@ -4,7 +4,6 @@ use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
 use crate::sync::scan::Stat;
-use crate::sync::version_vector::Ancestry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -64,9 +63,9 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for (key, deletion) in &state.deleted {
         push_line(&mut bytes, &deletion_line(key, deletion))?;
     }
-    let histories: BTreeMap<_, _> = state.histories.iter().collect();
-    for (key, history) in histories {
-        push_line(&mut bytes, &history_line(key, history))?;
+    let replaced: BTreeMap<_, _> = state.replaced.iter().collect();
+    for (key, replaced) in replaced {
+        push_line(&mut bytes, &replaced_line(key, replaced))?;
     }
     let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
     for (key, (stat, digest)) in remote_digests {
@@ -141,8 +140,9 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     } else if let Some(key) = text("gone") {
         state.files.remove(&key);
     } else if let Some(key) = text("history") {
-        let history = Ancestry::deserialize(fact).ok()?;
-        state.histories.insert(key, history);
+        let replaced = fact.get("over").map(Vec::deserialize);
+        let replaced = replaced.transpose().ok()?.unwrap_or_default();
+        state.replaced.insert(key, replaced);
     } else if let Some(key) = text("bytes") {
         let size = fact.get("size").and_then(Value::as_u64)?;
         let mtime_ns = fact.get("mtime").and_then(Value::as_i64)?;
@@ -192,8 +192,8 @@ pub(super) fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serial
     )
 }
 
-pub(super) fn history_line(key: &str, history: &Ancestry) -> impl Serialize {
-    serde_json::json!({ "history": key, "lineage": history.vector, "over": history.replaced })
+pub(super) fn replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
+    serde_json::json!({ "history": key, "over": replaced })
 }
 
 pub(super) fn resolved_line(resolution: &str) -> impl Serialize {

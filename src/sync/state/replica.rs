@@ -187,7 +187,6 @@ mod tests {
     use super::*;
     use crate::sync::scan::Stat;
     use crate::sync::state::{Deletion, SideFile, SyncedFile};
-    use crate::sync::version_vector::Ancestry;
     use std::fs::OpenOptions;
     use std::io::Write;
 
@@ -230,9 +229,9 @@ mod tests {
         assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
         assert!(!replica.read().unwrap().file.needs_rewrite);
         let mut journal = replica.journal().unwrap();
-        let history = Ancestry::first(&Sha256Digest::of(b"x"));
-        journal.record("a \"b\".jsonl", &last(2), None).unwrap();
-        journal.record("new", &last(3), Some(&history)).unwrap();
+        let replaced = vec![Sha256Digest::of(b"x")];
+        journal.record("a \"b\".jsonl", &last(2), &[]).unwrap();
+        journal.record("new", &last(3), &replaced).unwrap();
         journal.record_gone("gone").unwrap();
         journal.record_resolution("mark").unwrap();
         let mut options = OpenOptions::new();
@@ -242,7 +241,7 @@ mod tests {
         assert!(read.file.exists);
         assert_eq!(read.files.len(), 2);
         assert_eq!(read.files["a \"b\".jsonl"], last(2));
-        assert_eq!(read.histories, HashMap::from([("new".into(), history)]));
+        assert_eq!(read.replaced, HashMap::from([("new".into(), replaced)]));
         assert_eq!(read.own.writer, state.own.writer);
         assert_eq!((read.resolutions.len(), &read.deleted["p"]), (2, &deletion));
         assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));

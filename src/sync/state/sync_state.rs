@@ -2,13 +2,16 @@
 
 use crate::io::hash::Sha256Digest;
 use crate::io::random_id::random_id;
+use crate::sync::line_merge;
+use crate::sync::rollouts;
 use crate::sync::scan::Stat;
-use crate::sync::version_vector::Ancestry;
 use std::collections::{BTreeSet, HashMap};
 
 /// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
 /// client may restore.
 const MAX_PUBLISHED: usize = 8;
+/// Number of former contents of a plain file that the state remembers.
+const MAX_REPLACED: usize = 8;
 
 /// Path, size and mtime of a file on one side after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +43,9 @@ pub struct SyncState {
     pub resolutions: BTreeSet<String>,
     /// Deletions that this machine requests from the others, by key.
     pub deleted: HashMap<String, Deletion>,
-    /// Ancestries of plain files, by key; absent for first versions. Kept for files that are gone: a
-    /// re-created file continues from there.
-    pub histories: HashMap<String, Ancestry>,
+    /// Digests of the last contents that this machine had of plain files, without the present one, by key; the newest
+    /// last, at most [`MAX_REPLACED`]. A cloud client may restore them.
+    pub replaced: HashMap<String, Vec<Sha256Digest>>,
     /// Digests of the bytes of remote files with their size and mtime at that time, by key, where the digest
     /// of the text differs. Ignored once size or mtime differ.
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
@@ -115,6 +118,40 @@ pub enum StateDamage {
 }
 
 impl SyncState {
+    /// Returns the digests of the contents that this machine had of a plain file before the present one.
+    pub(crate) fn replaced_by(&self, key: &str) -> &[Sha256Digest] {
+        self.replaced.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Records a file that both sides have; `replaced` is the digest of a version of a plain file that it replaced on
+    /// one side. The deletion of the file is over then.
+    pub(crate) fn record_synced(
+        &mut self,
+        key: &str,
+        file: SyncedFile,
+        replaced: Option<Sha256Digest>,
+    ) {
+        let digest = |file: &SyncedFile| file.contents.map(|(_, digest)| digest);
+        let present = digest(&file);
+        self.deleted.remove(key);
+        let before = self.files.insert(key.to_owned(), file);
+        if rollouts::is_key(key) || line_merge::is_mergeable(key) {
+            return;
+        }
+        let former = before.as_ref().and_then(digest);
+        for former in [former, replaced].into_iter().flatten() {
+            let known = self.replaced.entry(key.to_owned()).or_default();
+            known.retain(|known| *known != former);
+            known.push(former);
+            known.drain(..known.len().saturating_sub(MAX_REPLACED));
+        }
+        if let Some(known) = self.replaced.get_mut(key) {
+            known.retain(|known| Some(*known) != present);
+        }
+        self.replaced
+            .retain(|of, known| of != key || !known.is_empty());
+    }
+
     /// Takes a new random name for this machine's manifest.
     pub(crate) fn take_new_name(&mut self) {
         self.own.take_new_name();

@@ -6,7 +6,6 @@
 use super::file_version::{FileVersion, has_complete_lines, raw_digest, relation};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
-use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
@@ -90,8 +89,13 @@ pub(crate) fn download_state(
             return complete(version.mtime_ns, Some(digest));
         }
     }
-    if !is_line_file && let Some(digest) = superseded_digest(inputs, key, found)? {
-        return complete(found.stat.mtime_ns, Some(digest));
+    let replaced = inputs.state.replaced_by(key);
+    if !replaced.is_empty() {
+        let digest = contents::raw_digest(&path).at("read", &path)?;
+        // A complete version that this machine had before.
+        if replaced.contains(&digest) {
+            return complete(found.stat.mtime_ns, None);
+        }
     }
     if inputs.request.accept_unlisted {
         return complete(found.stat.mtime_ns, None);
@@ -100,34 +104,6 @@ pub(crate) fn download_state(
         Some(why) => Ok(DownloadState::Incomplete(why)),
         None => complete(found.stat.mtime_ns, None),
     }
-}
-
-/// Returns the digest of a remote file that no machine attests any more, if it is a complete earlier version: a
-/// known version replaced it, or an earlier manifest of this machine lists it. An empty file does not count if
-/// there are no other machines: a client more likely emptied it than restored it.
-fn superseded_digest(
-    inputs: &Inputs<'_>,
-    key: &str,
-    found: &ListedFile,
-) -> Result<Option<Sha256Digest>, IoError> {
-    if found.stat.size == 0 && !inputs.has_other_machines()? {
-        return Ok(None);
-    }
-    let recorded = inputs.state.histories.get(key);
-    let attested = inputs
-        .attested_versions(key)?
-        .filter_map(|entry| entry.history.as_deref());
-    let mut known_ancestries = recorded.into_iter().chain(attested).peekable();
-    let mut published = inputs.own_published(key).iter();
-    let has_same_size = |entry: &&ManifestEntry| entry.size == found.stat.size;
-    if known_ancestries.peek().is_none() && !published.clone().any(|entry| has_same_size(&entry)) {
-        return Ok(None);
-    }
-    let path = inputs.config.file_path(Side::Remote, &found.path);
-    let digest = contents::raw_digest(&path).at("read", &path)?;
-    let is_known = known_ancestries.any(|history| history.replaces(&digest))
-        || published.any(|entry| entry.digest == digest);
-    Ok(is_known.then_some(digest))
 }
 
 /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
@@ -189,7 +165,7 @@ fn adds_nothing(
     {
         let is_contained = if is_line_file {
             has_complete_lines(inputs.config, &remote)?
-                && match relation(inputs.config, &own, &remote)? {
+                && match relation(inputs.config, &own, &remote)?.relation {
                     Relation::Equal => true,
                     Relation::FirstExtends => {
                         // Clients' copies are versions too.

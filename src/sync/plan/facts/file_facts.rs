@@ -1,35 +1,35 @@
 //! Collects the facts about one file that [`decide`](crate::sync::decide) maps to a decision.
 //!
 //! Each side is compared with the last sync, and the contents of both sides with each other where the facts need it.
-//! `ancestry` and `deletions` correct these facts: which version of a plain file descends from the other, and what
-//! other machines deleted.
+//! `deletions` corrects these facts by what other machines deleted.
 
-use super::ancestry::{self, AncestryFacts};
 use super::deletions;
-use super::file_version::{FilePair, FileVersion, newer, raw_digest, relation};
+use super::file_version::{
+    FilePair, FileVersion, is_truncated_prefix, newer, raw_digest, relation,
+};
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SyncConfig};
 use crate::sync::contents;
-use crate::sync::decide::{FileFacts, FileKind, NewerSide, Presence};
+use crate::sync::decide::{FileFacts, FileKind, FormerVersion, NewerSide, Presence};
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
-use crate::sync::version_vector::CausalOrder;
 
 /// Collects the facts about a file.
 pub(crate) fn collect_facts(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
-) -> Result<(FileFacts, AncestryFacts), IoError> {
+) -> Result<FileFacts, IoError> {
     let mut facts = FileFacts {
         kind: pair.kind,
         local: presence(inputs.config, pair.local.as_ref(), pair.last)?,
         remote: presence(inputs.config, pair.remote.as_ref(), pair.last)?,
         relation: None,
+        is_rewritten: false,
         newer: NewerSide::Neither,
-        causal_order: CausalOrder::Unknown,
+        former: FormerVersion::No,
         deletion_requested: false,
     };
     let download = interrupted_download(inputs, pair, facts)?;
@@ -42,16 +42,88 @@ pub(crate) fn collect_facts(
             (facts.local, facts.remote) == (Presence::Unchanged, Presence::Unchanged);
         let is_line_file = pair.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && must_read(inputs, facts, local, remote)) {
-            facts.relation = Some(relation(inputs.config, &local.seen, &remote.seen)?);
+            let compared = relation(inputs.config, &local.seen, &remote.seen)?;
+            facts.relation = Some(compared.relation);
+            facts.is_rewritten = compared.is_rewritten;
         }
         // Merges on two machines can leave equal size and time with different lines.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }
     }
-    let (facts, ancestry) = ancestry::ancestry_facts(inputs, pair, facts, download)?;
-    let facts = deletions::with_deletions(inputs, pair, facts)?;
-    Ok((facts, ancestry))
+    if pair.kind == FileKind::Plain {
+        facts = with_known_versions(inputs, pair, facts)?;
+    }
+    deletions::with_deletions(inputs, pair, facts)
+}
+
+/// Returns the facts about a plain file, corrected by what this machine knows of the remote version: a killed run of its
+/// own uploaded it, or it had the version before.
+fn with_known_versions(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    mut facts: FileFacts,
+) -> Result<FileFacts, IoError> {
+    use Presence::{Absent, Changed, New, Unchanged};
+    let (Some(remote), Changed | New) = (&pair.remote, facts.remote) else {
+        return Ok(facts);
+    };
+    if facts.local == Absent || facts.relation == Some(Relation::Equal) {
+        return Ok(facts);
+    }
+    let replaced = inputs.state.replaced_by(pair.key);
+    let own = inputs.ledger_versions(pair.key)?;
+    let mut is_replaced = false;
+    // Without any known version, the file is not read here.
+    if !replaced.is_empty() || !own.is_empty() {
+        let digest = raw_digest(inputs.config, &remote.seen)?;
+        is_replaced = replaced.contains(&digest);
+        let last = pair.last.and_then(|last| last.contents);
+        let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
+        let is_own = own.iter().any(|own| own.digest == digest);
+        if facts.local != Unchanged && !is_recorded && is_own {
+            // The local file was edited after that.
+            (facts.local, facts.remote) = (Changed, Unchanged);
+            return Ok(facts);
+        }
+    }
+    if pair.last.is_some() {
+        facts.former = former_version(inputs, pair, is_replaced, facts.newer)?;
+    }
+    Ok(facts)
+}
+
+/// Returns the evidence that the remote version is older than the local one. `is_replaced` is true if this machine had
+/// the remote version before.
+fn former_version(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    is_replaced: bool,
+    newer: NewerSide,
+) -> Result<FormerVersion, IoError> {
+    let (Some(local), Some(remote)) = (&pair.local, &pair.remote) else {
+        return Ok(FormerVersion::No);
+    };
+    let is_unlisted = remote.digest.is_none();
+    // A user who returns to an old text writes it later than the one that it replaces.
+    let is_earlier = remote.mtime_ns < local.mtime_ns;
+    let is_cut = || is_truncated_prefix(inputs.config, local, remote);
+    if is_replaced && is_unlisted && !inputs.has_other_machines()? {
+        return Ok(FormerVersion::Unlisted);
+    }
+    // A machine may list a partial file that it found before any manifest had arrived.
+    if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
+        return Ok(FormerVersion::Older);
+    }
+    // `--accept-unlisted` uses versions that no machine lists.
+    let looks_older = inputs.request.accept_unlisted && newer == NewerSide::Local;
+    Ok(
+        if is_unlisted && looks_older && inputs.has_other_machines()? {
+            FormerVersion::Unlisted
+        } else {
+            FormerVersion::No
+        },
+    )
 }
 
 /// Compares one side with the last sync: by size and time, and by content if these differ.
@@ -111,7 +183,6 @@ fn interrupted_download<'i>(
         return Ok(None);
     }
     let digest = raw_digest(inputs.config, &local.seen)?;
-    // Entries of one digest can differ in ancestry: the newest one counts.
     Ok(same_size.rev().find(|entry| entry.digest == digest))
 }
 

@@ -1,6 +1,7 @@
 //! A version of a file on one side: its content and its time.
 
 use crate::codex::rollout::{self, Relation};
+use crate::conversations::message_comparison::{self, RewrittenVersion};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
@@ -10,6 +11,8 @@ use crate::sync::decide::{FileKind, NewerSide};
 use crate::sync::plan::steps::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
+use std::io;
+use std::path::Path;
 
 /// A version of a file, which may be copied.
 #[derive(Debug, Clone)]
@@ -19,8 +22,7 @@ pub(crate) struct FileVersion {
     /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
     /// clients round the times of files.
     pub(crate) mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests them or they are a superseded version; see
-    /// `superseded_digest` in `delivery`.
+    /// Digest of the bytes, if a machine attests them.
     pub(crate) digest: Option<Sha256Digest>,
 }
 
@@ -57,14 +59,22 @@ pub(crate) struct FilePair<'a> {
     pub(crate) remote: Option<FileVersion>,
 }
 
-/// Compares the texts of two files. An error names the file that cannot be read.
+/// The relation of two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionRelation {
+    pub(crate) relation: Relation,
+    /// True if the version that extends the other has its messages, but does not begin with its bytes.
+    pub(crate) is_rewritten: bool,
+}
+
+/// Compares two versions. A conversation that Codex rewrote extends the former version if it has all its messages.
 pub(crate) fn relation(
     config: &SyncConfig,
     first: &ObservedFile,
     second: &ObservedFile,
-) -> Result<Relation, IoError> {
+) -> Result<VersionRelation, IoError> {
     let (first, second) = (first.full_path(config), second.full_path(config));
-    rollout::compare(&first, &second).map_err(|source| {
+    compare_versions(&first, &second).map_err(|source| {
         // `compare` reads both files and its error has no path; reading one again tells which file failed.
         let is_second = contents::read(&second, None).is_err();
         IoError {
@@ -72,6 +82,32 @@ pub(crate) fn relation(
             path: if is_second { second } else { first },
             source,
         }
+    })
+}
+
+fn compare_versions(first: &Path, second: &Path) -> io::Result<VersionRelation> {
+    let relation = rollout::compare(first, second)?;
+    let rewritten = match relation {
+        Relation::Diverged => message_comparison::rewritten_version(first, second)?,
+        _ => None,
+    };
+    let relation = match rewritten {
+        None => relation,
+        Some(RewrittenVersion::First) => Relation::FirstExtends,
+        Some(RewrittenVersion::Second) => Relation::SecondExtends,
+        Some(RewrittenVersion::Both) => {
+            // All machines have to choose the same one.
+            let rank = |path| contents::read(path, None).map(|text| (text.len, text.digest));
+            if rank(first)? > rank(second)? {
+                Relation::FirstExtends
+            } else {
+                Relation::SecondExtends
+            }
+        }
+    };
+    Ok(VersionRelation {
+        relation,
+        is_rewritten: rewritten.is_some(),
     })
 }
 

@@ -2,8 +2,7 @@
 //! files, and files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
 //! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
-//! one. So a listed version of a plain file counts as newer only if its ancestry says so. Conversations and files of
-//! lines only grow, so there the longer version is newer.
+//! one. Conversations and files of lines only grow, so there the longer version is newer. Of plain files, the one with the later mtime is.
 
 use super::deletions;
 use crate::codex::rollout::ZST;
@@ -21,7 +20,6 @@ use crate::sync::resolutions;
 use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
-use crate::sync::version_vector::{Ancestry, CausalOrder, causal_order};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Versions of one file that other machines list and that may not have arrived.
@@ -50,19 +48,6 @@ impl UndeliveredFile {
     pub(crate) fn is_certain(&self, version: &ListedVersion) -> bool {
         let mut versions = self.versions.iter();
         versions.any(|(listed, certain)| *certain && listed.digest == version.entry.digest)
-    }
-
-    /// Returns true if a version certainly has not arrived, or is newer than `remote`, the digest of the remote file.
-    pub(crate) fn has_newer_than(&self, remote: Option<Sha256Digest>) -> bool {
-        let is_newer_than_remote = |version: &ManifestEntry| {
-            remote.is_some_and(|remote| {
-                let (listed, of_remote) = (version.history(), Ancestry::first(&remote));
-                causal_order((&listed, &version.digest), (&of_remote, &remote))
-                    == CausalOrder::Newer
-            })
-        };
-        let mut versions = self.versions.iter();
-        versions.any(|(version, certain)| *certain || is_newer_than_remote(version))
     }
 }
 
@@ -135,24 +120,9 @@ fn newer_listed(
         longer_conversation_versions(inputs, key, group, last, listed)?
     } else if line_merge::is_mergeable(key) {
         all_certain(longer_lines(group, listed))
-    } else if last.is_some_and(|last| listed.iter().all(|version| cannot_be_newer(version, last))) {
-        Vec::new()
-    // One listed version of a file that is only in the cloud folder: the size suffices, so the file is not read
-    // here.
-    } else if let ([version], Some(group)) = (listed, group)
-        && last.is_none()
-        && group.local.is_empty()
-    {
-        let mut remote = group.remote.iter();
-        let may_be_it = remote.any(|found| found.stat.size == version.size);
-        vec![(version.clone(), !may_be_it)]
     } else {
-        let known = known_texts(inputs, key, group, last, listed)?;
-        // The content of the remote file is unknown: it may be any of the listed versions.
-        if known.is_empty() && group.is_some_and(|group| !group.remote.is_empty()) {
-            return Ok(Vec::new());
-        }
-        all_certain(newer_than(&known, listed))
+        let replaced = inputs.state.replaced_by(key);
+        all_certain(newer_plain_versions(replaced, group, last, listed))
     };
     if !newer.is_empty() {
         let mut gone = deletions::deleted_versions(inputs, key)?;
@@ -162,42 +132,6 @@ fn newer_listed(
         newer.retain(|(version, _)| !deletions::is_deleted(key, version, &gone));
     }
     Ok(newer)
-}
-
-/// Returns the texts that the two sides have, with their ancestry: that of the last sync, and those of files whose
-/// size a machine lists. Other files cannot be listed versions and are not read.
-fn known_texts(
-    inputs: &Inputs<'_>,
-    key: &str,
-    group: Option<&FileGroup>,
-    last: Option<&SyncedFile>,
-    listed: &[ManifestEntry],
-) -> Result<Vec<(Ancestry, Sha256Digest)>, IoError> {
-    let mut texts: Vec<_> = last
-        .and_then(|last| last.contents)
-        .map(|(_, text)| text)
-        .into_iter()
-        .collect();
-    let own = inputs.ledger_versions(key)?;
-    let all = || listed.iter().chain(own);
-    let is_unchanged = last
-        .zip(group)
-        .is_some_and(|(last, group)| group.matches_last_sync(last));
-    // The files of the last sync have the digest that is known already.
-    let files = files_by_side(group.filter(|_| texts.is_empty() || !is_unchanged));
-    for (side, found) in files {
-        if all().any(|version| version.size == found.stat.size) {
-            let path = ObservedFile::of(side, found).full_path(inputs.config);
-            let text = contents::raw_digest(&path).at("read", &path)?;
-            if all().any(|version| version.digest == text) && !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
-    }
-    let with_history = texts
-        .into_iter()
-        .map(|text| Ok((inputs.ancestry_of(key, &text)?, text)));
-    with_history.collect()
 }
 
 /// Returns the listed versions of a conversation that are longer than those of both sides, except versions that
@@ -302,29 +236,6 @@ fn all_certain(versions: Vec<ManifestEntry>) -> Vec<(ManifestEntry, bool)> {
         .collect()
 }
 
-/// Returns true if a version cannot be newer than the last sync: it is that version, as far as size or digest show, or
-/// it has no ancestors. Such versions need no reading.
-fn cannot_be_newer(version: &ManifestEntry, last: &SyncedFile) -> bool {
-    let is_last = match last.contents {
-        Some((_, text)) => version.digest == text,
-        None => version.size == last.remote.stat.size,
-    };
-    is_last || version.history.is_none()
-}
-
-/// Returns the listed versions that descend from all of these texts; all versions if there are no texts.
-fn newer_than(known: &[(Ancestry, Sha256Digest)], listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
-    let is_newer = |version: &&ManifestEntry| {
-        known.iter().all(|(history, text)| {
-            let of_version = version.history();
-            *text != version.digest
-                && causal_order((&of_version, &version.digest), (history, text))
-                    == CausalOrder::Newer
-        })
-    };
-    listed.iter().filter(is_newer).cloned().collect()
-}
-
 /// Returns the listed versions of a line-based file that are longer and have a later mtime than the files of both
 /// sides.
 fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<ManifestEntry> {
@@ -334,6 +245,35 @@ fn longer_lines(group: Option<&FileGroup>, listed: &[ManifestEntry]) -> Vec<Mani
     let is_longer =
         |version: &&ManifestEntry| Some(version.size) > longest && Some(version.mtime_ns) > latest;
     listed.iter().filter(is_longer).cloned().collect()
+}
+
+/// Returns the listed versions of a plain file that are later than the local one, and that this machine never
+/// had. Machines list a change later than what it replaces, whatever their clocks say.
+fn newer_plain_versions(
+    replaced: &[Sha256Digest],
+    group: Option<&FileGroup>,
+    last: Option<&SyncedFile>,
+    listed: &[ManifestEntry],
+) -> Vec<ManifestEntry> {
+    let local = group.into_iter().flat_map(|group| &group.local);
+    let times = local.map(|found| found.stat.mtime_ns);
+    let latest = times.chain(last.map(|last| last.local.stat.mtime_ns)).max();
+    let contents = last.and_then(|last| last.contents);
+    // A new remote file of this size may be the version; it is read when it is planned.
+    let has_arrived = |version: &ManifestEntry| {
+        let mut remote = group.into_iter().flat_map(|group| &group.remote);
+        remote.any(|found| {
+            found.stat.size == version.size
+                && !last.is_some_and(|last| is_as_last_synced(found, &last.remote))
+        })
+    };
+    let is_newer = |version: &&ManifestEntry| {
+        Some(version.mtime_ns) > latest
+            && contents.is_none_or(|(_, digest)| digest != version.digest)
+            && !replaced.contains(&version.digest)
+            && !has_arrived(version)
+    };
+    listed.iter().filter(is_newer).cloned().collect()
 }
 
 fn files_by_side(group: Option<&FileGroup>) -> impl Iterator<Item = (Side, &ListedFile)> {

@@ -1,12 +1,9 @@
 //! Guard over the decision about one file: reasons to leave the file as it is on both sides.
 
 use crate::io::IoContext;
-use crate::io::hash::Sha256Digest;
-use crate::sync::decide::{FileDecision, FileFacts, FileKind, Presence};
-use crate::sync::manifest;
+use crate::sync::decide::{FileDecision, FileKind};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::file_version::{FilePair, is_truncated_prefix};
-use crate::sync::plan::facts::undelivered::UndeliveredFiles;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::secrets::{self, FileSecret};
@@ -14,12 +11,10 @@ use crate::sync::secrets::{self, FileSecret};
 /// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
 pub(crate) fn reason_to_leave(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
     pair: &FilePair<'_>,
-    facts: FileFacts,
     decision: FileDecision,
 ) -> Result<Option<Notice>, PlanError> {
-    if let Some(why) = reason_to_wait(inputs, undelivered, pair, facts, decision)? {
+    if let Some(why) = reason_to_wait(inputs, pair, decision)? {
         return Ok(Some(NoticeList::Waiting.notice(pair.path, why)));
     }
     // Prompts are not searched: they quote what the user wrote, and skipping the file would lose them.
@@ -33,24 +28,10 @@ pub(crate) fn reason_to_leave(
 /// Returns the reason to wait for another version before the decision is applied.
 fn reason_to_wait(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
     pair: &FilePair<'_>,
-    facts: FileFacts,
     decision: FileDecision,
 ) -> Result<Option<&'static str>, PlanError> {
     let is_plain = pair.kind == FileKind::Plain;
-    let is_copied = matches!(
-        decision,
-        FileDecision::CopyToCloud(_) | FileDecision::CopyToLocal(_)
-    );
-    let remote_digest = pair.remote.as_ref().and_then(|remote| remote.digest);
-    if is_copied
-        && is_plain
-        && has_undelivered_newer(inputs, undelivered, pair.key, facts, remote_digest)
-    {
-        let why = "another machine has changed it, and that version has not arrived yet";
-        return Ok(Some(why));
-    }
     let (FileDecision::CopyToLocal(_), Some(local), Some(remote)) =
         (decision, &pair.local, &pair.remote)
     else {
@@ -71,29 +52,6 @@ fn reason_to_wait(
         return Ok(Some(why));
     }
     Ok(None)
-}
-
-/// Returns true if one side lacks the file and another machine lists a newer version than the one to be copied
-/// there. Copying it would restore a deleted file in an outdated version. A local file that changed is copied
-/// anyway.
-fn has_undelivered_newer(
-    inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
-    key: &str,
-    facts: FileFacts,
-    remote: Option<Sha256Digest>,
-) -> bool {
-    use Presence::{Absent, Changed, New};
-    let is_one_sided = match (facts.local, facts.remote) {
-        (Absent, remote) => remote != Absent,
-        (local, Absent) => !matches!(local, Changed | New),
-        _ => false,
-    };
-    let is_undelivered = || {
-        let ahead = undelivered.get(&manifest::fold_name(key));
-        ahead.is_some_and(|ahead| ahead.has_newer_than(remote))
-    };
-    is_one_sided && !inputs.request.accept_unlisted && is_undelivered()
 }
 
 /// The end of the reason if `--allow-secrets` syncs the file.

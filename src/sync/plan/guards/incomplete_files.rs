@@ -6,7 +6,7 @@ use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
-use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::manifest;
 use crate::sync::plan::facts::delivery::ZERO_FILLED;
 use crate::sync::plan::facts::undelivered::{UndeliveredFiles, is_conflict_copy};
 use crate::sync::plan::facts::undelivered_version::UndeliveredVersion;
@@ -19,7 +19,6 @@ use crate::sync::remote_manifests::{self, ListedVersion};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::scope::ScopeMatch;
-use crate::sync::version_vector::{CausalOrder, causal_order};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -166,21 +165,11 @@ fn newest<'a>(
 ) -> Vec<&'a ListedVersion> {
     let versions: Vec<_> = versions.collect();
     let grows = rollouts::is_key(key) || line_merge::is_mergeable(key);
-    let is_newer = |a: &ManifestEntry, b: &ManifestEntry| {
-        let (of_a, of_b) = (a.history(), b.history());
-        causal_order((&of_a, &a.digest), (&of_b, &b.digest)) == CausalOrder::Newer
-    };
-    let latest = versions.iter().filter(|version| {
-        grows
-            || !versions
-                .iter()
-                .any(|other| is_newer(&other.entry, &version.entry))
-    });
     let order = |version: &&&ListedVersion| {
         let size = if grows { version.entry.size } else { 0 };
         (size, version.entry.mtime_ns)
     };
-    let Some(best) = latest.max_by_key(order) else {
+    let Some(best) = versions.iter().max_by_key(order) else {
         return Vec::new();
     };
     let is_best = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;

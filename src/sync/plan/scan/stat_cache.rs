@@ -13,7 +13,6 @@ use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::scan::{Side, SideListing, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
-use crate::sync::version_vector::{CausalOrder, causal_order};
 
 /// Result of reading a file again.
 enum Recheck {
@@ -83,7 +82,7 @@ fn recheck(
         .filter(|entry| entry.size == last.remote.stat.size);
     let known = last_synced_bytes(state, key, last);
     let is_new = |entry: &ManifestEntry| match &known {
-        Some(known) => entry.digest != *known && !is_older(state, key, entry, known),
+        Some(known) => entry.digest != *known && !state.replaced_by(key).contains(&entry.digest),
         // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
         None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
     };
@@ -117,13 +116,5 @@ fn last_synced_bytes(state: &SyncState, key: &str, last: &SyncedFile) -> Option<
     text.or_else(|| {
         let (stat, digest) = state.remote_digests.get(key)?;
         (*stat == last.remote.stat).then_some(*digest)
-    })
-}
-
-/// Returns true if a version is known to be older than that of the last sync, whose digest is `known`.
-fn is_older(state: &SyncState, key: &str, entry: &ManifestEntry, known: &Sha256Digest) -> bool {
-    state.histories.get(key).is_some_and(|history| {
-        let local = history.with_explicit_vector(known);
-        causal_order((&entry.history(), &entry.digest), (&local, known)) == CausalOrder::Older
     })
 }

@@ -39,7 +39,7 @@ pub(crate) fn plan_conversation(
         ops: Vec::new(),
         new_copies: Vec::new(),
         notices: Vec::new(),
-        cancelled_deletions: Vec::new(),
+        published_records: Vec::new(),
     };
     for found in &group.local {
         if let Some(notice) = zero_filled_notice(inputs, found, true, draft.last)? {
@@ -117,7 +117,7 @@ fn fold_side(
             side.main = Some(version);
             continue;
         };
-        match relation(inputs.config, &main.seen, &version.seen)? {
+        match relation(inputs.config, &main.seen, &version.seen)?.relation {
             Relation::Equal | Relation::FirstExtends => {
                 side.duplicates.push(version.seen);
             }
@@ -158,7 +158,7 @@ fn fold_client_copies(
         let mut extends_remote = remote.main.is_none();
         let mut is_contained = false;
         for main in mains.into_iter().flatten() {
-            match relation(inputs.config, &main.seen, &seen)? {
+            match relation(inputs.config, &main.seen, &seen)?.relation {
                 Relation::Equal | Relation::FirstExtends => is_contained = true,
                 Relation::SecondExtends if main.seen.side == Side::Remote => {
                     extends_remote = true;

@@ -3,12 +3,13 @@
 use super::file_plan::Notice;
 use super::sync_step::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::codex::rollout::Relation;
-use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
+use crate::sync::contents;
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, conflict_reason, winner};
 use crate::sync::plan::error::PlanError;
-use crate::sync::plan::facts::file_version::text_digest;
+use crate::sync::plan::facts::file_version::{FileVersion, text_digest};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
@@ -30,8 +31,8 @@ pub(crate) struct ConversationDraft<'a> {
     pub(crate) new_copies: Vec<String>,
     /// Reports about clients' copies.
     pub(crate) notices: Vec<Notice>,
-    /// Ids of published deletions that the step cancels.
-    pub(crate) cancelled_deletions: Vec<String>,
+    /// Resolutions that the step publishes, as in [`FilePlan`](super::file_plan::FilePlan).
+    pub(crate) published_records: Vec<String>,
 }
 
 impl ConversationDraft<'_> {
@@ -70,6 +71,28 @@ impl ConversationDraft<'_> {
             name,
             digest,
         });
+        Ok(())
+    }
+
+    /// Records that `old`, which Codex rewrote as `new`, and its beginnings are given up, as far as machines list them
+    /// and they are longer than `new`. Machines would wait for them.
+    pub(crate) fn give_up_rewritten(
+        &mut self,
+        inputs: &Inputs<'_>,
+        old: &ObservedFile,
+        new: &FileVersion,
+    ) -> Result<(), PlanError> {
+        let new_size = new.seen.stat.size;
+        let path = old.full_path(inputs.config);
+        for listed in inputs.attested_versions(self.key)? {
+            if listed.size > new_size {
+                let beginning = contents::read(&path, Some(listed.size)).at("read", &path)?;
+                if beginning.prefix_digest == Some(listed.digest) {
+                    let name = conflict_copies::file_name(self.key, &listed.digest);
+                    self.published_records.push(name);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -4,6 +4,8 @@ use super::conversation_draft::ConversationDraft;
 use super::file_plan::{FilePlan, Outcome, attested_equal, conflict, deletion_step, equal};
 use super::sync_step::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
+use crate::io::IoContext;
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, FileKind, Presence, decide};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::error::PlanError;
@@ -85,7 +87,7 @@ pub(crate) fn plan_conversation_sync(
         local: local.main,
         remote: remote.main,
     };
-    let (facts, _) = collect_facts(inputs, &pair)?;
+    let facts = collect_facts(inputs, &pair)?;
     let decision = decide(facts, inputs.rules_for(pair.path));
     let mut plan = if let Some(outcome) = outcome_without_ops(inputs, &pair, facts, decision)? {
         outcome.into()
@@ -96,7 +98,7 @@ pub(crate) fn plan_conversation_sync(
         plan_ops(inputs, &mut draft, &pair, canonical, decided, duplicates)?
     };
     plan.notices = draft.notices;
-    plan.cancelled_deletions = draft.cancelled_deletions;
+    plan.published_records = draft.published_records;
     Ok(plan)
 }
 
@@ -110,8 +112,15 @@ fn outcome_without_ops(
 ) -> Result<Option<Outcome>, PlanError> {
     let (key, path) = (pair.key, pair.path);
     Ok(match (decision, &pair.local, &pair.remote) {
-        (FileDecision::Conflict, Some(_), Some(_)) => {
-            Some(Outcome::Conflict(conflict(pair, facts)))
+        (FileDecision::Conflict, Some(local), Some(remote)) => {
+            let mut conflict = conflict(pair, facts);
+            if let Some(id) = rollouts::id(key) {
+                let local = local.seen.full_path(inputs.config);
+                let remote = remote.seen.full_path(inputs.config);
+                let versions = ConflictingVersions::read(&inputs.config.local, id, &local, &remote);
+                conflict.versions = Some(versions.at("read", &local)?);
+            }
+            Some(Outcome::Conflict(conflict))
         }
         (FileDecision::DeleteCloud, None, Some(version)) => {
             let digest = text_digest(inputs.config, &version.seen)?.1;
@@ -190,8 +199,11 @@ fn add_upload(
     why: CopyReason,
 ) -> Result<Transfer, PlanError> {
     match mains.remote {
-        None => draft.cancelled_deletions = cancelled_deletions(inputs, draft.key)?,
+        None => draft.published_records = cancelled_deletions(inputs, draft.key)?,
         Some(remote) if mains.is_diverged => draft.keep_conflict_copy(inputs, &remote.seen)?,
+        Some(remote) if why == CopyReason::Rewritten => {
+            draft.give_up_rewritten(inputs, &remote.seen, version)?;
+        }
         Some(_) => {}
     }
     let folder = mains.folder(&version.seen.path);
@@ -226,11 +238,16 @@ fn add_download(
     {
         draft.keep_conflict_copy(inputs, old)?;
     }
-    let change = match (old, mains.is_diverged) {
-        (None, _) => ContentChange::New,
-        (_, true) => ContentChange::Replaced,
-        _ => ContentChange::Extended,
+    let change = match old {
+        None => ContentChange::New,
+        Some(_) if mains.is_diverged || why == CopyReason::Rewritten => ContentChange::Replaced,
+        Some(_) => ContentChange::Extended,
     };
+    if why == CopyReason::Rewritten
+        && let Some(old) = old
+    {
+        draft.give_up_rewritten(inputs, old, version)?;
+    }
     let folder = mains.folder(
         mains
             .canonical
@@ -307,9 +324,7 @@ fn equal_conversation(
     let is_new = facts.remote != Presence::Unchanged;
     Ok(FilePlan {
         outcome: equal(inputs.state, pair.key, local, remote, Some(contents)),
-        attested: is_new
-            .then(|| attested_equal(remote, contents.1, None, false))
-            .flatten(),
+        attested: is_new.then(|| attested_equal(remote, contents.1)).flatten(),
         ..FilePlan::default()
     })
 }
@@ -342,7 +357,7 @@ fn add_copy(
         over,
         mtime_ns: from.mtime_ns,
         expect: from.digest,
-        history: None,
+        replaced: None,
     }));
     if let Some(old) = old
         && old.side == side

@@ -9,7 +9,6 @@ use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::facts::file_version::{FilePair, FileVersion};
 use crate::sync::scan::Side;
 use crate::sync::state::{SideFile, SyncState, SyncedFile};
-use crate::sync::version_vector::Ancestry;
 
 /// The plan for one file.
 #[derive(Debug, Default)]
@@ -19,10 +18,9 @@ pub(crate) struct FilePlan {
     pub(crate) notices: Vec<Notice>,
     /// Remote file that this machine attests from now on: path and manifest entry.
     pub(crate) attested: Option<(String, ManifestEntry)>,
-    /// Ancestry to record if the file needs no step.
-    pub(crate) history: Option<Ancestry>,
-    /// Ids of published deletions that the step cancels because it creates the file again.
-    pub(crate) cancelled_deletions: Vec<String>,
+    /// Resolutions to publish before the step: ids of deletions that it cancels because it creates the file again, and
+    /// names of versions that no machine has to wait for any more.
+    pub(crate) published_records: Vec<String>,
 }
 
 /// The outcome for one file.
@@ -106,8 +104,10 @@ pub(crate) struct PlannedCopy<'a> {
     pub(crate) reason: CopyReason,
     /// Explanation of the conflict that the copy resolves.
     pub(crate) conflict: Option<String>,
-    /// Ancestry to publish with the copy.
-    pub(crate) history: Option<Box<Ancestry>>,
+    /// Modification time of the copy.
+    pub(crate) mtime_ns: i64,
+    /// Digest of the plain file that the copy replaces.
+    pub(crate) replaced_digest: Option<Sha256Digest>,
 }
 
 impl PlannedCopy<'_> {
@@ -133,9 +133,9 @@ impl PlannedCopy<'_> {
                 from: from.seen.clone(),
                 to: (self.to, path.clone()),
                 over: self.replaced.map(|version| version.seen.stat),
-                mtime_ns: from.mtime_ns,
+                mtime_ns: self.mtime_ns,
                 expect: from.digest,
-                history: self.history,
+                replaced: self.replaced_digest,
             })],
             state_update: StateUpdate::Synced { local, remote },
             change: ContentChange::Unchanged,
@@ -191,35 +191,21 @@ pub(crate) fn equal(
     Outcome::Equal((!is_recorded).then_some(last))
 }
 
-/// Returns path and manifest entry of a remote file that was found equal to the local one, unless its digest is known
-/// already. With `is_news`, other machines have to learn its ancestry, so this machine attests it in any case.
+/// Returns path and manifest entry of a remote file that was found equal to the local one, unless a machine attests it.
 /// Compressed files are never attested this way: `digest` is that of the text, and a manifest lists the bytes.
 pub(crate) fn attested_equal(
     remote: &FileVersion,
     digest: Sha256Digest,
-    history: Option<Box<Ancestry>>,
-    is_news: bool,
 ) -> Option<(String, ManifestEntry)> {
-    let is_attested = remote.digest.is_some() && !is_news;
-    if is_attested || remote.seen.path.ends_with(rollout::ZST) {
+    if remote.digest.is_some() || remote.seen.path.ends_with(rollout::ZST) {
         return None;
     }
-    Some(attested_file(remote, digest, history))
-}
-
-/// Returns path and manifest entry of a remote file.
-pub(crate) fn attested_file(
-    remote: &FileVersion,
-    digest: Sha256Digest,
-    history: Option<Box<Ancestry>>,
-) -> (String, ManifestEntry) {
     let entry = ManifestEntry {
         size: remote.seen.stat.size,
         mtime_ns: remote.mtime_ns,
         digest,
-        history,
     };
-    (remote.seen.path.clone(), entry)
+    Some((remote.seen.path.clone(), entry))
 }
 
 /// Returns the conflict of a file, for the user to decide.
@@ -228,6 +214,7 @@ pub(crate) fn conflict(pair: &FilePair<'_>, facts: FileFacts) -> Conflict {
     Conflict {
         path: pair.path.to_owned(),
         reason: conflict_reason(facts),
+        versions: None,
         local: seen(&pair.local),
         remote: seen(&pair.remote),
     }

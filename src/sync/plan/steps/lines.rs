@@ -10,7 +10,6 @@ use crate::sync::decide::FileKind;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::delivery::{DownloadState, download_state};
 use crate::sync::plan::facts::file_version::{FilePair, FileVersion, has_complete_lines};
-use crate::sync::plan::facts::undelivered::UndeliveredFiles;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::FileGroup;
 use crate::sync::scan::{ListedFile, Side};
@@ -18,7 +17,6 @@ use crate::sync::scan::{ListedFile, Side};
 /// Plans a line-based file, and merges the copies that cloud clients made of it.
 pub(crate) fn plan_line_file(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
     key: &str,
     group: &FileGroup,
 ) -> Result<FilePlan, PlanError> {
@@ -41,7 +39,7 @@ pub(crate) fn plan_line_file(
     }
     let mut plan = match plan_copies(inputs, &pair, &copies)? {
         Some(plan) => plan,
-        None => plan_pair(inputs, undelivered, &pair)?,
+        None => plan_pair(inputs, &pair)?,
     };
     plan.notices.extend(notices);
     Ok(plan)

@@ -6,18 +6,19 @@ use super::file_plan::{
 };
 use super::merging::{merge_plan, plan_merge};
 use super::sync_step::{StateUpdate, SyncAction};
+use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
 use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{
     CopyReason, FileDecision, FileFacts, FileKind, NewerSide, conflict_reason, decide, winner,
 };
 use crate::sync::plan::error::PlanError;
-use crate::sync::plan::facts::ancestry::{self, AncestryFacts};
 use crate::sync::plan::facts::deletions;
 use crate::sync::plan::facts::delivery::{DownloadState, usable_version, zero_filled_notice};
 use crate::sync::plan::facts::file_facts::collect_facts;
-use crate::sync::plan::facts::file_version::{FilePair, FileVersion, newer, text_digest};
-use crate::sync::plan::facts::undelivered::UndeliveredFiles;
+use crate::sync::plan::facts::file_version::{
+    FilePair, FileVersion, newer, raw_digest, text_digest,
+};
 use crate::sync::plan::guards::decision_guard::reason_to_leave;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::{FileGroup, display_path};
@@ -26,7 +27,6 @@ use crate::sync::scan::{ListedFile, Side};
 /// Plans a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
 pub(crate) fn plan_plain_file(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
     key: &str,
     group: &FileGroup,
 ) -> Result<FilePlan, PlanError> {
@@ -36,7 +36,7 @@ pub(crate) fn plan_plain_file(
         return Ok(NoticeList::Skipped.notice(path, why).into());
     }
     let mut plan = match usable_pair(inputs, key, &path, FileKind::Plain, group)? {
-        PairState::Usable(pair) => plan_pair(inputs, undelivered, &pair)?,
+        PairState::Usable(pair) => plan_pair(inputs, &pair)?,
         PairState::Left(plan) => plan,
     };
     plan.notices.extend(group.client_copies.iter().map(|copy| {
@@ -114,21 +114,17 @@ fn equal_by_stat(inputs: &Inputs<'_>, pair: &FilePair<'_>, found: &ListedFile) -
 }
 
 /// Plans a file from its versions: facts, decision, guard, outcome.
-pub(crate) fn plan_pair(
-    inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
-    pair: &FilePair<'_>,
-) -> Result<FilePlan, PlanError> {
-    let (facts, ancestry) = collect_facts(inputs, pair)?;
+pub(crate) fn plan_pair(inputs: &Inputs<'_>, pair: &FilePair<'_>) -> Result<FilePlan, PlanError> {
+    let facts = collect_facts(inputs, pair)?;
     let mut rules = inputs.rules_for(pair.path);
     if pair.kind == FileKind::Lines {
         rules.delete = DeletePolicy::Never;
     }
     let decision = decide(facts, rules);
-    if let Some(notice) = reason_to_leave(inputs, undelivered, pair, facts, decision)? {
+    if let Some(notice) = reason_to_leave(inputs, pair, decision)? {
         return Ok(notice.into());
     }
-    outcome(inputs, pair, facts, &ancestry, decision)
+    outcome(inputs, pair, facts, decision)
 }
 
 /// Returns the plan that carries out a decision.
@@ -136,7 +132,6 @@ fn outcome(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     facts: FileFacts,
-    ancestry: &AncestryFacts,
     decision: FileDecision,
 ) -> Result<FilePlan, PlanError> {
     let (key, path) = (pair.key, pair.path);
@@ -146,13 +141,11 @@ fn outcome(
             Ok(equal(inputs.state, key, local, remote, last_contents).into())
         }
         (FileDecision::RecordEqual, Some(local), Some(remote)) => {
-            found_equal(inputs, key, (local, remote), facts, ancestry)
+            found_equal(inputs, key, (local, remote))
         }
-        (FileDecision::CopyToCloud(why), Some(local), _) => {
-            upload(inputs, pair, local, facts, ancestry, why)
-        }
+        (FileDecision::CopyToCloud(why), Some(local), _) => upload(inputs, pair, local, facts, why),
         (FileDecision::CopyToLocal(why), _, Some(remote)) => {
-            Ok(download(inputs, pair, remote, facts, ancestry, why))
+            download(inputs, pair, remote, facts, why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
             let merge = plan_merge(inputs, key, &[local, remote], 2)?;
@@ -169,7 +162,9 @@ fn outcome(
         }
         (FileDecision::Conflict, ..) => Ok(Outcome::Conflict(conflict(pair, facts)).into()),
         (FileDecision::DeleteCloud, _, Some(remote)) => {
-            let update = deletions::state_update_for_deletion(inputs, key, remote, pair.last)?;
+            let digest = text_digest(inputs.config, &remote.seen)?.1;
+            let deleted = last_contents.map_or(digest, |(_, last_digest)| last_digest);
+            let update = StateUpdate::PublishDeletion(deleted);
             let step = deletion_step(key, path, SyncAction::DeleteCloud, remote, update);
             Ok(Outcome::Step(step).into())
         }
@@ -187,17 +182,11 @@ fn found_equal(
     inputs: &Inputs<'_>,
     key: &str,
     (local, remote): (&FileVersion, &FileVersion),
-    facts: FileFacts,
-    ancestry: &AncestryFacts,
 ) -> Result<FilePlan, PlanError> {
     let contents = text_digest(inputs.config, &local.seen)?;
-    let (history, is_news) =
-        ancestry::ancestry_for_equal(inputs, key, facts, ancestry, &contents.1)?;
-    let is_recorded = history.as_deref() == inputs.state.histories.get(key);
     Ok(FilePlan {
         outcome: equal(inputs.state, key, local, remote, Some(contents)),
-        attested: attested_equal(remote, contents.1, history.clone(), is_news),
-        history: history.filter(|_| !is_recorded).map(|history| *history),
+        attested: attested_equal(remote, contents.1),
         ..FilePlan::default()
     })
 }
@@ -208,14 +197,21 @@ fn upload(
     pair: &FilePair<'_>,
     local: &FileVersion,
     facts: FileFacts,
-    ancestry: &AncestryFacts,
     reason: CopyReason,
 ) -> Result<FilePlan, PlanError> {
-    let cancelled_deletions = match pair.remote {
+    let published_records = match pair.remote {
         Some(_) => Vec::new(),
         None => deletions::cancelled_deletions(inputs, pair.key)?,
     };
+    // A change is later than what it replaces, whatever the clock of this machine says: see `former_version`.
+    let least = match &pair.remote {
+        Some(remote) if pair.kind == FileKind::Plain && reason != CopyReason::OlderCloud => {
+            remote.mtime_ns.saturating_add(1)
+        }
+        _ => local.mtime_ns,
+    };
     let copy = PlannedCopy {
+        mtime_ns: local.mtime_ns.max(least),
         key: pair.key,
         path: pair.path,
         from: local,
@@ -223,11 +219,11 @@ fn upload(
         replaced: pair.remote.as_ref(),
         reason,
         conflict: policy_note(inputs, facts, reason, Side::Local),
-        history: ancestry::ancestry_for_upload(inputs, pair.key, facts, ancestry, local)?,
+        replaced_digest: replaced_digest(inputs, pair.kind, pair.remote.as_ref())?,
     };
     Ok(FilePlan {
         outcome: Outcome::Step(copy.step()),
-        cancelled_deletions,
+        published_records,
         ..FilePlan::default()
     })
 }
@@ -238,12 +234,10 @@ fn download(
     pair: &FilePair<'_>,
     remote: &FileVersion,
     facts: FileFacts,
-    ancestry: &AncestryFacts,
     reason: CopyReason,
-) -> FilePlan {
-    let is_absent = pair.local.is_none();
-    let of_copy = ancestry::ancestry_for_download(inputs, pair.key, ancestry, is_absent, remote);
+) -> Result<FilePlan, PlanError> {
     let copy = PlannedCopy {
+        mtime_ns: remote.mtime_ns,
         key: pair.key,
         path: pair.path,
         from: remote,
@@ -251,13 +245,20 @@ fn download(
         replaced: pair.local.as_ref(),
         reason,
         conflict: policy_note(inputs, facts, reason, Side::Remote),
-        history: of_copy.history,
+        replaced_digest: replaced_digest(inputs, pair.kind, pair.local.as_ref())?,
     };
-    FilePlan {
-        outcome: Outcome::Step(copy.step()),
-        attested: of_copy.attested,
-        ..FilePlan::default()
-    }
+    Ok(Outcome::Step(copy.step()).into())
+}
+
+/// Returns the digest of the version of a plain file that a copy replaces.
+fn replaced_digest(
+    inputs: &Inputs<'_>,
+    kind: FileKind,
+    replaced: Option<&FileVersion>,
+) -> Result<Option<Sha256Digest>, PlanError> {
+    let replaced = replaced.filter(|_| kind == FileKind::Plain);
+    let digest = replaced.map(|version| raw_digest(inputs.config, &version.seen));
+    Ok(digest.transpose()?)
 }
 
 /// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.

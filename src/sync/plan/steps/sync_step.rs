@@ -5,9 +5,9 @@
 
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::SyncConfig;
+use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::scan::{ListedFile, Side, Stat};
-use crate::sync::version_vector::Ancestry;
 use std::path::PathBuf;
 
 /// A file with the size and time that the plan observed. An op skips it if these have changed since.
@@ -48,10 +48,10 @@ pub struct CopyOp {
     pub over: Option<Stat>,
     /// Modification time of the copy, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests the source or it is a superseded version; other bytes are not copied.
+    /// Digest of the bytes, if a machine attests the source; other bytes are not copied.
     pub expect: Option<Sha256Digest>,
-    /// Ancestry to publish with the copy; `None` if there is nothing to publish. (Called `history` in the manifest.)
-    pub history: Option<Box<Ancestry>>,
+    /// Digest of the plain file that the copy replaces, if it is not that of the last sync.
+    pub replaced: Option<Sha256Digest>,
 }
 
 /// One file that receives the merged lines.
@@ -279,16 +279,16 @@ impl SyncStep {
 }
 
 /// A file of which the user has to choose a version.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Relative path for output.
     pub path: String,
     /// Explanation of the conflict for output.
     pub reason: String,
+    /// The messages that only one version of a conversation has.
+    pub versions: Option<ConflictingVersions>,
     /// The local version, if there is one.
-    #[serde(skip)]
     pub local: Option<ObservedFile>,
     /// The remote version, if there is one.
-    #[serde(skip)]
     pub remote: Option<ObservedFile>,
 }

@@ -1,0 +1,165 @@
+//! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so equal messages do not mean equal
+//! bytes.
+//!
+//! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
+//! its place, text and time. So two turns of equal text that users began on two machines are different messages.
+
+use super::event::{EventKind, EventSelection, Role};
+use super::reader::EventReader;
+use crate::history::rollout::{self, first_line, is_injected};
+use chrono::{DateTime, Utc};
+use std::io;
+use std::path::Path;
+
+/// A message as both forms of a rollout record it.
+#[derive(Debug, PartialEq, Eq)]
+struct RecordedMessage {
+    role: Role,
+    text: String,
+    at: Option<DateTime<Utc>>,
+}
+
+/// Returns the next message of a rollout, or `None` at its end. Tools and reasoning are no messages: Codex drops some
+/// of their events when it rewrites a rollout.
+fn next_message(reader: &mut EventReader) -> io::Result<Option<RecordedMessage>> {
+    while let Some(event) = reader.next_event()? {
+        let (role, text) = match event.kind {
+            EventKind::User(text) => (Role::User, text),
+            EventKind::Assistant(text) => (Role::Assistant, text),
+            _ => continue,
+        };
+        let at = event.at;
+        return Ok(Some(RecordedMessage { role, text, at }));
+    }
+    Ok(None)
+}
+
+/// The messages that one version has behind those that both begin with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnMessages {
+    /// Messages of the user.
+    pub prompts: usize,
+    /// Messages of the assistant.
+    pub answers: usize,
+}
+
+impl OwnMessages {
+    fn add_all(
+        &mut self,
+        first: Option<RecordedMessage>,
+        reader: &mut EventReader,
+    ) -> io::Result<()> {
+        let mut next = first;
+        while let Some(message) = next {
+            match message.role {
+                Role::User => self.prompts += 1,
+                _ => self.answers += 1,
+            }
+            next = next_message(reader)?;
+        }
+        Ok(())
+    }
+
+    fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// The messages of two versions of a rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageComparison {
+    /// The first line of the first message, if both versions begin with it.
+    pub title: Option<String>,
+    /// Number of messages that both versions begin with.
+    pub common: usize,
+    /// Time of the last of these.
+    pub since: Option<DateTime<Utc>>,
+    /// Messages that only the first version has.
+    pub first: OwnMessages,
+    /// Messages that only the second version has.
+    pub second: OwnMessages,
+}
+
+/// Compares the messages of two versions, in the memory of one message each.
+pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
+    let mut first = EventReader::open(first, EventSelection::Texts)?;
+    let mut second = EventReader::open(second, EventSelection::Texts)?;
+    let mut comparison = MessageComparison::default();
+    loop {
+        match (next_message(&mut first)?, next_message(&mut second)?) {
+            (Some(a), Some(b)) if a == b => {
+                comparison.common += 1;
+                comparison.since = a.at;
+                if comparison.title.is_none() && a.role == Role::User && !is_injected(&a.text) {
+                    comparison.title = first_line(&a.text);
+                }
+            }
+            (a, b) => {
+                comparison.first.add_all(a, &mut first)?;
+                comparison.second.add_all(b, &mut second)?;
+                return Ok(comparison);
+            }
+        }
+    }
+}
+
+/// The version that may replace the other one, of two of which neither continues the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RewrittenVersion {
+    First,
+    Second,
+    /// Both have the same messages: migrated by two versions of Codex, or only opened, for which Codex 0.169 adds a
+    /// line without a message.
+    Both,
+}
+
+/// Returns the version that is the other one as Codex rewrote it, possibly continued: a paginated rollout that begins
+/// with all messages of the other, at the same times. `None` if a message of the other would be lost.
+pub(crate) fn rewritten_version(
+    first: &Path,
+    second: &Path,
+) -> io::Result<Option<RewrittenVersion>> {
+    use RewrittenVersion::{Both, First, Second};
+    let (Some(first_form), Some(second_form)) = (form(first)?, form(second)?) else {
+        return Ok(None);
+    };
+    if (first_form, second_form) == (Form::Legacy, Form::Legacy) {
+        return Ok(None);
+    }
+    let messages = compare_messages(first, second)?;
+    if messages.common == 0 {
+        return Ok(None);
+    }
+    let wins = |form, lost: OwnMessages| form == Form::Paginated && lost.is_empty();
+    let first_wins = wins(first_form, messages.second);
+    let second_wins = wins(second_form, messages.first);
+    Ok(match (first_wins, second_wins) {
+        (true, true) => Some(Both),
+        (true, false) => Some(First),
+        (false, true) => Some(Second),
+        (false, false) => None,
+    })
+}
+
+/// The form of a rollout that can be migrated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Legacy,
+    Paginated,
+}
+
+/// Returns the form of a rollout; `None` for one that a migration must not replace: Codex 0.169 shows no turn of a
+/// migrated subagent.
+fn form(path: &Path) -> io::Result<Option<Form>> {
+    let Some(meta) = rollout::head(path)? else {
+        return Ok(None);
+    };
+    let source = meta.payload.get("source");
+    if source.is_some_and(|source| source.get("subagent").is_some()) {
+        return Ok(None);
+    }
+    Ok(Some(match meta.history_mode() {
+        "paginated" => Form::Paginated,
+        _ => Form::Legacy,
+    }))
+}

@@ -1,0 +1,69 @@
+//! Two versions of a conversation that need a decision, as the user knows them: by title and messages.
+
+use crate::conversations::message_comparison::compare_messages;
+use crate::history::thread_titles::ThreadTitles;
+use crate::io::quantity::pluralize;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::io;
+use std::path::Path;
+
+/// The conversation of two versions, and what each of them has of its own. The keys are an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConflictingVersions {
+    session_id: String,
+    /// Its name, else the first line of its first message.
+    title: Option<String>,
+    local_prompts: usize,
+    local_answers: usize,
+    remote_prompts: usize,
+    remote_answers: usize,
+    /// Time of the last message that both versions have.
+    #[serde(skip)]
+    since: Option<DateTime<Utc>>,
+}
+
+impl ConflictingVersions {
+    /// Compares the local version of a conversation with another one, and reads its name from the Codex home.
+    pub(crate) fn read(home: &Path, id: String, local: &Path, other: &Path) -> io::Result<Self> {
+        let messages = compare_messages(local, other)?;
+        Ok(Self {
+            title: ThreadTitles::read(home).name(&id).or(messages.title),
+            session_id: id,
+            local_prompts: messages.first.prompts,
+            local_answers: messages.first.answers,
+            remote_prompts: messages.second.prompts,
+            remote_answers: messages.second.answers,
+            since: messages.since,
+        })
+    }
+
+    pub(crate) fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    pub(crate) fn since(&self) -> Option<&DateTime<Utc>> {
+        self.since.as_ref()
+    }
+
+    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10"; `other` is the place
+    /// of the other version, and `time` formats a time.
+    pub(crate) fn describe(&self, other: &str, time: impl Fn(&DateTime<Utc>) -> String) -> String {
+        let count = |prompts, answers| match (prompts, answers) {
+            (0, 0) => "no message".to_owned(),
+            (prompts, 0) => pluralize(prompts, "prompt"),
+            (_, answers) => pluralize(answers, "answer"),
+        };
+        let local = count(self.local_prompts, self.local_answers);
+        let remote = count(self.remote_prompts, self.remote_answers);
+        let since = self.since().map(|at| format!(" since {}", time(at)));
+        format!(
+            "{local} on this machine, {remote} {other}{}",
+            since.unwrap_or_default()
+        )
+    }
+}

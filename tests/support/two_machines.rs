@@ -1,0 +1,60 @@
+//! Two machines with the real Codex: two homes and a cloud folder.
+
+use super::env::Run;
+use super::lab::Lab;
+use super::sign_in::{SignIn, signed_in_home};
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+
+/// Two machines: `a` has the home of the lab, `b` a second home.
+pub(crate) struct TwoMachines {
+    pub(crate) lab: Lab,
+    pub(crate) b: PathBuf,
+}
+
+impl TwoMachines {
+    /// Returns two machines whose conflicts stop a run; `None` if the real Codex is not available.
+    pub(crate) fn new() -> Option<Self> {
+        let lab = Lab::new()?;
+        let b = lab.world.path("home-b/.codex");
+        // Logins are not synced, so each machine has its own.
+        signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
+        fs::create_dir_all(lab.world.path("cloud")).expect("folder");
+        let two = Self { lab, b };
+        two.configure("");
+        Some(two)
+    }
+
+    /// Writes the configurations of both machines, with further tables.
+    pub(crate) fn configure(&self, more: &str) {
+        for (name, home) in [("a", self.lab.home()), ("b", self.b.clone())] {
+            let text = format!(
+                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {}\n\
+                 local_state_dir = {}\nbackup_dir = {}\n[targets]\ninclude_roots = [\
+                 \"sessions\", \"archived_sessions\", \"session_index.jsonl\", \"history.jsonl\"]\n\
+                 {more}",
+                json!(self.lab.world.path("cloud")),
+                json!(home),
+                json!(self.lab.world.path(&format!("backups-{name}"))),
+            );
+            self.lab.world.write(&format!("{name}.toml"), text);
+        }
+    }
+
+    /// Runs `sync` with these arguments on a machine.
+    pub(crate) fn run_sync(&self, name: &str, args: &[&str]) -> Run {
+        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+        let first = ["--manager-home", &manager, "sync", "-c", &config];
+        self.lab
+            .manager(first.into_iter().chain(args.iter().copied()))
+    }
+
+    /// Syncs these machines, one after the other.
+    #[track_caller]
+    pub(crate) fn sync(&self, names: &[&str]) {
+        for name in names {
+            let _ = self.run_sync(name, &["run", "--apply"]).code(0);
+        }
+    }
+}
