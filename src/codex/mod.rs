@@ -19,6 +19,7 @@ pub mod process;
 pub mod program;
 pub(crate) mod redaction;
 pub mod rollout;
+pub(crate) mod rollout_lines;
 pub(crate) mod saved_row;
 pub(crate) mod sign_in;
 pub mod status_text;

@@ -15,7 +15,6 @@ pub(crate) mod prompts;
 pub mod rebuild;
 pub(crate) mod repair;
 mod rewrite;
-pub(crate) mod rfc3339;
 pub(crate) mod rollout;
 pub(crate) mod row;
 pub(crate) mod scratch_database;

@@ -167,7 +167,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     row.first_user_message.is_empty()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
             let is_begun = scan.meta.is_some_and(|meta| meta.parent().is_none());
-            let is_empty = scan.messages.is_empty() && scan.turn.context.is_empty();
+            let is_empty = scan.messages.is_empty() && scan.turn.context.is_none();
             is_begun && is_empty && scan.bad_lines == 0
         })
 }

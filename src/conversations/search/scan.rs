@@ -2,9 +2,9 @@
 
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
+use crate::codex::rollout_lines::{LineParts, Role};
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query;
-use crate::conversations::event::{EventSelection, Role};
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
@@ -141,7 +141,7 @@ fn first_match(
     };
     let mut first: Option<Hit> = None;
     let chain = ThreadChain::of(home, &conversation.session, &conversation.path);
-    let mut reader = EventReader::open_all(chain.own(), EventSelection::Texts)?;
+    let mut reader = EventReader::open_all(chain.own(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.text() else {
             continue;

@@ -1,8 +1,8 @@
 //! Reads single texts of a conversation from its rollout.
 
-use crate::conversations::event::{EventSelection, Role};
+use crate::codex::rollout_lines;
+use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::searched_part;
-use crate::conversations::line_items;
 use crate::conversations::reader::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
@@ -38,7 +38,7 @@ impl TextReader {
                 file.seek(SeekFrom::Start(offset))?;
                 let mut lines = LineReader::in_chunks(file.take(u64::MAX), READ_BYTES);
                 match lines.next_line()? {
-                    Some(JsonlLine::Whole(line)) => line_items::parse(line, EventSelection::Texts),
+                    Some(JsonlLine::Whole(line)) => rollout_lines::parse(line, LineParts::TEXTS),
                     _ => None,
                 }
             }
@@ -46,7 +46,7 @@ impl TextReader {
                 match lines.next()? {
                     Some(line) if line.offset < offset => {}
                     Some(line) if line.offset == offset => {
-                        break line_items::parse(line.bytes, EventSelection::Texts);
+                        break rollout_lines::parse(line.bytes, LineParts::TEXTS);
                     }
                     _ => break None,
                 }

@@ -1,15 +1,17 @@
 //! The content of a rollout, as far as this program uses it.
 
+use crate::codex::rollout_lines::TurnContext;
 use crate::history::id::ConversationId;
-use crate::history::rfc3339::Rfc3339Time;
+use crate::io::rfc3339::Rfc3339Time;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// The first `session_meta` line, which describes the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SessionMeta {
     /// The id of the conversation.
     pub id: ConversationId,
+    /// False for the form of Codex before 0.32, which newer versions do not list or open.
+    pub has_envelope: bool,
     /// The payload without the instructions, which are nearly all of it. A home may have a hundred
     /// thousand conversations.
     pub payload: Value,
@@ -79,8 +81,8 @@ pub(crate) struct RolloutScan {
 pub(crate) struct Turn {
     /// The user's first message.
     pub first_message: Option<String>,
-    /// The fields of the last `turn_context`, as unparsed JSON.
-    pub context: HashMap<String, String>,
+    /// The settings of the last turn that records them.
+    pub context: Option<TurnContext>,
     /// The last reported total of tokens.
     pub tokens: Option<i64>,
 }
@@ -96,7 +98,7 @@ pub(crate) enum Depth {
 
 /// Drops all fields of a `session_meta` that this program does not use.
 pub(super) fn used_fields(payload: Value) -> Value {
-    const USED: [&str; 17] = [
+    const USED: [&str; 18] = [
         "timestamp",
         "cwd",
         "originator",
@@ -107,6 +109,7 @@ pub(super) fn used_fields(payload: Value) -> Value {
         "memory_mode",
         "history_mode",
         "history_base",
+        "subagent_history_start_ordinal",
         "forked_from_id",
         "git",
         "agent_nickname",
@@ -128,18 +131,4 @@ pub(super) fn used_fields(payload: Value) -> Value {
 pub(crate) fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)
-}
-
-/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
-pub(crate) fn is_injected(text: &str) -> bool {
-    let text = text.trim_start();
-    [
-        "<environment_context>",
-        "<user_instructions>",
-        "<permissions instructions>",
-        "<skills_instructions>",
-        "# AGENTS.md instructions",
-    ]
-    .iter()
-    .any(|prefix| text.starts_with(prefix))
 }

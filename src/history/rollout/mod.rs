@@ -1,19 +1,17 @@
 //! Reads rollouts: the metadata, title, prompts and times of a conversation.
 
 mod content;
-mod envelope;
 mod location;
 mod scanner;
 
-pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line, is_injected};
-pub(crate) use envelope::Envelope;
+pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line};
 pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
 use super::lines::LineReader;
-use super::rfc3339::Rfc3339Time;
 use crate::codex::rollout;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
+use crate::io::rfc3339::Rfc3339Time;
 use scanner::Scanner;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;

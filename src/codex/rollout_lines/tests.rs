@@ -1,10 +1,9 @@
 //! All forms of items in lines.
 
-use super::parse;
-use crate::conversations::event::{EventKind, EventSelection};
+use super::{EventKind, LineParts, parse};
 
 fn kinds(line: &str) -> Vec<EventKind> {
-    let items = parse(line.as_bytes(), EventSelection::All).unwrap_or_default();
+    let items = parse(line.as_bytes(), LineParts::ALL).unwrap_or_default();
     items.items.into_iter().map(|item| item.kind).collect()
 }
 
@@ -103,7 +102,7 @@ fn instructions_and_damaged_lines_have_no_items() {
     ] {
         assert_eq!(kinds(&line("response_item", payload)), [], "{payload}");
     }
-    assert_eq!(parse(b"\xff\xfe", EventSelection::All), None);
+    assert_eq!(parse(b"\xff\xfe", LineParts::ALL), None);
 }
 
 #[test]
@@ -116,7 +115,7 @@ fn tokens_and_contexts_are_read_if_selected() {
         panic!("{:?}", kinds(&count));
     };
     assert_eq!(tokens.total.unwrap().input_tokens, 10);
-    assert_eq!(parse(count.as_bytes(), EventSelection::Texts), None);
+    assert_eq!(parse(count.as_bytes(), LineParts::TEXTS), None);
     let context = line("turn_context", r#"{"cwd":"/p","model":"gpt-6"}"#);
     assert!(matches!(&kinds(&context)[..], [EventKind::TurnContext(_)]));
 }
