@@ -17,6 +17,7 @@ pub mod identity;
 pub(crate) mod login_lock;
 pub mod process;
 pub mod program;
+pub(crate) mod projections;
 pub(crate) mod redaction;
 pub mod rollout;
 pub(crate) mod rollout_lines;

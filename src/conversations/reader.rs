@@ -208,7 +208,7 @@ pub(crate) struct RawLines {
 impl RawLines {
     /// Opens a rollout, plain or compressed, at an offset of its plain text.
     pub(crate) fn open(path: &Path, from: u64) -> io::Result<Self> {
-        let is_compressed = path.extension().is_some_and(|e| e == "zst");
+        let is_compressed = !rollout::is_plain(path);
         let reader: Box<dyn Read + Send> = if is_compressed {
             let mut reader = rollout::open_plain(path)?;
             io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;

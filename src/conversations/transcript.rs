@@ -1,6 +1,7 @@
 //! A conversation to read: its messages, tool calls and compactions in order.
 
 use super::reader::EventReader;
+use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
@@ -124,11 +125,10 @@ pub(crate) fn read(
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     let bytes = path.metadata()?.len();
-    let is_compressed = path.extension().is_some_and(|e| e == "zst");
-    let from = if is_compressed {
-        0
-    } else {
+    let from = if is_plain(path) {
         bytes.saturating_sub(MAX_TAIL_BYTES)
+    } else {
+        0
     };
     let mut reader = EventReader::open_at(path, from, LineParts::TEXTS)?;
     let mut entries = Vec::new();

@@ -18,10 +18,13 @@ mod rewrite;
 pub(crate) mod rollout;
 pub(crate) mod row;
 pub(crate) mod scratch_database;
+mod scratch_projection;
 pub mod session_index;
 pub(crate) mod snapshot;
+pub(crate) mod thread_choice;
 pub(crate) mod thread_rollouts;
 pub(crate) mod thread_titles;
+pub(crate) mod unreadable;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;

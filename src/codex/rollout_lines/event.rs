@@ -78,7 +78,7 @@ pub(crate) struct TurnContext {
     /// When Codex asks for approval.
     #[serde(deserialize_with = "text_or_json")]
     pub approval_policy: Option<String>,
-    /// What commands may do.
+    /// The restrictions of commands.
     #[serde(deserialize_with = "text_or_json")]
     pub sandbox_policy: Option<String>,
     /// The same in newer versions.

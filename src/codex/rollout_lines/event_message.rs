@@ -160,8 +160,7 @@ pub(super) fn tokens(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineIt
     let Some(count) = token_count::parse(payload.line) else {
         return Ok(Vec::new());
     };
-    let info = serde_json::from_str::<Tokens>(payload.json);
-    let info = info.ok().and_then(|tokens| tokens.info);
+    let Tokens { info } = serde_json::from_str(payload.json)?;
     let (total, last) = info.map_or((None, None), |info| {
         (info.total_token_usage, info.last_token_usage)
     });

@@ -69,7 +69,7 @@ const fn typed(
     }
 }
 
-/// What the model got or wrote. Codex before 0.32 wrote these payloads as lines, without an envelope.
+/// Lines with what the model got or wrote. Codex before 0.32 wrote these payloads as lines, without an envelope.
 pub(super) const ITEM: &str = "response_item";
 const EVENT: &str = "event_msg";
 

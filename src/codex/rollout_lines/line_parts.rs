@@ -1,4 +1,4 @@
-//! What a reader wants of the lines of a rollout.
+//! The parts of a rollout that a reader wants.
 
 /// A set of the things that lines record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

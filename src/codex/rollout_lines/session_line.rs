@@ -34,11 +34,10 @@ pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Li
     #[derive(Deserialize)]
     struct Compacted<'a> {
         #[serde(borrow, default)]
-        message: Cow<'a, str>,
+        message: Option<Cow<'a, str>>,
     }
     // The history that replaces the messages repeats them, so it is not read.
-    let summary = serde_json::from_str::<Compacted<'_>>(payload.json);
-    let summary = summary.map(|compacted| compacted.message.into_owned());
-    let kind = EventKind::Compaction(summary.unwrap_or_default());
+    let Compacted { message } = serde_json::from_str(payload.json)?;
+    let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
     Ok(vec![item(Origin::Item, kind)])
 }

@@ -5,6 +5,7 @@ mod home;
 mod rebuild;
 mod repair;
 mod undo;
+mod unreadable_fixes;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

@@ -48,7 +48,7 @@ pub(crate) fn conversations(
     let mut rows: HashMap<_, _> = rows.collect();
     let titles = ThreadTitles::read(home);
     let mut found = Vec::new();
-    let (files, skipped) = files::find_readable(home);
+    let (files, skipped) = files::find_with_documents(home);
     for (session, file) in thread_rollouts::newest_of_each(files) {
         let path = file.path(home);
         let row = rows.remove(&session);

@@ -1,5 +1,6 @@
 //! Reads single texts of a conversation from its rollout.
 
+use crate::codex::rollout;
 use crate::codex::rollout_lines;
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::searched_part;
@@ -23,10 +24,10 @@ pub(super) enum TextReader {
 
 impl TextReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        if path.extension().is_some_and(|e| e == "zst") {
-            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
-        } else {
+        if rollout::is_plain(path) {
             Ok(Self::Plain(file_open::open(path)?))
+        } else {
+            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
         }
     }
 

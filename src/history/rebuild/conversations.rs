@@ -248,7 +248,8 @@ impl OwnerSearch<'_> {
             self.without_id += 1;
             return;
         };
-        if self.archived.contains(&meta.id) {
+        // Codex does not open those of before 0.32.
+        if self.archived.contains(&meta.id) || !meta.has_envelope {
             return;
         }
         let known = self.set.place(&meta.id);

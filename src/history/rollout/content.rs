@@ -1,6 +1,8 @@
 //! The content of a rollout, as far as this program uses it.
 
+use crate::codex::projections::RolloutCut;
 use crate::codex::rollout_lines::TurnContext;
+use crate::codex::threads::PAGINATED;
 use crate::history::id::ConversationId;
 use crate::io::rfc3339::Rfc3339Time;
 use serde_json::Value;
@@ -41,6 +43,27 @@ impl SessionMeta {
     pub(crate) fn parent(&self) -> Option<String> {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
+    }
+
+    /// Returns the rollout that this one continues, and the place where it leaves it.
+    pub(crate) fn base(&self) -> Option<RolloutCut> {
+        let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
+        Some(RolloutCut {
+            rollout_id: self.parent()?.to_lowercase(),
+            offset: self.parent_end()?,
+            ordinal: ordinal?.as_i64()?,
+        })
+    }
+
+    /// Returns true if the rollout is in the form that Codex shows from its projection.
+    pub(crate) fn is_paginated(&self) -> bool {
+        self.text("history_mode") == Some(PAGINATED)
+    }
+
+    /// Returns the number of the first line that Codex shows of a subagent.
+    pub(crate) fn subagent_start(&self) -> Option<u64> {
+        let start = self.payload.get("subagent_history_start_ordinal")?;
+        start.as_u64()
     }
 
     /// Returns the offset in the rollout of [`SessionMeta::parent`] at which this conversation leaves it.

@@ -186,10 +186,11 @@ impl Scanner {
 
 fn session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     let id = meta.payload.get("id").and_then(Value::as_str)?.trim();
-    (!id.is_empty()).then(|| SessionMeta {
-        id: ConversationId::of(id),
+    let id = (!id.is_empty()).then(|| ConversationId::of(id))?;
+    Some(SessionMeta {
+        id,
         has_envelope: meta.has_envelope,
-        payload: used_fields(meta.payload.clone()),
+        payload: used_fields(meta.payload),
     })
 }
 
