@@ -6,6 +6,7 @@
 //! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
 
 pub(crate) mod check;
+pub(crate) mod conversations;
 pub(crate) mod files;
 pub(crate) mod hidden;
 pub(crate) mod id;

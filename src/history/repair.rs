@@ -1,7 +1,8 @@
 //! Repairs the state database: corrects paths of rows, adds missing rows, restores lost names.
 //! Rollouts are read and never written.
 
-use super::check::{Conversations, Findings, MissingRow, is_given};
+use super::check::{Findings, MissingRow, is_given};
+use super::conversations::Conversations;
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use super::rewrite::FileRewrite;

@@ -6,7 +6,7 @@
 //! then rewritten to the real home.
 
 use super::HistoryError;
-use super::check::Conversations;
+use super::conversations::Conversations;
 use super::id::ConversationId;
 use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};

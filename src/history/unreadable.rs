@@ -4,7 +4,7 @@
 //! turns (0.169). Only what a look at first lines, sizes and the projections shows is found; the turns of the few
 //! conversations with a problem are counted in their rollouts.
 
-use super::check::{ConversationRollout, Conversations};
+use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use crate::codex::projections::{Projections, RolloutCut};
