@@ -28,7 +28,7 @@ pub(crate) fn rewind(lab: &Lab, home: &Path, id: &str, turn: usize) {
 }
 
 /// Makes a conversation of which Codex shows `one`, `two`, `six`, and has `three`, `four` and `five` hidden.
-fn rewound(lab: &Lab) -> String {
+pub(crate) fn rewound(lab: &Lab) -> String {
     let home = lab.home();
     let id = lab.say("one");
     for prompt in ["two", "three", "four"] {
@@ -220,7 +220,10 @@ fn codex_archives_all_rollouts_and_shows_those_of_its_table_of_turns() {
     // This program needs no such table.
     let shown = lab.manager(["show", &id, "--json"]).code(0).json();
     assert_eq!(user_texts(&shown), ["one", "two", "six"]);
+    let _ = lab.manager(["history", "check"]).code(5);
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
     let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
 }
 
 /// Returns the user's messages that Codex sent with its last request.

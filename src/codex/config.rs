@@ -122,6 +122,12 @@ pub(crate) fn scratch_config(home: &Path) -> String {
     with_keys_of(home, &SERVER_KEYS)
 }
 
+/// Returns a `config.toml` for a scratch home in which Codex opens conversations of `home` without asking a model.
+pub(crate) fn config_for_reading(home: &Path) -> String {
+    // Codex opens no conversation of a provider that it does not know.
+    with_keys_of(home, &["model_providers"])
+}
+
 /// Returns a `config.toml` with these keys of the one in `home`, and with the login in auth.json. A
 /// missing or invalid file contributes no keys.
 fn with_keys_of(home: &Path, keys: &[&str]) -> String {

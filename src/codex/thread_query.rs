@@ -130,7 +130,8 @@ fn listed(row: &Row<'_>) -> ListedThread {
     ListedThread {
         id: text(0),
         rollout_path: text(1),
-        has_name: !name.trim().is_empty(),
+        // Codex takes the name of a conversation in the old form from its index of names only (0.169).
+        has_name: is_paginated && !name.trim().is_empty(),
         title: shown_title(&name, &title, &first_message, is_paginated),
         cwd: text(6),
         git_branch: text(7),

@@ -2,11 +2,17 @@
 //! from a live database, deletes projections.
 
 use super::connection::check_threads;
-use super::database::{DatabaseError, SqliteContext as _, open_immutable, open_private};
+use super::database::{
+    DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
+};
 use super::{home, rollout};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The time limit for another process that locks a database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns true if the database has this table; `threads` in another form is an error.
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
@@ -207,7 +213,30 @@ pub(crate) fn copy_rows(
     ids: &HashSet<String>,
     rows: RowGroup,
 ) -> Result<usize, DatabaseError> {
-    let mut connection = open_private(staged)?;
+    copy_rows_into(open_private(staged)?, staged, live, ids, rows)
+}
+
+/// Copies the projections of rollouts from the database `from` to that of a home. One transaction; durable on
+/// return.
+pub(super) fn add_projections(
+    database: &Path,
+    from: &Path,
+    ids: &HashSet<String>,
+) -> Result<(), DatabaseError> {
+    let connection = open_for_changes(database, LOCK_TIMEOUT)?;
+    connection
+        .execute_batch("PRAGMA synchronous=FULL")
+        .on("open", database)?;
+    copy_rows_into(connection, database, from, ids, RowGroup::Projections).map(|_| ())
+}
+
+fn copy_rows_into(
+    mut connection: Connection,
+    staged: &Path,
+    live: &Path,
+    ids: &HashSet<String>,
+    rows: RowGroup,
+) -> Result<usize, DatabaseError> {
     connection
         .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
         .on("open", live)?;

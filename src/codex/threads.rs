@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The time limit for a transaction of another process.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The mode of conversations whose turns Codex shows from a projection.
+pub(crate) const PAGINATED: &str = "paginated";
+
 /// One row of the table. Fields are empty if the column is missing, NULL, or of an unexpected type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ThreadRow {
@@ -35,8 +38,8 @@ pub(crate) struct ThreadRow {
     pub first_user_message: String,
     /// True if the conversation is archived.
     pub archived: bool,
-    /// True for paginated conversations, whose name is in `name` and not in `title`.
-    pub is_paginated: bool,
+    /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
+    pub mode: String,
     /// The folder that the conversation works in.
     pub cwd: String,
     /// The id of the workspace account that created it; empty if Codex recorded none.
@@ -44,6 +47,11 @@ pub(crate) struct ThreadRow {
 }
 
 impl ThreadRow {
+    /// Returns true for paginated conversations, whose name is in `name` and not in `title`.
+    pub(crate) fn is_paginated(&self) -> bool {
+        self.mode == PAGINATED
+    }
+
     /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
     pub(crate) fn given_name(&self) -> Option<&str> {
         let name = self.name.trim();
@@ -51,7 +59,7 @@ impl ThreadRow {
             return Some(&self.name);
         }
         // Old conversations have no name column: a title that differs from the first message is a name.
-        let is_name = !self.is_paginated
+        let is_name = !self.is_paginated()
             && !self.title.trim().is_empty()
             && !self.first_user_message.is_empty()
             && !self
@@ -209,7 +217,7 @@ fn thread_row(row: &Row<'_>) -> ThreadRow {
         name: text(7),
         first_user_message: text(8),
         archived: number(9).is_some_and(|n| n != 0),
-        is_paginated: text(10) == "paginated",
+        mode: text(10),
         cwd: text(11),
         account_id: text(12),
     }
@@ -291,6 +299,13 @@ pub(crate) enum RowChange {
         /// The name to store.
         name: String,
     },
+    /// Sets the mode of a conversation.
+    Mode {
+        /// The id of the row.
+        id: String,
+        /// The mode of its rollout.
+        mode: &'static str,
+    },
 }
 
 /// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.
@@ -321,6 +336,10 @@ fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rus
         }
         RowChange::Insert(row) => insert(connection, columns, row),
         RowChange::Name { id, name } => set_name(connection, columns, id, name),
+        RowChange::Mode { id, mode } => {
+            let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1";
+            connection.execute(sql, params![id, mode]).map(|_| ())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::error::CommandError;
-use crate::history::{rollout, session_index};
+use crate::history::{rollout, session_index, thread_choice};
 use crate::io::IoContext;
 use crate::io::progress::Silent;
 use crate::restore::RestoreError;
@@ -99,7 +99,8 @@ pub(super) fn find(
             .map(|c| c.name)
             .collect()
     };
-    let mut rollouts = by_id(&wanted.to_lowercase());
+    let of_path = thread_choice::id_in_path(wanted);
+    let mut rollouts = by_id(&of_path.as_deref().unwrap_or(wanted).to_lowercase());
     if rollouts.is_empty() {
         let ids = ids_by_name(source, wanted)?;
         rollouts = ids.iter().flat_map(|id| by_id(id)).collect();

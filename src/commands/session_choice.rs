@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::history::id::ConversationId;
 use crate::history::rollout::{of_home, recorded_rollout};
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::thread_rollouts;
+use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub(super) struct NamedSession {
     pub rollout: PathBuf,
 }
 
-/// Returns the conversation that `text` names: an id, a prefix of one, or a name.
+/// Returns the conversation that `text` names: an id, a prefix of one, a name, or the path of a rollout.
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
@@ -32,7 +32,8 @@ pub(super) fn session_named(text: &str, context: &Context) -> Result<NamedSessio
     let home = &context.settings.codex_home;
     let rows = rows(context)?;
     let row = find(&rows, text)?;
-    let id = row.map_or(text, |row| &row.id);
+    let of_path = thread_choice::id_in_path(text);
+    let id = row.map_or(of_path.as_deref().unwrap_or(text), |row| &row.id);
     let rollout = rollout_of(home, id, row.map_or("", |row| &row.rollout_path));
     let Some(rollout) = rollout else {
         let mut error = CommandError::failed(match row {
@@ -83,7 +84,8 @@ pub(super) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
         ));
         ThreadNameIndex::default()
     });
-    for row in rows.iter_mut().filter(|row| row.name.trim().is_empty()) {
+    let takes_name = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
+    for row in rows.iter_mut().filter(takes_name) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
             row.name = entry.thread_name;
         }
@@ -117,34 +119,23 @@ pub(super) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
     (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
 }
 
-/// Finds the conversation that `text` names: a complete id, else a prefix of one, else a name.
+/// Finds the conversation that `text` names; see [`thread_choice::named`].
 pub(super) fn find<'a>(
     rows: &'a [ThreadRow],
     text: &str,
 ) -> Result<Option<&'a ThreadRow>, CommandError> {
-    let id = text.to_lowercase();
-    let has_name = |row: &ThreadRow| row.given_name().is_some_and(|name| name == text);
-    let tests: [&dyn Fn(&ThreadRow) -> bool; 3] = [
-        &|row| row.id == id,
-        &|row| row.id.starts_with(&id),
-        &has_name,
-    ];
-    for test in tests.into_iter().filter(|_| !text.trim().is_empty()) {
-        let mut fitting = rows.iter().filter(|row| test(row));
-        match (fitting.next(), fitting.count()) {
-            (None, _) => {}
-            (Some(row), 0) => return Ok(Some(row)),
-            (Some(_), more) => {
-                return Err(CommandError::failed(format!(
-                    "{} matches {} conversations",
-                    printable(text),
-                    more + 1
-                ))
-                .hint("give more of the id"));
-            }
-        }
+    let has_name = |row: &ThreadRow, name: &str| row.given_name() == Some(name);
+    let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_name);
+    match found.as_slice() {
+        [] => Ok(None),
+        [row] => Ok(Some(row)),
+        several => Err(CommandError::failed(format!(
+            "{} matches {} conversations",
+            printable(text),
+            several.len()
+        ))
+        .hint("give more of the id")),
     }
-    Ok(None)
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
@@ -161,7 +152,7 @@ mod tests {
         ThreadRow {
             id: id.into(),
             name: name.into(),
-            is_paginated: true,
+            mode: threads::PAGINATED.into(),
             ..ThreadRow::default()
         }
     }

@@ -14,7 +14,8 @@ pub(super) fn image_urls(line: &[u8]) -> Vec<String> {
     struct Line {
         #[serde(rename = "type")]
         kind: String,
-        payload: Payload,
+        #[serde(default)]
+        payload: Option<Payload>,
     }
     #[derive(Deserialize)]
     struct Payload {
@@ -44,13 +45,16 @@ pub(super) fn image_urls(line: &[u8]) -> Vec<String> {
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();
     }
-    let Ok(line) = serde_json::from_slice::<Line>(line) else {
+    let payload = match serde_json::from_slice::<Line>(line) {
+        // A line of Codex before 0.32 is the item itself.
+        Ok(Line { payload: None, .. }) => serde_json::from_slice::<Payload>(line).ok(),
+        Ok(Line { kind, payload }) if kind == "response_item" => payload,
+        _ => None,
+    };
+    let Some(payload) = payload else {
         return Vec::new();
     };
-    if line.kind != "response_item" {
-        return Vec::new();
-    }
-    let parts = [line.payload.content, line.payload.output].into_iter();
+    let parts = [payload.content, payload.output].into_iter();
     let parts = parts.flat_map(|parts| match parts {
         Parts::List(parts) => parts,
         Parts::Other(_) => Vec::new(),

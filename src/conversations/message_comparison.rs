@@ -4,9 +4,9 @@
 //! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
 //! its place, text and time. So two turns of equal text that users began on two machines are different messages.
 
-use super::event::{EventKind, EventSelection, Role};
 use super::reader::EventReader;
-use crate::history::rollout::{self, first_line, is_injected};
+use crate::codex::rollout_lines::{EventKind, LineParts, Role, is_injected};
+use crate::history::rollout::{self, first_line};
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
@@ -82,8 +82,8 @@ pub struct MessageComparison {
 
 /// Compares the messages of two versions, in the memory of one message each.
 pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
-    let mut first = EventReader::open(first, EventSelection::Texts)?;
-    let mut second = EventReader::open(second, EventSelection::Texts)?;
+    let mut first = EventReader::open(first, LineParts::TEXTS)?;
+    let mut second = EventReader::open(second, LineParts::TEXTS)?;
     let mut comparison = MessageComparison::default();
     loop {
         match (next_message(&mut first)?, next_message(&mut second)?) {

@@ -2,8 +2,8 @@
 //!
 //! The plain and the compressed form of a rollout, and its legacy and its paginated form, have the same messages.
 
-use super::event::{EventKind, EventSelection};
 use super::reader::{self, EventReader};
+use crate::codex::rollout_lines::{EventKind, LineParts};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -26,7 +26,7 @@ pub(crate) struct Message {
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).
 pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
-    let mut reader = EventReader::open(path, EventSelection::Texts)?;
+    let mut reader = EventReader::open(path, LineParts::TEXTS)?;
     let mut messages = Vec::new();
     loop {
         let event = match reader.next_event() {

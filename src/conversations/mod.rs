@@ -5,11 +5,9 @@
 //! do. [`search`] evaluates queries by the index and reads the messages that it shows from the rollouts.
 //! [`message_comparison`] compares two versions of a rollout. [`transcript`], [`markdown`] and [`html`] are a conversation to read.
 
-pub(crate) mod event;
 pub(crate) mod html;
 mod images;
 pub(crate) mod index;
-mod line_items;
 pub(crate) mod markdown;
 pub mod message_comparison;
 pub(crate) mod messages;

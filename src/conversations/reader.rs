@@ -5,10 +5,10 @@
 //! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES) are skipped. An incomplete last line is not
 //! consumed: Codex may still be writing it.
 
-use super::event::{EventKind, EventSelection, RolloutEvent};
 use super::images::image_urls;
-use super::line_items::{self, LineItem, LineItems, Origin};
 use crate::codex::rollout;
+use crate::codex::rollout_lines::{self, LineItem, LineItems, Origin};
+use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::file_open;
@@ -127,6 +127,8 @@ impl ReaderState {
                 return self.is_new_call(item);
             }
             EventKind::FilesTouched(_)
+            | EventKind::Injected(_)
+            | EventKind::Meta(_)
             | EventKind::Image(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
@@ -206,7 +208,7 @@ pub(crate) struct RawLines {
 impl RawLines {
     /// Opens a rollout, plain or compressed, at an offset of its plain text.
     pub(crate) fn open(path: &Path, from: u64) -> io::Result<Self> {
-        let is_compressed = path.extension().is_some_and(|e| e == "zst");
+        let is_compressed = !rollout::is_plain(path);
         let reader: Box<dyn Read + Send> = if is_compressed {
             let mut reader = rollout::open_plain(path)?;
             io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;
@@ -273,19 +275,19 @@ pub(crate) struct EventReader {
     /// The offset at which the next rollout leaves this one.
     end: Option<u64>,
     next: VecDeque<RolloutSlice>,
-    selection: EventSelection,
+    selection: LineParts,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
 }
 
 impl EventReader {
     /// Opens a rollout, plain or compressed.
-    pub(crate) fn open(path: &Path, selection: EventSelection) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, selection: LineParts) -> io::Result<Self> {
         Self::open_at(path, 0, selection)
     }
 
     /// Opens rollouts that continue each other. Turns are counted through all of them.
-    pub(crate) fn open_all(slices: &[RolloutSlice], selection: EventSelection) -> io::Result<Self> {
+    pub(crate) fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open(&first.path, selection)?;
         reader.end = first.end;
@@ -295,7 +297,7 @@ impl EventReader {
 
     /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, and turns are
     /// counted from there.
-    pub(crate) fn open_at(path: &Path, from: u64, selection: EventSelection) -> io::Result<Self> {
+    pub(crate) fn open_at(path: &Path, from: u64, selection: LineParts) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, from)?,
             end: None,
@@ -325,11 +327,11 @@ impl EventReader {
                 self.end = next.end;
                 continue;
             };
-            let items = line_items::parse(bytes, self.selection).unwrap_or_default();
+            let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
             let events = self.state.accept(items, offset);
             self.queue.extend(events.into_iter().flatten());
-            if self.selection == EventSelection::TextsAndImages {
+            if self.selection == LineParts::TEXTS_AND_IMAGES {
                 let turn = self.state.turn;
                 let image = |url| RolloutEvent {
                     turn,
@@ -352,7 +354,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let mut reader = EventReader::open(&path, EventSelection::Texts).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
         std::iter::from_fn(|| reader.next_event().unwrap()).collect()
     }
 
@@ -436,7 +438,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rollout.jsonl");
         std::fs::write(&path, joined(&lines)).unwrap();
-        let mut reader = EventReader::open(&path, EventSelection::TextsAndImages).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
         let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
         assert_eq!(events.len(), 3);
         assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
@@ -471,13 +473,13 @@ mod tests {
         let lines = [message("user", "go"), message("assistant", "Done.")];
         let text = joined(&lines);
         std::fs::write(&path, text).unwrap();
-        let mut reader = EventReader::open(&path, EventSelection::Texts).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
         while reader.next_event().unwrap().is_some() {}
         let stored = reader.state.to_bytes();
         let mut state = ReaderState::of_bytes(&stored);
         assert_eq!(state, reader.state);
         let copy = completed("AgentMessage", "Done.").to_string();
-        let copy = line_items::parse(copy.as_bytes(), EventSelection::Texts).unwrap();
+        let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();
         assert_eq!(state.accept(copy, 0), [None]);
         assert_eq!(ReaderState::of_bytes(&stored[..7]), ReaderState::default());
     }

@@ -5,7 +5,7 @@
 //! estimates the context anew, for example after a compaction. So requests are the differences of sums, and
 //! the figures of the last request where there is no difference to take.
 
-use super::event::{RequestRecord, TokenEvent, TokenUsage};
+use crate::codex::rollout_lines::{RequestRecord, TokenEvent, TokenUsage};
 
 /// The tokens of a conversation so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

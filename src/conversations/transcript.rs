@@ -1,7 +1,8 @@
 //! A conversation to read: its messages, tool calls and compactions in order.
 
-use super::event::{EventKind, EventSelection, RolloutEvent};
 use super::reader::EventReader;
+use crate::codex::rollout::is_plain;
+use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
 use std::io;
@@ -91,9 +92,9 @@ pub(crate) fn read(
     mut each: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<()> {
     let selection = if options.images {
-        EventSelection::TextsAndImages
+        LineParts::TEXTS_AND_IMAGES
     } else {
-        EventSelection::Texts
+        LineParts::TEXTS
     };
     let mut reader = EventReader::open_all(slices, selection)?;
     while let Some(event) = reader.next_event()? {
@@ -124,13 +125,12 @@ pub(crate) fn read(
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(crate) fn last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     let bytes = path.metadata()?.len();
-    let is_compressed = path.extension().is_some_and(|e| e == "zst");
-    let from = if is_compressed {
-        0
-    } else {
+    let from = if is_plain(path) {
         bytes.saturating_sub(MAX_TAIL_BYTES)
+    } else {
+        0
     };
-    let mut reader = EventReader::open_at(path, from, EventSelection::Texts)?;
+    let mut reader = EventReader::open_at(path, from, LineParts::TEXTS)?;
     let mut entries = Vec::new();
     while let Some(event) = reader.next_event()? {
         if event.offset > from + MAX_TAIL_BYTES {
@@ -154,7 +154,11 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::TurnContext(_) | EventKind::Tokens(_) | EventKind::Request(_) => return None,
+        EventKind::Injected(_)
+        | EventKind::Meta(_)
+        | EventKind::TurnContext(_)
+        | EventKind::Tokens(_)
+        | EventKind::Request(_) => return None,
     };
     Some(TranscriptEntry {
         turn: event.turn,

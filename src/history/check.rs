@@ -3,89 +3,22 @@
 //! Rows are compared one at a time and only differences are kept, because a home may have a hundred
 //! thousand conversations.
 
+use super::conversations::{ConversationRollout, Conversations};
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
+use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::database::DatabaseError;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::projections::{Projections, RolloutCut};
 use crate::codex::threads::{self, ThreadRow};
 use crate::io::IoError;
 use crate::io::OrdinaryPath;
 use serde::Serialize;
-use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A rollout with the conversation that its first line names.
-#[derive(Debug)]
-pub(crate) struct ConversationRollout {
-    /// The id in the first line of the rollout.
-    pub id: ConversationId,
-    /// The path of the rollout below the home.
-    pub file: RolloutFile,
-    /// The workspace account that created it; `None` if Codex recorded none.
-    pub account: Option<Arc<str>>,
-}
-
-impl ConversationRollout {
-    /// Returns the id of the rollout; `None` if its name has none.
-    fn rollout_id(&self) -> Option<String> {
-        let file = ConversationFile::of(&self.file.relative)?;
-        file.rollout_id().map(str::to_lowercase)
-    }
-
-    /// The same for a rollout that a rewind began.
-    fn rewind_id(&self) -> Option<String> {
-        let file = ConversationFile::of(&self.file.relative)?;
-        self.rollout_id().filter(|_| file.is_rewind())
-    }
-}
-
-/// All rollouts of a home that name a conversation.
-#[derive(Debug, Default)]
-pub(crate) struct Conversations {
-    /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
-    files: Vec<ConversationRollout>,
-}
-
-impl Conversations {
-    fn sort(&mut self) {
-        // Without a row that decides, Codex uses a rollout that is not archived, the last by name.
-        self.files.sort_unstable_by(|a, b| {
-            let order =
-                |c: &ConversationRollout| (c.file.is_archived, Reverse(c.file.relative.clone()));
-            a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
-        });
-    }
-
-    /// Returns the rollouts of a conversation, the one that Codex uses first.
-    pub(crate) fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
-        &self.files[self.range(id)]
-    }
-
-    fn range(&self, id: &ConversationId) -> Range<usize> {
-        let start = self.files.partition_point(|c| c.id < *id);
-        let len = self.files[start..]
-            .iter()
-            .take_while(|c| c.id == *id)
-            .count();
-        start..start + len
-    }
-
-    /// Iterates over the rollouts of all conversations, by id.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
-        self.files.iter()
-    }
-
-    /// Returns true if the home has no conversation.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-}
 
 /// The conversations of a home, its name index, and how both differ from Codex's table.
 #[derive(Debug, Default)]
@@ -94,6 +27,8 @@ pub(crate) struct Findings {
     pub home: PathBuf,
     /// The rollouts on disk.
     pub conversations: Conversations,
+    /// The projections of the rollouts.
+    pub projections: Projections,
     /// True if the database has a readable table of conversations.
     pub has_table: bool,
     /// The content of `session_index.jsonl`.
@@ -113,21 +48,41 @@ pub(crate) fn compare(
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
-    compare_rollouts(home, database, live_account, files::find(home)?)
+    let projections = database.map(Projections::beside);
+    compare_with(
+        home,
+        database,
+        live_account,
+        files::find(home)?,
+        projections.unwrap_or_default(),
+        true,
+    )
 }
 
-/// Compares only the rollouts in `files`; see [`compare`].
+/// Compares only the rollouts in `files`, and only by their places and names; see [`compare`].
 ///
 /// # Errors
 /// See [`compare`].
 pub(crate) fn compare_rollouts(
     home: &Path,
     database: Option<&Path>,
-    live_account: Option<&str>,
     files: Vec<RolloutFile>,
 ) -> Result<Findings, HistoryError> {
+    let projections = Projections::default();
+    compare_with(home, database, None, files, projections, false)
+}
+
+fn compare_with(
+    home: &Path,
+    database: Option<&Path>,
+    live_account: Option<&str>,
+    files: Vec<RolloutFile>,
+    projections: Projections,
+    is_whole_home: bool,
+) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
-    let conversations = on_disk(home, files, &mut damaged)?;
+    let mut old_format = 0;
+    let conversations = on_disk(home, files, &mut damaged, &mut old_format)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     let index = ThreadNameIndex::read(home)?;
     let sides = CheckInput {
@@ -135,6 +90,8 @@ pub(crate) fn compare_rollouts(
         real_home: &home.canonical().unwrap_or_else(|_| home.to_path_buf()),
         conversations: &conversations,
         index: &index,
+        readability: is_whole_home
+            .then(|| ReadabilityCheck::new(home, &conversations, &projections)),
     };
     let folded = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
@@ -152,44 +109,66 @@ pub(crate) fn compare_rollouts(
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
     let mut report = rows.report(&sides, live_account)?;
     report.damaged = damaged;
+    report.old_format = old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = problem;
+    let home = sides.real_home.to_path_buf();
+    drop(sides);
     Ok(Findings {
-        home: sides.real_home.to_path_buf(),
+        home,
         conversations,
+        projections,
         has_table,
         index,
         report,
     })
 }
 
+/// The facts in the first lines of a rollout.
+struct HeadFacts {
+    id: ConversationId,
+    has_envelope: bool,
+    account: Option<String>,
+    is_paginated: bool,
+    base: Option<Box<RolloutCut>>,
+    subagent_start: Option<u64>,
+}
+
 fn on_disk(
     home: &Path,
     files: Vec<RolloutFile>,
     damaged: &mut Vec<SkippedFile>,
+    old_format: &mut usize,
 ) -> Result<Conversations, HistoryError> {
     let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
     let mut heads = Vec::with_capacity(files.len());
     let mut accounts: HashSet<Arc<str>> = HashSet::new();
     let mut without_meta = Vec::new();
     let read = |path: &Path| {
-        let meta = rollout::head(path)?;
-        Ok(meta.map(|meta| (meta.account().map(str::to_owned), meta.id)))
+        Ok(rollout::head(path)?.map(|meta| HeadFacts {
+            has_envelope: meta.has_envelope,
+            account: meta.account().map(str::to_owned),
+            is_paginated: meta.is_paginated(),
+            base: meta.base().map(Box::new),
+            subagent_start: meta.subagent_start(),
+            id: meta.id,
+        }))
     };
     let jobs = paths.iter().map(|relative| home.join(relative));
     for_each_file(jobs, damaged, read, |i, meta| {
         match meta {
             None => without_meta.push(i),
-            Some((account, id)) => {
-                let account = account.map(|account| {
-                    let known = accounts.get(&*account).map(Arc::clone);
+            Some(head) if !head.has_envelope => *old_format += 1,
+            Some(head) => {
+                let account = head.account.as_ref().map(|account| {
+                    let known = accounts.get(&**account).map(Arc::clone);
                     known.unwrap_or_else(|| {
-                        let new: Arc<str> = account.into();
+                        let new: Arc<str> = account.as_str().into();
                         accounts.insert(Arc::clone(&new));
                         new
                     })
                 });
-                heads.push((i, id, account));
+                heads.push((i, head, account));
             }
         }
         Ok(())
@@ -205,10 +184,15 @@ fn on_disk(
         files: Vec::with_capacity(heads.len()),
     };
     for (i, file) in files.into_iter().enumerate() {
-        if let Some((_, id, account)) = heads.next_if(|(head, ..)| *head == i) {
-            conversations
-                .files
-                .push(ConversationRollout { id, file, account });
+        if let Some((_, head, account)) = heads.next_if(|(head, ..)| *head == i) {
+            conversations.files.push(ConversationRollout {
+                id: head.id,
+                file,
+                account,
+                is_paginated: head.is_paginated,
+                base: head.base,
+                subagent_start: head.subagent_start,
+            });
         }
     }
     conversations.sort();
@@ -324,6 +308,10 @@ pub(crate) struct CheckReport {
     pub names_missing: Vec<LostName>,
     /// Conversations of other accounts. Not a difference: Codex hides them by design.
     pub hidden: Vec<HiddenConversation>,
+    /// Conversations that Codex lists, but cannot open or shows without some turns.
+    pub unreadable: Vec<UnreadableConversation>,
+    /// The number of rollouts of Codex before 0.32. Not a difference: newer versions do not list them.
+    pub old_format: usize,
     /// Rollouts that name no conversation or cannot be read.
     pub damaged: Vec<SkippedFile>,
     /// The path of the state database; null if the home has none.
@@ -340,12 +328,18 @@ impl CheckReport {
 
     /// Returns true if there is no difference that a repair could correct.
     pub(crate) fn needs_no_repair(&self) -> bool {
-        self.missing.is_empty() && self.stale_path.is_empty() && self.names_missing.is_empty()
+        let mut unreadable = self.unreadable.iter();
+        self.missing.is_empty()
+            && self.stale_path.is_empty()
+            && self.names_missing.is_empty()
+            && !unreadable.any(|one| one.cause.is_repairable())
     }
 
     /// The number of differences that a repair does not touch.
     pub(crate) fn unrepairable(&self) -> usize {
-        self.orphan_rows.len() + self.duplicates.len() + self.damaged.len()
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.filter(|one| !one.cause.is_repairable());
+        self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
     }
 }
 
@@ -355,6 +349,8 @@ struct CheckInput<'a> {
     real_home: &'a Path,
     conversations: &'a Conversations,
     index: &'a ThreadNameIndex,
+    /// `None` if only some rollouts of the home are compared.
+    readability: Option<ReadabilityCheck<'a>>,
 }
 
 /// Differences found in the rows read so far.
@@ -366,6 +362,7 @@ struct Differences {
     stale_path: Vec<StalePath>,
     orphans: Vec<OrphanRow>,
     names_missing: Vec<LostName>,
+    unreadable: Vec<UnreadableConversation>,
     problem: Option<IoError>,
 }
 
@@ -377,6 +374,7 @@ impl Differences {
             stale_path: Vec::new(),
             orphans: Vec::new(),
             names_missing: Vec::new(),
+            unreadable: Vec::new(),
             problem: None,
         }
     }
@@ -428,6 +426,10 @@ impl Differences {
                 id: id.clone(),
             });
         }
+        let rollout = &files[place.unwrap_or(0)];
+        let check = sides.readability.as_ref();
+        self.unreadable
+            .extend(check.and_then(|check| check.problem(row, rollout)));
         match lost_name(row, sides.index, &id) {
             Ok(None) => {}
             Ok(Some(name)) => self.names_missing.push(LostName {
@@ -452,11 +454,13 @@ impl Differences {
         self.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         self.orphans.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         self.names_missing.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut report = CheckReport {
             listed: self.listed,
             stale_path: self.stale_path,
             orphan_rows: self.orphans,
             names_missing: self.names_missing,
+            unreadable: self.unreadable,
             ..CheckReport::default()
         };
         let mut start = 0;
@@ -509,7 +513,7 @@ fn lost_name(
     index: &ThreadNameIndex,
     id: &ConversationId,
 ) -> Result<Option<String>, IoError> {
-    if !row.is_paginated || !row.name.trim().is_empty() {
+    if !row.is_paginated() || !row.name.trim().is_empty() {
         return Ok(None);
     }
     let line = index.get(id)?;

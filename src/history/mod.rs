@@ -6,6 +6,7 @@
 //! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
 
 pub(crate) mod check;
+pub(crate) mod conversations;
 pub(crate) mod files;
 pub(crate) mod hidden;
 pub(crate) mod id;
@@ -15,14 +16,16 @@ pub(crate) mod prompts;
 pub mod rebuild;
 pub(crate) mod repair;
 mod rewrite;
-pub(crate) mod rfc3339;
 pub(crate) mod rollout;
 pub(crate) mod row;
 pub(crate) mod scratch_database;
+mod scratch_projection;
 pub mod session_index;
 pub(crate) mod snapshot;
+pub(crate) mod thread_choice;
 pub(crate) mod thread_rollouts;
 pub(crate) mod thread_titles;
+pub(crate) mod unreadable;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;

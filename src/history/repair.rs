@@ -1,22 +1,27 @@
 //! Repairs the state database: corrects paths of rows, adds missing rows, restores lost names.
 //! Rollouts are read and never written.
 
-use super::check::{Conversations, Findings, MissingRow, is_given};
+use super::check::{Findings, MissingRow, is_given};
+use super::conversations::Conversations;
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use super::rewrite::FileRewrite;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
-use super::scratch_database;
+use super::scratch_database::{self, ScratchDatabase};
+use super::scratch_projection;
 use super::session_index::ThreadNameIndex;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
-use crate::codex::home::database_sidecars;
+use crate::codex::home::{HISTORY_DATABASE_PREFIX, database_sidecars};
 use crate::codex::process::Holder;
 use crate::codex::program::Program;
+use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::ZST;
-use crate::codex::threads::{self, NewRow, RowChange};
+use crate::codex::thread_index;
+use crate::codex::threads::{self, NewRow, PAGINATED, RowChange};
 use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::quantity::pluralize;
@@ -39,6 +44,10 @@ pub(crate) enum RepairAction {
     Row,
     /// Restores a lost name.
     Name,
+    /// Sets the mode of a row to that of its rollout.
+    Mode,
+    /// Has Codex read the rollouts of a conversation again that it shows without some turns.
+    Turns,
     /// Has Codex recreate the whole database.
     Database,
 }
@@ -88,7 +97,11 @@ impl RepairChange {
                 archived: self.archived,
             }),
             RepairAction::Name => Some(RowChange::Name { id, name: to }),
-            RepairAction::Row | RepairAction::Database => None,
+            RepairAction::Mode => Some(RowChange::Mode {
+                id,
+                mode: PAGINATED,
+            }),
+            RepairAction::Row | RepairAction::Turns | RepairAction::Database => None,
         }
     }
 }
@@ -110,6 +123,12 @@ pub(crate) struct RepairPlan {
     home: PathBuf,
     /// The model provider in `config.toml`.
     provider: String,
+    /// The rollouts that Codex has to project.
+    unprojected: Vec<ContinuedRollout>,
+    /// The ids of rollouts that are shorter than their projections, which are dropped.
+    shortened: Vec<String>,
+    /// The database of the projections; `None` if the home has none.
+    projections: Option<PathBuf>,
     /// All conversations, if the database is recreated; else empty.
     conversations: Conversations,
 }
@@ -131,18 +150,23 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
     let Findings {
         home,
         conversations,
+        projections,
         has_table,
         index,
         report,
     } = findings;
+    let unrepairable = report.unrepairable();
     let mut plan = RepairPlan {
         changes: Vec::new(),
         recreates_database: !has_table && !conversations.is_empty(),
         database: report.database,
         skipped: Vec::new(),
-        unrepairable: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
+        unrepairable,
         home,
         provider: provider.to_owned(),
+        unprojected: Vec::new(),
+        shortened: Vec::new(),
+        projections: projections.database,
         conversations: Conversations::default(),
     };
     for stale in report.stale_path {
@@ -159,6 +183,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
             ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
         });
     }
+    plan.add_unreadable(report.unreadable);
     if plan.recreates_database {
         let to = pluralize(report.missing.len(), "conversation");
         let id = ConversationId::of("");
@@ -187,6 +212,44 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
 }
 
 impl RepairPlan {
+    /// Returns true if Codex has to create a part of its databases.
+    pub(crate) fn needs_codex(&self) -> bool {
+        self.recreates_database || !self.unprojected.is_empty()
+    }
+
+    fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
+        for one in unreadable {
+            let turns = || pluralize(one.turns_on_disk, "turn");
+            let (action, from, to) = match one.cause {
+                UnreadableCause::Mode => (
+                    RepairAction::Mode,
+                    "legacy".to_owned(),
+                    PAGINATED.to_owned(),
+                ),
+                UnreadableCause::Unprojected(rollouts) => {
+                    self.unprojected.extend(rollouts);
+                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
+                }
+                UnreadableCause::Shortened(id) => {
+                    self.shortened.push(id);
+                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
+                }
+                UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
+            };
+            self.changes.push(RepairChange {
+                row_id: Some(one.row_id.into()),
+                ..RepairChange::new(one.id, action, Some(from), to)
+            });
+        }
+    }
+
+    /// Returns the path of the database of the projections, also if there is none yet.
+    fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
+        let folder = threads::state_folder(context.home, context.env);
+        let new = || folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"));
+        self.projections.clone().unwrap_or_else(new)
+    }
+
     /// Returns the path of a rollout as Codex records it: canonical, and that of the plain form.
     fn recorded_path(
         &self,
@@ -270,14 +333,17 @@ pub(crate) fn apply(
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
+    let projected = project(context, plan, program)?;
+    let mut files = database_files(&database);
+    if projected.is_some() || !plan.shortened.is_empty() {
+        files.extend(database_files(&plan.projections_path(context)));
+    }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let snapshot = snapshots.create(
-        context.home,
-        SnapshotReason::Repair,
-        unrewritten(database_files(&database)),
-        now,
-    )?;
-    let changed = require_unused_home(context).and_then(|()| change(&database, plan));
+    let files = unrewritten(files);
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+    let changed = require_unused_home(context)
+        .and_then(|()| change(&database, plan))
+        .and_then(|()| change_projections(context, plan, projected.as_ref()));
     changed.map(|()| snapshot.clone()).inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
         if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
@@ -288,6 +354,54 @@ pub(crate) fn apply(
             snapshot.discard();
         }
     })
+}
+
+/// Has Codex project the rollouts of the plan in a scratch home.
+fn project(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    program: Option<&Program>,
+) -> Result<Option<(ScratchDatabase, Vec<RolloutCut>)>, HistoryError> {
+    if plan.unprojected.is_empty() {
+        return Ok(None);
+    }
+    let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
+    let made = scratch_projection::create(
+        context.home,
+        context.manager_home,
+        program,
+        context.env,
+        &plan.unprojected,
+    )?;
+    Ok(Some(made))
+}
+
+/// Puts the projections into Codex's database, and drops those of rollouts that became shorter.
+fn change_projections(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    projected: Option<&(ScratchDatabase, Vec<RolloutCut>)>,
+) -> Result<(), HistoryError> {
+    if let Some(database) = &plan.projections {
+        let shortened: Vec<_> = plan.shortened.iter().map(String::as_str).collect();
+        if !shortened.is_empty() {
+            thread_index::delete_projections(database, &shortened)?;
+        }
+    }
+    let Some((scratch, cuts)) = projected else {
+        return Ok(());
+    };
+    if let Some(database) = &plan.projections {
+        let known = Projections::beside(database);
+        let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
+        let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
+        return Ok(projections::add(database, &scratch.database, &new)?);
+    }
+    let target = plan.projections_path(context);
+    let mut temp = atomic::TempFile::beside(&target)?;
+    let mut source = file_open::open(&scratch.database).at("read", &scratch.database)?;
+    io::copy(&mut source, temp.file()).at("write", &target)?;
+    Ok(temp.replace(&target)?)
 }
 
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
@@ -380,7 +494,7 @@ pub(crate) fn register(
     let Some(database) = threads::find_state_database(home, env) else {
         return Ok(Vec::new());
     };
-    let findings = super::check::compare_rollouts(home, Some(&database), None, rollouts)?;
+    let findings = super::check::compare_rollouts(home, Some(&database), rollouts)?;
     if !findings.has_table {
         return Ok(Vec::new());
     }

@@ -1,8 +1,8 @@
 //! Builds a row of the table `threads` from a rollout, as Codex 0.169 does.
 
-use super::rfc3339::Rfc3339Time;
 use super::rollout::{RolloutScan, SessionMeta};
 use crate::codex::threads::{NewRow, NewValue};
+use crate::io::rfc3339::Rfc3339Time;
 use serde_json::Value;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn add_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan, facts: &R
         .as_deref()
         .unwrap_or_default()
         .trim();
-    let in_context = |key: &str| raw_json_text(scan.turn.context.get(key)?);
+    let context = scan.turn.context.clone().unwrap_or_default();
     meta.id.with_text(|id| text("id", id));
     text("rollout_path", &facts.path.to_string_lossy());
     text(
@@ -54,17 +54,14 @@ fn add_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan, facts: &R
         meta.text("model_provider").unwrap_or(facts.provider),
     );
     let cwd = meta.text("cwd").map(str::to_owned);
-    text(
-        "cwd",
-        &cwd.or_else(|| in_context("cwd")).unwrap_or_default(),
-    );
+    text("cwd", &cwd.or(context.cwd).unwrap_or_default());
     text("title", first);
     text("first_user_message", first);
     text("preview", first);
-    let sandbox = in_context("permission_profile").or_else(|| in_context("sandbox_policy"));
+    let sandbox = context.permission_profile.or(context.sandbox_policy);
     text("sandbox_policy", sandbox.as_deref().unwrap_or(READ_ONLY));
-    let approval = in_context("approval_policy");
-    text("approval_mode", approval.as_deref().unwrap_or("on-request"));
+    let approval = context.approval_policy.as_deref();
+    text("approval_mode", approval.unwrap_or("on-request"));
     text("cli_version", meta.text("cli_version").unwrap_or_default());
     text("memory_mode", meta.text("memory_mode").unwrap_or("enabled"));
     let mode = meta.history_mode();
@@ -76,11 +73,11 @@ fn add_optional_texts(row: &mut NewRow, meta: &SessionMeta, scan: &RolloutScan) 
     let mut text = |key: &str, value: &str| {
         row.insert(key.into(), NewValue::Text(value.to_owned()));
     };
-    let in_context = |key: &str| raw_json_text(scan.turn.context.get(key)?);
+    let context = scan.turn.context.clone().unwrap_or_default();
     let in_git = |key: &str| json_text(meta.payload.get("git")?.get(key));
     for (column, value) in [
-        ("model", in_context("model")),
-        ("reasoning_effort", in_context("effort")),
+        ("model", context.model),
+        ("reasoning_effort", context.effort),
         ("git_sha", in_git("commit_hash")),
         ("git_branch", in_git("branch")),
         ("git_origin_url", in_git("repository_url")),
@@ -133,14 +130,5 @@ fn json_text(value: Option<&Value>) -> Option<String> {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
-    }
-}
-
-/// Like [`json_text`], for unparsed JSON.
-fn raw_json_text(raw: &str) -> Option<String> {
-    match raw {
-        "null" => None,
-        quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),
-        other => Some(other.to_owned()),
     }
 }

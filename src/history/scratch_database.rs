@@ -6,7 +6,7 @@
 //! then rewritten to the real home.
 
 use super::HistoryError;
-use super::check::Conversations;
+use super::conversations::Conversations;
 use super::id::ConversationId;
 use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
@@ -45,6 +45,15 @@ pub(crate) struct ScratchDatabase {
     /// The path of the database; its write-ahead log is already merged into it.
     pub database: PathBuf,
     _staging: Staging,
+}
+
+impl ScratchDatabase {
+    pub(super) fn new(database: PathBuf, staging: Staging) -> Self {
+        Self {
+            database,
+            _staging: staging,
+        }
+    }
 }
 
 /// The real locations of rollouts, for rewriting the rows.
@@ -103,13 +112,54 @@ pub(crate) fn create(
     };
     thread_rows::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
     database::check(&database)?;
-    Ok(ScratchDatabase {
-        database,
-        _staging: staging,
-    })
+    Ok(ScratchDatabase::new(database, staging))
 }
 
 fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
+    let failed = |text: &str| HistoryError::NotRebuilt(printable(text));
+    let deadline = Instant::now() + BACKFILL_TIMEOUT;
+    run_app_server(scratch, program, env, |ask| {
+        let (mut seen, mut changed_at, mut is_first) = (None, Instant::now(), true);
+        loop {
+            let state = backfill_state(scratch);
+            if state.as_ref().is_some_and(BackfillState::is_complete) {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if state != seen {
+                (seen, changed_at) = (state, now);
+            }
+            if now > deadline {
+                return Err(failed(
+                    "it did not index the conversations within 10 minutes",
+                ));
+            }
+            if now - changed_at > STALL_TIMEOUT {
+                return Err(failed("it indexed nothing for 30 s"));
+            }
+            if !is_first {
+                // Codex 0.110 answers at once, and indexes in the background.
+                std::thread::sleep(INTERRUPT_POLL_INTERVAL);
+            }
+            is_first = false;
+            ask("thread/list", &json!({"limit": 1}))?;
+        }
+    })
+}
+
+/// Sends a request and waits for its answer.
+pub(super) type Ask<'a> = dyn FnMut(&str, &Value) -> Result<(), HistoryError> + 'a;
+
+/// Starts the app-server of `program` in a scratch home, and ends it after `work`.
+///
+/// # Errors
+/// Codex cannot be started, or `work` fails. An answer that is an error, or takes more than 10 minutes, is one too.
+pub(super) fn run_app_server(
+    scratch: &Path,
+    program: &Program,
+    env: &Environment,
+    work: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
+) -> Result<(), HistoryError> {
     let failed = |text: &str| HistoryError::NotRebuilt(printable(text));
     let mut command = program.command(scratch, env);
     command.env_remove("CODEX_SQLITE_HOME").arg("app-server");
@@ -121,38 +171,11 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
     child
         .send(&json!({"method": "initialized"}).to_string())
         .map_err(|e| failed(&e.to_string()))?;
-    let mut id = 1;
-    let (mut seen, mut changed_at) = (None, Instant::now());
-    loop {
-        let state = backfill_state(scratch);
-        if state.as_ref().is_some_and(BackfillState::is_complete) {
-            break;
-        }
-        let now = Instant::now();
-        if state != seen {
-            (seen, changed_at) = (state, now);
-        }
-        if now > deadline {
-            return Err(failed(
-                "it did not index the conversations within 10 minutes",
-            ));
-        }
-        if now - changed_at > STALL_TIMEOUT {
-            return Err(failed("it indexed nothing for 30 s"));
-        }
-        if id > 1 {
-            // Codex 0.110 answers at once, and indexes in the background.
-            std::thread::sleep(INTERRUPT_POLL_INTERVAL);
-        }
-        ask(
-            &mut child,
-            id,
-            "thread/list",
-            &json!({"limit": 1}),
-            deadline,
-        )?;
+    let mut id = 0;
+    work(&mut |method, params| {
         id += 1;
-    }
+        ask(&mut child, id, method, params, deadline)
+    })?;
     child.finish(Instant::now() + EXIT_TIMEOUT);
     Ok(())
 }

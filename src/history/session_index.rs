@@ -8,9 +8,9 @@
 use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use super::rfc3339::Rfc3339Time;
 use crate::io::file_open;
 use crate::io::lock::FileLock;
+use crate::io::rfc3339::Rfc3339Time;
 use crate::io::{IoContext, IoError, atomic, position};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};

@@ -172,6 +172,10 @@ impl RewoundThreads {
     }
 }
 
+fn name_of(path: &Path) -> Option<ConversationFile> {
+    ConversationFile::of(path).or_else(|| ConversationFile::of_document(path))
+}
+
 /// Ids of rollouts begin with their time, so their order is that of their creation.
 fn rollout_id(path: &Path) -> Option<String> {
     let file = ConversationFile::of(path)?;
@@ -185,7 +189,7 @@ pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFil
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
-        let name = ConversationFile::of(&file.relative);
+        let name = name_of(&file.relative);
         let Some(id) = name.as_ref().and_then(ConversationFile::id) else {
             continue;
         };
@@ -207,9 +211,9 @@ pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFil
 
 /// Returns the rollout of a thread that Codex continues, if no row names it.
 pub(crate) fn newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
-    let (mut files, _) = files::find_readable(home);
+    let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
-        let name = ConversationFile::of(&file.relative);
+        let name = name_of(&file.relative);
         name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
     });
     let (_, newest) = newest_of_each(files).pop()?;

@@ -39,6 +39,7 @@ pub mod progress;
 pub(crate) mod quantity;
 pub(crate) mod random_id;
 pub(crate) mod retention;
+pub(crate) mod rfc3339;
 pub(crate) mod secret;
 pub(crate) mod sharing;
 pub(crate) mod shell;

@@ -9,6 +9,7 @@ use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
 use crate::history::rollout::{self, Depth};
+use crate::history::thread_choice;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -130,17 +131,13 @@ impl Selection {
         }
         let mut named = HashSet::new();
         for wanted in &filter.sessions {
-            let lower = wanted.to_lowercase();
-            let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
-            let has_prefix = |id: &&ConversationId| id.with_text(|text| text.starts_with(&lower));
-            let mut found: HashSet<_> = ids().filter(has_prefix).collect();
-            if found.is_empty() {
-                let has_name = |id: &&ConversationId| {
-                    let row = rows.get(id);
-                    row.is_some_and(|row| row.given_name() == Some(wanted))
-                };
-                found = ids().filter(has_name).collect();
-            }
+            let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+            let has_name = |id: &ConversationId, name: &str| {
+                let row = rows.get(id);
+                row.is_some_and(|row| row.given_name() == Some(name))
+            };
+            let found = thread_choice::named(&ids, wanted, ToString::to_string, has_name);
+            let found: HashSet<_> = found.into_iter().collect();
             match found.len() {
                 0 => self.unknown.push(wanted.clone()),
                 1 => named.extend(found.into_iter().cloned()),
@@ -167,7 +164,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     row.first_user_message.is_empty()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
             let is_begun = scan.meta.is_some_and(|meta| meta.parent().is_none());
-            let is_empty = scan.messages.is_empty() && scan.turn.context.is_empty();
+            let is_empty = scan.messages.is_empty() && scan.turn.context.is_none();
             is_begun && is_empty && scan.bad_lines == 0
         })
 }

@@ -1,6 +1,6 @@
 //! Prices of tokens, and estimates of costs.
 
-use crate::conversations::event::TokenUsage;
+use crate::codex::rollout_lines::TokenUsage;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Sums of usage under a key: a day, a conversation, a model.
 
 use super::prices::Prices;
-use crate::conversations::event::TokenUsage;
+use crate::codex::rollout_lines::TokenUsage;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -1,6 +1,7 @@
 //! `history check`: prints the differences and changes nothing.
 
 use super::home::{findings, require_home};
+use super::unreadable_fixes::find_fixes;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::account::printable;
 use crate::context::Context;
@@ -17,7 +18,8 @@ const SHOWN: usize = 5;
 
 /// Compare the conversations on disk with Codex's lists
 ///
-/// Exits with 0 if they agree and with 5 if they differ. Conversations of other accounts than the
+/// Also finds conversations that Codex lists but cannot open, or shows without some turns, with the command that
+/// helps. Exits with 0 if they agree and with 5 if they differ. Conversations of other accounts than the
 /// one that is signed in are listed too: Codex hides them, which is no difference.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -37,7 +39,8 @@ impl CheckArgs {
     /// The home, its index or its database cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
-        let report = findings(context)?.report;
+        let mut report = findings(context)?.report;
+        find_fixes(&mut report.unreadable, context);
         show(context, &report, self.all);
         context.ui.document("history check", &report);
         Ok(if report.is_consistent() {
@@ -63,6 +66,13 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         SHOWN
     };
     FindingList { context, shown }.show(report);
+    if report.old_format > 0 {
+        ui.note(format_args!(
+            "\n{} of Codex before 0.32, which newer versions do not list; read them with: \
+             codex-manager find, show, export",
+            pluralize(report.old_format, "conversation")
+        ));
+    }
     if !report.hidden.is_empty() {
         ui.note("\nresume one under its account: codex-manager resume ID");
     }
@@ -129,6 +139,17 @@ impl FindingList<'_> {
             let folder = self.folder(&d.path);
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&d.reason))
+        });
+        let what = "listed, but not opened or not shown whole by Codex";
+        self.group(Style::Bad, what, &report.unreadable, |u| {
+            let (title, reason) = (printable(&u.title), printable(&u.reason));
+            let (shown, all) = (u.turns_shown, u.turns_on_disk);
+            let fix = u.fix.as_deref().unwrap_or("no archive has these turns");
+            format!(
+                "{}  {title}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
+                u.id,
+                pluralize(all, "turn")
+            )
         });
         let what = "of another account, hidden by Codex's picker";
         self.group(Style::Dim, what, &report.hidden, |h| {

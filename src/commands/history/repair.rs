@@ -14,9 +14,10 @@ use std::path::PathBuf;
 
 /// Repair Codex's database; conversations are never edited
 ///
-/// Requires that Codex is closed. Corrects rows with a wrong path, adds missing rows and restores
-/// lost names. Codex itself recreates a lost or damaged database in a temporary folder. The
-/// previous state is kept; `history undo` restores it.
+/// Requires that Codex is closed. Corrects rows with a wrong path or mode, adds missing rows and
+/// restores lost names. Codex itself recreates a lost or damaged database, and reads conversations
+/// again that it shows without some turns, in a temporary folder. The previous state is kept;
+/// `history undo` restores it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history repair --dry-run
@@ -52,14 +53,19 @@ impl RepairArgs {
             say_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));
         }
-        let program = if plan.recreates_database {
+        let program = if plan.needs_codex() {
             let settings = &context.settings;
-            Some(Program::find(settings.codex_bin.as_deref(), &context.env).map_err(no_program)?)
+            let found = Program::find(settings.codex_bin.as_deref(), &context.env);
+            Some(found.map_err(|e| no_program(e, plan.recreates_database))?)
         } else {
             None
         };
         if program.is_some() {
-            let note = "Codex creates its list of conversations again; this may take minutes";
+            let note = if plan.recreates_database {
+                "Codex creates its list of conversations again; this may take minutes"
+            } else {
+                "Codex reads the conversations again of which it shows too few turns"
+            };
             context.ui.note(note);
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
@@ -137,8 +143,16 @@ fn say_skipped(context: &Context, plan: &RepairPlan) {
     }
 }
 
-fn no_program(error: crate::codex::program::ProgramError) -> CommandError {
-    CommandError::failed("the database is missing or damaged, and only Codex can recreate it")
+fn no_program(
+    error: crate::codex::program::ProgramError,
+    recreates_database: bool,
+) -> CommandError {
+    let what = if recreates_database {
+        "the database is missing or damaged, and only Codex can recreate it"
+    } else {
+        "Codex shows conversations without some turns, and only Codex can read them again"
+    };
+    CommandError::failed(what)
         .because(error)
         .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
 }
@@ -160,6 +174,8 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             RepairAction::Path => ui.prose(format_args!("fix path  {id}  {to}")),
             RepairAction::Row => ui.prose(format_args!("add row   {id}  {to}")),
             RepairAction::Name => ui.prose(format_args!("set name  {id}  {to}")),
+            RepairAction::Mode => ui.prose(format_args!("set mode  {id}  {to}")),
+            RepairAction::Turns => ui.prose(format_args!("show all  {id}  {to}")),
             RepairAction::Database => ui.prose(format_args!("database, recreated by Codex: {to}")),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::super::sessions::index_access::QuietIndex;
 use super::rows::SessionRow;
+use crate::codex::rollout_lines::Role;
 use crate::context::Context;
-use crate::conversations::event::Role;
 use crate::conversations::index::IndexStore;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
 use crate::conversations::search::query;

@@ -8,6 +8,7 @@ use crate::commands::home_checks::refuse_during_restore;
 use crate::commands::permanent_deletion;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::history::thread_choice;
 use crate::io::file_id;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
@@ -354,13 +355,9 @@ impl UndeleteArgs {
 /// Returns the unit of `home` with this id, beginning of an id, or name; the newest, if the
 /// conversation was moved there twice.
 fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, CommandError> {
-    let lower = wanted.to_lowercase();
-    let has_prefix = |unit: &&Unit| unit.conversation.id.starts_with(&lower);
-    let mut found: Vec<&Unit> = units.iter().filter(has_prefix).collect();
-    if found.is_empty() {
-        let has_name = |unit: &&Unit| unit.conversation.title == wanted;
-        found = units.iter().filter(has_name).collect();
-    }
+    let has_name = |unit: &Unit, name: &str| unit.conversation.title == name;
+    let id = |unit: &Unit| unit.conversation.id.clone();
+    let mut found = thread_choice::named(&units.iter(), wanted, id, has_name);
     let Some(newest) = found.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {wanted}"))
             .hint("list the trash with: codex-manager storage undelete"));

@@ -98,7 +98,7 @@ pub(super) fn all_candidates(
     let mut threads: HashMap<String, ShownFields> = threads.into_iter().collect();
     let mut known = HashSet::new();
     let mut candidates = Vec::new();
-    let (files, unlistable) = files::find_readable(source.home);
+    let (files, unlistable) = files::find_with_documents(source.home);
     for (session, file) in thread_rollouts::newest_of_each(files) {
         known.insert(session.clone());
         let thread = threads.remove(&session);

@@ -9,8 +9,8 @@ use super::store::{IndexStore, Place, TextId};
 use super::tokens::{index_text, output_beginning};
 use super::usage_ingest::ConversationUsage;
 use super::usage_store;
-use crate::conversations::event::{EventKind, EventSelection, Role, RolloutEvent};
-use crate::conversations::line_items::{self, LineItems};
+use crate::codex::rollout_lines::{self, LineItems};
+use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
 use crate::conversations::reader::{EventReader, RawLines, ReaderState};
 use crate::history::SkippedFile;
 use crate::history::rollout::first_line;
@@ -161,7 +161,7 @@ fn read_lines(
     let mut block = empty.clone();
     let mut begin = from;
     while let Some(line) = lines.next()? {
-        if line_items::may_have_items(line.bytes, EventSelection::All) {
+        if rollout_lines::may_have(line.bytes, LineParts::ALL) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
@@ -187,7 +187,7 @@ fn parse(job: Job) -> Parsed {
             for (offset, end) in &block.lines {
                 let bytes = &block.bytes[start..*end];
                 start = *end;
-                let Some(mut items) = line_items::parse(bytes, EventSelection::All) else {
+                let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
                     continue;
                 };
                 if block.shown.is_some_and(|shown| *offset >= shown) {
@@ -328,7 +328,7 @@ impl<'a> Writer<'a> {
         let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
             Some(CopiedBeginning {
                 parent: parent.clone(),
-                reader: EventReader::open(rollout, EventSelection::Texts).ok()?,
+                reader: EventReader::open(rollout, LineParts::TEXTS).ok()?,
                 has_copies: false,
             })
         });

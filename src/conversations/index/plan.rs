@@ -2,7 +2,7 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::store::{IndexStore, Place};
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::{ConversationFile, is_plain};
 use crate::codex::thread_query::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
@@ -238,7 +238,7 @@ fn grew(old: &IndexedConversation, now: &FileStamp, path: &Path) -> bool {
     if old.stamp.size < 0
         || now.size < old.stamp.size
         || now.file != old.stamp.file
-        || path.extension().is_some_and(|e| e == "zst")
+        || !is_plain(path)
     {
         return false;
     }
@@ -247,7 +247,7 @@ fn grew(old: &IndexedConversation, now: &FileStamp, path: &Path) -> bool {
 
 /// Returns the last bytes before an offset of a rollout; nothing for a compressed one.
 pub(super) fn tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
-    if path.extension().is_some_and(|e| e == "zst") {
+    if !is_plain(path) {
         return Ok(Vec::new());
     }
     let len = end.min(TAIL_BYTES);

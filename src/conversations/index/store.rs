@@ -16,7 +16,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::codex::connection::{self, Access};
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
 use rusqlite::{Connection, OptionalExtension as _};
 use std::io::ErrorKind;

@@ -3,7 +3,7 @@
 use super::plan::IngestTask;
 use super::store::IndexStore;
 use super::usage_store::{self, UsageWriter};
-use crate::conversations::event::{EventKind, EventSelection, RolloutEvent, TokenEvent};
+use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent, TokenEvent};
 use crate::conversations::reader::EventReader;
 use crate::conversations::tally::Tally;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -107,8 +107,7 @@ impl std::fmt::Debug for CopiedCounts {
 impl CopiedCounts {
     fn of(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
         let original = task.parent.as_ref();
-        let original =
-            original.and_then(|(_, path)| EventReader::open(path, EventSelection::All).ok());
+        let original = original.and_then(|(_, path)| EventReader::open(path, LineParts::ALL).ok());
         Self {
             original,
             last: copied_at,

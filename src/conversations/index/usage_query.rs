@@ -3,8 +3,8 @@
 use super::error::IndexError;
 use super::store::IndexStore;
 pub(crate) use super::usage_tables::SLOT_MS;
+use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::{CODEX_LIMIT, Window};
-use crate::conversations::event::TokenUsage;
 use chrono::{DateTime, Utc};
 use rusqlite::Row;
 use std::collections::HashMap;

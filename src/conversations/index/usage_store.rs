@@ -2,8 +2,8 @@
 
 use super::store::IndexStore;
 use super::usage_tables::SLOT_MS;
+use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::{CODEX_LIMIT, Window};
-use crate::conversations::event::TokenUsage;
 use crate::quota::window::SAME_WINDOW;
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, params};

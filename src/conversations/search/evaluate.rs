@@ -8,7 +8,7 @@ use super::postings::{MAX_LOOKUPS, Posting, PostingReader, expression};
 use super::query::{CheckedText, Query, Term};
 use super::snippet::{self, Snippet};
 use super::texts::TextReader;
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexError, IndexStore, Place, TextId};
 use crate::io::progress::is_interrupted;
 use rusqlite::{CachedStatement, OptionalExtension as _, Row, params};

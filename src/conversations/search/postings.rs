@@ -5,7 +5,7 @@
 //! several threads.
 
 use super::query::Term;
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexError, IndexStore, TextId};
 use crate::io::parallel;
 use rusqlite::{Connection, params};

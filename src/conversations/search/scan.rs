@@ -2,9 +2,9 @@
 
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
+use crate::codex::rollout_lines::{LineParts, Role};
 use crate::codex::thread_filter::ThreadFilter;
 use crate::codex::thread_query;
-use crate::conversations::event::{EventSelection, Role};
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
@@ -48,7 +48,7 @@ pub(crate) fn conversations(
     let mut rows: HashMap<_, _> = rows.collect();
     let titles = ThreadTitles::read(home);
     let mut found = Vec::new();
-    let (files, skipped) = files::find_readable(home);
+    let (files, skipped) = files::find_with_documents(home);
     for (session, file) in thread_rollouts::newest_of_each(files) {
         let path = file.path(home);
         let row = rows.remove(&session);
@@ -141,7 +141,7 @@ fn first_match(
     };
     let mut first: Option<Hit> = None;
     let chain = ThreadChain::of(home, &conversation.session, &conversation.path);
-    let mut reader = EventReader::open_all(chain.own(), EventSelection::Texts)?;
+    let mut reader = EventReader::open_all(chain.own(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
         let Some((author, text)) = event.kind.text() else {
             continue;

@@ -1,8 +1,9 @@
 //! Reads single texts of a conversation from its rollout.
 
-use crate::conversations::event::{EventSelection, Role};
+use crate::codex::rollout;
+use crate::codex::rollout_lines;
+use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::searched_part;
-use crate::conversations::line_items;
 use crate::conversations::reader::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
@@ -23,10 +24,10 @@ pub(super) enum TextReader {
 
 impl TextReader {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        if path.extension().is_some_and(|e| e == "zst") {
-            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
-        } else {
+        if rollout::is_plain(path) {
             Ok(Self::Plain(file_open::open(path)?))
+        } else {
+            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
         }
     }
 
@@ -38,7 +39,7 @@ impl TextReader {
                 file.seek(SeekFrom::Start(offset))?;
                 let mut lines = LineReader::in_chunks(file.take(u64::MAX), READ_BYTES);
                 match lines.next_line()? {
-                    Some(JsonlLine::Whole(line)) => line_items::parse(line, EventSelection::Texts),
+                    Some(JsonlLine::Whole(line)) => rollout_lines::parse(line, LineParts::TEXTS),
                     _ => None,
                 }
             }
@@ -46,7 +47,7 @@ impl TextReader {
                 match lines.next()? {
                     Some(line) if line.offset < offset => {}
                     Some(line) if line.offset == offset => {
-                        break line_items::parse(line.bytes, EventSelection::Texts);
+                        break rollout_lines::parse(line.bytes, LineParts::TEXTS);
                     }
                     _ => break None,
                 }

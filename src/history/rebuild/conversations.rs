@@ -6,9 +6,9 @@ use crate::codex::rollout::ConversationFile;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
-use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, SessionMeta, first_line};
 use crate::history::{HistoryError, SkippedFile, for_each_file};
+use crate::io::rfc3339::Rfc3339Time;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -247,7 +247,8 @@ impl OwnerSearch<'_> {
             self.without_id += 1;
             return;
         };
-        if self.archived.contains(&meta.id) {
+        // Codex does not open those of before 0.32.
+        if self.archived.contains(&meta.id) || !meta.has_envelope {
             return;
         }
         let known = self.set.place(&meta.id);

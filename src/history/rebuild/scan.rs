@@ -2,11 +2,11 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
-use crate::history::rfc3339::Rfc3339Time;
 use crate::history::rollout::{self, Depth, RolloutScan};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{HistoryError, SkippedFile, for_each_file};
 use crate::io::Progress;
+use crate::io::rfc3339::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 

@@ -1,15 +1,19 @@
 //! The content of a rollout, as far as this program uses it.
 
+use crate::codex::projections::RolloutCut;
+use crate::codex::rollout_lines::TurnContext;
+use crate::codex::threads::PAGINATED;
 use crate::history::id::ConversationId;
-use crate::history::rfc3339::Rfc3339Time;
+use crate::io::rfc3339::Rfc3339Time;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// The first `session_meta` line, which describes the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SessionMeta {
     /// The id of the conversation.
     pub id: ConversationId,
+    /// False for the form of Codex before 0.32, which newer versions do not list or open.
+    pub has_envelope: bool,
     /// The payload without the instructions, which are nearly all of it. A home may have a hundred
     /// thousand conversations.
     pub payload: Value,
@@ -44,6 +48,27 @@ impl SessionMeta {
     pub(crate) fn parent(&self) -> Option<String> {
         let id = self.payload.pointer("/history_base/thread_id")?;
         Some(ConversationId::of(id.as_str()?).to_string())
+    }
+
+    /// Returns the rollout that this one continues, and the place where it leaves it.
+    pub(crate) fn base(&self) -> Option<RolloutCut> {
+        let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
+        Some(RolloutCut {
+            rollout_id: self.parent()?.to_lowercase(),
+            offset: self.parent_end()?,
+            ordinal: ordinal?.as_i64()?,
+        })
+    }
+
+    /// Returns true if the rollout is in the form that Codex shows from its projection.
+    pub(crate) fn is_paginated(&self) -> bool {
+        self.text("history_mode") == Some(PAGINATED)
+    }
+
+    /// Returns the number of the first line that Codex shows of a subagent.
+    pub(crate) fn subagent_start(&self) -> Option<u64> {
+        let start = self.payload.get("subagent_history_start_ordinal")?;
+        start.as_u64()
     }
 
     /// Returns the offset in the rollout of [`SessionMeta::parent`] at which this conversation leaves it.
@@ -84,8 +109,8 @@ pub(crate) struct RolloutScan {
 pub(crate) struct Turn {
     /// The user's first message.
     pub first_message: Option<String>,
-    /// The fields of the last `turn_context`, as unparsed JSON.
-    pub context: HashMap<String, String>,
+    /// The settings of the last turn that records them.
+    pub context: Option<TurnContext>,
     /// The last reported total of tokens.
     pub tokens: Option<i64>,
 }
@@ -101,7 +126,7 @@ pub(crate) enum Depth {
 
 /// Drops all fields of a `session_meta` that this program does not use.
 pub(super) fn used_fields(payload: Value) -> Value {
-    const USED: [&str; 17] = [
+    const USED: [&str; 18] = [
         "timestamp",
         "cwd",
         "originator",
@@ -112,6 +137,7 @@ pub(super) fn used_fields(payload: Value) -> Value {
         "memory_mode",
         "history_mode",
         "history_base",
+        "subagent_history_start_ordinal",
         "forked_from_id",
         "git",
         "agent_nickname",
@@ -133,18 +159,4 @@ pub(super) fn used_fields(payload: Value) -> Value {
 pub(crate) fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)
-}
-
-/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
-pub(crate) fn is_injected(text: &str) -> bool {
-    let text = text.trim_start();
-    [
-        "<environment_context>",
-        "<user_instructions>",
-        "<permissions instructions>",
-        "<skills_instructions>",
-        "# AGENTS.md instructions",
-    ]
-    .iter()
-    .any(|prefix| text.starts_with(prefix))
 }

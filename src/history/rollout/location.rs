@@ -46,10 +46,8 @@ fn is_below(home: &Path, path: &Path) -> bool {
 fn is_conversation(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let read = super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
-    let line = bytes
-        .split(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let has = |key: &str| line.contains(&format!("\"{key}\":"));
     // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.

@@ -1,20 +1,20 @@
 //! Reads rollouts: the metadata, title, prompts and times of a conversation.
 
 mod content;
-mod envelope;
 mod location;
 mod scanner;
 
-pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line, is_injected};
-pub(crate) use envelope::Envelope;
+pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line};
 pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
-use super::lines::LineReader;
-use super::rfc3339::Rfc3339Time;
+use super::lines::{JsonlLine, LineReader};
 use crate::codex::rollout;
+use crate::codex::rollout_lines::{self, EventKind, LineParts, Origin};
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
+use crate::io::rfc3339::Rfc3339Time;
 use scanner::Scanner;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -61,7 +61,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 }
 
 fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "zst")
+    !rollout::is_plain(path)
 }
 
 /// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
@@ -103,25 +103,82 @@ pub(crate) fn last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
+    from_end(path, |lines| {
+        let mut scanner = Scanner::new(Depth::Messages);
+        while let Some(line) = lines.next_line()? {
+            scanner.line(line);
+        }
+        Ok(scanner.finish().last)
+    })
+}
+
+/// Returns the number of the last line that has one; `None` for a rollout of the old form, or an unreadable one.
+/// Reads a plain rollout from its end.
+pub(crate) fn last_ordinal(path: &Path) -> Option<u64> {
+    if is_compressed(path) {
+        return last_number(&mut LineReader::new(open(path).ok()?)).ok()?;
+    }
+    from_end(path, last_number).ok()?
+}
+
+fn last_number<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        ordinal: u64,
+    }
+    let mut last = None;
+    while let Some(line) = lines.next_line()? {
+        if let JsonlLine::Whole(line) = line {
+            last = serde_json::from_slice::<Numbered>(line).map_or(last, |line| Some(line.ordinal));
+        }
+    }
+    Ok(last)
+}
+
+/// Calls `find` with the last lines of a plain rollout, and with more of them until it finds something.
+fn from_end<T>(
+    path: &Path,
+    find: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
+) -> io::Result<Option<T>> {
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
     let mut span = 64 << 10;
     loop {
         let from = len.saturating_sub(span);
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = LineReader::in_chunks((&file).take(len - from), 64 << 10);
-        let mut scanner = Scanner::new(Depth::Messages);
+        let mut lines = LineReader::in_chunks(file.try_clone()?.take(len - from), 64 << 10);
         if from > 0 {
             // Most likely the middle of a line.
             let _ = lines.next_line()?;
         }
-        while let Some(line) = lines.next_line()? {
-            scanner.line(line);
-        }
-        let last = scanner.finish().last;
-        if last.is_some() || from == 0 {
-            return Ok(last);
+        let found = find(&mut lines)?;
+        if found.is_some() || from == 0 {
+            return Ok(found);
         }
         span *= 16;
     }
+}
+
+/// Returns the number of messages of the user in a rollout, up to an offset of its plain text.
+pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
+    let mut lines = LineReader::new(open(path)?);
+    let (mut items, mut events) = (0, 0);
+    let wanted = LineParts::USER_ITEMS.and(LineParts::USER_EVENTS);
+    while let Some(placed) = lines.next_placed()? {
+        if end.is_some_and(|end| placed.offset >= end) {
+            break;
+        }
+        let JsonlLine::Whole(line) = placed.line else {
+            continue;
+        };
+        let found = rollout_lines::parse(line, wanted).unwrap_or_default().items;
+        for item in found {
+            match (item.kind, item.origin) {
+                (EventKind::User(_), Origin::Item) => items += 1,
+                (EventKind::User(_), _) => events += 1,
+                _ => {}
+            }
+        }
+    }
+    Ok(if events > 0 { events } else { items })
 }

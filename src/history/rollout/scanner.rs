@@ -1,41 +1,18 @@
 //! Evaluates the lines of a rollout one after another.
 //!
-//! Most lines are long and carry nothing that is needed here. The kind of a line is read from its
-//! beginning, whose fields Codex always writes in the same order. Only the few relevant kinds are
-//! parsed; others are checked to be complete JSON. A line with its fields in another order is
-//! parsed too.
+//! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
+//! checked to be complete JSON.
 
-use super::content::{
-    Depth, Message, RolloutScan, SessionMeta, first_line, is_injected, used_fields,
+use super::content::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
+use crate::codex::rollout_lines::{
+    self, EventKind, LineContent, LineItem, LineParts, Origin, SessionMetaLine,
 };
-use super::envelope::{Envelope, prefix};
 use crate::history::id::ConversationId;
 use crate::history::json;
 use crate::history::lines::JsonlLine;
-use crate::history::rfc3339::{self, Rfc3339Time};
+use crate::io::rfc3339::{self, Rfc3339Time};
 use chrono::{DateTime, Utc};
-use memchr::memmem;
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::HashMap;
-
-#[derive(Deserialize)]
-struct AnyLine<'a> {
-    #[serde(borrow, default)]
-    timestamp: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-}
-
-fn text_of(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text>(value?.get()).ok().map(|t| t.0)
-}
 
 pub(super) struct Scanner {
     scan: RolloutScan,
@@ -49,7 +26,9 @@ pub(super) struct Scanner {
     /// The first text that Codex inserted in the user's name; the title if there is no other.
     injected: Option<String>,
     has_event: bool,
-    /// Messages in the form of paginated rollouts, used if there are none in the older form.
+    /// Messages in each form; of paginated rollouts as items, of the oldest as those of the model.
+    /// Used if there are none in the form before.
+    completed_messages: Vec<Message>,
     item_messages: Vec<Message>,
     first_event: Option<String>,
 }
@@ -65,6 +44,7 @@ impl Scanner {
             first_item_text: None,
             injected: None,
             has_event: false,
+            completed_messages: Vec::new(),
             item_messages: Vec::new(),
             first_event: None,
         }
@@ -80,62 +60,50 @@ impl Scanner {
         self.scan.bad_lines += 1;
     }
 
+    /// Returns true if the rollout is of a Codex before 0.32, which recorded messages as items only.
+    fn has_items_only(&self) -> bool {
+        let meta = self.scan.meta.as_ref();
+        meta.is_some_and(|meta| !meta.has_envelope)
+    }
+
+    fn wanted(&self) -> LineParts {
+        let mut wanted = LineParts::USER_EVENTS;
+        if self.scan.meta.is_none() {
+            wanted = wanted.and(LineParts::META);
+        }
+        if (self.first_item_text.is_none() && !self.has_event) || self.has_items_only() {
+            wanted = wanted.and(LineParts::USER_ITEMS).and(LineParts::INJECTED);
+        }
+        if self.depth == Depth::Turns {
+            wanted = wanted.and(LineParts::SETTINGS).and(LineParts::TOKENS);
+        }
+        wanted
+    }
+
     pub(super) fn line(&mut self, line: JsonlLine<'_>) {
-        let bytes = match line {
-            JsonlLine::Whole(bytes) => bytes.trim_ascii(),
-            JsonlLine::TooLong { prefix, last } => return self.long_line(prefix, last),
+        let (bytes, is_complete) = match line {
+            JsonlLine::Whole(bytes) => (bytes.trim_ascii(), None),
+            // A message of the user is never that long.
+            JsonlLine::TooLong { prefix, last } => (prefix, Some(last == b'}')),
         };
         if bytes.is_empty() {
             return;
         }
-        if let Some(envelope) = Envelope::of(bytes)
-            && !self.needs_parsing(&envelope)
-        {
-            if json::is_complete(bytes) {
-                self.observe(envelope.timestamp);
-            } else {
-                self.scan.bad_lines += 1;
+        match rollout_lines::read(bytes, self.wanted()) {
+            LineContent::Skipped { timestamp }
+                if is_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
+            {
+                self.observe(timestamp);
             }
-            return;
-        }
-        let parsed = std::str::from_utf8(bytes).ok().and_then(|text| {
-            text.starts_with('{')
-                .then(|| serde_json::from_str::<AnyLine>(text).ok())
-                .flatten()
-        });
-        match parsed {
-            Some(line) => self.parsed(&line),
-            None => self.scan.bad_lines += 1,
-        }
-    }
-
-    /// Evaluates the beginning of a line that exceeds memory. A message of the user is never that
-    /// long.
-    fn long_line(&mut self, start: &[u8], last: u8) {
-        match Envelope::of(start) {
-            Some(envelope) if last == b'}' && !self.needs_parsing(&envelope) => {
-                self.observe(envelope.timestamp);
-            }
-            _ => self.scan.bad_lines += 1,
-        }
-    }
-
-    fn needs_parsing(&self, envelope: &Envelope<'_>) -> bool {
-        match envelope.kind {
-            b"session_meta" => self.scan.meta.is_none(),
-            b"turn_context" => self.depth == Depth::Turns,
-            b"response_item" => {
-                self.first_item_text.is_none() && !self.has_event && envelope.may_be_user_message()
-            }
-            b"event_msg" => match envelope.payload() {
-                Some((b"user_message", _)) | None => true,
-                Some((b"item_completed", rest)) => {
-                    memmem::find(prefix(rest, 512), b"\"UserMessage\"").is_some()
+            LineContent::Read { timestamp, items } => {
+                if let Some(timestamp) = timestamp {
+                    self.observe(&timestamp);
                 }
-                Some((b"token_count", _)) => self.depth == Depth::Turns,
-                Some(_) => false,
-            },
-            _ => false,
+                for item in items {
+                    self.item(item);
+                }
+            }
+            LineContent::Skipped { .. } | LineContent::Damaged => self.scan.bad_lines += 1,
         }
     }
 
@@ -149,92 +117,43 @@ impl Scanner {
         self.last_at = Some(at);
     }
 
-    fn parsed(&mut self, line: &AnyLine<'_>) {
-        if let Some(timestamp) = text_of(line.timestamp) {
-            self.observe(&timestamp);
-        }
-        let payload = line.payload.map_or("null", RawValue::get);
-        let Some(kind) = text_of(line.kind) else {
-            return;
-        };
-        match &*kind {
-            "session_meta" if self.scan.meta.is_none() => {
-                if let Ok(payload) = serde_json::from_str::<Value>(payload)
-                    && let Some(id) = payload.get("id").and_then(Value::as_str)
-                    && !id.trim().is_empty()
-                {
-                    self.scan.meta = Some(SessionMeta {
-                        id: ConversationId::of(id.trim()),
-                        payload: used_fields(payload),
-                    });
-                }
+    fn item(&mut self, item: LineItem) {
+        match item.kind {
+            EventKind::Meta(meta) if self.scan.meta.is_none() => {
+                self.scan.meta = session_meta(*meta);
             }
-            "event_msg" => self.event(payload),
-            "response_item" if self.first_item_text.is_none() && !self.has_event => {
-                self.item(payload);
+            EventKind::User(text) if item.origin == Origin::Item => self.item_text(text),
+            EventKind::Injected(text) => {
+                self.injected.get_or_insert(text);
             }
-            "turn_context" if self.depth == Depth::Turns => {
-                if let Ok(parts) = serde_json::from_str::<HashMap<String, &RawValue>>(payload) {
-                    let parts = parts
-                        .into_iter()
-                        .map(|(key, raw)| (key, raw.get().to_owned()));
-                    self.scan.turn.context = parts.collect();
-                }
+            EventKind::User(text) => {
+                self.has_event = true;
+                let messages = match item.origin {
+                    Origin::Completed => &mut self.completed_messages,
+                    _ => &mut self.scan.messages,
+                };
+                push_message(messages, self.newest, &text);
+                self.first_event.get_or_insert(text);
+            }
+            EventKind::TurnContext(context) => self.scan.turn.context = Some(*context),
+            EventKind::Tokens(tokens) => {
+                let total = tokens.total.map(|total| total.total_tokens);
+                let total = total.and_then(|total| i64::try_from(total).ok());
+                self.scan.turn.tokens = total.or(self.scan.turn.tokens);
             }
             _ => {}
         }
     }
 
-    fn event(&mut self, payload: &str) {
-        #[derive(Deserialize)]
-        struct Event<'a> {
-            #[serde(borrow, default, rename = "type")]
-            kind: Option<Cow<'a, str>>,
-        }
-        #[derive(Deserialize)]
-        struct UserMessage {
-            message: String,
-        }
-        let Ok(Event { kind: Some(kind) }) = serde_json::from_str::<Event>(payload) else {
-            return;
-        };
-        match &*kind {
-            "user_message" => {
-                if let Ok(output) = serde_json::from_str::<UserMessage>(payload) {
-                    self.has_event = true;
-                    self.first_event
-                        .get_or_insert_with(|| output.message.clone());
-                    push_message(&mut self.scan.messages, self.newest, &output.message);
-                }
-            }
-            "item_completed" => {
-                if let Some(text) = completed_message(payload) {
-                    self.has_event = true;
-                    self.first_event.get_or_insert_with(|| text.clone());
-                    push_message(&mut self.item_messages, self.newest, &text);
-                }
-            }
-            "token_count" if self.depth == Depth::Turns => {
-                let tokens = serde_json::from_str::<Value>(payload)
-                    .ok()
-                    .and_then(|v| v.pointer("/info/total_token_usage/total_tokens")?.as_i64());
-                self.scan.turn.tokens = tokens.or(self.scan.turn.tokens);
-            }
-            _ => {}
-        }
-    }
-
-    fn item(&mut self, payload: &str) {
-        let Some(text) = user_item_text(payload) else {
-            return;
-        };
+    fn item_text(&mut self, text: String) {
         if text.trim().is_empty() {
             return;
         }
-        if is_injected(&text) {
-            self.injected.get_or_insert(text);
-        } else {
-            self.first_item_text = Some(text);
+        if self.has_items_only() {
+            push_message(&mut self.item_messages, self.newest, &text);
+        }
+        if !self.has_event {
+            self.first_item_text.get_or_insert(text);
         }
     }
 
@@ -249,8 +168,10 @@ impl Scanner {
             .into_iter()
             .flatten()
             .find_map(|text| first_line(text));
-        if self.scan.messages.is_empty() {
-            self.scan.messages = self.item_messages;
+        for messages in [self.completed_messages, self.item_messages] {
+            if self.scan.messages.is_empty() {
+                self.scan.messages = messages;
+            }
         }
         self.scan.last = self.last_at.map(|at| Rfc3339Time {
             text: self.last,
@@ -263,6 +184,16 @@ impl Scanner {
     }
 }
 
+fn session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
+    let id = meta.payload.get("id").and_then(Value::as_str)?.trim();
+    let id = (!id.is_empty()).then(|| ConversationId::of(id))?;
+    Some(SessionMeta {
+        id,
+        has_envelope: meta.has_envelope,
+        payload: used_fields(meta.payload),
+    })
+}
+
 fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
     // The history is ordered by time, so a message without one has no position in it.
@@ -272,41 +203,6 @@ fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str
             text: text.to_owned(),
         });
     }
-}
-
-/// Returns the user's message in the form of paginated rollouts (0.169).
-fn completed_message(payload: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(payload).ok()?;
-    let item = value.get("item")?;
-    if item.get("type")?.as_str()? != "UserMessage" {
-        return None;
-    }
-    let parts = item.get("content")?.as_array()?;
-    let texts: Vec<_> = parts
-        .iter()
-        .filter(|part| part.get("type").and_then(Value::as_str) == Some("text"))
-        .filter_map(|part| part.get("text")?.as_str())
-        .collect();
-    Some(texts.join("\n"))
-}
-
-/// Returns the text of a user message in the form that is sent to the model.
-fn user_item_text(payload: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(payload).ok()?;
-    let is = |key: &str, wanted: &str| value.get(key).and_then(Value::as_str) == Some(wanted);
-    if !is("type", "message") || !is("role", "user") {
-        return None;
-    }
-    let parts = value.get("content")?.as_array()?;
-    let texts: Vec<_> = parts
-        .iter()
-        .filter(|part| {
-            let kind = part.get("type").and_then(Value::as_str);
-            matches!(kind, Some("input_text" | "output_text"))
-        })
-        .filter_map(|part| part.get("text")?.as_str())
-        .collect();
-    Some(texts.join("\n"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use self::random::Random;
 use self::term::term;
 use super::evaluate::{self, HitOrder, SearchOptions};
 use super::query;
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexSource, IndexStore, Thoroughness, refresh};
 use crate::io::progress::Silent;
 use chrono::{DateTime, Utc};

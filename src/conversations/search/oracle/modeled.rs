@@ -1,6 +1,6 @@
 //! A conversation of the model.
 
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 use std::path::PathBuf;
 
 /// A conversation with the texts that a search has to find.

@@ -3,7 +3,7 @@
 use super::modeled::Modeled;
 use super::random::Random;
 use super::texts::text;
-use crate::conversations::event::Role;
+use crate::codex::rollout_lines::Role;
 
 pub(super) fn line(kind: &str, payload: &str) -> String {
     format!(

@@ -1,66 +1,56 @@
 //! Parses `event_msg`: messages and executions, of older and newer versions, and counts of tokens.
 
 use super::command_line::CommandLine;
-use super::content::{ContentPart, PayloadType, joined};
+use super::content::{ContentPart, PayloadText, joined};
+use super::event::{EventKind, TokenEvent, TokenUsage};
 use super::line_item::{LineItem, Origin, call, item};
 use crate::codex::token_count;
-use crate::conversations::event::{EventKind, EventSelection, TokenEvent, TokenUsage};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-pub(super) fn event(payload: &str, line: &[u8], selection: EventSelection) -> Vec<LineItem> {
+#[derive(Deserialize)]
+struct MessageEvent<'a> {
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+}
+
+pub(super) fn user_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
+    let kind = EventKind::User(event.message.into_owned());
+    Ok(vec![item(Origin::Event, kind)])
+}
+
+pub(super) fn agent_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
+    let kind = EventKind::Assistant(event.message.into_owned());
+    Ok(vec![item(Origin::Event, kind)])
+}
+
+pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow, default)]
-        message: Cow<'a, str>,
-    }
-    #[derive(Deserialize)]
-    struct Reasoning<'a> {
+    struct ReasoningEvent<'a> {
         #[serde(borrow, default)]
         text: Cow<'a, str>,
     }
+    let event: ReasoningEvent<'_> = serde_json::from_str(payload.json)?;
+    let kind = EventKind::Reasoning(event.text.into_owned());
+    Ok(vec![item(Origin::Event, kind)])
+}
+
+pub(super) fn execution_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    execution(payload.json, Origin::Event)
+}
+
+/// Parses the item of an `item_completed` event.
+pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct CompletedEvent<'a> {
         #[serde(borrow)]
         item: &'a RawValue,
     }
-    let Ok(PayloadType { kind: Some(kind) }) = serde_json::from_str(payload) else {
-        return Vec::new();
-    };
-    let items = || -> serde_json::Result<Vec<LineItem>> {
-        Ok(match &*kind {
-            "user_message" => {
-                let message: Message<'_> = serde_json::from_str(payload)?;
-                let text = message.message.into_owned();
-                vec![item(Origin::Event, EventKind::User(text))]
-            }
-            "agent_message" => {
-                let message: Message<'_> = serde_json::from_str(payload)?;
-                let text = message.message.into_owned();
-                vec![item(Origin::Event, EventKind::Assistant(text))]
-            }
-            "agent_reasoning" => {
-                let reasoning: Reasoning<'_> = serde_json::from_str(payload)?;
-                let text = reasoning.text.into_owned();
-                vec![item(Origin::Event, EventKind::Reasoning(text))]
-            }
-            "exec_command_end" | "patch_apply_end" => execution(payload, Origin::Event)?,
-            "item_completed" => {
-                let event: CompletedEvent<'_> = serde_json::from_str(payload)?;
-                completed(event.item.get())?
-            }
-            "token_count" if selection == EventSelection::All => tokens(payload, line),
-            _ => Vec::new(),
-        })
-    };
-    items().unwrap_or_default()
-}
-
-/// Parses the item of an `item_completed` event.
-fn completed(payload: &str) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct Completed<'a> {
         #[serde(borrow, rename = "type")]
@@ -70,6 +60,8 @@ fn completed(payload: &str) -> serde_json::Result<Vec<LineItem>> {
         #[serde(default)]
         summary_text: Vec<String>,
     }
+    let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
+    let payload = event.item.get();
     let found: Completed<'_> = serde_json::from_str(payload)?;
     let text = || -> serde_json::Result<String> {
         let content = found.content.map_or("[]", RawValue::get);
@@ -152,7 +144,7 @@ fn execution(payload: &str, origin: Origin) -> serde_json::Result<Vec<LineItem>>
     Ok(items)
 }
 
-fn tokens(payload: &str, line: &[u8]) -> Vec<LineItem> {
+pub(super) fn tokens(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct Tokens {
         #[serde(default)]
@@ -165,14 +157,16 @@ fn tokens(payload: &str, line: &[u8]) -> Vec<LineItem> {
         #[serde(default)]
         last_token_usage: Option<TokenUsage>,
     }
-    let Some(count) = token_count::parse(line) else {
-        return Vec::new();
+    let Some(count) = token_count::parse(payload.line) else {
+        return Ok(Vec::new());
     };
-    let info = serde_json::from_str::<Tokens>(payload);
-    let info = info.ok().and_then(|tokens| tokens.info);
+    let Tokens { info } = serde_json::from_str(payload.json)?;
     let (total, last) = info.map_or((None, None), |info| {
         (info.total_token_usage, info.last_token_usage)
     });
     let tokens = TokenEvent { count, total, last };
-    vec![item(Origin::Event, EventKind::Tokens(Box::new(tokens)))]
+    Ok(vec![item(
+        Origin::Event,
+        EventKind::Tokens(Box::new(tokens)),
+    )])
 }

@@ -2,6 +2,9 @@
 
 use crate::codex::token_count::TokenCount;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// An event of a conversation.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub(crate) struct RolloutEvent {
 pub(crate) enum EventKind {
     /// A message of the user.
     User(String),
+    /// A text that Codex inserted in the user's name; only on request.
+    Injected(String),
     /// A message of the assistant.
     Assistant(String),
     /// A summary of reasoning.
@@ -40,21 +45,55 @@ pub(crate) enum EventKind {
     Image(String),
     /// Codex replaced the messages so far by a summary, which is the text.
     Compaction(String),
+    /// The metadata of the conversation.
+    Meta(Box<SessionMetaLine>),
     /// The settings of the following turn.
-    TurnContext(TurnContext),
+    TurnContext(Box<TurnContext>),
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
     /// The tokens of one request.
     Request(Box<RequestRecord>),
 }
 
-/// The settings of a turn.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The metadata of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SessionMetaLine {
+    /// The metadata as Codex wrote it.
+    pub payload: Value,
+    /// False for the form before 0.32, which newer versions of Codex do not read.
+    pub has_envelope: bool,
+}
+
+/// The settings of a turn. The last four are text, or JSON if Codex records them as an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
 pub(crate) struct TurnContext {
     /// The name of the model.
     pub model: Option<String>,
     /// The folder that Codex works in.
     pub cwd: Option<String>,
+    /// The effort of reasoning.
+    #[serde(deserialize_with = "text_or_json")]
+    pub effort: Option<String>,
+    /// When Codex asks for approval.
+    #[serde(deserialize_with = "text_or_json")]
+    pub approval_policy: Option<String>,
+    /// The restrictions of commands.
+    #[serde(deserialize_with = "text_or_json")]
+    pub sandbox_policy: Option<String>,
+    /// The same in newer versions.
+    #[serde(deserialize_with = "text_or_json")]
+    pub permission_profile: Option<String>,
+}
+
+/// Reads a string's text, any other value as the JSON that Codex wrote, and `None` for null.
+fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw: Box<RawValue> = Deserialize::deserialize(deserializer)?;
+    Ok(match raw.get() {
+        "null" => None,
+        quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),
+        other => Some(other.to_owned()),
+    })
 }
 
 /// A report of tokens.
@@ -130,21 +169,12 @@ impl EventKind {
                 Some((Role::Tool, text))
             }
             Self::Image(_)
+            | Self::Injected(_)
             | Self::Compaction(_)
+            | Self::Meta(_)
             | Self::TurnContext(_)
             | Self::Tokens(_)
             | Self::Request(_) => None,
         }
     }
-}
-
-/// The events that a reader returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EventSelection {
-    /// Texts and compactions, without figures.
-    Texts,
-    /// Texts, compactions and images.
-    TextsAndImages,
-    /// Texts, compactions, turn contexts and tokens.
-    All,
 }

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 /// The beginning of a line in Codex's order: time, kind, payload.
-pub(crate) struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     /// The time of the line, unparsed.
     pub timestamp: &'a str,
     /// The type of the line.
@@ -14,7 +14,7 @@ pub(crate) struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     /// Parses the beginning of a line; `None` if its fields are in another order.
-    pub(crate) fn of(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let (timestamp, mut rest) = until_quote(rest, 40)?;
         if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
@@ -30,28 +30,16 @@ impl<'a> Envelope<'a> {
     }
 
     /// Returns the type of the payload and the bytes after it, if the type is the first field.
-    pub(crate) fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
+    pub(super) fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
         const PAYLOAD_PREFIX: &[u8] = b",\"payload\":{\"type\":\"";
         let at = memmem::find(prefix(self.rest, NEAR), PAYLOAD_PREFIX)?;
         until_quote(&self.rest[at + PAYLOAD_PREFIX.len()..], 64)
     }
-
-    /// Returns false if this is surely no message of the user.
-    pub(super) fn may_be_user_message(&self) -> bool {
-        const NEAR: usize = 512;
-        const ROLE: &[u8] = b"\"role\":\"";
-        match self.payload() {
-            Some((b"message", rest)) => memmem::find(prefix(rest, NEAR), ROLE)
-                .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
-            Some(_) => false,
-            None => true,
-        }
-    }
 }
 
-pub(super) fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
+fn prefix(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 

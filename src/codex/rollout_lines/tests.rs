@@ -1,10 +1,9 @@
 //! All forms of items in lines.
 
-use super::parse;
-use crate::conversations::event::{EventKind, EventSelection};
+use super::{EventKind, LineParts, may_have, parse};
 
 fn kinds(line: &str) -> Vec<EventKind> {
-    let items = parse(line.as_bytes(), EventSelection::All).unwrap_or_default();
+    let items = parse(line.as_bytes(), LineParts::ALL).unwrap_or_default();
     items.items.into_iter().map(|item| item.kind).collect()
 }
 
@@ -103,7 +102,7 @@ fn instructions_and_damaged_lines_have_no_items() {
     ] {
         assert_eq!(kinds(&line("response_item", payload)), [], "{payload}");
     }
-    assert_eq!(parse(b"\xff\xfe", EventSelection::All), None);
+    assert_eq!(parse(b"\xff\xfe", LineParts::ALL), None);
 }
 
 #[test]
@@ -116,7 +115,63 @@ fn tokens_and_contexts_are_read_if_selected() {
         panic!("{:?}", kinds(&count));
     };
     assert_eq!(tokens.total.unwrap().input_tokens, 10);
-    assert_eq!(parse(count.as_bytes(), EventSelection::Texts), None);
+    assert_eq!(parse(count.as_bytes(), LineParts::TEXTS), None);
     let context = line("turn_context", r#"{"cwd":"/p","model":"gpt-6"}"#);
     assert!(matches!(&kinds(&context)[..], [EventKind::TurnContext(_)]));
+}
+
+#[test]
+fn lines_before_0_32_have_no_envelope() {
+    let meta = r#"{"id":"01","timestamp":"2025-07-10T12:00:00Z","instructions":null,"git":{}}"#;
+    let items = parse(meta.as_bytes(), LineParts::META).unwrap();
+    assert!(items.at.is_some());
+    let [EventKind::Meta(meta)] = &items
+        .items
+        .iter()
+        .map(|i| i.kind.clone())
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{items:?}");
+    };
+    assert!(!meta.has_envelope);
+    assert_eq!(meta.payload["id"], "01");
+    let user = r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}"#;
+    assert_eq!(kinds(user), [EventKind::User("hi".into())]);
+    let call = r#"{"type":"function_call","name":"shell","arguments":"{\"command\":[\"ls\"]}","call_id":"c"}"#;
+    assert_eq!(kinds(call), tool("shell", "ls"));
+    assert_eq!(kinds(r#"{"record_type":"state"}"#), []);
+}
+
+#[test]
+fn a_line_is_skipped_by_its_beginning_unless_it_has_what_is_wanted() {
+    let user = LineParts::USER_ITEMS.and(LineParts::USER_EVENTS);
+    for (kind, payload, of_user) in [
+        ("response_item", r#"{"type":"message","role":"user""#, true),
+        (
+            "response_item",
+            r#"{"type":"message","role":"assistant""#,
+            false,
+        ),
+        ("response_item", r#"{"type":"reasoning","x":"user""#, false),
+        ("event_msg", r#"{"type":"user_message""#, true),
+        (
+            "event_msg",
+            r#"{"type":"item_completed","item":{"type":"UserMessage""#,
+            true,
+        ),
+        (
+            "event_msg",
+            r#"{"type":"item_completed","item":{"type":"AgentMessage""#,
+            false,
+        ),
+        ("event_msg", r#"{"type":"token_count""#, false),
+        ("event_msg", r#"{"turn_id":"1""#, true),
+        ("session_meta", r#"{"id":"1""#, false),
+        ("world_state", r#"{"type":"message""#, false),
+    ] {
+        let line = line(kind, payload);
+        assert_eq!(may_have(line.as_bytes(), user), of_user, "{line}");
+        let is_read = kind != "world_state" && kind != "session_meta";
+        assert_eq!(may_have(line.as_bytes(), LineParts::ALL), is_read, "{line}");
+    }
 }

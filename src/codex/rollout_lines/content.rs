@@ -1,15 +1,31 @@
 //! The texts in messages and in outputs of tools.
 
+use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// The kind of a payload.
-#[derive(Deserialize)]
-pub(super) struct PayloadType<'a> {
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Option<Cow<'a, str>>,
+/// The payload of a line, unparsed.
+pub(super) struct PayloadText<'a> {
+    pub(super) json: &'a str,
+    pub(super) line: &'a [u8],
+    pub(super) wanted: LineParts,
+    /// False for lines that are payloads themselves.
+    pub(super) has_envelope: bool,
+}
+
+impl PayloadText<'_> {
+    /// Returns the type of the payload; `None` if it has none.
+    pub(super) fn kind(&self) -> Option<Cow<'_, str>> {
+        #[derive(Deserialize)]
+        struct PayloadType<'a> {
+            #[serde(borrow, default, rename = "type")]
+            kind: Option<Cow<'a, str>>,
+        }
+        let parsed: PayloadType<'_> = serde_json::from_str(self.json).ok()?;
+        parsed.kind
+    }
 }
 
 /// A part of a message or of an output.
@@ -74,4 +90,18 @@ pub(super) fn output_text(output: &RawValue) -> String {
         Ok(Output::Object { output, content }) => output.or(content).unwrap_or_default(),
         Ok(Output::Other(_)) | Err(_) => String::new(),
     }
+}
+
+/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
+pub(crate) fn is_injected(text: &str) -> bool {
+    let text = text.trim_start();
+    [
+        "<environment_context>",
+        "<user_instructions>",
+        "<permissions instructions>",
+        "<skills_instructions>",
+        "# AGENTS.md instructions",
+    ]
+    .iter()
+    .any(|prefix| text.starts_with(prefix))
 }

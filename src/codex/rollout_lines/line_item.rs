@@ -1,12 +1,12 @@
 //! The items of a line.
 
-use crate::conversations::event::EventKind;
+use super::event::EventKind;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
 
 /// The form in which Codex recorded an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::conversations) enum Origin {
+pub(crate) enum Origin {
     /// A `response_item`: what the model got or wrote.
     Item = 0,
     /// An `event_msg` of older versions.
@@ -17,7 +17,7 @@ pub(in crate::conversations) enum Origin {
 
 /// An item of a line.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::conversations) struct LineItem {
+pub(crate) struct LineItem {
     /// The form of the item.
     pub origin: Origin,
     /// The id that a tool call shares with its output and its completed item.
@@ -28,7 +28,7 @@ pub(in crate::conversations) struct LineItem {
 
 /// The items of a line, and its time.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(in crate::conversations) struct LineItems {
+pub(crate) struct LineItems {
     pub at: Option<DateTime<Utc>>,
     pub items: Vec<LineItem>,
 }

@@ -1,0 +1,96 @@
+//! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations (0.169).
+//!
+//! A projection has the id of a *rollout*. Codex makes it when a conversation is resumed, from its last rollout
+//! only. The turns of the rollouts that this one continues are shown from their own projections.
+
+use super::database::{self, DatabaseError, SqliteContext as _};
+use super::{database_view, home, thread_rows};
+use rusqlite::params;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// The place in a rollout at which another one leaves it (`history_base`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RolloutCut {
+    /// The id of the rollout, in lower case.
+    pub rollout_id: String,
+    /// The offset in its plain text.
+    pub offset: u64,
+    /// The number of the first line that is left out.
+    pub ordinal: i64,
+}
+
+/// The ends of the projections of the rollouts of a home.
+#[derive(Debug, Default)]
+pub(crate) struct Projections {
+    /// The database; `None` if the home has none.
+    pub database: Option<PathBuf>,
+    ends: HashMap<String, u64>,
+}
+
+impl Projections {
+    /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
+    /// has none: Codex creates it again.
+    pub(crate) fn beside(state: &Path) -> Self {
+        let folder = state.parent().unwrap_or(Path::new("."));
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let database = paths
+            .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
+            .filter(|path| database::is_sqlite(path))
+            .max();
+        let ends = database.as_deref().and_then(|path| ends(path).ok());
+        Self {
+            database,
+            ends: ends.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the offset in a rollout up to which Codex has projected it; `None` if it has not begun.
+    pub(crate) fn end(&self, rollout_id: &str) -> Option<u64> {
+        self.ends.get(&rollout_id.to_lowercase()).copied()
+    }
+}
+
+fn ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
+    database_view::read(path, |connection| {
+        let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
+        let mut select = connection.prepare(sql)?;
+        let rows = select.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            ))
+        })?;
+        rows.collect()
+    })
+}
+
+/// Ends the projections in a private database at `cuts`. Codex may have appended lines to the copies of rollouts
+/// from which it made them.
+pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+    let connection = database::open_private(database)?;
+    for cut in cuts {
+        let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
+        let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
+                   next_rollout_ordinal=?3 WHERE thread_id=?1";
+        let values = params![cut.rollout_id, offset, cut.ordinal];
+        connection.execute(set, values).on("change", database)?;
+        for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
+            let delete = format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
+            let values = params![cut.rollout_id, cut.ordinal];
+            connection.execute(&delete, values).on("change", database)?;
+        }
+    }
+    connection.close().map_err(|(_, e)| e).on("close", database)
+}
+
+/// Adds the projections of these rollouts in `from` to the database of a home that no process uses; they replace
+/// shorter ones. One transaction.
+///
+/// # Errors
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub(crate) fn add(database: &Path, from: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+    let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
+    thread_rows::add_projections(database, from, &ids)
+}

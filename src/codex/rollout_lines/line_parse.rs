@@ -1,0 +1,113 @@
+//! Parses a line, and recognizes lines without wanted parts by their beginnings.
+
+use super::content::PayloadText;
+use super::envelope::Envelope;
+use super::line_forms::{ITEM, forms};
+use super::line_item::{LineItem, LineItems};
+use super::line_parts::LineParts;
+use crate::io::rfc3339;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+#[derive(Deserialize)]
+struct AnyLine<'a> {
+    #[serde(borrow, default)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    id: Option<IgnoredAny>,
+}
+
+/// The result of [`read`].
+pub(crate) enum LineContent<'a> {
+    /// Nothing of it is wanted. Only its beginning was read, so the rest may be damaged.
+    Skipped {
+        /// The time of the line, unparsed.
+        timestamp: &'a str,
+    },
+    /// It was read as a whole.
+    Read {
+        /// The time of the line, unparsed.
+        timestamp: Option<Cow<'a, str>>,
+        /// The items, among them all that are wanted.
+        items: Vec<LineItem>,
+    },
+    /// It is no complete JSON object.
+    Damaged,
+}
+
+/// Returns false if a line surely has nothing that is wanted. Looks only at its beginning.
+pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
+    match Envelope::of(line) {
+        Some(envelope) => envelope_may_have(&envelope, wanted),
+        None => !line.is_empty(),
+    }
+}
+
+fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
+    let payload = envelope.payload();
+    let rest = payload.map_or(&b""[..], |(_, rest)| rest);
+    forms(envelope.kind, payload.map(|(kind, _)| kind)).any(|form| form.may_have(wanted, rest))
+}
+
+/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged.
+pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
+    match read(line, wanted) {
+        LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
+            at: timestamp.as_deref().and_then(rfc3339::instant),
+            items,
+        }),
+        _ => None,
+    }
+}
+
+/// Reads a line, without parsing it if nothing of it is wanted.
+pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
+    if let Some(envelope) = Envelope::of(line)
+        && !envelope_may_have(&envelope, wanted)
+    {
+        let timestamp = envelope.timestamp;
+        return LineContent::Skipped { timestamp };
+    }
+    // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    let parsed = text.starts_with('{').then(|| serde_json::from_str(text));
+    let Some(Ok(parsed)) = parsed else {
+        return LineContent::Damaged;
+    };
+    let AnyLine {
+        timestamp,
+        kind,
+        payload,
+        id,
+    } = parsed;
+    let (kind, json) = match (kind, payload) {
+        (Some(kind), Some(payload)) => (Some(kind), payload.get()),
+        // Lines of Codex before 0.32 are items or the metadata themselves.
+        (Some(_), None) => (Some(ITEM.into()), text),
+        (None, _) if id.is_some() && timestamp.is_some() => (Some("session_meta".into()), text),
+        (None, _) => (None, text),
+    };
+    let payload = PayloadText {
+        json,
+        line,
+        wanted,
+        has_envelope: payload.is_some(),
+    };
+    let items = kind.map(|kind| items(&kind, &payload)).unwrap_or_default();
+    LineContent::Read { timestamp, items }
+}
+
+fn items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
+    let payload_type = payload.kind();
+    let typed = payload_type.as_deref().unwrap_or_default();
+    let form = forms(kind.as_bytes(), Some(typed.as_bytes())).next();
+    let form = form.filter(|form| form.yields(payload.wanted));
+    form.map(|form| (form.parse)(payload).unwrap_or_default())
+        .unwrap_or_default()
+}

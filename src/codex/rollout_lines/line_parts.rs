@@ -1,0 +1,58 @@
+//! The parts of a rollout that a reader wants.
+
+/// A set of the things that lines record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineParts(u16);
+
+impl LineParts {
+    /// The metadata of the conversation.
+    pub(crate) const META: Self = Self(1);
+    /// Messages of the user as the model gets them.
+    pub(crate) const USER_ITEMS: Self = Self(1 << 1);
+    /// Messages of the user as Codex shows them.
+    pub(crate) const USER_EVENTS: Self = Self(1 << 2);
+    /// Texts that Codex inserts in the user's name.
+    pub(crate) const INJECTED: Self = Self(1 << 3);
+    /// Messages and reasoning of the assistant.
+    pub(crate) const ASSISTANT: Self = Self(1 << 4);
+    /// Calls of tools and their outputs.
+    pub(crate) const TOOLS: Self = Self(1 << 5);
+    /// Summaries that replace messages.
+    pub(crate) const COMPACTIONS: Self = Self(1 << 6);
+    /// The settings of turns.
+    pub(crate) const SETTINGS: Self = Self(1 << 7);
+    /// Sums of tokens, with quota windows.
+    pub(crate) const TOKENS: Self = Self(1 << 8);
+    /// The tokens of single requests.
+    pub(crate) const REQUESTS: Self = Self(1 << 9);
+    /// Images in messages and outputs.
+    pub(crate) const IMAGES: Self = Self(1 << 10);
+    /// Texts and compactions, without figures.
+    pub(crate) const TEXTS: Self = Self::USER_ITEMS
+        .and(Self::USER_EVENTS)
+        .and(Self::ASSISTANT)
+        .and(Self::TOOLS)
+        .and(Self::COMPACTIONS);
+    /// Texts, compactions and images.
+    pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.and(Self::IMAGES);
+    /// Texts, compactions, settings and tokens.
+    pub(crate) const ALL: Self = Self::TEXTS
+        .and(Self::SETTINGS)
+        .and(Self::TOKENS)
+        .and(Self::REQUESTS);
+
+    /// Returns the union of two sets.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns true if the sets have a common part.
+    pub(crate) const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Returns this set without the parts of another.
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}

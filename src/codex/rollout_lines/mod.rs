@@ -1,0 +1,30 @@
+//! The lines of rollouts: one table of their kinds, and one parser.
+//!
+//! [`line_forms`] has each kind of line, what it records, and how it is parsed. A reader names the parts that it
+//! wants; lines without them are recognized by their beginnings and not parsed. Codex records the same text up to
+//! three times: as the item that the model gets, as an event of older versions, and as a completed item of newer
+//! ones. All of them are returned here, with their origin; `conversations::reader` drops the copies. Fields are
+//! optional, because they differ between versions.
+
+mod command_line;
+mod content;
+mod envelope;
+mod event;
+mod event_message;
+mod line_forms;
+mod line_item;
+mod line_parse;
+mod line_parts;
+mod response_item;
+mod session_line;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use content::is_injected;
+pub(crate) use event::{
+    EventKind, RequestRecord, Role, RolloutEvent, SessionMetaLine, TokenEvent, TokenUsage,
+    TurnContext,
+};
+pub(crate) use line_item::{LineItem, LineItems, Origin};
+pub(crate) use line_parse::{LineContent, may_have, parse, read};
+pub(crate) use line_parts::LineParts;

@@ -1,0 +1,43 @@
+//! Parses the lines about a whole conversation or turn: metadata, settings, tokens of requests, compactions.
+
+use super::content::PayloadText;
+use super::event::{EventKind, SessionMetaLine};
+use super::line_item::{LineItem, Origin, item};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+pub(super) fn session_meta(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    let meta = SessionMetaLine {
+        payload: serde_json::from_str(payload.json)?,
+        has_envelope: payload.has_envelope,
+    };
+    Ok(vec![item(Origin::Item, EventKind::Meta(Box::new(meta)))])
+}
+
+pub(super) fn turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    let context = serde_json::from_str(payload.json)?;
+    Ok(vec![item(
+        Origin::Item,
+        EventKind::TurnContext(Box::new(context)),
+    )])
+}
+
+pub(super) fn request(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    let record = serde_json::from_str(payload.json)?;
+    Ok(vec![item(
+        Origin::Item,
+        EventKind::Request(Box::new(record)),
+    )])
+}
+
+pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    #[derive(Deserialize)]
+    struct Compacted<'a> {
+        #[serde(borrow, default)]
+        message: Option<Cow<'a, str>>,
+    }
+    // The history that replaces the messages repeats them, so it is not read.
+    let Compacted { message } = serde_json::from_str(payload.json)?;
+    let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
+    Ok(vec![item(Origin::Item, kind)])
+}

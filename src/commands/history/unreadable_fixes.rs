@@ -1,0 +1,68 @@
+//! Finds the archives that have what Codex needs to show a conversation.
+
+use crate::archive::reader::ArchiveReader;
+use crate::codex::rollout::ConversationFile;
+use crate::commands::archive_choice::{numbered, typed_name};
+use crate::commands::archived_conversations::rollouts;
+use crate::commands::restore_session::ConversationSource as _;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::history::rollout;
+use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
+use crate::inventory::store;
+
+/// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
+/// archive with its turns. Archives that cannot be read are left out.
+pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+    let settings = &context.settings;
+    if unreadable.iter().all(|one| one.fix.is_some()) {
+        return;
+    }
+    let records = store::archives(&settings.manager_home).unwrap_or_default();
+    let home = settings.codex_home.display().to_string();
+    for record in numbered(&records) {
+        let mut open = unreadable
+            .iter_mut()
+            .filter(|one| one.fix.is_none())
+            .peekable();
+        if open.peek().is_none() {
+            return;
+        }
+        if record.metadata.source_codex_home != home || !record.is_usable() {
+            continue;
+        }
+        let path = store::backups(&settings.manager_home).join(&record.path);
+        let Ok(archive) = ArchiveReader::open(&path) else {
+            continue;
+        };
+        for one in open.filter(|one| has_turns(&archive, one).unwrap_or(false)) {
+            one.fix = Some(format!(
+                "codex-manager restore {} --session {}",
+                typed_name(record),
+                one.id
+            ));
+        }
+    }
+}
+
+/// Returns true if an archive has the missing rollout, or the conversation without the boundary that hides it.
+fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bool, CommandError> {
+    let rollouts = rollouts(archive.files());
+    match &one.cause {
+        UnreadableCause::MissingBase(id) => Ok(rollouts.values().flatten().any(|entry| {
+            let file = ConversationFile::of(entry.path.as_path());
+            let own = file.as_ref().and_then(ConversationFile::rollout_id);
+            own.is_some_and(|own| own.eq_ignore_ascii_case(id))
+        })),
+        UnreadableCause::Boundary => {
+            let entry = rollouts.get(&one.id.to_string()).and_then(|all| all.last());
+            let Some(entry) = entry else {
+                return Ok(false);
+            };
+            let beginning = archive.beginning(entry)?;
+            let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
+            Ok(meta.is_some_and(|meta| meta.subagent_start().is_none()))
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,82 @@
+//! The rollouts of a home by their conversations.
+
+use super::files::RolloutFile;
+use super::id::ConversationId;
+use crate::codex::projections::RolloutCut;
+use crate::codex::rollout::ConversationFile;
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A rollout with the conversation that its first line names.
+#[derive(Debug)]
+pub(crate) struct ConversationRollout {
+    /// The id in the first line of the rollout.
+    pub id: ConversationId,
+    /// The path of the rollout below the home.
+    pub file: RolloutFile,
+    /// The workspace account that created it; `None` if Codex recorded none.
+    pub account: Option<Arc<str>>,
+    /// True for the form that Codex shows from its projection.
+    pub is_paginated: bool,
+    /// The rollout that it continues, and the place where it leaves it.
+    pub base: Option<Box<RolloutCut>>,
+    /// The number of the first line that Codex shows of a subagent.
+    pub subagent_start: Option<u64>,
+}
+
+impl ConversationRollout {
+    /// Returns the id of the rollout in lower case; `None` if its name has none.
+    pub(crate) fn rollout_id(&self) -> Option<String> {
+        let file = ConversationFile::of(&self.file.relative)?;
+        file.rollout_id().map(str::to_lowercase)
+    }
+
+    /// The same for a rollout that a rewind began.
+    pub(super) fn rewind_id(&self) -> Option<String> {
+        let file = ConversationFile::of(&self.file.relative)?;
+        self.rollout_id().filter(|_| file.is_rewind())
+    }
+}
+
+/// All rollouts of a home that name a conversation.
+#[derive(Debug, Default)]
+pub(crate) struct Conversations {
+    /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
+    pub(super) files: Vec<ConversationRollout>,
+}
+
+impl Conversations {
+    pub(super) fn sort(&mut self) {
+        // Without a row that decides, Codex uses a rollout that is not archived, the last by name.
+        self.files.sort_unstable_by(|a, b| {
+            let order =
+                |c: &ConversationRollout| (c.file.is_archived, Reverse(c.file.relative.clone()));
+            a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
+        });
+    }
+
+    /// Returns the rollouts of a conversation, the one that Codex uses first.
+    pub(crate) fn of(&self, id: &ConversationId) -> &[ConversationRollout] {
+        &self.files[self.range(id)]
+    }
+
+    pub(super) fn range(&self, id: &ConversationId) -> Range<usize> {
+        let start = self.files.partition_point(|c| c.id < *id);
+        let len = self.files[start..]
+            .iter()
+            .take_while(|c| c.id == *id)
+            .count();
+        start..start + len
+    }
+
+    /// Iterates over the rollouts of all conversations, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
+        self.files.iter()
+    }
+
+    /// Returns true if the home has no conversation.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+}

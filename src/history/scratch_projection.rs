@@ -1,0 +1,115 @@
+//! Has Codex project rollouts that conversations continue.
+//!
+//! Codex projects a rollout when it resumes its conversation, and only the last one of a conversation. So each of
+//! the others becomes a conversation of its own in a scratch home: a copy under its own id, which has as many bytes
+//! as the id of its conversation, so that all offsets stay. Codex opens it without a login and without contacting
+//! a server (0.169).
+
+use super::HistoryError;
+use super::rollout;
+use super::scratch_database::{ScratchDatabase, run_app_server};
+use super::unreadable::ContinuedRollout;
+use crate::codex::config::config_for_reading;
+use crate::codex::home::SESSIONS;
+use crate::codex::program::Program;
+use crate::codex::projections::{self, Projections, RolloutCut};
+use crate::codex::rollout::{ConversationFile, open_plain};
+use crate::codex::{database, threads};
+use crate::io::environment::Environment;
+use crate::io::staging::Staging;
+use crate::io::{IoContext as _, atomic};
+use serde_json::json;
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+
+/// The longest first line of a rollout, in bytes. It has the instructions.
+const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
+
+/// Has `program` project these rollouts up to their cuts. Returns the database with the projections.
+///
+/// # Errors
+/// Codex cannot be started, opens no rollout, or the user interrupts.
+pub(crate) fn create(
+    home: &Path,
+    manager_home: &Path,
+    program: &Program,
+    env: &Environment,
+    rollouts: &[ContinuedRollout],
+) -> Result<(ScratchDatabase, Vec<RolloutCut>), HistoryError> {
+    let staging = Staging::inside(&manager_home.join("tmp"))?;
+    let scratch = staging.path("home");
+    let folder = scratch.join(SESSIONS);
+    for folder in [&scratch, &folder] {
+        atomic::create_private_folder(folder)?;
+    }
+    let config = scratch.join("config.toml");
+    atomic::write(&config, config_for_reading(home).as_bytes())?;
+    // Several conversations may continue one rollout, at different places.
+    let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
+    for rollout in rollouts {
+        let known = last.entry(&rollout.cut.rollout_id).or_insert(rollout);
+        if known.cut.offset < rollout.cut.offset {
+            *known = rollout;
+        }
+    }
+    let mut cuts = Vec::new();
+    for rollout in last.values() {
+        copy_as_own(rollout, &folder)?;
+        cuts.push(rollout.cut.clone());
+    }
+    run_app_server(&scratch, program, env, |ask| {
+        for cut in &cuts {
+            let asked = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
+            // Codex refuses some, such as subagents. The check after the repair reports them.
+            if let Err(error @ HistoryError::Interrupted) = asked {
+                return Err(error);
+            }
+        }
+        Ok(())
+    })?;
+    let state = threads::find_state_database(&scratch, &Environment::default());
+    let made = state.and_then(|state| Projections::beside(&state).database);
+    let made = made.ok_or_else(|| HistoryError::NotRebuilt("it has no turns".into()))?;
+    database::checkpoint_wal(&made)?;
+    projections::cut(&made, &cuts)?;
+    database::check(&made)?;
+    Ok((ScratchDatabase::new(made, staging), cuts))
+}
+
+/// Copies a rollout up to its cut, as the only one of a conversation with its own id.
+fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
+    let source = &rollout.path;
+    let unusable = || HistoryError::NotRebuilt(format!("unusable: {}", source.display()));
+    let name = ConversationFile::of(source).ok_or_else(unusable)?;
+    let (own, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
+    let time = name.name.find(thread).ok_or_else(unusable)?;
+    let target = folder.join(format!("{}{own}.jsonl", &name.name[..time]));
+    let mut reader = BufReader::new(open_plain(source).at("read", source)?);
+    let mut first = Vec::new();
+    reader
+        .by_ref()
+        .take(MAX_FIRST_LINE_BYTES)
+        .read_until(b'\n', &mut first)
+        .at("read", source)?;
+    let text = std::str::from_utf8(&first).map_err(|_| unusable())?;
+    let base = rollout::head_in(&first, Path::new("head.jsonl")).at("read", source)?;
+    let base = base.and_then(|meta| meta.base());
+    let mut renamed = text.to_owned();
+    for key in ["id", "session_id"] {
+        let of = |id: &str| format!("\"{key}\":\"{id}\"");
+        renamed = renamed.replacen(&of(thread), &of(own), 1);
+    }
+    let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));
+    if renamed.len() != first.len() || !keeps_base {
+        return Err(unusable());
+    }
+    let rest = rollout.cut.offset.saturating_sub(first.len() as u64);
+    let mut file = atomic::TempFile::beside(&target)?;
+    let written = file
+        .file()
+        .write_all(renamed.as_bytes())
+        .and_then(|()| io::copy(&mut reader.take(rest), file.file()));
+    written.at("write", &target)?;
+    Ok(file.replace(&target)?)
+}

@@ -1,0 +1,218 @@
+//! Conversations that Codex lists, but cannot open or shows without some of their turns.
+//!
+//! Codex shows a paginated conversation from its projections of the rollouts, and does not say when they lack
+//! turns (0.169). Only what a look at first lines, sizes and the projections shows is found; the turns of the few
+//! conversations with a problem are counted in their rollouts.
+
+use super::conversations::{ConversationRollout, Conversations};
+use super::id::ConversationId;
+use super::rollout::{self, first_line};
+use crate::codex::projections::{Projections, RolloutCut};
+use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::threads::ThreadRow;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The largest number of rollouts that continue each other. Damaged ones could do so for ever.
+const MAX_ROLLOUTS: usize = 1000;
+
+/// The command that corrects rows and projections.
+const REPAIR: &str = "codex-manager history repair";
+
+/// A conversation that Codex cannot open, or shows without some turns. Its JSON keys are a stable interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct UnreadableConversation {
+    /// The conversation that Codex lists.
+    pub id: ConversationId,
+    /// Its given name, else the first line of its title.
+    pub title: String,
+    /// A sentence fragment about the cause.
+    pub reason: String,
+    /// The number of turns in its rollouts.
+    pub turns_on_disk: usize,
+    /// The number of turns that Codex shows.
+    pub turns_shown: usize,
+    /// The command that makes Codex show all turns; `None` if no archive has them.
+    pub fix: Option<String>,
+    /// The cause of the problem.
+    #[serde(skip)]
+    pub cause: UnreadableCause,
+    /// The id exactly as the row has it.
+    #[serde(skip)]
+    pub row_id: String,
+}
+
+/// The reason why Codex shows less than a conversation has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UnreadableCause {
+    /// The row has the old mode, and the rollout is paginated.
+    Mode,
+    /// Codex has not projected rollouts that the conversation continues: these, the newest first.
+    Unprojected(Vec<ContinuedRollout>),
+    /// The rollout with this id is shorter than its projection.
+    Shortened(String),
+    /// All lines are in front of the boundary from which on Codex shows those of a subagent.
+    Boundary,
+    /// The rollout with this id has the earlier turns, and is not on disk.
+    MissingBase(String),
+}
+
+impl UnreadableCause {
+    /// Returns true if `history repair` corrects it.
+    pub(crate) fn is_repairable(&self) -> bool {
+        match self {
+            Self::Mode | Self::Unprojected(_) | Self::Shortened(_) => true,
+            Self::Boundary | Self::MissingBase(_) => false,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Mode => {
+                "Codex's list has it in the old form, but its rollout was migrated".to_owned()
+            }
+            Self::Unprojected(_) => {
+                "Codex has not read the earlier rollouts that it continues".to_owned()
+            }
+            Self::Shortened(_) => {
+                "its rollout is shorter than what Codex has read of it".to_owned()
+            }
+            Self::Boundary => {
+                "Codex's migration put all turns in front of those of the subagent".to_owned()
+            }
+            Self::MissingBase(id) => {
+                format!("its earlier turns are in another rollout, which is missing: {id}")
+            }
+        }
+    }
+}
+
+/// A rollout that another one continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContinuedRollout {
+    /// The absolute path, plain or compressed.
+    pub path: PathBuf,
+    /// The place at which the next one leaves it.
+    pub cut: RolloutCut,
+    /// True if Codex has projected it up to there.
+    pub is_projected: bool,
+}
+
+/// The rollouts and projections that the rows of a home are compared with.
+pub(super) struct ReadabilityCheck<'a> {
+    home: &'a Path,
+    /// The rollouts by their own ids; empty if none continues another.
+    rollouts: HashMap<String, &'a ConversationRollout>,
+    projections: &'a Projections,
+}
+
+impl<'a> ReadabilityCheck<'a> {
+    pub(super) fn new(
+        home: &'a Path,
+        conversations: &'a Conversations,
+        projections: &'a Projections,
+    ) -> Self {
+        let has_bases = conversations.iter().any(|rollout| rollout.base.is_some());
+        let all = conversations.iter().filter(|_| has_bases);
+        let by_id = all.filter_map(|rollout| Some((rollout.rollout_id()?, rollout)));
+        Self {
+            home,
+            rollouts: by_id.collect(),
+            projections,
+        }
+    }
+
+    /// Returns the problem of a listed conversation, given the rollout that its row names.
+    pub(super) fn problem(
+        &self,
+        row: &ThreadRow,
+        leaf: &ConversationRollout,
+    ) -> Option<UnreadableConversation> {
+        let cause = self.cause(row, leaf)?;
+        let (base, chain) = self.chain(leaf);
+        let leaf_turns = count_turns(&leaf.file.path(self.home), None);
+        let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
+            let rollouts = chain.iter().filter(|rollout| wanted(rollout));
+            let counts = rollouts.map(|r| count_turns(&r.path, Some(r.cut.offset)));
+            counts.sum()
+        };
+        let turns_shown = match cause {
+            UnreadableCause::Unprojected(_) if base.is_none() => {
+                leaf_turns + turns(&|rollout| rollout.is_projected)
+            }
+            UnreadableCause::Shortened(_) => leaf_turns + turns(&|_| true),
+            _ => 0,
+        };
+        let title = first_line(row.given_name().unwrap_or(&row.title));
+        Some(UnreadableConversation {
+            id: leaf.id.clone(),
+            title: title.unwrap_or_default(),
+            reason: cause.reason(),
+            turns_on_disk: leaf_turns + turns(&|_| true),
+            turns_shown,
+            fix: cause.is_repairable().then(|| REPAIR.to_owned()),
+            cause,
+            row_id: row.id.clone(),
+        })
+    }
+
+    fn cause(&self, row: &ThreadRow, leaf: &ConversationRollout) -> Option<UnreadableCause> {
+        if !leaf.is_paginated {
+            return None;
+        }
+        let path = leaf.file.path(self.home);
+        let is_hidden = |start: u64| rollout::last_ordinal(&path).is_some_and(|last| last < start);
+        if leaf.subagent_start.is_some_and(is_hidden) {
+            return Some(UnreadableCause::Boundary);
+        }
+        let (missing, chain) = self.chain(leaf);
+        if let Some(missing) = missing {
+            return Some(UnreadableCause::MissingBase(missing));
+        }
+        if !row.mode.is_empty() && !row.is_paginated() {
+            return Some(UnreadableCause::Mode);
+        }
+        if chain.iter().any(|rollout| !rollout.is_projected) {
+            return Some(UnreadableCause::Unprojected(chain));
+        }
+        let id = leaf.rollout_id()?;
+        let end = self.projections.end(&id)?;
+        let size = path
+            .metadata()
+            .ok()
+            .filter(|_| !is_compressed(&path))?
+            .len();
+        (size < end).then_some(UnreadableCause::Shortened(id))
+    }
+
+    /// Follows a rollout back to the first one. Returns the id of one that is not on disk, and those that are, the
+    /// newest first.
+    fn chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
+        let mut chain = Vec::new();
+        let mut next = leaf.base.as_deref();
+        while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
+            let Some(rollout) = self.rollouts.get(&cut.rollout_id) else {
+                return (Some(cut.rollout_id.clone()), chain);
+            };
+            let end = self.projections.end(&cut.rollout_id);
+            chain.push(ContinuedRollout {
+                path: rollout.file.path(self.home),
+                cut: cut.clone(),
+                is_projected: end.is_some_and(|end| end >= cut.offset),
+            });
+            next = rollout.base.as_deref();
+        }
+        (None, chain)
+    }
+}
+
+fn is_compressed(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with(ZST) || ConversationFile::of(path).is_none()
+}
+
+/// Returns the number of turns in a rollout up to an offset; zero if it cannot be read.
+fn count_turns(path: &Path, end: Option<u64>) -> usize {
+    rollout::count_turns(path, end).unwrap_or(0)
+}
