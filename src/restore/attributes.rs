@@ -2,7 +2,6 @@
 
 use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
-#[cfg(unix)]
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
