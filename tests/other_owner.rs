@@ -1,14 +1,10 @@
 //! Commands that root runs in the home of a user, as with `sudo` and in containers.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "what was skipped is shown when a test fails, or with --nocapture"
-)]
-
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::TestEnv;
 use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{put, sample_home};
+use crate::support::skips::skip;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::Path;
@@ -20,7 +16,7 @@ const GROUP: u32 = 12_346;
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        println!("skipped: only root may give files away");
+        skip("root", "only root may give files away");
     }
     is_root
 }

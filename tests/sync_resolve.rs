@@ -260,27 +260,17 @@ fn a_conflict_is_resolved_by_title_by_short_id_or_by_an_answer() {
     use std::time::Duration;
     for what in [Some(ASKED), Some(&ID[..8]), Some(ROLLOUT), None] {
         let pair = talked_apart();
-        match what {
-            Some(what) => {
-                let _ = pair
-                    .run("b", &["resolve", "no such title", "--keep", "local"])
-                    .code(1);
-                let _ = pair.run("b", &["resolve", what, "--keep", "local"]).code(0);
-            }
-            None => {
-                let args = [
-                    "--manager-home",
-                    "manager-b",
-                    "sync",
-                    "-c",
-                    "b.toml",
-                    "resolve",
-                ];
-                let mut terminal = Terminal::start(&mut pair.0.command(args));
-                terminal.wait_for("Enter leaves it open", Duration::from_secs(60));
-                terminal.type_keys("nothing of the kind\nlocal\n");
-                assert_eq!(terminal.end().code(), Some(0));
-            }
+        if let Some(what) = what {
+            let unknown = ["resolve", "no such title", "--keep", "local"];
+            let _ = pair.run("b", &unknown).code(1);
+            let _ = pair.run("b", &["resolve", what, "--keep", "local"]).code(0);
+        } else {
+            let homes = ["--manager-home", "manager-b"];
+            let args = [&homes[..], &["sync", "-c", "b.toml", "resolve"]].concat();
+            let mut terminal = Terminal::start(&mut pair.0.command(args));
+            terminal.wait_for("Enter leaves it open", Duration::from_secs(60));
+            terminal.type_keys("nothing of the kind\nlocal\n");
+            assert_eq!(terminal.end().code(), Some(0));
         }
         assert_eq!(pair.text("cloud", ROLLOUT), talk("b", 2), "{what:?}");
     }

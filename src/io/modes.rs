@@ -41,7 +41,8 @@ fn probe_file(folder: &Path) -> io::Result<File> {
     }
     let mut builder = tempfile::Builder::new();
     let file = builder.prefix(super::temp_name::TEMP_PREFIX);
-    file.tempfile_in(folder).map(|file| file.into_file())
+    let file = file.tempfile_in(folder)?;
+    Ok(file.into_file())
 }
 
 /// Returns true if files that are created in `folder`, or in the nearest existing folder above it, can be read by

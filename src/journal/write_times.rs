@@ -33,46 +33,46 @@ const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 /// The values of a file system's clock, each with the monotonic time after it was read. Times in nanoseconds.
 #[derive(Debug)]
 struct ClockProbes {
-    first_ns: i64,
-    last_ns: i64,
+    first: i64,
+    last: i64,
     /// The largest difference of both clocks. A busy machine delays a probe, so that its difference is too small.
-    offset_ns: i64,
+    offset: i64,
     /// The shortest time between two values.
-    tick_ns: Option<i64>,
+    tick: Option<i64>,
 }
 
 impl ClockProbes {
     fn new(clock_ns: i64, read_ns: i64) -> Self {
         Self {
-            first_ns: clock_ns,
-            last_ns: clock_ns,
-            offset_ns: clock_ns - read_ns,
-            tick_ns: None,
+            first: clock_ns,
+            last: clock_ns,
+            offset: clock_ns - read_ns,
+            tick: None,
         }
     }
 
     fn add(&mut self, clock_ns: i64, read_ns: i64) {
-        self.offset_ns = self.offset_ns.max(clock_ns - read_ns);
-        if clock_ns > self.last_ns {
-            let between = clock_ns - self.last_ns;
-            self.tick_ns = Some(self.tick_ns.map_or(between, |least| least.min(between)));
+        self.offset = self.offset.max(clock_ns - read_ns);
+        if clock_ns > self.last {
+            let between = clock_ns - self.last;
+            self.tick = Some(self.tick.map_or(between, |least| least.min(between)));
         }
-        self.last_ns = clock_ns;
+        self.last = clock_ns;
     }
 
     /// Returns true if the tick is known. After a longer one, another probe may show that the machine was busy.
     fn are_enough(&self) -> bool {
         let longest = nanoseconds_of(LINUX_TICK);
-        let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first_ns);
-        self.tick_ns.is_some_and(is_short)
+        let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first);
+        self.tick.is_some_and(is_short)
     }
 
     /// Returns the value of the clock at the monotonic time 0, or up to a tick less.
     fn first_value(&self) -> i64 {
         let longest = nanoseconds_of(LONGEST_TICK);
-        let tick_ns = self.tick_ns.filter(|_| !has_whole_seconds(self.first_ns));
+        let tick_ns = self.tick.filter(|_| !has_whole_seconds(self.first));
         let tick_ns = tick_ns.map_or(longest, |ns| ns.max(nanoseconds_of(LINUX_TICK)));
-        self.offset_ns - tick_ns
+        self.offset - tick_ns
     }
 }
 
@@ -109,7 +109,7 @@ impl BeginTime {
             probes.add(clock_ns, read_ns);
         }
         Ok(Self {
-            clock_ns: first_ns - i64::from(probes.tick_ns.is_none()),
+            clock_ns: first_ns - i64::from(probes.tick.is_none()),
             begun,
             probes,
         })
@@ -118,7 +118,7 @@ impl BeginTime {
     /// Moves the time back to `earlier`, or by up to a tick more.
     pub(super) fn move_back(&mut self, earlier: Instant) {
         let before = self.begun.saturating_duration_since(earlier);
-        self.probes.offset_ns -= nanoseconds_of(before);
+        self.probes.offset -= nanoseconds_of(before);
         self.begun = earlier;
         self.clock_ns = self.probes.first_value();
     }

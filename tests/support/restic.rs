@@ -24,11 +24,8 @@ pub(crate) fn program() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let folders = ["/usr/bin", "/bin"].map(Path::new);
-        let found = folders
-            .iter()
-            .map(|f| f.join("restic"))
-            .find(|p| p.is_file());
-        found
+        let mut programs = folders.iter().map(|folder| folder.join("restic"));
+        programs.find(|program| program.is_file())
     });
     if found.is_none() {
         skip("restic", "apt-get install restic");
