@@ -440,6 +440,7 @@ fn canonical(path: &Path) -> PathBuf {
 #[cfg(all(test, windows))]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::process::{Child, Command, Stdio};
 
     /// Starts a program of this name that waits, with `arguments` and `home` as its Codex home.
@@ -450,8 +451,12 @@ mod tests {
         std::fs::copy(&cmd, &program).unwrap();
         let mut command = Command::new(program);
         command.args(arguments).env("codex_home", home);
-        command.stdin(Stdio::piped()).stdout(Stdio::null());
-        command.spawn().unwrap()
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A process that only begins has no readable environment. Its prompt shows that it runs.
+        let prompt = child.stdout.as_mut().unwrap();
+        prompt.read_exact(&mut [0]).unwrap();
+        child
     }
 
     #[test]
