@@ -15,6 +15,7 @@ pub(crate) mod lines;
 pub(crate) mod prompts;
 pub mod rebuild;
 pub(crate) mod repair;
+pub(crate) mod repair_plan;
 mod rewrite;
 pub(crate) mod rollout;
 pub(crate) mod row;

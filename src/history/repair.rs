@@ -1,301 +1,32 @@
-//! Repairs the state database: corrects paths of rows, adds missing rows, restores lost names.
+//! Applies the plan of a repair to the state database: corrects paths of rows, adds missing rows, restores lost names.
 //! Rollouts are read and never written.
 
-use super::check::{Findings, MissingRow, is_given};
-use super::conversations::Conversations;
 use super::files::RolloutFile;
-use super::id::ConversationId;
+use super::repair_plan::{RepairAction, RepairChange, RepairContext, RepairPlan, plan};
 use super::rewrite::FileRewrite;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
 use super::scratch_projection;
-use super::session_index::ThreadNameIndex;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
-use crate::codex::home::{HISTORY_DATABASE_PREFIX, database_sidecars};
+use crate::codex::home::database_sidecars;
 use crate::codex::process::Holder;
 use crate::codex::program::Program;
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::ZST;
 use crate::codex::thread_index;
-use crate::codex::threads::{self, NewRow, PAGINATED, RowChange};
+use crate::codex::threads::{self, NewRow, RowChange};
 use crate::io::environment::Environment;
 use crate::io::file_open;
-use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// The kind of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RepairAction {
-    /// Corrects the path or the archived flag of a row.
-    Path,
-    /// Adds a missing row.
-    Row,
-    /// Restores a lost name.
-    Name,
-    /// Sets the mode of a row to that of its rollout.
-    Mode,
-    /// Has Codex read the rollouts of a conversation again that it shows without some turns.
-    Turns,
-    /// Has Codex recreate the whole database.
-    Database,
-}
-
-/// One change of a repair. Its JSON keys are a stable interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct RepairChange {
-    /// The conversation; empty if the whole database is recreated.
-    pub id: ConversationId,
-    /// The kind of the change.
-    pub action: RepairAction,
-    /// The value before: a path, or the problem of the database. Null if there was none.
-    pub from: Option<String>,
-    /// The value after: a path, a name, or the number of conversations.
-    pub to: Option<String>,
-    /// True if the rollout is below `archived_sessions/`.
-    #[serde(skip)]
-    archived: bool,
-    /// The id exactly as the row has it, if its spelling differs from `id`.
-    #[serde(skip)]
-    row_id: Option<Box<str>>,
-}
-
-impl RepairChange {
-    fn new(id: ConversationId, action: RepairAction, from: Option<String>, to: String) -> Self {
-        Self {
-            id,
-            action,
-            from,
-            to: Some(to),
-            archived: false,
-            row_id: None,
-        }
-    }
-
-    /// Returns the change of the table, unless it needs the content of a rollout.
-    fn of_row(&self) -> Option<RowChange> {
-        let id = match &self.row_id {
-            Some(id) => id.clone().into_string(),
-            None => self.id.to_string(),
-        };
-        let to = self.to.clone().unwrap_or_default();
-        match self.action {
-            RepairAction::Path => Some(RowChange::Path {
-                id,
-                path: to,
-                archived: self.archived,
-            }),
-            RepairAction::Name => Some(RowChange::Name { id, name: to }),
-            RepairAction::Mode => Some(RowChange::Mode {
-                id,
-                mode: PAGINATED,
-            }),
-            RepairAction::Row | RepairAction::Turns | RepairAction::Database => None,
-        }
-    }
-}
-
-/// The result of [`plan`].
-#[derive(Debug)]
-pub(crate) struct RepairPlan {
-    /// The changes, in the order of their application: a new row precedes its name.
-    pub changes: Vec<RepairChange>,
-    /// True if the database is missing or unusable, so that Codex has to recreate it.
-    pub recreates_database: bool,
-    /// The path of the current database.
-    pub database: Option<PathBuf>,
-    /// Rollouts that could not be read; their conversations get no row or name.
-    pub skipped: Vec<SkippedFile>,
-    /// The number of differences that a repair does not touch.
-    pub unrepairable: usize,
-    /// The canonical path of the home.
-    home: PathBuf,
-    /// The model provider in `config.toml`.
-    provider: String,
-    /// The rollouts that Codex has to project.
-    unprojected: Vec<ContinuedRollout>,
-    /// The ids of rollouts that are shorter than their projections, which are dropped.
-    shortened: Vec<String>,
-    /// The database of the projections; `None` if the home has none.
-    projections: Option<PathBuf>,
-    /// All conversations, if the database is recreated; else empty.
-    conversations: Conversations,
-}
-
-/// The homes and the environment of a repair.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RepairContext<'a> {
-    /// The Codex home to repair.
-    pub home: &'a Path,
-    /// The manager home, which keeps the snapshots.
-    pub manager_home: &'a Path,
-    /// The environment. `CODEX_SQLITE_HOME` may name another folder for the databases.
-    pub env: &'a Environment,
-}
-
-/// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
-/// name index.
-pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
-    let Findings {
-        home,
-        conversations,
-        projections,
-        has_table,
-        index,
-        report,
-    } = findings;
-    let unrepairable = report.unrepairable();
-    let mut plan = RepairPlan {
-        changes: Vec::new(),
-        recreates_database: !has_table && !conversations.is_empty(),
-        database: report.database,
-        skipped: Vec::new(),
-        unrepairable,
-        home,
-        provider: provider.to_owned(),
-        unprojected: Vec::new(),
-        shortened: Vec::new(),
-        projections: projections.database,
-        conversations: Conversations::default(),
-    };
-    for stale in report.stale_path {
-        let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
-        plan.changes.push(RepairChange {
-            archived: stale.archived,
-            row_id: stale.row_id,
-            ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
-        });
-    }
-    for lost in report.names_missing {
-        plan.changes.push(RepairChange {
-            row_id: lost.row_id,
-            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
-        });
-    }
-    plan.add_unreadable(report.unreadable);
-    if plan.recreates_database {
-        let to = pluralize(report.missing.len(), "conversation");
-        let id = ConversationId::of("");
-        let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
-        plan.changes.push(change);
-    }
-    let names = names(&report.missing, &index, &mut plan.skipped)?;
-    let mut names = names.into_iter().peekable();
-    for (i, missing) in report.missing.into_iter().enumerate() {
-        if !plan.recreates_database {
-            let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
-            plan.changes.push(RepairChange {
-                archived: missing.archived,
-                ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
-            });
-        }
-        if let Some((_, name)) = names.next_if(|(named, _)| *named == i) {
-            let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
-            plan.changes.push(change);
-        }
-    }
-    if plan.recreates_database {
-        plan.conversations = conversations;
-    }
-    Ok(plan)
-}
-
-impl RepairPlan {
-    /// Returns true if Codex has to create a part of its databases.
-    pub(crate) fn needs_codex(&self) -> bool {
-        self.recreates_database || !self.unprojected.is_empty()
-    }
-
-    fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
-        for one in unreadable {
-            let turns = || pluralize(one.turns_on_disk, "turn");
-            let (action, from, to) = match one.cause {
-                UnreadableCause::Mode => (
-                    RepairAction::Mode,
-                    "legacy".to_owned(),
-                    PAGINATED.to_owned(),
-                ),
-                UnreadableCause::Unprojected(rollouts) => {
-                    self.unprojected.extend(rollouts);
-                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
-                }
-                UnreadableCause::Shortened(id) => {
-                    self.shortened.push(id);
-                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
-                }
-                UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
-            };
-            self.changes.push(RepairChange {
-                row_id: Some(one.row_id.into()),
-                ..RepairChange::new(one.id, action, Some(from), to)
-            });
-        }
-    }
-
-    /// Returns the path of the database of the projections, also if there is none yet.
-    fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
-        let folder = threads::state_folder(context.home, context.env);
-        let new = || folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"));
-        self.projections.clone().unwrap_or_else(new)
-    }
-
-    /// Returns the path of a rollout as Codex records it: canonical, and that of the plain form.
-    fn recorded_path(
-        &self,
-        conversations: &Conversations,
-        id: &ConversationId,
-        path: &Path,
-    ) -> String {
-        let found = conversations
-            .of(id)
-            .iter()
-            .find(|c| path.ends_with(&c.file.relative));
-        let path = found.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
-        path.to_string_lossy().into_owned()
-    }
-}
-
-/// Returns the given names of conversations without a row, with their indices in `missing`. Reads
-/// only the rollouts of those that have a line in the index.
-fn names(
-    missing: &[MissingRow],
-    index: &ThreadNameIndex,
-    skipped: &mut Vec<SkippedFile>,
-) -> Result<Vec<(usize, String)>, HistoryError> {
-    let with_line: Vec<_> = (0..missing.len())
-        .filter(|i| index.has(&missing[*i].id))
-        .collect();
-    let paths = with_line.iter().map(|i| missing[*i].path.clone());
-    let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
-    let mut names = Vec::new();
-    for_each_file(paths, skipped, scan, |n, scan| {
-        // Codex reads the name of a conversation that is not paginated from the index, not from its
-        // row.
-        let mode = scan
-            .meta
-            .as_ref()
-            .and_then(|meta| meta.text("history_mode"));
-        let id = &missing[with_line[n]].id;
-        let line = index.get(id)?.filter(|_| mode == Some("paginated"));
-        let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
-        let name = line.map(|line| line.thread_name);
-        let given = name.filter(|name| is_given(name, id, derived.into_iter().flatten()));
-        names.extend(given.map(|name| (with_line[n], name)));
-        Ok(())
-    })?;
-    Ok(names)
-}
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {

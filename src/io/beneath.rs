@@ -276,7 +276,7 @@ mod linux {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::io::file_open;
+    use rustix::fs::OFlags;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -300,7 +300,9 @@ mod tests {
             symlink(&root, at(&format!("{name}-link"))).unwrap();
             protect(&at(&format!("{name}-link")), links);
             for root in [root, at(&format!("{name}-link"))] {
-                let reads = |path: &str| file_open::read(root.join(path)).is_ok();
+                let reads = |path: &str| {
+                    open(&root.join(path), OFlags::RDONLY).is_ok_and(|file| file.is_some())
+                };
                 let reaches = |path: &str| reach(&root.join(path)).is_ok();
                 assert_eq!(reads("top/2026/10/file"), top, "{name}");
                 assert_eq!(reaches("top/2026/10/new"), top, "{name}");
@@ -311,7 +313,6 @@ mod tests {
                 assert!(reaches("new"), "{name}");
             }
         }
-        assert!(file_open::read(at("outside/2026/10/file")).is_ok());
     }
 
     #[test]

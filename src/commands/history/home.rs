@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
-use crate::history::repair::RepairContext;
+use crate::history::repair_plan::RepairContext;
 
 pub(super) fn require_home(context: &Context) -> Result<(), CommandError> {
     let home = &context.settings.codex_home;

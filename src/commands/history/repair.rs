@@ -6,7 +6,8 @@ use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::history::repair::{self, RepairAction, RepairChange, RepairPlan};
+use crate::history::repair;
+use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::io::quantity::pluralize;
 use clap::Args;
 use serde::Serialize;
@@ -48,7 +49,7 @@ impl RepairArgs {
         let target = repair_context(context);
         let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
         let provider = provider.as_deref().unwrap_or("openai");
-        let mut plan = repair::plan(findings(context)?, provider)?;
+        let mut plan = repair_plan::plan(findings(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
             say_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));

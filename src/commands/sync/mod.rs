@@ -3,6 +3,7 @@
 mod codex_use;
 mod init;
 mod log;
+mod open_decision;
 mod plan;
 mod preflight;
 mod resolve;
