@@ -95,7 +95,8 @@ impl Machines {
         fs::create_dir(world.path("cloud")).expect("folder");
         let has_vault = restic::program().is_some();
         if has_vault {
-            world.set("RESTIC_PASSWORD", "correct horse");
+            restic::new_repository(&world.path("vault"));
+            world.set("RESTIC_PASSWORD", restic::PASSWORD);
             let _ = world.run(["vault", "init", "vault"]).code(0);
         }
         let machines = Self {

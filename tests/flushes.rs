@@ -276,7 +276,8 @@ fn i14_a_failed_flush_of_a_vault_is_not_reported_as_done() {
         return;
     }
     sample_home(&env);
-    env.set("RESTIC_PASSWORD", crate::vault::PASSWORD);
+    crate::support::restic::new_repository(&env.path("home/vault"));
+    env.set("RESTIC_PASSWORD", crate::support::restic::PASSWORD);
     let _ = env.run(["vault", "init", "home/vault"]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     put(&env, "AGENTS.md", "changed");

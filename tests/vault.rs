@@ -1,7 +1,7 @@
 //! `vault` with a real restic.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::restic;
+use crate::support::restic::{self, PASSWORD};
 use crate::support::sample::{FIRST, put, rollout, sample_home, set_time};
 use crate::support::terminal::Terminal;
 use serde_json::Value;
@@ -11,14 +11,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// The password of test vaults.
-pub(crate) const PASSWORD: &str = "a-secret-of-the-tests";
-
 /// Maximum time for a prompt to appear.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Creates a vault in the folder `vault`, with its password in a variable.
 pub(crate) fn set_up(env: &mut TestEnv) {
+    restic::new_repository(&env.path("vault"));
     env.set("RESTIC_PASSWORD", PASSWORD);
     let _ = env.run(["vault", "init", "vault"]).code(0);
 }

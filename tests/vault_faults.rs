@@ -160,7 +160,8 @@ fn i3_a_full_storage_keeps_the_earlier_snapshots() {
     let Some(_disk) = Mount::small(&env.path("small"), 2048) else {
         return;
     };
-    env.set("RESTIC_PASSWORD", "secret");
+    restic::new_repository(&env.path("small/vault"));
+    env.set("RESTIC_PASSWORD", restic::PASSWORD);
     let _ = env.run(["vault", "init", "small/vault"]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     put_noise(&env, 8 << 20);

@@ -11,7 +11,7 @@ fn s3_env() -> Option<(TestEnv, S3Server)> {
     let mut env = TestEnv::new();
     let server = S3Server::start(&env.path("s3"))?;
     sample_home(&env);
-    env.set("RESTIC_PASSWORD", "a-secret-of-the-tests");
+    env.set("RESTIC_PASSWORD", restic::PASSWORD);
     env.set("AWS_ACCESS_KEY_ID", S3_KEYS.0);
     env.set("AWS_SECRET_ACCESS_KEY", S3_KEYS.1);
     Some((env, server))
@@ -57,6 +57,7 @@ fn each_refusal_of_an_s3_server_has_its_own_error() {
         return;
     };
     let url = server.url("bucket");
+    restic::new_repository(&server.folder.join("bucket/vault"));
     let _ = env.run(["vault", "init", &url]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     let missing = server.url("no-such-bucket");
@@ -124,6 +125,7 @@ fn a_connection_cut_during_an_upload_loses_no_snapshot() {
     let Some((env, mut server)) = s3_env() else {
         return;
     };
+    restic::new_repository(&server.folder.join("bucket/vault"));
     let _ = env.run(["vault", "init", &server.url("bucket")]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     let child = start_upload(&env);
@@ -145,6 +147,7 @@ fn restic_ends_when_the_manager_is_killed() {
     let Some((env, mut server)) = s3_env() else {
         return;
     };
+    restic::new_repository(&server.folder.join("bucket/vault"));
     let _ = env.run(["vault", "init", &server.url("bucket")]).code(0);
     let _ = env.run(["vault", "backup"]).code(0);
     let mut child = start_upload(&env);

