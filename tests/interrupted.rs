@@ -7,12 +7,12 @@ use crate::support::aftermath::{
 use crate::support::conversations::{Conversation, id, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{
     Fault, can_inject, interrupted_in, points, run_with_fault, sample,
 };
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::sample::{backup, put, sample_home, text};
-use codex_manager::io::lock::FileLock;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -84,7 +84,7 @@ fn waiting_for_another_command_is_reported_and_can_be_interrupted() {
     let env = TestEnv::new();
     sample_home(&env);
     let _ = backup(&env, &[]);
-    let held = FileLock::exclusive(&env.manager_home().join(".lock")).expect("the lock");
+    let held = HeldLock::exclusive(&env.manager_home().join(".lock"));
     let before = env.tree("home/.codex-manager/backups");
     for args in [
         &["config", "set", "color", "never"][..],

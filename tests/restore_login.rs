@@ -1,6 +1,7 @@
 //! Logins that the real Codex renews between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, ended_before_call};
 use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
@@ -8,7 +9,6 @@ use crate::support::profiles::folder;
 use crate::support::sign_in::{
     SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
-use codex_manager::io::lock::FileLock;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -173,7 +173,7 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
         (2, &["backup", "--no-status", "--json"][..]),
         (3, &["restore", "latest", "--json"][..]),
     ] {
-        let held = FileLock::exclusive(&alias).expect("the lock");
+        let held = HeldLock::exclusive(&alias);
         let child = spawn_blocked_on_login_lock(&lab, args);
         // The lock is held longer than by Codex, to show that the command does not continue.
         std::thread::sleep(Duration::from_millis(300));
@@ -202,7 +202,7 @@ fn a_process_that_holds_the_login_lock_blocks_a_restore() {
     let _ = lab.say("one");
     let _ = lab.back_up();
     let before = lab.world.tree("home/.codex");
-    let held = FileLock::exclusive(&lab.home().join("auth.lock")).expect("the lock");
+    let held = HeldLock::exclusive(&lab.home().join("auth.lock"));
     let busy = lab.manager(["restore", "latest"]).code(3);
     let pid = format!("(PID {}, holds auth.lock open)", std::process::id());
     assert!(busy.stderr.contains(&pid), "{busy}");

@@ -3,10 +3,10 @@
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, Mount};
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::sample::{put, set_time};
 use codex_manager::codex::rollout::open_plain;
-use codex_manager::io::lock::FileLock;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -236,7 +236,7 @@ fn conversations_in_use_are_skipped() {
     let locked = rollout(&env, 1, "/one", 100_000, OLD);
     let open = rollout(&env, 2, "/one", 100_000, OLD);
     let lock = format!("thread-writer-locks/{}.lock", id(1));
-    let lock = FileLock::exclusive(&put(&env, lock, "")).unwrap();
+    let lock = HeldLock::exclusive(&put(&env, lock, ""));
     let file = fs::OpenOptions::new().append(true).open(&open).unwrap();
     let run = env.run(["storage", "shrink", "--json"]).code(0);
     let reasons = [

@@ -1,8 +1,8 @@
 //! The real Codex with conversations that `storage shrink` has compressed.
 
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, stopped_at};
 use crate::support::lab::{Lab, messages, rollout};
-use codex_manager::io::lock::FileLock;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -164,7 +164,7 @@ fn codex_does_not_resume_a_conversation_during_its_conversion() {
     let home = lab.home();
     let id = lab.say("first");
     let path = home.join(format!("thread-writer-locks/{id}.lock"));
-    let lock = FileLock::exclusive(&path).unwrap();
+    let lock = HeldLock::exclusive(&path);
     let refused = lab.codex.exec_resume(&home, &lab.backend, &id, "second");
     let refused = refused.expect_failure();
     assert!(

@@ -3,10 +3,10 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
-use codex_manager::io::lock::FileLock;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
@@ -202,7 +202,7 @@ fn a_parent_whose_history_a_fork_needs_is_trashed_only_with_the_fork() {
 fn a_conversation_in_use_is_skipped() {
     let env = home();
     let lock = put(&env, format!("thread-writer-locks/{}.lock", id(3)), "");
-    let lock = FileLock::exclusive(&lock).unwrap();
+    let lock = HeldLock::exclusive(&lock);
     let before = rows(&env.codex_home());
     let run = env.run(["storage", "trash", "--no-turns"]).code(6);
     assert!(run.stderr.contains("open"), "{run}");
@@ -217,7 +217,7 @@ fn a_command_repeated_after_a_partial_failure_goes_on_with_the_rest() {
     let before = rows(&env.codex_home());
     for (command, action) in [("trash", "trash"), ("undelete", "undelete")] {
         let lock = put(&env, format!("thread-writer-locks/{}.lock", id(3)), "");
-        let lock = FileLock::exclusive(&lock).unwrap();
+        let lock = HeldLock::exclusive(&lock);
         let named = [id(2), id(3), id(5)];
         let args = [&["storage".to_owned(), command.to_owned()], &named[..]].concat();
         let actions = |run: &Run| -> Vec<_> {

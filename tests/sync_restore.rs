@@ -1,6 +1,7 @@
 //! Snapshots of overwritten files: backup, restore and retention.
 
 use crate::support::env::assert_same_tree;
+use crate::support::held_lock::HeldLock;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use chrono::TimeDelta;
 use codex_manager::io::clock::Clock;
@@ -276,11 +277,11 @@ fn unfinished_snapshots_of_killed_runs_are_removed() {
         pair.0
             .write("backups-b/.codex-manager-unfinished-file", "x"),
     ];
-    let lock = codex_manager::io::lock::FileLock::exclusive(&stay[1].join(".lock"));
+    let lock = HeldLock::exclusive(&stay[1].join(".lock"));
     pair.apply("b");
     assert_eq!(gone.map(|path| path.exists()), [false; 2]);
     assert_eq!(stay.map(|path| path.exists()), [true; 3]);
-    drop(lock.unwrap());
+    drop(lock);
 }
 
 #[test]

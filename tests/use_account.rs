@@ -2,6 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, ended_before_kill};
+use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
@@ -10,7 +11,6 @@ use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::io::lock::FileLock;
 use codex_manager::io::processes;
 use serde_json::{Value, json};
 use std::fs;
@@ -551,7 +551,7 @@ fn an_older_live_login_is_replaced_by_that_of_its_profile() {
 #[test]
 fn use_waits_for_codexs_login_lock() {
     let env = alice_and_bob();
-    let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");
+    let held = HeldLock::exclusive(&env.codex_home().join("auth.json.lock"));
     let child = env
         .command(["use", "home", "--json"])
         .stdout(std::process::Stdio::piped())

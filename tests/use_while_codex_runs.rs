@@ -2,6 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
+use crate::support::held_lock::HeldLock;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
 use crate::support::processes;
@@ -10,7 +11,6 @@ use crate::support::sign_in::{
 };
 use crate::support::terminal::{LINES, Terminal};
 use codex_manager::codex::process::running_daemon_turns;
-use codex_manager::io::lock::FileLock;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -189,7 +189,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
 
     // While another process holds Codex's lock, the daemon keeps running.
     let path = home.join("auth.lock");
-    let held = FileLock::exclusive(&path).expect("the lock");
+    let held = HeldLock::exclusive(&path);
     let mut switch = lab
         .world
         .command(["use", "bob", "--stop-daemon"])

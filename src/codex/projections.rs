@@ -4,7 +4,8 @@
 //! only. The turns of the rollouts that this one continues are shown from their own projections.
 
 use super::database::{self, DatabaseError, SqliteContext as _};
-use super::{database_view, home, thread_rows};
+use super::threads::staged;
+use super::{database_view, home};
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -92,5 +93,5 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn add(database: &Path, from: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
-    thread_rows::add_projections(database, from, &ids)
+    staged::add_projections(database, from, &ids)
 }

@@ -5,8 +5,8 @@ use crate::archive::entry::FileEntry;
 use crate::archive::file_list::FileList;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::ConversationFile;
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::{self, ListedThread};
+use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ListedThread};
 use crate::history::files;
 use crate::io::IoError;
 use crate::restore::reinstated_rows::newest_state_database;
@@ -59,7 +59,7 @@ pub(super) fn threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
         let entry = newest_state_database(source.files())?;
         let database = tempfile::NamedTempFile::new().ok()?;
         source.extract(&entry, database.as_file()).ok()?;
-        thread_query::list(database.path(), &ThreadFilter::default()).ok()
+        threads::list(database.path(), &ThreadFilter::default()).ok()
     };
     read().unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query;
+use crate::codex::threads;
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::conversations::search::evaluate::Hit;
 use crate::error::CommandError;
@@ -140,7 +140,7 @@ fn search_archive(
     file_extract::extract(&archive, place, &bar)?;
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
-    let readable = thread_query::list(&database, filter).ok();
+    let readable = threads::list(&database, filter).ok();
     let home = ExtractedHome {
         folder: &folder,
         database: readable.is_some().then_some(&*database),

@@ -2,7 +2,7 @@
 
 use super::account::{first_login, printable};
 use super::sessions::unlisted::unlisted;
-use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ThreadRow};
 use crate::context::Context;
 use crate::error::CommandError;

@@ -16,7 +16,7 @@ use crate::codex::process::Holder;
 use crate::codex::program::Program;
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::ZST;
-use crate::codex::thread_index;
+use crate::codex::threads::live;
 use crate::codex::threads::{self, NewRow, RowChange};
 use crate::io::environment::Environment;
 use crate::io::file_open;
@@ -116,7 +116,7 @@ fn change_projections(
     if let Some(database) = &plan.projections {
         let shortened: Vec<_> = plan.shortened.iter().map(String::as_str).collect();
         if !shortened.is_empty() {
-            thread_index::delete_projections(database, &shortened)?;
+            live::delete_projections(database, &shortened)?;
         }
     }
     let Some((scratch, cuts)) = projected else {

@@ -12,7 +12,7 @@ use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::{Program, is_before};
 use crate::codex::redaction::printable;
-use crate::codex::thread_rows::{self, UnmatchedRows};
+use crate::codex::threads::staged::{self, UnmatchedRows};
 use crate::codex::{database_view, threads};
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
@@ -62,7 +62,7 @@ struct DiskRollouts<'a> {
     all: HashSet<&'a Path>,
 }
 
-impl thread_rows::RolloutLocations for DiskRollouts<'_> {
+impl staged::RolloutLocations for DiskRollouts<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -110,7 +110,7 @@ pub(crate) fn create(
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
-    thread_rows::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
+    staged::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
     database::check(&database)?;
     Ok(ScratchDatabase::new(database, staging))
 }

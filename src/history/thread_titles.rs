@@ -3,7 +3,7 @@
 
 use super::id::ConversationId;
 use super::session_index::ThreadNameIndex;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
 use std::collections::HashSet;
 use std::path::Path;
 

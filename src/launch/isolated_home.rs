@@ -3,7 +3,7 @@
 //! Observed with Codex 0.169 in such a home: it writes rollouts, names, prompts and settings through the
 //! links, and keeps the links of `config.toml` and `session_index.jsonl`. Archive and unarchive move
 //! files between the linked folders. `threads.rollout_path` gets a path through the link, so
-//! [`crate::codex::thread_index::rebase_rollout_paths`] corrects it afterwards. Databases are never
+//! [`crate::codex::threads::live::rebase_rollout_paths`] corrects it afterwards. Databases are never
 //! linked, because SQLite would keep `-wal` files beside the link; `CODEX_SQLITE_HOME` shares them.
 
 use crate::codex::home::{

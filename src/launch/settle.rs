@@ -6,7 +6,7 @@ use super::registry::{LaunchRegistry, Launches};
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::{thread_index, threads};
+use crate::codex::threads::{self, live};
 use crate::history::thread_rollouts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::io::IoError;
@@ -178,7 +178,7 @@ pub(crate) fn rebase_isolated_rollouts(
         return Ok(());
     };
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        thread_index::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
+        live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
 }

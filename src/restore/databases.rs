@@ -17,7 +17,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::codex::thread_rows::{self, RowGroup, UnmatchedRows};
+use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
@@ -143,7 +143,7 @@ impl DatabaseAdapter<'_> {
             UnmatchedRows::Rebase
         };
         let home = self.home_path_in_rows();
-        let changed = thread_rows::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
+        let changed = staged::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
         if changed > 0 {
             let paths = pluralize(changed, "path");
             self.notes
@@ -184,12 +184,7 @@ impl DatabaseAdapter<'_> {
         if let Some(of) = &reinstated {
             // The rows may come from another home.
             let restored = RolloutOverlay(vec![&self.stage.rollouts]);
-            thread_rows::rewrite_rollout_paths(
-                &of.database,
-                &home,
-                &restored,
-                UnmatchedRows::Rebase,
-            )?;
+            staged::rewrite_rollout_paths(&of.database, &home, &restored, UnmatchedRows::Rebase)?;
         }
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
@@ -197,13 +192,13 @@ impl DatabaseAdapter<'_> {
                 continue;
             }
             let imported = reinstated.as_ref().map(|of| {
-                thread_rows::copy_rows(&database.staged, &of.database, &of.ids, RowGroup::Threads)
+                staged::copy_rows(&database.staged, &of.database, &of.ids, RowGroup::Threads)
             });
             if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&database.staged)?;
                 continue;
             }
-            thread_rows::rewrite_rollout_paths(
+            staged::rewrite_rollout_paths(
                 &database.staged,
                 &home,
                 &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
@@ -336,7 +331,7 @@ impl DatabaseAdapter<'_> {
         let copy = self.transaction.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
-            thread_rows::copy_rows(staged, &copy, ids, rows)?;
+            staged::copy_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
@@ -361,7 +356,7 @@ impl DatabaseAdapter<'_> {
         for database in projections {
             // A database that cannot be changed is removed: Codex creates it again.
             if self.copy_live(&database)?
-                && thread_rows::delete_projections(&database.staged, &stale).is_err()
+                && staged::delete_projections(&database.staged, &stale).is_err()
             {
                 tree::remove(&database.staged)?;
             }

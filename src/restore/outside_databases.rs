@@ -10,7 +10,7 @@ use crate::archive::entry_name::EntryName;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home;
-use crate::codex::thread_rows;
+use crate::codex::threads::staged;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use crate::journal::{self, Transaction};
 use std::fs;
@@ -211,10 +211,10 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
         }
         let snapshot = database::snapshot(&path, &copy);
         let is_foreign = match snapshot {
-            Ok(()) => has_foreign_rows(&thread_rows::rollout_paths(&copy)?, home),
+            Ok(()) => has_foreign_rows(&staged::rollout_paths(&copy)?, home),
             // The readable rows of a damaged database decide.
             Err(DatabaseError::Damaged { .. }) => {
-                thread_rows::rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
+                staged::rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
             }
             Err(e) => return Err(e.into()),
         };

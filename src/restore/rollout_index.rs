@@ -5,7 +5,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameId, NameSet, NameTable};
 use crate::codex::home::kind_of;
 use crate::codex::rollout::ConversationFile;
-use crate::codex::thread_rows;
+use crate::codex::threads::staged;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
 /// Several indexes as one. The first that has a conversation wins.
 pub(super) struct RolloutOverlay<'a>(pub(super) Vec<&'a RolloutIndex>);
 
-impl thread_rows::RolloutLocations for RolloutOverlay<'_> {
+impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
         found.map(|name| name.as_path().to_path_buf())

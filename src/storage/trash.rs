@@ -7,7 +7,7 @@
 
 use crate::codex::database::DatabaseError;
 use crate::codex::rollout::{self, ConversationFile, Relation};
-use crate::codex::saved_row::{self, SavedRow};
+use crate::codex::threads::saved_row::{self, SavedRow};
 use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;

@@ -7,7 +7,8 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
-use crate::codex::thread_index::{self, RolloutMove};
+use crate::codex::threads::find_databases;
+use crate::codex::threads::live::{self, RolloutMove};
 use crate::codex::{home, rollout};
 use crate::history::id::ConversationId;
 use crate::history::repair;
@@ -125,8 +126,8 @@ impl CodexIndex<'_> {
             check::is_given(name, &ConversationId::of(id), row_texts)
         };
         let mut changed = 0;
-        for database in thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX) {
-            changed += thread_index::set_names(&database, &names, is_given)?;
+        for database in find_databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            changed += live::set_names(&database, &names, is_given)?;
         }
         Ok(changed)
     }
@@ -164,8 +165,8 @@ impl CodexIndex<'_> {
         let mut changed = Vec::new();
         if !modes.is_empty() {
             let prefix = home::STATE_DATABASE_PREFIX;
-            for database in thread_index::find_databases(home, self.env, prefix) {
-                changed.extend(thread_index::set_history_modes(&database, &modes)?);
+            for database in find_databases(home, self.env, prefix) {
+                changed.extend(live::set_history_modes(&database, &modes)?);
             }
         }
         Ok(changed)
@@ -182,20 +183,20 @@ impl CodexIndex<'_> {
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
-        let databases = thread_index::find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
+        let databases = find_databases(home, self.env, home::STATE_DATABASE_PREFIX);
         if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
             let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
                        next sync";
             notes.push(why.into());
         }
         for database in databases {
-            let changed = thread_index::update_locations(&database, &moved)?;
+            let changed = live::update_locations(&database, &moved)?;
             if changed > 0 {
                 let rows = pluralize(changed, "row");
                 notes.push(format!("updated in Codex's index: {rows} of moved files"));
             }
             for rule in self.rules {
-                let changed = thread_index::map_project_folders(&database, &rule.from, &rule.to)?;
+                let changed = live::map_project_folders(&database, &rule.from, &rule.to)?;
                 if changed > 0 {
                     let conversations = pluralize(changed, "conversation");
                     notes.push(format!(
@@ -218,9 +219,8 @@ impl CodexIndex<'_> {
         if replaced.is_empty() {
             return Ok(());
         }
-        for database in thread_index::find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX)
-        {
-            thread_index::delete_projections(&database, &replaced)?;
+        for database in find_databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
+            live::delete_projections(&database, &replaced)?;
         }
         Ok(())
     }

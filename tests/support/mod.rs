@@ -10,6 +10,7 @@ pub(crate) mod fake_codex;
 pub(crate) mod faults;
 pub(crate) mod folder_snapshot;
 pub(crate) mod fuzzing;
+pub(crate) mod held_lock;
 pub(crate) mod hostile;
 pub(crate) mod imports;
 pub(crate) mod injection;

@@ -5,7 +5,7 @@ use super::super::restore_session::ConversationSource;
 use super::plain_list::{QUESTION, refuse};
 use super::rows::SessionRow;
 use crate::codex::home::ARCHIVED_SESSIONS;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};

@@ -5,7 +5,7 @@ use super::content_search::content_search;
 use super::plain_list::{QUESTION, refuse};
 use super::preview::preview;
 use super::rows::{rows, scopes};
-use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};

@@ -3,7 +3,7 @@
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::launch::record::LaunchRecord;

@@ -1,7 +1,7 @@
 //! The conversations of subagents below those that started them.
 
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
+use crate::codex::threads::ThreadFilter;
 use crate::error::CommandError;
 use std::collections::{HashMap, HashSet};
 

@@ -2,7 +2,7 @@
 
 use super::super::account_choice::named;
 use crate::codex::identity::Identity;
-use crate::codex::thread_filter::{AccountFilter, ThreadFilter};
+use crate::codex::threads::{AccountFilter, ThreadFilter};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::time_format;

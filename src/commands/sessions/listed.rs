@@ -1,8 +1,6 @@
 //! Reads Codex's list of conversations.
 
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::{self, ListedThread};
-use crate::codex::threads;
+use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_titles::apply_names;
@@ -35,6 +33,6 @@ pub(super) fn listed_as<T>(
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return Ok(Vec::new());
     };
-    thread_query::list_as(&database, filter, convert)
+    threads::list_as(&database, filter, convert)
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
 }

@@ -18,7 +18,7 @@ use super::launches;
 use super::resume::ResumeArgs;
 use super::session_picker::{PickedAction, SessionPicker};
 use super::table_format::TableArgs;
-use crate::codex::thread_filter::ThreadFilter;
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::Args;

@@ -8,7 +8,7 @@ use super::children::Children;
 use super::listed::{listed_as, listed_threads};
 use super::session_view::{SessionView, rollout_size, session_view};
 use super::unlisted::unlisted;
-use crate::codex::thread_filter::{ThreadFilter, ThreadOrder};
+use crate::codex::threads::{ThreadFilter, ThreadOrder};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_titles::ThreadTitles;

@@ -2,7 +2,7 @@
 
 use super::accounts::ConversationAccounts;
 use crate::codex::rollout::ZST;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::ui::time;
 use chrono::DateTime;

@@ -5,8 +5,8 @@
 
 use super::index_access::IndexAccess;
 use super::session_view::{SessionView, rollout_size};
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::search::evaluate::{self, FoundConversation};

@@ -1,9 +1,7 @@
 //! Reads the usage of the selected conversations from the index.
 
 use super::grouping::Grouping;
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::{self, ListedThread};
-use crate::codex::threads;
+use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::commands::conversation_filter::ConversationFilter;
 use crate::commands::sessions::accounts::{ConversationAccount, ConversationAccounts};
 use crate::commands::sessions::filter::SelectionArgs;
@@ -73,9 +71,8 @@ fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>, C
     };
     let known = ConversationAccounts::read_all(context)?;
     let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
-    let accounts =
-        thread_query::list_as(&path, &ThreadFilter::default(), account).map_err(|e| {
-            CommandError::failed("cannot read Codex's list of conversations").because(e)
-        })?;
+    let accounts = threads::list_as(&path, &ThreadFilter::default(), account).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
     Ok(accounts.into_iter().collect())
 }

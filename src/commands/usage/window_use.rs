@@ -1,9 +1,8 @@
 //! The recorded use of a quota window: requests and observations.
 
 use crate::codex::identity::Identity;
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query;
 use crate::codex::threads;
+use crate::codex::threads::ThreadFilter;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
 use crate::commands::account::{full, printable};
 use crate::commands::sessions::filter::account_filter;
@@ -152,7 +151,7 @@ pub(super) fn conversations_of(
     let Some(path) = threads::find_state_database(home, &context.env) else {
         return Ok(HashMap::new());
     };
-    let listed = thread_query::list(&path, &filter).map_err(|e| {
+    let listed = threads::list(&path, &filter).map_err(|e| {
         CommandError::failed("cannot read Codex's list of conversations").because(e)
     })?;
     let of_account: HashMap<_, _> = listed

@@ -3,8 +3,8 @@
 use super::error::{IndexContext as _, IndexError};
 use super::plan::{self, Candidate, ShownFields};
 use super::store::IndexStore;
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query::{self, ListedThread, ThreadCounts};
+use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ListedThread, ThreadCounts};
 use crate::history::thread_titles::{ThreadTitles, apply_names};
 use crate::history::{SkippedFile, files, rollout, session_index, thread_rollouts};
 use chrono::{DateTime, Utc};
@@ -71,7 +71,7 @@ fn threads(
     let Some(database) = source.database else {
         return Ok(Vec::new());
     };
-    let mut threads = thread_query::list(database, filter)?;
+    let mut threads = threads::list(database, filter)?;
     apply_names(source.home, &mut threads);
     Ok(threads)
 }
@@ -85,13 +85,11 @@ pub(super) fn all_candidates(
     let (_, names_end) = named_since(source.home, 0);
     let titles = ThreadTitles::read(source.home);
     let threads = match source.database {
-        Some(database) => {
-            thread_query::list_as(database, &ThreadFilter::default(), |mut thread| {
-                titles.apply(&mut thread);
-                let id = std::mem::take(&mut thread.id).to_lowercase();
-                (id, ShownFields::of(thread))
-            })?
-        }
+        Some(database) => threads::list_as(database, &ThreadFilter::default(), |mut thread| {
+            titles.apply(&mut thread);
+            let id = std::mem::take(&mut thread.id).to_lowercase();
+            (id, ShownFields::of(thread))
+        })?,
         None => Vec::new(),
     };
     let newest = threads.iter().filter_map(|(_, shown)| shown.updated).max();
@@ -223,7 +221,7 @@ fn has_other_changes(
         let was_archived = old.is_some_and(|old| old.shown.archived);
         expected.archived += i64::from(thread.archived) - i64::from(was_archived);
     }
-    Ok(expected != thread_query::count(database)?)
+    Ok(expected != threads::count(database)?)
 }
 
 /// Counts the conversations of the index with a row in Codex's database.

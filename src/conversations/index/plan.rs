@@ -3,7 +3,7 @@
 use super::error::{IndexContext as _, IndexError};
 use super::store::{IndexStore, Place};
 use crate::codex::rollout::{ConversationFile, is_plain};
-use crate::codex::thread_query::ListedThread;
+use crate::codex::threads::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::RolloutSlice;

@@ -12,7 +12,7 @@ use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
 use super::plan::{self, Candidate, IngestTask, RolloutSearch};
 use super::store::{self, IndexStore, Merging};
-use crate::codex::thread_query;
+use crate::codex::threads;
 use crate::history::SkippedFile;
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::progress::{Progress, is_interrupted};
@@ -120,7 +120,7 @@ pub(crate) fn refresh(
     }
     store.set_meta(NAMES_END, found.names_end)?;
     if let Some(database) = source.database {
-        let (rows, listed) = (thread_query::count(database)?, listed(store)?);
+        let (rows, listed) = (threads::count(database)?, listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;
         store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
     }

@@ -3,8 +3,8 @@
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout_lines::{LineParts, Role};
-use crate::codex::thread_filter::ThreadFilter;
-use crate::codex::thread_query;
+use crate::codex::threads;
+use crate::codex::threads::ThreadFilter;
 use crate::conversations::index::IndexError;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
@@ -41,7 +41,7 @@ pub(crate) fn conversations(
     database: Option<&Path>,
 ) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
     let rows = match database {
-        Some(database) => thread_query::list(database, &ThreadFilter::default())?,
+        Some(database) => threads::list(database, &ThreadFilter::default())?,
         None => Vec::new(),
     };
     let rows = rows.into_iter().map(|row| (row.id.to_lowercase(), row));

@@ -2,8 +2,10 @@
 //!
 //! Codex may have the database open: each change is one transaction. Rows of other tables stay.
 
-use super::database::{self, COMMIT, DatabaseError, SqliteContext};
-use super::{database_view, thread_rows};
+use super::schema::Schema;
+use super::staged;
+use crate::codex::database::{self, COMMIT, DatabaseError, SqliteContext};
+use crate::codex::database_view;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use serde::{Deserialize, Serialize};
@@ -92,12 +94,8 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn insert(path: &Path, row: &SavedRow) -> Result<(), DatabaseError> {
     let connection = open(path)?;
-    let columns = || -> rusqlite::Result<Vec<String>> {
-        let mut select = connection.prepare("SELECT name FROM pragma_table_info('threads')")?;
-        select.query_map([], |row| row.get(0))?.collect()
-    };
-    let columns = columns().on("read", path)?;
-    let known = row.0.iter().filter(|(name, _)| columns.contains(name));
+    let schema = Schema::of(&connection).on("read", path)?;
+    let known = row.0.iter().filter(|(name, _)| schema.has(name));
     let (names, values): (Vec<_>, Vec<_>) = known
         .map(|(name, value)| (format!("\"{name}\""), Value::from(value)))
         .unzip();
@@ -109,7 +107,7 @@ pub(crate) fn insert(path: &Path, row: &SavedRow) -> Result<(), DatabaseError> {
     let transaction = connection.unchecked_transaction().on("change", path)?;
     let added = transaction.execute(&sql, params_from_iter(values));
     if added.on(COMMIT, path)? > 0 {
-        thread_rows::complete_times(&transaction);
+        staged::complete_times(&transaction);
     }
     transaction.commit().on(COMMIT, path)?;
     connection.close().map_err(|(_, e)| e).on(COMMIT, path)

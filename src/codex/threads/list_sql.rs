@@ -1,9 +1,9 @@
 //! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
 
-use super::thread_filter::{AccountFilter, ThreadFilter, ThreadOrder};
+use super::filter::{AccountFilter, ThreadFilter, ThreadOrder};
+use super::schema::{Column, Schema};
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use std::collections::HashSet;
 
 /// Codex's index of conversations by folder (0.169).
 pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
@@ -11,70 +11,7 @@ pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
 /// The number of conversations up to which it is faster to find each by its id than to read the list in its order.
 const MAX_LOOKUPS: usize = 2000;
 
-/// The columns that exist in this version of Codex.
-pub(super) struct Schema {
-    threads: HashSet<String>,
-    has_edges: bool,
-}
-
 impl Schema {
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
-        let mut columns = |table: &str| {
-            let rows = statement.query_map([table], |row| row.get::<_, String>(0))?;
-            rows.collect::<rusqlite::Result<HashSet<_>>>()
-        };
-        let threads = columns("threads")?;
-        let edges = columns("thread_spawn_edges")?;
-        let has_edges = edges.contains("child_thread_id") && edges.contains("parent_thread_id");
-        Ok(Self { threads, has_edges })
-    }
-
-    /// Returns true if the database has a table of conversations.
-    pub(super) fn has_threads(&self) -> bool {
-        self.threads.contains("id")
-    }
-
-    /// Returns true if the conversations record whether they are archived.
-    pub(super) fn has_archived(&self) -> bool {
-        self.threads.contains("archived")
-    }
-
-    /// Returns the column, or `NULL` if this version does not have it.
-    fn column(&self, name: &'static str) -> String {
-        if self.threads.contains(name) {
-            format!("t.{name}")
-        } else {
-            "NULL".to_owned()
-        }
-    }
-
-    /// Returns a time column and its unit in milliseconds. The column itself and no expression, because only
-    /// then SQLite uses Codex's index.
-    fn time(&self, millis: &'static str, seconds: &'static str) -> (String, i64) {
-        if self.threads.contains(millis) {
-            (self.column(millis), 1)
-        } else {
-            (self.column(seconds), 1000)
-        }
-    }
-
-    fn updated(&self) -> (String, i64) {
-        self.time("updated_at_ms", "updated_at")
-    }
-
-    fn created(&self) -> (String, i64) {
-        self.time("created_at_ms", "created_at")
-    }
-
-    fn parent(&self) -> &'static str {
-        if self.has_edges {
-            "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
-        } else {
-            "NULL"
-        }
-    }
-
     fn is_subagent(&self) -> String {
         let (source, kind) = (self.column("source"), self.column("thread_source"));
         format!(
@@ -86,11 +23,12 @@ impl Schema {
     /// conversations in the filter's folder, if they are known.
     pub(super) fn query(
         &self,
+        columns: &[Column],
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
         let mut clauses = self.conditions(filter, in_folder);
-        let mut sql = format!("SELECT {} FROM threads t", self.columns().join(", "));
+        let mut sql = self.select(columns);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
@@ -103,34 +41,6 @@ impl Schema {
             clauses.values.push(Value::Integer(limit));
         }
         (sql, clauses.values)
-    }
-
-    /// Returns the columns in the order in which [`super::thread_query`] reads them.
-    fn columns(&self) -> [String; 19] {
-        let (updated, updated_unit) = self.updated();
-        let (created, created_unit) = self.created();
-        [
-            "t.id".to_owned(),
-            self.column("rollout_path"),
-            self.column("name"),
-            // Only the first line is shown, and a title may be a whole first message.
-            format!("substr({}, 1, 500)", self.column("title")),
-            format!("substr({}, 1, 500)", self.column("first_user_message")),
-            self.column("history_mode"),
-            self.column("cwd"),
-            self.column("git_branch"),
-            self.column("model"),
-            self.column("source"),
-            self.column("thread_source"),
-            self.column("creator_account_id"),
-            self.column("creator_user_id"),
-            self.parent().to_owned(),
-            self.column("agent_nickname"),
-            format!("{created} * {created_unit}"),
-            format!("{updated} * {updated_unit}"),
-            self.column("tokens_used"),
-            self.column("archived"),
-        ]
     }
 
     fn order(&self, order: ThreadOrder) -> String {
@@ -179,7 +89,7 @@ impl Schema {
 
     fn add_parents(&self, clauses: &mut Clauses, parents: &[String]) {
         let ids = "(SELECT value FROM json_each(?))";
-        let condition = if self.has_edges {
+        let condition = if self.has_edges() {
             format!(
                 "t.id IN (SELECT child_thread_id FROM thread_spawn_edges \
                  WHERE parent_thread_id IN {ids})"

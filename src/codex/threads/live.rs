@@ -4,30 +4,14 @@
 //! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the
 //! new ones.
 
-use super::config::CodexConfig;
-use super::database::{self, DatabaseError, SqliteContext as _};
-use super::home;
-use super::thread_rows;
-use crate::io::environment::Environment;
+use super::staged;
+use crate::codex::database::{self, DatabaseError, SqliteContext as _};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The time limit for another process that locks a database.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
-pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let elsewhere = CodexConfig::read(home).database_folder(home, env);
-    let folder = elsewhere.unwrap_or_else(|| home.to_path_buf());
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| home::is_database_named(path, prefix) && database::is_sqlite(path))
-        .collect();
-    found.sort();
-    found
-}
 
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
     database::open_for_changes(path, LOCK_TIMEOUT)
@@ -152,19 +136,7 @@ pub(crate) fn set_history_modes(
 
 /// Deletes the projections of conversations whose rollouts were replaced.
 pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    for table in thread_rows::tables_of_threads(&transaction).on("read", database)? {
-        let sql = format!(
-            "DELETE FROM \"{}\" WHERE thread_id=?1",
-            table.replace('"', "\"\"")
-        );
-        let mut delete = transaction.prepare(&sql).on("change", database)?;
-        for id in ids {
-            delete.execute([id]).on("change", database)?;
-        }
-    }
-    transaction.commit().on("change", database)
+    staged::delete_projections_in(open(database)?, database, ids)
 }
 
 /// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a

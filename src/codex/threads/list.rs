@@ -1,11 +1,12 @@
 //! Lists conversations from the table `threads`, filtered and ordered by SQLite, so that a table of 50,000
 //! rows is not read as a whole.
 
-use super::database::DatabaseError;
-use super::database_view;
-use super::thread_filter::ThreadFilter;
-use super::thread_sql::{Schema, few_in_folder};
-use rusqlite::types::ValueRef;
+use super::filter::ThreadFilter;
+use super::list_sql::few_in_folder;
+use super::rows::PAGINATED;
+use super::schema::{Column, Schema, Values};
+use crate::codex::database::DatabaseError;
+use crate::codex::database_view;
 use rusqlite::{Row, params_from_iter};
 use std::path::Path;
 
@@ -73,7 +74,7 @@ pub(crate) fn list_as<T>(
             Some(folder) => few_in_folder(connection, folder)?,
             None => None,
         };
-        let (sql, values) = schema.query(filter, few.as_deref());
+        let (sql, values) = schema.query(&COLUMNS, filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| Ok(convert(listed(row))))?;
         rows.collect()
@@ -100,7 +101,7 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
             return Ok(ThreadCounts::default());
         }
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
-        let archived = if schema.has_archived() {
+        let archived = if schema.has("archived") {
             // By an index of Codex.
             number("SELECT count(*) FROM threads WHERE archived = 1")?
         } else {
@@ -113,40 +114,72 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
+const ROLLOUT_PATH: Column = Column::Named("rollout_path");
+const NAME: Column = Column::Named("name");
+// Only the first line is shown, and a title may be a whole first message.
+const TITLE: Column = Column::FirstLine("title");
+const FIRST_MESSAGE: Column = Column::FirstLine("first_user_message");
+const MODE: Column = Column::Named("history_mode");
+const CWD: Column = Column::Named("cwd");
+const BRANCH: Column = Column::Named("git_branch");
+const MODEL: Column = Column::Named("model");
+const SOURCE: Column = Column::Named("source");
+const THREAD_SOURCE: Column = Column::Named("thread_source");
+const ACCOUNT: Column = Column::Named("creator_account_id");
+const USER: Column = Column::Named("creator_user_id");
+const NICKNAME: Column = Column::Named("agent_nickname");
+const TOKENS: Column = Column::Named("tokens_used");
+const ARCHIVED: Column = Column::Named("archived");
+
+/// The columns from which a [`ListedThread`] is made.
+const COLUMNS: [Column; 19] = [
+    Column::Id,
+    ROLLOUT_PATH,
+    NAME,
+    TITLE,
+    FIRST_MESSAGE,
+    MODE,
+    CWD,
+    BRANCH,
+    MODEL,
+    SOURCE,
+    THREAD_SOURCE,
+    ACCOUNT,
+    USER,
+    Column::Parent,
+    NICKNAME,
+    Column::CreatedMs,
+    Column::UpdatedMs,
+    TOKENS,
+    ARCHIVED,
+];
+
 fn listed(row: &Row<'_>) -> ListedThread {
-    let text = |i: usize| match row.get_ref(i) {
-        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
-            String::from_utf8_lossy(bytes).into_owned()
-        }
-        _ => String::new(),
-    };
-    let number = |i: usize| match row.get_ref(i) {
-        Ok(ValueRef::Integer(n)) => Some(n),
-        _ => None,
-    };
-    let (name, title, first_message) = (text(2), text(3), text(4));
-    let is_paginated = text(5) == "paginated";
-    let (source, kind) = (text(9), text(10));
+    let values = Values::new(&COLUMNS, row);
+    let text = |column| values.text(column);
+    let name = text(NAME);
+    let is_paginated = text(MODE) == PAGINATED;
+    let source = text(SOURCE);
     ListedThread {
-        id: text(0),
-        rollout_path: text(1),
+        id: text(Column::Id),
+        rollout_path: text(ROLLOUT_PATH),
         // Codex takes the name of a conversation in the old form from its index of names only (0.169).
         has_name: is_paginated && !name.trim().is_empty(),
-        title: shown_title(&name, &title, &first_message, is_paginated),
-        cwd: text(6),
-        git_branch: text(7),
-        model: text(8),
-        parent_id: Some(text(13))
+        title: shown_title(&name, &text(TITLE), &text(FIRST_MESSAGE), is_paginated),
+        cwd: text(CWD),
+        git_branch: text(BRANCH),
+        model: text(MODEL),
+        parent_id: Some(text(Column::Parent))
             .filter(|id| !id.is_empty())
             .or_else(|| parent_in(&source)),
-        source: source_name(&source, &kind),
-        account_id: text(11),
-        user_id: text(12),
-        nickname: text(14),
-        created_ms: number(15).filter(|ms| *ms > 0),
-        updated_ms: number(16).filter(|ms| *ms > 0),
-        tokens: number(17),
-        archived: number(18).is_some_and(|n| n != 0),
+        source: source_name(&source, &text(THREAD_SOURCE)),
+        account_id: text(ACCOUNT),
+        user_id: text(USER),
+        nickname: text(NICKNAME),
+        created_ms: values.time(Column::CreatedMs),
+        updated_ms: values.time(Column::UpdatedMs),
+        tokens: values.number(TOKENS),
+        archived: values.flag(ARCHIVED),
     }
 }
 
@@ -179,9 +212,9 @@ fn parent_in(source: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::AccountFilter;
+    use super::super::list_sql::FOLDER_INDEX;
     use super::*;
-    use crate::codex::thread_filter::AccountFilter;
-    use crate::codex::thread_sql::FOLDER_INDEX;
     use rusqlite::Connection;
 
     fn ids(path: &Path, filter: &ThreadFilter) -> Vec<String> {

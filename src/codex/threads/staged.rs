@@ -1,11 +1,11 @@
 //! Changes the rows of conversations in staged databases: rewrites the paths of rollouts, copies rows
 //! from a live database, deletes projections.
 
-use super::connection::check_threads;
-use super::database::{
+use crate::codex::connection::check_threads;
+use crate::codex::database::{
     DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
 };
-use super::{home, rollout};
+use crate::codex::{home, rollout};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -218,7 +218,7 @@ pub(crate) fn copy_rows(
 
 /// Copies the projections of rollouts from the database `from` to that of a home. One transaction; durable on
 /// return.
-pub(super) fn add_projections(
+pub(in crate::codex) fn add_projections(
     database: &Path,
     from: &Path,
     ids: &HashSet<String>,
@@ -311,7 +311,7 @@ fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<
 }
 
 /// Returns the names of the tables with a column `thread_id`.
-pub(super) fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
          (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
@@ -330,19 +330,25 @@ pub(crate) fn delete_projections(
     database: &Path,
     ids: &HashSet<String>,
 ) -> Result<(), DatabaseError> {
-    let mut connection = open_private(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    for table in tables_of_threads(&transaction).on("read", database)? {
-        let table = quoted(&table);
-        let mut delete = transaction
-            .prepare(&format!("DELETE FROM {table} WHERE thread_id=?1"))
-            .on("change", database)?;
-        for id in ids {
-            delete.execute([id]).on("change", database)?;
+    delete_projections_in(open_private(database)?, database, ids)
+}
+
+/// Does it in one transaction of `connection` and closes it.
+pub(super) fn delete_projections_in(
+    mut connection: Connection,
+    path: &Path,
+    ids: impl IntoIterator<Item: AsRef<str>> + Clone,
+) -> Result<(), DatabaseError> {
+    let transaction = connection.transaction().on("change", path)?;
+    for table in tables_of_threads(&transaction).on("read", path)? {
+        let sql = format!("DELETE FROM {} WHERE thread_id=?1", quoted(&table));
+        let mut delete = transaction.prepare(&sql).on("change", path)?;
+        for id in ids.clone() {
+            delete.execute([id.as_ref()]).on("change", path)?;
         }
     }
-    transaction.commit().on("change", database)?;
-    connection.close().map_err(|(_, e)| e).on("close", database)
+    transaction.commit().on("change", path)?;
+    connection.close().map_err(|(_, e)| e).on("close", path)
 }
 
 #[cfg(test)]

@@ -1,0 +1,26 @@
+//! The table `threads` of the state database, from which Codex lists conversations.
+//!
+//! Codex's versions add columns (0.169 has 47), so only existing columns are read and written.
+//!
+//! - rows as Codex has them: [`fold_rows`], [`rows_of`]; filtered and ordered for a list: [`list`]
+//! - single columns of a home that Codex may have open: [`live`]
+//! - rows of a home that no process uses, all or none: [`apply_changes`]
+//! - staged databases, before they replace those of the home: [`staged`]
+//! - a row with all its columns, taken out and put back: [`saved_row`]
+
+mod changes;
+mod filter;
+mod list;
+mod list_sql;
+pub(crate) mod live;
+mod rows;
+pub(crate) mod saved_row;
+mod schema;
+pub(crate) mod staged;
+mod state_database;
+
+pub(crate) use self::changes::{NewRow, NewValue, RowChange, apply_changes};
+pub(crate) use self::filter::{AccountFilter, ThreadFilter, ThreadOrder};
+pub(crate) use self::list::{ListedThread, ThreadCounts, count, list, list_as};
+pub(crate) use self::rows::{PAGINATED, ThreadRow, fold_rows, rows_of, subagents_of};
+pub(crate) use self::state_database::{find_databases, find_state_database, state_folder};

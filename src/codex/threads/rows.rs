@@ -1,0 +1,178 @@
+//! Reads the rows of the table.
+
+use super::schema::{Column, Schema, Values};
+use crate::codex::database::DatabaseError;
+use crate::codex::database_view;
+use rusqlite::{Row, params_from_iter};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The mode of conversations whose turns Codex shows from a projection.
+pub(crate) const PAGINATED: &str = "paginated";
+
+/// One row of the table. Fields are empty if the column is missing, NULL, or of an unexpected type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ThreadRow {
+    /// The conversation's id in its original spelling.
+    pub id: String,
+    /// The absolute path of its rollout, in its plain form.
+    pub rollout_path: String,
+    /// The time of its creation in milliseconds since 1970.
+    pub created_ms: Option<i64>,
+    /// The time of its last change in milliseconds since 1970.
+    pub updated_ms: Option<i64>,
+    /// The first message, or for old conversations the name that the user chose.
+    pub title: String,
+    /// The name that the user chose, for paginated conversations.
+    pub name: String,
+    /// The first message of the user.
+    pub first_user_message: String,
+    /// True if the conversation is archived.
+    pub archived: bool,
+    /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
+    pub mode: String,
+    /// The folder that the conversation works in.
+    pub cwd: String,
+    /// The id of the workspace account that created it; empty if Codex recorded none.
+    pub account_id: String,
+}
+
+impl ThreadRow {
+    /// Returns true for paginated conversations, whose name is in `name` and not in `title`.
+    pub(crate) fn is_paginated(&self) -> bool {
+        self.mode == PAGINATED
+    }
+
+    /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        let name = self.name.trim();
+        if !name.is_empty() {
+            return Some(&self.name);
+        }
+        // Old conversations have no name column: a title that differs from the first message is a name.
+        let is_name = !self.is_paginated()
+            && !self.title.trim().is_empty()
+            && !self.first_user_message.is_empty()
+            && !self
+                .first_user_message
+                .trim()
+                .starts_with(self.title.trim());
+        is_name.then_some(&*self.title)
+    }
+}
+
+/// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
+/// because a table may be larger than memory. The fold starts with `start()`, and starts again if the
+/// database changed meanwhile. `None` if it has no such table. Creates no file beside the database.
+pub(crate) fn fold_rows<T>(
+    path: &Path,
+    start: impl Fn() -> T,
+    each: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    fold_selected_rows(path, None, start, each)
+}
+
+/// Returns the rows with these ids. Ids without a row are skipped; empty if there is no such table.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = fold_selected_rows(path, Some(ids), Vec::new, Vec::push)?;
+    Ok(rows.unwrap_or_default())
+}
+
+/// Returns the ids of the subagents of a conversation, and of theirs. Empty if the database does not
+/// record them.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
+    database_view::read(path, |connection| {
+        if !Schema::of(connection)?.has_edges() {
+            return Ok(Vec::new());
+        }
+        let sql = "WITH RECURSIVE children(id) AS (
+                       SELECT child_thread_id FROM thread_spawn_edges WHERE parent_thread_id = ?1
+                       UNION
+                       SELECT child_thread_id FROM thread_spawn_edges, children
+                       WHERE parent_thread_id = children.id)
+                   SELECT id FROM children ORDER BY id";
+        let mut select = connection.prepare(sql)?;
+        select.query_map([id], |row| row.get(0))?.collect()
+    })
+}
+
+const ID: Column = Column::Id;
+const ROLLOUT_PATH: Column = Column::Named("rollout_path");
+const TITLE: Column = Column::Named("title");
+const NAME: Column = Column::Named("name");
+const FIRST_MESSAGE: Column = Column::Named("first_user_message");
+const ARCHIVED: Column = Column::Named("archived");
+const MODE: Column = Column::Named("history_mode");
+const CWD: Column = Column::Named("cwd");
+const ACCOUNT: Column = Column::Named("creator_account_id");
+
+/// The columns that a [`ThreadRow`] has.
+const COLUMNS: [Column; 11] = [
+    ID,
+    ROLLOUT_PATH,
+    Column::CreatedMs,
+    Column::UpdatedMs,
+    TITLE,
+    NAME,
+    FIRST_MESSAGE,
+    ARCHIVED,
+    MODE,
+    CWD,
+    ACCOUNT,
+];
+
+fn fold_selected_rows<T>(
+    path: &Path,
+    ids: Option<&[String]>,
+    start: impl Fn() -> T,
+    mut each: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    database_view::read(path, |connection| {
+        let schema = Schema::of(connection)?;
+        if !schema.has_threads() {
+            return Ok(None);
+        }
+        let mut sql = schema.select(&COLUMNS);
+        let ids = ids.unwrap_or_default();
+        if !ids.is_empty() {
+            let _ = write!(sql, " WHERE t.id IN ({})", vec!["?"; ids.len()].join(","));
+        }
+        sql.push_str(" ORDER BY t.id DESC");
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query(params_from_iter(ids))?;
+        let mut gathered = start();
+        while let Some(row) = rows.next()? {
+            let row = thread_row(row);
+            if !row.id.is_empty() {
+                each(&mut gathered, row);
+            }
+        }
+        Ok(Some(gathered))
+    })
+}
+
+fn thread_row(row: &Row<'_>) -> ThreadRow {
+    let values = Values::new(&COLUMNS, row);
+    ThreadRow {
+        id: values.text(ID),
+        rollout_path: values.text(ROLLOUT_PATH),
+        created_ms: values.time(Column::CreatedMs),
+        updated_ms: values.time(Column::UpdatedMs),
+        title: values.text(TITLE),
+        name: values.text(NAME),
+        first_user_message: values.text(FIRST_MESSAGE),
+        archived: values.flag(ARCHIVED),
+        mode: values.text(MODE),
+        cwd: values.text(CWD),
+        account_id: values.text(ACCOUNT),
+    }
+}

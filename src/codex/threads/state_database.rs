@@ -1,0 +1,50 @@
+//! Finds the databases of a home.
+
+use crate::codex::config::CodexConfig;
+use crate::codex::{database, home};
+use crate::io::environment::Environment;
+use std::path::{Path, PathBuf};
+
+/// Finds the state database of `home`: the one with the highest number in the folder that Codex uses,
+/// else in the home's `sqlite/`.
+pub(crate) fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
+    let folder = state_folder(home, env);
+    newest_state(&folder).or_else(|| newest_state(&home.join(home::SQLITE_FOLDER)))
+}
+
+/// Returns the folder in which Codex keeps the databases of `home`.
+pub(crate) fn state_folder(home: &Path, env: &Environment) -> PathBuf {
+    let configured = CodexConfig::read(home).database_folder(home, env);
+    configured.unwrap_or_else(|| home.to_path_buf())
+}
+
+fn newest_state(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| home::is_database_named(path, home::STATE_DATABASE_PREFIX))
+        .filter_map(|path| {
+            let stem = path.file_stem()?.to_str()?;
+            let number: u32 = stem
+                .strip_prefix(home::STATE_DATABASE_PREFIX)?
+                .parse()
+                .ok()?;
+            Some((number, path))
+        })
+        .max()
+        .map(|(_, path)| path)
+}
+
+/// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
+pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(state_folder(home, env))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| home::is_database_named(path, prefix) && database::is_sqlite(path))
+        .collect();
+    found.sort();
+    found
+}
