@@ -330,21 +330,22 @@ pub(crate) fn delete_projections(
     database: &Path,
     ids: &HashSet<String>,
 ) -> Result<(), DatabaseError> {
-    delete_projections_in(open_private(database)?, database, ids)
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    delete_projections_in(open_private(database)?, database, &ids)
 }
 
 /// Does it in one transaction of `connection` and closes it.
 pub(super) fn delete_projections_in(
     mut connection: Connection,
     path: &Path,
-    ids: impl IntoIterator<Item: AsRef<str>> + Clone,
+    ids: &[&str],
 ) -> Result<(), DatabaseError> {
     let transaction = connection.transaction().on("change", path)?;
     for table in tables_of_threads(&transaction).on("read", path)? {
         let sql = format!("DELETE FROM {} WHERE thread_id=?1", quoted(&table));
         let mut delete = transaction.prepare(&sql).on("change", path)?;
-        for id in ids.clone() {
-            delete.execute([id.as_ref()]).on("change", path)?;
+        for id in ids {
+            delete.execute([id]).on("change", path)?;
         }
     }
     transaction.commit().on("change", path)?;
