@@ -6,6 +6,7 @@ use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::lab::{Lab, rollout};
+use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::real_codex::RealCodex;
 use crate::support::restic;
 use serde_json::{Value, json};
@@ -160,6 +161,84 @@ fn i16_prune_keeps_the_last_copy_until_the_loss_is_accepted() {
     let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
     let pruned = env.run(prune).code(0).json();
     assert_eq!(pruned["drop"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn i16_the_trash_is_not_emptied_while_it_has_the_last_copy() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "09:00");
+    compact(&env, &sample(1), 4);
+    back_up_at(&mut env, "10:00");
+    let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    let empty = ["prune", "--empty-trash", "--yes"];
+    fs::remove_file(env.manager_home().join("losses.json")).unwrap();
+    let before = env.tree("home/.codex-manager/backups");
+    let refused = env.run(empty).code(5);
+    assert!(refused.stderr.contains("last copy"), "{refused}");
+    assert!(refused.stderr.contains("restore "), "{refused}");
+    assert_same_tree(&before, &env.tree("home/.codex-manager/backups"));
+    let found = losses(&env, 5);
+    assert_eq!(found[0]["lost_messages"], 4);
+    let command = found[0]["command"].as_str().unwrap();
+    let command = command.replace("[ROOT]", &env.path("").display().to_string());
+    let args: Vec<_> = command.split(' ').skip(1).chain(["--yes"]).collect();
+    let _ = env.run(args).code(0);
+    assert_eq!(losses(&env, 5)[0]["lost_messages"], 1, "the summary");
+    let _ = env.run(empty).code(0);
+}
+
+#[test]
+fn messages_of_an_undecided_conflict_copy_are_found() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    let text = |answers: &[&str]| {
+        let lines: Vec<_> = answers
+            .iter()
+            .map(|text| assistant(text).to_string())
+            .collect();
+        format!("{META}{}\n", lines.join("\n"))
+    };
+    pair.sync(&[(ROLLOUT, &text(&["one"]))]);
+    pair.put("a", ROLLOUT, &text(&["one", "two"]));
+    pair.put("b", ROLLOUT, &text(&["one", "three", "four"]));
+    pair.apply("a");
+    pair.apply("b");
+    assert!(pair.text("b", ROLLOUT).contains("two"));
+    let home = pair.home("b");
+    let args = [
+        "--manager-home",
+        "manager-b",
+        "--codex-home",
+        home.to_str().unwrap(),
+    ];
+    let list = ["history", "losses", "--json"];
+    let found = pair.0.run([&args[..], &list].concat()).code(5).json();
+    let loss = &found["losses"][0];
+    assert_eq!(
+        (&loss["session_id"], &loss["lost_messages"]),
+        (&json!(ID), &json!(2))
+    );
+    assert_eq!(loss["command"], format!("codex-manager sync resolve {ID}"));
+}
+
+/// A trashed conversation that Codex created again, shorter, has its messages in the trash only.
+#[test]
+fn messages_of_a_trashed_conversation_are_found() {
+    let env = TestEnv::new();
+    write(&env, &sample(1));
+    let path = env.codex_home().join(sample(1).relative());
+    let whole = fs::read(&path).unwrap();
+    let _ = env.run(["storage", "trash", &id(1), "--yes"]).code(0);
+    assert!(!path.exists());
+    compact(&env, &sample(1), 4);
+    let found = losses(&env, 5);
+    assert_eq!(found[0]["lost_messages"], 4);
+    let place = found[0]["place"].as_str().unwrap();
+    let place = place.strip_prefix("[ROOT]/").expect("a path");
+    assert!(place.contains("/trash/conversations/"), "{place}");
+    assert_eq!(fs::read(env.path(place)).unwrap(), whole);
 }
 
 #[test]
@@ -389,7 +468,7 @@ impl Oracle {
         let numbers: Vec<u32> = self.threads.keys().copied().collect();
         let chosen = self.dice.below(numbers.len() as u64);
         let number = numbers.get(usize::try_from(chosen).unwrap()).copied();
-        let kind = self.dice.below(9);
+        let kind = self.dice.below(10);
         let (Some(number), true) = (number, kind > 0 && !numbers.is_empty()) else {
             let number = u32::try_from(self.texts).unwrap() + 1000;
             let path = self.env.codex_home().join(format!(
@@ -459,7 +538,22 @@ impl Oracle {
                 }
                 format!("archive {number}")
             }
+            // A fork has messages of another thread, under an id of its own.
             7 => {
+                let fork = u32::try_from(self.texts).unwrap() + 5000;
+                self.texts += 1;
+                let (path, texts) = self.threads[&number].rollouts[place].clone();
+                let name = format!("rollout-2026-11-20T08-00-00-{}.jsonl", id(fork));
+                let kept = usize::try_from(self.dice.below(texts.len() as u64 + 1)).unwrap();
+                let thread = Thread {
+                    rollouts: vec![(path.with_file_name(name), texts[..kept].to_vec())],
+                    is_paginated: self.threads[&number].is_paginated,
+                };
+                self.threads.insert(fork, thread);
+                self.rewrite(fork, 0);
+                format!("fork {number} as {fork}")
+            }
+            8 => {
                 let thread = self.threads.remove(&number).unwrap();
                 for (path, _) in thread.rollouts {
                     fs::remove_file(path).unwrap();

@@ -1,7 +1,7 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
 use super::account::{printable, warn_not_recorded};
-use super::losses::archived::NeededArchives;
+use super::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
 use super::permanent_deletion;
 use super::prune_table::{self, RetentionSubject};
 use super::retention_args::{RULES, RetentionArgs};
@@ -37,7 +37,8 @@ use std::path::Path;
 /// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
 /// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
 /// full archive that `verify` found good is always kept for each account, and so is the newest good one of
-/// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`.
+/// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`;
+/// --empty-trash refuses to delete it.
 /// Rules do not count damaged archives. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
@@ -244,6 +245,7 @@ impl PruneArgs {
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else if size > 0 {
+            refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm(context, &what)?;
             let lock = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::remove(manager, &trashed, &lock)?;

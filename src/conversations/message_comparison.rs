@@ -4,35 +4,12 @@
 //! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
 //! its place, text and time. So two turns of equal text that users began on two machines are different messages.
 
-use super::reader::EventReader;
-use crate::codex::rollout_lines::{EventKind, LineParts, Role, is_injected};
+use super::messages::{MessageReader, RecordedMessage};
+use crate::codex::rollout_lines::{Role, is_injected};
 use crate::history::rollout::{self, first_line};
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
-
-/// A message as both forms of a rollout record it.
-#[derive(Debug, PartialEq, Eq)]
-struct RecordedMessage {
-    role: Role,
-    text: String,
-    at: Option<DateTime<Utc>>,
-}
-
-/// Returns the next message of a rollout, or `None` at its end. Tools and reasoning are no messages: Codex drops some
-/// of their events when it rewrites a rollout.
-fn next_message(reader: &mut EventReader) -> io::Result<Option<RecordedMessage>> {
-    while let Some(event) = reader.next_event()? {
-        let (role, text) = match event.kind {
-            EventKind::User(text) => (Role::User, text),
-            EventKind::Assistant(text) => (Role::Assistant, text),
-            _ => continue,
-        };
-        let at = event.at;
-        return Ok(Some(RecordedMessage { role, text, at }));
-    }
-    Ok(None)
-}
 
 /// The messages that one version has behind those that both begin with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +24,7 @@ impl OwnMessages {
     fn add_all(
         &mut self,
         first: Option<RecordedMessage>,
-        reader: &mut EventReader,
+        reader: &mut MessageReader,
     ) -> io::Result<()> {
         let mut next = first;
         while let Some(message) = next {
@@ -55,7 +32,7 @@ impl OwnMessages {
                 Role::User => self.prompts += 1,
                 _ => self.answers += 1,
             }
-            next = next_message(reader)?;
+            next = reader.next_message()?;
         }
         Ok(())
     }
@@ -82,12 +59,12 @@ pub struct MessageComparison {
 
 /// Compares the messages of two versions, in the memory of one message each.
 pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
-    let mut first = EventReader::open(first, LineParts::TEXTS)?;
-    let mut second = EventReader::open(second, LineParts::TEXTS)?;
+    let mut first = MessageReader::open(first)?;
+    let mut second = MessageReader::open(second)?;
     let mut comparison = MessageComparison::default();
     loop {
-        match (next_message(&mut first)?, next_message(&mut second)?) {
-            (Some(a), Some(b)) if a == b => {
+        match (first.next_message()?, second.next_message()?) {
+            (Some(a), Some(b)) if (a.role, &a.text, a.at) == (b.role, &b.text, b.at) => {
                 comparison.common += 1;
                 comparison.since = a.at;
                 if comparison.title.is_none() && a.role == Role::User && !is_injected(&a.text) {

@@ -1,15 +1,54 @@
-//! The messages of rollouts as digests of role and text.
+//! The messages of rollouts, also as digests of role and text.
 //!
 //! The plain and the compressed form of a rollout, and its legacy and its paginated form, have the same messages.
 
 use super::reader::{self, EventReader};
-use crate::codex::rollout_lines::{EventKind, LineParts};
+use crate::codex::rollout_lines::{EventKind, LineParts, Role};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// A message of the user or the assistant.
+/// A message of the user or the assistant. Tools and reasoning are no messages: Codex drops some of their events when
+/// it rewrites a rollout.
+#[derive(Debug, Clone)]
+pub(super) struct RecordedMessage {
+    pub role: Role,
+    pub text: String,
+    /// The time at which Codex wrote it.
+    pub at: Option<DateTime<Utc>>,
+    /// The offset of its line in the plain text of the rollout.
+    pub offset: u64,
+}
+
+/// The messages of a rollout, plain or compressed, one at a time.
+pub(super) struct MessageReader(EventReader);
+
+impl MessageReader {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        EventReader::open(path, LineParts::TEXTS).map(Self)
+    }
+
+    /// Returns the next message, or `None` at the end.
+    pub(super) fn next_message(&mut self) -> io::Result<Option<RecordedMessage>> {
+        while let Some(event) = self.0.next_event()? {
+            let (role, text) = match event.kind {
+                EventKind::User(text) => (Role::User, text),
+                EventKind::Assistant(text) => (Role::Assistant, text),
+                _ => continue,
+            };
+            return Ok(Some(RecordedMessage {
+                role,
+                text,
+                at: event.at,
+                offset: event.offset,
+            }));
+        }
+        Ok(None)
+    }
+}
+
+/// A message as a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message {
     /// The digest of its role and its text without blanks around it.
@@ -26,26 +65,26 @@ pub(crate) struct Message {
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).
 pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
-    let mut reader = EventReader::open(path, LineParts::TEXTS)?;
+    let mut reader = MessageReader::open(path)?;
     let mut messages = Vec::new();
     loop {
-        let event = match reader.next_event() {
-            Ok(Some(event)) => event,
+        let message = match reader.next_message() {
+            Ok(Some(message)) => message,
             Ok(None) => return Ok(messages),
             Err(e) if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
                 return Ok(messages);
             }
             Err(e) => return Err(e),
         };
-        let (role, text) = match &event.kind {
-            EventKind::User(text) => (b'u', text),
-            EventKind::Assistant(text) => (b'a', text),
-            _ => continue,
+        let role = if message.role == Role::User {
+            b'u'
+        } else {
+            b'a'
         };
         messages.push(Message {
-            digest: reader::digest(role, text.trim()),
-            at: event.at,
-            offset: event.offset,
+            digest: reader::digest(role, message.text.trim()),
+            at: message.at,
+            offset: message.offset,
         });
     }
 }

@@ -48,6 +48,55 @@ impl NeededArchives {
     }
 }
 
+/// Refuses if no archive outside of the trash has messages that a conversation lacks.
+///
+/// # Errors
+/// The trash has the last copy of messages, the home or the archives cannot be listed, or the user interrupts.
+pub(in crate::commands) fn refuse_last_copy_in_trash(
+    context: &Context,
+) -> Result<(), CommandError> {
+    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+    places::add_archives(&mut search, context)?;
+    let accepted = losses::read(&context.settings.manager_home)?.accepted;
+    let found = search.run(&accepted)?;
+    let is_archive = |kind: &CopyPlaceKind| {
+        matches!(
+            kind,
+            CopyPlaceKind::Archive(_) | CopyPlaceKind::TrashedArchive
+        )
+    };
+    let is_trashed = |name: &String| {
+        let mut places = search.places.iter();
+        places.any(|place| place.kind == CopyPlaceKind::TrashedArchive && place.name == *name)
+    };
+    let last = found.losses.iter().find_map(|loss| {
+        let needed = loss.needed_names(&search.places, is_archive);
+        let in_trash = needed
+            .into_iter()
+            .find(|names| names.iter().all(is_trashed))?;
+        Some((loss, in_trash))
+    });
+    let Some((loss, names)) = last else {
+        return Ok(());
+    };
+    let message =
+        "the trash has the last copy of messages that a conversation lost; nothing was deleted";
+    let mut error = CommandError::refused(message);
+    if let Some(name) = names.first() {
+        let place = CopyPlace {
+            name: name.clone(),
+            kind: CopyPlaceKind::TrashedArchive,
+        };
+        if let Some(command) = place.command(&loss.id) {
+            error = error.hint(format!("bring them back: {command}"));
+        }
+    }
+    Err(error.hint(format!(
+        "if you do not miss them: codex-manager history losses --accept {}",
+        loss.id
+    )))
+}
+
 /// Returns the conversations of a new archive that lack messages which the previous one has, and records them.
 ///
 /// Files that are in both with one size and time are not read; of a file that grew, the beginning is hashed.
