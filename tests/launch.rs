@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Writes a program `codex` that runs this script and lists `--no-daemon` in its help.
-fn codex(env: &TestEnv, script: &str) {
+pub(crate) fn codex(env: &TestEnv, script: &str) {
     let text = format!(
         "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '  --no-daemon  alone'; exit 0; fi\n{script}\n"
     );

@@ -18,9 +18,6 @@ const WORDS: &str = r"(?xi)\b(
     | amid | betimes | lest
 )\b";
 
-/// The fewest words of a doc comment that can say more than the name of its item.
-const MINIMUM_WORDS: usize = 4;
-
 /// Places where a banned word is right: the file, and the text around the word.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
@@ -140,12 +137,6 @@ impl Check {
                         .push(format!("{file}:{}: opening: {}", prose.line, prose.text));
                 }
             }
-            if let [only] = comment.as_slice()
-                && only.text.split_whitespace().count() < MINIMUM_WORDS
-            {
-                self.findings
-                    .push(format!("{file}:{}: too short: {}", only.line, only.text));
-            }
         }
     }
 }
@@ -221,7 +212,6 @@ fn the_prose_check_finds_what_it_is_for() {
             "example.rs:1: \"is told\" in: Whether nobody is told.",
             "example.rs:1: opening: Whether nobody is told.",
             "example.rs:3: opening: Why.",
-            "example.rs:3: too short: Why.",
         ]
     );
 }

@@ -70,6 +70,7 @@ pub(super) enum Command {
     #[command(visible_alias = "backups")]
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
+    Diff(commands::diff::DiffArgs),
     Prune(commands::prune::PruneArgs),
     Normalize(commands::normalize::NormalizeArgs),
     History(commands::history::HistoryArgs),
@@ -139,6 +140,7 @@ impl Command {
         match self {
             Self::Doctor(args) => args.only_reads(),
             Self::ListBackups(_)
+            | Self::Diff(_)
             | Self::Sessions(_)
             | Self::Find(_)
             | Self::Usage(_)
@@ -187,6 +189,7 @@ impl Command {
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
+            Self::Diff(args) => args.run(context),
             Self::Prune(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
             Self::History(args) => args.run(context),

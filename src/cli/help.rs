@@ -24,6 +24,7 @@ Backups:
   restore       Restore an archive into the Codex home
   list-backups  List archives, grouped by account
   verify        Check every byte and every database of archives
+  diff          Show what the Codex home lost or gained since an archive
   prune         Move old archives to the trash
   vault         Keep encrypted, deduplicated snapshots elsewhere, with restic
 

@@ -2,6 +2,9 @@
 
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
+use crate::io::{OrdinaryPath as _, file_open};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -67,6 +70,23 @@ impl Program {
         command
     }
 
+    /// Returns a text that differs between versions of the program: the version of its npm package, else the size and
+    /// the time of its file. Starts nothing, because a start takes long and 0.98 writes into the home. `None` if the
+    /// file cannot be read.
+    pub(crate) fn build(&self) -> Option<String> {
+        let file = self.path.canonical().ok()?;
+        let above = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
+        // The script for Windows is beside `node_modules`.
+        let beside = file.parent()?.join("node_modules").join(NPM_PACKAGE);
+        let mut folders = above.chain([beside]);
+        folders.find_map(|folder| npm_version(&folder)).or_else(|| {
+            let meta = file.metadata().ok()?;
+            let modified: DateTime<Utc> = meta.modified().ok()?.into();
+            let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
+            Some(format!("{} bytes of {time}", meta.len()))
+        })
+    }
+
     /// Returns the version that the program prints, such as "0.169.0"; `None` if it prints none within
     /// `timeout`.
     pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
@@ -85,6 +105,24 @@ impl Program {
             .starts_with(|c: char| c.is_ascii_digit())
             .then(|| version.to_owned())
     }
+}
+
+/// The package that has the program.
+const NPM_PACKAGE: &str = "@openai/codex";
+
+/// The largest `package.json` that is read.
+const MAX_PACKAGE_BYTES: u64 = 64 * 1024;
+
+fn npm_version(folder: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+    }
+    let text =
+        file_open::read_small_to_string(folder.join("package.json"), MAX_PACKAGE_BYTES).ok()?;
+    let package: Package = serde_json::from_str(&text).ok()?;
+    (package.name == NPM_PACKAGE).then_some(package.version)
 }
 
 /// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two

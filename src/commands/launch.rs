@@ -2,6 +2,7 @@
 
 use super::account::printable;
 use super::account_choice::{named, pick};
+use super::backup::before_new_codex;
 use super::recommend::best_login;
 use super::start_codex::StartArgs;
 use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
@@ -73,6 +74,9 @@ impl LaunchArgs {
                 .start
                 .isolated_if_supported()
                 .start(&account, &self.args, None, context);
+        }
+        if runs_conversation && !self.start.is_dry_run() {
+            before_new_codex::archive(context)?;
         }
         self.start.run_directly(&self.args, context)
     }

@@ -17,6 +17,7 @@ mod conversation_filter;
 pub(crate) mod cooldown;
 pub(crate) mod current;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 mod entry_json;
 pub(crate) mod export;

@@ -160,7 +160,8 @@ pub(super) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
         ui.line("no conversation would change");
         return;
     }
-    let titles = titles(changes, home, context);
+    let ids: Vec<_> = changes.iter().map(|change| change.id.clone()).collect();
+    let titles = titles(&ids, home, context);
     let size = |bytes_of: Option<u64>| bytes_of.map_or("-".into(), bytes);
     let mut table = Table::new(ui, COLUMNS);
     for change in changes {
@@ -183,17 +184,12 @@ pub(super) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
 }
 
 /// Returns the titles of conversations in the database of the home, by id.
-fn titles(
-    changes: &[ConversationChange],
-    home: &Path,
-    context: &Context,
-) -> HashMap<String, String> {
-    let ids: Vec<_> = changes.iter().map(|change| change.id.clone()).collect();
+pub(super) fn titles(ids: &[String], home: &Path, context: &Context) -> HashMap<String, String> {
     let Some(database) = threads::find_state_database(home, &context.env) else {
         return HashMap::new();
     };
     // Titles are optional, so an unreadable database gives none.
-    let rows = threads::rows_of(&database, &ids).unwrap_or_default();
+    let rows = threads::rows_of(&database, ids).unwrap_or_default();
     rows.into_iter()
         .map(|row| {
             let title = row.given_name().unwrap_or(&row.title);

@@ -1,6 +1,7 @@
 //! Starts Codex for `launch` and `resume`.
 
 use super::account::{printable, warn_all};
+use super::backup::before_new_codex;
 use super::home_checks::{check_keeps_modes, check_not_isolated, check_store};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
@@ -35,6 +36,10 @@ impl StartArgs {
             isolated: self.isolated || cfg!(unix),
             ..self
         }
+    }
+
+    pub(super) fn is_dry_run(self) -> bool {
+        self.dry_run
     }
 
     /// Starts Codex under an account with these arguments and waits until it ends.
@@ -81,6 +86,7 @@ impl StartArgs {
             let home = isolated.unwrap_or(request.codex_home);
             check_keeps_modes(context, &[home, request.manager_home])?;
         }
+        before_new_codex::archive(context)?;
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
         announce(&plan, &launch, context);
         let report = launch.run(settings.zone, &|| context.local_now())?;

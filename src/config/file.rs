@@ -170,6 +170,8 @@ impl ConfigFile {
             codex_bin: text("codex.bin").map(Into::into),
             preferences: Preferences {
                 color: word(text("color")).unwrap_or(default.color),
+                before_new_codex: word(text("backup.before_new_codex"))
+                    .unwrap_or(default.before_new_codex),
                 compression: word(text("backup.compression")).unwrap_or(default.compression),
                 exclude: value("backup.exclude").and_then(globs).unwrap_or_default(),
                 include_tmp: flag("backup.include_tmp"),

@@ -1,7 +1,7 @@
 //! The table of all settings.
 
 use super::value_kind::ValueKind;
-use super::values::{ColorChoice, Preferences};
+use super::values::{BeforeNewCodex, ColorChoice, Preferences};
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::quota::recommend::Strategy;
@@ -31,7 +31,7 @@ const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> Config
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 23] = [
+pub(crate) const KEYS: [ConfigKey; 24] = [
     ConfigKey {
         variable: Some("TZ"),
         ..key("timezone", ValueKind::Zone, "the local time zone")
@@ -49,6 +49,11 @@ pub(crate) const KEYS: [ConfigKey; 23] = [
         ..key("codex.home", ValueKind::Path, "the Codex home")
     },
     key("codex.bin", ValueKind::Program, "the Codex program"),
+    key(
+        "backup.before_new_codex",
+        ValueKind::Choice(names::<BeforeNewCodex>),
+        "whether to archive before a new Codex starts",
+    ),
     key(
         "backup.compression",
         ValueKind::Choice(names::<Compression>),
@@ -181,6 +186,7 @@ pub(crate) fn default_of(key: &ConfigKey) -> Json {
         "color" => json!(name_of(&preferences.color)),
         "codex.home" => json!("~/.codex"),
         "codex.bin" => json!("codex"),
+        "backup.before_new_codex" => json!(name_of(&preferences.before_new_codex)),
         "backup.compression" => json!(name_of(&preferences.compression)),
         "backup.exclude" => json!(preferences.exclude),
         "backup.include_tmp" => json!(preferences.include_tmp),

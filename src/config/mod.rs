@@ -15,4 +15,4 @@ pub(crate) use key::{FOLDER_KEYS, KEYS, default_of};
 pub(crate) use setting::{KeyError, Setting, find};
 pub(crate) use value_kind::ValueKind;
 pub use values::ColorChoice;
-pub(crate) use values::{ConfigValues, Preferences, VaultSettings};
+pub(crate) use values::{BeforeNewCodex, ConfigValues, Preferences, VaultSettings};

@@ -34,11 +34,25 @@ impl ColorChoice {
     }
 }
 
+/// The use of an archive before a new version of Codex starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum BeforeNewCodex {
+    /// On a terminal the user is asked for an archive.
+    #[default]
+    Ask,
+    /// An archive is made.
+    Auto,
+    /// Codex starts without one.
+    Off,
+}
+
 /// Defaults of commands; a flag overrides each of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Preferences {
     /// When to use colour.
     pub(crate) color: ColorChoice,
+    /// The use of an archive before `launch` and `resume` start a new version of Codex.
+    pub(crate) before_new_codex: BeforeNewCodex,
     /// The compression level of archives.
     pub(crate) compression: Compression,
     /// Globs of files that backups exclude.
@@ -84,6 +98,7 @@ impl Default for Preferences {
     fn default() -> Self {
         Self {
             color: ColorChoice::default(),
+            before_new_codex: BeforeNewCodex::default(),
             compression: Compression::default(),
             exclude: Vec::new(),
             include_tmp: false,

@@ -7,6 +7,8 @@ use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
+use crate::codex::program::Program;
+use crate::inventory::codex_change::CodexChange;
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
 use crate::inventory::{store, trash};
 use crate::io::quantity::pluralize;
@@ -113,7 +115,19 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
         age_of_verify(last, first, input.now),
     ];
     checks.extend(archives_in_the_future(records, input.now));
+    checks.extend(new_codex(records, input));
     checks
+}
+
+/// A new Codex may rewrite conversations when it starts.
+fn new_codex(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Option<Check> {
+    let program = Program::find(input.codex_bin, input.env).ok()?;
+    let change = CodexChange::since_last_archive(records, input.codex_home, &program)?;
+    Some(
+        Check::warn("archives.codex", change.to_string())
+            .because("no archive shows the home as the earlier Codex left it, if the new one has not started yet")
+            .fixed_by("codex-manager backup --if-codex-changed"),
+    )
 }
 
 /// Returns the creation time of the newest full archive, ignoring archives dated in the future.

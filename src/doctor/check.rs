@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 45] = [
+pub const CHECKS: [(&str, &str); 46] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: exists, is readable, is private"),
     ("home.config", "its config.toml"),
@@ -63,6 +63,10 @@ pub const CHECKS: [(&str, &str); 45] = [
     (
         "archives",
         "the number of archives and the age of the newest",
+    ),
+    (
+        "archives.codex",
+        "whether the last archive is from before the installed version of Codex",
     ),
     ("archives.verified", "the time of the last verification"),
     ("archives.damaged", "damaged or missing archives"),

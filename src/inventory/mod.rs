@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod candidate;
 pub(crate) mod catalog;
 pub(crate) mod cleanup;
+pub(crate) mod codex_change;
 pub mod cooldown;
 pub(crate) mod legacy;
 pub(crate) mod losses;

@@ -311,11 +311,20 @@ fn preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
 /// Returns the newest archive of `home` in this mode, from which the next backup copies unchanged
 /// parts. Skips archives with known damage, and safety backups, which may hold few files.
 pub(crate) fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
+    last_of(records, home, mode).map(|record| record.path.clone())
+}
+
+/// Returns the newest archive of a home and a mode, without safety backups and single logins.
+pub(crate) fn last_of<'a>(
+    records: &'a [ArchiveRecord],
+    home: &Path,
+    mode: BackupMode,
+) -> Option<&'a ArchiveRecord> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
         m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
-    newest(records, same).map(|r| r.path.clone())
+    newest(records, same)
 }
 
 #[cfg(test)]

@@ -161,6 +161,21 @@ impl Ui {
         }
     }
 
+    /// The same printer without output but warnings and errors, for a command that runs before another one.
+    #[must_use]
+    pub(crate) fn silenced(&self) -> Self {
+        Self {
+            silent: true,
+            json: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns true if a question can be asked on the terminal.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.interactive
+    }
+
     /// The same printer with tables as tab-separated values, and nothing else on stdout.
     #[must_use]
     pub fn with_tsv(&self) -> Self {

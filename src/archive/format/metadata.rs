@@ -118,6 +118,9 @@ pub struct Metadata {
     /// Version of the program that created the archive.
     #[serde(default)]
     pub manager_version: String,
+    /// The build of Codex at that time, as [`crate::codex::program::Program`] identifies it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codex_build: Option<String>,
     /// Source of the windows, or "none".
     #[serde(default)]
     pub status_source: String,
@@ -189,6 +192,7 @@ impl Default for Metadata {
             captured_files_more: 0,
             created_at: Timestamp::default(),
             manager_version: env!("CARGO_PKG_VERSION").into(),
+            codex_build: None,
             status_source: "none".into(),
             windows: Vec::new(),
             windows_observed_at: None,

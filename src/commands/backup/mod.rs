@@ -1,5 +1,6 @@
 //! `backup`: archives the Codex home.
 
+pub(super) mod before_new_codex;
 pub(super) mod capture_args;
 pub(super) mod guards;
 pub(super) mod plan;
@@ -22,6 +23,7 @@ use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
+use crate::codex::program::Program;
 use crate::commands::account::{warn_all, warn_not_recorded};
 use crate::commands::home_checks::refuse_during_restore;
 use crate::commands::losses::archived;
@@ -48,6 +50,7 @@ use clap::Args;
 #[command(after_help = "Examples:
   codex-manager backup
   codex-manager backup --if-older 12h --quiet      # for cron
+  codex-manager backup --if-codex-changed          # after an update of Codex
   codex-manager backup --mode auth --label 'before the update'
   codex-manager backup --dry-run")]
 pub struct BackupArgs {
@@ -58,6 +61,9 @@ pub struct BackupArgs {
     /// Do nothing if an archive younger than this exists: 12h, 1d
     #[arg(long, value_name = "DURATION")]
     if_older: Option<String>,
+    /// Do nothing if Codex has the version of the last archive; with --if-older, if both conditions hold
+    #[arg(long)]
+    if_codex_changed: bool,
     /// The compression level [default: `backup.compression` of config.toml, else default]
     #[arg(long, value_enum)]
     compression: Option<Compression>,
@@ -77,6 +83,14 @@ pub struct BackupArgs {
 }
 
 impl BackupArgs {
+    /// The options of a backup that asks no server.
+    pub(super) fn without_quota() -> Self {
+        Self {
+            quota: QuotaArgs::without_query(),
+            ..Self::default()
+        }
+    }
+
     /// Archives the Codex home. With `--dry-run`, prints the plan.
     ///
     /// # Errors
@@ -198,18 +212,18 @@ impl BackupArgs {
         }
     }
 
-    /// Returns the newest archive of this home, mode and account, if it is younger than
-    /// `--if-older`.
+    /// Returns the newest archive of this home, mode and account, if it is younger than `--if-older` and made with
+    /// this version of Codex.
     fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>, CommandError> {
-        let Some(text) = &self.if_older else {
+        if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
+        }
+        let limit = self.if_older.as_deref().map(parse_limit).transpose()?;
+        let codex_build = if self.if_codex_changed {
+            Some(find_build(context)?)
+        } else {
+            None
         };
-        let limit = time_format::parse_span(text)
-            .filter(|s| *s >= Duration::zero())
-            .ok_or_else(|| {
-                CommandError::usage(format!("--if-older is not a duration: {text:?}"))
-                    .hint("use a form like 30min, 12h, 1d or \"1d 12h\"")
-            })?;
         let manager = &context.settings.manager_home;
         let records = store::archives(manager)?;
         let home = context.settings.codex_home.display().to_string();
@@ -230,7 +244,9 @@ impl BackupArgs {
         let age = context
             .now()
             .signed_duration_since(newest.metadata.created_at);
-        if age >= limit || age < Duration::zero() {
+        let is_old = limit.is_some_and(|limit| age >= limit || age < Duration::zero());
+        let is_of_other_codex = codex_build.is_some() && newest.metadata.codex_build != codex_build;
+        if is_old || is_of_other_codex {
             return Ok(None);
         }
         let archive = store::backups(manager).join(&newest.path);
@@ -241,6 +257,25 @@ impl BackupArgs {
             metadata: newest.metadata.clone(),
         }))
     }
+}
+
+fn parse_limit(text: &str) -> Result<Duration, CommandError> {
+    let span = time_format::parse_span(text).filter(|span| *span >= Duration::zero());
+    span.ok_or_else(|| {
+        CommandError::usage(format!("--if-older is not a duration: {text:?}"))
+            .hint("use a form like 30min, 12h, 1d or \"1d 12h\"")
+    })
+}
+
+/// Returns the build of Codex, for a comparison with that of an archive.
+fn find_build(context: &Context) -> Result<String, CommandError> {
+    let message = "--if-codex-changed needs the Codex program";
+    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
+        .map_err(|e| CommandError::failed(message).because(e))?;
+    let build = program
+        .build()
+        .ok_or_else(|| CommandError::failed(format!("cannot read {}", program.path().display())));
+    build.map_err(|e| e.hint("pass the path of codex: --codex-bin FILE"))
 }
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is a warning: the archive

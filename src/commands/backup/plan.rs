@@ -5,6 +5,7 @@ use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::config::CodexConfig;
+use crate::codex::program::Program;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::commands::account::warn_all;
 use crate::commands::home_checks::{refusal_reason, refuses_logins};
@@ -82,6 +83,13 @@ pub(in crate::commands) struct QuotaArgs {
 }
 
 impl QuotaArgs {
+    pub(super) fn without_query() -> Self {
+        Self {
+            no_status: true,
+            ..Self::default()
+        }
+    }
+
     fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport, CommandError> {
         let settings = &context.settings;
         let now = context.now();
@@ -161,6 +169,9 @@ fn metadata_and_stem(
         },
         source_codex_home: context.settings.codex_home.display().to_string(),
         created_at: now,
+        codex_build: Program::find(context.settings.codex_bin.as_deref(), &context.env)
+            .ok()
+            .and_then(|program| program.build()),
         status_source: observation.map_or("none", |s| s.source.name()).into(),
         windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
         windows_observed_at: observation.map(|s| s.observed_at),

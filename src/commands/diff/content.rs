@@ -1,0 +1,169 @@
+//! The settings and the files of the user in a home beside those of an archive.
+
+use super::change::Change;
+use crate::archive::entry::FileEntry;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::scan::HomeScan;
+use crate::archive::single_file;
+use crate::codex::config;
+use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
+use crate::error::CommandError;
+use crate::io::hash::{Sha256Digest, sha256_of};
+use crate::io::{IoContext, file_open};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+use toml_edit::{DocumentMut, Item};
+
+/// The kind of a thing that changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ContentKind {
+    /// A key of `config.toml`.
+    Setting,
+    McpServer,
+    Skill,
+    Prompt,
+    /// Another file of the user, such as `AGENTS.md` or a rule.
+    File,
+}
+
+impl ContentKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Setting => "setting",
+            Self::McpServer => "MCP server",
+            Self::Skill => "skill",
+            Self::Prompt => "prompt",
+            Self::File => "file",
+        }
+    }
+}
+
+/// A change, in JSON. Its keys are a contract.
+#[derive(Debug, Serialize)]
+pub(super) struct ContentChange {
+    pub kind: ContentKind,
+    pub name: String,
+    pub change: Change,
+}
+
+/// The versions of everything that has a name.
+type Versions<T> = BTreeMap<(ContentKind, String), T>;
+
+/// Compares settings, skills, prompts and other files of the user.
+///
+/// # Errors
+/// The home or the archive cannot be read.
+pub(super) fn compare(
+    archive: &ArchiveReader,
+    live: &HomeScan,
+    home: &Path,
+) -> Result<Vec<ContentChange>, CommandError> {
+    let mut text = String::new();
+    let mut archived = single_file::extract(archive, HomeEntryKind::Config)?;
+    // A file that is no text has no keys.
+    let _ = archived.read_to_string(&mut text);
+    let current = config::read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
+    let mut changes = differences(&settings(&text), &settings(&current));
+    let archived = files(archive.contents().files.iter());
+    let current = files(live.files.iter());
+    let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
+    let of_home = |file: &FileEntry| {
+        let known = archived.iter().find(|known| known.path == file.path);
+        version(file, known, &home.join(file.path.as_path()))
+    };
+    changes.extend(differences(
+        &by_name(&archived, of_archive)?,
+        &by_name(&current, of_home)?,
+    ));
+    Ok(changes)
+}
+
+/// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
+type FileVersion = (u64, Option<Sha256Digest>);
+
+fn version(
+    file: &FileEntry,
+    known: Option<&FileEntry>,
+    path: &Path,
+) -> Result<FileVersion, CommandError> {
+    let digest = match known {
+        Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
+        _ => {
+            let mut reader = file_open::open(path).at("read", path)?;
+            let (digest, _) = sha256_of(&mut reader).at("read", path)?;
+            Sha256Digest::parse(&digest)
+        }
+    };
+    Ok((file.size, digest))
+}
+
+fn is_untouched(known: &FileEntry, file: &FileEntry) -> bool {
+    (known.size, known.mtime) == (file.size, file.mtime)
+}
+
+fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<ContentChange> {
+    let names: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
+    let changes = names.into_iter().filter_map(|key| {
+        let change = Change::between(archived.get(key), live.get(key))?;
+        let (kind, name) = key.clone();
+        Some(ContentChange { kind, name, change })
+    });
+    changes.collect()
+}
+
+/// Returns the keys of a `config.toml` with their values. An MCP server is one value.
+fn settings(text: &str) -> Versions<String> {
+    let mut found = Versions::new();
+    if let Ok(document) = text.parse::<DocumentMut>() {
+        for (key, item) in document.iter() {
+            add_settings(&mut found, key, item);
+        }
+    }
+    found
+}
+
+fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
+    if let Some(server) = name.strip_prefix("mcp_servers.") {
+        let key = (ContentKind::McpServer, server.to_owned());
+        found.insert(key, item.to_string());
+        return;
+    }
+    if let Some(table) = item.as_table_like() {
+        for (key, item) in table.iter() {
+            add_settings(found, &format!("{name}.{key}"), item);
+        }
+    } else {
+        let value = item.to_string().trim().to_owned();
+        found.insert((ContentKind::Setting, name.to_owned()), value);
+    }
+}
+
+fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
+    let is_content = |file: &FileEntry| {
+        let kind = kind_of(file.path.as_path());
+        matches!(kind, HomeEntryKind::UserContent | HomeEntryKind::Rules)
+    };
+    all.filter(is_content).collect()
+}
+
+/// Groups files by what they belong to: a skill has several.
+fn by_name(
+    files: &[FileEntry],
+    version: impl Fn(&FileEntry) -> Result<FileVersion, CommandError>,
+) -> Result<Versions<BTreeMap<String, FileVersion>>, CommandError> {
+    let mut found: Versions<BTreeMap<String, FileVersion>> = Versions::new();
+    for file in files {
+        let path = file.path.as_path().display().to_string();
+        let parts: Vec<_> = path.split(['/', '\\']).collect();
+        let key = match parts.as_slice() {
+            ["skills", name, _, ..] => (ContentKind::Skill, (*name).to_owned()),
+            ["prompts", name] => (ContentKind::Prompt, (*name).to_owned()),
+            _ => (ContentKind::File, path.clone()),
+        };
+        found.entry(key).or_default().insert(path, version(file)?);
+    }
+    Ok(found)
+}

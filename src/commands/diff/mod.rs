@@ -1,0 +1,157 @@
+//! `diff`: what the Codex home lost or gained since an archive.
+
+mod change;
+mod content;
+mod conversations;
+
+use self::change::Change;
+use self::content::ContentChange;
+use self::conversations::ConversationDiff;
+use super::account::{printable, short_id};
+use super::archive_choice::{LATEST, find_archive, without_suffix};
+use super::restore_diff::titles;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::scan;
+use crate::archive::scope::CaptureScope;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::records::ArchiveRecord;
+use crate::io::quantity::pluralize;
+use crate::ui::Style;
+use crate::ui::table::{Cell, Column, Table};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Show what the Codex home lost or gained since an archive
+///
+/// Compares conversations by messages, not by bytes: a rollout that Codex migrated or compressed has not changed.
+/// Also compares the keys of config.toml, MCP servers, skills, prompts and rules. Prints no values. Exits with 0
+/// whether or not anything changed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager diff                    # since the latest archive
+  codex-manager diff latest~3
+  codex-manager diff --json | jq '.conversations[] | select(.messages_lost > 0)'")]
+pub(crate) struct DiffArgs {
+    /// A name under backups/ or its beginning, a number of `list-backups`, a path, `latest` or `latest~N`
+    #[arg(value_name = "ARCHIVE", default_value = LATEST)]
+    archive: PathBuf,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct DiffJson {
+    archive: String,
+    conversations: Vec<ConversationDiff>,
+    content: Vec<ContentChange>,
+}
+
+impl DiffArgs {
+    /// # Errors
+    /// There is no such archive, or the home or the archive cannot be read.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let path = find_archive(context, &self.archive, ArchiveRecord::is_usable)?;
+        let archive = ArchiveReader::open(&path)?;
+        let home = &context.settings.codex_home;
+        let scope = CaptureScope::new(home, BackupMode::Full);
+        let live = scan::scan(&scope, &Arc::default())?;
+        let mut conversations = conversations::compare(&archive, &live, home)?;
+        let ids: Vec<_> = conversations
+            .iter()
+            .map(|row| row.session_id.clone())
+            .collect();
+        let titles = titles(&ids, home, context);
+        for row in &mut conversations {
+            row.title = titles.get(&row.session_id).cloned().unwrap_or_default();
+        }
+        let name = archive.path().file_name().unwrap_or_default();
+        let document = DiffJson {
+            archive: without_suffix(&name.to_string_lossy()).to_owned(),
+            conversations,
+            content: content::compare(&archive, &live, home)?,
+        };
+        show(&document, context);
+        context.ui.document("diff", &document);
+        Ok(Outcome::Done)
+    }
+}
+
+fn show(document: &DiffJson, context: &Context) {
+    let ui = &context.ui;
+    let archive = printable(&document.archive);
+    if document.conversations.is_empty() && document.content.is_empty() {
+        ui.line(format_args!("nothing changed since {archive}"));
+        return;
+    }
+    if !document.conversations.is_empty() {
+        let mut table = Table::new(
+            ui,
+            [
+                Column::new("CHANGE"),
+                Column::new("CONVERSATION"),
+                Column::new("GAINED").number().rank(2),
+                Column::new("LOST").number().rank(2),
+                Column::new("TITLE").rank(1).shorten(8),
+            ],
+        );
+        for row in &document.conversations {
+            let style = if row.messages_lost > 0 {
+                Style::Warn
+            } else {
+                Style::Plain
+            };
+            table.row([
+                row.change.cell(),
+                Cell::plain(short_id(&row.session_id)),
+                Cell::plain(row.messages_gained.to_string()),
+                Cell::new(style, row.messages_lost.to_string()),
+                Cell::new(Style::Dim, printable(&row.title)),
+            ]);
+        }
+        table.print(ui);
+    }
+    if !document.content.is_empty() {
+        if !document.conversations.is_empty() {
+            ui.line("");
+        }
+        let columns = [
+            Column::new("CHANGE"),
+            Column::new("KIND"),
+            Column::new("NAME"),
+        ];
+        let mut table = Table::new(ui, columns);
+        for row in &document.content {
+            table.row([
+                row.change.cell(),
+                Cell::plain(row.kind.name()),
+                Cell::plain(printable(&row.name)),
+            ]);
+        }
+        table.print(ui);
+    }
+    let lost: usize = document
+        .conversations
+        .iter()
+        .map(|row| row.messages_lost)
+        .sum();
+    let gained: usize = document
+        .conversations
+        .iter()
+        .map(|row| row.messages_gained)
+        .sum();
+    ui.prose(format_args!(
+        "since {archive}: {} gained, {} lost",
+        pluralize(gained, "message"),
+        pluralize(lost, "message")
+    ));
+    if document
+        .conversations
+        .iter()
+        .any(|row| row.change == Change::Changed && row.messages_lost > 0)
+    {
+        ui.note("bring messages back: codex-manager history losses");
+    }
+}

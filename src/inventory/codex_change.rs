@@ -1,0 +1,45 @@
+//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and migrate
+//! databases (0.169).
+
+use super::records::ArchiveRecord;
+use super::store;
+use crate::archive::metadata::BackupMode;
+use crate::codex::program::Program;
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+
+/// The builds of Codex at the last archive and now, which differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CodexChange {
+    archived: String,
+    current: String,
+}
+
+impl CodexChange {
+    /// Compares a program with the last full archive of a home. `None` without an archive that records the build.
+    pub(crate) fn since_last_archive(
+        records: &[ArchiveRecord],
+        home: &Path,
+        program: &Program,
+    ) -> Option<Self> {
+        let last = store::last_of(records, home, BackupMode::Full)?;
+        let archived = last.metadata.codex_build.clone()?;
+        let current = program.build()?;
+        (archived != current).then_some(Self { archived, current })
+    }
+}
+
+impl Display for CodexChange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let is_version = |build: &str| !build.contains(' ');
+        if is_version(&self.archived) && is_version(&self.current) {
+            let Self { archived, current } = self;
+            write!(
+                f,
+                "Codex is {current}; the last archive was made with {archived}"
+            )
+        } else {
+            write!(f, "Codex was replaced since the last archive")
+        }
+    }
+}
