@@ -538,21 +538,7 @@ impl Oracle {
                 }
                 format!("archive {number}")
             }
-            // A fork has messages of another thread, under an id of its own.
-            7 => {
-                let fork = u32::try_from(self.texts).unwrap() + 5000;
-                self.texts += 1;
-                let (path, texts) = self.threads[&number].rollouts[place].clone();
-                let name = format!("rollout-2026-11-20T08-00-00-{}.jsonl", id(fork));
-                let kept = usize::try_from(self.dice.below(texts.len() as u64 + 1)).unwrap();
-                let thread = Thread {
-                    rollouts: vec![(path.with_file_name(name), texts[..kept].to_vec())],
-                    is_paginated: self.threads[&number].is_paginated,
-                };
-                self.threads.insert(fork, thread);
-                self.rewrite(fork, 0);
-                format!("fork {number} as {fork}")
-            }
+            7 => self.fork(number, place),
             8 => {
                 let thread = self.threads.remove(&number).unwrap();
                 for (path, _) in thread.rollouts {
@@ -570,6 +556,22 @@ impl Oracle {
                 format!("drop {dropped:?} of {number}")
             }
         }
+    }
+
+    /// A fork has messages of another thread, under an id of its own.
+    fn fork(&mut self, number: u32, place: usize) -> String {
+        let fork = u32::try_from(self.texts).unwrap() + 5000;
+        self.texts += 1;
+        let (path, texts) = self.threads[&number].rollouts[place].clone();
+        let name = format!("rollout-2026-11-20T08-00-00-{}.jsonl", id(fork));
+        let kept = usize::try_from(self.dice.below(texts.len() as u64 + 1)).unwrap();
+        let thread = Thread {
+            rollouts: vec![(path.with_file_name(name), texts[..kept].to_vec())],
+            is_paginated: self.threads[&number].is_paginated,
+        };
+        self.threads.insert(fork, thread);
+        self.rewrite(fork, 0);
+        format!("fork {number} as {fork}")
     }
 
     fn back_up(&mut self) {
