@@ -234,9 +234,8 @@ fn run_schedule(seed: u64, decisions: Decisions) {
             }
         }
     }
-    // A restored version, or a restored manifest, can be of a machine that lost its state.
-    has_unpublished_files |=
-        restored_versions.is_some() && MachineFault::of(seed) != MachineFault::None;
+    // No machine lists an earlier version that a client restored, or it is of a machine that lost its state.
+    has_unpublished_files |= restored_versions.is_some();
     // Users stop writing, and clients deliver everything.
     let mut is_settled = false;
     for round in 0..MAX_SETTLING_ROUNDS {
@@ -309,8 +308,9 @@ fn run_schedule(seed: u64, decisions: Decisions) {
         }
     }
     // A restored state does not know the later versions, and a machine and its clone count changes under one name until
-    // the clone is detected. In these schedules `conflict.policy` may let an older version win.
-    if MachineFault::of(seed) == MachineFault::None {
+    // the clone is detected. A machine that never had a version cannot know that a client restored it. In these
+    // schedules `conflict.policy` may let an older version win; the backups have the newer one.
+    if MachineFault::of(seed) == MachineFault::None && restored_versions.is_none() {
         let edits: Vec<_> = machines.iter().flat_map(|m| &m.skill_edits).collect();
         let is_deleted = |text: &String| is_deleted_version(text, &edits, &machines);
         let chosen = |path: &String| machines.iter().any(|m| m.skills_in_conflict.contains(path));

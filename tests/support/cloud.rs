@@ -125,13 +125,18 @@ impl Cloud {
         let Some(content) = rng.pick(&self.skills[&path]).cloned() else {
             return;
         };
-        let version = self.files.get(&path).map_or(0, |(version, _)| *version);
+        let version = self.files.get(&path).map(|(version, _)| *version);
         if rng.chance(50) {
+            let version = version.unwrap_or(0);
             self.files.insert(path, (version + 1, Some(content)));
             return;
         }
         let full = machine.cloud.join(&path);
         let known = machine.client.entry(path).or_default();
+        // An emptied server has no earlier versions.
+        let Some(version) = version else {
+            return;
+        };
         // Clients do not overwrite files that they have not uploaded.
         if known.hidden.is_none() && read(&full).map(|local| local.bytes) == known.bytes {
             write(&full, &content);
