@@ -11,14 +11,16 @@ pub use self::help::{COMMANDS, GLOBAL_OPTIONS, global_options, tree};
 
 use self::command::Command;
 use crate::commands;
-use crate::commands::run_log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::{attached, limits, owner, progress};
 use crate::logging::{self, LogSettings};
+use crate::steps::run_log::RunLog;
 use crate::ui::{self, Ui, Verbosity, picker};
+use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 /// Parses the arguments of the process, runs the command and returns the exit code.
@@ -79,6 +81,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
                 clock,
                 env,
                 ui: ui.clone(),
+                runner: run_words,
             };
             run_logged(command, &context, global.log)
         })
@@ -109,6 +112,17 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// Runs the command that `words` are.
+fn run_words(words: &[OsString], context: &Context) -> Result<Outcome, CommandError> {
+    let program = std::iter::once(OsStr::new("codex-manager"));
+    let words = program.chain(words.iter().map(OsString::as_os_str));
+    let cli = tree()
+        .try_get_matches_from(words)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|e| CommandError::usage("invalid command line").because(e))?;
+    cli.command.run(context, tree)
 }
 
 /// Finishes what killed commands left, then runs the command; both are logged if `log` asks for it.
@@ -171,7 +185,7 @@ fn print_steps(context: &Context, has_log: bool) {
 
 /// Prints completion candidates for a shell.
 fn complete(env: &Environment) -> ExitCode {
-    let answered = CompleteEnv::with_factory(|| commands::candidates::attach(tree()))
+    let answered = CompleteEnv::with_factory(|| crate::choices::candidates::attach(tree()))
         .var(commands::completions::VARIABLE)
         .try_complete(std::env::args_os(), Some(&env.current_dir));
     // No message on failure: the shell would insert it into the user's command line.
@@ -188,7 +202,7 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
         return;
     }
     for unknown in &context.settings.unknown_keys {
-        let text = commands::account::printable(unknown);
+        let text = crate::views::account::printable(unknown);
         context.ui.warn(format_args!("config.toml: {text}"));
     }
 }

@@ -3,13 +3,14 @@
 
 use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, Preferences};
-use crate::error::CommandError;
+use crate::error::{CommandError, Outcome};
 use crate::io::OrdinaryPath;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// All settings of a run, resolved from flags, environment and `config.toml`.
@@ -50,7 +51,12 @@ pub struct Context {
     pub env: Environment,
     /// Prints results, notes and warnings.
     pub ui: Ui,
+    /// Runs another command; see [`Context::run`].
+    pub runner: Runner,
 }
+
+/// Parses words like a command line and runs the command.
+pub type Runner = fn(&[OsString], &Context) -> Result<Outcome, CommandError>;
 
 impl Context {
     /// Returns the current instant.
@@ -61,6 +67,14 @@ impl Context {
     /// Returns the current instant in the local zone.
     pub fn local_now(&self) -> Timestamp {
         self.settings.zone.at(&self.now())
+    }
+
+    /// Runs another command in this context, as a user would type it. `words` begin with the verb.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub fn run(&self, words: &[OsString]) -> Result<Outcome, CommandError> {
+        (self.runner)(words, self)
     }
 
     /// Returns the path of `name` in the manager home.

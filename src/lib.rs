@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: parses the command line, runs one command, returns its exit code.
 //! - [`commands`]: one file per command, with its arguments, its plan and its output.
+//! - `steps`, `choices`, `copies`, `views`: what commands have in common.
 //! - [`doctor`]: read-only checks of both homes and of the machine.
 //! - [`context`], `config`, [`ui`], [`error`]: settings, output, exit codes and hints of errors.
 //! - [`transfer`]: exports and imports of the manager home.
@@ -30,12 +31,14 @@
 
 pub mod accounts;
 pub mod archive;
+mod choices;
 pub mod cli;
 pub mod codex;
 pub mod commands;
 pub mod config;
 pub mod context;
 pub mod conversations;
+mod copies;
 pub mod doctor;
 pub mod error;
 pub mod history;
@@ -49,9 +52,11 @@ pub mod recovery;
 pub mod restore;
 pub mod schedule;
 pub mod shutdown;
+pub mod steps;
 pub mod storage;
 pub mod sync;
 pub mod transfer;
 pub mod ui;
 pub mod usage;
 pub mod vault;
+mod views;

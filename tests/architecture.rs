@@ -1,7 +1,8 @@
 //! Rules of the source tree: dependencies point one way, files stay small, promises have tests.
 
 use crate::support::imports::Imports;
-use std::collections::BTreeSet;
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,10 @@ const ROOMS: &[&str] = &[
     "ui",
     "context",
     "doctor",
+    "views",
+    "copies",
+    "choices",
+    "steps",
     "commands",
     "cli",
 ];
@@ -88,6 +93,51 @@ fn files_do_not_import_each_other_in_circles() {
     let imports = Imports::read(&source());
     let circles = imports.circles();
     assert!(circles.is_empty(), "import circles: {circles:#?}");
+}
+
+#[test]
+fn a_command_imports_no_other_command() {
+    let imports = Imports::read(&source());
+    let verb = |module: &str| {
+        let mut parts = module.split("::");
+        (parts.next() == Some("commands")).then(|| parts.next().map(str::to_owned))?
+    };
+    let both: Vec<_> = imports
+        .all()
+        .filter_map(|(from, to, path)| Some((verb(from)?, verb(to)?, path.to_owned())))
+        .filter(|(from, to, _)| from != to)
+        .collect();
+    assert!(both.is_empty(), "commands that import others: {both:#?}");
+}
+
+#[test]
+fn the_name_of_a_type_is_unique_and_no_file_is_named_after_its_users() {
+    let declaration =
+        Regex::new(r"(?m)^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|type|union) ([A-Z]\w*)")
+            .expect("a pattern");
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    let mut names: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in files {
+        let stem = file.file_stem().expect("a name").to_string_lossy();
+        let vague = ["shared", "common", "util", "utils", "helper", "helpers"];
+        assert!(!vague.contains(&&*stem), "{}", file.display());
+        // Two files of which a system has one.
+        if file.ends_with("io/processes/elsewhere.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("read");
+        let code = text.split("#[cfg(test)]\nmod tests").next();
+        for found in declaration.captures_iter(code.unwrap_or_default()) {
+            names
+                .entry(found[1].to_owned())
+                .or_default()
+                .push(file.clone());
+        }
+    }
+    assert!(names.len() > 500, "the scan found too few types");
+    names.retain(|_, files| files.len() > 1);
+    assert!(names.is_empty(), "types of the same name: {names:#?}");
 }
 
 #[test]

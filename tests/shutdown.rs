@@ -8,8 +8,7 @@ use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::codex::process::{HomeUsage, ProgramNames, Role, find_holders};
-use codex_manager::commands::shutdown::ShutdownArgs;
+use codex_manager::codex::process::{HomeUsage, ProcessRole, ProgramNames, find_holders};
 use codex_manager::config::ColorChoice;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
@@ -18,6 +17,7 @@ use codex_manager::shutdown::{
     ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
     ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
 };
+use codex_manager::steps::shutdown::ShutdownArgs;
 use codex_manager::ui::{Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -400,6 +400,7 @@ fn context(lab: &Lab, dialog: &str) -> Context {
         clock: Clock::System,
         ui: Ui::new(false, Verbosity::Quiet, ColorChoice::Never, &env),
         env,
+        runner: |_, _| panic!("no command is run"),
     }
 }
 
@@ -481,7 +482,10 @@ fn real_codex_is_ended_during_a_turn_with_its_launcher() {
             assert!(line.ends_with("--skip-git-repo-check [text]"), "{line}");
         } else {
             // A process that Codex has just forked is named Codex until it executes its program.
-            let is_of_it = matches!(process.role, Role::Codex | Role::CodexChild { .. });
+            let is_of_it = matches!(
+                process.role,
+                ProcessRole::Codex | ProcessRole::CodexChild { .. }
+            );
             assert!(is_of_it, "{report:?}");
         }
     }

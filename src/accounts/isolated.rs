@@ -15,7 +15,7 @@ use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
-use crate::codex::process::{Holder, Role, find_codex};
+use crate::codex::process::{Holder, ProcessRole, find_codex};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
@@ -82,7 +82,7 @@ fn users_of(home: &Path) -> Vec<Holder> {
     users.extend(daemon::find(home).map(|daemon| Holder {
         pid: Some(daemon.pid),
         name: "codex".into(),
-        why: Role::Daemon.to_string(),
+        why: ProcessRole::Daemon.to_string(),
     }));
     users
 }

@@ -6,7 +6,7 @@ use super::format::name_table::NameSet;
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
-use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::codex::rollout::{self, Relation, RolloutName};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -119,7 +119,7 @@ impl DuplicateConversations {
     }
 }
 
-fn of(path: &Path) -> Option<ConversationFile> {
+fn of(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| ConversationFile::of(path)).flatten()
+    is_rollout.then(|| RolloutName::of(path)).flatten()
 }

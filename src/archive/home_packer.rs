@@ -18,7 +18,7 @@ use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::codex::auth::Login;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::io::file_open;
 use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
@@ -257,7 +257,7 @@ impl HomePacker<'_, '_> {
         if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
             return None;
         }
-        let conversation = ConversationFile::of(file.path.as_path())?;
+        let conversation = RolloutName::of(file.path.as_path())?;
         let mut hasher = Hasher::default();
         hasher.update(&stamp.dev.to_le_bytes());
         hasher.update(&stamp.ino.to_le_bytes());

@@ -5,7 +5,7 @@ use super::format::name_table::{NameSet, NameTable};
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
-use crate::codex::rollout::{self, ConversationFile};
+use crate::codex::rollout::{self, RolloutName};
 use crate::io::{IoContext, IoError, OrdinaryPath, file_open};
 use std::fs::File;
 use std::io;
@@ -66,7 +66,7 @@ impl<'a> FileLocator<'a> {
             Err(e) => return Err(e).at("read", &source),
         };
         let is_rollout = kind_of(planned.as_path()).is_rollout_folder();
-        let conversation = is_rollout.then(|| ConversationFile::of(&source)).flatten();
+        let conversation = is_rollout.then(|| RolloutName::of(&source)).flatten();
         let Some(conversation) = conversation else {
             return Ok(None);
         };

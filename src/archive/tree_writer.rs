@@ -13,7 +13,7 @@ use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use super::stable_read::{ReadDecision, decide_read, wait_for_growth};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::io::atomic::TempFile;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
@@ -301,7 +301,7 @@ impl<'a> TreeWriter<'a> {
         if stamp.ino == 0 || !self.copies.has(planned.path.as_path()) {
             return None;
         }
-        let conversation = ConversationFile::of(planned.path.as_path())?;
+        let conversation = RolloutName::of(planned.path.as_path())?;
         Some((stamp.dev, stamp.ino, conversation.name))
     }
 

@@ -9,7 +9,7 @@ use super::config::CodexConfig;
 use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use super::redaction;
-use super::rollout::{self, ConversationFile};
+use super::rollout::{self, RolloutName};
 use crate::io::OrdinaryPath;
 use crate::io::environment::Environment;
 use crate::io::lock;
@@ -62,7 +62,7 @@ impl Default for ProgramNames {
 
 /// The relation of a process to a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
+pub enum ProcessRole {
     /// The background daemon of the home, named by its pid file.
     Daemon,
     /// A Codex program that runs with this home.
@@ -83,7 +83,7 @@ pub enum Role {
     },
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ProcessRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Daemon => f.write_str("background daemon"),
@@ -117,10 +117,10 @@ pub struct HomeProcess {
     pub program: Option<PathBuf>,
     /// The relation to the home; in JSON the text of its `Display`.
     #[serde(serialize_with = "as_text")]
-    pub role: Role,
+    pub role: ProcessRole,
 }
 
-fn as_text<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: Serializer>(role: &ProcessRole, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(role)
 }
 
@@ -155,7 +155,7 @@ impl HomeUsage {
         let known = self
             .processes
             .iter()
-            .filter(|process| process.role != Role::Launcher)
+            .filter(|process| process.role != ProcessRole::Launcher)
             .map(|process| Holder {
                 pid: Some(process.pid),
                 name: process.name.clone(),
@@ -205,7 +205,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
             counts.then(|| Holder {
                 pid: Some(process.pid()),
                 name: name.to_string_lossy().into_owned(),
-                why: Role::Codex.to_string(),
+                why: ProcessRole::Codex.to_string(),
             })
         })
         .collect();
@@ -228,7 +228,7 @@ pub fn running_daemon_turns(home: &Path) -> Vec<String> {
         .filter(|id| {
             let rollout = open
                 .iter()
-                .find(|path| ConversationFile::of(path).is_some_and(|c| c.id() == Some(id)));
+                .find(|path| RolloutName::of(path).is_some_and(|c| c.id() == Some(id)));
             !rollout.is_some_and(|path| rollout::is_idle(path))
         })
         .collect()
@@ -270,15 +270,15 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         let Some(name) = process.name() else { continue };
         let open = process.open_beneath(&folders);
         let role = if daemon == Some(process.pid()) {
-            Role::Daemon
+            ProcessRole::Daemon
         } else if is_named(&name, &names.background) && home_of(process).is_none_or(|of| of == home)
         {
-            Role::Background
+            ProcessRole::Background
         } else if is_named(&name, &names.codex) && home_of(process).is_some_and(|of| of == home) {
-            Role::Codex
+            ProcessRole::Codex
         } else if let Some(file) = open.first() {
             let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
-            Role::OtherProgram {
+            ProcessRole::OtherProgram {
                 open: relative.unwrap_or(file).to_path_buf(),
             }
         } else {
@@ -299,7 +299,8 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     let around = table.ancestors(this);
     HomeUsage {
         codex_ancestor: around.into_iter().find(|pid| {
-            let is_codex = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon);
+            let is_codex =
+                |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
         conversations: writing.iter().map(|lock| conversation_of(lock)).collect(),
@@ -313,21 +314,21 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
 }
 
 /// Adds the npm launchers of the Codex processes in `found`, and marks their descendants as
-/// [`Role::CodexChild`].
+/// [`ProcessRole::CodexChild`].
 fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found
         .iter()
-        .filter(|process| matches!(process.role, Role::Codex | Role::Daemon))
+        .filter(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Daemon))
         .map(|process| process.pid)
         .collect();
     for process in found.iter_mut() {
-        if let Role::OtherProgram { open } = &process.role
+        if let ProcessRole::OtherProgram { open } = &process.role
             && table
                 .ancestors(process.pid)
                 .iter()
                 .any(|pid| codex.contains(pid))
         {
-            process.role = Role::CodexChild { open: open.clone() };
+            process.role = ProcessRole::CodexChild { open: open.clone() };
         }
     }
     for pid in codex {
@@ -337,7 +338,7 @@ fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
             && let Some(name) = parent.name()
         {
             found.retain(|process| process.pid != parent.pid());
-            found.push(describe(parent, &name, Role::Launcher));
+            found.push(describe(parent, &name, ProcessRole::Launcher));
         }
     }
     found.sort_by_key(|process| process.pid);
@@ -371,7 +372,7 @@ fn conversation_of(lock: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-fn describe(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
+fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
     HomeProcess {
         pid: process.pid(),
         started: process.started(),
@@ -392,7 +393,7 @@ fn daemon_from_pid_file(pid: u32) -> HomeProcess {
         name: "codex".into(),
         command_line: String::new(),
         program: None,
-        role: Role::Daemon,
+        role: ProcessRole::Daemon,
     }
 }
 

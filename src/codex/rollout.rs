@@ -35,7 +35,7 @@ pub(crate) fn reads_zst(version: &str) -> bool {
 
 /// The name of a rollout, which identifies its conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ConversationFile {
+pub(crate) struct RolloutName {
     /// The file name without `.zst`. It is the same for the plain and the compressed form, in
     /// `sessions/` and `archived_sessions/`.
     pub name: String,
@@ -46,7 +46,7 @@ pub(crate) struct ConversationFile {
 /// The length of a UUID in bytes.
 const UUID_BYTES: usize = 36;
 
-impl ConversationFile {
+impl RolloutName {
     /// Parses the file name of `path`; `None` if it is not that of a rollout.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
@@ -140,7 +140,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
 /// Opens a plain or compressed rollout for reading as plain text. The first bytes decide the form, not
 /// the name: other programs may have appended something to it. A JSON document is read as lines.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    if ConversationFile::of_document(path).is_some() {
+    if RolloutName::of_document(path).is_some() {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
         return Ok(Box::new(io::Cursor::new(document_lines(&text)?)));
     }
@@ -292,18 +292,18 @@ mod tests {
     #[test]
     fn plain_and_compressed_names_mean_the_same_conversation() {
         let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
-        let plain = ConversationFile::of(Path::new(&format!(
+        let plain = RolloutName::of(Path::new(&format!(
             "a/rollout-2026-11-20T01-02-03-{id}.jsonl"
         )))
         .unwrap();
-        let zst = ConversationFile::of(Path::new(&format!(
+        let zst = RolloutName::of(Path::new(&format!(
             "rollout-2026-11-20T01-02-03-{id}.jsonl.zst"
         )))
         .unwrap();
         assert_eq!(plain.name, zst.name);
         assert_eq!(plain.id(), Some(id));
         assert!(zst.compressed && !plain.compressed);
-        assert_eq!(ConversationFile::of(Path::new("notes.jsonl")), None);
+        assert_eq!(RolloutName::of(Path::new("notes.jsonl")), None);
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
             ),
             (format!("rollout-x_{own}"), Some((own, own)), false),
         ] {
-            let file = ConversationFile::of(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
+            let file = RolloutName::of(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
             assert_eq!(file.ids(), ids, "{name}");
             assert_eq!(file.is_rewind(), is_rewind, "{name}");
         }

@@ -1,14 +1,6 @@
 //! `cooldown`: shows which accounts are ready and when the others will be, and holds accounts back.
 
-use super::account::{
-    AccountView, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
-    warn_all, with_verdict,
-};
-use super::account_choice::position;
-use super::account_table;
-use super::table_format::TableArgs;
-use super::timeline;
-use super::week_pace::exhaustion_hint;
+use crate::choices::account_choice::position;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -17,6 +9,14 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
 use crate::quota::state::Verdict;
+use crate::views::account::{
+    AccountView, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
+    warn_all, with_verdict,
+};
+use crate::views::account_table;
+use crate::views::table_format::TableArgs;
+use crate::views::timeline;
+use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
 use serde::Serialize;
 

@@ -1,9 +1,6 @@
 //! `current`: shows the live account and the running Codex programs. Queries the quota only with
 //! `--refresh`.
 
-use super::account::{AccountView, accounts_and_profiles, local, printable, sign_in, with_verdict};
-use super::refresh;
-use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
@@ -17,8 +14,13 @@ use crate::io::clock::Timestamp;
 use crate::io::processes;
 use crate::quota::account::Account;
 use crate::quota::window::QuotaSource;
+use crate::steps::refresh;
 use crate::ui::Style;
 use crate::ui::windows::{self, QuotaJson};
+use crate::views::account::{
+    AccountView, accounts_and_profiles, local, printable, sign_in, with_verdict,
+};
+use crate::views::conversation_usage::{LaunchedUsageView, LaunchedUsages, sentence};
 use clap::Args;
 use serde::Serialize;
 
@@ -51,7 +53,7 @@ struct CurrentView {
     quota: QuotaJson,
     source: Option<QuotaSource>,
     observed_at: Option<String>,
-    session: Option<SessionView>,
+    session: Option<LaunchedUsageView>,
     problem: Option<String>,
 }
 
@@ -78,7 +80,7 @@ impl CurrentArgs {
         let store = CodexConfig::read(home).store;
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
-        let usages = SessionUsages::read(context);
+        let usages = LaunchedUsages::read(context);
         let (accounts, _) = accounts_and_profiles(context)?;
         let uses_auth_json = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && uses_auth_json);
@@ -99,7 +101,9 @@ impl CurrentArgs {
         });
         let usage = live.and_then(|live| usages.of(&live.entry));
         let view = CurrentView {
-            session: usage.as_ref().map(|usage| SessionView::of(usage, context)),
+            session: usage
+                .as_ref()
+                .map(|usage| LaunchedUsageView::of(usage, context)),
             email: shown.as_ref().map(|a| a.email.clone()),
             account_id: shown.as_ref().and_then(|a| a.account_id.clone()),
             profile: shown.as_ref().and_then(|a| a.profile.clone()),

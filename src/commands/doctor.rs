@@ -1,8 +1,5 @@
 //! `doctor`: runs all checks, and with `--fix` applies the safe fixes first.
 
-use super::check_output::show;
-use super::shutdown::ShutdownArgs;
-use super::sync;
 use crate::context::Context;
 use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
@@ -14,6 +11,9 @@ use crate::io::document::{self, DocumentState};
 use crate::io::tree;
 use crate::journal::{JournalError, Recovery};
 use crate::recovery::{self, Interrupted};
+use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_checks;
+use crate::views::check_output::show;
 use clap::Args;
 
 /// Check Codex, the homes and the archives
@@ -76,7 +76,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
     if !path.exists() {
         return Vec::new();
     }
-    let mut checks = match sync::preflight_checks(context, &path, &ShutdownArgs::default()) {
+    let mut checks = match sync_checks::checks(context, &path, &ShutdownArgs::default()) {
         Ok(checks) => checks,
         Err(e) => vec![
             Check::fail("sync.config", e.in_one_line())
@@ -175,7 +175,7 @@ impl FixRun<'_> {
                 continue;
             }
             let path = store::backups(home).join(&record.path);
-            match super::verify::repair_sidecar(&path, self.dry_run) {
+            match crate::steps::archive_check::repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
                 Ok(true) => {
                     let done = self.would_be();

@@ -1,22 +1,22 @@
 //! `export`: writes conversations as Markdown, HTML or JSON.
 
-use super::account::{printable, short_id};
-use super::export_formatter::{ExportFormatter, JsonWriter};
-use super::fork_base::ConversationParts;
-use super::new_file::publish_new;
-use super::session_choice::{NamedSession, session_named};
-use super::session_picker::SessionPicker;
-use super::transcript_text::{markdown_writer, minutes, read_error};
+use crate::choices::conversation_choice::session_named;
+use crate::choices::conversation_picker::ConversationPicker;
 use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
+use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::transcript::{self, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic::TempFile;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext as _, IoError};
+use crate::steps::new_file::publish_new;
 use crate::ui::time;
+use crate::views::conversation_parts::ConversationParts;
+use crate::views::export_formatter::{ExportFormatter, JsonWriter};
+use crate::views::transcript_text::{markdown_writer, minutes, read_error};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
@@ -89,24 +89,6 @@ struct ExportedFile {
 }
 
 impl ExportArgs {
-    /// Exports a conversation as an HTML page into the current folder.
-    ///
-    /// # Errors
-    /// See [`ExportArgs::run`].
-    pub(crate) fn run_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
-        let name = format!("codex-{}.html", printable(short_id(&id)));
-        let args = Self {
-            sessions: vec![id],
-            format: ExportFormat::Html,
-            out: Some(name.into()),
-            tools: false,
-            reasoning: false,
-            no_redact: false,
-            no_images: false,
-        };
-        args.run(context)
-    }
-
     /// # Errors
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -154,7 +136,7 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    fn print(&self, session: &NamedSession, context: &Context) -> Result<usize, CommandError> {
+    fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize, CommandError> {
         let ui = &context.ui;
         self.write(session, context, &mut |text| {
             ui.part(text);
@@ -165,7 +147,7 @@ impl ExportArgs {
 
     fn save(
         &self,
-        session: &NamedSession,
+        session: &NamedConversation,
         path: &Path,
         context: &Context,
     ) -> Result<ExportedFile, CommandError> {
@@ -206,7 +188,7 @@ impl ExportArgs {
     /// Writes a conversation in parts. Returns the number of redacted tokens.
     fn write(
         &self,
-        session: &NamedSession,
+        session: &NamedConversation,
         context: &Context,
         to: &mut dyn FnMut(&str) -> io::Result<()>,
     ) -> io::Result<usize> {
@@ -263,10 +245,10 @@ fn check_interrupt() -> Result<(), CommandError> {
 }
 
 fn pick(context: &Context) -> Result<String, CommandError> {
-    let picker = SessionPicker {
+    let picker = ConversationPicker {
         enter: "export",
         usage: &["name it: codex-manager export SESSION"],
-        ..SessionPicker::default()
+        ..ConversationPicker::default()
     };
     let (id, _) = picker.run(context)?;
     Ok(id)

@@ -1,15 +1,15 @@
 //! `launch`: starts Codex under a chosen account and records the conversation.
 
-use super::account::printable;
-use super::account_choice::{named, pick};
-use super::backup::before_new_codex;
-use super::recommend::best_login;
-use super::start_codex::StartArgs;
+use crate::choices::account_choice::{named, pick};
 use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::folders::{self, AccountSource, FolderAccount};
+use crate::steps::before_new_codex;
+use crate::steps::best_login::best_login;
+use crate::steps::start_codex::StartArgs;
+use crate::views::account::printable;
 use clap::Args;
 use std::ffi::OsString;
 

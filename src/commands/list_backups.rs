@@ -1,28 +1,29 @@
 //! `list-backups`: lists archives, grouped by account.
 
-use super::account::{self, local, printable, style_of};
-use super::account_names::AccountNames;
-use super::archive_choice;
-use super::archive_json::ArchiveJson;
-use super::table_format::TableArgs;
 use crate::archive::metadata::Metadata;
+use crate::choices::archive_choice::{entries_of, identity_fields};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::archive_names::{self};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
-use crate::quota::account::{Account, AccountEntry};
+use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes};
 use crate::ui::{Style, problem};
+use crate::views::account::{self, local, printable, style_of};
+use crate::views::account_names::AccountNames;
+use crate::views::archive_json::ArchiveJson;
+use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 const COLUMNS: [Column; 8] = [
@@ -163,29 +164,6 @@ impl ListBackupsArgs {
     }
 }
 
-/// Returns the known accounts, followed by those that only archives have.
-pub fn entries_of<'r>(
-    accounts: &[(Account, Verdict)],
-    records: impl IntoIterator<Item = &'r ArchiveRecord>,
-) -> Vec<AccountEntry> {
-    let mut entries: Vec<_> = accounts.iter().map(|(a, _)| a.entry.clone()).collect();
-    let mut seen = HashSet::new();
-    for record in records {
-        if seen.insert(identity_fields(&record.metadata))
-            && let Some(identity) = record.metadata.identity()
-            && !entries.iter().any(|e| e.identity.is_same(&identity))
-        {
-            entries.push(AccountEntry::new(identity));
-        }
-    }
-    entries
-}
-
-/// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
-fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
-    [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
-}
-
 fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
     metadata
         .identity()
@@ -202,7 +180,7 @@ struct Numbers<'r>(HashMap<&'r str, usize>);
 
 impl<'r> Numbers<'r> {
     fn of(records: &'r [ArchiveRecord]) -> Self {
-        let archives = archive_choice::numbered(records).into_iter();
+        let archives = archive_names::numbered(records).into_iter();
         Self(archives.map(|r| &*r.path).zip(1..).collect())
     }
 
@@ -353,11 +331,11 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let made = absolute(&metadata.created_at.to_utc(), zone, &now);
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
-        Some(_) => archive_choice::kind(metadata),
+        Some(_) => archive_names::kind(metadata),
         None => metadata.mode.name().to_owned(),
     };
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
-    let name = archive_choice::typed_name(record);
+    let name = archive_names::typed_name(record);
     let problem = record.problem().map(problem::problem);
     let style = if problem.is_some() {
         Style::Bad

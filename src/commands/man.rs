@@ -1,12 +1,12 @@
 //! `man`: prints or writes manual pages, generated from the same text as `--help`.
 
-use super::account::printable;
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::waiting_for_input;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
+use crate::views::account::printable;
 use clap::{Args, Command};
 use clap_mangen::Man;
 use serde_json::json;

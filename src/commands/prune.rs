@@ -1,17 +1,12 @@
 //! `prune`: moves old archives to the trash, by retention rules.
 
-use super::account::{printable, warn_not_recorded};
-use super::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
-use super::permanent_deletion;
-use super::prune_table::{self, RetentionSubject};
-use super::retention_args::{RULES, RetentionArgs};
-use super::table_format::TableArgs;
-use super::verify::{finding_of, verify_archive};
 use crate::archive::ArchiveError;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
+use crate::choices::retention_args::{RULES, RetentionArgs};
 use crate::context::Context;
+use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::candidate::{RetentionCandidate, Soundness};
 use crate::inventory::catalog;
@@ -25,7 +20,13 @@ use crate::io::lock::FileLock;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
-use crate::ui::time::{bytes, rfc3339};
+use crate::steps::archive_check::{finding_of, verify_archive};
+use crate::steps::permanent_deletion;
+use crate::ui::time::bytes;
+use crate::views::account::{printable, warn_not_recorded};
+use crate::views::retention_table::{self, RetentionSubject};
+use crate::views::retention_table::{DecisionJson, row};
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -81,16 +82,6 @@ struct PruneJson {
     dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct DecisionJson {
-    archive: String,
-    reason: String,
-    email: Option<String>,
-    kind: &'static str,
-    created_at: Option<String>,
-    archive_bytes: u64,
-}
-
 impl PruneArgs {
     /// Moves archives to the trash, moves them back, or empties the trash.
     ///
@@ -133,7 +124,7 @@ impl PruneArgs {
         };
         let moved = sum(&plan.drop);
         let mut is_recorded = true;
-        prune_table::show(context, &plan, RetentionSubject::Archives);
+        retention_table::show(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
@@ -405,19 +396,4 @@ fn check_structure(path: &Path) -> Result<Soundness, CommandError> {
 
 fn sum(decisions: &[RetentionDecision]) -> u64 {
     decisions.iter().map(|d| d.candidate.bytes).sum()
-}
-
-/// Returns the row of an archive or of a snapshot in JSON.
-pub(super) fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
-    let RetentionDecision { candidate, reason } = decision;
-    DecisionJson {
-        archive: candidate.archive,
-        reason,
-        email: candidate.identity.map(|i| i.email.to_string()),
-        kind: candidate.class.name(),
-        created_at: candidate
-            .made_at
-            .map(|at| rfc3339(&at, context.settings.zone)),
-        archive_bytes: candidate.bytes,
-    }
 }

@@ -1,11 +1,6 @@
 //! `recommend`: names the account to use now. Reads only `cooldown.json`, because it runs in shell
 //! prompts.
 
-use super::account::{AccountView, first_login, full, known_accounts, label, printable, style_of};
-use super::home_checks::check_store;
-use super::recommend_template::{Template, reason};
-use super::use_account::SwitchArgs;
-use super::week_pace::exhaustion_hint;
 use crate::codex::config::CredentialStore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -14,7 +9,15 @@ use crate::io::limits;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
 use crate::quota::state::AccountState;
+use crate::steps::best_login::{missing_login, note_passed_over, recheck_best};
+use crate::steps::home_checks::check_store;
+use crate::steps::recommend_template::{Template, reason};
+use crate::steps::switch_account::SwitchArgs;
 use crate::ui::Style;
+use crate::views::account::{
+    AccountView, first_login, full, known_accounts, label, printable, style_of,
+};
+use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -181,69 +184,6 @@ impl RecommendView {
             candidates: candidates.map(|c| view(c, ranking, context)).collect(),
             strategy,
         }
-    }
-}
-
-/// Checks the login of the best account, until the check changes nothing. `best` returns its index.
-fn recheck_best(
-    accounts: &mut [Account],
-    context: &Context,
-    best: impl Fn(&[Account]) -> Option<usize>,
-) -> Option<usize> {
-    let home = &context.settings.manager_home;
-    loop {
-        let position = best(accounts)?;
-        if !recheck_profile_logins(home, [&mut accounts[position]]) {
-            return Some(position);
-        }
-    }
-}
-
-/// Returns the account that `--use` would switch to: the best one with a saved login.
-///
-/// # Errors
-/// No account has a saved login, or `cooldown.json` cannot be read.
-pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
-    let mut accounts = known_accounts(context)?;
-    let preferences = &context.settings.preferences;
-    let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
-    let best = recheck_best(&mut accounts, context, |accounts| {
-        let ranking = rank(accounts, strategy, include_api_key, &context.now());
-        let mut candidates = ranking.candidates.iter();
-        let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
-        accounts.iter().position(|a| a == best.account)
-    });
-    let Some(best) = best else {
-        return Err(CommandError::refused("no account has a saved login")
-            .hint("sign in to an account: codex-manager profile login NAME"));
-    };
-    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
-    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
-    if let Some(chosen) = ranking.candidates.iter().find(is_best) {
-        note_passed_over(&ranking, chosen, context);
-    }
-    Ok(accounts.swap_remove(best))
-}
-
-/// Notes why a switch takes `chosen` and not the account that `recommend` names, if they differ.
-fn note_passed_over(ranking: &Ranking<'_>, chosen: &RankedAccount<'_>, context: &Context) {
-    let first = ranking.candidates.first();
-    if let Some(first) = first.filter(|first| !std::ptr::eq(first.account, chosen.account)) {
-        context.ui.note(format_args!(
-            "{} ranks first, but {}",
-            label(first.account),
-            missing_login(first.account)
-        ));
-    }
-}
-
-/// Explains for an account without a saved login where its login is, with the command that fixes it.
-fn missing_login(account: &Account) -> &'static str {
-    // Reading the archives to find the file would take longer than everything else that `recommend` does.
-    if account.login == LoginState::Archived {
-        "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"
-    } else {
-        "it has no saved login; sign in: codex-manager profile login NAME"
     }
 }
 

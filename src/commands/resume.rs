@@ -1,12 +1,10 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use super::account::{first_login, printable};
-use super::account_choice::{named, pick};
-use super::export::ExportArgs;
-use super::session_choice::{find, rollout_of, rows, suggestion};
-use super::session_picker::{PickedAction, SessionPicker};
-use super::start_codex::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
+use crate::choices::account_choice::{named, pick};
+use crate::choices::conversation_choice::{find, rollout_of, rows, suggestion};
+use crate::choices::conversation_picker::export_page;
+use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
@@ -15,6 +13,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
+use crate::steps::start_codex::StartArgs;
+use crate::views::account::{first_login, printable};
 use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -113,38 +113,21 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    /// Resumes the conversation with this id under its account.
-    ///
-    /// # Errors
-    /// See [`ResumeArgs::run`].
-    pub(super) fn run_session(id: String, context: &Context) -> Result<Outcome, CommandError> {
-        let args = Self {
-            session: Some(id),
-            last: false,
-            profile: None,
-            rebind: false,
-            untracked: false,
-            start: StartArgs::default(),
-            args: Vec::new(),
-        };
-        args.run(context)
-    }
-
     /// Lets the user choose the conversation.
     fn pick(mut self, context: &Context) -> Result<Outcome, CommandError> {
         check_conversations(context)?;
-        let picker = SessionPicker {
+        let picker = ConversationPicker {
             enter: "resume",
             usage: &[
                 "name it: codex-manager resume SESSION",
                 "or take the last one of this folder: codex-manager resume --last",
             ],
             exports: true,
-            ..SessionPicker::default()
+            ..ConversationPicker::default()
         };
         let (id, action) = picker.run(context)?;
         if action == PickedAction::Export {
-            return ExportArgs::run_page(id, context);
+            return export_page(id, context);
         }
         self.session = Some(id);
         self.run(context)

@@ -1,17 +1,18 @@
 //! `show`: prints a conversation to read.
 
-use super::entry_json::EntryJson;
-use super::export::ExportArgs;
-use super::fork_base::ConversationParts;
-use super::session_choice::{NamedSession, session_named};
-use super::session_picker::{PickedAction, SessionPicker};
-use super::transcript_text::{head, markdown_writer, read_error};
+use crate::choices::conversation_choice::session_named;
+use crate::choices::conversation_picker::export_page;
+use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::redaction::redact_found;
 use crate::context::Context;
+use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::history::thread_rollouts::ThreadPart;
+use crate::views::conversation_parts::ConversationParts;
+use crate::views::entry_json::EntryJson;
+use crate::views::transcript_text::{head, markdown_writer, read_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -115,7 +116,7 @@ impl ShowArgs {
         let session = match &self.session {
             Some(text) => session_named(text, context)?,
             None => match pick(context)? {
-                (id, PickedAction::Export) => return ExportArgs::run_page(id, context),
+                (id, PickedAction::Export) => return export_page(id, context),
                 (id, PickedAction::Enter) => session_named(&id, context)?,
             },
         };
@@ -164,7 +165,7 @@ impl ShowArgs {
 
     fn markdown(
         &self,
-        session: &NamedSession,
+        session: &NamedConversation,
         parts: &ConversationParts,
         options: TranscriptOptions,
         context: &Context,
@@ -225,16 +226,16 @@ impl ShowArgs {
 }
 
 fn pick(context: &Context) -> Result<(String, PickedAction), CommandError> {
-    let picker = SessionPicker {
+    let picker = ConversationPicker {
         enter: "show",
         usage: &["name it: codex-manager show SESSION"],
         exports: true,
-        ..SessionPicker::default()
+        ..ConversationPicker::default()
     };
     picker.run(context)
 }
 
-fn raw(session: &NamedSession, context: &Context) -> io::Result<()> {
+fn raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
     while let Some(line) = lines.next()? {
         context.ui.raw(&[line.bytes, b"\n"].concat());

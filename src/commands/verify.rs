@@ -1,26 +1,18 @@
 //! `verify`: checks archives, every byte against its digest.
 
-use super::account::printable;
-use super::archive_choice::{LATEST, file_name, find_archive, no_archives};
-use crate::archive::ArchiveError;
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sidecar::{self, SidecarProblem};
-use crate::archive::verify::{self, VerifyReport};
+use crate::archive::verify::VerifyReport;
+use crate::choices::archive_choice::{LATEST, find_archive, no_archives};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::inventory::archive_names::file_name;
 use crate::inventory::catalog;
-use crate::inventory::records::{ArchiveRecord, FileStamp, VerifyRecord};
+use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store::{self, VerifyFinding};
-use crate::io::clock::Timestamp;
-use crate::io::file_open;
-use crate::io::staging::Staging;
-use crate::io::{IoContext, document, hash};
+use crate::steps::archive_check::{finding_of, repair_sidecar, verify_archive};
 use crate::ui::{Style, problem};
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Check every byte and every database of archives
@@ -150,108 +142,6 @@ impl VerifyArgs {
         }
         Ok(paths)
     }
-}
-
-/// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.
-///
-/// # Errors
-/// The user interrupted the command, or there is too little disk space to unpack the databases for
-/// the check.
-pub(super) fn verify_archive(
-    context: &Context,
-    path: &Path,
-    dry_run: bool,
-) -> Result<VerifyReport, CommandError> {
-    let bar = context.ui.bar("verifying", 0);
-    let tmp = ScratchFolder::find(context, &context.settings.manager_home, dry_run)?;
-    Ok(verify::verify(path, tmp.path(), &bar)?)
-}
-
-/// Returns the record of a verified archive. `stamp` is the file's stamp before it was read.
-/// Returns `None` for an archive that could not be read.
-pub(super) fn finding_of(
-    report: &VerifyReport,
-    stamp: Option<FileStamp>,
-    at: Timestamp,
-) -> Option<VerifyFinding> {
-    let ok = report.is_archive_good();
-    report.unread.is_none().then(|| VerifyFinding {
-        archive: report.archive.clone(),
-        stamp,
-        verified: VerifyRecord { at, ok },
-        is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
-    })
-}
-
-/// The folder in which databases are unpacked for the check: in the manager home, or in the
-/// system's temp folder if the manager home is not writable.
-enum ScratchFolder {
-    Own(PathBuf),
-    Temporary(tempfile::TempDir),
-}
-
-impl ScratchFolder {
-    fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
-        let own = manager_home.join("tmp");
-        // The folder may exist without being writable, so a staging folder is created to find out.
-        if !dry_run && Staging::inside(&own).is_ok() {
-            return Ok(Self::Own(own));
-        }
-        let parent = context.env.temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("codex-manager-")
-            .tempdir_in(&parent)
-            .at("create a folder in", &parent)?;
-        Ok(Self::Temporary(folder))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-}
-
-/// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns
-/// false if there is nothing to write: the sidecar is good, of a newer version or of another
-/// archive, or the archive is not one of this program.
-pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
-    let Some(sidecar) = names::sidecar_path(path) else {
-        return Ok(false);
-    };
-    let problem = sidecar::read(&sidecar).err();
-    if !matches!(
-        problem,
-        Some(SidecarProblem::Missing | SidecarProblem::Damaged(_))
-    ) {
-        return Ok(false);
-    }
-    let archive = match ArchiveReader::open(path) {
-        Ok(archive) => archive,
-        Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
-        // `verify` reports the damage of the archive.
-        Err(_) => return Ok(false),
-    };
-    if archive.manifest().is_none() {
-        return Ok(false);
-    }
-    let file = file_open::open(path).at("read", path)?;
-    let (archive_sha256, archive_bytes) =
-        hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
-    let mut metadata = Metadata {
-        archive_bytes,
-        archive_sha256,
-        ..archive.metadata().clone()
-    };
-    metadata.limit_size();
-    if !dry_run {
-        if sidecar.exists() {
-            crate::io::atomic::keep_copy(&sidecar, ".damaged")?;
-        }
-        document::write(&sidecar, &metadata)?;
-    }
-    Ok(true)
 }
 
 /// Prints the result for one archive and returns its JSON form.

@@ -100,14 +100,14 @@ pub(crate) fn rewritten_version(
     let (Some(first_form), Some(second_form)) = (form(first)?, form(second)?) else {
         return Ok(None);
     };
-    if (first_form, second_form) == (Form::Legacy, Form::Legacy) {
+    if (first_form, second_form) == (MessageForm::Legacy, MessageForm::Legacy) {
         return Ok(None);
     }
     let messages = compare_messages(first, second)?;
     if messages.common == 0 {
         return Ok(None);
     }
-    let wins = |form, lost: OwnMessages| form == Form::Paginated && lost.is_empty();
+    let wins = |form, lost: OwnMessages| form == MessageForm::Paginated && lost.is_empty();
     let first_wins = wins(first_form, messages.second);
     let second_wins = wins(second_form, messages.first);
     Ok(match (first_wins, second_wins) {
@@ -120,14 +120,14 @@ pub(crate) fn rewritten_version(
 
 /// The form of a rollout that can be migrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum MessageForm {
     Legacy,
     Paginated,
 }
 
 /// Returns the form of a rollout; `None` for one that a migration must not replace: Codex 0.169 shows no turn of a
 /// migrated subagent.
-fn form(path: &Path) -> io::Result<Option<Form>> {
+fn form(path: &Path) -> io::Result<Option<MessageForm>> {
     let Some(meta) = rollout::head(path)? else {
         return Ok(None);
     };
@@ -136,7 +136,7 @@ fn form(path: &Path) -> io::Result<Option<Form>> {
         return Ok(None);
     }
     Ok(Some(match meta.history_mode() {
-        "paginated" => Form::Paginated,
-        _ => Form::Legacy,
+        "paginated" => MessageForm::Paginated,
+        _ => MessageForm::Legacy,
     }))
 }

@@ -11,6 +11,7 @@ pub(crate) mod index;
 pub(crate) mod markdown;
 pub mod message_comparison;
 pub(crate) mod messages;
+pub(crate) mod named_conversation;
 pub(crate) mod part_mark;
 pub(crate) mod reader;
 pub(crate) mod search;

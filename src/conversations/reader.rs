@@ -7,7 +7,7 @@
 
 use super::images::image_urls;
 use crate::codex::rollout;
-use crate::codex::rollout_lines::{self, LineItem, LineItems, Origin};
+use crate::codex::rollout_lines::{self, ItemOrigin, LineItem, LineItems};
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::thread_rollouts::RolloutSlice;
@@ -166,7 +166,7 @@ impl ReaderState {
             return true;
         };
         let digest = digest(b'c', id);
-        if item.origin != Origin::Item {
+        if item.origin != ItemOrigin::Item {
             return !self.calls.contains(&digest);
         }
         if matches!(item.kind, EventKind::ToolCall { .. }) {

@@ -10,7 +10,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::program::Program;
-use crate::codex::rollout::{self, ConversationFile};
+use crate::codex::rollout::{self, RolloutName};
 use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::losses;
@@ -323,9 +323,10 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
     }
     let has_some = folders.iter().any(|folder| {
         let files = walkdir::WalkDir::new(folder).follow_links(true);
-        files.into_iter().flatten().any(|entry| {
-            entry.file_type().is_file() && ConversationFile::of(entry.path()).is_some()
-        })
+        files
+            .into_iter()
+            .flatten()
+            .any(|entry| entry.file_type().is_file() && RolloutName::of(entry.path()).is_some())
     });
     if !has_some {
         return Check::ok(ID, "there are no conversations");
@@ -361,7 +362,7 @@ fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
         .iter()
         .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
     let found = files.flatten().find(|entry| {
-        ConversationFile::of(entry.path()).is_some_and(|conversation| conversation.compressed)
+        RolloutName::of(entry.path()).is_some_and(|conversation| conversation.compressed)
     })?;
     let path = found.path().display();
     let check = Check::fail(

@@ -1,7 +1,7 @@
 //! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::{CommandError, ErrorKind};
-use crate::codex::process::{Holder, Role};
+use crate::codex::process::{Holder, ProcessRole};
 use crate::io::{shell, similar};
 use std::path::Path;
 
@@ -166,7 +166,7 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
 
 /// Returns the way to get back a login that is in the isolated home of a running Codex.
 fn isolation_hint(profile: &str, home: &Path, holders: &[Holder]) -> String {
-    let daemon = Role::Daemon.to_string();
+    let daemon = ProcessRole::Daemon.to_string();
     if holders.iter().any(|holder| holder.why == daemon) {
         return format!(
             "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \

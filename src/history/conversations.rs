@@ -3,7 +3,7 @@
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use crate::codex::projections::RolloutCut;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub(crate) struct ConversationRollout {
 impl ConversationRollout {
     /// Returns the id of the rollout in lower case; `None` if its name has none.
     pub(crate) fn rollout_id(&self) -> Option<String> {
-        let file = ConversationFile::of(&self.file.relative)?;
+        let file = RolloutName::of(&self.file.relative)?;
         file.rollout_id().map(str::to_lowercase)
     }
 
     /// The same for a rollout that a rewind began.
     pub(super) fn rewind_id(&self) -> Option<String> {
-        let file = ConversationFile::of(&self.file.relative)?;
+        let file = RolloutName::of(&self.file.relative)?;
         self.rollout_id().filter(|_| file.is_rewind())
     }
 }

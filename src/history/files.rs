@@ -2,7 +2,7 @@
 
 use super::SkippedFile;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::io::{IoError, tree};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
@@ -71,7 +71,7 @@ pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<Skipped
         .flatten()
         .flatten();
     let names = entries.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
-    let documents = names.filter(|path| ConversationFile::of_document(path).is_some());
+    let documents = names.filter(|path| RolloutName::of_document(path).is_some());
     found.extend(documents.map(|path| RolloutFile {
         relative: path.into(),
         is_archived: false,
@@ -107,7 +107,7 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
                 }
             };
             let path = entry.path();
-            if entry.file_type().is_file() && ConversationFile::of(path).is_some() {
+            if entry.file_type().is_file() && RolloutName::of(path).is_some() {
                 found.push(RolloutFile {
                     relative: path.strip_prefix(home).unwrap_or(path).into(),
                     is_archived: top == ARCHIVED_SESSIONS,
@@ -134,7 +134,7 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
 /// Returns the rollout at `relative`, or `None` if the name is not that of a rollout. Does not
 /// access the disk.
 pub(crate) fn at(relative: &Path) -> Option<RolloutFile> {
-    ConversationFile::of(relative)?;
+    RolloutName::of(relative)?;
     Some(RolloutFile {
         relative: relative.into(),
         is_archived: relative.starts_with(ARCHIVED_SESSIONS),

@@ -13,7 +13,7 @@ use crate::codex::config::config_for_reading;
 use crate::codex::home::SESSIONS;
 use crate::codex::program::Program;
 use crate::codex::projections::{self, Projections, RolloutCut};
-use crate::codex::rollout::{ConversationFile, open_plain};
+use crate::codex::rollout::{RolloutName, open_plain};
 use crate::codex::{database, threads};
 use crate::io::environment::Environment;
 use crate::io::staging::Staging;
@@ -81,7 +81,7 @@ pub(crate) fn create(
 fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
     let source = &rollout.path;
     let unusable = || HistoryError::NotRebuilt(format!("unusable: {}", source.display()));
-    let name = ConversationFile::of(source).ok_or_else(unusable)?;
+    let name = RolloutName::of(source).ok_or_else(unusable)?;
     let (own, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
     let time = name.name.find(thread).ok_or_else(unusable)?;
     let target = folder.join(format!("{}{own}.jsonl", &name.name[..time]));

@@ -1,6 +1,6 @@
 //! Finds the conversations that a text names, in the same way for all commands.
 
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use std::path::Path;
 
 /// Returns those of `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of an id,
@@ -29,7 +29,7 @@ pub(crate) fn named<T: Copy>(
 /// Returns the id in the path or the name of a rollout.
 pub(crate) fn id_in_path(text: &str) -> Option<String> {
     let path = Path::new(text);
-    let file = ConversationFile::of(path).or_else(|| ConversationFile::of_document(path))?;
+    let file = RolloutName::of(path).or_else(|| RolloutName::of_document(path))?;
     file.id().map(str::to_owned)
 }
 

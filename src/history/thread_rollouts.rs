@@ -9,7 +9,7 @@ use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -79,11 +79,8 @@ impl ThreadChain {
             if known.len() >= MAX_ROLLOUTS || known.contains(&path) {
                 break;
             }
-            let file = ConversationFile::of(&path);
-            let thread = file
-                .as_ref()
-                .and_then(ConversationFile::id)
-                .unwrap_or(&base);
+            let file = RolloutName::of(&path);
+            let thread = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
             head = rollout::head(&path).ok().flatten();
             known.push(path.clone());
             let slice = RolloutSlice { path, end };
@@ -123,7 +120,7 @@ impl RewoundThreads {
         let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
         let mut others = HashMap::new();
         for file in files {
-            let Some(name) = ConversationFile::of(&file.relative) else {
+            let Some(name) = RolloutName::of(&file.relative) else {
                 continue;
             };
             let Some(id) = name.id().map(ConversationId::of) else {
@@ -172,13 +169,13 @@ impl RewoundThreads {
     }
 }
 
-fn name_of(path: &Path) -> Option<ConversationFile> {
-    ConversationFile::of(path).or_else(|| ConversationFile::of_document(path))
+fn name_of(path: &Path) -> Option<RolloutName> {
+    RolloutName::of(path).or_else(|| RolloutName::of_document(path))
 }
 
 /// Ids of rollouts begin with their time, so their order is that of their creation.
 fn rollout_id(path: &Path) -> Option<String> {
-    let file = ConversationFile::of(path)?;
+    let file = RolloutName::of(path)?;
     file.rollout_id().map(str::to_lowercase)
 }
 
@@ -190,7 +187,7 @@ pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFil
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
         let name = name_of(&file.relative);
-        let Some(id) = name.as_ref().and_then(ConversationFile::id) else {
+        let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
         match places.entry(ConversationId::of(id)) {
@@ -232,8 +229,8 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path());
     files.find(|path| {
-        let file = ConversationFile::of(path);
-        let id = file.as_ref().and_then(ConversationFile::rollout_id);
+        let file = RolloutName::of(path);
+        let id = file.as_ref().and_then(RolloutName::rollout_id);
         id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
     })
 }

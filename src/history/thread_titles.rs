@@ -3,8 +3,9 @@
 
 use super::id::ConversationId;
 use super::session_index::ThreadNameIndex;
-use crate::codex::threads::ListedThread;
-use std::collections::HashSet;
+use crate::codex::threads::{self, ListedThread, ThreadFilter};
+use crate::io::environment::Environment;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The names in the index of a home. An unreadable index only hides names.
@@ -44,4 +45,28 @@ pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
     for thread in threads {
         titles.apply(thread);
     }
+}
+
+/// Returns the titles of the conversations with these ids, by id in lower case. Those that cannot be read have none.
+pub(crate) fn titles_of(
+    home: &Path,
+    env: &Environment,
+    ids: Vec<String>,
+) -> HashMap<String, String> {
+    if ids.is_empty() {
+        return HashMap::new();
+    }
+    let filter = ThreadFilter {
+        ids: Some(ids),
+        ..ThreadFilter::default()
+    };
+    let database = threads::find_state_database(home, env);
+    let listed = database.and_then(|database| threads::list(&database, &filter).ok());
+    let mut listed = listed.unwrap_or_default();
+    apply_names(home, &mut listed);
+    let titles = listed.into_iter().filter_map(|thread| {
+        let title = thread.title.lines().next()?;
+        Some((thread.id.to_lowercase(), title.to_owned()))
+    });
+    titles.collect()
 }

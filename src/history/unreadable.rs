@@ -8,7 +8,7 @@ use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use crate::codex::projections::{Projections, RolloutCut};
-use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ThreadRow;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -209,7 +209,7 @@ impl<'a> ReadabilityCheck<'a> {
 
 fn is_compressed(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    name.ends_with(ZST) || ConversationFile::of(path).is_none()
+    name.ends_with(ZST) || RolloutName::of(path).is_none()
 }
 
 /// Returns the number of turns in a rollout up to an offset; zero if it cannot be read.

@@ -2,6 +2,7 @@
 //! legacy files.
 
 pub(crate) mod accounts;
+pub(crate) mod archive_names;
 pub(crate) mod candidate;
 pub(crate) mod catalog;
 pub(crate) mod cleanup;

@@ -36,7 +36,7 @@ impl FileStamp {
 
 /// An archive below `backups/`, or a record without an archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ArchiveRecord {
+pub(crate) struct ArchiveRecord {
     /// The path of the archive relative to `backups/`, with `/`.
     pub path: String,
     /// The stamp of the archive; null if only the sidecar exists.
@@ -119,7 +119,7 @@ fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ArchiveP
 
 /// The result of reading every byte of an archive. Does not depend on its sidecar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VerifyRecord {
+pub(crate) struct VerifyRecord {
     /// The time at which `verify` read it.
     pub at: Timestamp,
     /// True if no damage was found.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// The side of a step that is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum WriteSide {
     /// The live side, before the step is done.
     Live,
     /// The staged side, once it is done.
@@ -34,15 +34,15 @@ impl LateWrites<'_> {
     pub(super) fn add(
         &self,
         step: &Step,
-        side: Side,
+        side: WriteSide,
         found: &mut Vec<PathBuf>,
     ) -> Result<(), IoError> {
         let live = step.live();
         let (removed, kept) = match side {
             // The other half of an exchange by two moves has these files too.
-            Side::Live if !step.moves_live_away() => return Ok(()),
-            Side::Live => (live, step.staged.as_path()),
-            Side::Staged => (step.staged.as_path(), live),
+            WriteSide::Live if !step.moves_live_away() => return Ok(()),
+            WriteSide::Live => (live, step.staged.as_path()),
+            WriteSide::Staged => (step.staged.as_path(), live),
         };
         let Some((id, meta)) = look(removed)?.filter(|(_, meta)| has_content(meta)) else {
             return Ok(());
@@ -52,8 +52,8 @@ impl LateWrites<'_> {
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
         let time_ns = match side {
-            Side::Live => changed_ns(&meta),
-            Side::Staged => modified_ns(&meta),
+            WriteSide::Live => changed_ns(&meta),
+            WriteSide::Staged => modified_ns(&meta),
         };
         let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
         if !self.is_ignored(live, meta.len())

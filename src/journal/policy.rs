@@ -3,7 +3,7 @@
 use super::document::{JOURNAL, LOCK};
 use super::folder::FOLDER_SUFFIX;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::process::{self, Holder, ProgramNames, Role};
+use crate::codex::process::{self, Holder, ProcessRole, ProgramNames};
 use crate::io::IoError;
 use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
     let outside = [&process::outside_folders(home, env), staging].concat();
     let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
-    let is_recovery_check = |role: &Role| {
-        let Role::OtherProgram { open } = role else {
+    let is_recovery_check = |role: &ProcessRole| {
+        let ProcessRole::OtherProgram { open } = role else {
             return false;
         };
         open.starts_with(FOLDER_SUFFIX) || [LOCK, JOURNAL].map(Path::new).contains(&open.as_path())

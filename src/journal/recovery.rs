@@ -4,7 +4,7 @@ use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
 use super::error::{Direction, JournalError, RecoveryObstacle};
 use super::folder::{has_staging_suffix, is_real_folder};
-use super::late_writes::Side;
+use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
@@ -311,7 +311,7 @@ impl Transaction {
     ) -> Result<bool, IoError> {
         let home = self.journal.home();
         let is_disposable = |live: &Path| policy.is_disposable(&home, live);
-        let files = self.late_writes(direction, &is_disposable, Side::Staged, &[])?;
+        let files = self.late_writes(direction, &is_disposable, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }
 }

@@ -4,7 +4,7 @@ use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
-use super::late_writes::{LateWrites, Side};
+use super::late_writes::{LateWrites, WriteSide};
 use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::BeginTime;
@@ -132,7 +132,7 @@ impl Transaction {
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
-        self.check_written(Side::Live, policy)?;
+        self.check_written(WriteSide::Live, policy)?;
         self.journal.steps = in_journal;
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
@@ -202,11 +202,15 @@ impl Transaction {
             let kept = Vec::new();
             return Err(JournalError::Opened { holders, kept });
         }
-        self.check_written(Side::Staged, policy)
+        self.check_written(WriteSide::Staged, policy)
     }
 
     /// Fails if files of the old state, which is at `side`, were written since the transaction began.
-    fn check_written(&self, side: Side, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
+    fn check_written(
+        &self,
+        side: WriteSide,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<(), JournalError> {
         if let Some(begun) = &self.begun {
             begun.check_clock(self.folder())?;
         }
@@ -236,7 +240,7 @@ impl Transaction {
         &self,
         direction: Direction,
         is_disposable: &dyn Fn(&Path) -> bool,
-        side: Side,
+        side: WriteSide,
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let mut files = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::home::SESSIONS;
-use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::token_count;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::rollout::{self, SessionMeta};
@@ -55,7 +55,7 @@ impl OpenRollouts {
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.written_beneath(&[&real])?.into_iter();
         let rollouts = open
-            .filter(|path| ConversationFile::of(path).is_some_and(|file| file.id().is_some()))
+            .filter(|path| RolloutName::of(path).is_some_and(|file| file.id().is_some()))
             .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)));
         Some(rollouts.collect())
     }
@@ -104,7 +104,7 @@ pub(crate) fn conversation_at(path: &Path, start_offset: u64) -> Option<BoundCon
 
 fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     Some(BoundConversation {
-        session_id: ConversationFile::of(path)?.id()?.to_owned(),
+        session_id: RolloutName::of(path)?.id()?.to_owned(),
         rollout_path: path.to_string_lossy().into_owned(),
         start_offset,
         end_offset: None,
@@ -129,9 +129,9 @@ pub(crate) fn created_during(
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
-            let file = ConversationFile::of(path);
+            let file = RolloutName::of(path);
             // The id of the rollout: a rewind of an older thread is new too.
-            let id = file.as_ref().and_then(ConversationFile::rollout_id);
+            let id = file.as_ref().and_then(RolloutName::rollout_id);
             let created = id.and_then(thread_rollouts::created_at);
             created.is_some_and(|at| at >= from && at <= until)
         })
@@ -202,7 +202,7 @@ pub(crate) fn resumed_conversation(
     // old bytes from new ones, but the times of the token counts can.
     let is_plain = path.extension().is_none_or(|e| e != "zst");
     let length = path.metadata().map_or(0, |meta| meta.len());
-    let plain = path.with_file_name(ConversationFile::of(&path)?.name);
+    let plain = path.with_file_name(RolloutName::of(&path)?.name);
     conversation(&plain, if is_plain { length } else { 0 })
 }
 

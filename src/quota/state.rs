@@ -10,7 +10,7 @@ use serde::Serialize;
 /// The availability of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AccountState {
+pub(crate) enum AccountState {
     /// No window of Codex is known to be exhausted.
     Ready,
     /// No observation of Codex's windows exists.
@@ -32,7 +32,7 @@ impl AccountState {
 
 /// The reason why an account is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The user holds the account back (`cooldown --set`).
     Held,
     /// The window with this label is used up.
@@ -47,7 +47,7 @@ pub enum Cause {
 
 /// The state of an account at one time, with the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The availability at that time.
     pub state: AccountState,
     /// The end of a cooldown; `None` if it is unknown, or the account is in no cooldown.

@@ -13,7 +13,7 @@ use crate::archive::path_checks::AncestorLookup;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct Selection {
     /// The paths of `--only`, relative to the Codex home; each includes everything below it.
     pub only: Vec<PathBuf>,
-    /// The file names of the rollouts of `--session`; see [`ConversationFile::name`].
+    /// The file names of the rollouts of `--session`; see [`RolloutName::name`].
     pub conversations: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Selection {
     pub(crate) fn wants(&self, path: &Path) -> bool {
         !self.is_partial()
             || self.only.iter().any(|p| path.starts_with(p))
-            || ConversationFile::of(path).is_some_and(|c| self.conversations.contains(&c.name))
+            || RolloutName::of(path).is_some_and(|c| self.conversations.contains(&c.name))
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) fn reinstate_names(
 
 /// Unpacks one file of the archive, even if the plan does not restore it.
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-    let one = SingleFileSink {
+    let one = StateDatabaseSink {
         path: entry.path.as_path(),
         file: atomic::create_private(to)?,
         to,
@@ -157,13 +157,13 @@ fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
 }
 
 /// Writes a single file of an archive.
-struct SingleFileSink<'a> {
+struct StateDatabaseSink<'a> {
     path: &'a Path,
     file: File,
     to: &'a Path,
 }
 
-impl Sink for SingleFileSink<'_> {
+impl Sink for StateDatabaseSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         entry.path.as_path() == self.path
     }

@@ -4,7 +4,7 @@
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameId, NameSet, NameTable};
 use crate::codex::home::kind_of;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::codex::threads::staged;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -75,15 +75,15 @@ impl RolloutIndex {
     /// Returns the file of a conversation by its id. A hash collision returns `None`.
     pub(super) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
-        let is_it = ConversationFile::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
+        let is_it = RolloutName::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
         is_it.then_some(name)
     }
 }
 
 /// Returns the conversation of a rollout in the home; `None` for other files.
-pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
+pub(super) fn conversation_of(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| ConversationFile::of(path)).flatten()
+    is_rollout.then(|| RolloutName::of(path)).flatten()
 }
 
 /// Several indexes as one. The first that has a conversation wins.

@@ -9,7 +9,7 @@ use super::{
     must_ask, plan,
 };
 use crate::codex::daemon;
-use crate::codex::process::{self, HomeProcess, HomeUsage, Role};
+use crate::codex::process::{self, HomeProcess, HomeUsage, ProcessRole};
 use crate::codex::program::Program;
 use crate::io::environment::Environment;
 use crate::io::events;
@@ -125,13 +125,17 @@ pub fn apply(
         .processes
         .iter()
         .cloned()
-        .partition(|process| process.role == Role::Daemon);
+        .partition(|process| process.role == ProcessRole::Daemon);
     // A launcher passes SIGTERM on and ends with its program, so it is only waited for.
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
-        .partition(|process| matches!(process.role, Role::Codex | Role::Launcher));
+        .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
     let not_gone = |left: Vec<String>| ShutdownError::NotGone { left, limit };
-    let left = wait(&clients, |process| process.role == Role::Codex, deadline)?;
+    let left = wait(
+        &clients,
+        |process| process.role == ProcessRole::Codex,
+        deadline,
+    )?;
     if !left.is_empty() {
         return Err(not_gone(left));
     }

@@ -9,7 +9,7 @@ mod apply;
 pub use apply::{Prompter, ShutdownReport, ShutdownRequest, apply, shut_down, wait_grace_period};
 
 use crate::codex::daemon::DaemonError;
-use crate::codex::process::{HomeProcess, HomeUsage, ProgramNames, Role};
+use crate::codex::process::{HomeProcess, HomeUsage, ProcessRole, ProgramNames};
 use crate::codex::program::ProgramError;
 use serde::Serialize;
 use std::time::Duration;
@@ -226,14 +226,19 @@ pub(crate) fn plan(seen: &HomeUsage, settings: &ShutdownSettings, must_ask: bool
 
 fn reason_against(seen: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
-    let is_told = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon | Role::Launcher);
-    if any(|p| p.role == Role::Background) {
+    let is_told = |p: &HomeProcess| {
+        matches!(
+            p.role,
+            ProcessRole::Codex | ProcessRole::Daemon | ProcessRole::Launcher
+        )
+    };
+    if any(|p| p.role == ProcessRole::Background) {
         Some(RefusalReason::Background)
     } else if seen.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
     } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
         Some(RefusalReason::AnotherUser)
-    } else if any(|p| matches!(p.role, Role::OtherProgram { .. })) {
+    } else if any(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)
     } else if !seen.unexplained.is_empty() {
         Some(RefusalReason::Unexplained)
@@ -305,7 +310,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    fn process(pid: u32, role: Role) -> HomeProcess {
+    fn process(pid: u32, role: ProcessRole) -> HomeProcess {
         HomeProcess {
             pid,
             started: Some(1),
@@ -343,9 +348,12 @@ mod tests {
         let settings = ShutdownSettings::default();
         assert_eq!(plan(&seen(vec![]), &settings, true), ShutdownPlan::Nothing);
         // A launcher whose program has ended holds nothing.
-        let launcher = seen(vec![process(4, Role::Launcher)]);
+        let launcher = seen(vec![process(4, ProcessRole::Launcher)]);
         assert_eq!(plan(&launcher, &settings, false), ShutdownPlan::Nothing);
-        let codex = seen(vec![process(4, Role::Codex), process(5, Role::Daemon)]);
+        let codex = seen(vec![
+            process(4, ProcessRole::Codex),
+            process(5, ProcessRole::Daemon),
+        ]);
         assert!(
             matches!(plan(&codex, &settings, true), ShutdownPlan::Ask(c) if c.processes.len() == 2)
         );
@@ -358,28 +366,31 @@ mod tests {
     #[test]
     fn protected_processes_are_never_ended() {
         let settings = ShutdownSettings::default();
-        let codex = || process(4, Role::Codex);
+        let codex = || process(4, ProcessRole::Codex);
         let open = || PathBuf::from("x");
         let with = |other: HomeProcess| seen(vec![codex(), other]);
-        assert_eq!(reason(&with(process(5, Role::Daemon)), &settings), None);
         assert_eq!(
-            reason(&with(process(5, Role::Background)), &settings),
+            reason(&with(process(5, ProcessRole::Daemon)), &settings),
+            None
+        );
+        assert_eq!(
+            reason(&with(process(5, ProcessRole::Background)), &settings),
             Some(RefusalReason::Background)
         );
         let others = HomeProcess {
             is_own: false,
-            ..process(5, Role::Codex)
+            ..process(5, ProcessRole::Codex)
         };
         assert_eq!(
             reason(&with(others), &settings),
             Some(RefusalReason::AnotherUser)
         );
-        let stranger = process(5, Role::OtherProgram { open: open() });
+        let stranger = process(5, ProcessRole::OtherProgram { open: open() });
         assert_eq!(
             reason(&with(stranger), &settings),
             Some(RefusalReason::OtherProgram)
         );
-        let offspring = process(5, Role::CodexChild { open: open() });
+        let offspring = process(5, ProcessRole::CodexChild { open: open() });
         assert_eq!(reason(&with(offspring), &settings), None);
         let inside = HomeUsage {
             codex_ancestor: Some(4),
@@ -439,7 +450,7 @@ mod tests {
     #[test]
     fn a_plan_is_one_flat_json_object() {
         let plan = ShutdownPlan::Ask(ShutdownTargets {
-            processes: vec![process(4, Role::Codex)],
+            processes: vec![process(4, ProcessRole::Codex)],
             conversations: vec![],
         });
         let json = serde_json::to_value(&plan).unwrap();

@@ -1,7 +1,7 @@
 //! The disk usage of a rollout, with the facts that its name gives.
 
 use crate::codex::home::HomeEntryKind;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::history::id::ConversationId;
 use chrono::{DateTime, NaiveDate, Utc};
 use std::fs::Metadata;
@@ -24,7 +24,7 @@ impl RolloutUsage {
         if !kind.is_rollout_folder() {
             return None;
         }
-        let conversation = ConversationFile::of(path)?;
+        let conversation = RolloutName::of(path)?;
         Some(Self {
             id: conversation.id().map(ConversationId::of),
             began: day_of(&conversation.name),

@@ -5,7 +5,7 @@ use super::rollout_usage::RolloutUsage;
 use super::walk::UsageWalk;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
 use crate::history::rollout::{self, Depth};
@@ -42,7 +42,7 @@ pub(crate) struct Selected {
 
 /// The result of a choice.
 #[derive(Debug, Default)]
-pub(crate) struct Selection {
+pub(crate) struct ShrinkSelection {
     pub(crate) conversations: Vec<Selected>,
     /// Names that match no conversation.
     pub(crate) unknown: Vec<String>,
@@ -53,7 +53,7 @@ pub(crate) struct Selection {
     pub(crate) needed_by: Vec<(String, String)>,
 }
 
-impl Selection {
+impl ShrinkSelection {
     /// Applies `filter` to the conversations of `home`. `state` is the state database.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, Str
         let names = selected
             .rollouts
             .iter()
-            .filter_map(|path| ConversationFile::of(path));
+            .filter_map(|path| RolloutName::of(path));
         let ids = names.filter_map(|name| name.rollout_id().map(ConversationId::of));
         ids.collect::<Vec<_>>()
     };

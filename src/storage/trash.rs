@@ -6,7 +6,7 @@
 //! rest may go too.
 
 use crate::codex::database::DatabaseError;
-use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::codex::rollout::{self, Relation, RolloutName};
 use crate::codex::threads::saved_row::{self, SavedRow};
 use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
@@ -472,7 +472,7 @@ impl Unit {
 
     /// Fails if the home has another rollout of this conversation, in any form, at `path`.
     fn check_free(&self, path: &Path) -> Result<(), TrashError> {
-        let Some(file) = ConversationFile::of(path) else {
+        let Some(file) = RolloutName::of(path) else {
             return Ok(());
         };
         let plain = path.with_file_name(&file.name);

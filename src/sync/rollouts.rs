@@ -2,7 +2,7 @@
 //! a new id for a version that diverged.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{self, ConversationFile};
+use crate::codex::rollout::{self, RolloutName};
 use crate::io::hash::Sha256Digest;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
@@ -59,7 +59,7 @@ pub(crate) fn key(path: &str) -> Option<String> {
     }
     let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
     plain.strip_suffix(".jsonl")?;
-    Some(match ConversationFile::of(Path::new(path)) {
+    Some(match RolloutName::of(Path::new(path)) {
         Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
         _ => format!("{KEY_PREFIX}{plain}"),
     })
@@ -78,18 +78,18 @@ pub(crate) fn file_name(key: &str) -> &str {
 
 /// Returns the id of a conversation, from its key.
 pub(crate) fn id(key: &str) -> Option<String> {
-    ConversationFile::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
+    RolloutName::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
 /// Returns the id of a rollout, by which others continue it, from its key.
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
-    let file = ConversationFile::of(Path::new(file_name(key)))?;
+    let file = RolloutName::of(Path::new(file_name(key)))?;
     file.rollout_id().map(str::to_lowercase)
 }
 
 /// Returns true if a path is that of a rollout that a rewind began.
 pub(crate) fn is_rewind(path: &str) -> bool {
-    ConversationFile::of(Path::new(path)).is_some_and(|file| file.is_rewind())
+    RolloutName::of(Path::new(path)).is_some_and(|file| file.is_rewind())
 }
 
 /// Returns the path of the containing folder, or an empty string.

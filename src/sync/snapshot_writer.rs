@@ -163,12 +163,12 @@ impl CopyFailure {
 
 /// The files that were copied to a snapshot, and those that were not.
 #[derive(Default)]
-struct SnapshotContents {
+struct SnapshotFiles {
     file_entry: Vec<SnapshotFile>,
     not_copied: Vec<(SnapshotFile, String)>,
 }
 
-impl SnapshotContents {
+impl SnapshotFiles {
     /// Records the result for one file.
     fn take(
         &mut self,
@@ -210,7 +210,7 @@ fn write_folder(
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
 ) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
-    let mut sorted = SnapshotContents::default();
+    let mut sorted = SnapshotFiles::default();
     for (source, file_entry) in files {
         let copied = copy_into_folder(root, &source, &file_entry);
         sorted.take(file_entry, copied)?;
@@ -256,7 +256,7 @@ fn write_zip(
         path: path.to_path_buf(),
     };
     let mut temp = TempFile::beside(path)?;
-    let mut sorted = SnapshotContents::default();
+    let mut sorted = SnapshotFiles::default();
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);

@@ -24,7 +24,7 @@ pub(super) enum Fit {
 
 /// The output that contains a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum ColumnScope {
     All,
     Text,
     Tsv,
@@ -40,7 +40,7 @@ pub struct Column {
     /// The width that it gets before columns of this rank are taken.
     widened: Option<(usize, u8)>,
     pub(super) is_number: bool,
-    pub(super) scope: Scope,
+    pub(super) scope: ColumnScope,
 }
 
 impl Column {
@@ -52,7 +52,7 @@ impl Column {
             fit: Fit::Whole,
             widened: None,
             is_number: false,
-            scope: Scope::All,
+            scope: ColumnScope::All,
         }
     }
 
@@ -103,14 +103,14 @@ impl Column {
     /// Omits the column from tab-separated values.
     #[must_use]
     pub const fn only_text(self) -> Self {
-        let scope = Scope::Text;
+        let scope = ColumnScope::Text;
         Self { scope, ..self }
     }
 
     /// Shows the column only in tab-separated values.
     #[must_use]
     pub const fn only_tsv(self) -> Self {
-        let scope = Scope::Tsv;
+        let scope = ColumnScope::Tsv;
         Self { scope, ..self }
     }
 

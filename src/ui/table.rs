@@ -4,7 +4,7 @@
 //! shorter or disappear, and where even the important ones do not fit, each row becomes a block of
 //! lines. In a pipe each row is one line with all of its columns. No cell is ever broken inside a word.
 
-use super::column::{Fit, GAP, NARROW, Scope, ShownColumn, fit};
+use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, fit};
 use super::text_width::{columns as width_of, without_end};
 use super::{Style, Ui, Verbosity, out, paint, time, wrap};
 use crate::io::ansi::printable_line;
@@ -142,7 +142,7 @@ impl Table {
 
     /// The tab-separated values: a line of heads, then one of values for each row.
     fn tsv(&self) -> String {
-        let is_shown = |column: &Column| column.scope != Scope::Text;
+        let is_shown = |column: &Column| column.scope != ColumnScope::Text;
         let heads = self.columns.iter().filter(|column| is_shown(column));
         let heads: Vec<_> = heads.map(|column| column.head).collect();
         let mut text = heads.join("\t");
@@ -193,7 +193,7 @@ impl Table {
     fn shown(&self) -> Vec<ShownColumn> {
         let columns = self.columns.iter().enumerate();
         columns
-            .filter(|(_, column)| column.scope != Scope::Tsv)
+            .filter(|(_, column)| column.scope != ColumnScope::Tsv)
             .filter_map(|(index, column)| {
                 let cells = self.rows().filter_map(|cells| cells.get(index));
                 let widest = cells.map(|cell| width_of(&cell.text)).max();

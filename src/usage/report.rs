@@ -2,6 +2,7 @@
 
 use super::prices::Prices;
 use crate::codex::rollout_lines::TokenUsage;
+use crate::conversations::index::usage_query::UsageRow;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -87,6 +88,18 @@ pub(crate) struct KeyedUsage<K> {
     pub requests: u64,
     /// The tokens of the requests.
     pub tokens: TokenUsage,
+}
+
+impl<K> KeyedUsage<K> {
+    /// Puts a sum of the index under a key.
+    pub(crate) fn new(key: K, row: &UsageRow) -> Self {
+        Self {
+            key,
+            model: Rc::clone(&row.model),
+            requests: row.requests,
+            tokens: row.tokens,
+        }
+    }
 }
 
 /// Sums `usage` by key.

@@ -3,7 +3,7 @@
 use super::command_line::CommandLine;
 use super::content::{ContentPart, PayloadText, joined};
 use super::event::{EventKind, TokenEvent, TokenUsage};
-use super::line_item::{LineItem, Origin, call, item};
+use super::line_item::{ItemOrigin, LineItem, call, item};
 use crate::codex::token_count;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -20,13 +20,13 @@ struct MessageEvent<'a> {
 pub(super) fn user_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::User(event.message.into_owned());
-    Ok(vec![item(Origin::Event, kind)])
+    Ok(vec![item(ItemOrigin::Event, kind)])
 }
 
 pub(super) fn agent_message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let event: MessageEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::Assistant(event.message.into_owned());
-    Ok(vec![item(Origin::Event, kind)])
+    Ok(vec![item(ItemOrigin::Event, kind)])
 }
 
 pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
@@ -37,11 +37,11 @@ pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<V
     }
     let event: ReasoningEvent<'_> = serde_json::from_str(payload.json)?;
     let kind = EventKind::Reasoning(event.text.into_owned());
-    Ok(vec![item(Origin::Event, kind)])
+    Ok(vec![item(ItemOrigin::Event, kind)])
 }
 
 pub(super) fn execution_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    execution(payload.json, Origin::Event)
+    execution(payload.json, ItemOrigin::Event)
 }
 
 /// Parses the item of an `item_completed` event.
@@ -69,14 +69,14 @@ pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
         Ok(joined(&parts))
     };
     Ok(match &*found.kind {
-        "UserMessage" => vec![item(Origin::Completed, EventKind::User(text()?))],
-        "AgentMessage" => vec![item(Origin::Completed, EventKind::Assistant(text()?))],
+        "UserMessage" => vec![item(ItemOrigin::Completed, EventKind::User(text()?))],
+        "AgentMessage" => vec![item(ItemOrigin::Completed, EventKind::Assistant(text()?))],
         "Reasoning" => found
             .summary_text
             .into_iter()
-            .map(|text| item(Origin::Completed, EventKind::Reasoning(text)))
+            .map(|text| item(ItemOrigin::Completed, EventKind::Reasoning(text)))
             .collect(),
-        "CommandExecution" | "FileChange" => execution(payload, Origin::Completed)?,
+        "CommandExecution" | "FileChange" => execution(payload, ItemOrigin::Completed)?,
         _ => Vec::new(),
     })
 }
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for ChangedFiles {
 
 /// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
 /// else (0.169).
-fn execution(payload: &str, origin: Origin) -> serde_json::Result<Vec<LineItem>> {
+fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
     #[derive(Deserialize)]
     struct Execution<'a> {
         #[serde(borrow, default)]
@@ -166,7 +166,7 @@ pub(super) fn tokens(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineIt
     });
     let tokens = TokenEvent { count, total, last };
     Ok(vec![item(
-        Origin::Event,
+        ItemOrigin::Event,
         EventKind::Tokens(Box::new(tokens)),
     )])
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// The form in which Codex recorded an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ItemOrigin {
     /// A `response_item`: what the model got or wrote.
     Item = 0,
     /// An `event_msg` of older versions.
@@ -19,7 +19,7 @@ pub(crate) enum Origin {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LineItem {
     /// The form of the item.
-    pub origin: Origin,
+    pub origin: ItemOrigin,
     /// The id that a tool call shares with its output and its completed item.
     pub call_id: Option<String>,
     /// The kind with its content.
@@ -33,7 +33,7 @@ pub(crate) struct LineItems {
     pub items: Vec<LineItem>,
 }
 
-pub(super) fn item(origin: Origin, kind: EventKind) -> LineItem {
+pub(super) fn item(origin: ItemOrigin, kind: EventKind) -> LineItem {
     LineItem {
         origin,
         call_id: None,
@@ -41,7 +41,7 @@ pub(super) fn item(origin: Origin, kind: EventKind) -> LineItem {
     }
 }
 
-pub(super) fn call(origin: Origin, call_id: Option<Cow<'_, str>>, kind: EventKind) -> LineItem {
+pub(super) fn call(origin: ItemOrigin, call_id: Option<Cow<'_, str>>, kind: EventKind) -> LineItem {
     LineItem {
         origin,
         call_id: call_id.map(Cow::into_owned),

@@ -25,6 +25,6 @@ pub(crate) use event::{
     EventKind, RequestRecord, Role, RolloutEvent, SessionMetaLine, TokenEvent, TokenUsage,
     TurnContext,
 };
-pub(crate) use line_item::{LineItem, LineItems, Origin};
+pub(crate) use line_item::{ItemOrigin, LineItem, LineItems};
 pub(crate) use line_parse::{LineContent, may_have, parse, read};
 pub(crate) use line_parts::LineParts;

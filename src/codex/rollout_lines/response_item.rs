@@ -4,14 +4,14 @@ use super::command_line::CommandLine;
 use super::command_line::command_in;
 use super::content::{ContentPart, PayloadText, is_injected, joined, output_text};
 use super::event::EventKind;
-use super::line_item::{LineItem, Origin, call, item};
+use super::line_item::{ItemOrigin, LineItem, call, item};
 use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct MessageItem<'a> {
     #[serde(borrow)]
     role: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -55,14 +55,14 @@ struct ToolResult<'a> {
 }
 
 pub(super) fn message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    let message: Message<'_> = serde_json::from_str(payload.json)?;
+    let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
     let text = joined(&message.content);
     Ok(match &*message.role {
-        "user" if !is_injected(&text) => vec![item(Origin::Item, EventKind::User(text))],
+        "user" if !is_injected(&text) => vec![item(ItemOrigin::Item, EventKind::User(text))],
         "user" if payload.wanted.meets(LineParts::INJECTED) => {
-            vec![item(Origin::Item, EventKind::Injected(text))]
+            vec![item(ItemOrigin::Item, EventKind::Injected(text))]
         }
-        "assistant" => vec![item(Origin::Item, EventKind::Assistant(text))],
+        "assistant" => vec![item(ItemOrigin::Item, EventKind::Assistant(text))],
         _ => Vec::new(),
     })
 }
@@ -71,7 +71,7 @@ pub(super) fn reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
     let reasoning: Reasoning<'_> = serde_json::from_str(payload.json)?;
     let parts = reasoning.summary.into_iter().filter_map(|part| part.text);
     Ok(parts
-        .map(|text| item(Origin::Item, EventKind::Reasoning(text.into_owned())))
+        .map(|text| item(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
         .collect())
 }
 
@@ -91,12 +91,12 @@ pub(super) fn tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
     let name = found.name.or_else(|| payload.kind());
     let name = name.unwrap_or_default().into_owned();
     let kind = EventKind::ToolCall { name, text };
-    Ok(vec![call(Origin::Item, found.call_id, kind)])
+    Ok(vec![call(ItemOrigin::Item, found.call_id, kind)])
 }
 
 pub(super) fn tool_result(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let found: ToolResult<'_> = serde_json::from_str(payload.json)?;
     let text = found.output.map(output_text).unwrap_or_default();
     let kind = EventKind::ToolOutput(text);
-    Ok(vec![call(Origin::Item, found.call_id, kind)])
+    Ok(vec![call(ItemOrigin::Item, found.call_id, kind)])
 }

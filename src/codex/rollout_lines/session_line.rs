@@ -2,7 +2,7 @@
 
 use super::content::PayloadText;
 use super::event::{EventKind, SessionMetaLine};
-use super::line_item::{LineItem, Origin, item};
+use super::line_item::{ItemOrigin, LineItem, item};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -11,13 +11,16 @@ pub(super) fn session_meta(payload: &PayloadText<'_>) -> serde_json::Result<Vec<
         payload: serde_json::from_str(payload.json)?,
         has_envelope: payload.has_envelope,
     };
-    Ok(vec![item(Origin::Item, EventKind::Meta(Box::new(meta)))])
+    Ok(vec![item(
+        ItemOrigin::Item,
+        EventKind::Meta(Box::new(meta)),
+    )])
 }
 
 pub(super) fn turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let context = serde_json::from_str(payload.json)?;
     Ok(vec![item(
-        Origin::Item,
+        ItemOrigin::Item,
         EventKind::TurnContext(Box::new(context)),
     )])
 }
@@ -25,7 +28,7 @@ pub(super) fn turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<
 pub(super) fn request(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let record = serde_json::from_str(payload.json)?;
     Ok(vec![item(
-        Origin::Item,
+        ItemOrigin::Item,
         EventKind::Request(Box::new(record)),
     )])
 }
@@ -39,5 +42,5 @@ pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Li
     // The history that replaces the messages repeats them, so it is not read.
     let Compacted { message } = serde_json::from_str(payload.json)?;
     let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
-    Ok(vec![item(Origin::Item, kind)])
+    Ok(vec![item(ItemOrigin::Item, kind)])
 }

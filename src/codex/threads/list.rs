@@ -4,7 +4,7 @@
 use super::filter::ThreadFilter;
 use super::list_sql::few_in_folder;
 use super::rows::PAGINATED;
-use super::schema::{Column, Schema, Values};
+use super::schema::{Schema, ThreadColumn, Values};
 use crate::codex::database::DatabaseError;
 use crate::codex::database_view;
 use rusqlite::{Row, params_from_iter};
@@ -114,26 +114,26 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
-const ROLLOUT_PATH: Column = Column::Named("rollout_path");
-const NAME: Column = Column::Named("name");
+const ROLLOUT_PATH: ThreadColumn = ThreadColumn::Named("rollout_path");
+const NAME: ThreadColumn = ThreadColumn::Named("name");
 // Only the first line is shown, and a title may be a whole first message.
-const TITLE: Column = Column::FirstLine("title");
-const FIRST_MESSAGE: Column = Column::FirstLine("first_user_message");
-const MODE: Column = Column::Named("history_mode");
-const CWD: Column = Column::Named("cwd");
-const BRANCH: Column = Column::Named("git_branch");
-const MODEL: Column = Column::Named("model");
-const SOURCE: Column = Column::Named("source");
-const THREAD_SOURCE: Column = Column::Named("thread_source");
-const ACCOUNT: Column = Column::Named("creator_account_id");
-const USER: Column = Column::Named("creator_user_id");
-const NICKNAME: Column = Column::Named("agent_nickname");
-const TOKENS: Column = Column::Named("tokens_used");
-const ARCHIVED: Column = Column::Named("archived");
+const TITLE: ThreadColumn = ThreadColumn::FirstLine("title");
+const FIRST_MESSAGE: ThreadColumn = ThreadColumn::FirstLine("first_user_message");
+const MODE: ThreadColumn = ThreadColumn::Named("history_mode");
+const CWD: ThreadColumn = ThreadColumn::Named("cwd");
+const BRANCH: ThreadColumn = ThreadColumn::Named("git_branch");
+const MODEL: ThreadColumn = ThreadColumn::Named("model");
+const SOURCE: ThreadColumn = ThreadColumn::Named("source");
+const THREAD_SOURCE: ThreadColumn = ThreadColumn::Named("thread_source");
+const ACCOUNT: ThreadColumn = ThreadColumn::Named("creator_account_id");
+const USER: ThreadColumn = ThreadColumn::Named("creator_user_id");
+const NICKNAME: ThreadColumn = ThreadColumn::Named("agent_nickname");
+const TOKENS: ThreadColumn = ThreadColumn::Named("tokens_used");
+const ARCHIVED: ThreadColumn = ThreadColumn::Named("archived");
 
 /// The columns from which a [`ListedThread`] is made.
-const COLUMNS: [Column; 19] = [
-    Column::Id,
+const COLUMNS: [ThreadColumn; 19] = [
+    ThreadColumn::Id,
     ROLLOUT_PATH,
     NAME,
     TITLE,
@@ -146,10 +146,10 @@ const COLUMNS: [Column; 19] = [
     THREAD_SOURCE,
     ACCOUNT,
     USER,
-    Column::Parent,
+    ThreadColumn::Parent,
     NICKNAME,
-    Column::CreatedMs,
-    Column::UpdatedMs,
+    ThreadColumn::CreatedMs,
+    ThreadColumn::UpdatedMs,
     TOKENS,
     ARCHIVED,
 ];
@@ -161,7 +161,7 @@ fn listed(row: &Row<'_>) -> ListedThread {
     let is_paginated = text(MODE) == PAGINATED;
     let source = text(SOURCE);
     ListedThread {
-        id: text(Column::Id),
+        id: text(ThreadColumn::Id),
         rollout_path: text(ROLLOUT_PATH),
         // Codex takes the name of a conversation in the old form from its index of names only (0.169).
         has_name: is_paginated && !name.trim().is_empty(),
@@ -169,15 +169,15 @@ fn listed(row: &Row<'_>) -> ListedThread {
         cwd: text(CWD),
         git_branch: text(BRANCH),
         model: text(MODEL),
-        parent_id: Some(text(Column::Parent))
+        parent_id: Some(text(ThreadColumn::Parent))
             .filter(|id| !id.is_empty())
             .or_else(|| parent_in(&source)),
         source: source_name(&source, &text(THREAD_SOURCE)),
         account_id: text(ACCOUNT),
         user_id: text(USER),
         nickname: text(NICKNAME),
-        created_ms: values.time(Column::CreatedMs),
-        updated_ms: values.time(Column::UpdatedMs),
+        created_ms: values.time(ThreadColumn::CreatedMs),
+        updated_ms: values.time(ThreadColumn::UpdatedMs),
         tokens: values.number(TOKENS),
         archived: values.flag(ARCHIVED),
     }

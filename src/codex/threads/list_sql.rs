@@ -1,7 +1,7 @@
 //! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
 
 use super::filter::{AccountFilter, ThreadFilter, ThreadOrder};
-use super::schema::{Column, Schema};
+use super::schema::{Schema, ThreadColumn};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -23,7 +23,7 @@ impl Schema {
     /// conversations in the filter's folder, if they are known.
     pub(super) fn query(
         &self,
-        columns: &[Column],
+        columns: &[ThreadColumn],
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {

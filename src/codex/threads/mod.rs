@@ -2,7 +2,7 @@
 //!
 //! Codex's versions add columns (0.169 has 47), so only existing columns are read and written.
 //!
-//! - rows as Codex has them: [`fold_rows`], [`rows_of`]; filtered and ordered for a list: [`list`]
+//! - rows as Codex has them: [`fold_rows`], [`rows_of`]; filtered and ordered for a list: [`list()`]
 //! - single columns of a home that Codex may have open: [`live`]
 //! - rows of a home that no process uses, all or none: [`apply_changes`]
 //! - staged databases, before they replace those of the home: [`staged`]

@@ -1,6 +1,6 @@
 //! Reads the rows of the table.
 
-use super::schema::{Column, Schema, Values};
+use super::schema::{Schema, ThreadColumn, Values};
 use crate::codex::database::DatabaseError;
 use crate::codex::database_view;
 use rusqlite::{Row, params_from_iter};
@@ -105,22 +105,22 @@ pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, Databas
     })
 }
 
-const ID: Column = Column::Id;
-const ROLLOUT_PATH: Column = Column::Named("rollout_path");
-const TITLE: Column = Column::Named("title");
-const NAME: Column = Column::Named("name");
-const FIRST_MESSAGE: Column = Column::Named("first_user_message");
-const ARCHIVED: Column = Column::Named("archived");
-const MODE: Column = Column::Named("history_mode");
-const CWD: Column = Column::Named("cwd");
-const ACCOUNT: Column = Column::Named("creator_account_id");
+const ID: ThreadColumn = ThreadColumn::Id;
+const ROLLOUT_PATH: ThreadColumn = ThreadColumn::Named("rollout_path");
+const TITLE: ThreadColumn = ThreadColumn::Named("title");
+const NAME: ThreadColumn = ThreadColumn::Named("name");
+const FIRST_MESSAGE: ThreadColumn = ThreadColumn::Named("first_user_message");
+const ARCHIVED: ThreadColumn = ThreadColumn::Named("archived");
+const MODE: ThreadColumn = ThreadColumn::Named("history_mode");
+const CWD: ThreadColumn = ThreadColumn::Named("cwd");
+const ACCOUNT: ThreadColumn = ThreadColumn::Named("creator_account_id");
 
 /// The columns that a [`ThreadRow`] has.
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [ThreadColumn; 11] = [
     ID,
     ROLLOUT_PATH,
-    Column::CreatedMs,
-    Column::UpdatedMs,
+    ThreadColumn::CreatedMs,
+    ThreadColumn::UpdatedMs,
     TITLE,
     NAME,
     FIRST_MESSAGE,
@@ -165,8 +165,8 @@ fn thread_row(row: &Row<'_>) -> ThreadRow {
     ThreadRow {
         id: values.text(ID),
         rollout_path: values.text(ROLLOUT_PATH),
-        created_ms: values.time(Column::CreatedMs),
-        updated_ms: values.time(Column::UpdatedMs),
+        created_ms: values.time(ThreadColumn::CreatedMs),
+        updated_ms: values.time(ThreadColumn::UpdatedMs),
         title: values.text(TITLE),
         name: values.text(NAME),
         first_user_message: values.text(FIRST_MESSAGE),

@@ -79,7 +79,7 @@ impl Schema {
     }
 
     /// Returns the beginning of a query for rows of the table, whose values [`Values`] reads.
-    pub(super) fn select(&self, columns: &[Column]) -> String {
+    pub(super) fn select(&self, columns: &[ThreadColumn]) -> String {
         let columns: Vec<_> = columns
             .iter()
             .map(|column| self.expression(*column))
@@ -93,25 +93,25 @@ impl Schema {
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
-    fn expression(&self, column: Column) -> String {
+    fn expression(&self, column: ThreadColumn) -> String {
         match column {
-            Column::Id => "t.id".to_owned(),
-            Column::Named(name) => self.column(name),
-            Column::FirstLine(name) => format!("substr({}, 1, 500)", self.column(name)),
-            Column::CreatedMs => self.millis("created_at_ms", "created_at"),
-            Column::UpdatedMs => self.millis("updated_at_ms", "updated_at"),
-            Column::Parent if self.has_edges => {
+            ThreadColumn::Id => "t.id".to_owned(),
+            ThreadColumn::Named(name) => self.column(name),
+            ThreadColumn::FirstLine(name) => format!("substr({}, 1, 500)", self.column(name)),
+            ThreadColumn::CreatedMs => self.millis("created_at_ms", "created_at"),
+            ThreadColumn::UpdatedMs => self.millis("updated_at_ms", "updated_at"),
+            ThreadColumn::Parent if self.has_edges => {
                 "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
                     .to_owned()
             }
-            Column::Parent => "NULL".to_owned(),
+            ThreadColumn::Parent => "NULL".to_owned(),
         }
     }
 }
 
 /// A value of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum ThreadColumn {
     Id,
     /// A column that not every version has.
     Named(&'static str),
@@ -127,22 +127,22 @@ pub(super) enum Column {
 
 /// The values of a row that [`Schema::select`] reads. A missing column, NULL and an unexpected type have no value.
 pub(super) struct Values<'a> {
-    columns: &'a [Column],
+    columns: &'a [ThreadColumn],
     row: &'a Row<'a>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(columns: &'a [Column], row: &'a Row<'a>) -> Self {
+    pub(super) fn new(columns: &'a [ThreadColumn], row: &'a Row<'a>) -> Self {
         Self { columns, row }
     }
 
-    fn get(&self, column: Column) -> Option<ValueRef<'_>> {
+    fn get(&self, column: ThreadColumn) -> Option<ValueRef<'_>> {
         let index = self.columns.iter().position(|known| *known == column)?;
         self.row.get_ref(index).ok()
     }
 
     /// Returns the text of a column, else an empty one.
-    pub(super) fn text(&self, column: Column) -> String {
+    pub(super) fn text(&self, column: ThreadColumn) -> String {
         match self.get(column) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
                 String::from_utf8_lossy(bytes).into_owned()
@@ -151,7 +151,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    pub(super) fn number(&self, column: Column) -> Option<i64> {
+    pub(super) fn number(&self, column: ThreadColumn) -> Option<i64> {
         match self.get(column) {
             Some(ValueRef::Integer(number)) => Some(number),
             _ => None,
@@ -159,11 +159,11 @@ impl<'a> Values<'a> {
     }
 
     /// Returns a time in milliseconds since 1970. Zero means no time.
-    pub(super) fn time(&self, column: Column) -> Option<i64> {
+    pub(super) fn time(&self, column: ThreadColumn) -> Option<i64> {
         self.number(column).filter(|ms| *ms > 0)
     }
 
-    pub(super) fn flag(&self, column: Column) -> bool {
+    pub(super) fn flag(&self, column: ThreadColumn) -> bool {
         self.number(column).is_some_and(|number| number != 0)
     }
 }

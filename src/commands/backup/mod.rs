@@ -1,15 +1,8 @@
 //! `backup`: archives the Codex home.
 
-pub(super) mod before_new_codex;
-pub(super) mod capture_args;
-pub(super) mod guards;
-pub(super) mod plan;
-mod result;
+pub(crate) mod result;
 pub(super) mod show;
 
-use self::capture_args::CaptureArgs;
-use self::guards::{check_account_unchanged, remove_stale_temps};
-use self::plan::{BackupPlan, QuotaArgs};
 use self::result::BackupResult;
 use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::ArchiveError;
@@ -24,16 +17,20 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
-use crate::commands::account::{warn_all, warn_not_recorded};
-use crate::commands::home_checks::refuse_during_restore;
-use crate::commands::losses::archived;
-use crate::commands::losses::report::LossJson;
 use crate::context::Context;
+use crate::copies::losses::archived;
+use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
 use crate::io::{atomic, time_format};
+use crate::steps::backup_guards::{check_account_unchanged, remove_stale_temps};
+use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
+use crate::steps::capture_args::CaptureArgs;
+use crate::steps::home_checks::refuse_during_restore;
+use crate::steps::new_snapshot::add_snapshot;
+use crate::views::account::{warn_all, warn_not_recorded};
 use chrono::Duration;
 use clap::Args;
 
@@ -83,14 +80,6 @@ pub struct BackupArgs {
 }
 
 impl BackupArgs {
-    /// The options of a backup that asks no server.
-    pub(super) fn without_quota() -> Self {
-        Self {
-            quota: QuotaArgs::without_query(),
-            ..Self::default()
-        }
-    }
-
     /// Archives the Codex home. With `--dry-run`, prints the plan.
     ///
     /// # Errors
@@ -281,7 +270,7 @@ fn find_build(context: &Context) -> Result<String, CommandError> {
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is a warning: the archive
 /// was made.
 fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
-    match super::vault::add_snapshot(context, plan) {
+    match add_snapshot(context, plan) {
         Ok(id) => Some(id),
         Err(e) => {
             let hints = e.hints.join("; ");

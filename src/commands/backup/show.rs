@@ -1,23 +1,24 @@
 //! Output of `backup`, as text and JSON.
 
-use super::plan::BackupPlan;
-use super::result::BackupResult;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan;
 use crate::archive::scope::Excludes;
-use crate::commands::archive_choice::{file_name, without_suffix};
-use crate::commands::archive_json::ArchiveJson;
-use crate::commands::losses::report::LossJson;
+use crate::commands::backup::result::BackupResult;
 use crate::context::Context;
+use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::archive_names::{file_name, without_suffix};
 use crate::inventory::status::StatusReport;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
+use crate::steps::backup_plan::BackupPlan;
 use crate::ui::Style;
 use crate::ui::time::{bytes, duration, full};
+use crate::views::archive_json::ArchiveJson;
+use crate::views::left_out::show_left_out;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -172,49 +173,6 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
         pluralize(messages, "message"),
         without_suffix(&first.place)
     ));
-}
-
-/// Prints the paths that are not in the backup, and the damaged ones that are.
-pub(in crate::commands) fn show_left_out(
-    context: &Context,
-    excluded: &[PathNote],
-    skipped: &[PathNote],
-    damaged: &[PathNote],
-) {
-    let ui = &context.ui;
-    // SQLite's files beside a database are not reported: their content is in the database's
-    // snapshot.
-    let names: Vec<_> = excluded
-        .iter()
-        .filter(|e| !e.reason.starts_with("included in") && e.content.is_none())
-        .map(|e| e.path.display().to_string())
-        .collect();
-    if !names.is_empty() {
-        ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
-    }
-    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
-        ui.report(format_args!(
-            "left out: {}/, {}, {}: {}",
-            item.path.display(),
-            pluralize(size.files, "file"),
-            bytes(size.bytes),
-            item.reason
-        ));
-    }
-    for item in skipped {
-        ui.warn(format_args!(
-            "not archived: {} ({})",
-            item.path.display(),
-            item.reason
-        ));
-    }
-    for item in damaged {
-        ui.warn(format_args!(
-            "archived unchanged, but damaged: {} ({})",
-            item.path.display(),
-            item.reason
-        ));
-    }
 }
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {

@@ -1,6 +1,6 @@
 //! `config edit`: opens `config.toml` in the user's editor.
 
-use super::settings::warn_about_unknown;
+use crate::commands::config::settings::warn_about_unknown;
 use crate::config::FILE_NAME;
 use crate::config::file::ConfigFile;
 use crate::config::file_access;

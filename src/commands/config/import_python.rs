@@ -1,15 +1,15 @@
 //! `config import-python`: copies the archives and the cooldown of a Python codex-manager.
 
 use crate::archive::names::ARCHIVE_SUFFIX;
-use crate::commands::account::{printable, warn_all};
-use crate::commands::home_checks::check_keeps_modes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::check_keeps_modes;
 use crate::transfer::python_home::{self, CopyOutcome, CopyPlan, CopyTarget};
 use crate::ui::Ui;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
+use crate::views::account::{printable, warn_all};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

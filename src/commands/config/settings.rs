@@ -1,7 +1,5 @@
 //! `config list`, `get`, `set` and `unset`: the values of settings.
 
-use crate::commands::account::printable;
-use crate::commands::table_format::TableArgs;
 use crate::config::file::{ConfigFile, ConfigFileError};
 use crate::config::file_access;
 use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
@@ -9,6 +7,8 @@ use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
+use crate::views::account::printable;
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value as Json, json};

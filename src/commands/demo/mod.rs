@@ -2,16 +2,6 @@
 
 mod sample;
 
-use crate::commands::backup::BackupArgs;
-use crate::commands::cooldown::CooldownArgs;
-use crate::commands::find::FindArgs;
-use crate::commands::normalize::NormalizeArgs;
-use crate::commands::profile::ProfileArgs;
-use crate::commands::recommend::RecommendArgs;
-use crate::commands::restore::RestoreArgs;
-use crate::commands::sync::SyncArgs;
-use crate::commands::use_account::UseArgs;
-use crate::commands::verify::VerifyArgs;
 use crate::config::Preferences;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -102,6 +92,7 @@ impl<'a> Demo<'a> {
             clock: context.clock,
             env: context.env.without("CODEX_SQLITE_HOME"),
             ui: context.ui.without_json(),
+            runner: context.runner,
         };
         Self {
             context,
@@ -122,12 +113,12 @@ impl<'a> Demo<'a> {
         sample::legacy_dumps(&dumps, now)?;
 
         self.heading("Import the old logins: when does each account have quota again?");
-        self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
-        self.step("cooldown", &[], CooldownArgs::run)?;
+        self.step("normalize", &[dumps.into_os_string()])?;
+        self.step("cooldown", &[])?;
         self.heading("Which account should be used now?");
-        self.step("recommend", &["--explain".into()], RecommendArgs::run)?;
+        self.step("recommend", &["--explain".into()])?;
         self.heading("Back up the whole home into one archive.");
-        self.step("backup", &["--no-status".into()], BackupArgs::run)?;
+        self.step("backup", &["--no-status".into()])?;
 
         let before = conversations(&home)?;
         self.heading("Disaster: conversations, settings and the database are deleted.");
@@ -136,8 +127,8 @@ impl<'a> Demo<'a> {
             self.context.ui.line(format_args!("  removed {name}"));
         }
         self.heading("Restore the newest archive.");
-        self.step("restore", &["latest".into()], RestoreArgs::run)?;
-        self.step("verify", &["--all".into()], VerifyArgs::run)?;
+        self.step("restore", &["latest".into()])?;
+        self.step("verify", &["--all".into()])?;
         let is_restored = conversations(&home)? == before && home.join("config.toml").exists();
         self.verdict(
             is_restored,
@@ -150,7 +141,7 @@ impl<'a> Demo<'a> {
         let is_synced = conversations(second_home)? == before;
         self.verdict(is_synced, "The second machine has all conversations.");
         self.heading("Search in all conversations:");
-        self.step("find", &["flaky".into(), "test".into()], FindArgs::run)?;
+        self.step("find", &["flaky".into(), "test".into()])?;
         self.heading("Next, with your own home:");
         for command in NEXT {
             self.context.ui.line(format_args!("  {command}"));
@@ -175,11 +166,11 @@ impl<'a> Demo<'a> {
     fn switch(&mut self, home: &Path) -> Result<(), CommandError> {
         self.heading("Two accounts: name each login, then switch.");
         let save = |name: &str| ["save".into(), name.into()];
-        self.step("profile", &save("personal"), ProfileArgs::run)?;
+        self.step("profile", &save("personal"))?;
         sample::sign_in(home, "work", self.context.now())?;
         self.heading("Codex signs in as work@example.com.");
-        self.step("profile", &save("work"), ProfileArgs::run)?;
-        self.step("use", &["personal".into()], UseArgs::run)
+        self.step("profile", &save("work"))?;
+        self.step("use", &["personal".into()])
     }
 
     /// Syncs the home to a second one through a shared folder. The later steps use the second one.
@@ -188,15 +179,15 @@ impl<'a> Demo<'a> {
         let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];
         let run = ["run".into(), "--apply".into()];
         self.heading("Another machine: sync through a shared folder.");
-        self.step("sync", &init, SyncArgs::run)?;
-        self.step("sync", &run, SyncArgs::run)?;
+        self.step("sync", &init)?;
+        self.step("sync", &run)?;
         self.heading("On the second machine:");
         let settings = &mut self.inner.settings;
         settings.codex_home = self.folder.join("second-codex-home");
         settings.manager_home = self.folder.join("second-manager-home");
         atomic::create_private_folder(&settings.codex_home)?;
-        self.step("sync", &init, SyncArgs::run)?;
-        self.step("sync", &run, SyncArgs::run)
+        self.step("sync", &init)?;
+        self.step("sync", &run)
     }
 
     /// Prints `success`, or that the comparison failed.
@@ -215,22 +206,14 @@ impl<'a> Demo<'a> {
         ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    /// Parses `args` like a command line and runs one command.
-    fn step<A: Args>(
-        &mut self,
-        verb: &'static str,
-        args: &[OsString],
-        run: impl FnOnce(A, &Context) -> Result<Outcome, CommandError>,
-    ) -> Result<(), CommandError> {
-        let words = args.iter().map(|a| format!(" {}", a.to_string_lossy()));
-        let command = format!("codex-manager {verb}{}", words.collect::<String>());
+    /// Runs one command.
+    fn step(&mut self, verb: &str, args: &[OsString]) -> Result<(), CommandError> {
+        let words: Vec<OsString> = std::iter::once(verb.into()).chain(args.to_vec()).collect();
+        let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let command = format!("codex-manager {}", shown.join(" "));
         let ui = &self.context.ui;
         ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
-        let parsed = A::augment_args(clap::Command::new(verb).no_binary_name(true))
-            .try_get_matches_from(args)
-            .and_then(|matches| A::from_arg_matches(&matches))
-            .map_err(|e| CommandError::usage("invalid command line in the demo").because(e))?;
-        let outcome = run(parsed, &self.inner)?;
+        let outcome = self.inner.run(&words)?;
         self.steps.push(StepJson {
             command,
             exit_code: outcome.code(),

@@ -1,12 +1,12 @@
 //! The settings and the files of the user in a home beside those of an archive.
 
-use super::change::Change;
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
 use crate::archive::single_file;
 use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
+use crate::commands::diff::change::Change;
 use crate::error::CommandError;
 use crate::io::hash::{Sha256Digest, sha256_of};
 use crate::io::{IoContext, file_open};
@@ -43,7 +43,7 @@ impl ContentKind {
 
 /// A change, in JSON. Its keys are a contract.
 #[derive(Debug, Serialize)]
-pub(super) struct ContentChange {
+pub(super) struct DiffedContent {
     pub kind: ContentKind,
     pub name: String,
     pub change: Change,
@@ -60,7 +60,7 @@ pub(super) fn compare(
     archive: &ArchiveReader,
     live: &HomeScan,
     home: &Path,
-) -> Result<Vec<ContentChange>, CommandError> {
+) -> Result<Vec<DiffedContent>, CommandError> {
     let mut text = String::new();
     let mut archived = single_file::extract(archive, HomeEntryKind::Config)?;
     // A file that is no text has no keys.
@@ -82,13 +82,13 @@ pub(super) fn compare(
 }
 
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
-type FileVersion = (u64, Option<Sha256Digest>);
+type DiffedVersion = (u64, Option<Sha256Digest>);
 
 fn version(
     file: &FileEntry,
     known: Option<&FileEntry>,
     path: &Path,
-) -> Result<FileVersion, CommandError> {
+) -> Result<DiffedVersion, CommandError> {
     let digest = match known {
         Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
         _ => {
@@ -104,12 +104,12 @@ fn is_untouched(known: &FileEntry, file: &FileEntry) -> bool {
     (known.size, known.mtime) == (file.size, file.mtime)
 }
 
-fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<ContentChange> {
+fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<DiffedContent> {
     let names: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let changes = names.into_iter().filter_map(|key| {
         let change = Change::between(archived.get(key), live.get(key))?;
         let (kind, name) = key.clone();
-        Some(ContentChange { kind, name, change })
+        Some(DiffedContent { kind, name, change })
     });
     changes.collect()
 }
@@ -152,9 +152,9 @@ fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
 /// Groups files by what they belong to: a skill has several.
 fn by_name(
     files: &[FileEntry],
-    version: impl Fn(&FileEntry) -> Result<FileVersion, CommandError>,
-) -> Result<Versions<BTreeMap<String, FileVersion>>, CommandError> {
-    let mut found: Versions<BTreeMap<String, FileVersion>> = Versions::new();
+    version: impl Fn(&FileEntry) -> Result<DiffedVersion, CommandError>,
+) -> Result<Versions<BTreeMap<String, DiffedVersion>>, CommandError> {
+    let mut found: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
         let path = file.path.as_path().display().to_string();
         let parts: Vec<_> = path.split(['/', '\\']).collect();

@@ -1,12 +1,12 @@
 //! The conversations of a home beside those of an archive, by messages.
 
-use super::change::Change;
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
 use crate::archive::single_file;
 use crate::codex::home::kind_of;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
+use crate::commands::diff::change::Change;
 use crate::conversations::messages::{self, MessageCounts};
 use crate::error::CommandError;
 use crate::io::IoContext;
@@ -95,7 +95,7 @@ pub(super) fn compare(
 
 fn id_of(file: &FileEntry) -> Option<String> {
     let path = file.path.as_path();
-    let file = ConversationFile::of(path).filter(|_| kind_of(path).is_rollout_folder())?;
+    let file = RolloutName::of(path).filter(|_| kind_of(path).is_rollout_folder())?;
     file.id().map(str::to_lowercase)
 }
 

@@ -5,21 +5,22 @@ mod content;
 mod conversations;
 
 use self::change::Change;
-use self::content::ContentChange;
+use self::content::DiffedContent;
 use self::conversations::ConversationDiff;
-use super::account::{printable, short_id};
-use super::archive_choice::{LATEST, find_archive, without_suffix};
-use super::restore_diff::titles;
 use crate::archive::metadata::BackupMode;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan;
 use crate::archive::scope::CaptureScope;
+use crate::choices::archive_choice::{LATEST, find_archive};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::archive_names::without_suffix;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
+use crate::views::account::{printable, short_id};
+use crate::views::restore_diff::titles;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ pub(crate) struct DiffArgs {
 struct DiffJson {
     archive: String,
     conversations: Vec<ConversationDiff>,
-    content: Vec<ContentChange>,
+    content: Vec<DiffedContent>,
 }
 
 impl DiffArgs {

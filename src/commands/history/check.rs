@@ -1,14 +1,14 @@
 //! `history check`: prints the differences and changes nothing.
 
-use super::home::{findings, require_home};
-use super::unreadable_fixes::find_fixes;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::commands::account::printable;
+use crate::commands::history::home::{findings, require_home};
+use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
+use crate::views::account::printable;
 use clap::Args;
 use std::borrow::Cow;
 use std::path::Path;

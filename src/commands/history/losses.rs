@@ -1,17 +1,17 @@
 //! `history losses`: names the conversations that lack messages which a copy has.
 
-use super::home::require_home;
-use crate::commands::account::printable;
-use crate::commands::losses::live::LiveThreads;
-use crate::commands::losses::places;
-use crate::commands::losses::report::{CheckExtent, LossJson, describe, record};
-use crate::commands::losses::search::{FoundLosses, LossSearch};
-use crate::commands::vault;
+use crate::commands::history::home::require_home;
 use crate::context::Context;
+use crate::copies::losses::live::LiveThreads;
+use crate::copies::losses::places;
+use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
+use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::losses;
 use crate::io::quantity::pluralize;
+use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::Style;
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ impl LossesArgs {
         let mut search = LossSearch::new(live);
         let mut is_whole = places::add_archives(&mut search, context)?;
         if self.vault {
-            vault::add_snapshots(&mut search, context)?;
+            add_snapshots(&mut search, context)?;
         }
         places::add_files(&mut search, context)?;
         let known = losses::read(&settings.manager_home)?;

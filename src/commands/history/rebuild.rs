@@ -1,9 +1,8 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use super::home::{repair_context, require_home};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
-use crate::commands::account::printable;
+use crate::commands::history::home::{repair_context, require_home};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
@@ -14,6 +13,7 @@ use crate::history::rebuild::{
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
+use crate::views::account::printable;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 

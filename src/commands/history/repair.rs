@@ -1,14 +1,14 @@
 //! `history repair`: repairs the state database.
 
-use super::check;
-use super::home::{findings, repair_context, require_home};
 use crate::codex::program::Program;
-use crate::commands::account::printable;
+use crate::commands::history::check;
+use crate::commands::history::home::{findings, repair_context, require_home};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::io::quantity::pluralize;
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `history undo`: restores the state before a repair or a rebuild.
 
-use super::home::{repair_context, require_home};
+use crate::commands::history::home::{repair_context, require_home};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;

@@ -1,14 +1,14 @@
 //! Finds the archives that have what Codex needs to show a conversation.
 
 use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::ConversationFile;
-use crate::commands::archive_choice::{numbered, typed_name};
-use crate::commands::archived_conversations::rollouts;
-use crate::commands::restore_session::ConversationSource as _;
+use crate::codex::rollout::RolloutName;
 use crate::context::Context;
+use crate::copies::archived::rollouts;
+use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
 use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
+use crate::inventory::archive_names::{numbered, typed_name};
 use crate::inventory::store;
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
@@ -50,8 +50,8 @@ fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bo
     let rollouts = rollouts(archive.files());
     match &one.cause {
         UnreadableCause::MissingBase(id) => Ok(rollouts.values().flatten().any(|entry| {
-            let file = ConversationFile::of(entry.path.as_path());
-            let own = file.as_ref().and_then(ConversationFile::rollout_id);
+            let file = RolloutName::of(entry.path.as_path());
+            let own = file.as_ref().and_then(RolloutName::rollout_id);
             own.is_some_and(|own| own.eq_ignore_ascii_case(id))
         })),
         UnreadableCause::Boundary => {

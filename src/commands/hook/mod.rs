@@ -204,7 +204,7 @@ impl HookArgs {
                 ))
                 .hint("write 30min, 2h or 1d")
             })?;
-        crate::commands::recommend_template::check_template(&self.format)?;
+        crate::steps::recommend_template::check_template(&self.format)?;
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
         }

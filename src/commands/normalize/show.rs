@@ -1,6 +1,5 @@
 //! Output of `normalize`, as text and JSON.
 
-use crate::commands::account::{absolute, local, printable};
 use crate::context::Context;
 use crate::inventory::legacy::{LegacyMerge, SkippedLegacyFile};
 use crate::inventory::records::LegacyRecord;
@@ -9,6 +8,7 @@ use crate::io::quantity::pluralize;
 use crate::quota::legacy::ValidationStatus;
 use crate::ui::table::{Column, Table};
 use crate::ui::{Style, Ui};
+use crate::views::account::{absolute, local, printable};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;

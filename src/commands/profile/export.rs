@@ -1,19 +1,19 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
-use super::passphrase::read_passphrase;
-use super::records::update_cooldown;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::login_lock;
-use crate::commands::account::printable;
-use crate::commands::home_checks::check_store;
+use crate::commands::profile::passphrase::read_passphrase;
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::check_store;
 use crate::transfer::export::{self, ExportOptions, ExportPlan, MovedLogin, NotTransferred};
 use crate::transfer::handover::{self, MoveOutcome};
 use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
 use crate::ui::{Style, time};
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
   codex-manager profile export laptop.export
   codex-manager profile export laptop.age --with-logins # asks for a passphrase
   codex-manager profile export all.age --with-archives --recipient age1…")]
-pub(super) struct ExportArgs {
+pub(super) struct ProfileExportArgs {
     /// The file to create; it must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -63,7 +63,7 @@ struct ExportView<'a> {
     dry_run: bool,
 }
 
-impl ExportArgs {
+impl ProfileExportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         if self.with_logins {

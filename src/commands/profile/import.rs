@@ -1,12 +1,11 @@
 //! `profile import`: merges an export of another machine into the manager home.
 
-use super::passphrase::read_passphrase;
 use crate::codex::login_lock;
-use crate::commands::account::{printable, warn_all};
-use crate::commands::home_checks::check_keeps_modes;
+use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::staging::{self, Staging};
+use crate::steps::home_checks::check_keeps_modes;
 use crate::transfer::TransferError;
 use crate::transfer::import_options::ImportOptions;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
@@ -14,6 +13,7 @@ use crate::transfer::profiles::LoginOutcome;
 use crate::transfer::reader;
 use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
 use crate::ui::{Style, Ui};
+use crate::views::account::{printable, warn_all};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
   codex-manager profile import laptop.export
   codex-manager profile import laptop.age            # asks for the passphrase
   codex-manager profile import laptop.age --identity key.txt --dry-run")]
-pub(super) struct ImportArgs {
+pub(super) struct ProfileImportArgs {
     /// The export to import
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -54,7 +54,7 @@ struct ImportView<'a> {
     dry_run: bool,
 }
 
-impl ImportArgs {
+impl ProfileImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         check_keeps_modes(context, &[&settings.manager_home])?;

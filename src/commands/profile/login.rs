@@ -1,7 +1,5 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use super::login_age::signed_in_at;
-use super::records::update_cooldown;
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
@@ -10,13 +8,15 @@ use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
 use crate::codex::program::Program;
 use crate::codex::sign_in;
-use crate::commands::account::{printable, relative};
-use crate::commands::home_checks::{check_keeps_modes, check_store};
+use crate::commands::profile::login_age::signed_in_at;
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::foreground::ForegroundExit;
+use crate::steps::home_checks::{check_keeps_modes, check_store};
 use crate::ui::Style;
 use crate::ui::time::rfc3339;
+use crate::views::account::{printable, relative};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;

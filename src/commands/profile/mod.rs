@@ -14,8 +14,8 @@ mod save;
 mod show;
 mod undo;
 
-use self::export::ExportArgs;
-use self::import::ImportArgs;
+use self::export::ProfileExportArgs;
+use self::import::ProfileImportArgs;
 use self::login::LoginArgs;
 use self::remove::ProfileRemoveArgs;
 use self::rename::RenameArgs;
@@ -23,10 +23,10 @@ use self::restore_login::RestoreLoginArgs;
 use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
 use self::undo::ProfileUndoArgs;
-use super::list;
-use super::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::views::profile_list;
+use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 
 /// Manage profiles: the saved logins of your accounts
@@ -77,8 +77,8 @@ enum ProfileCommand {
     Undo(ProfileUndoArgs),
     Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
-    Export(ExportArgs),
-    Import(ImportArgs),
+    Export(ProfileExportArgs),
+    Import(ProfileImportArgs),
 }
 
 /// List the profiles and their remaining quota; the same as `list`
@@ -100,7 +100,9 @@ impl ProfileArgs {
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(args) => list::show("profile list", &args.table.apply(context)?),
+            ProfileCommand::List(args) => {
+                profile_list::show("profile list", &args.table.apply(context)?)
+            }
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),

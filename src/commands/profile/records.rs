@@ -1,11 +1,11 @@
 //! The update of `cooldown.json` after a change of the profiles.
 
 use crate::codex::auth::Login;
-use crate::commands::account::warn_all;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::store;
 use crate::quota::account::LoginState;
+use crate::views::account::warn_all;
 
 /// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
 pub(super) fn update_cooldown(

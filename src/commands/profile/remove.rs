@@ -1,17 +1,17 @@
 //! `profile remove`: moves a profile to the trash, or deletes it with `--purge`.
 
-use super::account_lock::lock_account;
-use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
+use crate::choices::account_choice::profile_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
-use crate::commands::account::printable;
-use crate::commands::account_choice::profile_name;
+use crate::commands::profile::account_lock::lock_account;
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::shell;
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -1,12 +1,12 @@
 //! `profile rename`: changes the name of a profile.
 
-use super::account_lock::lock_account;
-use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
-use crate::commands::account::printable;
+use crate::commands::profile::account_lock::lock_account;
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 

@@ -1,14 +1,14 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
-use super::account_lock::lock_account;
-use super::login_age::signed_in_at;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::RestoredLogin;
-use crate::commands::account::{printable, relative};
-use crate::commands::account_choice::profile_name;
+use crate::choices::account_choice::profile_name;
+use crate::commands::profile::account_lock::lock_account;
+use crate::commands::profile::login_age::signed_in_at;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::time::rfc3339;
+use crate::views::account::{printable, relative};
 use clap::Args;
 use serde::Serialize;
 

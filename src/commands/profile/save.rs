@@ -1,21 +1,21 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
-use super::login_age::{future_last_refresh, renewed_at, signed_in_at};
-use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::{SavePlan, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
+use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::account::{printable, relative};
-use crate::commands::archive_choice::find_archive;
-use crate::commands::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
+use crate::commands::profile::login_age::{future_last_refresh, renewed_at, signed_in_at};
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::steps::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
 use crate::ui::Style;
 use crate::ui::time::rfc3339;
+use crate::views::account::{printable, relative};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

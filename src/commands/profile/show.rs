@@ -1,17 +1,17 @@
 //! `profile show`: shows a profile with its account and its history.
 
-use super::login_age::{renewed_at, signed_in_at};
 use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use crate::accounts::profile_ops::HistoryLogin;
-use crate::commands::account::{
-    AccountView, absolute, local, printable, relative, style_of, with_verdict,
-};
-use crate::commands::account_choice::profile_name;
-use crate::commands::list::{self, AccountRow, problem};
+use crate::choices::account_choice::profile_name;
+use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::quota::state::AccountState;
 use crate::ui::time::rfc3339;
+use crate::views::account::{
+    AccountView, absolute, local, printable, relative, style_of, with_verdict,
+};
+use crate::views::profile_list::{self, AccountRow, problem};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
@@ -56,7 +56,7 @@ impl ProfileShowArgs {
         let profiles = Profiles::of(&context.settings.manager_home);
         let name = profile_name(self.name, context)?;
         let name = profiles.named(&name)?.name;
-        let Some(row) = list::rows(context)?
+        let Some(row) = profile_list::rows(context)?
             .into_iter()
             .find(|row| row.profile.name == name)
         else {

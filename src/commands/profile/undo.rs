@@ -1,10 +1,10 @@
 //! `profile undo`: puts a removed profile back.
 
-use super::records::update_cooldown;
 use crate::accounts::profile::Profiles;
-use crate::commands::account::printable;
+use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
-use super::job_change::{CommonArgs, JobChangeJson, show_files, show_steps};
-use super::place::{codex_bin, current_place};
-use super::run_times::shown_when;
-use super::scheduler_commands::run_all;
+use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files, show_steps};
+use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::run_times::shown_when;
+use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, OrdinaryPath, atomic, time_format};
@@ -87,13 +87,13 @@ impl InstallArgs {
         ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
         if job == JobKind::Sync
             && let Err(e) =
-                crate::commands::sync::check_config(context, entry.options.config.as_deref())
+                crate::choices::sync_config::check_config(context, entry.options.config.as_deref())
         {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
         if job == JobKind::Vault {
-            crate::commands::vault::warn_of_unattended(context);
+            crate::choices::vault_connection::warn_of_unattended(context);
         }
         if job == JobKind::Sync && !entry.options.apply {
             ui.note(

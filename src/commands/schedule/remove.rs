@@ -1,8 +1,8 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
-use super::job_change::{CommonArgs, JobChangeJson, show_files};
-use super::place::{codex_bin, current_place};
-use super::scheduler_commands::run_all;
+use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files};
+use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::schedule::{self, FileAction, JobKind};

@@ -1,9 +1,8 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
-use super::place::{codex_bin, current_place};
-use super::run_times::shown_when;
-use super::scheduler_commands::run;
-use crate::commands::table_format::TableArgs;
+use crate::commands::schedule::place::{codex_bin, current_place};
+use crate::commands::schedule::run_times::shown_when;
+use crate::commands::schedule::scheduler_commands::run;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::from_unix_nanos;
@@ -12,6 +11,7 @@ use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time;
+use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;

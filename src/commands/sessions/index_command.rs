@@ -1,7 +1,7 @@
 //! `sessions index`: shows, rebuilds and removes the search index.
 
-use super::index_access::IndexAccess;
-use super::skipped::warn_skipped;
+use crate::choices::index_access::IndexAccess;
+use crate::choices::skipped::warn_skipped;
 use crate::context::Context;
 use crate::conversations::index::{self, IndexStatus, IndexStore};
 use crate::error::{CommandError, Outcome};

@@ -1,16 +1,18 @@
 //! Prints the list of conversations.
 
-use super::session_list::{ListedSession, SessionList, SortOrder, Subagents};
-use super::session_view::SessionView;
-use super::table::{SessionRow, SessionTable};
+use crate::choices::conversation_view::ConversationView;
 use crate::codex::config::read_login;
 use crate::codex::home::{SESSIONS, THREAD_LOCKS};
 use crate::codex::threads;
 use crate::codex::threads::ThreadFilter;
-use crate::commands::account::first_login;
+use crate::commands::sessions::session_list::{
+    ConversationList, ListedConversation, SortOrder, Subagents,
+};
+use crate::commands::sessions::table::{ConversationRow, ConversationTable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::lock;
+use crate::views::account::first_login;
 use std::path::Path;
 
 /// The number of conversations shown on a terminal without `--limit`.
@@ -40,7 +42,7 @@ pub(super) fn show(
         without_archived: !options.archived,
         ..filter
     };
-    let list = SessionList::read(&filter, options.sort, limit, context)?;
+    let list = ConversationList::read(&filter, options.sort, limit, context)?;
     let (is_empty, has_more) = (list.is_empty(), list.has_more);
     let subagents = match (options.subagents, ui.wants_json()) {
         (true, _) => Subagents::Listed,
@@ -66,20 +68,20 @@ pub(super) fn show(
 }
 
 fn print_table(
-    list: SessionList<'_>,
+    list: ConversationList<'_>,
     subagents: Subagents,
     context: &Context,
 ) -> Result<(), CommandError> {
     let home = &context.settings.codex_home;
-    let mut table = SessionTable::new(context);
+    let mut table = ConversationTable::new(context);
     list.for_each(subagents, |listed| {
         let is_running = is_running(&listed.session, home);
-        let ListedSession {
+        let ListedConversation {
             session,
             depth,
             folded,
         } = listed;
-        table.add(&SessionRow {
+        table.add(&ConversationRow {
             session,
             depth,
             folded,
@@ -91,7 +93,7 @@ fn print_table(
     Ok(())
 }
 
-fn is_running(session: &SessionView, home: &Path) -> bool {
+fn is_running(session: &ConversationView, home: &Path) -> bool {
     let writer_lock = home.join(THREAD_LOCKS).join(format!("{}.lock", session.id));
     lock::is_held(&writer_lock)
 }

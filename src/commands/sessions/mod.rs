@@ -1,29 +1,21 @@
 //! `sessions`: lists conversations, and manages the search index.
 
-pub(super) mod accounts;
 mod children;
-pub(super) mod filter;
-pub(super) mod index_access;
 mod index_command;
 mod list;
-pub(super) mod listed;
 mod session_list;
-mod session_view;
-pub(super) mod skipped;
 pub(super) mod table;
-pub(super) mod unlisted;
 
-use super::export::ExportArgs;
-use super::launches;
-use super::resume::ResumeArgs;
-use super::session_picker::{PickedAction, SessionPicker};
-use super::table_format::TableArgs;
+use crate::choices::conversation_picker::export_page;
+use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
+use crate::choices::selection_args::FilterArgs;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::steps::launch_list::show_launches;
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use clap::Subcommand;
-use filter::FilterArgs;
 use index_command::IndexArgs;
 use list::ListOptions;
 use session_list::SortOrder;
@@ -93,7 +85,8 @@ impl SessionsArgs {
             return args.run(context);
         }
         if self.launched {
-            return launches::show_launched(self.profile, self.all, self.table, context);
+            let context = &self.table.apply(context)?;
+            return show_launches("sessions", self.profile.as_deref(), self.all, context);
         }
         let filter = self.filter.resolve(context)?;
         if self.pick {
@@ -111,7 +104,7 @@ impl SessionsArgs {
 }
 
 fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let picker = SessionPicker {
+    let picker = ConversationPicker {
         enter: "resume",
         usage: &["name it: codex-manager resume SESSION"],
         filter,
@@ -119,7 +112,7 @@ fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outco
         exports: true,
     };
     match picker.run(context)? {
-        (id, PickedAction::Enter) => ResumeArgs::run_session(id, context),
-        (id, PickedAction::Export) => ExportArgs::run_page(id, context),
+        (id, PickedAction::Enter) => context.run(&["resume".into(), id.into()]),
+        (id, PickedAction::Export) => export_page(id, context),
     }
 }

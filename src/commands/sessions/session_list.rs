@@ -3,12 +3,12 @@
 //! The ids are put in order first, and the rows are read in parts afterwards. So memory does not hold the texts of
 //! all rows: Codex's list may have 50,000 of them.
 
-use super::accounts::ConversationAccounts;
-use super::children::Children;
-use super::listed::{listed_as, listed_threads};
-use super::session_view::{SessionView, rollout_size, session_view};
-use super::unlisted::unlisted;
+use crate::choices::conversation_accounts::ConversationAccounts;
+use crate::choices::conversation_view::{ConversationView, rollout_size, session_view};
+use crate::choices::listed::{listed_as, listed_threads};
+use crate::choices::unlisted::unlisted;
 use crate::codex::threads::{ThreadFilter, ThreadOrder};
+use crate::commands::sessions::children::Children;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_titles::ThreadTitles;
@@ -48,8 +48,8 @@ pub(super) enum Subagents {
 }
 
 /// A conversation with its place in the list.
-pub(super) struct ListedSession {
-    pub session: SessionView,
+pub(super) struct ListedConversation {
+    pub session: ConversationView,
     /// The number of conversations above it, of which it is a subagent.
     pub depth: usize,
     /// The number of its subagents that are not shown.
@@ -61,7 +61,7 @@ struct ListEntry {
     id: String,
     key: SortKey,
     /// The whole conversation if Codex does not list it.
-    unlisted: Option<Box<SessionView>>,
+    unlisted: Option<Box<ConversationView>>,
 }
 
 /// The values that decide the order. The rows of one list have keys of one kind.
@@ -75,7 +75,7 @@ enum SortKey {
 }
 
 /// The conversations that a filter selects, in order.
-pub(super) struct SessionList<'a> {
+pub(super) struct ConversationList<'a> {
     entries: Vec<ListEntry>,
     accounts: ConversationAccounts,
     /// All names of the home, for a list of many conversations.
@@ -85,7 +85,7 @@ pub(super) struct SessionList<'a> {
     pub has_more: bool,
 }
 
-impl<'a> SessionList<'a> {
+impl<'a> ConversationList<'a> {
     /// Reads the order of at most `limit` conversations, without those of subagents.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ impl<'a> SessionList<'a> {
     pub(super) fn for_each(
         self,
         subagents: Subagents,
-        mut each: impl FnMut(ListedSession) -> bool,
+        mut each: impl FnMut(ListedConversation) -> bool,
     ) -> Result<(), CommandError> {
         let read = |filter: &ThreadFilter| match &self.titles {
             None => listed_threads(filter, self.context),
@@ -199,13 +199,13 @@ impl<'a> SessionList<'a> {
                 let listed = || rows.remove(&entry.id).map(view);
                 let session = entry.unlisted.map(|session| *session).or_else(listed);
                 let Some(session) = session else { continue };
-                let own = ListedSession {
+                let own = ListedConversation {
                     session,
                     depth: 0,
                     folded: children.folded(&entry.id),
                 };
                 let below = children.of(&entry.id).into_iter();
-                let below = below.map(|(depth, child)| ListedSession {
+                let below = below.map(|(depth, child)| ListedConversation {
                     session: view(child.clone()),
                     depth,
                     folded: 0,

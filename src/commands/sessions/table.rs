@@ -1,13 +1,14 @@
 //! The table of conversations.
 
-use super::super::account::{local, short_id};
-use super::session_view::SessionView;
+use crate::choices::conversation_view::ConversationView;
 use crate::context::Context;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time;
-use chrono::{DateTime, Datelike, Utc};
+use crate::views::account::{local, short_id};
+use crate::views::age::age_text;
+use chrono::{DateTime, Utc};
 use std::path::Path;
 
 const COLUMNS: [Column; 7] = [
@@ -21,8 +22,8 @@ const COLUMNS: [Column; 7] = [
 ];
 
 /// A conversation in the table.
-pub(super) struct SessionRow {
-    pub session: SessionView,
+pub(super) struct ConversationRow {
+    pub session: ConversationView,
     /// The number of conversations above it, of which it is a subagent.
     pub depth: usize,
     /// The number of its subagents that are not shown.
@@ -32,12 +33,12 @@ pub(super) struct SessionRow {
 }
 
 /// The table, row by row.
-pub(super) struct SessionTable<'a> {
+pub(super) struct ConversationTable<'a> {
     table: Table,
     context: &'a Context,
 }
 
-impl<'a> SessionTable<'a> {
+impl<'a> ConversationTable<'a> {
     pub(super) fn new(context: &'a Context) -> Self {
         Self {
             table: Table::new(&context.ui, COLUMNS),
@@ -45,7 +46,7 @@ impl<'a> SessionTable<'a> {
         }
     }
 
-    pub(super) fn add(&mut self, row: &SessionRow) {
+    pub(super) fn add(&mut self, row: &ConversationRow) {
         let session = &row.session;
         let account = session.profile.as_deref().or(session.email.as_deref());
         let size = session.bytes;
@@ -73,7 +74,7 @@ fn folder_name(path: &str) -> &str {
 }
 
 /// Returns the title, indented below the conversation of which it is a subagent.
-fn title(row: &SessionRow) -> Cell {
+fn title(row: &ConversationRow) -> Cell {
     let indent = match row.depth {
         0 => String::new(),
         depth => format!("{}└ ", "  ".repeat(depth - 1)),
@@ -86,7 +87,7 @@ fn title(row: &SessionRow) -> Cell {
     Cell::new(style, format!("{indent}{}", row.session.title)).value(&row.session.title)
 }
 
-fn badges(row: &SessionRow) -> String {
+fn badges(row: &ConversationRow) -> String {
     let session = &row.session;
     let mut badges = Vec::new();
     if row.is_running {
@@ -117,27 +118,4 @@ fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
         return Cell::plain("–").value("");
     };
     Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
-}
-
-/// Formats the time since the last change: "5 min", "3 h", "6 d", else the date. `None` if it is unknown.
-pub(in crate::commands) fn age_text(updated_ms: Option<i64>, context: &Context) -> Option<String> {
-    let at = DateTime::<Utc>::from_timestamp_millis(updated_ms?)?;
-    let now = context.now();
-    let minutes = (now - at).num_minutes();
-    Some(match minutes {
-        ..1 => "now".to_owned(),
-        1..60 => format!("{minutes} min"),
-        60..1440 => format!("{} h", minutes / 60),
-        1440..20160 => format!("{} d", minutes / 1440),
-        _ => {
-            let zone = context.settings.zone;
-            let (at, now) = (zone.at(&at), zone.at(&now));
-            let format = if at.year() == now.year() {
-                "%-d %b"
-            } else {
-                "%b %Y"
-            };
-            at.format(format).to_string()
-        }
-    })
 }

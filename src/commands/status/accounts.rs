@@ -1,16 +1,16 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
-use super::report::{StatusJson, show};
-use crate::commands::account::{
-    accounts_and_profiles, first_login, printable, warn_all, with_verdict,
-};
-use crate::commands::account_choice::position;
-use crate::commands::account_table;
-use crate::commands::refresh::{probe, probe_targets};
+use crate::choices::account_choice::position;
+use crate::commands::status::report::{StatusJson, show};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::quota::account::Account;
+use crate::steps::refresh::{probe, probe_targets};
+use crate::views::account::{
+    accounts_and_profiles, first_login, printable, warn_all, with_verdict,
+};
+use crate::views::account_table;
 use serde::Serialize;
 
 /// An account of `--all` in JSON. Its keys are an interface.

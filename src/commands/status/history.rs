@@ -1,6 +1,5 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use crate::commands::account::{absolute, known_accounts, local, printable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;
@@ -10,6 +9,7 @@ use crate::io::clock::Timestamp;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::{Style, windows};
+use crate::views::account::{absolute, known_accounts, local, printable};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.

@@ -2,7 +2,6 @@
 
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
-use crate::commands::account::sign_in;
 use crate::context::Context;
 use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
@@ -11,6 +10,7 @@ use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, QuotaJson};
 use crate::ui::{Style, Ui};
+use crate::views::account::sign_in;
 use serde::Serialize;
 
 /// One account in JSON. Its keys are an interface.

@@ -6,9 +6,9 @@ mod trash;
 mod vacuum;
 
 use crate::codex::process;
-use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::views::table_format::TableArgs;
 use clap::{Args, FromArgMatches, Subcommand};
 use std::process::Command;
 

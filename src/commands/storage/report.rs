@@ -2,8 +2,6 @@
 
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
-use crate::commands::account::printable;
-use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress;
@@ -13,6 +11,8 @@ use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
+use crate::views::account::printable;
+use crate::views::table_format::TableArgs;
 use std::path::Path;
 
 /// Maximum number of projects and months that are shown without --verbose.

@@ -1,13 +1,13 @@
 //! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
 
-use super::report::existing_home;
 use crate::codex::program::Program;
 use crate::codex::{rollout, threads};
-use crate::commands::home_checks::refuse_during_restore;
+use crate::commands::storage::report::existing_home;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::time_format;
+use crate::steps::home_checks::refuse_during_restore;
 use crate::storage::Form;
 use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
 use crate::ui::table::{Cell, Column, Table};

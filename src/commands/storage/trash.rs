@@ -1,22 +1,22 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
-use super::report::existing_home;
-use super::shrink::parse_duration;
 use crate::codex::threads;
-use crate::commands::account::printable;
-use crate::commands::home_checks::refuse_during_restore;
-use crate::commands::permanent_deletion;
+use crate::commands::storage::report::existing_home;
+use crate::commands::storage::shrink::parse_duration;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::thread_choice;
 use crate::io::file_id;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
-use crate::storage::selection::{Selected, Selection, TrashFilter};
+use crate::steps::home_checks::refuse_during_restore;
+use crate::steps::permanent_deletion;
+use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{self, bytes};
+use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -147,7 +147,7 @@ impl TrashArgs {
         let filter = self.filter(context)?;
         let home = existing_home(context)?;
         let state = threads::find_state_database(home, &context.env);
-        let mut selection = Selection::new(home, state.as_deref(), &filter, context.now())
+        let mut selection = ShrinkSelection::new(home, state.as_deref(), &filter, context.now())
             .map_err(TrashError::from)?;
         let mut items = already_in_trash(&mut selection, home, context)?;
         check(&selection)?;
@@ -385,7 +385,7 @@ fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, Co
 /// Removes the unknown names of conversations that an earlier run moved, so that a repeated command goes on
 /// with the rest. Returns their items.
 fn already_in_trash(
-    selection: &mut Selection,
+    selection: &mut ShrinkSelection,
     home: &Path,
     context: &Context,
 ) -> Result<Vec<TrashItem>, CommandError> {
@@ -424,8 +424,8 @@ fn is_back(
         ..TrashFilter::default()
     };
     let state = threads::find_state_database(home, &context.env);
-    let selection =
-        Selection::new(home, state.as_deref(), &filter, context.now()).map_err(TrashError::from)?;
+    let selection = ShrinkSelection::new(home, state.as_deref(), &filter, context.now())
+        .map_err(TrashError::from)?;
     Ok(selection.conversations.len() == 1)
 }
 
@@ -461,7 +461,7 @@ fn remove_expired(
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
-fn check(selection: &Selection) -> Result<(), CommandError> {
+fn check(selection: &ShrinkSelection) -> Result<(), CommandError> {
     if let Some(unknown) = selection.unknown.first() {
         return Err(
             CommandError::failed(format!("no such conversation: {unknown:?}"))

@@ -1,11 +1,11 @@
 //! `storage vacuum`: rewrites Codex's databases without unused space.
 
-use super::report::existing_home;
-use super::shrink::parse_duration;
-use crate::commands::home_checks::refuse_during_restore;
+use crate::commands::storage::report::existing_home;
+use crate::commands::storage::shrink::parse_duration;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::refuse_during_restore;
 use crate::storage::vacuum::{self, VacuumItem, VacuumPlan};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;

@@ -1,6 +1,6 @@
 //! `sync init`: writes a commented configuration.
 
-use super::shared::{self, config_context};
+use crate::choices::sync_config::{command, config_context};
 use crate::config;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex
   codex-manager sync init --output ~/sync.toml --force")]
-pub(super) struct InitArgs {
+pub(super) struct SyncInitArgs {
     /// Path of the new file [default: sync.toml in the manager home]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,7 +36,7 @@ struct InitJson<'a> {
     dry_run: bool,
 }
 
-impl InitArgs {
+impl SyncInitArgs {
     pub(super) fn run(self, context: &Context, default: &Path) -> Result<Outcome, CommandError> {
         let path = match &self.output {
             Some(path) => context.env.absolute(path),
@@ -65,7 +65,7 @@ impl InitArgs {
                 atomic::write(&target, text.as_bytes())?;
             }
             context.ui.prose(format_args!("wrote {}", path.display()));
-            let preflight = shared::command(context, &path, "preflight");
+            let preflight = command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
             context.ui.note(
                 "conversations are copied as they are, with the secrets that were typed or printed in them; \

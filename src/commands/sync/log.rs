@@ -1,8 +1,8 @@
 //! The log of a run, as `[logging]` configures it; without a file name it is in the manager home.
 
-use crate::commands::run_log::RunLog;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::steps::run_log::RunLog;
 use crate::sync::config::SyncConfig;
 
 /// Runs `work` with a log.

@@ -1,6 +1,5 @@
 //! `sync`: synchronizes Codex's state between machines through a replicated folder.
 
-mod codex_use;
 mod init;
 mod log;
 mod open_decision;
@@ -9,15 +8,13 @@ mod preflight;
 mod resolve;
 mod restore;
 mod run;
-mod shared;
 
-pub(super) use preflight::checks as preflight_checks;
-
-use crate::commands::shutdown::ShutdownArgs;
+use crate::choices::sync_config::{config_path, read_quietly};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::steps::shutdown::ShutdownArgs;
 use clap::{Args, Subcommand};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Sync conversations between machines through a cloud folder
 ///
@@ -43,7 +40,7 @@ pub struct SyncArgs {
 #[derive(Debug, Subcommand)]
 enum SyncCommand {
     #[command(alias = "init-config")]
-    Init(init::InitArgs),
+    Init(init::SyncInitArgs),
     Validate(preflight::ValidateArgs),
     #[command(alias = "doctor")]
     Preflight(preflight::PreflightArgs),
@@ -52,15 +49,6 @@ enum SyncCommand {
     Run(run::RunArgs),
     Restore(restore::SyncRestoreArgs),
     Resolve(resolve::ResolveArgs),
-}
-
-/// Checks that the given configuration, or the default one, is valid.
-///
-/// # Errors
-/// It is missing or invalid.
-pub(super) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
-    let path = shared::config_path(context, given);
-    shared::read_quietly(context, &path).map(drop)
 }
 
 impl SyncArgs {
@@ -78,8 +66,8 @@ impl SyncArgs {
     /// Returns true if the run keeps a log as `[logging]` configures it, which it does if it changes
     /// something.
     pub fn keeps_log(&self, context: &Context) -> bool {
-        let path = shared::config_path(context, self.config.as_deref());
-        shared::read_quietly(context, &path).is_ok_and(|config| match &self.command {
+        let path = config_path(context, self.config.as_deref());
+        read_quietly(context, &path).is_ok_and(|config| match &self.command {
             SyncCommand::Run(args) => args.applies(&config),
             SyncCommand::Restore(args) => args.applies(&config),
             _ => false,
@@ -92,7 +80,7 @@ impl SyncArgs {
     /// Those of the subcommand.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
-        let path = shared::config_path(context, config);
+        let path = config_path(context, config);
         let shutdown_args = &self.shutdown_args;
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),

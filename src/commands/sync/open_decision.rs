@@ -1,8 +1,7 @@
 //! The conflicts and conflict copies that need a decision, and which of their versions can be kept.
 
-use super::shared::{describe_messages, name_of};
+use crate::choices::conversation_choice;
 use crate::codex::threads::ThreadRow;
-use crate::commands::session_choice;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::sync::conflict_copies::ConflictCopy;
@@ -10,6 +9,7 @@ use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
 use crate::sync::resolve::KeepChoice;
 use crate::sync::rollouts;
+use crate::views::sync_plan::{describe_messages, name_of};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 
@@ -134,7 +134,7 @@ pub(super) fn find<'a>(
             })
             .collect();
         let rows: Vec<ThreadRow> = rows.into_values().collect();
-        let named = session_choice::find(&rows, what)?.map(|row| &*row.id);
+        let named = conversation_choice::find(&rows, what)?.map(|row| &*row.id);
         found.extend(
             open.iter()
                 .filter(|decision| named.is_some() && decision.session_id() == named),

@@ -1,16 +1,20 @@
 //! `sync plan`: shows what a sync would do.
 
-use super::codex_use;
-use super::shared::{self, document, read_config, replica};
-use crate::commands::shutdown::ShutdownArgs;
-use crate::commands::table_format::TableArgs;
+use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
+use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_shutdown;
+use crate::steps::sync_shutdown::needs_shutdown;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest};
 use crate::sync::state::Replica;
 use crate::ui::time::bytes;
+use crate::views::sync_plan::{
+    document, nothing_to_do, print_notes, print_unsynced, show_steps, unchanged_summary, undecided,
+};
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use std::path::Path;
 
@@ -84,32 +88,32 @@ pub(super) fn show(
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
     let (plan, _) = plan::plan(&plan_flags.request(config, &replica))?;
-    let ending = if shared::needs_shutdown(&plan, config) {
-        codex_use::plan_shutdown(context, config, flags)
+    let ending = if needs_shutdown(&plan, config) {
+        sync_shutdown::plan_shutdown(context, config, flags)
     } else {
-        codex_use::is_home_in_use(context, config);
+        sync_shutdown::is_home_in_use(context, config);
         None
     };
     let mut json = document(context, &plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);
-    shared::show_steps(context, &plan);
+    show_steps(context, &plan);
     let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
     context.ui.prose(if plan.steps.is_empty() {
-        shared::nothing_to_do(&plan)
+        nothing_to_do(&plan)
     } else {
         format!(
             "dry run: would do {} ({}); {}; nothing was changed. Apply with: codex-manager sync run --apply",
             pluralize(plan.steps.len(), "step"),
             bytes(total),
-            shared::unchanged_summary(&plan)
+            unchanged_summary(&plan)
         )
     });
-    codex_use::print_shutdown_plan(context, ending.as_ref());
-    shared::print_notes(context, &plan);
-    shared::print_unsynced(context, &plan, config, plan.steps.iter());
+    sync_shutdown::print_shutdown_plan(context, ending.as_ref());
+    print_notes(context, &plan);
+    print_unsynced(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
-        return Err(shared::undecided(&plan, config));
+        return Err(undecided(&plan, config));
     }
     Ok(Outcome::partial_if(plan.is_partial()))
 }

@@ -1,14 +1,15 @@
 //! `sync resolve`: lists and decides conflicts.
 
-use super::codex_use::shut_down_codex;
-use super::open_decision::{KeepArg, OpenDecision, choice, find, names_of};
-use super::shared::{ConflictJson, VersionsJson, lock, read_config, replica, update_codex_index};
-use crate::commands::shutdown::ShutdownArgs;
+use crate::choices::sync_config::{read_config, replica};
+use crate::commands::sync::open_decision::{KeepArg, OpenDecision, choice, find, names_of};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
+use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_index::{lock, update_codex_index};
+use crate::steps::sync_shutdown::shut_down_codex;
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
@@ -22,6 +23,7 @@ use crate::sync::resolve::{self, KeepChoice};
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
+use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;

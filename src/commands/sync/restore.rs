@@ -1,13 +1,14 @@
 //! `sync restore`: restores files that a sync overwrote.
 
-use super::codex_use::{self, shut_down_codex, warn_of_new_users};
-use super::log;
-use super::shared::{PathJson, lock, read_config, replica, update_codex_index, with_reasons};
-use crate::commands::shutdown::ShutdownArgs;
+use crate::choices::sync_config::{read_config, replica};
+use crate::commands::sync::log;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::quantity::pluralize;
+use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_index::{lock, update_codex_index};
+use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
 use crate::sync::config::SyncConfig;
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
@@ -15,6 +16,7 @@ use crate::sync::restore::{self, SyncRestorePlan};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
+use crate::views::sync_plan::{PathJson, with_reasons};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::Path;
@@ -81,8 +83,8 @@ impl SyncRestoreArgs {
             Self::show(context, &plan, None, true);
             let side = plan.target;
             if side == Side::Local {
-                let ending = codex_use::plan_shutdown(context, &config, flags);
-                codex_use::print_shutdown_plan(context, ending.as_ref());
+                let ending = sync_shutdown::plan_shutdown(context, &config, flags);
+                sync_shutdown::print_shutdown_plan(context, ending.as_ref());
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }

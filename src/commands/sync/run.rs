@@ -1,15 +1,19 @@
 //! `sync run`: applies a plan.
 
-use super::codex_use::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
-use super::log;
-use super::plan::PlanFlags;
-use super::shared::{self, document, lock, read_config, replica};
-use crate::commands::shutdown::ShutdownArgs;
+use crate::choices::sync_config::{read_config, replica};
+use crate::commands::sync::log;
+use crate::commands::sync::plan::PlanFlags;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
+use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_index::{
+    flush_pending_index_updates, has_pending_index_updates, lock, update_codex_index,
+};
+use crate::steps::sync_shutdown::needs_shutdown;
+use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
@@ -17,6 +21,9 @@ use crate::sync::scan::Side;
 use crate::sync::state::SyncState;
 use crate::ui::Ui;
 use crate::ui::time::bytes;
+use crate::views::sync_plan::{
+    document, nothing_to_do, print_notes, print_unsynced, undecided, undecided_files, with_reasons,
+};
 use clap::Args;
 use std::iter;
 use std::path::Path;
@@ -55,7 +62,7 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return super::plan::show(
+            return crate::commands::sync::plan::show(
                 context,
                 &config,
                 &self.plan_flags,
@@ -87,14 +94,14 @@ impl RunArgs {
             events::warn!(path, why, "conflict");
         }
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
-            shared::print_notes(context, &plan);
+            print_notes(context, &plan);
         }
         if plan.is_stopped(config.policy.rules.conflict) {
             context
                 .ui
                 .document("sync run", &document(context, &plan, |_| false));
-            shared::print_unsynced(context, &plan, config, iter::empty());
-            return Err(shared::undecided(&plan, config));
+            print_unsynced(context, &plan, config, iter::empty());
+            return Err(undecided(&plan, config));
         }
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
@@ -118,12 +125,12 @@ impl RunArgs {
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if must_shut_down || home_users(context, config).is_empty() {
             let updates = &report.index_updates;
-            shared::update_codex_index(context, config, &replica, updates)
+            update_codex_index(context, config, &replica, updates)
                 .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
         }
         show_report(context, config, &plan, &report);
         if !plan.conflicts.is_empty() {
-            return Err(shared::undecided_files(&plan));
+            return Err(undecided_files(&plan));
         }
         let partial = plan.is_partial() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
@@ -149,12 +156,12 @@ impl FinalPlan {
         let (config, replica) = (request.config, request.replica);
         let was_in_use = is_home_in_use(context, config);
         let (mut plan, mut state) = plan::plan(request)?;
-        let has_pending_updates = !plan.is_stopped(config.policy.rules.conflict)
-            && shared::has_pending_index_updates(replica);
-        let must_shut_down = shared::needs_shutdown(&plan, config) || has_pending_updates;
+        let has_pending_updates =
+            !plan.is_stopped(config.policy.rules.conflict) && has_pending_index_updates(replica);
+        let must_shut_down = needs_shutdown(&plan, config) || has_pending_updates;
         if must_shut_down {
             shut_down_codex(context, config, shutdown_args)?;
-            shared::flush_pending_index_updates(context, config, replica);
+            flush_pending_index_updates(context, config, replica);
             if was_in_use {
                 // Plans again, to include what Codex wrote when it ended.
                 (plan, state) = plan::plan(request)?;
@@ -192,7 +199,7 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     });
     json.dry_run = false;
     json.snapshot = report.snapshot.as_deref();
-    json.skipped.extend(shared::with_reasons(&report.skipped));
+    json.skipped.extend(with_reasons(&report.skipped));
     context.ui.document("sync run", &json);
     for (path, why) in &report.skipped {
         context
@@ -200,7 +207,7 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
             .warn(format_args!("left for the next run: {path}: {why}"));
     }
     let done = report.done.iter().map(|index| &plan.steps[*index]);
-    shared::print_unsynced(context, plan, config, done);
+    print_unsynced(context, plan, config, done);
     print_done(context, config, plan, report);
 }
 
@@ -271,7 +278,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
 fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {
-        ui.prose(shared::nothing_to_do(plan));
+        ui.prose(nothing_to_do(plan));
         return;
     }
     if report.done.is_empty() {

@@ -1,7 +1,7 @@
 //! `usage --chart calendar`: a heat map of the days in the terminal.
 
-use super::legend;
-use super::rows::RowKey;
+use crate::commands::usage::legend;
+use crate::commands::usage::rows::RowKey;
 use crate::context::Context;
 use crate::ui::Style;
 use crate::usage::calendar::{Calendar, WEEKDAYS, YEAR_WEEKS};

@@ -1,7 +1,7 @@
 //! The report as comma-separated values (RFC 4180).
 
-use super::grouping::Grouping;
-use super::rows::RowKey;
+use crate::commands::usage::grouping::Grouping;
+use crate::commands::usage::rows::RowKey;
 use crate::context::Context;
 use crate::io::ansi::printable;
 use crate::ui::table::not_computed;

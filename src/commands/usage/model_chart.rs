@@ -1,14 +1,14 @@
 //! `usage --chart models`: a bar for each row, divided by model, in the terminal.
 
-use super::legend;
-use super::rows::RowKey;
-use crate::commands::account::printable;
+use crate::commands::usage::legend;
+use crate::commands::usage::rows::RowKey;
 use crate::context::Context;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, without_middle};
 use crate::usage::figures::{cost, short};
 use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::usage::stack::{self, MAX_PARTS, Stack};
+use crate::views::account::printable;
 
 /// The characters of the parts.
 const MARKS: [char; MAX_PARTS] = ['█', '▓', '▒', '░', '·'];

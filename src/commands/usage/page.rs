@@ -1,22 +1,22 @@
 //! `usage --html`: the report with its charts as one page.
 
-use super::calendar_chart::calendar_of;
-use super::grouping::Grouping;
-use super::rows::RowKey;
 use crate::codex::redaction::redact_found;
-use crate::commands::account::short_id;
-use crate::commands::new_file::publish_new;
+use crate::commands::usage::calendar_chart::calendar_of;
+use crate::commands::usage::grouping::Grouping;
+use crate::commands::usage::rows::RowKey;
 use crate::context::Context;
 use crate::conversations::html::PageHead;
 use crate::error::CommandError;
 use crate::io::IoContext as _;
 use crate::io::atomic::TempFile;
+use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::usage::calendar::YEAR_WEEKS;
 use crate::usage::figures::{cost, short};
 use crate::usage::html_page::UsagePage;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
+use crate::views::account::short_id;
 use std::io::Write as _;
 use std::path::Path;
 

@@ -1,17 +1,16 @@
 //! The rows of a report, and their names.
 
-use super::grouping::Grouping;
-use super::selection::SelectedUsage;
-use crate::commands::account::printable;
+use crate::commands::usage::grouping::Grouping;
+use crate::commands::usage::selection::SelectedUsage;
 use crate::context::Context;
 use crate::conversations::index::usage_query::{SLOT_MS, UsageRow};
 use crate::ui::time;
 use crate::usage::period::{Blocks, start_of};
 use crate::usage::prices::Prices;
 use crate::usage::report::{self, KeyedUsage, Report, ReportRow};
+use crate::views::account::printable;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
-use std::rc::Rc;
 
 /// The name of a project or account that is not known.
 const UNKNOWN: &str = "unknown";
@@ -47,7 +46,7 @@ pub(super) fn report(
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| {
         let key = key(row, by, found, &mut blocks, context);
-        keyed(key, row)
+        KeyedUsage::new(key, row)
     });
     let mut report = report::report(usage, prices);
     if !by.is_of_time() {
@@ -56,16 +55,6 @@ pub(super) fn report(
             .sort_by_key(|row: &ReportRow<RowKey>| Reverse(row.sum.total_tokens));
     }
     report
-}
-
-/// Puts a sum of the index under a key.
-pub(super) fn keyed<K>(key: K, row: &UsageRow) -> KeyedUsage<K> {
-    KeyedUsage {
-        key,
-        model: Rc::clone(&row.model),
-        requests: row.requests,
-        tokens: row.tokens,
-    }
 }
 
 fn key(

@@ -1,11 +1,11 @@
 //! Reads the usage of the selected conversations from the index.
 
-use super::grouping::Grouping;
+use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
+use crate::choices::conversation_filter::ConversationFilter;
+use crate::choices::listed::listed_threads;
+use crate::choices::selection_args::SelectionArgs;
 use crate::codex::threads::{self, ListedThread, ThreadFilter};
-use crate::commands::conversation_filter::ConversationFilter;
-use crate::commands::sessions::accounts::{ConversationAccount, ConversationAccounts};
-use crate::commands::sessions::filter::SelectionArgs;
-use crate::commands::sessions::listed::listed_threads;
+use crate::commands::usage::grouping::Grouping;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageDetail, UsageRow};

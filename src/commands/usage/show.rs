@@ -1,14 +1,14 @@
 //! The report for people.
 
-use super::grouping::Grouping;
-use super::rows::RowKey;
-use crate::commands::account::{printable, short_id};
+use crate::commands::usage::grouping::Grouping;
+use crate::commands::usage::rows::RowKey;
 use crate::context::Context;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::usage::figures::{cost, short};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
+use crate::views::account::{printable, short_id};
 
 /// The length of the longest bar.
 const BAR: usize = 20;

@@ -1,6 +1,6 @@
 //! The report in JSON. Its keys are an interface.
 
-use super::rows::RowKey;
+use crate::commands::usage::rows::RowKey;
 use crate::usage::report::{ModelSum, Report, UsageSum};
 use serde::Serialize;
 

@@ -1,8 +1,7 @@
 //! `usage --window`: what used up a weekly window of an account.
 
-use super::window_use::{AccountConversations, WindowUse, conversations_of};
-use crate::commands::account::{accounts_and_profiles, full, label, printable, short_id};
-use crate::commands::sessions::filter::{PeriodEnd, millis};
+use crate::choices::selection_args::{PeriodEnd, millis};
+use crate::commands::usage::window_use::{AccountConversations, WindowUse, conversations_of};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::error::CommandError;
@@ -14,6 +13,7 @@ use crate::ui::time;
 use crate::usage::figures::short;
 use crate::usage::prices::Prices;
 use crate::usage::window;
+use crate::views::account::{accounts_and_profiles, full, label, printable, short_id};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,11 +1,10 @@
 //! The recorded use of a quota window: requests and observations.
 
+use crate::choices::selection_args::account_filter;
 use crate::codex::identity::Identity;
 use crate::codex::threads;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
-use crate::commands::account::{full, printable};
-use crate::commands::sessions::filter::account_filter;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
@@ -15,6 +14,7 @@ use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
+use crate::views::account::{full, printable};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::ops::Range;

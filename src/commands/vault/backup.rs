@@ -1,20 +1,20 @@
 //! `vault backup`: makes a snapshot of the Codex home.
 
-use super::connection::{ConnectionArgs, host};
-use super::drill;
-use super::new_snapshot::NewSnapshot;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::path_note::PathNote;
 use crate::archive::scan;
-use crate::commands::backup::capture_args::CaptureArgs;
-use crate::commands::backup::plan::{BackupPlan, QuotaArgs};
-use crate::commands::backup::show::show_left_out;
+use crate::choices::vault_connection::{ConnectionArgs, host};
+use crate::commands::vault::drill;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::time_format;
+use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
+use crate::steps::capture_args::CaptureArgs;
+use crate::steps::new_snapshot::NewSnapshot;
 use crate::ui::Style;
 use crate::ui::time::bytes;
+use crate::views::left_out::show_left_out;
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
@@ -29,7 +29,7 @@ use std::sync::Arc;
   codex-manager vault backup
   codex-manager vault backup --mode sessions --label 'before the update'
   codex-manager vault backup --dry-run")]
-pub(super) struct BackupArgs {
+pub(super) struct VaultBackupArgs {
     #[command(flatten)]
     capture: CaptureArgs,
     /// Run a drill afterwards if the last successful one is older than this: 30d
@@ -60,7 +60,7 @@ struct SnapshotBackupJson<'a> {
     dry_run: bool,
 }
 
-impl BackupArgs {
+impl VaultBackupArgs {
     pub(super) fn run(
         self,
         context: &Context,

@@ -1,6 +1,6 @@
 //! `vault check`: checks the repository with restic.
 
-use super::connection::ConnectionArgs;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
@@ -17,7 +17,7 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   codex-manager vault check
   codex-manager vault check --read-data")]
-pub(super) struct CheckArgs {
+pub(super) struct VaultCheckArgs {
     /// Download and check all data
     #[arg(long)]
     read_data: bool,
@@ -32,7 +32,7 @@ struct VaultCheckJson {
     problems: Vec<String>,
 }
 
-impl CheckArgs {
+impl VaultCheckArgs {
     pub(super) fn run(
         self,
         context: &Context,

@@ -1,16 +1,16 @@
 //! `vault ls` and `vault cat`.
 
-use super::connection::ConnectionArgs;
-use super::snapshot_choice::find_snapshot;
 use crate::archive::manifest::MANIFEST_NAME;
+use crate::choices::snapshot_choice::find_snapshot;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::codex::home::{AUTH_JSON, kind_of};
-use crate::commands::table_format::TableArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{bytes, rfc3339};
 use crate::vault::listing::{SnapshotNode, for_each_node};
 use crate::vault::snapshot::Snapshot;
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

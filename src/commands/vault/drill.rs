@@ -1,10 +1,9 @@
 //! `vault drill`: tests that a snapshot can be restored.
 
-use super::connection::ConnectionArgs;
-use super::snapshot_choice::find_snapshot;
+use crate::choices::archive_choice::LATEST;
+use crate::choices::snapshot_choice::find_snapshot;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::codex::program::Program;
-use crate::commands::account::warn_not_recorded;
-use crate::commands::archive_choice::LATEST;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
@@ -15,6 +14,7 @@ use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
 use crate::vault::folder;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state::{self, DrillResult};
+use crate::views::account::warn_not_recorded;
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;

@@ -1,10 +1,9 @@
 //! `vault export`: makes an archive of a snapshot.
 
-use super::connection::ConnectionArgs;
-use super::snapshot_choice::find_snapshot;
 use crate::archive::names;
 use crate::archive::publish;
-use crate::commands::account::warn_not_recorded;
+use crate::choices::snapshot_choice::find_snapshot;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LOCK_NAME;
@@ -14,6 +13,7 @@ use crate::ui::Style;
 use crate::ui::time::bytes;
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
+use crate::views::account::warn_not_recorded;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   codex-manager vault export latest
   codex-manager vault export 64ae0aa1 --to ~/usb")]
-pub(super) struct ExportArgs {
+pub(super) struct VaultExportArgs {
     /// An id from `vault snapshots`, an account, or `latest`
     #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
     snapshot: String,
@@ -46,7 +46,7 @@ struct SnapshotExportJson {
     archive_bytes: u64,
 }
 
-impl ExportArgs {
+impl VaultExportArgs {
     pub(super) fn run(
         self,
         context: &Context,

@@ -1,17 +1,17 @@
 //! `vault forget`: the rules of `prune` for snapshots.
 
-use super::connection::ConnectionArgs;
-use crate::commands::losses::last_copy;
-use crate::commands::prune::{DecisionJson, row};
-use crate::commands::prune_table::{self, RetentionSubject};
-use crate::commands::retention_args::RetentionArgs;
+use crate::choices::retention_args::RetentionArgs;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
+use crate::copies::losses::last_copy;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
 use crate::vault::snapshot::{self, Snapshot};
+use crate::views::retention_table::{self, RetentionSubject};
+use crate::views::retention_table::{DecisionJson, row};
 use clap::Args;
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ impl ForgetArgs {
         let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
         keep_last_copies(&mut plan, context)?;
         let ui = &context.ui;
-        prune_table::show(context, &plan, RetentionSubject::Snapshots);
+        retention_table::show(context, &plan, RetentionSubject::Snapshots);
         let count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");

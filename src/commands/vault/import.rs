@@ -1,7 +1,7 @@
 //! `vault import`: makes snapshots of archives.
 
-use super::connection::{ConnectionArgs, host};
-use crate::commands::archive_choice::find_archive;
+use crate::choices::archive_choice::find_archive;
+use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Ui;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   codex-manager vault import 2026-11-17-155500-me@example.com-codex.tar.gz
   codex-manager vault import ~/.codex-manager/backups/*.tar.gz")]
-pub(super) struct ImportArgs {
+pub(super) struct VaultImportArgs {
     /// A name under backups/, or a path
     #[arg(value_name = "ARCHIVE", required = true)]
     archives: Vec<PathBuf>,
@@ -30,7 +30,7 @@ pub(super) struct ImportArgs {
 
 /// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
-struct ImportJson {
+struct VaultImportJson {
     archives: Vec<ImportedArchiveJson>,
     dry_run: bool,
 }
@@ -54,7 +54,7 @@ impl ImportedArchiveJson {
     }
 }
 
-impl ImportArgs {
+impl VaultImportArgs {
     pub(super) fn run(
         self,
         context: &Context,
@@ -88,7 +88,7 @@ impl ImportArgs {
         let failed = rows.iter().any(|row| row.problem.is_some());
         ui.document(
             "vault import",
-            &ImportJson {
+            &VaultImportJson {
                 archives: rows,
                 dry_run: self.dry_run,
             },

@@ -1,6 +1,6 @@
 //! `vault init`: creates a repository or opens an existing one.
 
-use super::connection::{ConnectionArgs, absolute_url};
+use crate::choices::vault_connection::{ConnectionArgs, absolute_url};
 use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
 use crate::config::{file_access, find};
@@ -29,7 +29,7 @@ use toml_edit::Value;
   codex-manager vault init /mnt/nas/codex
   codex-manager vault init sftp:me@nas:/backups/codex --password-command 'pass show codex-vault'
   codex-manager vault init s3:https://s3.example.com/bucket/codex --password-file ~/.codex-vault")]
-pub(super) struct InitArgs {
+pub(super) struct VaultInitArgs {
     /// The repository, a URL or a folder as for restic
     #[arg(value_name = "URL")]
     url: String,
@@ -40,7 +40,7 @@ pub(super) struct InitArgs {
 
 /// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
-struct InitJson {
+struct VaultInitJson {
     repository: String,
     created: Option<bool>,
     snapshots: Option<usize>,
@@ -65,7 +65,7 @@ fn source_of(password: Option<&Password>) -> &'static str {
     }
 }
 
-impl InitArgs {
+impl VaultInitArgs {
     pub(super) fn run(
         self,
         context: &Context,
@@ -81,7 +81,7 @@ impl InitArgs {
             ui.report(format_args!("would create or open the vault {shown}"));
             ui.document(
                 "vault init",
-                &InitJson {
+                &VaultInitJson {
                     repository: shown,
                     created: None,
                     snapshots: None,
@@ -113,7 +113,7 @@ impl InitArgs {
         ui.note("make the first snapshot: codex-manager vault backup");
         ui.document(
             "vault init",
-            &InitJson {
+            &VaultInitJson {
                 repository: shown,
                 created: Some(created),
                 snapshots: Some(snapshots),

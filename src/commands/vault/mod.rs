@@ -2,26 +2,19 @@
 
 mod backup;
 mod check;
-mod connection;
 mod contents;
 mod drill;
 mod export;
 mod forget;
 mod import;
 mod init;
-mod new_snapshot;
 mod restore;
-mod snapshot_choice;
 mod snapshots;
 
-pub(super) use connection::warn_of_unattended;
-pub(super) use new_snapshot::add_snapshot;
-pub(super) use restore::add_snapshots;
-
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
-use connection::ConnectionArgs;
 
 /// Keep encrypted, deduplicated snapshots elsewhere, with restic
 ///
@@ -43,16 +36,16 @@ pub(crate) struct VaultArgs {
 
 #[derive(Debug, Subcommand)]
 enum VaultCommand {
-    Init(init::InitArgs),
-    Backup(backup::BackupArgs),
+    Init(init::VaultInitArgs),
+    Backup(backup::VaultBackupArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(contents::LsArgs),
     Cat(contents::CatArgs),
-    Restore(restore::RestoreArgs),
-    Check(check::CheckArgs),
+    Restore(restore::VaultRestoreArgs),
+    Check(check::VaultCheckArgs),
     Forget(forget::ForgetArgs),
-    Import(import::ImportArgs),
-    Export(export::ExportArgs),
+    Import(import::VaultImportArgs),
+    Export(export::VaultExportArgs),
     Drill(drill::DrillArgs),
 }
 

@@ -1,12 +1,12 @@
 //! `vault snapshots`: lists the snapshots of the repository.
 
-use super::connection::ConnectionArgs;
-use crate::commands::table_format::TableArgs;
+use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{bytes, rfc3339};
 use crate::vault::snapshot::{self, Snapshot};
+use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Finds the conversations that an update of the index compares with it.
 
 use super::error::{IndexContext as _, IndexError};
-use super::plan::{self, Candidate, ShownFields};
+use super::plan::{self, IndexCandidate, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread, ThreadCounts};
@@ -36,7 +36,7 @@ pub(crate) struct IndexSource<'a> {
 /// The conversations to compare with the index.
 #[derive(Default)]
 pub(super) struct Candidates {
-    pub on_disk: Vec<Candidate>,
+    pub on_disk: Vec<IndexCandidate>,
     /// The ids of conversations in the index that are no longer on disk.
     pub gone: Vec<String>,
     /// The folders that cannot be listed.
@@ -100,7 +100,7 @@ pub(super) fn all_candidates(
     for (session, file) in thread_rollouts::newest_of_each(files) {
         known.insert(session.clone());
         let thread = threads.remove(&session);
-        candidates.push(Candidate {
+        candidates.push(IndexCandidate {
             name: thread.is_none().then(|| titles.name(&session)).flatten(),
             thread,
             archived: file.is_archived,
@@ -178,7 +178,7 @@ pub(super) fn changed_candidates(
     }
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = changed.into_iter().filter_map(|thread| {
-        Some(Candidate {
+        Some(IndexCandidate {
             session: thread.id.to_lowercase(),
             path: rollout::existing_below(source.home, &thread.rollout_path)?,
             archived: thread.archived,
@@ -242,7 +242,7 @@ pub(super) fn orphaned_copies(
     store: &IndexStore,
     source: IndexSource<'_>,
     found: &Candidates,
-) -> Result<Vec<Candidate>, IndexError> {
+) -> Result<Vec<IndexCandidate>, IndexError> {
     if found.gone.is_empty() {
         return Ok(Vec::new());
     }
@@ -266,7 +266,7 @@ pub(super) fn orphaned_copies(
         let row = rows
             .iter()
             .position(|row| row.id.eq_ignore_ascii_case(&session));
-        Candidate {
+        IndexCandidate {
             name: None,
             thread: row.map(|row| ShownFields::of(rows.swap_remove(row))),
             session,

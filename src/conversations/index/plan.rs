@@ -2,7 +2,7 @@
 
 use super::error::{IndexContext as _, IndexError};
 use super::store::{IndexStore, Place};
-use crate::codex::rollout::{ConversationFile, is_plain};
+use crate::codex::rollout::{RolloutName, is_plain};
 use crate::codex::threads::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
@@ -19,7 +19,7 @@ const TAIL_BYTES: u64 = 64;
 
 /// A conversation on disk.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct IndexCandidate {
     /// The id in lower case.
     pub session: String,
     /// The rollout, plain or compressed.
@@ -34,13 +34,13 @@ pub(super) struct Candidate {
 
 /// The state of a file, which tells whether it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FileStamp {
+pub(super) struct RolloutStamp {
     pub file: String,
     pub size: i64,
     pub mtime: i64,
 }
 
-impl FileStamp {
+impl RolloutStamp {
     /// Returns the stamp of a file; `None` if there is none.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::look(path).ok().flatten()?;
@@ -58,7 +58,7 @@ impl FileStamp {
 pub(super) struct IndexedConversation {
     pub id: i64,
     pub path: String,
-    pub stamp: FileStamp,
+    pub stamp: RolloutStamp,
     /// The place behind the last line that was read.
     pub end: Place,
     tail: Vec<u8>,
@@ -98,8 +98,8 @@ impl ShownFields {
 /// A conversation that has to be read or updated in the index.
 #[derive(Debug)]
 pub(super) struct IngestTask {
-    pub candidate: Candidate,
-    pub stamp: FileStamp,
+    pub candidate: IndexCandidate,
+    pub stamp: RolloutStamp,
     pub shown: ShownFields,
     /// The conversation in the index, if it is there.
     pub indexed: Option<IndexedConversation>,
@@ -137,7 +137,7 @@ pub(super) fn indexed(
             let conversation = IndexedConversation {
                 id: row.get(0)?,
                 path: row.get(2)?,
-                stamp: FileStamp {
+                stamp: RolloutStamp {
                     file: row.get(3)?,
                     size: row.get(4)?,
                     mtime: row.get(5)?,
@@ -169,23 +169,23 @@ pub(super) trait RolloutSearch {
     fn find(&self, id: &str) -> Option<PathBuf>;
 
     /// Returns the rollouts that a rewound conversation had before.
-    fn earlier(&self, candidate: &Candidate) -> Vec<RolloutSlice>;
+    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice>;
 }
 
 /// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
 pub(super) fn task(
-    mut candidate: Candidate,
+    mut candidate: IndexCandidate,
     indexed: Option<IndexedConversation>,
     disk: &dyn RolloutSearch,
 ) -> Option<IngestTask> {
-    let stamp = FileStamp::of(&candidate.path)?;
+    let stamp = RolloutStamp::of(&candidate.path)?;
     let is_unchanged = indexed.as_ref().is_some_and(|old| old.stamp == stamp);
     let from = match &indexed {
         Some(_) if is_unchanged => None,
         Some(old) if grew(old, &stamp, &candidate.path) => Some(old.end.offset),
         _ => Some(0),
     };
-    let is_rewind = ConversationFile::of(&candidate.path).is_some_and(|file| file.is_rewind());
+    let is_rewind = RolloutName::of(&candidate.path).is_some_and(|file| file.is_rewind());
     let earlier = if from == Some(0) && is_rewind {
         disk.earlier(&candidate)
     } else {
@@ -234,7 +234,7 @@ pub(super) fn task(
 }
 
 /// Returns true if lines were appended to a plain rollout, and nothing else was changed as far as can be seen.
-fn grew(old: &IndexedConversation, now: &FileStamp, path: &Path) -> bool {
+fn grew(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
     if old.stamp.size < 0
         || now.size < old.stamp.size
         || now.file != old.stamp.file
@@ -258,8 +258,8 @@ pub(super) fn tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
 }
 
 fn shown_fields(
-    candidate: &Candidate,
-    stamp: &FileStamp,
+    candidate: &IndexCandidate,
+    stamp: &RolloutStamp,
     head: Option<&SessionMeta>,
     indexed: Option<&IndexedConversation>,
 ) -> ShownFields {

@@ -10,7 +10,7 @@ use super::candidates::{
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
-use super::plan::{self, Candidate, IngestTask, RolloutSearch};
+use super::plan::{self, IndexCandidate, IngestTask, RolloutSearch};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::threads;
 use crate::history::SkippedFile;
@@ -144,13 +144,13 @@ pub(crate) fn refresh(
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
-    candidates: Vec<Candidate>,
+    candidates: Vec<IndexCandidate>,
     is_complete: bool,
     progress: &dyn Progress,
 ) -> Result<(u64, IngestReport), IndexError> {
     let mut paths: HashMap<String, PathBuf> = HashMap::new();
     if is_complete {
-        let path = |c: &Candidate| (c.session.clone(), c.path.clone());
+        let path = |c: &IndexCandidate| (c.session.clone(), c.path.clone());
         paths = candidates.iter().map(path).collect();
     }
     let rewound = OnceCell::new();
@@ -270,7 +270,7 @@ impl RolloutSearch for HomeRollouts<'_> {
         Some(PathBuf::from(&found.get(id)?.path))
     }
 
-    fn earlier(&self, candidate: &Candidate) -> Vec<RolloutSlice> {
+    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
         let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
         rewound.earlier(&candidate.session, &candidate.path)
     }
@@ -278,7 +278,7 @@ impl RolloutSearch for HomeRollouts<'_> {
 
 fn plan_tasks(
     store: &IndexStore,
-    candidates: Vec<Candidate>,
+    candidates: Vec<IndexCandidate>,
     disk: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();

@@ -2,7 +2,7 @@
 
 use super::plan::RebuildSource;
 use crate::codex::database::DatabaseError;
-use crate::codex::rollout::ConversationFile;
+use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
@@ -178,7 +178,7 @@ pub(super) fn gather(
     };
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in set.files.extract_if(.., |file| file.is_archived) {
-        let name = ConversationFile::of(&file.relative);
+        let name = RolloutName::of(&file.relative);
         archived_files.extend(name.and_then(|name| name.id().map(ConversationId::of)));
     }
     let mut owners = OwnerSearch {

@@ -6,7 +6,7 @@ use super::spool;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
-use crate::history::rollout::Message;
+use crate::history::rollout::UserMessage;
 use crate::io::{IoContext, IoError};
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Seek, Write};
@@ -49,7 +49,7 @@ impl Prompts {
     pub(super) fn add(
         &mut self,
         id: &ConversationId,
-        message: &Message,
+        message: &UserMessage,
     ) -> Result<(), HistoryError> {
         self.bytes += message.text.len() as u64;
         if self.bytes > MAX_BYTES {
@@ -156,7 +156,7 @@ mod tests {
     fn rendered(messages: &[(i64, &str)], max_bytes: Option<u64>) -> (PromptText, String) {
         let mut prompts = Prompts::default();
         for (ts, text) in messages {
-            let message = Message {
+            let message = UserMessage {
                 ts: *ts,
                 text: (*text).to_owned(),
             };

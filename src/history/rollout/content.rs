@@ -80,7 +80,7 @@ impl SessionMeta {
 
 /// A message of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Message {
+pub(crate) struct UserMessage {
     /// The newest time up to its line, in seconds since 1970.
     pub ts: i64,
     /// The text without trailing newlines.
@@ -97,7 +97,7 @@ pub(crate) struct RolloutScan {
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,
     /// The user's messages, in order.
-    pub messages: Vec<Message>,
+    pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
     /// Values for a row of the database; empty unless [`Depth::Turns`] was asked for.

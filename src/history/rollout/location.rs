@@ -2,7 +2,7 @@
 //! another person's archive, so only a conversation of the home is opened.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{ConversationFile, ZST};
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,7 @@ pub(crate) fn existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     let forms = [plain.to_owned(), format!("{plain}{ZST}")];
     let mut forms = forms.into_iter().map(PathBuf::from);
-    forms
-        .find(|path| ConversationFile::of(path).is_some() && path.is_file() && is_below(home, path))
+    forms.find(|path| RolloutName::of(path).is_some() && path.is_file() && is_below(home, path))
 }
 
 fn is_below(home: &Path, path: &Path) -> bool {

@@ -4,12 +4,12 @@ mod content;
 mod location;
 mod scanner;
 
-pub(crate) use content::{Depth, Message, RolloutScan, SessionMeta, first_line};
+pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
 pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::rollout;
-use crate::codex::rollout_lines::{self, EventKind, LineParts, Origin};
+use crate::codex::rollout_lines::{self, EventKind, ItemOrigin, LineParts};
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
 use crate::io::rfc3339::Rfc3339Time;
@@ -174,7 +174,7 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
         let found = rollout_lines::parse(line, wanted).unwrap_or_default().items;
         for item in found {
             match (item.kind, item.origin) {
-                (EventKind::User(_), Origin::Item) => items += 1,
+                (EventKind::User(_), ItemOrigin::Item) => items += 1,
                 (EventKind::User(_), _) => events += 1,
                 _ => {}
             }

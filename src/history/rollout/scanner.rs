@@ -3,9 +3,9 @@
 //! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
 //! checked to be complete JSON.
 
-use super::content::{Depth, Message, RolloutScan, SessionMeta, first_line, used_fields};
+use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line, used_fields};
 use crate::codex::rollout_lines::{
-    self, EventKind, LineContent, LineItem, LineParts, Origin, SessionMetaLine,
+    self, EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine,
 };
 use crate::history::id::ConversationId;
 use crate::history::json;
@@ -28,8 +28,8 @@ pub(super) struct Scanner {
     has_event: bool,
     /// Messages in each form; of paginated rollouts as items, of the oldest as those of the model.
     /// Used if there are none in the form before.
-    completed_messages: Vec<Message>,
-    item_messages: Vec<Message>,
+    completed_messages: Vec<UserMessage>,
+    item_messages: Vec<UserMessage>,
     first_event: Option<String>,
 }
 
@@ -122,14 +122,14 @@ impl Scanner {
             EventKind::Meta(meta) if self.scan.meta.is_none() => {
                 self.scan.meta = session_meta(*meta);
             }
-            EventKind::User(text) if item.origin == Origin::Item => self.item_text(text),
+            EventKind::User(text) if item.origin == ItemOrigin::Item => self.item_text(text),
             EventKind::Injected(text) => {
                 self.injected.get_or_insert(text);
             }
             EventKind::User(text) => {
                 self.has_event = true;
                 let messages = match item.origin {
-                    Origin::Completed => &mut self.completed_messages,
+                    ItemOrigin::Completed => &mut self.completed_messages,
                     _ => &mut self.scan.messages,
                 };
                 push_message(messages, self.newest, &text);
@@ -194,11 +194,11 @@ fn session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     })
 }
 
-fn push_message(to: &mut Vec<Message>, newest: Option<DateTime<Utc>>, text: &str) {
+fn push_message(to: &mut Vec<UserMessage>, newest: Option<DateTime<Utc>>, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
     // The history is ordered by time, so a message without one has no position in it.
     if let Some(newest) = newest {
-        to.push(Message {
+        to.push(UserMessage {
             ts: newest.timestamp(),
             text: text.to_owned(),
         });

@@ -4,7 +4,7 @@ use super::error::PlanError;
 use super::inputs::Inputs;
 use super::scan::file_group::{FileGroup, display_path};
 use super::steps::conversation;
-use super::steps::file_plan::{FilePlan, NoticeList, Outcome};
+use super::steps::file_plan::{FileOutcome, FilePlan, NoticeList};
 use super::steps::lines;
 use super::steps::plain;
 use crate::io::IoError;
@@ -103,7 +103,7 @@ fn plan_group(inputs: &Inputs<'_>, key: &str, group: &FileGroup) -> Result<FileP
     let is_line_file = line_merge::is_mergeable(key);
     // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
     if last.is_some_and(|last| group.matches_last_sync(last)) && !is_line_file {
-        return Ok(Outcome::Equal(None).into());
+        return Ok(FileOutcome::Equal(None).into());
     }
     if group.is_blocked {
         return Ok(FilePlan::default());

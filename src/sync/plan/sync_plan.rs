@@ -3,7 +3,7 @@
 use super::facts::undelivered_version::UndeliveredVersion;
 use super::scan::cloud_check::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
-use super::steps::file_plan::{FilePlan, Notice, NoticeList, Outcome};
+use super::steps::file_plan::{FileOutcome, FilePlan, Notice, NoticeList};
 use super::steps::sync_step::{Conflict, SyncAction, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
@@ -102,14 +102,14 @@ impl SyncPlan {
     /// Adds the plan for one file.
     pub(super) fn add(&mut self, key: &str, file: FilePlan) {
         match file.outcome {
-            Outcome::Left => {}
-            Outcome::Equal(record) => {
+            FileOutcome::Left => {}
+            FileOutcome::Equal(record) => {
                 self.unchanged += 1;
                 let record = record.map(|record| (key.to_owned(), record));
                 self.records.recorded_equal.extend(record);
             }
-            Outcome::Step(step) => self.steps.push(step),
-            Outcome::Conflict(conflict) => self.conflicts.push(conflict),
+            FileOutcome::Step(step) => self.steps.push(step),
+            FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),
         }
         self.notices.extend(file.notices);
         self.records.attested.extend(file.attested);

@@ -21,7 +21,7 @@ pub(super) enum PickerAction {
 
 /// The way in which an entry fits the filter, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
+enum RowFit {
     /// It has all words, or its id begins so.
     Words,
     /// It has the letters in their order; the closer they are together, the better.
@@ -304,12 +304,12 @@ impl PickerState {
         let mut rank = |item: usize| {
             let text = self.searched[item].slice(..);
             if words.score(text, matcher).is_some() || self.items[item].id.starts_with(&id) {
-                Some((Fit::Words, Reverse(0)))
+                Some((RowFit::Words, Reverse(0)))
             } else if let Some(score) = letters.score(text, matcher) {
-                Some((Fit::Letters, Reverse(score)))
+                Some((RowFit::Letters, Reverse(score)))
             } else {
                 let found = self.content_matches.contains_key(&self.items[item].id);
-                found.then_some((Fit::Content, Reverse(0)))
+                found.then_some((RowFit::Content, Reverse(0)))
             }
         };
         let fitting = items.iter().filter_map(|item| Some((rank(*item)?, *item)));

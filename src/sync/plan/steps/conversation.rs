@@ -8,7 +8,7 @@
 
 use super::conversation_draft::ConversationDraft;
 use super::conversation_step::{SideVersions, plan_conversation_sync};
-use super::file_plan::{FilePlan, NoticeList, Outcome, equal};
+use super::file_plan::{FileOutcome, FilePlan, NoticeList, equal};
 use super::sync_step::ObservedFile;
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::contents;
@@ -79,7 +79,7 @@ fn equal_by_stat(
     inputs: &Inputs<'_>,
     draft: &ConversationDraft<'_>,
     group: &FileGroup,
-) -> Option<Outcome> {
+) -> Option<FileOutcome> {
     let ([local], [remote], []) = (&*group.local, &*group.remote, &*group.client_copies) else {
         return None;
     };

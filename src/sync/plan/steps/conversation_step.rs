@@ -1,7 +1,7 @@
 //! Decides about the two main versions of a conversation.
 
 use super::conversation_draft::ConversationDraft;
-use super::file_plan::{FilePlan, Outcome, attested_equal, conflict, deletion_step, equal};
+use super::file_plan::{FileOutcome, FilePlan, attested_equal, conflict, deletion_step, equal};
 use super::sync_step::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::IoContext;
@@ -109,7 +109,7 @@ fn outcome_without_ops(
     pair: &FilePair<'_>,
     facts: FileFacts,
     decision: FileDecision,
-) -> Result<Option<Outcome>, PlanError> {
+) -> Result<Option<FileOutcome>, PlanError> {
     let (key, path) = (pair.key, pair.path);
     Ok(match (decision, &pair.local, &pair.remote) {
         (FileDecision::Conflict, Some(local), Some(remote)) => {
@@ -120,19 +120,19 @@ fn outcome_without_ops(
                 let versions = ConflictingVersions::read(&inputs.config.local, id, &local, &remote);
                 conflict.versions = Some(versions.at("read", &local)?);
             }
-            Some(Outcome::Conflict(conflict))
+            Some(FileOutcome::Conflict(conflict))
         }
         (FileDecision::DeleteCloud, None, Some(version)) => {
             let digest = text_digest(inputs.config, &version.seen)?.1;
             let update = StateUpdate::PublishDeletion(digest);
             let action = SyncAction::DeleteCloud;
-            Some(Outcome::Step(deletion_step(
+            Some(FileOutcome::Step(deletion_step(
                 key, path, action, version, update,
             )))
         }
         (FileDecision::DeleteLocal, Some(version), None) => {
             let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
-            Some(Outcome::Step(deletion_step(
+            Some(FileOutcome::Step(deletion_step(
                 key, path, action, version, update,
             )))
         }
@@ -187,7 +187,7 @@ fn plan_ops(
         change: transfer.change,
         conflict,
     };
-    Ok(Outcome::Step(step).into())
+    Ok(FileOutcome::Step(step).into())
 }
 
 /// Adds the ops that copy the local version to the cloud folder.

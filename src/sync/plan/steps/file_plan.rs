@@ -13,7 +13,7 @@ use crate::sync::state::{SideFile, SyncState, SyncedFile};
 /// The plan for one file.
 #[derive(Debug, Default)]
 pub(crate) struct FilePlan {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: FileOutcome,
     /// Reports about the file and about the copies that cloud clients made of it.
     pub(crate) notices: Vec<Notice>,
     /// Remote file that this machine attests from now on: path and manifest entry.
@@ -25,7 +25,7 @@ pub(crate) struct FilePlan {
 
 /// The outcome for one file.
 #[derive(Debug, Default)]
-pub(crate) enum Outcome {
+pub(crate) enum FileOutcome {
     /// The file stays as it is on both sides.
     #[default]
     Left,
@@ -82,8 +82,8 @@ impl From<Notice> for FilePlan {
     }
 }
 
-impl From<Outcome> for FilePlan {
-    fn from(outcome: Outcome) -> Self {
+impl From<FileOutcome> for FilePlan {
+    fn from(outcome: FileOutcome) -> Self {
         Self {
             outcome,
             ..Self::default()
@@ -177,7 +177,7 @@ pub(crate) fn equal(
     local: &FileVersion,
     remote: &FileVersion,
     contents: Option<(u64, Sha256Digest)>,
-) -> Outcome {
+) -> FileOutcome {
     let place = |version: &FileVersion| SideFile {
         path: version.seen.path.clone(),
         stat: version.seen.stat,
@@ -188,7 +188,7 @@ pub(crate) fn equal(
         contents,
     };
     let is_recorded = state.files.get(key) == Some(&last);
-    Outcome::Equal((!is_recorded).then_some(last))
+    FileOutcome::Equal((!is_recorded).then_some(last))
 }
 
 /// Returns path and manifest entry of a remote file that was found equal to the local one, unless a machine attests it.

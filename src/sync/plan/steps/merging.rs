@@ -1,6 +1,6 @@
 //! Merges of line-based files (`history.jsonl`, `session_index.jsonl`), line by line.
 
-use super::file_plan::{FilePlan, NoticeList, Outcome};
+use super::file_plan::{FileOutcome, FilePlan, NoticeList};
 use super::sync_step::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::config::CodexConfig;
 use crate::sync::index_updates::ContentChange;
@@ -114,5 +114,5 @@ pub(crate) fn merge_plan(key: &str, versions: &[&FileVersion], planned: &Planned
         change: ContentChange::Unchanged,
         conflict: None,
     };
-    Outcome::Step(step).into()
+    FileOutcome::Step(step).into()
 }

@@ -2,7 +2,7 @@
 //! not at all; line-based files come here once clients' copies are merged.
 
 use super::file_plan::{
-    FilePlan, NoticeList, Outcome, PlannedCopy, attested_equal, conflict, deletion_step, equal,
+    FileOutcome, FilePlan, NoticeList, PlannedCopy, attested_equal, conflict, deletion_step, equal,
 };
 use super::merging::{merge_plan, plan_merge};
 use super::sync_step::{StateUpdate, SyncAction};
@@ -102,7 +102,11 @@ pub(crate) fn usable_pair<'a>(
 
 /// Returns the outcome for a plain file that no sync has seen, if size and time suffice. Called before the manifests
 /// are read: files that are equal on both sides need no attestation.
-fn equal_by_stat(inputs: &Inputs<'_>, pair: &FilePair<'_>, found: &ListedFile) -> Option<Outcome> {
+fn equal_by_stat(
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    found: &ListedFile,
+) -> Option<FileOutcome> {
     let (None, Some(local), FileKind::Plain) = (pair.last, &pair.local, pair.kind) else {
         return None;
     };
@@ -160,17 +164,17 @@ fn outcome(
             let why = "differs, and equal_mtime_action is skip";
             Ok(NoticeList::Skipped.notice(path, why).into())
         }
-        (FileDecision::Conflict, ..) => Ok(Outcome::Conflict(conflict(pair, facts)).into()),
+        (FileDecision::Conflict, ..) => Ok(FileOutcome::Conflict(conflict(pair, facts)).into()),
         (FileDecision::DeleteCloud, _, Some(remote)) => {
             let digest = text_digest(inputs.config, &remote.seen)?.1;
             let deleted = last_contents.map_or(digest, |(_, last_digest)| last_digest);
             let update = StateUpdate::PublishDeletion(deleted);
             let step = deletion_step(key, path, SyncAction::DeleteCloud, remote, update);
-            Ok(Outcome::Step(step).into())
+            Ok(FileOutcome::Step(step).into())
         }
         (FileDecision::DeleteLocal, Some(local), _) => {
             let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
-            Ok(Outcome::Step(deletion_step(key, path, action, local, update)).into())
+            Ok(FileOutcome::Step(deletion_step(key, path, action, local, update)).into())
         }
         _ => Ok(FilePlan::default()),
     }
@@ -222,7 +226,7 @@ fn upload(
         replaced_digest: replaced_digest(inputs, pair.kind, pair.remote.as_ref())?,
     };
     Ok(FilePlan {
-        outcome: Outcome::Step(copy.step()),
+        outcome: FileOutcome::Step(copy.step()),
         published_records,
         ..FilePlan::default()
     })
@@ -247,7 +251,7 @@ fn download(
         conflict: policy_note(inputs, facts, reason, Side::Remote),
         replaced_digest: replaced_digest(inputs, pair.kind, pair.local.as_ref())?,
     };
-    Ok(Outcome::Step(copy.step()).into())
+    Ok(FileOutcome::Step(copy.step()).into())
 }
 
 /// Returns the digest of the version of a plain file that a copy replaces.

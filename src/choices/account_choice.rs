@@ -1,0 +1,121 @@
+//! The account that the user names or picks.
+
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::resolve::resolve;
+use crate::quota::account::{Account, AccountEntry, LoginState};
+use crate::quota::recommend::rank;
+use crate::quota::state;
+use crate::ui::Style;
+use crate::ui::picker::{Picker, PickerItem, PickerOptions};
+use crate::ui::windows;
+use crate::views::account::{
+    accounts_and_profiles, first_login, label, printable, style_of, with_verdict,
+};
+
+/// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
+pub(crate) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
+    let (mut accounts, _) = accounts_and_profiles(context)?;
+    let position = position(&accounts, text, context)?;
+    Ok(accounts.swap_remove(position).entry.identity)
+}
+
+/// Returns the index in `accounts` of the account that `text` names.
+///
+/// # Errors
+/// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
+pub(crate) fn position(
+    accounts: &[Account],
+    text: &str,
+    context: &Context,
+) -> Result<usize, CommandError> {
+    if accounts.is_empty() {
+        let message = format!("no account or profile named {text:?}");
+        return Err(CommandError::failed(message).hint(first_login(context)));
+    }
+    Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
+}
+
+/// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.
+/// The first one other than the current account is selected.
+///
+/// # Errors
+/// The user cancelled. Without a terminal, the message is the question.
+pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
+    let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
+    let hint = "name an account; list the accounts: codex-manager list";
+    Ok(choose(question, is_free, hint, context)?.identity)
+}
+
+/// Returns the name of a profile: `name`, or without one the choice of the user.
+///
+/// # Errors
+/// As [`pick`].
+pub(crate) fn profile_name(
+    name: Option<String>,
+    context: &Context,
+) -> Result<String, CommandError> {
+    if let Some(name) = name {
+        return Ok(name);
+    }
+    let question = "which profile?";
+    let hint = "name a profile; list the profiles: codex-manager list";
+    let chosen = choose(question, |_| true, hint, context)?;
+    chosen.profile.ok_or_else(|| CommandError::usage(question))
+}
+
+/// Lets the user choose among the accounts with a profile, the recommended one first. The first one that
+/// `is_default` accepts is selected.
+fn choose(
+    question: &str,
+    is_default: impl Fn(&Account) -> bool,
+    hint: &str,
+    context: &Context,
+) -> Result<AccountEntry, CommandError> {
+    let (mut accounts, _) = accounts_and_profiles(context)?;
+    accounts.retain(|a| a.entry.profile.is_some());
+    if accounts.is_empty() {
+        return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
+    }
+    let preferences = &context.settings.preferences;
+    let (strategy, with_keys) = (preferences.strategy, preferences.include_api_key);
+    let ranking = rank(&accounts, strategy, with_keys, &context.now());
+    let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
+    let default = ranked.iter().position(|ranked| is_default(ranked.account));
+    let picker = Picker {
+        question,
+        items: (0..)
+            .zip(&ranked)
+            .map(|(i, ranked)| item(i, ranked.account, context))
+            .collect(),
+        default: default.unwrap_or(0),
+        options: PickerOptions::default(),
+    };
+    let chosen = picker.run(&context.ui)?;
+    let chosen = chosen.and_then(|picked| picked.id.parse().ok());
+    let chosen = chosen.and_then(|position: usize| ranked.get(position));
+    let chosen = chosen.map(|ranked| ranked.account.entry.clone());
+    chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
+}
+
+fn item(id: usize, account: &Account, context: &Context) -> PickerItem {
+    let (account, verdict) = with_verdict(account.clone(), context);
+    let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
+    let left = weekly.map(|weekly| state::left(weekly, &context.now()));
+    let left = left.map_or((Style::Plain, String::new()), |left| {
+        (windows::style_of(left), format!("{left:>3.0} %"))
+    });
+    let current = if account.current { "(current)" } else { "" };
+    let email = printable(account.entry.identity.email.as_str());
+    PickerItem::new(
+        id.to_string(),
+        vec![
+            (Style::Strong, label(&account)),
+            (style_of(verdict.state), verdict.state.name().to_owned()),
+            left,
+            (Style::Plain, email),
+            (Style::Dim, current.to_owned()),
+        ],
+    )
+}

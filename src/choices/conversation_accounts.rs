@@ -1,0 +1,109 @@
+//! The accounts of conversations, for display.
+
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::config::read_login;
+use crate::codex::identity::Identity;
+use crate::codex::threads::ListedThread;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::launch::record::LaunchRecord;
+use crate::launch::registry::{LaunchRegistry, Launches};
+use std::collections::HashMap;
+
+/// The account of a conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConversationAccount {
+    /// The name of its profile.
+    pub profile: Option<String>,
+    /// The email of the account.
+    pub email: Option<String>,
+}
+
+/// Finds the accounts of conversations: that of the newest launch, else the creator.
+pub(crate) struct ConversationAccounts {
+    launches: Launches,
+    /// The accounts of all launched conversations, if they were read.
+    launched: Option<HashMap<String, ConversationAccount>>,
+    /// The known accounts with the names of their profiles.
+    known: Vec<(Identity, Option<String>)>,
+}
+
+impl ConversationAccounts {
+    /// # Errors
+    /// The launch registry or the profiles cannot be read.
+    pub(crate) fn read(context: &Context) -> Result<Self, CommandError> {
+        let settings = &context.settings;
+        let launches = LaunchRegistry::of(&settings.manager_home).read()?;
+        let profiles = Profiles::of(&settings.manager_home).list()?;
+        let of_profile = |profile: &Profile| {
+            let identity = profile.identity()?.clone();
+            Some((identity, Some(profile.name.clone())))
+        };
+        let mut known: Vec<_> = profiles.iter().filter_map(of_profile).collect();
+        // An unreadable login only hides the email of its account.
+        if let Ok(live) = read_login(&settings.codex_home)
+            && let Some(login) = live.login()
+        {
+            known.push((login.identity.clone(), None));
+        }
+        Ok(Self {
+            launches,
+            launched: None,
+            known,
+        })
+    }
+
+    /// Reads all launches at once, for a list of all conversations.
+    ///
+    /// # Errors
+    /// The launch registry or the profiles cannot be read.
+    pub(crate) fn read_all(context: &Context) -> Result<Self, CommandError> {
+        let mut accounts = Self::read(context)?;
+        let mut launched = HashMap::new();
+        for record in accounts.launches.newest() {
+            let account = of_launch(&record);
+            for conversation in record.binding.conversations {
+                // The newest launch of a conversation decides.
+                let account = account.clone();
+                launched.entry(conversation.session_id).or_insert(account);
+            }
+        }
+        accounts.launched = Some(launched);
+        Ok(accounts)
+    }
+
+    /// Returns the account of a conversation; empty if it is unknown.
+    pub(crate) fn of(&self, thread: &ListedThread) -> ConversationAccount {
+        let launched = match &self.launched {
+            Some(launched) => launched.get(&thread.id).cloned(),
+            None if self.launches.is_empty() => None,
+            None => self.launches.of_session(&thread.id).as_ref().map(of_launch),
+        };
+        if let Some(account) = launched {
+            return account;
+        }
+        if thread.account_id.is_empty() {
+            return ConversationAccount::default();
+        }
+        let is_creator = |identity: &Identity| {
+            let user = identity.user_id.as_deref();
+            identity.account_id.as_deref() == Some(&*thread.account_id)
+                && (thread.user_id.is_empty() || user.is_none_or(|user| user == thread.user_id))
+        };
+        let known = self.known.iter().find(|(identity, _)| is_creator(identity));
+        let Some((identity, profile)) = known else {
+            return ConversationAccount::default();
+        };
+        ConversationAccount {
+            profile: profile.clone(),
+            email: Some(identity.email.to_string()),
+        }
+    }
+}
+
+fn of_launch(record: &LaunchRecord) -> ConversationAccount {
+    ConversationAccount {
+        profile: Some(record.profile.clone()),
+        email: Some(record.identity.email.to_string()),
+    }
+}

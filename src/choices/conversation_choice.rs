@@ -1,0 +1,171 @@
+//! The conversation that the user names.
+
+use crate::choices::unlisted::unlisted;
+use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ThreadRow};
+use crate::context::Context;
+use crate::conversations::named_conversation::NamedConversation;
+use crate::error::CommandError;
+use crate::history::id::ConversationId;
+use crate::history::rollout::{of_home, recorded_rollout};
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::{thread_choice, thread_rollouts};
+use crate::io::{shell, similar};
+use crate::views::account::{first_login, printable};
+use std::path::{Path, PathBuf};
+
+/// Returns the conversation that `text` names: an id, a prefix of one, a name, or the path of a rollout.
+///
+/// # Errors
+/// No conversation or several match, it has no rollout, or Codex's list cannot be read.
+pub(crate) fn session_named(
+    text: &str,
+    context: &Context,
+) -> Result<NamedConversation, CommandError> {
+    let home = &context.settings.codex_home;
+    let rows = rows(context)?;
+    let row = find(&rows, text)?;
+    let of_path = thread_choice::id_in_path(text);
+    let id = row.map_or(of_path.as_deref().unwrap_or(text), |row| &row.id);
+    let rollout = rollout_of(home, id, row.map_or("", |row| &row.rollout_path));
+    let Some(rollout) = rollout else {
+        let mut error = CommandError::failed(match row {
+            Some(row) => format!(
+                "the home has no rollout of the conversation: {}",
+                row.rollout_path
+            ),
+            None => format!("no conversation has this id or name: {}", printable(text)),
+        });
+        if row.is_none() {
+            error.hints.extend(suggestion(&rows, text));
+        }
+        if !home.is_dir() {
+            return Err(error.hint(first_login(context)));
+        }
+        return Err(error
+            .hint("list conversations: codex-manager sessions --archived")
+            .hint("find unlisted conversations: codex-manager history check"));
+    };
+    let title = row.map(|row| {
+        let title = row.given_name().unwrap_or(&row.title);
+        title.lines().next().unwrap_or_default().to_owned()
+    });
+    Ok(NamedConversation {
+        id: id.to_owned(),
+        title: title.unwrap_or_default(),
+        rollout,
+    })
+}
+
+/// Returns all conversations that Codex lists, or without its database those of the search index: archived ones last, otherwise by the time of the last
+/// change, newest first.
+pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+    let home = &context.settings.codex_home;
+    let mut rows = match threads::find_state_database(home, &context.env) {
+        Some(database) => threads::fold_rows(&database, Vec::new, Vec::push)
+            .map_err(|e| {
+                CommandError::failed("cannot read Codex's list of conversations").because(e)
+            })?
+            .unwrap_or_default(),
+        None => rows_without_database(context)?,
+    };
+    // Codex resumes by these names too. Without them, ids still name conversations.
+    let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
+        context.ui.warn(format_args!(
+            "names of conversations are not known: {}",
+            CommandError::from(e).in_one_line()
+        ));
+        ThreadNameIndex::default()
+    });
+    let takes_name = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
+    for row in rows.iter_mut().filter(takes_name) {
+        if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
+            row.name = entry.thread_name;
+        }
+    }
+    rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
+    Ok(rows)
+}
+
+fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+    let found = unlisted(&ThreadFilter::default(), |_| Ok(Vec::new()), context)?;
+    let rows = found.into_iter().map(|session| ThreadRow {
+        id: session.id,
+        rollout_path: session.rollout_path,
+        updated_ms: session.updated_ms,
+        title: session.title,
+        archived: session.archived,
+        cwd: session.cwd,
+        ..ThreadRow::default()
+    });
+    Ok(rows.collect())
+}
+
+/// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
+pub(crate) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
+    let names = rows.iter().filter_map(ThreadRow::given_name);
+    let nearest = similar::nearest(text, names);
+    let quoted: Vec<_> = nearest
+        .iter()
+        .map(|name| shell::word(&printable(name)))
+        .collect();
+    (!quoted.is_empty()).then(|| format!("did you mean: {}", quoted.join(", ")))
+}
+
+/// Finds the conversation that `text` names; see [`thread_choice::named`].
+pub(crate) fn find<'a>(
+    rows: &'a [ThreadRow],
+    text: &str,
+) -> Result<Option<&'a ThreadRow>, CommandError> {
+    let has_name = |row: &ThreadRow, name: &str| row.given_name() == Some(name);
+    let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_name);
+    match found.as_slice() {
+        [] => Ok(None),
+        [row] => Ok(Some(row)),
+        several => Err(CommandError::failed(format!(
+            "{} matches {} conversations",
+            printable(text),
+            several.len()
+        ))
+        .hint("give more of the id")),
+    }
+}
+
+/// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
+pub(crate) fn rollout_of(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
+    let by_id = || thread_rollouts::newest_rollout(home, id).and_then(|path| of_home(home, path));
+    recorded_rollout(home, recorded).or_else(by_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, name: &str) -> ThreadRow {
+        ThreadRow {
+            id: id.into(),
+            name: name.into(),
+            mode: threads::PAGINATED.into(),
+            ..ThreadRow::default()
+        }
+    }
+
+    #[test]
+    fn a_session_is_an_id_a_prefix_or_a_name() {
+        let rows = [row("01ab", ""), row("01ac", "Fix it"), row("02", "01ab")];
+        let found = |text: &str| {
+            let found = find(&rows, text).map_err(|e| e.to_string());
+            found.map(|row| row.map(|row| row.id.clone()))
+        };
+        assert_eq!(
+            found("01AB"),
+            Ok(Some("01ab".into())),
+            "an id wins over a name"
+        );
+        assert_eq!(found("0"), Err("0 matches 3 conversations".into()));
+        assert_eq!(found("01a"), Err("01a matches 2 conversations".into()));
+        assert_eq!(found("Fix it"), Ok(Some("01ac".into())));
+        assert_eq!(found("nothing"), Ok(None));
+        assert_eq!(found(" "), Ok(None));
+    }
+}

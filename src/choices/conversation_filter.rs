@@ -1,0 +1,58 @@
+//! The filter of a search, for conversations with and without a row in Codex's list.
+
+use crate::codex::threads::ListedThread;
+use crate::codex::threads::ThreadFilter;
+use crate::conversations::index::usage_query::UsageConversation;
+use crate::conversations::search::evaluate::FoundConversation;
+use crate::error::CommandError;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The filters of the command line, applied to one list of conversations.
+pub(crate) struct ConversationFilter {
+    filter: ThreadFilter,
+    /// The ids of the listed conversations that it selects; `None` if it selects all.
+    listed: Option<HashSet<String>>,
+}
+
+impl ConversationFilter {
+    /// Evaluates the filter in the list that `read` queries.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub(crate) fn new(
+        filter: ThreadFilter,
+        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let mut listed = None;
+        if filter.is_restricted() {
+            let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());
+            listed = Some(ids.collect());
+        }
+        Ok(Self { filter, listed })
+    }
+
+    /// Returns true for conversations that may be found.
+    pub(crate) fn accepts(&self, conversation: &FoundConversation) -> bool {
+        let Some(listed) = &self.listed else {
+            return true;
+        };
+        if conversation.listed {
+            return listed.contains(&conversation.session);
+        }
+        self.filter
+            .accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
+    }
+
+    /// Returns true for conversations whose usage counts. Times select requests, not conversations.
+    pub(crate) fn accepts_usage(&self, conversation: &UsageConversation) -> bool {
+        let Some(listed) = &self.listed else {
+            return true;
+        };
+        if conversation.listed {
+            return listed.contains(&conversation.session);
+        }
+        self.filter
+            .accepts_unlisted(Path::new(&conversation.cwd), None)
+    }
+}

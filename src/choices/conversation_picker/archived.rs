@@ -1,0 +1,89 @@
+//! Asks for a conversation of an archive or a snapshot.
+
+use crate::choices::conversation_picker::plain_list::{QUESTION, refuse};
+use crate::choices::conversation_picker::rows::OfferedConversation;
+use crate::codex::home::ARCHIVED_SESSIONS;
+use crate::codex::threads::ListedThread;
+use crate::context::Context;
+use crate::copies::archived::{on_disk, rollouts, threads};
+use crate::copies::source::ConversationSource;
+use crate::error::CommandError;
+use crate::ui::picker::{Picker, PickerOptions, PickerScope};
+use std::cmp::Reverse;
+
+/// The nanoseconds of a millisecond.
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Lets the user choose a conversation of `source`, first from those that are no longer on disk. Returns its
+/// id.
+///
+/// # Errors
+/// There is none, or the user cancelled. Without a terminal, some are listed on stderr, and the error asks for
+/// an argument.
+pub(crate) fn pick_archived(
+    source: &dyn ConversationSource,
+    context: &Context,
+) -> Result<String, CommandError> {
+    let rows = rows(source);
+    if rows.is_empty() {
+        return Err(CommandError::failed("the archive has no conversations"));
+    }
+    if !context.ui.can_pick() {
+        let usage = ["name it: --session ID", "nothing was changed"];
+        return Err(refuse(&rows, &usage, context));
+    }
+    let live = on_disk(&context.settings.codex_home)?;
+    let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
+        name,
+        items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),
+    };
+    let is_missing = |row: &OfferedConversation| !live.contains(&row.thread.id.to_lowercase());
+    let mut scopes = vec![scope("missing", &is_missing), scope("all", &|_| true)];
+    scopes.retain(|scope| !scope.items.is_empty());
+    let picker = Picker {
+        question: QUESTION,
+        items: rows.iter().map(|row| row.item(context)).collect(),
+        default: 0,
+        options: PickerOptions {
+            enter: "restore",
+            scopes,
+            ..PickerOptions::default()
+        },
+    };
+    let choice = picker.run(&context.ui)?;
+    // A terminal was found above.
+    let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
+    Ok(choice.id)
+}
+
+/// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
+fn rows(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
+    let mut rollouts = rollouts(source.files());
+    let mut rows = Vec::new();
+    let listed = threads(source).into_iter().map(|thread| (thread, false));
+    let listed: Vec<_> = listed
+        .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
+        .collect();
+    let unlisted = rollouts.into_iter().filter_map(|(id, files)| {
+        let newest = files.last()?;
+        let thread = ListedThread {
+            id,
+            archived: newest.path.as_path().starts_with(ARCHIVED_SESSIONS),
+            updated_ms: Some(newest.mtime / NANOS_PER_MILLI),
+            ..ListedThread::default()
+        };
+        Some((thread, true))
+    });
+    for (thread, is_unlisted) in listed.into_iter().chain(unlisted) {
+        if thread.source != "subagent" {
+            rows.push(OfferedConversation {
+                thread,
+                account: None,
+                is_unlisted,
+                is_running: false,
+            });
+        }
+    }
+    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
+    rows
+}

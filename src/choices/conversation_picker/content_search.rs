@@ -1,0 +1,106 @@
+//! Finds conversations by their contents while the user types.
+
+use crate::choices::conversation_picker::rows::OfferedConversation;
+use crate::choices::index_access::QuietIndex;
+use crate::codex::rollout_lines::Role;
+use crate::context::Context;
+use crate::conversations::index::IndexStore;
+use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
+use crate::conversations::search::query;
+use crate::ui::picker::{ContentMatch, ContentQuery, PickerScope, Task};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The shortest filter for which contents are searched, in characters.
+const MIN_QUERY_CHARS: usize = 2;
+
+/// The shortest last word that is taken as the beginning of a word, in characters.
+const MIN_PREFIX_CHARS: usize = 3;
+
+/// The largest number of conversations that are found by their contents.
+const MAX_MATCHES: usize = 50;
+
+/// Returns the search in the index. It is brought up to date once, at the first search; without an index,
+/// nothing is found, because creating one may take minutes.
+pub(crate) fn content_search(
+    rows: &Arc<Vec<OfferedConversation>>,
+    scopes: &[PickerScope],
+    context: &Context,
+) -> Task<ContentQuery, Vec<ContentMatch>> {
+    let index = QuietIndex::new(context);
+    // The index has ids in lower case.
+    let ids = |scope: &PickerScope| -> HashSet<String> {
+        let rows = scope.items.iter().map(|row| &rows[*row]);
+        rows.map(|row| row.thread.id.to_lowercase()).collect()
+    };
+    let scopes: Vec<_> = scopes.iter().map(ids).collect();
+    let originals = rows.iter().map(|row| &row.thread.id);
+    let originals: HashMap<_, _> = originals
+        .filter(|id| id.chars().any(char::is_uppercase))
+        .map(|id| (id.to_lowercase(), id.clone()))
+        .collect();
+    let mut store: Option<Option<IndexStore>> = None;
+    Box::new(move |wanted| {
+        if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
+            return Vec::new();
+        }
+        let store = store.get_or_insert_with(|| index.updated());
+        let (Some(store), Some(scope)) = (store, scopes.get(wanted.scope)) else {
+            return Vec::new();
+        };
+        let hits = search(store, &wanted.text, scope).into_iter();
+        hits.map(|hit| ContentMatch {
+            note: note(&hit),
+            id: originals
+                .get(&hit.conversation.session)
+                .cloned()
+                .unwrap_or(hit.conversation.session),
+        })
+        .collect()
+    })
+}
+
+/// Searches the conversations of a scope. An incomplete query, such as an open quotation mark, finds nothing.
+fn search(store: &IndexStore, text: &str, scope: &HashSet<String>) -> Vec<Hit> {
+    let text = with_open_end(text);
+    let words: Vec<_> = if text.contains('"') {
+        vec![text]
+    } else {
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    let Ok(query) = query::parse(&words) else {
+        return Vec::new();
+    };
+    let options = SearchOptions {
+        role: None,
+        order: HitOrder::Newest,
+        limit: MAX_MATCHES,
+        accepts: &|conversation| scope.contains(&conversation.session),
+    };
+    evaluate::search(store, &query, &options).unwrap_or_default()
+}
+
+/// Marks the last word as the beginning of one, because the user may still be typing it.
+fn with_open_end(text: &str) -> String {
+    let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_word = last.chars().all(char::is_alphanumeric);
+    if is_word && last.chars().count() >= MIN_PREFIX_CHARS {
+        format!("{text}*")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn note(hit: &Hit) -> String {
+    let author = match hit.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+        Role::Title => "title",
+    };
+    let text = crate::views::account::printable(&hit.snippet.text);
+    match hit.turn {
+        Some(turn) => format!("turn {turn}, {author}: {text}"),
+        None => format!("{author}: {text}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Asks for a conversation.
+
+use crate::choices::conversation_picker::account_facts::account_facts;
+use crate::choices::conversation_picker::content_search::content_search;
+use crate::choices::conversation_picker::plain_list::{QUESTION, refuse};
+use crate::choices::conversation_picker::preview::preview;
+use crate::choices::conversation_picker::rows::{rows, scopes};
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};
+use crate::views::account::{printable, short_id};
+use std::ffi::OsString;
+use std::sync::Arc;
+
+/// The key that exports the selected conversation.
+const EXPORT: PickerKey = PickerKey {
+    letter: 'e',
+    label: "export",
+    effect: KeyEffect::Choose,
+};
+
+/// The key that copies the id of the selected conversation.
+const COPY_ID: PickerKey = PickerKey {
+    letter: 'y',
+    label: "copy id",
+    effect: KeyEffect::CopyId,
+};
+
+/// A picker of conversations.
+#[derive(Debug, Default)]
+pub(crate) struct ConversationPicker {
+    /// The effect of Enter, for the line of keys.
+    pub enter: &'static str,
+    /// The hints of the error without a terminal, about naming a conversation.
+    pub usage: &'static [&'static str],
+    /// The conversations to offer.
+    pub filter: ThreadFilter,
+    /// True to begin with archived conversations.
+    pub archived: bool,
+    /// True if a key exports the selected conversation.
+    pub exports: bool,
+}
+
+/// The action of the user on a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PickedAction {
+    /// The action of the command.
+    Enter,
+    /// Exporting the conversation instead.
+    Export,
+}
+
+impl ConversationPicker {
+    /// Returns the id of the chosen conversation and the action.
+    ///
+    /// # Errors
+    /// There are no conversations, or the user cancelled. Without a terminal, some of them are listed on stderr,
+    /// and the error asks for an argument.
+    pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction), CommandError> {
+        let is_restricted = self.filter.is_restricted();
+        let rows = rows(self.filter, context)?;
+        if !context.ui.can_pick() {
+            let error = refuse(&rows, self.usage, context);
+            return Err(error.hint("list conversations: codex-manager sessions"));
+        }
+        if rows.is_empty() {
+            return Err(CommandError::failed(if is_restricted {
+                "no conversation matches"
+            } else {
+                "there are no conversations yet"
+            })
+            .hint("find rollouts that Codex does not list: codex-manager history check"));
+        }
+        let rows = Arc::new(rows);
+        let scopes = scopes(&rows, &context.env.current_dir);
+        let first = scopes.iter().position(|scope| scope.name == "archived");
+        let picker = Picker {
+            question: QUESTION,
+            items: rows.iter().map(|row| row.item(context)).collect(),
+            default: 0,
+            options: PickerOptions {
+                enter: self.enter,
+                keys: [EXPORT, COPY_ID]
+                    .into_iter()
+                    .filter(|key| self.exports || key.letter != EXPORT.letter)
+                    .collect(),
+                contents: Some(content_search(&rows, &scopes, context)),
+                scope: first.filter(|_| self.archived).unwrap_or(0),
+                scopes,
+                facts: account_facts(context),
+                preview: Some(preview(rows, context)),
+            },
+        };
+        let choice = picker.run(&context.ui)?;
+        // A terminal was found above.
+        let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
+        let action = match choice.key {
+            Some(letter) if letter == EXPORT.letter => PickedAction::Export,
+            _ => PickedAction::Enter,
+        };
+        Ok((choice.id, action))
+    }
+}
+
+/// Exports the chosen conversation as an HTML page into the current folder.
+///
+/// # Errors
+/// Those of `export`.
+pub(crate) fn export_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
+    let name = format!("codex-{}.html", printable(short_id(&id)));
+    let words = ["export", "--format", "html", "--out"].map(OsString::from);
+    context.run(&[&words[..], &[name.into(), id.into()]].concat())
+}

@@ -1,0 +1,168 @@
+//! The conversations to choose from.
+
+use crate::choices::conversation_accounts::ConversationAccounts;
+use crate::choices::listed::listed_threads;
+use crate::choices::unlisted::unlisted;
+use crate::codex::home::THREAD_LOCKS;
+use crate::codex::threads::ListedThread;
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::lock;
+use crate::ui::Style;
+use crate::ui::picker::{PickerItem, PickerScope};
+use crate::ui::text_width::without_end;
+use crate::views::account::{printable, short_id};
+use crate::views::age::age_text;
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The longest title in the list, in columns.
+const TITLE_WIDTH: usize = 80;
+
+/// The longest names of a folder and of an account in the list, in columns.
+const NAME_WIDTH: usize = 18;
+
+/// A conversation to choose.
+#[derive(Debug, Clone)]
+pub(crate) struct OfferedConversation {
+    pub thread: ListedThread,
+    /// The name of its account's profile, else the email; `None` if the account is unknown.
+    pub account: Option<String>,
+    /// True if Codex does not list it.
+    pub is_unlisted: bool,
+    /// True if a Codex process has it open.
+    pub is_running: bool,
+}
+
+/// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
+/// recently changed comes first.
+pub(crate) fn rows(
+    filter: ThreadFilter,
+    context: &Context,
+) -> Result<Vec<OfferedConversation>, CommandError> {
+    let filter = ThreadFilter {
+        without_subagents: true,
+        ..filter
+    };
+    let accounts = ConversationAccounts::read_all(context)?;
+    let open = open_conversations(&context.settings.codex_home);
+    let of_thread = |thread: ListedThread, is_unlisted| {
+        let account = accounts.of(&thread);
+        OfferedConversation {
+            account: account.profile.or(account.email),
+            is_running: open.contains(&thread.id),
+            is_unlisted,
+            thread,
+        }
+    };
+    let read = |filter: &ThreadFilter| listed_threads(filter, context);
+    let rows = read(&filter)?.into_iter();
+    let mut rows: Vec<_> = rows.map(|thread| of_thread(thread, false)).collect();
+    let found = unlisted(&filter, read, context)?.into_iter();
+    rows.extend(found.map(|session| {
+        let thread = ListedThread {
+            id: session.id,
+            title: session.title,
+            cwd: session.cwd,
+            rollout_path: session.rollout_path,
+            archived: session.archived,
+            updated_ms: session.updated_ms,
+            ..ListedThread::default()
+        };
+        of_thread(thread, true)
+    }));
+    rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
+    Ok(rows)
+}
+
+/// Returns the ids of the conversations that a Codex process has open.
+fn open_conversations(home: &Path) -> HashSet<String> {
+    let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
+    let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
+    let held = locks.filter(|path| lock::is_held(path));
+    held.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect()
+}
+
+impl OfferedConversation {
+    /// Returns its title; a text in brackets if it has none.
+    pub(crate) fn title(&self) -> String {
+        match self.thread.title.trim() {
+            "" => "(no title)".to_owned(),
+            title => printable(title),
+        }
+    }
+
+    /// Returns the name of its folder.
+    fn project(&self) -> String {
+        let path = Path::new(&self.thread.cwd);
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        name.map_or(String::new(), |name| printable(&name))
+    }
+
+    /// Returns what is special about it.
+    pub(crate) fn badges(&self) -> String {
+        let badges = [
+            (self.is_running, "running"),
+            (self.is_unlisted, "unlisted"),
+            (self.thread.archived, "archived"),
+        ];
+        let badges = badges
+            .into_iter()
+            .filter_map(|(is, name)| is.then_some(name));
+        badges.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns its line in the picker.
+    pub(crate) fn item(&self, context: &Context) -> PickerItem {
+        let (title, project) = (self.title(), self.project());
+        let account = self.account.as_deref().map(printable).unwrap_or_default();
+        let style = if self.is_running {
+            Style::Good
+        } else {
+            Style::Plain
+        };
+        let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
+        PickerItem {
+            id: self.thread.id.clone(),
+            columns: vec![
+                (Style::Dim, age),
+                (style, without_end(&title, TITLE_WIDTH).into_owned()),
+                (Style::Dim, without_end(&project, NAME_WIDTH).into_owned()),
+                (Style::Dim, without_end(&account, NAME_WIDTH).into_owned()),
+                (Style::Dim, self.badges()),
+            ],
+            search: format!("{title} {project} {account} {}", self.thread.git_branch),
+        }
+    }
+
+    /// Returns its line in a plain list.
+    pub(crate) fn plain(&self, context: &Context) -> String {
+        let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
+        let id = short_id(&self.thread.id);
+        let title = self.title();
+        let title = without_end(&title, TITLE_WIDTH);
+        format!("{}  {age:>6}  {title}", printable(id))
+    }
+}
+
+/// Returns the parts of the list that are not empty: the conversations of this folder, all, archived ones.
+pub(crate) fn scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
+    let scope = |name, accepts: &dyn Fn(&ListedThread) -> bool| PickerScope {
+        name,
+        items: (0..rows.len())
+            .filter(|row| accepts(&rows[*row].thread))
+            .collect(),
+    };
+    let mut scopes = vec![
+        scope("here", &|t| {
+            !t.archived && Path::new(&t.cwd).starts_with(here)
+        }),
+        scope("all", &|t| !t.archived),
+        scope("archived", &|t| t.archived),
+    ];
+    scopes.retain(|scope| !scope.items.is_empty());
+    scopes
+}

@@ -1,0 +1,27 @@
+//! Finds the account, the archive or the conversation that the user means. Every command asks here.
+//!
+//! - an account: [`account_choice`]
+//! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]
+//! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
+//! - conversations by folder, account and time: [`selection_args`], [`conversation_filter`], from [`listed`] and
+//!   [`unlisted`]
+//! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
+//! - candidates of a shell's completion: [`candidates`]
+
+pub(crate) mod account_choice;
+pub(crate) mod archive_choice;
+pub(crate) mod candidates;
+pub(crate) mod conversation_accounts;
+pub(crate) mod conversation_choice;
+pub(crate) mod conversation_filter;
+pub(crate) mod conversation_picker;
+pub(crate) mod conversation_view;
+pub(crate) mod index_access;
+pub(crate) mod listed;
+pub(crate) mod retention_args;
+pub(crate) mod selection_args;
+pub(crate) mod skipped;
+pub(crate) mod snapshot_choice;
+pub(crate) mod sync_config;
+pub(crate) mod unlisted;
+pub(crate) mod vault_connection;

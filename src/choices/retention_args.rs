@@ -1,0 +1,79 @@
+//! The retention rules of `prune` and `vault forget` on the command line.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::retention::RetentionPolicy;
+use crate::io::time_format;
+use chrono::Duration;
+use clap::Args;
+
+/// The ids of the arguments in [`RetentionArgs`].
+pub(crate) const RULES: [&str; 5] = [
+    "keep_last",
+    "keep_within",
+    "keep_daily",
+    "keep_weekly",
+    "keep_monthly",
+];
+
+/// The retention rules. Rules that are not given are taken from `prune.keep_*` of config.toml.
+#[allow(
+    clippy::struct_field_names,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
+    /// Keep the newest N
+    #[arg(long, value_name = "N")]
+    keep_last: Option<u32>,
+    /// Keep archives that are at most this much older than the newest one: 14d, 12h
+    #[arg(long, value_name = "DURATION")]
+    keep_within: Option<String>,
+    /// Keep the newest of each of the last N days that have one
+    #[arg(long, value_name = "N")]
+    keep_daily: Option<u32>,
+    /// Keep the newest of each of the last N weeks that have one
+    #[arg(long, value_name = "N")]
+    keep_weekly: Option<u32>,
+    /// Keep the newest of each of the last N months that have one
+    #[arg(long, value_name = "N")]
+    keep_monthly: Option<u32>,
+}
+
+impl RetentionArgs {
+    /// Returns the rules of the command line and of `config.toml`. `command` is for the hint.
+    ///
+    /// # Errors
+    /// No rule is given, or a rule is invalid.
+    pub(crate) fn rules(
+        &self,
+        context: &Context,
+        command: &str,
+    ) -> Result<RetentionPolicy, CommandError> {
+        let configured = context.settings.preferences.keep;
+        let within = match &self.keep_within {
+            None => configured.within,
+            Some(text) => {
+                let span = time_format::parse_span(text).filter(|span| *span > Duration::zero());
+                Some(span.ok_or_else(|| {
+                    CommandError::usage(format!("--keep-within is not a duration: {text:?}"))
+                        .hint("use a form like 12h, 14d or \"1d 12h\"")
+                })?)
+            }
+        };
+        let rules = RetentionPolicy {
+            last: self.keep_last.unwrap_or(configured.last),
+            within,
+            daily: self.keep_daily.unwrap_or(configured.daily),
+            weekly: self.keep_weekly.unwrap_or(configured.weekly),
+            monthly: self.keep_monthly.unwrap_or(configured.monthly),
+            ..configured
+        };
+        if rules.is_empty() {
+            return Err(CommandError::usage("no retention rule is given").hint(format!(
+                "give one, for example: codex-manager {command} --keep-last 3 --keep-weekly 4 --dry-run"
+            )));
+        }
+        Ok(rules)
+    }
+}

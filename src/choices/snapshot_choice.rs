@@ -1,0 +1,68 @@
+//! The snapshot that the user names.
+
+use crate::choices::archive_choice::LATEST;
+use crate::choices::vault_connection::host;
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::resolve::resolve;
+use crate::quota::account::AccountEntry;
+use crate::vault::VaultError;
+use crate::vault::restic::Restic;
+use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
+use crate::vault::state;
+use crate::views::account;
+
+/// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which
+/// means its newest snapshot.
+///
+/// # Errors
+/// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
+pub(crate) fn find_snapshot(
+    context: &Context,
+    restic: &Restic,
+    name: &str,
+) -> Result<Snapshot, CommandError> {
+    let snapshots = snapshot::list(restic)?;
+    let is_id = name.len() >= 4 && name.chars().all(|c| c.is_ascii_hexdigit());
+    if is_id {
+        match snapshot::by_id(&snapshots, name) {
+            Err(VaultError::NoSnapshot(_)) => {}
+            found => return Ok(found?.clone()),
+        }
+    }
+    let wanted = match name {
+        LATEST => None,
+        _ => Some(account_named(context, &snapshots, name)?),
+    };
+    let settings = &context.settings;
+    let state = state::read(&settings.manager_home).unwrap_or_default();
+    let place = SnapshotPlace {
+        machine: state.machine.as_deref(),
+        host: &host(context),
+        home: &settings.codex_home.to_string_lossy(),
+    };
+    let newest = snapshot::newest(&snapshots, place, |tags| match &wanted {
+        None => true,
+        Some(wanted) => tags.identity().is_some_and(|found| found.is_same(wanted)),
+    });
+    let newest = newest.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
+    Ok(newest.clone())
+}
+
+/// Finds an account among the known ones and those of the snapshots.
+fn account_named(
+    context: &Context,
+    snapshots: &[Snapshot],
+    name: &str,
+) -> Result<Identity, CommandError> {
+    let known = account::known_accounts(context)?.into_iter();
+    let mut entries: Vec<AccountEntry> = known.map(|account| account.entry).collect();
+    for identity in snapshots.iter().filter_map(|s| s.tags.as_ref()?.identity()) {
+        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
+            entries.push(AccountEntry::new(identity));
+        }
+    }
+    let position = resolve(&entries, name)?;
+    Ok(entries.swap_remove(position).identity)
+}

@@ -1,0 +1,63 @@
+//! The configuration of sync that the user names, and the replica that it describes.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::shell;
+use crate::sync::config::{ConfigContext, SyncConfig};
+use crate::sync::state::Replica;
+use std::path::{Path, PathBuf};
+
+/// Returns the path of the configuration.
+pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
+    match given {
+        Some(path) => context.env.absolute(path),
+        None => context.manager_path("sync.toml"),
+    }
+}
+
+/// Returns the command line `codex-manager sync …` for the configuration at `path`.
+pub(crate) fn command(context: &Context, path: &Path, rest: &str) -> String {
+    if path == config_path(context, None) {
+        format!("codex-manager sync {rest}")
+    } else {
+        let config = shell::word(&path.to_string_lossy());
+        format!("codex-manager sync -c {config} {rest}")
+    }
+}
+
+/// Reads the configuration and prints its warnings to stderr.
+pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+    let config = read_quietly(context, path)?;
+    for warning in &config.warnings {
+        context.ui.warn(warning);
+    }
+    Ok(config)
+}
+
+/// Reads the configuration without printing its warnings.
+pub(crate) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+    Ok(SyncConfig::read(path, &config_context(context))?)
+}
+
+/// Returns the paths to which values of a configuration refer.
+pub(crate) fn config_context(context: &Context) -> ConfigContext<'_> {
+    ConfigContext {
+        env: &context.env,
+        codex_home: &context.settings.codex_home,
+        manager_home: &context.settings.manager_home,
+    }
+}
+
+/// Returns the replica of this home and this cloud folder.
+pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
+    Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
+}
+
+/// Checks that the given configuration, or the default one, is valid.
+///
+/// # Errors
+/// It is missing or invalid.
+pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
+    let path = config_path(context, given);
+    read_quietly(context, &path).map(drop)
+}

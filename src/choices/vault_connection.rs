@@ -1,0 +1,208 @@
+//! The options of all vault commands: repository, password and program.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::machine;
+use crate::vault::password::{Password, PasswordOptions};
+use crate::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
+use crate::vault::{VaultError, folder};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The schemes of restic's URLs. Any other text is a local folder.
+const SCHEMES: [&str; 8] = [
+    "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:",
+];
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Vault options")]
+pub(crate) struct ConnectionArgs {
+    /// The repository [default: `vault.repository` of config.toml]
+    #[arg(long, global = true, value_name = "URL")]
+    repo: Option<String>,
+    /// A file with the password [default: `$RESTIC_PASSWORD_FILE`, or the file that init made]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "password_command"
+    )]
+    password_file: Option<PathBuf>,
+    /// A command that prints the password [default: `$RESTIC_PASSWORD_COMMAND`]
+    #[arg(long, global = true, value_name = "COMMAND")]
+    password_command: Option<String>,
+    /// The restic program [default: `vault.program` of config.toml, else `restic` on PATH]
+    #[arg(long, global = true, value_name = "FILE")]
+    restic_bin: Option<PathBuf>,
+    /// End restic after this many seconds without progress [default: 600; a drill: 60]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
+}
+
+/// Default limit of a drill for the time without progress. A scheduled job must not wait for a server that hangs.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Makes a local folder absolute. URLs are returned unchanged.
+pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
+    if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        return url.to_owned();
+    }
+    let folder = url.strip_prefix("local:").unwrap_or(url);
+    let path = context.env.absolute(Path::new(folder));
+    path.to_string_lossy().into_owned()
+}
+
+impl ConnectionArgs {
+    /// Returns the URL of the repository; `None` if neither a flag nor the configuration names one.
+    pub(crate) fn url(&self, context: &Context) -> Option<String> {
+        let configured = context.settings.preferences.vault.repository.as_ref();
+        let url = self.repo.as_ref().or(configured)?;
+        Some(absolute_url(context, url))
+    }
+
+    /// Returns the source of the password, if there is one.
+    pub(crate) fn password(&self, context: &Context) -> Option<Password> {
+        let configured = &context.settings.preferences.vault;
+        let options = PasswordOptions {
+            file: self.password_file.clone(),
+            command: self.password_command.clone(),
+            configured_file: configured.password_file.clone(),
+            configured_command: configured.password_command.clone(),
+        };
+        let vault = folder(&context.settings.manager_home);
+        Password::find(&options, &context.env, &vault)
+    }
+
+    /// Returns file and command of the flags for `config.toml`; the file as an absolute path.
+    pub(crate) fn named_password(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
+        let file = self.password_file.as_ref();
+        (
+            file.map(|path| context.env.absolute(path)),
+            self.password_command.clone(),
+        )
+    }
+
+    /// Returns the program of `--restic-bin` for `config.toml`, a path made absolute.
+    pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
+        let bin = self.restic_bin.as_ref()?;
+        let is_path = bin.components().count() > 1;
+        Some(if is_path {
+            context.env.absolute(bin)
+        } else {
+            bin.clone()
+        })
+    }
+
+    fn program(&self, context: &Context) -> Option<PathBuf> {
+        let configured = &context.settings.preferences.vault.program;
+        self.named_program(context).or_else(|| configured.clone())
+    }
+
+    /// Fails if restic is not installed. Called before the prompt for a password.
+    pub(crate) fn check_program(&self, context: &Context) -> Result<(), CommandError> {
+        find_program(self.program(context).as_deref(), &context.env)
+            .map(drop)
+            .map_err(Into::into)
+    }
+
+    /// Prepares restic for `url` with `password`.
+    pub(crate) fn restic(
+        &self,
+        context: &Context,
+        url: String,
+        password: Password,
+    ) -> Result<Restic, CommandError> {
+        let timeout = self
+            .timeout
+            .map_or(DEFAULT_TIMEOUT, |secs| Duration::from_secs(u64::from(secs)));
+        let program = self.program(context);
+        let env = &context.env;
+        Ok(Restic::open(
+            program.as_deref(),
+            url,
+            password,
+            env,
+            folder(&context.settings.manager_home),
+            timeout,
+        )?)
+    }
+
+    /// The same connection with the limit of a drill, unless the user gave another one.
+    pub(crate) fn for_drill(&self) -> (Self, Duration) {
+        let timeout = self
+            .timeout
+            .map_or(DRILL_TIMEOUT, |secs| Duration::from_secs(u64::from(secs)));
+        let timeout_secs = u32::try_from(timeout.as_secs()).ok();
+        (
+            Self {
+                timeout: timeout_secs,
+                ..self.clone()
+            },
+            timeout,
+        )
+    }
+
+    /// Prepares restic for the vault. Prompts for a missing password on a terminal.
+    ///
+    /// # Errors
+    /// No vault is set up, restic is not installed, or there is no password.
+    pub(crate) fn open(&self, context: &Context) -> Result<Restic, CommandError> {
+        let url = self.url(context).ok_or(VaultError::NotConfigured)?;
+        self.check_program(context)?;
+        let password = match self.password(context) {
+            Some(password) => Some(password),
+            None => context
+                .ui
+                .ask_secret("vault password:")?
+                .map(Password::Typed),
+        };
+        let password = password.ok_or(VaultError::NoPassword)?;
+        self.restic(context, url, password)
+    }
+}
+
+/// Returns the name of this machine in snapshots.
+pub(crate) fn host(context: &Context) -> String {
+    machine::name(&context.env).unwrap_or_else(|| "unknown".into())
+}
+
+/// Warns if a scheduled run, which has no terminal and few variables, cannot open the vault.
+pub(crate) fn warn_of_unattended(context: &Context) {
+    let connection = ConnectionArgs::default();
+    let ui = &context.ui;
+    if connection.url(context).is_none() {
+        ui.warn(format_args!(
+            "every run will fail with exit code 4: {}",
+            VaultError::NotConfigured
+        ));
+        ui.note("set one up: codex-manager vault init URL");
+        return;
+    }
+    if matches!(
+        connection.password(context),
+        None | Some(Password::Environment)
+    ) {
+        ui.warn("every run will fail with exit code 4: scheduled runs do not have RESTIC_PASSWORD");
+        ui.note("set a file with the password: codex-manager config set vault.password_file FILE");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drill_waits_a_minute_unless_the_user_says_otherwise() {
+        let seconds = |timeout| {
+            let args = ConnectionArgs {
+                timeout,
+                ..ConnectionArgs::default()
+            };
+            let (args, limit) = args.for_drill();
+            (args.timeout, limit.as_secs())
+        };
+        assert_eq!(seconds(None), (Some(60), 60));
+        assert_eq!(seconds(Some(900)), (Some(900), 900));
+    }
+}

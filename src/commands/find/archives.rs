@@ -1,0 +1,150 @@
+//! `find --archives`: searches the conversations in archives that are no longer on disk.
+//!
+//! The rollouts are extracted into a temporary folder in the form of a Codex home, one archive at a time, and
+//! searched like those of the Codex home.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
+use crate::archive::reader::ArchiveReader;
+use crate::choices::conversation_filter::ConversationFilter;
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::threads;
+use crate::codex::threads::ThreadFilter;
+use crate::context::Context;
+use crate::conversations::search::evaluate::Hit;
+use crate::copies::archived::{on_disk, rollouts};
+use crate::copies::source::ConversationSource as _;
+use crate::error::CommandError;
+use crate::history::session_index;
+use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::store;
+use crate::io::atomic;
+use crate::io::progress::{Progress as _, is_interrupted};
+use crate::io::staging::Staging;
+use crate::restore::reinstated_rows::newest_state_database;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// A small Codex home with conversations of one archive.
+pub(crate) struct ExtractedHome<'a> {
+    /// The folder that Codex's folders of conversations are in.
+    pub folder: &'a Path,
+    /// Codex's list of conversations of the archive.
+    pub database: Option<&'a Path>,
+    /// The filter of the command line.
+    pub filter: &'a ConversationFilter,
+}
+
+/// The result of searching the archives.
+#[derive(Default)]
+pub(crate) struct ArchiveSearch {
+    /// The hits of all archives.
+    pub hits: Vec<Hit>,
+    /// The archive from which to restore each conversation, as commands accept its name.
+    pub archives: HashMap<String, String>,
+    /// The number of conversations that were searched.
+    pub conversations: usize,
+    /// True if an archive could not be read.
+    pub is_partial: bool,
+}
+
+/// Searches the archives of the Codex home with `search`. A conversation that is in several archives is
+/// searched in the newest one.
+///
+/// # Errors
+/// The list of archives or the home cannot be read, the temporary folder cannot be written, `search` fails, or
+/// the user interrupts. An archive that cannot be read is reported and left out.
+pub(crate) fn search_archives(
+    filter: &ThreadFilter,
+    context: &Context,
+    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>, CommandError>,
+) -> Result<ArchiveSearch, CommandError> {
+    let settings = &context.settings;
+    let mut known = on_disk(&settings.codex_home)?;
+    let records = store::archives(&settings.manager_home)?;
+    let home = settings.codex_home.display().to_string();
+    let mut found = ArchiveSearch::default();
+    for record in numbered(&records) {
+        if record.metadata.source_codex_home != home || !record.is_usable() {
+            continue;
+        }
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        let path = store::backups(&settings.manager_home).join(&record.path);
+        let name = typed_name(record);
+        match search_archive(&path, &mut known, filter, context, &search) {
+            Ok((searched, hits)) => {
+                found.conversations += searched.len();
+                let ids = hits.iter().map(|hit| hit.conversation.session.clone());
+                found.archives.extend(ids.map(|id| (id, name.clone())));
+                found.hits.extend(hits);
+                known.extend(searched);
+            }
+            Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
+            Err(e) => {
+                found.is_partial = true;
+                let problem = e.in_one_line();
+                context
+                    .ui
+                    .warn(format_args!("not searched: {name}: {problem}"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Searches the conversations of an archive that are not `known`. Returns their ids and the hits.
+fn search_archive(
+    path: &Path,
+    known: &mut HashSet<String>,
+    filter: &ThreadFilter,
+    context: &Context,
+    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>, CommandError>,
+) -> Result<(Vec<String>, Vec<Hit>), CommandError> {
+    let archive = ArchiveReader::open(path)?;
+    let mut wanted = rollouts(archive.files());
+    wanted.retain(|id, _| !known.contains(id));
+    if wanted.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let staging = Staging::inside(&context.settings.manager_home.join("tmp"))?;
+    let folder = staging.path("home");
+    for top in [SESSIONS, ARCHIVED_SESSIONS] {
+        atomic::create_private_folder(&folder.join(top))?;
+    }
+    let mut places: HashMap<PathBuf, PathBuf> = HashMap::new();
+    for entry in wanted.values().flatten() {
+        let relative = entry.path.as_path();
+        let top = if relative.starts_with(ARCHIVED_SESSIONS) {
+            ARCHIVED_SESSIONS
+        } else {
+            SESSIONS
+        };
+        let file = relative.file_name().unwrap_or_default();
+        places.insert(relative.to_owned(), folder.join(top).join(file));
+    }
+    let database = folder.join("state.sqlite");
+    if let Some(entry) = newest_state_database(archive.files()) {
+        places.insert(entry.path.as_path().to_owned(), database.clone());
+    }
+    // The names of older conversations.
+    places.insert(
+        session_index::FILE_NAME.into(),
+        folder.join(session_index::FILE_NAME),
+    );
+    let place = |entry: &FileEntry| places.get(entry.path.as_path()).cloned();
+    let bytes = wanted.values().flatten().map(|entry| entry.size).sum();
+    let bar = context.ui.bar("searching", bytes);
+    bar.expect_bytes(bytes);
+    file_extract::extract(&archive, place, &bar)?;
+    drop(bar);
+    // An archive of the Python tool may have a torn copy. Titles are missing then.
+    let readable = threads::list(&database, filter).ok();
+    let home = ExtractedHome {
+        folder: &folder,
+        database: readable.is_some().then_some(&*database),
+        filter: &ConversationFilter::new(filter.clone(), |_| Ok(readable.unwrap_or_default()))?,
+    };
+    Ok((wanted.into_keys().collect(), search(&home)?))
+}

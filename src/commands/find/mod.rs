@@ -1,0 +1,471 @@
+//! `find`: searches the contents of conversations.
+
+use crate::choices::conversation_filter::ConversationFilter;
+use crate::choices::index_access::IndexAccess;
+use crate::choices::listed::listed_threads;
+use crate::choices::selection_args::FilterArgs;
+use crate::choices::skipped::warn_skipped;
+use crate::codex::rollout_lines::Role;
+use crate::codex::threads;
+use crate::codex::threads::ThreadFilter;
+use crate::commands::find::archives::{ExtractedHome, search_archives};
+use crate::context::Context;
+use crate::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
+use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
+use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::scan::{self, ScanReport};
+use crate::conversations::search::snippet::Snippet;
+use crate::error::{CommandError, Outcome};
+use crate::io::progress::{Progress as _, Silent};
+use crate::io::shell;
+use crate::ui::Style;
+use crate::ui::time;
+use crate::views::account::{local, printable, short_id};
+use chrono::DateTime;
+use clap::{Args, ValueEnum};
+use regex::RegexBuilder;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The number of hits without `--limit`.
+const DEFAULT_LIMIT: usize = 20;
+
+/// The largest size of a compiled regular expression, in bytes.
+const MAX_REGEX_BYTES: usize = 16 << 20;
+
+/// Search the contents of conversations
+///
+/// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
+/// files, the beginnings of tool outputs, and titles. Letter case and accents do not matter. `"a phrase"` are
+/// words in a row, `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs` is found as it is
+/// written; put `--` before a word that begins with two hyphens.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager find parser error
+  codex-manager find '\"borrow checker\" -tokio' --here
+  codex-manager find E0499 --role assistant --since 30d
+  codex-manager find --regex 'fn \\w+_test' --project ~/code
+  codex-manager find migration --archives
+  codex-manager find migration --json | jq -r '.hits[].session_id'")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the command line"
+)]
+pub(crate) struct FindArgs {
+    /// The words to search for
+    #[arg(value_name = "WORDS", required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Only messages of the user, of the assistant, or of tools
+    #[arg(long, value_name = "ROLE")]
+    role: Option<RoleChoice>,
+    /// The order of the results
+    #[arg(long, value_name = "ORDER", default_value = "best")]
+    sort: SortChoice,
+    /// The largest number of conversations [default: 20]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Search for a regular expression; reads all conversations
+    #[arg(long, conflicts_with = "exact")]
+    regex: bool,
+    /// Search for this exact text, with its letter case; reads all conversations
+    #[arg(long)]
+    exact: bool,
+    /// Also search conversations that are only in archives of this home
+    #[arg(long)]
+    archives: bool,
+    /// Search without bringing the index up to date
+    #[arg(long, conflicts_with_all = ["regex", "exact"])]
+    no_refresh: bool,
+}
+
+/// The author of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleChoice {
+    /// Messages of the user
+    User,
+    /// Messages and reasoning of the assistant
+    Assistant,
+    /// Commands, changed files and outputs
+    Tool,
+}
+
+/// The order of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortChoice {
+    /// The most relevant first
+    Best,
+    /// The most recently changed conversation first
+    Newest,
+}
+
+#[derive(Debug, Serialize)]
+struct FindView {
+    hits: Vec<HitView>,
+    refreshed: usize,
+    conversations: i64,
+}
+
+/// A conversation in JSON. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct HitView {
+    session_id: String,
+    title: String,
+    turn: Option<u32>,
+    role: Role,
+    at: Option<String>,
+    snippet: String,
+    score: f64,
+    /// The archive from which to restore the conversation; `None` if it is on disk.
+    archive: Option<String>,
+}
+
+/// The result of a search.
+struct Found {
+    hits: Vec<Hit>,
+    /// The number of conversations that were read into the index.
+    refreshed: usize,
+    /// The number of conversations that were searched.
+    conversations: i64,
+    /// True if not all conversations could be searched.
+    is_partial: bool,
+    /// The archives of conversations that are not on disk, by id.
+    archives: HashMap<String, String>,
+}
+
+impl FindArgs {
+    /// # Errors
+    /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let home = &context.settings.codex_home;
+        if !home.is_dir() {
+            return Err(
+                CommandError::failed(format!("no Codex home: {}", home.display()))
+                    .hint("start codex once, or name the folder with --codex-home DIR"),
+            );
+        }
+        let threads = self.filter.resolve(context)?;
+        let read = |filter: &ThreadFilter| listed_threads(filter, context);
+        let filter = ConversationFilter::new(threads.clone(), read)?;
+        let mut found = if self.regex || self.exact {
+            self.scan(&filter, context)?
+        } else {
+            self.search(&filter, context)?
+        };
+        if self.archives {
+            self.add_archives(&mut found, &threads, context)?;
+        }
+        let archive = |hit: &Hit| found.archives.get(&hit.conversation.session);
+        let hits = found.hits.iter();
+        let hits = hits.map(|hit| view(hit, archive(hit), context)).collect();
+        context.ui.document(
+            "find",
+            &FindView {
+                hits,
+                refreshed: found.refreshed,
+                conversations: found.conversations,
+            },
+        );
+        for hit in &found.hits {
+            print(hit, archive(hit), context);
+        }
+        if found.hits.is_empty() {
+            if found.is_partial {
+                context
+                    .ui
+                    .note("no conversation matches in the part that could be searched");
+                return Ok(Outcome::Partial);
+            }
+            context.ui.note("no conversation matches");
+            return Ok(Outcome::CheckFailed);
+        }
+        Ok(Outcome::partial_if(found.is_partial))
+    }
+
+    fn role(&self) -> Option<Role> {
+        self.role.map(|role| match role {
+            RoleChoice::User => Role::User,
+            RoleChoice::Assistant => Role::Assistant,
+            RoleChoice::Tool => Role::Tool,
+        })
+    }
+
+    fn order(&self) -> HitOrder {
+        match self.sort {
+            SortChoice::Best => HitOrder::Best,
+            SortChoice::Newest => HitOrder::Newest,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIMIT)
+    }
+
+    fn search(
+        &self,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<Found, CommandError> {
+        let query = self.query()?;
+        let access = IndexAccess::new(context);
+        if self.no_refresh {
+            let store = access.existing()?.ok_or_else(|| {
+                CommandError::failed("there is no search index yet")
+                    .hint("create it: leave out --no-refresh")
+            })?;
+            let hits = self.evaluate(&store, &query, filter)?;
+            let conversations = store.conversations()?;
+            return Ok(Found {
+                hits,
+                refreshed: 0,
+                conversations,
+                is_partial: false,
+                archives: HashMap::new(),
+            });
+        }
+        let (mut store, mut report) = access.updated(Thoroughness::Changes)?;
+        let mut hits = match evaluate_once(self, &store, &query, filter) {
+            Ok(hits) => hits,
+            Err(e) if e.is_cured_by_rebuild() => {
+                (store, report) = access.rebuilt()?;
+                self.evaluate(&store, &query, filter)?
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if hits.is_empty() && !report.is_complete && access.problem.borrow().is_none() {
+            // The text may be in a conversation that Codex's database does not list.
+            let read = report.read;
+            drop(store);
+            (store, report) = access.updated(Thoroughness::All)?;
+            report.read += read;
+            hits = self.evaluate(&store, &query, filter)?;
+        }
+        let problem = access.problem.borrow_mut().take();
+        let is_stale = problem.is_some();
+        if let Some(problem) = problem {
+            let problem = CommandError::from(problem).in_one_line();
+            context.ui.warn(format_args!(
+                "the search index is not up to date: {problem}"
+            ));
+        }
+        warn_skipped(&report.skipped, context);
+        Ok(Found {
+            refreshed: report.read,
+            conversations: store.conversations()?,
+            is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
+            hits,
+            archives: HashMap::new(),
+        })
+    }
+
+    fn evaluate(
+        &self,
+        store: &IndexStore,
+        query: &Query,
+        filter: &ConversationFilter,
+    ) -> Result<Vec<Hit>, CommandError> {
+        Ok(evaluate_once(self, store, query, filter)?)
+    }
+
+    /// Searches the rollouts without the index.
+    fn scan(&self, filter: &ConversationFilter, context: &Context) -> Result<Found, CommandError> {
+        let home = &context.settings.codex_home;
+        let database = threads::find_state_database(home, &context.env);
+        let (report, conversations) = self.scan_home(home, database.as_deref(), filter, context)?;
+        let mut hits = report.hits;
+        self.sort(&mut hits);
+        warn_skipped(&report.skipped, context);
+        Ok(Found {
+            hits,
+            refreshed: 0,
+            conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
+            is_partial: !report.skipped.is_empty(),
+            archives: HashMap::new(),
+        })
+    }
+
+    /// Searches the rollouts of a home. Returns the number of searched conversations too.
+    fn scan_home(
+        &self,
+        home: &Path,
+        database: Option<&Path>,
+        filter: &ConversationFilter,
+        context: &Context,
+    ) -> Result<(ScanReport, usize), CommandError> {
+        let text = self.words.join(" ");
+        let pattern = if self.regex {
+            text
+        } else {
+            regex::escape(&text)
+        };
+        let pattern = RegexBuilder::new(&pattern)
+            .size_limit(MAX_REGEX_BYTES)
+            .multi_line(true)
+            .build()
+            .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
+        let (mut all, skipped) = scan::conversations(home, database)?;
+        all.retain(|conversation| filter.accepts(conversation));
+        let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+        let total = all.iter().map(|found| bytes(&found.path)).sum();
+        let bar = context.ui.bar("searching", total);
+        bar.expect_bytes(total);
+        let conversations = all.len();
+        let mut report = scan::scan(home, all, &pattern, self.role(), &bar)
+            .map_err(|_| CommandError::interrupted())?;
+        report.skipped.extend(skipped);
+        Ok((report, conversations))
+    }
+
+    /// Puts hits of several homes into order, and leaves out those beyond the limit.
+    fn sort(&self, hits: &mut Vec<Hit>) {
+        hits.sort_by(|a, b| {
+            let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
+            match self.order() {
+                HitOrder::Best => b.score.total_cmp(&a.score).then(newest),
+                HitOrder::Newest => newest,
+            }
+        });
+        hits.truncate(self.limit());
+    }
+
+    /// Adds the conversations that are only in archives.
+    fn add_archives(
+        &self,
+        found: &mut Found,
+        filter: &ThreadFilter,
+        context: &Context,
+    ) -> Result<(), CommandError> {
+        let search = |home: &ExtractedHome<'_>| {
+            if self.regex || self.exact {
+                let (report, _) =
+                    self.scan_home(home.folder, home.database, home.filter, context)?;
+                return Ok(report.hits);
+            }
+            let query = self.query()?;
+            let source = IndexSource {
+                home: home.folder,
+                database: home.database,
+                now: context.now(),
+            };
+            let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
+            index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
+            self.evaluate(&store, &query, home.filter)
+        };
+        let archived = search_archives(filter, context, search)?;
+        let searched = i64::try_from(archived.conversations).unwrap_or(i64::MAX);
+        found.conversations = found.conversations.saturating_add(searched);
+        found.is_partial |= archived.is_partial;
+        if !archived.hits.is_empty() {
+            found.hits.extend(archived.hits);
+            self.sort(&mut found.hits);
+        }
+        found.archives = archived.archives;
+        Ok(())
+    }
+
+    fn query(&self) -> Result<Query, CommandError> {
+        query::parse(&self.words).map_err(|e| {
+            CommandError::usage(e.to_string())
+                .hint("search for text as it is written: codex-manager find --exact TEXT")
+        })
+    }
+}
+
+fn evaluate_once(
+    args: &FindArgs,
+    store: &IndexStore,
+    query: &Query,
+    filter: &ConversationFilter,
+) -> Result<Vec<Hit>, index::IndexError> {
+    let options = SearchOptions {
+        role: args.role(),
+        order: args.order(),
+        limit: args.limit(),
+        accepts: &|conversation| filter.accepts(conversation),
+    };
+    evaluate::search(store, query, &options)
+}
+
+fn view(hit: &Hit, archive: Option<&String>, context: &Context) -> HitView {
+    let at = hit.at_ms.and_then(DateTime::from_timestamp_millis);
+    HitView {
+        session_id: hit.conversation.session.clone(),
+        title: hit.conversation.title.clone(),
+        turn: hit.turn,
+        role: hit.role,
+        at: at.map(|at| local(&at.fixed_offset(), context)),
+        snippet: hit.snippet.text.clone(),
+        score: hit.score,
+        archive: archive.cloned(),
+    }
+}
+
+fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
+    let ui = &context.ui;
+    let conversation = &hit.conversation;
+    let mut about = Vec::new();
+    if let Some(at) = conversation
+        .updated_ms
+        .and_then(DateTime::from_timestamp_millis)
+    {
+        about.push(time::relative(&at, &context.now()));
+    }
+    let folder = Path::new(&conversation.cwd).file_name();
+    about.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
+    if conversation.archived {
+        about.push("archived".to_owned());
+    }
+    if archive.is_some() {
+        about.push("not on disk".to_owned());
+    }
+    let title = match &*conversation.title {
+        "" => "(no title)".to_owned(),
+        title => printable(title),
+    };
+    ui.prose(format_args!(
+        "{}  {}  {}",
+        ui.paint(Style::Good, short_id(&conversation.session)),
+        ui.paint(Style::Strong, title),
+        ui.paint(Style::Dim, about.join(", "))
+    ));
+    let author = match hit.role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+        Role::Title => "title",
+    };
+    let place = match hit.turn {
+        Some(turn) => format!("turn {turn}, {author}:"),
+        None => format!("{author}:"),
+    };
+    let text = marked(&hit.snippet, context);
+    ui.hanging(
+        4,
+        format_args!("    {} {text}", ui.paint(Style::Dim, place)),
+    );
+    if let Some(archive) = archive {
+        // A line of its own, however long, so that it can be copied.
+        ui.line(format_args!(
+            "    codex-manager restore {} --session {}",
+            shell::word(&printable(archive)),
+            printable(&conversation.session)
+        ));
+    }
+}
+
+/// Returns the snippet with its matches in colour.
+fn marked(snippet: &Snippet, context: &Context) -> String {
+    let mut text = String::new();
+    let mut at = 0;
+    for found in &snippet.matches {
+        text.push_str(&printable(&snippet.text[at..found.start]));
+        let part = printable(&snippet.text[found.clone()]);
+        text.push_str(&context.ui.paint(Style::Warn, part));
+        at = found.end;
+    }
+    text.push_str(&printable(&snippet.text[at..]));
+    text
+}
+pub(crate) mod archives;

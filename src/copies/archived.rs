@@ -1,0 +1,65 @@
+//! The conversations of an archive or a snapshot.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
+use crate::codex::home::kind_of;
+use crate::codex::rollout::RolloutName;
+use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ListedThread};
+use crate::copies::source::ConversationSource;
+use crate::history::files;
+use crate::io::IoError;
+use crate::restore::reinstated_rows::newest_state_database;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+/// Returns the rollouts by the id of their conversation, in lower case, the oldest first; of two forms, the plain
+/// one. A conversation that was rewound has several.
+pub(crate) fn rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
+    let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
+    for file in files.iter() {
+        let path = file.path.as_path();
+        if !kind_of(path).is_rollout_folder() {
+            continue;
+        }
+        let conversation = RolloutName::of(path);
+        let Some(conversation) = conversation else {
+            continue;
+        };
+        if let (Some(id), Some(rollout)) = (conversation.id(), conversation.rollout_id()) {
+            let ids = (id.to_lowercase(), rollout.to_lowercase());
+            if !conversation.compressed || !rollouts.contains_key(&ids) {
+                rollouts.insert(ids, file);
+            }
+        }
+    }
+    let mut conversations: BTreeMap<String, Vec<FileEntry>> = BTreeMap::new();
+    for ((id, _), file) in rollouts {
+        conversations.entry(id).or_default().push(file);
+    }
+    conversations
+}
+
+/// Returns the ids of the conversations with a rollout below `home`, in lower case.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub(crate) fn on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
+    let files = files::find(home)?.into_iter();
+    let names = files.filter_map(|file| RolloutName::of(&file.relative));
+    Ok(names
+        .filter_map(|name| name.id().map(str::to_lowercase))
+        .collect())
+}
+
+/// Returns Codex's list of conversations in a source. Without a readable one it is empty: the rollouts are
+/// there anyway.
+pub(crate) fn threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
+    let read = || {
+        let entry = newest_state_database(source.files())?;
+        let database = tempfile::NamedTempFile::new().ok()?;
+        source.extract(&entry, database.as_file()).ok()?;
+        threads::list(database.path(), &ThreadFilter::default()).ok()
+    };
+    read().unwrap_or_default()
+}

@@ -1,0 +1,130 @@
+//! The archive with the fullest copy of a conversation.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::rollout::RolloutName;
+use crate::context::Context;
+use crate::conversations::messages;
+use crate::copies::source::{self, ConversationSource};
+use crate::error::CommandError;
+use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::store;
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
+use crate::io::progress::is_interrupted;
+use crate::io::quantity::pluralize;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Size and digest of each rollout of a conversation.
+type RolloutDigests = Vec<(u64, Result<Sha256Digest, i64>)>;
+
+/// Compares the archived copies of one conversation.
+#[derive(Default)]
+struct CopyCounts {
+    /// The id of the conversation, once it is known. A name may have been given to another one before.
+    id: Option<String>,
+    known: HashMap<RolloutDigests, usize>,
+    archives: usize,
+}
+
+impl CopyCounts {
+    /// Returns the number of messages of the conversation in an archive; `None` if that does not have it.
+    fn count(
+        &mut self,
+        archive: &ArchiveReader,
+        wanted: &str,
+    ) -> Result<Option<usize>, CommandError> {
+        let wanted = self.id.as_deref().unwrap_or(wanted);
+        let Some(names) = source::find(archive, wanted)? else {
+            return Ok(None);
+        };
+        let own = names
+            .first()
+            .and_then(|name| RolloutName::of(Path::new(name)));
+        let own = own.as_ref().and_then(RolloutName::id);
+        let rollouts = rollouts_of(archive, own.unwrap_or_default());
+        self.id = own.map(str::to_owned);
+        self.archives += 1;
+        let digests = rollouts
+            .iter()
+            .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)));
+        let digests: RolloutDigests = digests.collect();
+        if let Some(count) = self.known.get(&digests) {
+            return Ok(Some(*count));
+        }
+        let count = count_messages(archive, &rollouts)?;
+        self.known.insert(digests, count);
+        Ok(Some(count))
+    }
+}
+
+/// Returns the archive with the most messages of the conversation that `wanted` names, and of equal ones the newest.
+/// Prints its name.
+///
+/// # Errors
+/// No archive of the Codex home has it, several conversations match, or an archive cannot be read.
+pub(crate) fn archive_with(wanted: &str, context: &Context) -> Result<PathBuf, CommandError> {
+    let settings = &context.settings;
+    let home = settings.codex_home.display().to_string();
+    let records = store::archives(&settings.manager_home)?;
+    let mut copies = CopyCounts::default();
+    let mut best: Option<(usize, PathBuf, String)> = None;
+    for record in numbered(&records) {
+        let metadata = &record.metadata;
+        let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
+        if !may_have || !record.is_usable() {
+            continue;
+        }
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        let path = store::backups(&settings.manager_home).join(&record.path);
+        let Some(count) = copies.count(&ArchiveReader::open(&path)?, wanted)? else {
+            continue;
+        };
+        if best.as_ref().is_none_or(|(most, ..)| count > *most) {
+            best = Some((count, path, typed_name(record)));
+        }
+    }
+    let Some((count, path, name)) = best else {
+        let message = format!("no archive has a conversation with this id or name: {wanted}");
+        let hint = "list the archives with: codex-manager list-backups";
+        return Err(CommandError::failed(message).hint(hint));
+    };
+    if copies.archives > 1 {
+        context.ui.note(format_args!(
+            "{name} has the fullest of {}, with {}",
+            pluralize(copies.archives, "archived copy"),
+            pluralize(count, "message")
+        ));
+    }
+    Ok(path)
+}
+
+/// Returns the rollouts of a conversation itself.
+fn rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
+    let files = archive.files().iter().filter(|entry| {
+        let file = RolloutName::of(entry.path.as_path());
+        let own = file.as_ref().and_then(RolloutName::id);
+        own.is_some_and(|own| own.eq_ignore_ascii_case(id))
+    });
+    files.collect()
+}
+
+fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize, CommandError> {
+    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    let mut count = 0;
+    for (n, entry) in entries.iter().enumerate() {
+        let name = entry.path.as_path().file_name().unwrap_or_default();
+        let path = folder
+            .path()
+            .join(format!("{n}-{}", name.to_string_lossy()));
+        let file = File::create_new(&path).at("create", &path)?;
+        archive.extract(entry, &file)?;
+        count += messages::read(&path).at("read", &path)?.len();
+    }
+    Ok(count)
+}

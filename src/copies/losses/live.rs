@@ -1,0 +1,76 @@
+//! The live conversations of a home: their rollouts with size and time.
+
+use crate::archive::file_list::FileList;
+use crate::archive::scan::mtime_ns_of;
+use crate::codex::home::kind_of;
+use crate::codex::rollout::RolloutName;
+use crate::history::files;
+use crate::io::IoError;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A rollout on the disk.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveRollout {
+    /// The file name without `.zst`.
+    pub name: String,
+    pub path: PathBuf,
+    pub is_compressed: bool,
+    /// The size in bytes.
+    pub size: u64,
+    /// Time of the last change in nanoseconds since 1970.
+    pub mtime: i64,
+    /// The compressed form beside a plain one, which Codex does not read.
+    pub twin: Option<PathBuf>,
+}
+
+/// The rollouts of a home by the id of their thread, in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct LiveThreads(pub(crate) HashMap<String, Vec<LiveRollout>>);
+
+impl LiveThreads {
+    /// Lists the rollouts of a home. No file is opened.
+    ///
+    /// # Errors
+    /// A folder cannot be listed: its conversations would seem to be deleted.
+    pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
+        let mut threads = Self::default();
+        for file in files::find(home)? {
+            let path = file.path(home);
+            let twin = file.compressed_copy(home);
+            if let Ok(meta) = path.metadata() {
+                threads.add(path, twin, meta.len(), mtime_ns_of(&meta));
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Takes the rollouts of the files that an archive of the home has.
+    pub(crate) fn of_archive(home: &Path, files: &FileList) -> Self {
+        let mut threads = Self::default();
+        for file in files.iter() {
+            let relative = file.path.as_path();
+            if kind_of(relative).is_rollout_folder() {
+                threads.add(home.join(relative), None, file.size, file.mtime);
+            }
+        }
+        threads
+    }
+
+    fn add(&mut self, path: PathBuf, twin: Option<PathBuf>, size: u64, mtime: i64) {
+        let Some(file) = RolloutName::of(&path) else {
+            return;
+        };
+        let Some(id) = file.id().map(str::to_lowercase) else {
+            return;
+        };
+        self.0.entry(id).or_default().push(LiveRollout {
+            is_compressed: file.compressed,
+            name: file.name,
+            path,
+            size,
+            mtime,
+            twin,
+        });
+    }
+}

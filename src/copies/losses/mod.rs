@@ -1,0 +1,21 @@
+//! Conversations that lack messages which an archive or another copy has.
+//!
+//! Codex rewrites rollouts: it compacts them in place, migrates them, continues others. [`search`] compares each live
+//! conversation with its copies, by messages. A copy whose bytes the live rollout begins with is not decoded.
+
+pub(crate) mod archived;
+mod compare;
+pub(crate) mod fullest;
+pub(crate) mod live;
+pub(crate) mod place;
+pub(crate) mod places;
+mod prefix;
+pub(crate) mod report;
+mod rollout_copy;
+pub(crate) mod search;
+
+/// Returns the reason to keep the last copy of messages that a conversation lacks.
+pub(crate) fn last_copy(id: &str) -> String {
+    let id: String = id.chars().take(8).collect();
+    format!("has messages that {id} lost")
+}

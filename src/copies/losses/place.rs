@@ -1,0 +1,64 @@
+//! A place that has copies of conversations, and the command that brings one back.
+
+use crate::io::shell;
+use crate::vault::snapshot::short_id;
+use std::path::Path;
+
+/// A place with copies of conversations.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyPlace {
+    /// The name of the archive, the id of the snapshot, or the path of the file.
+    pub name: String,
+    pub kind: CopyPlaceKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CopyPlaceKind {
+    /// An archive, by its name for commands.
+    Archive(String),
+    /// An archive in the trash.
+    TrashedArchive,
+    /// A snapshot of the vault.
+    Snapshot,
+    /// A conflict copy of `sync`.
+    ConflictCopy,
+    /// Another file, for which there is no command.
+    File,
+}
+
+impl CopyPlace {
+    pub(crate) fn file(path: &Path, kind: CopyPlaceKind) -> Self {
+        Self {
+            name: path.display().to_string(),
+            kind,
+        }
+    }
+
+    /// Returns the name as commands print it: of a snapshot the beginning of its id.
+    pub(crate) fn label(&self) -> &str {
+        match self.kind {
+            CopyPlaceKind::Snapshot => short_id(&self.name),
+            _ => &self.name,
+        }
+    }
+
+    /// Returns the command that brings the messages of this conversation back.
+    pub(crate) fn command(&self, id: &str) -> Option<String> {
+        match &self.kind {
+            CopyPlaceKind::Archive(name) => Some(format!(
+                "codex-manager restore {} --session {id}",
+                shell::word(name)
+            )),
+            CopyPlaceKind::TrashedArchive => Some(format!(
+                "codex-manager restore {} --session {id}",
+                shell::word(&self.name)
+            )),
+            CopyPlaceKind::Snapshot => Some(format!(
+                "codex-manager vault restore {} --session {id}",
+                self.label()
+            )),
+            CopyPlaceKind::ConflictCopy => Some(format!("codex-manager sync resolve {id}")),
+            CopyPlaceKind::File => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Losses as commands print and record them.
+
+use crate::context::Context;
+use crate::copies::losses::compare::Loss;
+use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::history::thread_titles::titles_of;
+use crate::inventory::losses::{self, KnownLoss};
+use crate::io::clock::Timestamp;
+use crate::ui::time::{absolute, rfc3339};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// A loss in JSON. The keys are a contract.
+#[derive(Debug, Serialize)]
+pub(crate) struct LossJson {
+    pub session_id: String,
+    pub title: String,
+    pub rollout_path: Option<PathBuf>,
+    pub lost_messages: usize,
+    /// The time of the first message that is missing.
+    pub first_lost: Option<String>,
+    /// The name of the archive, the id of the snapshot, or the path of the file with the fullest copy.
+    pub place: String,
+    /// The command that brings the messages back.
+    pub command: Option<String>,
+    #[serde(skip)]
+    first_lost_at: Option<DateTime<Utc>>,
+}
+
+impl LossJson {
+    /// Returns the time of the first missing message with a word before it; nothing if it is unknown.
+    pub(crate) fn first_lost_text(&self, context: &Context) -> String {
+        let zone = context.settings.zone;
+        let at = self.first_lost_at.as_ref();
+        at.map_or_else(String::new, |at| {
+            format!(" since {}", absolute(at, zone, &context.now()))
+        })
+    }
+}
+
+/// Describes losses, with the titles of their conversations.
+pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context) -> Vec<LossJson> {
+    let ids = losses.iter().map(|loss| loss.id.clone()).collect();
+    let titles = titles_of(&context.settings.codex_home, &context.env, ids);
+    let describe = |loss: &Loss| {
+        let place = &places[loss.place];
+        let first_lost_at = loss.first_lost();
+        LossJson {
+            session_id: loss.id.clone(),
+            title: titles.get(&loss.id).cloned().unwrap_or_default(),
+            rollout_path: loss.rollout_path.clone(),
+            lost_messages: loss.messages.len(),
+            first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
+            place: place.label().to_owned(),
+            command: place.command(&loss.id),
+            first_lost_at,
+        }
+    };
+    losses.iter().map(describe).collect()
+}
+
+/// Records losses for `doctor` and `vault forget`. A record that cannot be written is a warning.
+pub(crate) fn record(
+    found: &[Loss],
+    listed: &[LossJson],
+    places: &[CopyPlace],
+    extent: CheckExtent,
+    context: &Context,
+) {
+    let manager = &context.settings.manager_home;
+    let home = context.settings.codex_home.display().to_string();
+    let known = losses::read(manager).unwrap_or_default();
+    if found.is_empty() && (known.losses.is_empty() || extent == CheckExtent::LastArchive) {
+        return;
+    }
+    let written = losses::update(manager, |record| {
+        let known = std::mem::take(&mut record.losses);
+        for (loss, listed) in found.iter().zip(listed) {
+            let before = known.iter().find(|known| known.session_id == loss.id);
+            let snapshots = if extent == CheckExtent::All {
+                loss.needed_names(places, |kind| *kind == CopyPlaceKind::Snapshot)
+            } else {
+                before.map_or_else(Vec::new, |before| before.snapshots.clone())
+            };
+            record.losses.push(KnownLoss {
+                home: home.clone(),
+                session_id: loss.id.clone(),
+                title: listed.title.clone(),
+                lost_messages: listed.lost_messages,
+                snapshots,
+            });
+        }
+        let is_found = |id: &str| found.iter().any(|loss| loss.id == id);
+        let stays = known.into_iter().filter(|known| {
+            let is_checked = match extent {
+                CheckExtent::All => true,
+                CheckExtent::WithoutVault => known.snapshots.is_empty(),
+                CheckExtent::LastArchive => false,
+            };
+            known.home != home || !is_checked && !is_found(&known.session_id)
+        });
+        record.losses.extend(stays);
+        record.checked_at = Some(Timestamp::from(context.local_now()));
+    });
+    if let Err(e) = written {
+        let message = format_args!("the lost messages are not recorded: {e}");
+        context.ui.warn(message);
+    }
+}
+
+/// The copies with which conversations were compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckExtent {
+    /// Those of the last archive.
+    LastArchive,
+    /// All copies but those in snapshots.
+    WithoutVault,
+    /// All copies, snapshots too.
+    All,
+}

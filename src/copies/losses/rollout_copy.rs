@@ -1,0 +1,45 @@
+//! A copy of a rollout in a place.
+
+use crate::archive::entry::FileEntry;
+use crate::copies::source::ConversationSource;
+use std::path::PathBuf;
+
+/// A copy of a rollout that may have what the live one lacks.
+#[derive(Debug)]
+pub(crate) struct RolloutCopy {
+    /// The file name of the rollout without `.zst`.
+    pub name: String,
+    pub is_compressed: bool,
+    pub content: CopyContent,
+    /// The numbers of the places that have it, the newest first.
+    pub places: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum CopyContent {
+    /// In each of the places.
+    Entry(FileEntry),
+    /// A file on the disk.
+    File(PathBuf),
+}
+
+impl RolloutCopy {
+    /// Returns the length of the plain text, if the size of the copy is that.
+    pub(crate) fn text_len(&self) -> Option<u64> {
+        match &self.content {
+            CopyContent::Entry(entry) if !self.is_compressed => Some(entry.size),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_same(&self, name: &str, is_compressed: bool, entry: &FileEntry) -> bool {
+        let CopyContent::Entry(own) = &self.content else {
+            return false;
+        };
+        let content = |entry: &FileEntry| (entry.size, entry.sha256.ok_or(entry.mtime));
+        (&*self.name, self.is_compressed, content(own)) == (name, is_compressed, content(entry))
+    }
+}
+
+/// A source of copies, which several threads read.
+pub(crate) type CopyOrigin = Box<dyn ConversationSource + Send + Sync>;

@@ -1,0 +1,226 @@
+//! `restore --session`: finds the rollouts that a conversation needs in an archive or a snapshot.
+
+use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::single_file;
+use crate::archive::sink::{Extent, Sink};
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::rollout::RolloutName;
+use crate::error::CommandError;
+use crate::history::{rollout, session_index, thread_choice};
+use crate::io::IoContext;
+use crate::io::progress::Silent;
+use crate::restore::RestoreError;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// An archive or a snapshot in which conversations are searched.
+pub(crate) trait ConversationSource {
+    /// Returns the files, of which some are rollouts.
+    fn files(&self) -> &FileList;
+
+    /// Returns the beginning of a rollout, at least its first line.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
+
+    /// Writes the content of a file into `to`.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError>;
+
+    /// Returns the content of `session_index.jsonl`; empty if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn session_index(&self) -> Result<File, CommandError>;
+
+    /// Returns the error for a conversation that the source does not have.
+    fn not_found(&self, wanted: &str) -> CommandError;
+}
+
+impl ConversationSource for ArchiveReader {
+    fn files(&self) -> &FileList {
+        self.contents().files
+    }
+
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+        let head = RolloutHeadSink {
+            entry: rollout,
+            beginning: Mutex::default(),
+        };
+        self.read(Extent::Wanted, &head, &Silent)?;
+        Ok(head.beginning.into_inner().unwrap_or_default())
+    }
+
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError> {
+        Ok(single_file::extract_entry(self, entry, to)?)
+    }
+
+    fn session_index(&self) -> Result<File, CommandError> {
+        Ok(single_file::extract(self, HomeEntryKind::SessionIndex)?)
+    }
+
+    fn not_found(&self, wanted: &str) -> CommandError {
+        RestoreError::NotFound(wanted.to_owned()).into()
+    }
+}
+
+/// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
+/// name in the session index of `source`; and of the rollouts that it continues.
+pub(crate) fn conversations(
+    source: &dyn ConversationSource,
+    wanted: &str,
+) -> Result<Vec<String>, CommandError> {
+    find(source, wanted)?.ok_or_else(|| source.not_found(wanted))
+}
+
+/// Like [`conversations`]; `None` if `source` does not have the conversation. Its own rollouts come first.
+pub(crate) fn find(
+    source: &dyn ConversationSource,
+    wanted: &str,
+) -> Result<Option<Vec<String>>, CommandError> {
+    if wanted.trim().is_empty() {
+        return Err(CommandError::usage("--session needs an id or a name"));
+    }
+    let by_id = |id: &str| -> Vec<String> {
+        let files = source.files().iter();
+        files
+            .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
+            .filter_map(|f| RolloutName::of(f.path.as_path()))
+            .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
+            .map(|c| c.name)
+            .collect()
+    };
+    let of_path = thread_choice::id_in_path(wanted);
+    let mut rollouts = by_id(&of_path.as_deref().unwrap_or(wanted).to_lowercase());
+    if rollouts.is_empty() {
+        let ids = ids_by_name(source, wanted)?;
+        rollouts = ids.iter().flat_map(|id| by_id(id)).collect();
+    }
+    rollouts.sort();
+    rollouts.dedup();
+    let ids = rollouts.iter().filter_map(|name| {
+        let file = RolloutName::of(Path::new(name))?;
+        file.id().map(str::to_owned)
+    });
+    let ids: BTreeSet<_> = ids.collect();
+    match rollouts.as_slice() {
+        [] => Ok(None),
+        // A conversation that was rewound has several.
+        _ if ids.len() == 1 => with_parents(source, rollouts).map(Some),
+        ambiguous => {
+            let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
+            let more = if listed.len() < ambiguous.len() {
+                ", …"
+            } else {
+                ""
+            };
+            Err(
+                CommandError::failed(format!("{wanted:?} matches {} conversations", ids.len()))
+                    .hint(format!("they are: {}{more}", listed.join(", "))),
+            )
+        }
+    }
+}
+
+/// Adds the rollouts that these continue (`history_base`), if `source` has them.
+fn with_parents(
+    source: &dyn ConversationSource,
+    mut names: Vec<String>,
+) -> Result<Vec<String>, CommandError> {
+    let mut next = 0;
+    while next < names.len() {
+        let parent = parent_of(source, &names[next])?;
+        let file = parent.and_then(|id| {
+            let files = source.files().iter();
+            files
+                .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
+                .filter_map(|f| RolloutName::of(f.path.as_path()))
+                .find(|c| c.rollout_id() == Some(&id))
+        });
+        names.extend(file.map(|f| f.name).filter(|name| !names.contains(name)));
+        next += 1;
+    }
+    Ok(names)
+}
+
+/// Returns the id of the rollout that the rollout `name` continues.
+fn parent_of(source: &dyn ConversationSource, name: &str) -> Result<Option<String>, CommandError> {
+    let mut files = source.files().iter();
+    let entry = files.find(|f| RolloutName::of(f.path.as_path()).is_some_and(|c| c.name == name));
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let beginning = source.beginning(&entry)?;
+    // An unreadable rollout continues nothing. It is restored as it is.
+    let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
+    Ok(meta.and_then(|meta| meta.parent()))
+}
+
+/// Reads the first part of one file of an archive.
+struct RolloutHeadSink<'a> {
+    entry: &'a FileEntry,
+    beginning: Mutex<Vec<u8>>,
+}
+
+impl Sink for RolloutHeadSink<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        entry.path == self.entry.path
+    }
+
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        if offset == 0
+            && let Ok(mut beginning) = self.beginning.lock()
+        {
+            *beginning = bytes.to_vec();
+        }
+        Ok(())
+    }
+}
+
+/// The number of conversations that the hint for an ambiguous name lists.
+const MAX_LISTED_CONVERSATIONS: usize = 8;
+
+/// The longest line of `session_index.jsonl` that is parsed, in bytes.
+const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
+
+/// Returns the ids of the conversations that `session_index.jsonl` names `wanted`. The last line of an
+/// id counts.
+fn ids_by_name(source: &dyn ConversationSource, wanted: &str) -> Result<Vec<String>, CommandError> {
+    let index = source.session_index()?;
+    let mut ids: Vec<String> = Vec::new();
+    let mut lines = BufReader::new(index);
+    let mut line = Vec::new();
+    // A longer line is not from Codex.
+    while (&mut lines)
+        .take(MAX_INDEX_LINE_BYTES)
+        .read_until(b'\n', &mut line)
+        .at("read", session_index::FILE_NAME)?
+        > 0
+    {
+        if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {
+            let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
+            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
+                ids.retain(|known| known != id);
+                if name == wanted {
+                    ids.push(id.to_owned());
+                }
+            }
+        }
+        line.clear();
+    }
+    Ok(ids)
+}

@@ -1,0 +1,232 @@
+//! Plans a backup: what is captured, and the metadata with the quota.
+
+use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::names;
+use crate::archive::scope::{CaptureScope, Excludes};
+use crate::codex::config::CodexConfig;
+use crate::codex::program::Program;
+use crate::codex::window::WEEKLY_MINUTES;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::status::{self, StatusOptions, StatusReport};
+use crate::io::OrdinaryPath;
+use crate::io::clock::Timestamp;
+use crate::quota::reset_time;
+use crate::quota::window::Observation;
+use crate::steps::capture_args::CaptureArgs;
+use crate::steps::home_checks::{refusal_reason, refuses_logins};
+use crate::steps::refresh::inquiry;
+use crate::steps::status_text::read_text;
+use crate::ui::time::duration;
+use crate::views::account::warn_all;
+use chrono::Duration;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// The scope, quota and metadata of a backup, collected without writing.
+pub(crate) struct BackupPlan {
+    pub(crate) scope: CaptureScope,
+    pub(crate) report: StatusReport,
+    pub(crate) metadata: Metadata,
+    pub(crate) stem: String,
+    /// Globs of the command line. One that matches nothing is reported; globs of config.toml need
+    /// not match in every home.
+    pub(crate) globs: Vec<String>,
+}
+
+impl BackupPlan {
+    /// Plans a capture of the Codex home. Writes nothing. The quota is queried if `may_query`.
+    ///
+    /// # Errors
+    /// There is no Codex home, or an option is not valid.
+    pub(crate) fn make(
+        context: &Context,
+        capture: &CaptureArgs,
+        quota: &QuotaArgs,
+        may_query: bool,
+    ) -> Result<Self, CommandError> {
+        let home = &context.settings.codex_home;
+        if !home.is_dir() {
+            return Err(
+                CommandError::failed(format!("no Codex home: {}", home.display()))
+                    .hint("start codex once, or name the folder with --codex-home DIR"),
+            );
+        }
+        let scope = scope(context, capture)?;
+        let may_query = may_query && !quota.no_status;
+        let report = quota.observe(context, may_query)?;
+        warn_of_missing_quota(context, &report, !may_query);
+        let (metadata, stem) = metadata_and_stem(context, capture, &report);
+        Ok(Self {
+            scope,
+            report,
+            metadata,
+            stem,
+            globs: capture.exclude.clone(),
+        })
+    }
+}
+
+/// Sources of the quota in the metadata of a backup.
+#[derive(Debug, Default, Args)]
+pub(crate) struct QuotaArgs {
+    /// Do not query the quota
+    #[arg(long)]
+    pub(crate) no_status: bool,
+    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// Reset time of the weekly window, set by hand: "tue 15:55", RFC 3339, +3d
+    #[arg(long, value_name = "TIME")]
+    reset_at: Option<String>,
+}
+
+impl QuotaArgs {
+    fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport, CommandError> {
+        let settings = &context.settings;
+        let now = context.now();
+        let text = self.status_file.as_deref().map(read_text).transpose()?;
+        let reset_at = match &self.reset_at {
+            None => None,
+            Some(text) => Some(
+                reset_time::parse(text, &now, settings.zone)
+                    .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
+                    .to_utc(),
+            ),
+        };
+        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+        warn_all(&context.ui, &known.warnings);
+        Ok(status::observe(&StatusOptions {
+            home: &settings.codex_home,
+            inquiry: inquiry(context, &known.file, may_query),
+            status_text: text.as_deref(),
+            reset_at,
+        })?)
+    }
+}
+
+fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope, CommandError> {
+    let settings = &context.settings;
+    let home = &settings.codex_home;
+    let mut scope = CaptureScope::new(home, capture.mode);
+    scope.include_tmp = capture.include_tmp || settings.preferences.include_tmp;
+    scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
+    scope.without_logins = refuses_logins(context, &settings.manager_home);
+    if scope.without_logins && capture.mode != BackupMode::Sessions {
+        context.ui.warn(format_args!(
+            "the logins are left out: {}",
+            refusal_reason(&settings.manager_home)
+        ));
+    }
+    scope.sqlite_home = sqlite_home(home, context);
+    scope.exclude_manager_home(&settings.manager_home);
+    let configured = settings.preferences.exclude.iter();
+    let globs: Vec<_> = configured.chain(&capture.exclude).cloned().collect();
+    let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
+    if let Some(glob) = globs.iter().find(is_empty) {
+        return Err(
+            CommandError::usage(format!("--exclude matches the whole home: {glob:?}"))
+                .hint("name a file or folder in it: codex-manager backup --exclude plugins"),
+        );
+    }
+    scope.excludes = Excludes::new(&globs)
+        .map_err(|e| CommandError::usage("--exclude is not a valid glob").because(e))?;
+    Ok(scope)
+}
+
+/// Returns the metadata and the stem of the archive's name.
+fn metadata_and_stem(
+    context: &Context,
+    capture: &CaptureArgs,
+    report: &StatusReport,
+) -> (Metadata, String) {
+    let now = context.local_now();
+    let week = Duration::days(7);
+    let observation = report.observation.as_ref();
+    let weekly = observation.and_then(Observation::weekly);
+    let session_start_at = observation
+        .and_then(Observation::session_start_at)
+        .map(|at| context.settings.zone.at(&at));
+    let mut metadata = Metadata {
+        session_start_at,
+        next_available_at: session_start_at.map(|at| at + week),
+        reset_at: session_start_at.map(|at| at + week),
+        plan: report.plan.clone(),
+        inference_basis: match (session_start_at, observation) {
+            (Some(_), Some(observation)) => format!(
+                "reset of the weekly window ({WEEKLY_MINUTES} minutes) minus 7 days, source {}",
+                observation.source.name()
+            ),
+            _ => "time of creation: the weekly window is unknown".into(),
+        },
+        source_codex_home: context.settings.codex_home.display().to_string(),
+        created_at: now,
+        codex_build: Program::find(context.settings.codex_bin.as_deref(), &context.env)
+            .ok()
+            .and_then(|program| program.build()),
+        status_source: observation.map_or("none", |s| s.source.name()).into(),
+        windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
+        windows_observed_at: observation.map(|s| s.observed_at),
+        mode: capture.mode,
+        label: capture.label.clone(),
+        ..Metadata::default()
+    };
+    let label = match &report.identity {
+        Some(identity) => {
+            metadata.set_identity(identity);
+            identity.email.to_string()
+        }
+        None => names::SIGNED_OUT.into(),
+    };
+    metadata.quota_end_detected_at = quota_end(context, report, weekly.and_then(|w| w.resets_at));
+    let stem = names::stem(&session_start_at.unwrap_or(now), &label);
+    (metadata, stem)
+}
+
+/// Returns the folder of the databases if it is not the home itself: `sqlite_home` of Codex's
+/// config, else `CODEX_SQLITE_HOME`.
+fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
+    let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
+    let real = |p: &Path| p.canonical().unwrap_or_else(|_| p.to_path_buf());
+    (real(&configured) != real(home)).then_some(configured)
+}
+
+/// Returns the time at which the weekly window was first observed to be exhausted, according to
+/// `cooldown.json` or the current observation.
+fn quota_end(
+    context: &Context,
+    report: &StatusReport,
+    reset_at: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
+    let settings = &context.settings;
+    let mut known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)
+        .map_or_else(|_| CooldownFile::default(), |loaded| loaded.file);
+    known.observe(identity, report.observation.clone()?);
+    let end = known.find(identity)?.quota_end.as_ref()?;
+    let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
+    same.then(|| settings.zone.at(&end.detected_at))
+}
+
+fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bool) {
+    for note in &report.notes {
+        context.ui.warn(note);
+    }
+    if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
+        let instead = match &report.observation {
+            Some(observation) => {
+                let age = context.now().signed_duration_since(observation.observed_at);
+                let source = observation.source.name();
+                format!(
+                    "using the quota figures from {} ago (source: {source})",
+                    duration(age)
+                )
+            }
+            None => "the archive is named after its creation time, because the start of the weekly window is unknown".into(),
+        };
+        context
+            .ui
+            .warn(format_args!("no live quota ({problem}); {instead}"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Makes an archive before a new Codex starts.
+
+use crate::codex::program::Program;
+use crate::config::BeforeNewCodex;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::codex_change::CodexChange;
+use crate::inventory::store;
+
+/// The setting that decides.
+const SETTING: &str = "codex-manager config set backup.before_new_codex";
+
+/// Makes an archive if Codex changed since the last one: by itself, or if the user agrees. Without a terminal there is
+/// no question. Writes nothing to stdout, which is Codex's.
+///
+/// # Errors
+/// The archives cannot be listed, or the archive cannot be made. Codex must not be started then.
+pub(crate) fn archive(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let choice = settings.preferences.before_new_codex;
+    let is_asked = choice == BeforeNewCodex::Ask && context.ui.can_ask();
+    if !is_asked && choice != BeforeNewCodex::Auto {
+        return Ok(());
+    }
+    let Ok(program) = Program::find(settings.codex_bin.as_deref(), &context.env) else {
+        return Ok(());
+    };
+    let records = store::archives(&settings.manager_home)?;
+    let home = &settings.codex_home;
+    let Some(change) = CodexChange::since_last_archive(&records, home, &program) else {
+        return Ok(());
+    };
+    let question = format!("{change}. Make an archive before it starts?");
+    if is_asked && context.ui.confirm(question) != Some(true) {
+        context
+            .ui
+            .note(format_args!("do not ask again: {SETTING} off"));
+        return Ok(());
+    }
+    let quiet = Context {
+        ui: context.ui.silenced(),
+        ..context.clone()
+    };
+    let made = quiet
+        .run(&["backup".into(), "--no-status".into()])
+        .map_err(|e| e.hint(format!("start Codex without an archive: {SETTING} off")))?;
+    let done = match made {
+        Outcome::Done => "archived the Codex home before the new Codex starts",
+        _ => "archived the Codex home before the new Codex starts; some files were skipped",
+    };
+    context.ui.note(done);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The account that a switch without a name takes: the best one with a saved login.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::accounts::recheck_profile_logins;
+use crate::quota::account::{Account, LoginState};
+use crate::quota::recommend::{RankedAccount, Ranking, rank};
+use crate::views::account::{known_accounts, label};
+
+/// Checks the login of the best account, until the check changes nothing. `best` returns its index.
+pub(crate) fn recheck_best(
+    accounts: &mut [Account],
+    context: &Context,
+    best: impl Fn(&[Account]) -> Option<usize>,
+) -> Option<usize> {
+    let home = &context.settings.manager_home;
+    loop {
+        let position = best(accounts)?;
+        if !recheck_profile_logins(home, [&mut accounts[position]]) {
+            return Some(position);
+        }
+    }
+}
+
+/// Returns the account that `--use` would switch to: the best one with a saved login.
+///
+/// # Errors
+/// No account has a saved login, or `cooldown.json` cannot be read.
+pub(crate) fn best_login(context: &Context) -> Result<Account, CommandError> {
+    let mut accounts = known_accounts(context)?;
+    let preferences = &context.settings.preferences;
+    let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
+    let best = recheck_best(&mut accounts, context, |accounts| {
+        let ranking = rank(accounts, strategy, include_api_key, &context.now());
+        let mut candidates = ranking.candidates.iter();
+        let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
+        accounts.iter().position(|a| a == best.account)
+    });
+    let Some(best) = best else {
+        return Err(CommandError::refused("no account has a saved login")
+            .hint("sign in to an account: codex-manager profile login NAME"));
+    };
+    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
+    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
+    if let Some(chosen) = ranking.candidates.iter().find(is_best) {
+        note_passed_over(&ranking, chosen, context);
+    }
+    Ok(accounts.swap_remove(best))
+}
+
+/// Notes why a switch takes `chosen` and not the account that `recommend` names, if they differ.
+pub(crate) fn note_passed_over(
+    ranking: &Ranking<'_>,
+    chosen: &RankedAccount<'_>,
+    context: &Context,
+) {
+    let first = ranking.candidates.first();
+    if let Some(first) = first.filter(|first| !std::ptr::eq(first.account, chosen.account)) {
+        context.ui.note(format_args!(
+            "{} ranks first, but {}",
+            label(first.account),
+            missing_login(first.account)
+        ));
+    }
+}
+
+/// Explains for an account without a saved login where its login is, with the command that fixes it.
+pub(crate) fn missing_login(account: &Account) -> &'static str {
+    // Reading the archives to find the file would take longer than everything else that `recommend` does.
+    if account.login == LoginState::Archived {
+        "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"
+    } else {
+        "it has no saved login; sign in: codex-manager profile login NAME"
+    }
+}

@@ -1,0 +1,120 @@
+//! Checks of the Codex home before and after its login changes.
+
+use crate::accounts::isolated::is_isolated;
+use crate::accounts::profile::Profiles;
+use crate::codex::config::CodexConfig;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::{modes, shell};
+use crate::restore::pending;
+use crate::views::account::printable;
+use std::path::Path;
+
+/// Checks that no restore of the home runs: its files would be those of two states.
+///
+/// # Errors
+/// One runs.
+pub(crate) fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
+    if pending::is_in_progress(&context.settings.codex_home) {
+        return Err(
+            CommandError::failed("another process is restoring this home").hint(
+                "wait for it to finish, then run the same command again; nothing was written",
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Checks that Codex reads `auth.json` of the home. Otherwise changing that file has no effect.
+///
+/// # Errors
+/// Codex uses another credential store, or its `config.toml` cannot be parsed.
+pub(crate) fn check_store(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    let config = CodexConfig::read(home);
+    if let Some(problem) = config.problem {
+        return Err(CommandError::usage(format!(
+            "cannot parse config.toml of the Codex home: {problem}"
+        ))
+        .hint("fix the file, with which Codex does not start either; nothing was changed"));
+    }
+    if config.store.reads_auth_json() {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
+        config.store.name()
+    ))
+    .hint(format!(
+        "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
+        home.join("config.toml").display()
+    )))
+}
+
+/// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
+/// points there in shells that an isolated Codex started.
+pub(crate) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    if !is_isolated(&settings.codex_home, &settings.manager_home) {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "the Codex home is an isolated home: {}",
+        settings.codex_home.display()
+    ))
+    .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
+}
+
+/// Returns true if others can read the files in `home`, and the user has not allowed logins there.
+pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
+    let folders = &context.settings.preferences.folders;
+    modes::is_shared(home) && !folders.allow_logins_in(home, context.env.home_dir.as_deref())
+}
+
+/// Returns why a home refuses logins, with the command that allows them.
+pub(crate) fn refusal_reason(home: &Path) -> String {
+    let setting = shell::word(&format!("shared_logins.{}", home.display()));
+    format!(
+        "others can read {}, on a disk without file modes; to allow logins there: codex-manager config set {setting} true",
+        home.display()
+    )
+}
+
+/// Refuses to store a login in one of the `homes` if others can read it there.
+///
+/// # Errors
+/// A home is on a disk without file modes, and the user has not allowed logins there.
+pub(crate) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<(), CommandError> {
+    let refusing = homes.iter().find(|home| refuses_logins(context, home));
+    let Some(home) = refusing else {
+        return Ok(());
+    };
+    Err(CommandError::refused(format!(
+        "others can read logins on a disk without file modes: {}",
+        home.display()
+    ))
+    .hint(format!("{}; nothing was changed", refusal_reason(home))))
+}
+
+/// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
+pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
+    let settings = &context.settings;
+    let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
+        return;
+    };
+    let Some(home) = profile.live_apart_from(Some(&settings.codex_home)) else {
+        return;
+    };
+    let (name, shown) = (printable(&profile.name), home.display());
+    if profile.unreadable_home().is_some() {
+        context.ui.warn(format_args!(
+            "{name} is the live account of another Codex home, which cannot be read: \
+             {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
+        ));
+    } else {
+        context.ui.warn(format_args!(
+            "{name} is the live account of another Codex home: {shown}; a login that is \
+             used in two homes stops working in both, so sign in here: codex login"
+        ));
+    }
+}

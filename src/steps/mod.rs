@@ -1,0 +1,37 @@
+//! Steps that several commands have in common: the checks before a change, starting and ending Codex, making and putting
+//! back archives and snapshots.
+//!
+//! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
+//! - a backup: [`capture_args`], [`backup_plan`], [`backup_guards`]; a snapshot: [`new_snapshot`]
+//! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
+//! - switching and starting: [`best_login`], [`switch_account`], [`after_switch`], [`start_codex`], [`launch_list`]
+//! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]
+//! - figures: [`refresh`], [`status_text`], [`price_file`], [`usage_today`], [`recommend_template`]
+//! - files: [`new_file`], [`run_log`], [`permanent_deletion`]
+
+pub(crate) mod after_switch;
+pub(crate) mod archive_check;
+pub(crate) mod backup_guards;
+pub(crate) mod backup_plan;
+pub(crate) mod before_new_codex;
+pub(crate) mod best_login;
+pub(crate) mod capture_args;
+pub(crate) mod home_checks;
+pub(crate) mod launch_list;
+pub(crate) mod new_file;
+pub(crate) mod new_snapshot;
+pub(crate) mod permanent_deletion;
+pub(crate) mod price_file;
+pub(crate) mod recommend_template;
+pub(crate) mod refresh;
+pub(crate) mod restore_options;
+pub(crate) mod run_log;
+pub mod shutdown;
+pub(crate) mod snapshot_source;
+pub(crate) mod start_codex;
+pub(crate) mod status_text;
+pub(crate) mod switch_account;
+pub(crate) mod sync_checks;
+pub(crate) mod sync_index;
+pub(crate) mod sync_shutdown;
+pub(crate) mod usage_today;

@@ -1,0 +1,99 @@
+//! Captures the Codex home and makes a snapshot of it, for `vault backup` and `backup --vault`.
+
+use crate::accounts::profile::Profiles;
+use crate::archive::tree_capture::{CapturedTree, capture_tree};
+use crate::choices::vault_connection::{ConnectionArgs, host};
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic;
+use crate::steps::backup_guards::{check_account_unchanged, remove_stale_temps};
+use crate::steps::backup_plan::BackupPlan;
+use crate::steps::home_checks::refuse_during_restore;
+use crate::vault::backup::{Origin, SnapshotReport, backup};
+use crate::vault::{TreeLock, state};
+use crate::views::account::warn_not_recorded;
+
+/// Makes a snapshot after `backup` has made an archive. Returns its id.
+///
+/// # Errors
+/// As `vault backup`.
+pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String, CommandError> {
+    let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
+    Ok(made.report.short_id().to_owned())
+}
+
+/// A new snapshot, and the tree that it was made of.
+pub(crate) struct NewSnapshot {
+    pub(crate) tree: CapturedTree,
+    pub(crate) report: SnapshotReport,
+    pub(crate) host: String,
+    is_recorded: bool,
+    _lock: TreeLock,
+}
+
+impl NewSnapshot {
+    /// Captures the home that `plan` selects and makes a snapshot of it.
+    ///
+    /// # Errors
+    /// The home cannot be captured, the login changed meanwhile, or restic fails. Earlier snapshots are
+    /// unaffected.
+    pub(crate) fn make(
+        context: &Context,
+        connection: &ConnectionArgs,
+        plan: &BackupPlan,
+    ) -> Result<Self, CommandError> {
+        let restic = connection.open(context)?;
+        let manager = &context.settings.manager_home;
+        atomic::create_private_folder(manager)?;
+        refuse_during_restore(context)?;
+        remove_stale_temps(context, manager);
+        let lock = TreeLock::acquire(manager)?;
+        let tmp = manager.join("tmp");
+        let mut tree = capture_tree(&plan.scope, &lock.tree(), &tmp, plan.metadata.clone())?;
+        refuse_during_restore(context)?;
+        check_account_unchanged(plan, tree.login.as_ref())?;
+        let host = host(context);
+        let machine = state::machine_id(manager);
+        let profile = profile_of(context, tree.manifest.metadata.identity().as_ref());
+        let bar = context.ui.bar("backing up", 0);
+        let origin = Origin {
+            host: &host,
+            machine: machine.as_deref().ok(),
+            profile: profile.as_deref(),
+        };
+        let report = backup(&restic, &mut tree, origin, &bar)?;
+        drop(bar);
+        let recorded = state::update(manager, |state| {
+            state.backed_up_at = Some(context.local_now());
+        });
+        // A snapshot without the id of the machine counts as not recorded too.
+        let failure = machine.err().or(recorded.err());
+        let is_recorded = warn_not_recorded(&context.ui, failure);
+        for id in &report.superseded {
+            context.ui.warn(format_args!(
+                "snapshot {id} has content that changed while restic read it; remove it: restic forget {id}"
+            ));
+        }
+        Ok(Self {
+            tree,
+            report,
+            host,
+            is_recorded,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the partial outcome if files are missing or the result is not recorded.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
+        let is_clean = self.report.superseded.is_empty();
+        Outcome::partial_if(!is_whole || !is_clean || !self.is_recorded)
+    }
+}
+
+fn profile_of(context: &Context, identity: Option<&Identity>) -> Option<String> {
+    let profiles = Profiles::of(&context.settings.manager_home);
+    let found = profiles.find(identity?).ok().flatten()?;
+    Some(found.name.clone())
+}

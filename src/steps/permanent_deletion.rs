@@ -1,0 +1,19 @@
+//! Asks before something is deleted permanently.
+
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Asks whether `what` is to be deleted from the trash. `--yes` agrees.
+///
+/// # Errors
+/// The user did not agree, or there is no terminal.
+pub(crate) fn confirm(context: &Context, what: &str) -> Result<(), CommandError> {
+    let question = format_args!("delete {what} permanently?");
+    if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "deleting from the trash needs confirmation: {what}"
+    ))
+    .hint("delete them permanently with --yes; nothing was changed"))
+}

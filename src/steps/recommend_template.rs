@@ -1,0 +1,209 @@
+//! The text of a recommendation: the reason in a sentence, and `--format`.
+
+use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::quota::recommend::{RankedAccount, Ranking};
+use crate::quota::state::{self, AccountState};
+use crate::steps::usage_today::UsageToday;
+use crate::views::account::{full, label, local, printable, relative};
+use crate::views::week_pace::short_pace;
+use std::cell::LazyCell;
+
+/// Returns the reason for the rank of an account, as a sentence.
+pub(crate) fn reason(
+    candidate: &RankedAccount<'_>,
+    ranking: &Ranking<'_>,
+    context: &Context,
+) -> String {
+    ranking.reason(
+        candidate,
+        |at| relative(at, context),
+        |at| full(at, context),
+    )
+}
+
+/// Checks that `text` is a valid `--format`.
+///
+/// # Errors
+/// A single brace, or an unknown field.
+pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
+    Template::parse(text).map(drop)
+}
+
+/// A field of a template, replaced by a property of the recommended account or by the usage of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TemplateField {
+    Email,
+    Profile,
+    AccountId,
+    Label,
+    State,
+    Login,
+    Reason,
+    NextAvailableAt,
+    NextIn,
+    WeeklyLeft,
+    WeeklyUsed,
+    FiveHoursLeft,
+    WeekPace,
+    TodayTokens,
+    TodayCost,
+}
+
+const FIELDS: [(&str, TemplateField); 15] = [
+    ("email", TemplateField::Email),
+    ("profile", TemplateField::Profile),
+    ("account_id", TemplateField::AccountId),
+    ("label", TemplateField::Label),
+    ("state", TemplateField::State),
+    ("login", TemplateField::Login),
+    ("reason", TemplateField::Reason),
+    ("next_available_at", TemplateField::NextAvailableAt),
+    ("next_in", TemplateField::NextIn),
+    ("weekly_left", TemplateField::WeeklyLeft),
+    ("weekly_used", TemplateField::WeeklyUsed),
+    ("5h_left", TemplateField::FiveHoursLeft),
+    ("week_pace", TemplateField::WeekPace),
+    ("today_tokens", TemplateField::TodayTokens),
+    ("today_cost", TemplateField::TodayCost),
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum TemplatePart {
+    Text(String),
+    Field(TemplateField),
+}
+
+/// A parsed `--format`: text and fields in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template(Vec<TemplatePart>);
+
+impl Template {
+    pub(crate) fn parse(text: &str) -> Result<Self, CommandError> {
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            plain.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(doubled) = rest.strip_prefix(brace) {
+                plain.push_str(brace);
+                rest = doubled;
+                continue;
+            }
+            let name = match rest.split_once('}') {
+                Some((name, after)) if brace == "{" => {
+                    rest = after;
+                    name
+                }
+                _ => {
+                    return Err(
+                        CommandError::usage(format!("--format has a single {brace:?}"))
+                            .hint("write {{ or }} for a literal brace"),
+                    );
+                }
+            };
+            let field = FIELDS
+                .iter()
+                .find(|(known, _)| *known == name)
+                .ok_or_else(|| {
+                    let known: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
+                    CommandError::usage(format!("unknown field {{{name}}} in --format"))
+                        .hint(format!("the fields are: {}", known.join(", ")))
+                })?;
+            if !plain.is_empty() {
+                parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
+            }
+            parts.push(TemplatePart::Field(field.1));
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(TemplatePart::Text(plain));
+        }
+        Ok(Self(parts))
+    }
+
+    pub(crate) fn fill(
+        &self,
+        best: &RankedAccount<'_>,
+        ranking: &Ranking<'_>,
+        context: &Context,
+    ) -> String {
+        // Read only for a field that shows it, and once for several.
+        let today = LazyCell::new(|| UsageToday::read(context));
+        let value = |field: &TemplateField| match field {
+            TemplateField::TodayTokens => today.tokens(),
+            TemplateField::TodayCost => today.cost(context),
+            field => field.value(best, ranking, context),
+        };
+        self.0
+            .iter()
+            .map(|part| match part {
+                TemplatePart::Text(text) => text.clone(),
+                TemplatePart::Field(field) => printable(&value(field)),
+            })
+            .collect()
+    }
+}
+
+impl TemplateField {
+    /// Returns a property of the account; empty if it is not known.
+    fn value(self, best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+        let entry = &best.account.entry;
+        let next = best.verdict.next_available_at;
+        let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
+        match self {
+            Self::Email => entry.identity.email.to_string(),
+            Self::Profile => entry.profile.clone().unwrap_or_default(),
+            Self::AccountId => entry.identity.account_id.clone().unwrap_or_default(),
+            Self::Label => label(best.account),
+            Self::State => best.verdict.state.name().into(),
+            Self::Login => best.account.login.name().into(),
+            Self::Reason => reason(best, ranking, context),
+            Self::NextAvailableAt => next.map_or(String::new(), |at| local(&at, context)),
+            Self::NextIn => match (next, best.verdict.state) {
+                (Some(at), _) => relative(&at, context),
+                (None, AccountState::Ready) => "now".into(),
+                (None, _) => String::new(),
+            },
+            Self::WeeklyLeft => percent(best.weekly_left),
+            Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
+            Self::WeekPace => short_pace(entry, context),
+            Self::TodayTokens | Self::TodayCost => String::new(),
+            Self::FiveHoursLeft => {
+                let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
+                let observation = entry.observation.as_ref();
+                let window = observation.and_then(|o| o.windows.iter().find(is_short));
+                percent(window.map(|window| state::left(window, &context.now())))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubled_braces_are_braces_and_fields_are_found() {
+        assert_eq!(
+            Template::parse("{{{email}}} {5h_left}%").unwrap(),
+            Template(vec![
+                TemplatePart::Text("{".into()),
+                TemplatePart::Field(TemplateField::Email),
+                TemplatePart::Text("} ".into()),
+                TemplatePart::Field(TemplateField::FiveHoursLeft),
+                TemplatePart::Text("%".into()),
+            ])
+        );
+    }
+
+    #[test]
+    fn an_invalid_template_is_refused() {
+        for text in ["{nope}", "{email", "email}", "{", "}", "{}", "{ email }"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

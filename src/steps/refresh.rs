@@ -1,0 +1,132 @@
+//! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
+
+use crate::codex::app_server;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
+use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
+use crate::views::account::{printable, warn_all};
+
+/// Builds the parameters of a query from the context.
+pub(crate) fn inquiry<'a>(
+    context: &'a Context,
+    known: &'a CooldownFile,
+    ask_codex: bool,
+) -> Inquiry<'a> {
+    Inquiry {
+        env: &context.env,
+        codex_bin: context.settings.codex_bin.as_deref(),
+        now: context.now(),
+        zone: context.settings.zone,
+        deadline: app_server::PROBE_TIMEOUT,
+        known,
+        ask_codex,
+    }
+}
+
+/// Observes the live account: from pasted `/status` text if given, else by querying Codex.
+///
+/// # Errors
+/// The text or `auth.json` cannot be used, or the user interrupted the query.
+pub(crate) fn observe_live(
+    context: &Context,
+    known: &CooldownFile,
+    status_text: Option<&str>,
+    ask_codex: bool,
+) -> Result<StatusReport, CommandError> {
+    Ok(status::observe(&StatusOptions {
+        home: &context.settings.codex_home,
+        inquiry: inquiry(context, known, ask_codex),
+        status_text,
+        reset_at: None,
+    })?)
+}
+
+/// Records a report in the manager home. Returns false after a warning if that fails: the user still gets
+/// the figures.
+pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
+    let settings = &context.settings;
+    let recorded = status::record(
+        &settings.manager_home,
+        report,
+        &context.now(),
+        settings.zone,
+    );
+    match recorded {
+        Ok(updated) => {
+            let warnings = updated.map(|u| u.warnings).unwrap_or_default();
+            warn_all(&context.ui, &warnings);
+            true
+        }
+        Err(e) => {
+            let error = CommandError::from(e);
+            context
+                .ui
+                .warn(format_args!("the figures were not recorded: {error}"));
+            false
+        }
+    }
+}
+
+/// Queries the live account and records the figures, like `status`. Returns false after a warning if
+/// either fails.
+///
+/// # Errors
+/// `auth.json` cannot be used, or a document was written by a newer version.
+pub(crate) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
+    let settings = &context.settings;
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    let report = observe_live(context, &known.file, None, true)?;
+    let is_recorded = record(context, &report);
+    if let Some(problem) = &report.problem {
+        context.ui.warn(format_args!("no live figures: {problem}"));
+    }
+    Ok(report.is_complete() && is_recorded)
+}
+
+/// Returns the accounts with a saved login.
+pub(crate) fn probe_targets(context: &Context) -> Result<Vec<ProbeTarget>, CommandError> {
+    let settings = &context.settings;
+    Ok(probe_all::load_targets(
+        &settings.codex_home,
+        &settings.manager_home,
+    )?)
+}
+
+/// Queries accounts and records their figures. A dry run only reads the last known ones.
+pub(crate) fn probe(
+    targets: &[ProbeTarget],
+    dry_run: bool,
+    context: &Context,
+) -> Result<Vec<AccountProbe>, CommandError> {
+    let settings = &context.settings;
+    let now = context.now();
+    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    let options = ProbeAllOptions {
+        codex_home: &settings.codex_home,
+        manager_home: &settings.manager_home,
+        inquiry: inquiry(context, &known.file, !dry_run),
+    };
+    Ok(probe_all::probe_all(&options, targets)?)
+}
+
+/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
+///
+/// # Errors
+/// The figures cannot be recorded, or a document was written by a newer version.
+pub(crate) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
+    let probes = probe(&probe_targets(context)?, false, context)?;
+    for probe in &probes {
+        warn_all(&context.ui, &probe.warnings);
+        if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
+            let who = printable(&probe.target.identity.to_string());
+            context
+                .ui
+                .warn(format_args!("no live figures of {who}: {problem}"));
+        }
+    }
+    let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
+    Ok(probes.iter().all(is_complete))
+}

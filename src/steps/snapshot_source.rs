@@ -1,0 +1,158 @@
+//! Snapshots as sources of conversations.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
+use crate::archive::format::Compression;
+use crate::choices::vault_connection::{ConnectionArgs, host};
+use crate::context::Context;
+use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::search::LossSearch;
+use crate::copies::source::ConversationSource;
+use crate::error::CommandError;
+use crate::history::session_index;
+use crate::io::{IoContext, Progress};
+use crate::restore::plan::Selection;
+use crate::vault::VaultError;
+use crate::vault::contents::SnapshotContents;
+use crate::vault::materialize::materialize;
+use crate::vault::restic::Restic;
+use crate::vault::snapshot::{self, Snapshot};
+use crate::vault::state;
+use std::cmp::Reverse;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+/// The number of bytes of a rollout in which its first line is searched. It has 10–25 kB.
+const MAX_BEGINNING_BYTES: u64 = 4 << 20;
+
+/// Adds the snapshots that this machine made of the Codex home, the newest first.
+///
+/// # Errors
+/// There is no vault, or restic fails.
+pub(crate) fn add_snapshots(
+    search: &mut LossSearch,
+    context: &Context,
+) -> Result<(), CommandError> {
+    let restic = ConnectionArgs::default().open(context)?;
+    let mut snapshots = snapshot::list(&restic)?;
+    let home = context.settings.codex_home.to_string_lossy();
+    snapshots.retain(|found| {
+        let is_of_home = found.tags.as_ref().is_some_and(|tags| tags.home == home);
+        is_of_home && is_from_this_machine(context, found)
+    });
+    snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
+    for snapshot in snapshots {
+        let contents = SnapshotContents::read(&restic, &snapshot)?;
+        let place = CopyPlace {
+            name: snapshot.id.clone(),
+            kind: CopyPlaceKind::Snapshot,
+        };
+        let source = SnapshotSource {
+            restic: restic.clone(),
+            snapshot,
+            contents,
+        };
+        search.add_source(place, Box::new(source));
+    }
+    Ok(())
+}
+
+/// A snapshot as the source of a restore.
+pub(crate) struct SnapshotSource {
+    pub(crate) restic: Restic,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) contents: SnapshotContents,
+}
+
+impl SnapshotSource {
+    /// Fails if the snapshot has nothing at a path of `--only`.
+    pub(crate) fn check_paths(&self, selection: &Selection) -> Result<(), CommandError> {
+        let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
+        match missing.next() {
+            None => Ok(()),
+            Some(path) => Err(self.snapshot.no_path(path.display()).into()),
+        }
+    }
+
+    /// Makes an archive of the contents at `path` in `folder`.
+    pub(crate) fn download(
+        &self,
+        folder: &Path,
+        path: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), CommandError> {
+        let (file, _) = materialize(
+            &self.restic,
+            &self.snapshot,
+            &self.contents,
+            folder,
+            Compression::Fast,
+            progress,
+        )?;
+        file.sync()?;
+        file.publish_unsynced(path)?;
+        Ok(())
+    }
+
+    /// Passes the content of a file to `read`.
+    fn dump<T>(
+        &self,
+        path: &Path,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, CommandError> {
+        let place = self.contents.rooted(path);
+        Ok(self.restic.dump(&self.snapshot, &place, read)?)
+    }
+}
+
+impl ConversationSource for SnapshotSource {
+    fn files(&self) -> &FileList {
+        &self.contents.manifest.files
+    }
+
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+        let path = rollout.path.as_path();
+        self.dump(path, |stream| {
+            let mut beginning = Vec::new();
+            let mut stream = stream.take(MAX_BEGINNING_BYTES);
+            stream.read_to_end(&mut beginning).at("read", path)?;
+            Ok(beginning)
+        })
+    }
+
+    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<(), CommandError> {
+        let path = entry.path.as_path();
+        self.dump(path, |mut stream| {
+            io::copy(&mut stream, &mut to).at("write", path)?;
+            Ok(())
+        })
+    }
+
+    fn session_index(&self) -> Result<File, CommandError> {
+        let name = Path::new(session_index::FILE_NAME);
+        let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+        if self.contents.has(name) {
+            self.dump(name, |mut stream| {
+                Ok(io::copy(&mut stream, &mut file).at("read", name)?)
+            })?;
+            file.rewind().at("read", name)?;
+        }
+        Ok(file)
+    }
+
+    fn not_found(&self, wanted: &str) -> CommandError {
+        self.snapshot.no_path(wanted).into()
+    }
+}
+
+/// Returns true if this machine made the snapshot.
+pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bool {
+    let Some(tags) = &snapshot.tags else {
+        return false;
+    };
+    // Containers often share one host name. An import has no id.
+    let state = state::read(&context.settings.manager_home);
+    let known = state.ok().and_then(|state| state.machine);
+    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)
+}

@@ -1,0 +1,247 @@
+//! Starts Codex for `launch` and `resume`.
+
+use crate::codex::identity::Identity;
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::attached::{self, AttachedExit};
+use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
+use crate::steps::before_new_codex;
+use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, check_store};
+use crate::views::account::{printable, warn_all};
+use clap::Args;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+/// The flags that `launch` and `resume` share.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct StartArgs {
+    /// Run in a separate home, so that another account can run at the same time
+    #[arg(long)]
+    pub(crate) isolated: bool,
+    /// Stop Codex's background daemon, which keeps the account it was started with
+    #[arg(long)]
+    stop_daemon: bool,
+    /// Show what would be done; write nothing, start nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+impl StartArgs {
+    /// Returns the same flags with `--isolated` on systems that support it.
+    pub(crate) fn isolated_if_supported(self) -> Self {
+        Self {
+            isolated: self.isolated || cfg!(unix),
+            ..self
+        }
+    }
+
+    pub(crate) fn is_dry_run(self) -> bool {
+        self.dry_run
+    }
+
+    /// Starts Codex under an account with these arguments and waits until it ends.
+    ///
+    /// # Errors
+    /// See [`session::LaunchError`]. Codex was not started then.
+    pub(crate) fn start(
+        self,
+        account: &Identity,
+        args: &[OsString],
+        session_id: Option<&str>,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        check_store(context)?;
+        check_not_isolated(context)?;
+        let settings = &context.settings;
+        let request = LaunchRequest {
+            codex_home: &settings.codex_home,
+            manager_home: &settings.manager_home,
+            codex_bin: settings.codex_bin.as_deref(),
+            env: &context.env,
+            account,
+            args,
+            session_id,
+            isolated: self.isolated,
+            stop_daemon: self.stop_daemon,
+            now: context.local_now(),
+        };
+        if self.dry_run {
+            let plan = session::plan(&request)?;
+            let command = session_id.map_or("launch", |_| "resume");
+            show_plan(command, &plan, context);
+            return Ok(Outcome::Done);
+        }
+        if context.ui.wants_json() {
+            return Err(
+                CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
+                    .hint("show launches as JSON: codex-manager launches --json"),
+            );
+        }
+        let plan = session::plan(&request)?;
+        if plan.switch.is_some() || plan.isolated_home.is_some() {
+            let isolated = plan.isolated_home.as_deref();
+            let home = isolated.unwrap_or(request.codex_home);
+            check_keeps_modes(context, &[home, request.manager_home])?;
+        }
+        before_new_codex::archive(context)?;
+        let launch = session::prepare(request, &|step| context.ui.detail(step))?;
+        announce(&plan, &launch, context);
+        let report = launch.run(settings.zone, &|| context.local_now())?;
+        warn_all(&context.ui, &report.warnings);
+        if let Some(reason) = &report.record.binding.unbound_because {
+            context.ui.note(format_args!(
+                "no conversation was recorded for this launch: {reason}"
+            ));
+        }
+        if let AttachedExit::Signal(signal) = report.exit {
+            attached::end_by(signal);
+        }
+        Ok(Outcome::Codex(report.exit.code()))
+    }
+
+    /// Replaces this process with Codex under the live account, without a record of the launch.
+    ///
+    /// # Errors
+    /// Codex cannot be found or started.
+    pub(crate) fn run_directly(
+        self,
+        args: &[OsString],
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
+            CommandError::failed("cannot start Codex")
+                .because(e)
+                .hint("name Codex with --codex-bin FILE")
+        })?;
+        if self.dry_run {
+            show_untracked_plan(program.path(), args, context);
+            return Ok(Outcome::Done);
+        }
+        let mut command = Command::new(program.path());
+        command.args(args).env("CODEX_HOME", &settings.codex_home);
+        let error = attached::replace(&mut command);
+        Err(
+            CommandError::failed(format!("cannot start {}", program.path().display()))
+                .because(error),
+        )
+    }
+}
+
+/// Prints the account and warnings before Codex takes over the screen.
+fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
+    let ui = &context.ui;
+    let name = printable(&plan.profile);
+    let home_note = if plan.isolated_home.is_some() {
+        ", in an isolated home"
+    } else {
+        ""
+    };
+    ui.note(format_args!(
+        "starting Codex with {name} ({}){home_note}",
+        printable(&plan.email)
+    ));
+    if plan.is_live_account {
+        ui.note(format_args!(
+            "{name} is the live account, so --isolated has no effect: Codex runs in the Codex home"
+        ));
+    }
+    for variable in &launch.dropped_variables {
+        ui.warn(format_args!(
+            "not passed to Codex: {variable}, which would select another login"
+        ));
+    }
+    if launch.codex_chooses() {
+        ui.note(format_args!(
+            "Codex's picker shows only conversations of {name}; for all: codex-manager resume"
+        ));
+    }
+    let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
+        return;
+    };
+    if let Some(kept) = &switch.quarantined {
+        ui.warn(format_args!(
+            "auth.json contained no login; a copy is kept: {}",
+            kept.display()
+        ));
+    }
+    if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
+        ui.warn(format_args!(
+            "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \
+            started directly uses that account"
+        ));
+    }
+    for running in &switch.still_running {
+        ui.warn(format_args!(
+            "still running under the previous account: {running}; use --isolated to keep that account live"
+        ));
+    }
+}
+
+/// A plan in JSON. Its keys are an interface.
+#[derive(Debug, Default, Serialize)]
+struct PlanView<'a> {
+    /// Missing in a start under the live account, whichever that is.
+    profile: Option<&'a str>,
+    email: Option<&'a str>,
+    account_id: Option<&'a str>,
+    isolated_home: Option<&'a Path>,
+    /// The email of the live account, if a switch would replace it.
+    switch_from: Option<String>,
+    daemon: Option<u32>,
+    command_line: &'a [String],
+    dry_run: bool,
+}
+
+fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
+    let from = plan.switch.as_ref().and_then(|switch| switch.from.as_ref());
+    let view = PlanView {
+        profile: Some(&plan.profile),
+        email: Some(&plan.email),
+        account_id: plan.account_id.as_deref(),
+        isolated_home: plan.isolated_home.as_deref(),
+        switch_from: from.map(|from| from.email.to_string()),
+        daemon: plan.daemon,
+        command_line: &plan.command,
+        dry_run: true,
+    };
+    context.ui.document(command, &view);
+    let ui = &context.ui;
+    let name = printable(&plan.profile);
+    if let Some(home) = &plan.isolated_home {
+        ui.report(format_args!(
+            "would move the login of {name} to the isolated home {}",
+            home.display()
+        ));
+    } else if let Some(switch) = &plan.switch {
+        if let Some(from) = &switch.from {
+            ui.report(format_args!("would save the login of {from}"));
+        }
+        ui.report(format_args!("would switch to {name}"));
+    } else {
+        ui.report(format_args!("{name} is already the live account"));
+    }
+    ui.report(format_args!(
+        "would run: {}",
+        printable(&plan.command.join(" "))
+    ));
+}
+
+fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
+    let args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+    let command: Vec<String> = std::iter::once(program.display().to_string())
+        .chain(args)
+        .collect();
+    let view = PlanView {
+        command_line: &command,
+        dry_run: true,
+        ..PlanView::default()
+    };
+    context.ui.document("launch", &view);
+    let ui = &context.ui;
+    ui.report("would start Codex under the live account, without a record of the launch");
+    ui.report(format_args!("would run: {}", printable(&command.join(" "))));
+}

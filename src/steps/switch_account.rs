@@ -1,0 +1,344 @@
+//! Switches the Codex home to another account, for `use` and `recommend --use`.
+
+use crate::accounts::save::SaveOutcome;
+use crate::accounts::switch::{
+    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
+};
+use crate::codex::daemon;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::login_lock;
+use crate::codex::process::Holder;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::store;
+use crate::quota::account::LoginState;
+use crate::steps::after_switch::{note_hidden_conversations, show_quota, warn_after_switch};
+use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, warn_if_live_elsewhere};
+use crate::ui::Style;
+use crate::views::account::{printable, warn_all};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The flags of a switch.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    /// Stop Codex's background daemon, which keeps the old account
+    #[arg(long)]
+    stop_daemon: bool,
+    /// With --stop-daemon: stop it even during a turn, which Codex aborts after a minute
+    #[arg(long)]
+    force: bool,
+    /// Use a login even if a newer one existed; the server will probably reject it
+    #[arg(long)]
+    force_stale: bool,
+    /// Show what would be done; write nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct UseView {
+    from: Option<String>,
+    to: String,
+    from_email: Option<String>,
+    to_email: String,
+    saved_back: Option<PlannedSave>,
+    daemon: &'static str,
+    still_running: Vec<Holder>,
+    changed: bool,
+    dry_run: bool,
+}
+
+impl SwitchArgs {
+    /// Returns the flags with which `recommend --use` switches.
+    pub(crate) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
+        Self {
+            stop_daemon,
+            force: false,
+            force_stale: false,
+            dry_run,
+        }
+    }
+
+    /// Fails if the switch would be refused. Changes nothing.
+    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+        check_not_isolated(context)?;
+        let request = self.request(to, context);
+        if !switch::plan(&request)?.is_current {
+            switch::check_daemon(&request)?;
+        }
+        Ok(())
+    }
+
+    /// Switches to an account and prints the result.
+    pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
+        check_not_isolated(context)?;
+        let request = self.request(to, context);
+        let plan = switch::plan(&request)?;
+        if !plan.is_current {
+            check_keeps_modes(context, &[request.codex_home, request.manager_home])?;
+        }
+        if self.dry_run {
+            if !plan.is_current {
+                switch::check_daemon(&request)?;
+            }
+            show_plan(&plan, to, context);
+            return Ok(Outcome::Done);
+        }
+        let link = ReplacedLink::at(&context.settings.codex_home.join(AUTH_JSON));
+        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
+        if nothing_to_do {
+            show_current(&plan, to, daemon_state(false, context), context);
+            return Ok(Outcome::Done);
+        }
+        let report = switch::apply(&request, &|step| context.ui.detail(step))?;
+        if report.plan.is_current {
+            let daemon = daemon_state(report.daemon_stopped, context);
+            show_current(&report.plan, to, daemon, context);
+            return Ok(Outcome::Done);
+        }
+        let is_refused = record_use(to, context)?;
+        let daemon = daemon_state(report.daemon_stopped, context);
+        if let Some(link) = link {
+            link.warn(context);
+        }
+        show_done(&report, to, daemon, context);
+        if is_refused {
+            context.ui.warn(format_args!(
+                "the server rejected this login at the last query; if Codex fails, sign in \
+                 again: codex-manager profile login {}",
+                printable(&report.plan.profile)
+            ));
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
+        let settings = &context.settings;
+        SwitchRequest {
+            codex_home: &settings.codex_home,
+            manager_home: &settings.manager_home,
+            to,
+            force_stale: self.force_stale,
+            daemon: if self.stop_daemon {
+                DaemonPolicy::Stop {
+                    codex_bin: settings.codex_bin.as_deref(),
+                    env: &context.env,
+                    force: self.force,
+                }
+            } else {
+                DaemonPolicy::Refuse
+            },
+            now: context.local_now(),
+            lock_timeout: login_lock::REFRESH_TIMEOUT,
+        }
+    }
+}
+
+/// An `auth.json` that is a symbolic link, which a switch replaces with a file.
+struct ReplacedLink {
+    target: PathBuf,
+    target_exists: bool,
+}
+
+impl ReplacedLink {
+    fn at(auth_json: &Path) -> Option<Self> {
+        if !auth_json.is_symlink() {
+            return None;
+        }
+        Some(Self {
+            target: std::fs::read_link(auth_json).ok()?,
+            target_exists: auth_json.exists(),
+        })
+    }
+
+    fn warn(&self, context: &Context) {
+        let also = if self.target_exists {
+            format!(
+                ", and the old login is also in {}: do not use that copy",
+                self.target.display()
+            )
+        } else {
+            String::new()
+        };
+        context.ui.warn(format_args!(
+            "auth.json was a symbolic link and is now a regular file{also}"
+        ));
+    }
+}
+
+/// Records the use of an account in `cooldown.json`. Returns true if the server rejected its login at
+/// the last query.
+fn record_use(to: &Identity, context: &Context) -> Result<bool, CommandError> {
+    let settings = &context.settings;
+    let mut is_refused = false;
+    let updated = store::note_profiles_and(
+        &settings.manager_home,
+        &context.now(),
+        settings.zone,
+        |file| {
+            file.used(to, context.local_now());
+            is_refused = file.entry(to).login == LoginState::Expired;
+        },
+    )?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(is_refused)
+}
+
+fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
+    let daemon = daemon_state(false, context);
+    let view = UseView {
+        dry_run: true,
+        changed: false,
+        saved_back: plan.save_back.clone(),
+        ..view(plan, to, daemon)
+    };
+    context.ui.document("use", &view);
+    let ui = &context.ui;
+    if plan.is_current {
+        ui.report(format_args!("{} is already the live account", view.to));
+        return;
+    }
+    if let Some(PlannedSave { profile, outcome }) = &plan.save_back {
+        let from = view.from_email.as_deref().unwrap_or_default();
+        let destination = match profile {
+            Some(profile) => format!("the profile {profile}"),
+            None => "a new profile".into(),
+        };
+        ui.report(match outcome {
+            SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
+            SaveOutcome::KeptNewer => {
+                format!(
+                    "{destination} has a newer login of {from}; the live one would be added to its history"
+                )
+            }
+            _ => format!("would save the login of {from} to {destination}"),
+        });
+    }
+    if let Some(reason) = &plan.unreadable {
+        ui.report(format_args!(
+            "would keep a copy of auth.json, which is {reason}"
+        ));
+    }
+    if daemon == "running" {
+        ui.report("would stop Codex's background daemon");
+    }
+    ui.report(format_args!("would switch to {}", view.to));
+}
+
+fn daemon_is_absent(context: &Context) -> bool {
+    daemon::find(&context.settings.codex_home).is_none()
+}
+
+fn daemon_state(stopped: bool, context: &Context) -> &'static str {
+    match (daemon::find(&context.settings.codex_home), stopped) {
+        (Some(_), _) => "running",
+        (None, true) => "stopped",
+        (None, false) => "none",
+    }
+}
+
+fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
+    let email = plan.from.as_ref().map(|from| from.email.to_string());
+    let to_label = if plan.profile.is_empty() {
+        to.email.to_string()
+    } else {
+        plan.profile.clone()
+    };
+    let saved_to = plan
+        .save_back
+        .as_ref()
+        .and_then(|saved| saved.profile.clone());
+    UseView {
+        from: if plan.is_current {
+            Some(to_label.clone())
+        } else {
+            saved_to.or_else(|| email.clone())
+        },
+        to: to_label,
+        from_email: email,
+        to_email: to.email.to_string(),
+        saved_back: None,
+        daemon,
+        still_running: Vec::new(),
+        changed: false,
+        dry_run: false,
+    }
+}
+
+fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
+    let view = view(plan, to, daemon);
+    context.ui.document("use", &view);
+    context.ui.report(format_args!(
+        "{} is already the live account; nothing was changed",
+        printable(&view.to)
+    ));
+    if daemon == "stopped" {
+        context.ui.report("  stopped Codex's background daemon");
+    }
+    if daemon == "running" {
+        context.ui.warn(
+            "Codex's background daemon is running and keeps the account it was started with; stop it \
+            with --stop-daemon",
+        );
+    }
+}
+
+fn done_view(report: &SwitchReport, to: &Identity, daemon: &'static str) -> UseView {
+    let mut view = view(&report.plan, to, daemon);
+    view.changed = !report.plan.is_current;
+    view.saved_back = report.saved_back.as_ref().map(|saved| PlannedSave {
+        profile: Some(saved.profile.clone()),
+        outcome: saved.outcome,
+    });
+    view.from = report
+        .saved_back
+        .as_ref()
+        .map(|saved| saved.profile.clone())
+        .or(view.from);
+    view.still_running.clone_from(&report.still_running);
+    view
+}
+
+fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+    let view = done_view(report, to, daemon);
+    context.ui.document("use", &view);
+    let ui = &context.ui;
+    let email = printable(&view.to_email);
+    ui.report(format_args!(
+        "switched to {} ({email})",
+        ui.paint(Style::Strong, printable(&view.to))
+    ));
+    if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
+        let (from, profile) = (printable(from), printable(&saved.profile));
+        ui.report(match saved.outcome {
+            SaveOutcome::KeptNewer => format!(
+                "  the profile {profile} has a newer login of {from}; the previous live login was added \
+                to its history"
+            ),
+            SaveOutcome::Unchanged => {
+                format!("  the profile {profile} already has the login of {from}")
+            }
+            _ => format!("  saved the login of {from} to the profile {profile}"),
+        });
+        warn_if_live_elsewhere(&saved.profile, context);
+    }
+    if daemon == "stopped" {
+        ui.report("  stopped Codex's background daemon");
+    }
+    show_quota(to, context);
+    warn_after_switch(report, daemon, context);
+    if let Some(from) = &report.plan.from
+        && from.kind == LoginKind::Chatgpt
+        && !from.is_same(to)
+    {
+        note_hidden_conversations(from, context);
+    }
+}

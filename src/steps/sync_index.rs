@@ -1,0 +1,68 @@
+//! The lock of a replica, and the update of Codex's index under it.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::atomic;
+use crate::io::lock::{FileLock, LockError};
+use crate::sync::config::SyncConfig;
+use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
+use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
+use crate::sync::state::Replica;
+use std::time::Duration;
+
+/// Time to wait for a lock that is not held by a run: a process that forks holds it until the child calls
+/// `exec`.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
+
+/// Locks the replica, because two runs at once would each undo what the other one plans.
+pub(crate) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
+    atomic::create_private_folder(&replica.folder)?;
+    FileLock::exclusive_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
+        LockError::Held(_) => CommandError::failed("another sync of this folder is running")
+            .hint("wait for it to end; nothing was changed"),
+        LockError::Io(e) => e.into(),
+    })
+}
+
+/// Updates Codex's index with the `updates` of this run and the pending ones of earlier runs. The caller
+/// holds the lock of the replica and has made sure that Codex does not use the home.
+pub(crate) fn update_codex_index(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    updates: &[IndexUpdate],
+) -> Result<(), CommandError> {
+    let noted = PendingIndexUpdates::of(replica);
+    let all = pending_index_updates::merge_updates(
+        noted.read()?.into_iter().chain(updates.iter().cloned()),
+    );
+    let codex_index = CodexIndex {
+        env: &context.env,
+        rules: &config.path_rules,
+    };
+    for note in codex_index.update_index(&config.local, &all, &noted.renamed_ids()?)? {
+        context.ui.note(note);
+    }
+    Ok(noted.clear()?)
+}
+
+/// Returns true if an earlier run ended before it updated Codex's index.
+pub(crate) fn has_pending_index_updates(replica: &Replica) -> bool {
+    let left = PendingIndexUpdates::of(replica);
+    left.read().is_ok_and(|left| !left.is_empty())
+        || left.renamed_ids().is_ok_and(|named| !named.is_empty())
+}
+
+/// Updates Codex's index with the updates of earlier runs, before anything can end this run. A failure is
+/// only printed, because the update is tried again after this run's files are in place.
+pub(crate) fn flush_pending_index_updates(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+) {
+    if has_pending_index_updates(replica)
+        && let Err(error) = update_codex_index(context, config, replica, &[])
+    {
+        context.ui.warn(error);
+    }
+}

@@ -1,0 +1,176 @@
+//! Detects programs that use the Codex home and ends them before a sync, as `[process_detection]` and the
+//! flags allow.
+
+use crate::choices::sync_config::command;
+use crate::codex::process;
+use crate::context::Context;
+use crate::doctor::Check;
+use crate::error::CommandError;
+use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest, ShutdownTargets};
+use crate::steps::shutdown::{ShutdownArgs, can_ask, list};
+use crate::sync::config::SyncConfig;
+use crate::sync::plan::SyncPlan;
+use std::path::Path;
+
+const UNKNOWN: &str = "this system does not show which programs use the Codex home";
+const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
+
+/// Calls `work` with the request for ending Codex; returns `None` if Codex may keep running.
+fn with_shutdown_request<T>(
+    context: &Context,
+    config: &SyncConfig,
+    work: impl FnOnce(&ShutdownRequest<'_>) -> T,
+) -> Option<T> {
+    if !config.safety.require_codex_stopped {
+        return None;
+    }
+    let outside_folders = process::outside_folders(&config.local, &context.env);
+    Some(work(&ShutdownRequest {
+        home: &config.local,
+        outside: &outside_folders,
+        codex_bin: context.settings.codex_bin.as_deref(),
+        env: &context.env,
+        settings: &config.safety.shutdown,
+    }))
+}
+
+/// Ends Codex with the user's consent, because files are copied and replaced next. Refuses if it keeps
+/// running.
+pub(crate) fn shut_down_codex(
+    context: &Context,
+    config: &SyncConfig,
+    args: &ShutdownArgs,
+) -> Result<(), CommandError> {
+    if config.safety.require_codex_stopped && !process::can_list_processes() {
+        if config.safety.fail_on_unknown {
+            return Err(CommandError::refused(UNKNOWN)
+                .hint(format!("{UNKNOWN_REMEDY}; nothing was changed")));
+        }
+        context.ui.warn(UNKNOWN);
+    }
+    with_shutdown_request(context, config, |request| args.shut_down(context, request))
+        .transpose()
+        .map(|_| ())
+}
+
+/// Checks that `sync run --apply` with the flags `args` could use the Codex home alone. Fails if such a run
+/// would be refused whatever the user answers.
+pub(crate) fn check(
+    context: &Context,
+    config: &SyncConfig,
+    path: &Path,
+    args: &ShutdownArgs,
+) -> Check {
+    const ID: &str = "sync.codex";
+    const WHY: &str = "a sync changes no files while Codex uses them";
+    if !config.safety.require_codex_stopped {
+        let message = "Codex may run during a sync: safety.require_codex_stopped = false";
+        return Check::ok(ID, message);
+    }
+    if !process::can_list_processes() {
+        return if config.safety.fail_on_unknown {
+            Check::fail(ID, UNKNOWN)
+                .because(WHY)
+                .advised(UNKNOWN_REMEDY)
+        } else {
+            Check::warn(ID, UNKNOWN)
+        };
+    }
+    let command = command(context, path, "run --apply");
+    match plan_shutdown(context, config, args) {
+        None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
+        Some(ShutdownPlan::Refuse(refusal)) => {
+            let remedy = refusal.reason.remedy();
+            let message = ShutdownError::Refused(refusal).to_string();
+            Check::fail(ID, message).because(WHY).advised(remedy)
+        }
+        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.safety.shutdown) => {
+            let message = format!(
+                "Codex is running, and the user cannot be asked whether to end it: {}",
+                shutdown::named(&closing.processes)
+            );
+            Check::fail(ID, message).because(WHY).advised(format!(
+                "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
+            ))
+        }
+        Some(ShutdownPlan::Ask(closing)) => in_use(&closing).because(WHY).advised(format!(
+            "end Codex, or answer yes when this asks: {command}"
+        )),
+        Some(ShutdownPlan::Terminate(closing)) => in_use(&closing)
+            .because(WHY)
+            .advised(format!("with the same flags, this ends it: {command}")),
+    }
+}
+
+fn in_use(closing: &ShutdownTargets) -> Check {
+    let processes = shutdown::named(&closing.processes);
+    Check::warn(
+        "sync.codex",
+        format!("the Codex home is in use: {processes}"),
+    )
+}
+
+/// Returns the plan for ending the programs that use the home.
+pub(crate) fn plan_shutdown(
+    context: &Context,
+    config: &SyncConfig,
+    args: &ShutdownArgs,
+) -> Option<ShutdownPlan> {
+    with_shutdown_request(context, config, |request| args.plan(context, request))
+}
+
+/// Returns true if a program uses the home that has to end first; lists all of them under `--verbose`.
+pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
+    with_shutdown_request(context, config, |request| {
+        let seen = request.scan();
+        list(context, &seen);
+        !seen.is_unused()
+    })
+    .unwrap_or_default()
+}
+
+/// Returns a line for each program that uses the home and has to end first.
+pub(crate) fn home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
+    with_shutdown_request(context, config, |request| {
+        let seen = request.scan();
+        seen.holders().iter().map(ToString::to_string).collect()
+    })
+    .unwrap_or_default()
+}
+
+/// Warns of programs that started to use the home while files were replaced: they may have read a mixture of
+/// old and new files.
+pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
+    let holders = home_users(context, config);
+    if !holders.is_empty() {
+        context.ui.warn(format_args!(
+            "these started to use the Codex home during the sync; end and restart them: {}",
+            holders.join(", ")
+        ));
+    }
+}
+
+/// Prints which programs a run would end.
+pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
+    match plan {
+        None | Some(ShutdownPlan::Nothing) => {}
+        Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(
+            "Codex is running; a run would end these processes with your consent: {}",
+            shutdown::named(&closing.processes)
+        )),
+        Some(ShutdownPlan::Terminate(closing)) => context.ui.note(format_args!(
+            "Codex is running; a run would end these processes: {}",
+            shutdown::named(&closing.processes)
+        )),
+        Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(
+            "the Codex home is in use; a run would be refused: {}",
+            refusal.holders.join(", ")
+        )),
+    }
+}
+
+/// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
+/// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
+pub(crate) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
+    !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
+}

@@ -1,0 +1,239 @@
+//! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
+
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::inventory::accounts;
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::remedies;
+use crate::io::ansi::printable_line;
+use crate::io::clock::{Timestamp, Zone};
+use crate::quota::account::{Account, LoginState};
+use crate::quota::state::{self, AccountState, Cause, Verdict};
+use crate::quota::window::{Observation, QuotaSource};
+use crate::ui::time;
+use crate::ui::windows::QuotaJson;
+use crate::ui::{Style, Ui};
+use serde::Serialize;
+
+/// An account in JSON. Its keys are an interface.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AccountView {
+    /// The email address, or the label of an API key.
+    pub(crate) email: String,
+    /// The id of the account's workspace.
+    pub(crate) account_id: Option<String>,
+    /// The name of the account's profile.
+    pub(crate) profile: Option<String>,
+    /// The state by the last known figures.
+    pub(crate) state: AccountState,
+    /// The state of the account's login on this machine.
+    pub(crate) login: LoginState,
+    /// The end of the cooldown. Times are RFC 3339 in the local zone.
+    next_available_at: Option<String>,
+    /// The start of the weekly window.
+    session_start_at: Option<String>,
+    /// The time of the first observation of that window as exhausted.
+    quota_end_detected_at: Option<String>,
+    /// The time of the last `use` of the account.
+    last_used_at: Option<String>,
+    /// The time of the observation, or of the user's `cooldown --set`.
+    pub(crate) observed_at: Option<String>,
+    /// The source of the observation.
+    pub(crate) source: Option<QuotaSource>,
+    /// The figures of the last observation.
+    #[serde(flatten)]
+    pub(crate) quota: QuotaJson,
+}
+
+impl AccountView {
+    /// Combines an account with its state.
+    pub(crate) fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
+        let entry = &account.entry;
+        let observation = entry.observation.as_ref();
+        let held = verdict.cause == Some(Cause::Held);
+        let (source, observed_at) = if held {
+            (Some(QuotaSource::Manual), entry.held_since)
+        } else {
+            (
+                observation.map(|o| o.source),
+                observation.map(|o| o.observed_at),
+            )
+        };
+        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+        Self {
+            email: entry.identity.email.to_string(),
+            account_id: entry.identity.account_id.clone(),
+            profile: entry.profile.clone(),
+            state: verdict.state,
+            login: account.login,
+            next_available_at: time(verdict.next_available_at),
+            session_start_at: time(verdict.session_start_at),
+            quota_end_detected_at: time(verdict.quota_end_detected_at),
+            last_used_at: time(entry.last_used_at),
+            observed_at: time(observed_at),
+            source,
+            quota: observation
+                .map(|seen| QuotaJson::from(&in_zone(seen, context.settings.zone)))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
+fn in_zone(observation: &Observation, zone: Zone) -> Observation {
+    let mut local = observation.clone();
+    let windows = local.windows.iter_mut().map(|window| &mut window.resets_at);
+    let cap = local.spend_cap.iter_mut().map(|cap| &mut cap.resets_at);
+    for reset in windows.chain(cap).flatten() {
+        *reset = zone.at(reset);
+    }
+    local
+}
+
+/// Formats a time as RFC 3339 with the local offset.
+pub(crate) fn local(at: &Timestamp, context: &Context) -> String {
+    time::rfc3339(&at.to_utc(), context.settings.zone)
+}
+
+/// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
+pub(crate) fn full(at: &Timestamp, context: &Context) -> String {
+    time::full(&at.to_utc(), context.settings.zone, &context.now())
+}
+
+/// Formats a time as "Tue 24 Nov 15:55".
+pub(crate) fn absolute(at: &Timestamp, context: &Context) -> String {
+    time::absolute(&at.to_utc(), context.settings.zone, &context.now())
+}
+
+/// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
+pub(crate) fn relative(at: &Timestamp, context: &Context) -> String {
+    time::relative(&at.to_utc(), &context.now())
+}
+
+/// Returns the name of the account for people: its profile, else its email.
+pub(crate) fn label(account: &Account) -> String {
+    let entry = &account.entry;
+    let name = entry.profile.as_deref();
+    printable(name.unwrap_or(entry.identity.email.as_str()))
+}
+
+/// Replaces characters that steer the terminal, because the text is from a file.
+pub(crate) fn printable(text: &str) -> String {
+    printable_line(text).into_owned()
+}
+
+/// Returns the first 13 characters of a conversation's id (a `UUIDv7`), which encode its creation time in
+/// milliseconds.
+pub(crate) fn short_id(session_id: &str) -> &str {
+    session_id.get(..13).unwrap_or(session_id)
+}
+
+/// Returns the style in which a state is printed.
+pub(crate) fn style_of(state: AccountState) -> Style {
+    match state {
+        AccountState::Ready => Style::Good,
+        AccountState::Unknown => Style::Plain,
+        AccountState::Cooldown => Style::Warn,
+    }
+}
+
+/// Returns all known accounts: those of `cooldown.json` and the live one. Prints the warnings of
+/// reading them.
+///
+/// # Errors
+/// `cooldown.json` was written by a newer version or cannot be read.
+pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandError> {
+    let home = &context.settings.manager_home;
+    let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
+    warn_all(&context.ui, &loaded.warnings);
+    Ok(accounts_with_live(context, loaded.file))
+}
+
+/// Returns all known accounts and all profiles. Profiles come from the disk, because `cooldown.json`
+/// may be older.
+///
+/// # Errors
+/// A document was written by a newer version or cannot be read.
+pub(crate) fn accounts_and_profiles(
+    context: &Context,
+) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
+    let home = &context.settings.manager_home;
+    let mut loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
+    warn_all(&context.ui, &loaded.warnings);
+    let profiles = Profiles::of(home).list()?;
+    loaded.file.set_profiles(&profiles);
+    let accounts = accounts_with_live(context, loaded.file);
+    Ok((accounts, profiles))
+}
+
+/// Returns the accounts of a loaded `cooldown.json`, and the live one.
+pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
+    let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
+        context.ui.warn(format_args!("{e}: {}", e.source));
+        AuthFile::Missing
+    });
+    accounts::list(&context.settings.manager_home, live.login(), file)
+}
+
+/// Returns how to get the first archive: by a backup, or without a Codex home, where a backup fails, by
+/// signing in.
+pub(crate) fn first_archive(context: &Context) -> String {
+    if context.settings.codex_home.is_dir() {
+        "create one with: codex-manager backup".into()
+    } else {
+        first_login(context)
+    }
+}
+
+/// Returns how to get the first profile on this machine; see [`remedies::first_login`].
+pub(crate) fn first_login(context: &Context) -> String {
+    let settings = &context.settings;
+    let program = settings.codex_bin.as_deref();
+    remedies::first_login(&settings.codex_home, program, &context.env)
+}
+
+/// Returns how to sign in to the Codex home: through Codex, or with the last saved login.
+pub(crate) fn sign_in(context: &Context) -> String {
+    let settings = &context.settings;
+    let saved = remedies::saved_login(&settings.codex_home, &settings.manager_home);
+    match saved {
+        Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
+        None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
+            format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
+        }
+        None => "sign in: codex login".into(),
+    }
+}
+
+/// Prints each of the warnings.
+pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
+    for warning in warnings {
+        ui.warn(warning);
+    }
+}
+
+/// Warns of records that could not be written after an operation succeeded. Returns true if there were no
+/// failures.
+pub(crate) fn warn_not_recorded(
+    ui: &Ui,
+    failures: impl IntoIterator<Item: Into<CommandError>>,
+) -> bool {
+    let messages = failures.into_iter().map(|e| e.into().in_one_line());
+    let mut messages: Vec<String> = messages.collect();
+    // Two records can fail on the same file.
+    messages.dedup();
+    for message in &messages {
+        ui.warn(format_args!("done, but not recorded: {message}"));
+    }
+    messages.is_empty()
+}
+
+/// Pairs an account with its state at the current time.
+pub(crate) fn with_verdict(account: Account, context: &Context) -> (Account, Verdict) {
+    let verdict = state::judge(&account.entry, &context.now());
+    (account, verdict)
+}

@@ -1,0 +1,224 @@
+//! The table of accounts of `list`, `cooldown` and `status --all`: one line for each.
+
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
+use crate::context::Context;
+use crate::io::clock::Timestamp;
+use crate::quota::account::{Account, AccountEntry, LoginState};
+use crate::quota::state::{self, AccountState, Cause, Verdict};
+use crate::quota::window::Observation;
+use crate::ui::table::{Cell, Column, Table};
+use crate::ui::{Style, time, windows};
+use crate::views::account::{absolute, local, printable, relative, style_of};
+use crate::views::account_names::AccountNames;
+
+/// The length of Codex's short window in minutes.
+const SHORT_WINDOW_MINUTES: u32 = 300;
+
+const COLUMNS: [Column; 15] = [
+    // "*" marks the live account, "!" one without a working saved login.
+    Column::new("").rank(1).only_text(),
+    // The profiles of one client often begin alike. Names are more useful whole than beside the columns
+    // from NOTE on.
+    Column::new("PROFILE")
+        .rank(2)
+        .shorten_middle(12)
+        .widen(24, 5),
+    Column::new("ACCOUNT").shorten(18).widen(30, 5),
+    Column::new("PLAN").rank(4),
+    Column::new("STATE").rank(1),
+    Column::new("WEEKLY LEFT").rank(1),
+    Column::new("NEXT").rank(3),
+    Column::new("AT").rank(8).only_text(),
+    Column::new("5H LEFT").rank(6).number(),
+    Column::new("NOTE").rank(5).shorten(12).widen(16, 6),
+    Column::new("LOGIN").rank(7),
+    Column::new("SEEN").rank(9),
+    Column::new("LAST USED").rank(10),
+    Column::new("ID").only_tsv(),
+    Column::new("LIVE").only_tsv(),
+];
+
+/// Prints the accounts in the given order.
+pub(crate) fn show(rows: &[(&Account, &Verdict)], context: &Context) {
+    let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
+    let mut table = Table::new(&context.ui, COLUMNS);
+    for (account, verdict) in rows {
+        table.row(cells(account, verdict, &names, context));
+    }
+    table.print(&context.ui);
+    if rows.iter().any(|(account, _)| lacks_login(account)) {
+        context.ui.note(
+            "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
+        );
+    }
+}
+
+/// Returns true if the manager knows that it has no login of the account to switch to. A login that was
+/// moved to another machine is not missing.
+fn lacks_login(account: &Account) -> bool {
+    use LoginState::{Moved, Ok, Unknown};
+    !account.current && !matches!(account.login, Ok | Unknown | Moved)
+}
+
+fn cells(
+    account: &Account,
+    verdict: &Verdict,
+    names: &AccountNames,
+    context: &Context,
+) -> [Cell; 15] {
+    let entry = &account.entry;
+    let email = entry.identity.email.as_str();
+    let name_style = if account.current {
+        Style::Strong
+    } else {
+        Style::Plain
+    };
+    let [next, at] = next_cells(entry, verdict, context);
+    let figures_at = entry.observation.as_ref().map(|seen| &seen.observed_at);
+    [
+        mark_cell(account),
+        Cell::new(name_style, entry.profile.clone().unwrap_or_default()),
+        Cell::new(name_style, names.of_account(entry)).value(printable(email)),
+        Cell::plain(entry.plan.clone().unwrap_or_default()),
+        Cell::new(style_of(verdict.state), state_text(verdict)).value(verdict.state.name()),
+        weekly_cell(entry, context),
+        next,
+        at,
+        short_window_cell(entry, context),
+        Cell::plain(note(entry, verdict, context)),
+        login_cell(account),
+        seen_cell(entry, context).value(figures_at.map_or(String::new(), |at| local(at, context))),
+        time_cell(entry.last_used_at.as_ref(), context),
+        Cell::plain(entry.identity.account_id.clone().unwrap_or_default()),
+        Cell::plain(account.current.to_string()),
+    ]
+}
+
+fn mark_cell(account: &Account) -> Cell {
+    if account.current {
+        Cell::new(Style::Strong, "*")
+    } else if lacks_login(account) {
+        Cell::new(Style::Warn, "!")
+    } else {
+        Cell::plain("")
+    }
+}
+
+/// Returns the state in a word; that of a cooldown names its window, unless that is the weekly one.
+fn state_text(verdict: &Verdict) -> String {
+    let state = verdict.state.name();
+    match &verdict.cause {
+        Some(Cause::Held) => "held back".into(),
+        Some(Cause::Exhausted(window)) if window != WEEKLY_LABEL => format!("{state} {window}"),
+        _ => state.into(),
+    }
+}
+
+fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
+    let weekly = entry.observation.as_ref().and_then(Observation::weekly);
+    let Some(window) = weekly else {
+        return Cell::plain("");
+    };
+    let left = state::left(window, &context.now());
+    let text = format!("{} {left:>3.0} %", windows::bar(left));
+    Cell::new(windows::style_of(left), text).value(format_args!("{left:.0}"))
+}
+
+fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
+    let is_short =
+        |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
+    let seen = entry.observation.as_ref();
+    let Some(window) = seen.and_then(|seen| seen.windows.iter().find(is_short)) else {
+        return Cell::plain("");
+    };
+    let left = state::left(window, &context.now());
+    let style = windows::style_of(left);
+    Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
+}
+
+/// Returns the time that matters next: the end of a cooldown, else the next reset of a window of Codex,
+/// the weekly one first. As a span, and as a date.
+fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
+    match next_change(entry, verdict, context) {
+        Some(at) => [
+            Cell::plain(time::duration(at.to_utc() - context.now())).value(local(&at, context)),
+            Cell::plain(absolute(&at, context)),
+        ],
+        None if verdict.state == AccountState::Cooldown => {
+            [Cell::plain("unknown").value(""), Cell::plain("")]
+        }
+        None => [Cell::plain(""), Cell::plain("")],
+    }
+}
+
+/// Returns the end of a cooldown, or the next reset of the quota of a ready account.
+pub(crate) fn next_change(
+    entry: &AccountEntry,
+    verdict: &Verdict,
+    context: &Context,
+) -> Option<Timestamp> {
+    if verdict.state == AccountState::Cooldown {
+        return verdict.next_available_at;
+    }
+    let seen = entry.observation.as_ref()?;
+    let is_ahead = |at: &Timestamp| *at > context.now();
+    let weekly = seen.weekly().and_then(|window| window.resets_at);
+    weekly.filter(is_ahead).or_else(|| {
+        let windows = seen.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
+        windows.filter_map(|w| w.resets_at).filter(is_ahead).min()
+    })
+}
+
+/// Returns what is unusual: a spending limit, a hold, other limits, figures of an ended window.
+fn note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
+    let mut notes = Vec::new();
+    if let Some(Cause::Capped(cap)) = &verdict.cause {
+        notes.push(cap.describe().to_owned());
+    }
+    if let Some(since) = entry
+        .held_since
+        .filter(|_| verdict.cause == Some(Cause::Held))
+    {
+        notes.push(format!("set {}", relative(&since, context)));
+    }
+    let Some(seen) = &entry.observation else {
+        notes.push("no figures yet".into());
+        return notes.join(", ");
+    };
+    let now = context.now();
+    if seen.weekly().is_some_and(|window| window.is_over(&now)) {
+        notes.push("window has reset".into());
+    }
+    let others = seen.windows.iter().filter(|w| {
+        let is_shown = w.is_weekly() || w.minutes == Some(SHORT_WINDOW_MINUTES);
+        w.limit_id != CODEX_LIMIT || !is_shown
+    });
+    notes.extend(others.map(|window| {
+        let left = state::left(window, &now);
+        format!("{} {left:.0} %", windows::label(window))
+    }));
+    notes.join(", ")
+}
+
+/// Returns the state of a login that is not at hand.
+fn login_cell(account: &Account) -> Cell {
+    let text = match account.login {
+        LoginState::Ok | LoginState::Unknown => "",
+        missing => missing.name(),
+    };
+    Cell::new(Style::Warn, text).value(account.login.name())
+}
+
+fn seen_cell(entry: &AccountEntry, context: &Context) -> Cell {
+    let text = entry.observation.as_ref().map(|seen| {
+        let age = relative(&seen.observed_at, context);
+        format!("{}, {age}", seen.source.name())
+    });
+    Cell::new(Style::Dim, text.unwrap_or_default())
+}
+
+fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
+    let text = at.map(|at| relative(at, context));
+    let value = at.map(|at| local(at, context));
+    Cell::new(Style::Dim, text.unwrap_or_default()).value(value.unwrap_or_default())
+}

@@ -1,0 +1,48 @@
+//! The output of a finding of `doctor` or `sync preflight`.
+
+use crate::doctor::{Check, Remedy, Status};
+use crate::ui::{Style, Ui};
+use crate::views::account::printable;
+
+/// The column at which messages, consequences and fixes start.
+const MESSAGE_COLUMN: usize = 25;
+
+/// Below this width, they start on a line of their own, at [`NARROW_COLUMN`].
+const MIN_WIDTH: usize = 60;
+const NARROW_COLUMN: usize = 6;
+
+/// Prints a finding: message, consequence, fix. A command has a line of its own and is never wrapped, so that
+/// it can be copied.
+pub(crate) fn show(ui: &Ui, check: &Check) {
+    let (style, word) = match check.status {
+        Status::Ok => (Style::Good, "ok  "),
+        Status::Warn => (Style::Warn, "warn"),
+        Status::Fail => (Style::Bad, "fail"),
+    };
+    let word = ui.paint(style, word);
+    let message = printable(&check.message);
+    let column = if ui.width() < MIN_WIDTH {
+        ui.line(format_args!("{word}  {}", check.id));
+        ui.line(ui.wrapped(NARROW_COLUMN, format_args!("      {message}")));
+        NARROW_COLUMN
+    } else {
+        let line = format!("{word}  {:18} {message}", check.id);
+        ui.line(ui.wrapped(MESSAGE_COLUMN, line));
+        MESSAGE_COLUMN
+    };
+    let blank = " ".repeat(column);
+    if let Some(why) = check.why {
+        ui.line(ui.wrapped(column, format_args!("{blank}{why}")));
+    }
+    let fix = match &check.fix {
+        None => return,
+        Some(Remedy::Advice(words)) => printable(words),
+        Some(Remedy::Command(command)) => {
+            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ fix it with:")));
+            ui.line(ui.command_line(column + 2, &printable(command)));
+            return;
+        }
+    };
+    let fix = ui.with_commands_apart(column + 2, format_args!("{blank}→ {fix}"));
+    ui.line(ui.paint(Style::Dim, fix));
+}

@@ -1,0 +1,64 @@
+//! The parts of other conversations with which a fork begins. Codex keeps a fork's own turns only (0.169).
+
+use crate::context::Context;
+use crate::conversations::named_conversation::NamedConversation;
+use crate::conversations::part_mark::PartMark;
+use crate::history::rollout::{self, SessionMeta};
+use crate::history::thread_rollouts::{ThreadChain, ThreadPart};
+use crate::views::account::printable;
+
+/// A conversation with the beginnings of those that it continues.
+pub(crate) struct ConversationParts {
+    /// The parts, the oldest first.
+    pub list: Vec<ThreadPart>,
+    /// The rollout with the turns before the first part, if it cannot be read.
+    pub missing_parent: Option<String>,
+}
+
+impl ConversationParts {
+    /// Finds the parts of a conversation.
+    pub(crate) fn of(session: &NamedConversation, context: &Context) -> Self {
+        let home = &context.settings.codex_home;
+        let chain = ThreadChain::of(home, &session.id, &session.rollout);
+        Self {
+            list: chain.parts,
+            missing_parent: chain.missing.map(|id| printable(&id)),
+        }
+    }
+
+    /// Returns the conversation alone.
+    pub(crate) fn without_bases(mut self) -> Self {
+        self.list.drain(..self.list.len() - 1);
+        self.missing_parent = None;
+        self
+    }
+
+    /// Returns the metadata of the first rollout of the conversation itself.
+    pub(crate) fn head(&self) -> Option<SessionMeta> {
+        let first = self.list.last()?.slices.first()?;
+        rollout::head(&first.path).ok().flatten()
+    }
+
+    /// Returns the conversation that this one continues, as a reader may name it.
+    pub(crate) fn continued(&self) -> Option<String> {
+        let parent = self.list.iter().rev().nth(1);
+        let parent = parent.map(|part| printable(&part.id));
+        parent.or_else(|| self.missing_parent.clone())
+    }
+
+    /// Returns the mark before the first part, if turns are missing there.
+    pub(crate) fn first_mark(&self) -> Option<PartMark> {
+        self.missing_parent.clone().map(PartMark::Missing)
+    }
+
+    /// Returns the mark before a part; `None` if it is the only one.
+    pub(crate) fn mark(&self, part: &ThreadPart) -> Option<PartMark> {
+        let is_own = self.list.last() == Some(part);
+        let mark = if is_own {
+            PartMark::Own
+        } else {
+            PartMark::Base(printable(&part.id))
+        };
+        (self.list.len() > 1).then_some(mark)
+    }
+}

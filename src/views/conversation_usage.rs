@@ -1,0 +1,107 @@
+//! The usage of launched conversations, which `list` and `current` show below the figures of the server.
+
+use crate::context::Context;
+use crate::launch::binding;
+use crate::launch::record::LaunchRecord;
+use crate::launch::settle;
+use crate::quota::account::AccountEntry;
+use crate::quota::session_usage::SessionUsage;
+use crate::quota::window::QuotaSource;
+use crate::ui::windows::WindowJson;
+use crate::views::account::{local, relative, short_id, warn_all};
+use serde::Serialize;
+
+/// Usage in JSON. Its keys are an interface.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct LaunchedUsageView {
+    rollout_path: String,
+    session_id: String,
+    captured_at: String,
+    source: QuotaSource,
+    windows: Vec<WindowJson>,
+}
+
+/// The launches that still run, with the usage read from their rollouts.
+#[derive(Debug, Default)]
+pub(crate) struct LaunchedUsages {
+    running: Vec<LaunchRecord>,
+}
+
+impl LaunchedUsages {
+    /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
+    /// Rollouts of completed launches are not opened. Read errors are warnings.
+    pub(crate) fn read(context: &Context) -> Self {
+        let settings = &context.settings;
+        let settled = settle::settle_ended(
+            &settings.manager_home,
+            &context.env,
+            context.local_now(),
+            settings.zone,
+        );
+        match settled {
+            Ok((launches, warnings)) => {
+                warn_all(&context.ui, &warnings);
+                let mut running: Vec<_> = launches.unsettled().collect();
+                for record in &mut running {
+                    let since = record.run.started_at.to_utc();
+                    for conversation in &mut record.binding.conversations {
+                        binding::read_latest_usage(conversation, since);
+                    }
+                }
+                Self { running }
+            }
+            Err(e) => {
+                context
+                    .ui
+                    .warn(format_args!("cannot read the launches: {e}"));
+                Self::default()
+            }
+        }
+    }
+
+    /// Returns the newest usage of an account.
+    pub(crate) fn of(&self, entry: &AccountEntry) -> Option<SessionUsage> {
+        self.running
+            .iter()
+            .filter(|record| record.identity.is_same(&entry.identity))
+            .filter_map(settle::usage_of)
+            .chain(entry.session.clone())
+            .max_by_key(|usage| usage.captured_at)
+    }
+}
+
+impl LaunchedUsageView {
+    pub(crate) fn of(usage: &SessionUsage, context: &Context) -> Self {
+        Self {
+            rollout_path: usage.rollout_path.clone(),
+            session_id: usage.session_id.clone(),
+            captured_at: local(&usage.captured_at, context),
+            source: QuotaSource::LaunchWrapper,
+            windows: usage.windows.iter().map(WindowJson::from).collect(),
+        }
+    }
+}
+
+/// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
+/// windows.
+pub(crate) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
+    let windows: Vec<_> = usage
+        .windows
+        .iter()
+        .map(|window| {
+            format!(
+                "{} {:.0} % left",
+                window.label(),
+                (100.0 - window.used_percent).max(0.0)
+            )
+        })
+        .collect();
+    let short = short_id(&usage.session_id);
+    let when = relative(&usage.captured_at, context);
+    (!windows.is_empty()).then(|| {
+        format!(
+            "launched conversation {short}, {when}: {}",
+            windows.join(", ")
+        )
+    })
+}

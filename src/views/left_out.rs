@@ -1,0 +1,50 @@
+//! The files that an archive or a snapshot lacks, or has damaged.
+
+use crate::archive::path_note::PathNote;
+use crate::context::Context;
+use crate::io::quantity::pluralize;
+use crate::ui::Style;
+use crate::ui::time::bytes;
+
+/// Prints the paths that are not in the backup, and the damaged ones that are.
+pub(crate) fn show_left_out(
+    context: &Context,
+    excluded: &[PathNote],
+    skipped: &[PathNote],
+    damaged: &[PathNote],
+) {
+    let ui = &context.ui;
+    // SQLite's files beside a database are not reported: their content is in the database's
+    // snapshot.
+    let names: Vec<_> = excluded
+        .iter()
+        .filter(|e| !e.reason.starts_with("included in") && e.content.is_none())
+        .map(|e| e.path.display().to_string())
+        .collect();
+    if !names.is_empty() {
+        ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
+    }
+    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
+        ui.report(format_args!(
+            "left out: {}/, {}, {}: {}",
+            item.path.display(),
+            pluralize(size.files, "file"),
+            bytes(size.bytes),
+            item.reason
+        ));
+    }
+    for item in skipped {
+        ui.warn(format_args!(
+            "not archived: {} ({})",
+            item.path.display(),
+            item.reason
+        ));
+    }
+    for item in damaged {
+        ui.warn(format_args!(
+            "archived unchanged, but damaged: {} ({})",
+            item.path.display(),
+            item.reason
+        ));
+    }
+}

@@ -1,0 +1,185 @@
+//! The output of `restore` and `vault restore`: the archive, the plan, the result.
+
+use crate::accounts::login_selection::AuthOutcome;
+use crate::archive::name_table::NameSet;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::context::Context;
+use crate::inventory::archive_names::{self, file_name, without_suffix};
+use crate::inventory::catalog;
+use crate::inventory::store;
+use crate::io::quantity::pluralize;
+use crate::io::shell;
+use crate::restore::apply::RestoreReport;
+use crate::restore::plan::{RestorePlan, RestoreTarget};
+use crate::restore::request::RestoreRequest;
+use crate::ui::Style;
+use crate::ui::time::bytes;
+use crate::views::account;
+use crate::views::restore_diff::{self, ConversationChange};
+use serde::Serialize;
+use std::path::Path;
+
+/// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
+pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
+    let metadata = archive.metadata();
+    format!(
+        "{}: {} {noun} of {}, made {}",
+        account::printable(&file_name(archive.path())),
+        archive_names::kind(metadata),
+        account::printable(metadata.email.as_deref().unwrap_or("a signed-out home")),
+        account::full(&metadata.created_at, context)
+    )
+}
+
+/// The JSON document. Its keys are an interface.
+#[derive(Serialize)]
+struct RestoreJson<'a> {
+    archive: String,
+    email: Option<&'a str>,
+    target: &'a Path,
+    files: u64,
+    bytes: u64,
+    /// The files that were not written, because the home has them as archived; not in the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<u64>,
+    removed: Vec<String>,
+    safety_backup: Option<String>,
+    auth: Option<AuthOutcome>,
+    notes: &'a [String],
+    dry_run: bool,
+    /// The conversations that would change, with `--diff`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversations: Option<Vec<ConversationChange>>,
+}
+
+/// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
+pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
+    let names = removed.sorted().into_iter();
+    names
+        .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
+        .map(|name| name.to_string())
+        .collect()
+}
+
+/// Prints the plan of a dry run.
+pub(crate) fn show_plan(
+    context: &Context,
+    command: &str,
+    archive: &ArchiveReader,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    changes: Option<Vec<ConversationChange>>,
+) {
+    let removed = removed_names(&plan.removed);
+    if let Some(changes) = &changes {
+        restore_diff::show(changes, &request.folder, context);
+    }
+    context.ui.document(
+        command,
+        &RestoreJson {
+            archive: file_name(archive.path()),
+            email: archive.metadata().email.as_deref(),
+            target: &request.folder,
+            files: plan.writes.len() as u64 + u64::from(plan.wants_login),
+            bytes: plan.bytes,
+            unchanged: None,
+            removed: removed.clone(),
+            safety_backup: None,
+            auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
+            notes: &[],
+            dry_run: true,
+            conversations: changes,
+        },
+    );
+    let ui = &context.ui;
+    ui.report(format_args!(
+        "would restore {} ({}) into {}",
+        pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
+        bytes(plan.bytes),
+        request.folder.display(),
+    ));
+    if request.target == RestoreTarget::Home {
+        ui.report(format_args!(
+            "  besides the login: {} replaced, {} added, {} removed",
+            pluralize(plan.writes.len() - plan.added.len(), "file"),
+            plan.added.len(),
+            removed.len(),
+        ));
+    }
+    for path in &removed {
+        ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
+    }
+}
+
+/// Prints the result of a restore, with the command that undoes it.
+pub(crate) fn show_report(
+    context: &Context,
+    command: &str,
+    archive: &ArchiveReader,
+    request: &RestoreRequest<'_>,
+    report: &RestoreReport,
+) {
+    let removed = removed_names(&report.removed);
+    let safety = report.safety.as_ref().map(|s| {
+        catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
+    });
+    context.ui.document(
+        command,
+        &RestoreJson {
+            archive: file_name(archive.path()),
+            email: archive.metadata().email.as_deref(),
+            target: &request.folder,
+            files: report.files,
+            bytes: report.bytes,
+            unchanged: Some(report.unchanged),
+            removed: removed.clone(),
+            safety_backup: safety.clone(),
+            auth: Some(report.auth),
+            notes: &report.notes,
+            dry_run: false,
+            conversations: None,
+        },
+    );
+    let ui = &context.ui;
+    ui.report(format_args!(
+        "{} {}, {}, into {}",
+        ui.paint(Style::Good, "restored"),
+        pluralize(report.files, "file"),
+        bytes(report.bytes),
+        request.folder.display(),
+    ));
+    if report.unchanged > 0 {
+        let verb = if report.unchanged == 1 { "was" } else { "were" };
+        ui.report(format_args!(
+            "{} of them {verb} already equal",
+            report.unchanged
+        ));
+    }
+    ui.report(match report.auth {
+        AuthOutcome::Restored => "login: restored from the archive",
+        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
+        AuthOutcome::Skipped => "login: unchanged",
+    });
+    if !removed.is_empty() {
+        let verb = if removed.len() == 1 { "is" } else { "are" };
+        let removed = pluralize(removed.len(), "file");
+        ui.report(format_args!(
+            "removed {removed} that {verb} not in the archive"
+        ));
+    }
+    for record_result in &report.notes {
+        ui.note(format_args!("note: {record_result}"));
+    }
+    match safety {
+        Some(safety) => ui.note(format_args!(
+            "undo with: codex-manager restore {}",
+            shell::word(without_suffix(&safety))
+        )),
+        None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
+            "use it with: CODEX_HOME={} codex",
+            shell::word(&request.folder.to_string_lossy())
+        )),
+        None => {}
+    }
+}

@@ -1,0 +1,147 @@
+//! The plan of `prune` and `vault forget` as a table.
+
+use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::inventory::archive_names::{self};
+use crate::inventory::retention::{RetentionDecision, RetentionPlan};
+use crate::quota::account::AccountEntry;
+use crate::ui::Style;
+use crate::ui::table::{Cell, Column, Table};
+use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::vault::snapshot::short_id;
+use crate::views::account::{self, printable};
+use crate::views::account_names::AccountNames;
+use serde::Serialize;
+
+/// The objects of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetentionSubject {
+    /// Archives, which are moved to the trash.
+    Archives,
+    /// Snapshots of the vault, which are removed.
+    Snapshots,
+}
+
+fn columns(subject: RetentionSubject) -> [Column; 7] {
+    let name = match subject {
+        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(40),
+        RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
+    };
+    [
+        Column::new("ACCOUNT").only_tsv(),
+        Column::new("DO").rank(1),
+        Column::new("CREATED").rank(4),
+        Column::new("KIND").rank(3),
+        Column::new("SIZE").rank(5).number(),
+        name,
+        Column::new("WHY").rank(2).wrap(16),
+    ]
+}
+
+/// Prints the plan, grouped by account: what is kept and what is dropped, and why.
+pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSubject) {
+    let ui = &context.ui;
+    if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
+        return;
+    }
+    let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();
+    rows.extend(plan.drop.iter().map(|d| (d, false)));
+    let known = account::known_accounts(context).unwrap_or_default();
+    let entry_of = |identity: &Identity| {
+        let known = known.iter().find(|a| a.entry.identity.is_same(identity));
+        known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
+    };
+    let identities = rows
+        .iter()
+        .filter_map(|(d, _)| d.candidate.identity.as_ref());
+    let entries: Vec<_> = identities.map(entry_of).collect();
+    let names = AccountNames::of(&entries);
+    let who = |d: &RetentionDecision| {
+        let identity = d.candidate.identity.as_ref();
+        identity.map_or("signed out".to_owned(), |identity| names.name(identity))
+    };
+    rows.sort_by_cached_key(|(d, _)| {
+        let newest_first = std::cmp::Reverse(d.candidate.made_at);
+        (who(d).to_lowercase(), d.candidate.class, newest_first)
+    });
+    let mut table = Table::new(ui, columns(subject));
+    for group in rows.chunk_by(|a, b| who(a.0) == who(b.0)) {
+        table.group(who(group[0].0), None);
+        for (decision, kept) in group {
+            table.row(cells(context, decision, *kept, subject));
+        }
+    }
+    table.report(ui);
+    let verb = match subject {
+        RetentionSubject::Archives => "to the trash",
+        RetentionSubject::Snapshots => "drop",
+    };
+    for decision in &plan.drop {
+        let name = printable(&decision.candidate.archive);
+        ui.detail(format_args!("{verb}: {name}"));
+    }
+}
+
+fn cells(
+    context: &Context,
+    decision: &RetentionDecision,
+    kept: bool,
+    subject: RetentionSubject,
+) -> [Cell; 7] {
+    let candidate = &decision.candidate;
+    let (zone, now) = (context.settings.zone, context.now());
+    let made = candidate.made_at;
+    let kind = match candidate.class.name() {
+        class if candidate.is_single_login => archive_names::partial(class),
+        class => class.to_owned(),
+    };
+    let (style, word) = if kept {
+        (Style::Good, "keep")
+    } else {
+        (Style::Warn, "drop")
+    };
+    let email = candidate.identity.as_ref().map(|i| i.email.to_string());
+    let name = &candidate.archive;
+    let name = match subject {
+        RetentionSubject::Archives => {
+            Cell::plain(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(name))
+        }
+        RetentionSubject::Snapshots => Cell::plain(short_id(name)).value(name),
+    };
+    [
+        Cell::plain(email.unwrap_or_default()),
+        Cell::new(style, word),
+        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, zone, &now)))
+            .value(made.map_or(String::new(), |at| rfc3339(&at, zone))),
+        Cell::plain(kind),
+        Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
+        name,
+        Cell::new(Style::Dim, &decision.reason),
+    ]
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DecisionJson {
+    archive: String,
+    reason: String,
+    email: Option<String>,
+    kind: &'static str,
+    created_at: Option<String>,
+    archive_bytes: u64,
+}
+
+/// Returns the row of an archive or of a snapshot in JSON.
+pub(crate) fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
+    let RetentionDecision { candidate, reason } = decision;
+    DecisionJson {
+        archive: candidate.archive,
+        reason,
+        email: candidate.identity.map(|i| i.email.to_string()),
+        kind: candidate.class.name(),
+        created_at: candidate
+            .made_at
+            .map(|at| rfc3339(&at, context.settings.zone)),
+        archive_bytes: candidate.bytes,
+    }
+}

@@ -1,0 +1,406 @@
+//! The output of a plan of sync, as text and as JSON.
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::quantity::pluralize;
+use crate::shutdown::ShutdownPlan;
+use crate::sync::config::SyncConfig;
+use crate::sync::conflicting_versions::ConflictingVersions;
+use crate::sync::plan::{Conflict, SyncPlan, SyncStep, UndeliveredVersion};
+use crate::ui::table::{Cell, Column, Table};
+use crate::ui::time::bytes;
+use crate::ui::{self, Style};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Number of rows that a table shows; further ones are only counted.
+const MAX_TABLE_ROWS: usize = 40;
+
+/// The JSON document of `plan` and `run`. Its keys are an interface.
+#[derive(Serialize)]
+pub(crate) struct PlanJson<'a> {
+    pub(crate) actions: Vec<ActionJson<'a>>,
+    pub(crate) conflicts: Vec<ConflictJson<'a>>,
+    pub(crate) waiting: Vec<PathJson<'a>>,
+    pub(crate) skipped: Vec<PathJson<'a>>,
+    pub(crate) warnings: Vec<PathJson<'a>>,
+    pub(crate) notes: Vec<PathJson<'a>>,
+    pub(crate) left_out: Vec<PathJson<'a>>,
+    pub(crate) forks: Vec<&'a str>,
+    pub(crate) summary: Summary,
+    pub(crate) dry_run: bool,
+    pub(crate) snapshot: Option<&'a str>,
+    pub(crate) closing: Option<&'a ShutdownPlan>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct ActionJson<'a> {
+    path: &'a str,
+    action: &'static str,
+    reason: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PathJson<'a> {
+    path: &'a str,
+    reason: Cow<'a, str>,
+}
+
+impl<'a> PathJson<'a> {
+    fn of(path: &'a str, reason: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            path,
+            reason: reason.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    unchanged: usize,
+    bytes: u64,
+    #[serde(flatten)]
+    actions: BTreeMap<&'static str, usize>,
+    conflicts: usize,
+    waiting: usize,
+    left_out: usize,
+    forks: usize,
+}
+
+pub(crate) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
+    list.iter()
+        .map(|(path, why)| PathJson::of(path, why))
+        .collect()
+}
+
+#[derive(Serialize)]
+pub(crate) struct ConflictJson<'a> {
+    #[serde(flatten)]
+    file: PathJson<'a>,
+    #[serde(flatten)]
+    versions: Option<VersionsJson<'a>>,
+}
+
+/// The versions of a conversation in conflict.
+#[derive(Serialize)]
+pub(crate) struct VersionsJson<'a> {
+    #[serde(flatten)]
+    versions: &'a ConflictingVersions,
+    since: Option<String>,
+}
+
+impl<'a> VersionsJson<'a> {
+    pub(crate) fn of(versions: &'a ConflictingVersions, context: &Context) -> Self {
+        let since = versions.since();
+        Self {
+            versions,
+            since: since.map(|at| ui::time::rfc3339(at, context.settings.zone)),
+        }
+    }
+}
+
+impl<'a> ConflictJson<'a> {
+    pub(crate) fn of(conflict: &'a Conflict, context: &Context) -> Self {
+        let versions = conflict.versions.as_ref();
+        Self {
+            file: PathJson::of(&conflict.path, &conflict.reason),
+            versions: versions.map(|versions| VersionsJson::of(versions, context)),
+        }
+    }
+
+    /// Returns the conflict as printed: the title or the path, and why it is one.
+    fn describe(&self, context: &Context) -> String {
+        let PathJson { path, reason } = &self.file;
+        match &self.versions {
+            None => format!("{path}: {reason}"),
+            Some(VersionsJson { versions, .. }) => {
+                let name = name_of(versions);
+                let messages = describe_messages(versions, "in the cloud folder", context);
+                format!("{name}: {reason}: {messages}")
+            }
+        }
+    }
+}
+
+/// Returns the title and the id of a conversation as printed.
+pub(crate) fn name_of(versions: &ConflictingVersions) -> String {
+    let id = versions.session_id();
+    match versions.title() {
+        Some(title) => format!("\"{title}\" ({id})"),
+        None => id.to_owned(),
+    }
+}
+
+/// Returns what each version of a conversation has of its own; `other` is the place of the other version.
+pub(crate) fn describe_messages(
+    versions: &ConflictingVersions,
+    other: &str,
+    context: &Context,
+) -> String {
+    let time = |at: &DateTime<Utc>| ui::time::absolute(at, context.settings.zone, &context.now());
+    versions.describe(other, time)
+}
+
+/// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
+fn conflicts_of<'a>(
+    context: &Context,
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<ConflictJson<'a>> {
+    let open = plan.conflicts.iter();
+    let open = open.map(|conflict| ConflictJson::of(conflict, context));
+    let ended = steps.filter_map(|step| {
+        Some(ConflictJson {
+            file: PathJson::of(&step.path, step.conflict.as_ref()?),
+            versions: None,
+        })
+    });
+    open.chain(ended).collect()
+}
+
+/// Returns the names of conflict copies that wait for a decision, with those that these steps create.
+fn conflict_copies_of<'a>(
+    plan: &'a SyncPlan,
+    steps: impl Iterator<Item = &'a SyncStep>,
+) -> Vec<&'a str> {
+    let known = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
+    let names: BTreeSet<&str> = known
+        .chain(steps.flat_map(SyncStep::new_conflict_copies))
+        .collect();
+    names.into_iter().collect()
+}
+
+/// Builds the document for the steps whose index `wants` accepts.
+pub(crate) fn document<'a>(
+    context: &Context,
+    plan: &'a SyncPlan,
+    wants: impl Fn(usize) -> bool,
+) -> PlanJson<'a> {
+    let steps = || {
+        let numbered = plan.steps.iter().enumerate();
+        numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
+    };
+    let mut actions = BTreeMap::new();
+    for step in steps() {
+        *actions.entry(step.action.name()).or_default() += 1;
+    }
+    let conflicts = conflicts_of(context, plan, steps());
+    let forks = conflict_copies_of(plan, steps());
+    let undelivered = plan.notices.undelivered.iter();
+    let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
+    let mut waiting = with_reasons(&plan.notices.waiting);
+    waiting.extend(undelivered);
+    PlanJson {
+        summary: Summary {
+            unchanged: plan.unchanged,
+            bytes: steps().map(|step| step.bytes).sum(),
+            actions,
+            conflicts: conflicts.len(),
+            waiting: waiting.len(),
+            left_out: plan.notices.excluded.len(),
+            forks: forks.len(),
+        },
+        actions: steps()
+            .map(|step| ActionJson {
+                path: &step.path,
+                action: step.action.name(),
+                reason: &step.reason,
+                bytes: step.bytes,
+            })
+            .collect(),
+        conflicts,
+        waiting,
+        skipped: with_reasons(&plan.notices.skipped),
+        warnings: with_reasons(&plan.notices.warnings),
+        notes: with_reasons(&plan.notices.notes),
+        left_out: with_reasons(&plan.notices.excluded),
+        forks,
+        dry_run: true,
+        snapshot: None,
+        closing: None,
+    }
+}
+
+const STEP_COLUMNS: [Column; 4] = [
+    Column::new("ACTION"),
+    Column::new("FILE").shorten_middle(24),
+    Column::new("SIZE").number().rank(2),
+    Column::new("WHY").rank(1).wrap(16),
+];
+
+/// Prints the steps of the plan as a table.
+pub(crate) fn show_steps(context: &Context, plan: &SyncPlan) {
+    let ui = &context.ui;
+    if plan.steps.is_empty() {
+        return;
+    }
+    let mut table = Table::new(ui, STEP_COLUMNS);
+    let shown = if ui.wants_tsv() {
+        plan.steps.len()
+    } else {
+        MAX_TABLE_ROWS
+    };
+    for step in plan.steps.iter().take(shown) {
+        let size = step.bytes.max(step.removed_bytes());
+        let path = if ui.writes_to_terminal() {
+            short(&step.path)
+        } else {
+            step.path.clone()
+        };
+        table.row([
+            Cell::new(Style::Strong, step.action.name()),
+            Cell::plain(path).value(&step.path),
+            Cell::new(Style::Dim, bytes(size)).value(size),
+            Cell::new(Style::Dim, &*step.reason),
+        ]);
+    }
+    table.print(ui);
+    if plan.steps.len() > shown {
+        ui.line(format_args!(
+            "… and {} more; --json has all",
+            plan.steps.len() - shown
+        ));
+    }
+}
+
+/// Shortens a long path to its end, or to the id of a conversation.
+fn short(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if path.chars().count() <= 32 {
+        path.to_owned()
+    } else if rollout_id(name).is_some() {
+        let id = rollout_id(name).unwrap_or(name);
+        format!("…{id}")
+    } else {
+        format!("…/{name}")
+    }
+}
+
+fn rollout_id(name: &str) -> Option<&str> {
+    let stem = crate::sync::rollouts::stem(name)?;
+    stem.get(stem.len() - 36..)
+}
+
+/// Prints what has not arrived, what was left alone, and what needs a decision.
+pub(crate) fn print_unsynced<'a>(
+    context: &Context,
+    plan: &'a SyncPlan,
+    config: &SyncConfig,
+    steps: impl Iterator<Item = &'a SyncStep> + Clone,
+) {
+    let ui = &context.ui;
+    for (path, why) in &plan.notices.warnings {
+        ui.warn(format_args!("{path} {why}"));
+    }
+    for (path, why) in limited(&plan.notices.waiting) {
+        ui.warn(format_args!(
+            "not synced until it is complete: {path}: {why}"
+        ));
+    }
+    if plan.notices.may_accept_unlisted {
+        ui.note(
+            "sync such files as they are with: --accept-unlisted (not if a machine has published a newer version)",
+        );
+    }
+    for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
+        ui.warn(message);
+    }
+    for file in &plan.notices.undelivered {
+        ui.detail(format_args!(
+            "not arrived: {}: {}",
+            file.path,
+            file.reason()
+        ));
+    }
+    if !plan.notices.undelivered.is_empty() {
+        ui.note(
+            "wait until the cloud client has delivered them; a conversation that you continue now becomes a \
+             conflict; before you start Codex on this machine run: codex-manager sync run --apply",
+        );
+    }
+    for (path, why) in limited(&plan.notices.skipped) {
+        ui.warn(format_args!("not synced: {path}: {why}"));
+    }
+    if plan.notices.held_deletions > 0 {
+        ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
+    }
+    if config.policy.report_conflicts {
+        for conflict in conflicts_of(context, plan, steps.clone()) {
+            ui.warn(format_args!("conflict: {}", conflict.describe(context)));
+        }
+    }
+    let forks = conflict_copies_of(plan, steps);
+    for name in &forks {
+        ui.warn(format_args!(
+            "a conflict copy of a conversation waits for your decision: {name}"
+        ));
+    }
+    if !forks.is_empty() {
+        ui.note("list and resolve them with: codex-manager sync resolve");
+    }
+}
+
+/// Prints files that are left alone and need no action. A run prints them if they differ from what the last
+/// run printed, or under `--verbose`.
+pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
+    for (path, why) in limited(&plan.notices.notes) {
+        context.ui.note(format_args!("note: {path}: {why}"));
+    }
+    print_left_out(context, &plan.notices.excluded);
+}
+
+/// Prints the entries of the home that are not synced: the first ones by name, the rest by number.
+fn print_left_out(context: &Context, left_out: &[(String, String)]) {
+    const NAMED: usize = 10;
+    let ui = &context.ui;
+    for (path, why) in left_out.iter().take(NAMED) {
+        ui.note(format_args!("excluded: {path}: {why}"));
+    }
+    if left_out.len() > NAMED {
+        let more = left_out.len() - NAMED;
+        ui.note(format_args!("excluded: {more} more; --json names them"));
+    }
+}
+
+fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    list.iter().take(MAX_TABLE_ROWS)
+}
+
+/// Returns "nothing to do: 1 file is the same on both sides".
+pub(crate) fn nothing_to_do(plan: &SyncPlan) -> String {
+    format!("nothing to do: {}", unchanged_summary(plan))
+}
+
+/// Returns "1 file is the same on both sides".
+pub(crate) fn unchanged_summary(plan: &SyncPlan) -> String {
+    let verb = if plan.unchanged == 1 { "is" } else { "are" };
+    let files = pluralize(plan.unchanged, "file");
+    format!("{files} {verb} the same on both sides")
+}
+
+/// Returns the error for conflicts of a plan, or of a run that they stopped.
+pub(crate) fn undecided(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
+    let error = in_conflict(plan)
+        .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
+    if plan.is_stopped(config.policy.rules.conflict) {
+        error
+            .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
+    } else {
+        error
+    }
+}
+
+/// Returns the error for conflicts of a run that synced all other files.
+pub(crate) fn undecided_files(plan: &SyncPlan) -> CommandError {
+    in_conflict(plan).hint(
+        "list and resolve them with: codex-manager sync resolve; these files are unchanged on both sides",
+    )
+}
+
+fn in_conflict(plan: &SyncPlan) -> CommandError {
+    let count = plan.conflicts.len();
+    CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
+}

@@ -1,0 +1,131 @@
+//! The timeline of `cooldown`: one line per account, one character per some hours.
+
+use crate::context::Context;
+use crate::io::clock::Timestamp;
+use crate::quota::account::Account;
+use crate::quota::state::{AccountState, Verdict};
+use crate::quota::window::Observation;
+use crate::ui::Style;
+use crate::ui::text_width::without_middle;
+use crate::views::account::label;
+use chrono::{Duration, Timelike};
+
+/// The number of days that the timeline shows.
+const DAYS: usize = 8;
+
+/// The longest name before the line of an account, in characters.
+const NAME_MAX: usize = 25;
+
+/// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
+/// window has a mark.
+pub(crate) fn draw(rows: &[(Account, Verdict)], context: &Context) {
+    let ui = &context.ui;
+    let name_max = NAME_MAX.min(ui.width() / 3);
+    let names: Vec<String> = rows
+        .iter()
+        .map(|(account, _)| without_middle(&label(account), name_max).into_owned())
+        .collect();
+    let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
+    let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+    let starts: Vec<Timestamp> = (0..=DAYS * per_day)
+        .scan(context.local_now(), |at, _| {
+            let start = context.settings.zone.at(&at.to_utc());
+            *at += step;
+            Some(start)
+        })
+        .collect();
+    ui.line(ui.paint(
+        Style::Dim,
+        format!(
+            "{:name_width$}  {}",
+            "",
+            day_names(&starts, per_day).trim_end()
+        ),
+    ));
+    for ((account, verdict), name) in rows.iter().zip(names) {
+        let line = line(account, verdict, &starts)
+            .map(|(style, part)| ui.paint(style, part))
+            .concat();
+        ui.line(format_args!("{name:<name_width$}  {line}"));
+    }
+    let legend = "█ cooldown  ─ window running  ┤ reset  · ready  ? unknown";
+    let indent = (name_width + 2).min(ui.width().saturating_sub(legend.chars().count()));
+    let legend = format!("{:indent$}{legend}", "");
+    ui.line(ui.paint(Style::Dim, ui.wrapped(indent, legend)));
+}
+
+/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the
+/// column of its midnight. `starts` has the start of each cell, and the end of the last one.
+fn day_names(starts: &[Timestamp], per_day: usize) -> String {
+    let name_chars = if per_day > 3 { 3 } else { 2 };
+    let mut head = vec![' '; starts.len() - 1];
+    for (i, pair) in starts.windows(2).enumerate() {
+        let is_first = i == 0 && pair[0].hour() < 12;
+        if pair[0].date_naive() != pair[1].date_naive() || is_first {
+            let day = if is_first { pair[0] } else { pair[1] };
+            // A first day that is shorter than its name has none.
+            if i <= name_chars {
+                head[..i].fill(' ');
+            }
+            for (cell, c) in head[i..]
+                .iter_mut()
+                .zip(day.format("%a").to_string().chars().take(name_chars))
+            {
+                *cell = c;
+            }
+        }
+    }
+    head.into_iter().collect()
+}
+
+/// Returns the parts of the line of an account, with their styles.
+fn line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
+    let cells = starts.len() - 1;
+    let starts = &starts[..cells];
+    if verdict.state == AccountState::Unknown {
+        let none = (Style::Plain, String::new());
+        return [(Style::Plain, "?".repeat(cells)), none.clone(), none];
+    }
+    let until = verdict.next_available_at;
+    let is_blocked = |start: &Timestamp| match until {
+        Some(until) => until - *start > Duration::minutes(1),
+        None => verdict.state == AccountState::Cooldown,
+    };
+    let blocked = starts.iter().filter(|s| is_blocked(s)).count();
+    let until_cell = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
+    let weekly = account
+        .entry
+        .observation
+        .as_ref()
+        .and_then(Observation::weekly);
+    let resets = weekly.and_then(|w| w.resets_at).map_or(0, until_cell);
+    let runs = resets.saturating_sub(blocked + 1);
+    let reset = usize::from(resets > blocked && resets < cells);
+    let free = cells - blocked - runs - reset;
+    let window = format!("{}{}", "─".repeat(runs), "┤".repeat(reset));
+    [
+        (Style::Warn, "█".repeat(blocked)),
+        (Style::Plain, window),
+        (Style::Good, "·".repeat(free)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::clock::Zone;
+
+    #[test]
+    fn names_of_days_do_not_overlap() {
+        let at: chrono::DateTime<chrono::Utc> = "2026-11-22T08:00:00Z".parse().expect("a time");
+        let starts: Vec<_> = (0..=6)
+            .map(|n| Zone::UTC.at(&(at + Duration::hours(8) * n)))
+            .collect();
+        assert_eq!(day_names(&starts, 3), " Mo Tu");
+        let starts: Vec<_> = (0..=12)
+            .map(|n| Zone::UTC.at(&(at + Duration::hours(3) * n)))
+            .collect();
+        assert_eq!(day_names(&starts, 8), "Sun  Mon    ");
+    }
+}

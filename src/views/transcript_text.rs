@@ -1,0 +1,52 @@
+//! Conversations as Markdown, for `show` and `export`.
+
+use crate::context::Context;
+use crate::conversations::markdown::MarkdownWriter;
+use crate::conversations::named_conversation::NamedConversation;
+use crate::error::CommandError;
+use crate::io::ansi::without_escapes;
+use crate::views::conversation_parts::ConversationParts;
+use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+use std::io;
+
+/// Returns a writer that shows times in the local zone.
+pub(crate) fn markdown_writer(
+    whole_calls: bool,
+    context: &Context,
+) -> MarkdownWriter<impl Fn(&DateTime<Utc>) -> String + use<>> {
+    MarkdownWriter::new(whole_calls, minutes(context))
+}
+
+/// Returns the format of times in transcripts.
+pub(crate) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
+    let zone = context.settings.zone;
+    move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Returns the title and the facts about a conversation as Markdown.
+pub(crate) fn head(session: &NamedConversation, parts: &ConversationParts) -> String {
+    let title = Some(&*session.title).filter(|title| !title.is_empty());
+    let mut text = format!(
+        "# {}\n\nSession `{}`",
+        title.unwrap_or("Conversation"),
+        session.id
+    );
+    if let Some(cwd) = parts.head().as_ref().and_then(|meta| meta.text("cwd")) {
+        let _ = write!(text, " in `{cwd}`");
+    }
+    if let Some(parent) = parts.continued() {
+        let _ = write!(text, ", continues `{parent}`");
+    }
+    text.push('\n');
+    without_escapes(&text).into_owned()
+}
+
+/// Converts a failure to read a conversation.
+pub(crate) fn read_error(session: &NamedConversation, error: io::Error) -> CommandError {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return CommandError::interrupted();
+    }
+    let path = session.rollout.display();
+    CommandError::failed(format!("cannot read the conversation: {path}")).because(error)
+}

@@ -1,0 +1,44 @@
+//! The forecast of an account's weekly window, as a hint: no state and no rank depends on it.
+
+use crate::context::Context;
+use crate::quota::account::{Account, AccountEntry};
+use crate::quota::state::{AccountState, Verdict};
+use crate::usage::window::{Pace, pace};
+use chrono::{DateTime, Utc};
+
+fn pace_of(entry: &AccountEntry, context: &Context) -> Option<Pace> {
+    let observation = entry.observation.as_ref()?;
+    let observed_at = observation.observed_at.to_utc();
+    pace(observation.weekly()?, observed_at, context.now())
+}
+
+/// Returns the forecast in few words: `on pace`, `exhausted on Fri`, `exhausted today`, `exhausted`; empty if
+/// it is not known.
+pub(crate) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
+    let zone = context.settings.zone;
+    let day = |at: &DateTime<Utc>| zone.at(at).date_naive();
+    match pace_of(entry, context) {
+        None => String::new(),
+        Some(Pace::Lasts) => "on pace".into(),
+        Some(Pace::Exhausted) => "exhausted".into(),
+        Some(Pace::ExhaustedAt(at)) if day(&at) == day(&context.now()) => "exhausted today".into(),
+        Some(Pace::ExhaustedAt(at)) => format!("exhausted on {}", zone.at(&at).format("%a")),
+    }
+}
+
+/// Returns `at this pace exhausted on Fri 27 Nov` if the weekly window of the live account will be used up before
+/// its reset. Other accounts are not in use, so they do not keep their pace.
+pub(crate) fn exhaustion_hint(
+    account: &Account,
+    verdict: &Verdict,
+    context: &Context,
+) -> Option<String> {
+    if !account.current || verdict.state != AccountState::Ready {
+        return None;
+    }
+    let Pace::ExhaustedAt(at) = pace_of(&account.entry, context)? else {
+        return None;
+    };
+    let day = context.settings.zone.at(&at).format("%a %-d %b");
+    Some(format!("at this pace exhausted on {day}"))
+}
