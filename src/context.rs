@@ -56,7 +56,7 @@ pub struct Context {
 }
 
 /// Parses words like a command line and runs the command.
-pub type Runner = fn(&[OsString], &Context) -> Result<Outcome, CommandError>;
+pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome, CommandError>;
 
 impl Context {
     /// Returns the current instant.
@@ -203,7 +203,7 @@ fn resolve_home(
 ///
 /// # Errors
 /// `CODEX_MANAGER_NOW` is not an RFC 3339 time.
-pub fn clock(env: &Environment) -> Result<Clock, CommandError> {
+pub(crate) fn clock(env: &Environment) -> Result<Clock, CommandError> {
     match env.text("CODEX_MANAGER_NOW") {
         None => Ok(Clock::System),
         Some(text) => DateTime::parse_from_rfc3339(text)
@@ -216,12 +216,12 @@ pub fn clock(env: &Environment) -> Result<Clock, CommandError> {
 }
 
 /// Returns the zone named by `TZ`, if the variable is set and the zone is known.
-pub fn zone_of_tz(env: &Environment) -> Option<Zone> {
+pub(crate) fn zone_of_tz(env: &Environment) -> Option<Zone> {
     zone_named_by(env.text("TZ")?)
 }
 
 /// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
-pub fn zone_named_by(tz: &str) -> Option<Zone> {
+pub(crate) fn zone_named_by(tz: &str) -> Option<Zone> {
     let name = tz.trim_start_matches(':');
     let of_file = |path: &str| {
         let (_, zone) = path.split_once("zoneinfo/")?;

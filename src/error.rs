@@ -28,7 +28,6 @@ pub enum ErrorKind {
     Conflict = 2,
     /// Codex is running on the home that the command would change.
     CodexRunning = 3,
-    /// Invalid flags or configuration.
     Usage = 4,
     /// Refused for safety, or a check failed; nothing was changed.
     Refused = 5,

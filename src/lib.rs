@@ -1,6 +1,7 @@
 //! Keeps a developer's Codex CLI accounts and conversations safe, switchable and portable.
 //!
-//! The modules from the outside in. A module uses only modules below it:
+//! The library has [`cli`] for the binary and [`testing`] for the tests, and no other interface. Its modules from the
+//! outside in; a module uses only modules below it:
 //!
 //! - [`cli`]: parses the command line, runs one command, returns its exit code.
 //! - [`commands`]: one file per command, with its arguments, its plan and its output.
@@ -29,34 +30,35 @@
     )
 )]
 
-pub mod accounts;
-pub mod archive;
+mod accounts;
+mod archive;
 mod choices;
 pub mod cli;
-pub mod codex;
-pub mod commands;
-pub mod config;
-pub mod context;
-pub mod conversations;
+mod codex;
+mod commands;
+mod config;
+mod context;
+mod conversations;
 mod copies;
-pub mod doctor;
-pub mod error;
-pub mod history;
-pub mod inventory;
-pub mod io;
-pub mod journal;
-pub mod launch;
-pub mod logging;
-pub mod quota;
-pub mod recovery;
-pub mod restore;
-pub mod schedule;
-pub mod shutdown;
-pub mod steps;
-pub mod storage;
-pub mod sync;
-pub mod transfer;
-pub mod ui;
-pub mod usage;
-pub mod vault;
+mod doctor;
+mod error;
+mod history;
+mod inventory;
+mod io;
+mod journal;
+mod launch;
+mod logging;
+mod quota;
+mod recovery;
+mod restore;
+mod schedule;
+mod shutdown;
+mod steps;
+mod storage;
+mod sync;
+pub mod testing;
+mod transfer;
+mod ui;
+mod usage;
+mod vault;
 mod views;

@@ -4,7 +4,7 @@
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
 use crate::support::processes;
-use codex_manager::codex::process::find_holders;
+use codex_manager::testing::codex::process::find_holders;
 use rusqlite::Connection;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -5,10 +5,10 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
-use codex_manager::codex::daemon;
-use codex_manager::codex::process::find_holders;
-use codex_manager::codex::program::Program;
-use codex_manager::context::Environment;
+use codex_manager::testing::codex::daemon;
+use codex_manager::testing::codex::process::find_holders;
+use codex_manager::testing::codex::program::Program;
+use codex_manager::testing::context::Environment;
 use std::time::Duration;
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json, unix_now, write_auth};
-use codex_manager::io::processes;
+use codex_manager::testing::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -339,7 +339,7 @@ fn every_check_is_documented() {
         .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"))
         .filter_map(|row| row.split_once("` | "))
         .collect();
-    assert_eq!(rows, codex_manager::doctor::CHECKS);
+    assert_eq!(rows, codex_manager::testing::doctor::CHECKS);
 }
 
 /// Returns the messages of a check that is not ok.

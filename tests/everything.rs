@@ -20,7 +20,7 @@ use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::processes;
 use crate::support::restic;
 use crate::support::sign_in::SignIn;
-use codex_manager::codex::process::find_codex;
+use codex_manager::testing::codex::process::find_codex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -2,7 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
-use codex_manager::history::session_index::{IndexEntry, append};
+use codex_manager::testing::history::session_index::{IndexEntry, append};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

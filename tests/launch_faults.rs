@@ -16,7 +16,7 @@ use crate::support::injection::{Fault, can_inject, points, run_with_fault, sampl
 use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
-use codex_manager::codex::process::find_codex;
+use codex_manager::testing::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;

@@ -13,7 +13,7 @@ use crate::support::launched::{
 };
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
 use crate::support::write_program;
-use codex_manager::codex::process::find_codex;
+use codex_manager::testing::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;

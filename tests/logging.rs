@@ -2,9 +2,9 @@
 
 use crate::support::env::TestEnv;
 use chrono::{DateTime, TimeDelta, Utc};
-use codex_manager::io::clock::{Clock, Zone};
-use codex_manager::io::events;
-use codex_manager::logging::{
+use codex_manager::testing::io::clock::{Clock, Zone};
+use codex_manager::testing::io::events;
+use codex_manager::testing::logging::{
     LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity,
     start,
 };

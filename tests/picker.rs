@@ -5,7 +5,7 @@ use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, auth_json};
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::ui::picker::screen::InlineScreen;
+use codex_manager::testing::ui::picker::screen::InlineScreen;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;

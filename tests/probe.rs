@@ -5,14 +5,14 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
-use codex_manager::codex::app_server::{
+use codex_manager::testing::codex::app_server::{
     AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, RENEWAL_TIMEOUT, probe,
 };
-use codex_manager::codex::identity::LoginKind;
-use codex_manager::codex::process::{find_codex, find_holders};
-use codex_manager::codex::program::Program;
-use codex_manager::context::Environment;
-use codex_manager::io::clock::{Clock, Zone};
+use codex_manager::testing::codex::identity::LoginKind;
+use codex_manager::testing::codex::process::{find_codex, find_holders};
+use codex_manager::testing::codex::program::Program;
+use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::clock::{Clock, Zone};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -3,10 +3,10 @@
 use crate::support::mock_backend::MockBackend;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home};
-use codex_manager::codex::home::THREAD_LOCKS;
-use codex_manager::codex::process::{Holder, find_holders, outside_folders};
-use codex_manager::context::Environment;
-use codex_manager::io::lock;
+use codex_manager::testing::codex::home::THREAD_LOCKS;
+use codex_manager::testing::codex::process::{Holder, find_holders, outside_folders};
+use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::lock;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

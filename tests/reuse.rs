@@ -4,12 +4,12 @@ use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::sample::{backup, put, sample_home, text};
-use codex_manager::archive::ArchiveError;
-use codex_manager::archive::format::Compression;
-use codex_manager::archive::manifest::{ArchiveManifest, Member, MemberContents};
-use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use codex_manager::archive::verify::verify;
-use codex_manager::io::progress::Silent;
+use codex_manager::testing::archive::ArchiveError;
+use codex_manager::testing::archive::format::Compression;
+use codex_manager::testing::archive::manifest::{ArchiveManifest, Member, MemberContents};
+use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use codex_manager::testing::archive::verify::verify;
+use codex_manager::testing::io::progress::Silent;
 use flate2::read::MultiGzDecoder;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -243,7 +243,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
         let (again, second) =
             create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source))
                 .expect("archived");
-        let listed = |packed: &codex_manager::archive::pack::FinishedArchive| {
+        let listed = |packed: &codex_manager::testing::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
                 .map(|f| f.sha256.expect("a digest").to_string())

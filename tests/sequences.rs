@@ -16,7 +16,7 @@ use crate::support::lab::{Lab, creator, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
-use codex_manager::codex::process::find_codex;
+use codex_manager::testing::codex::process::find_codex;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;

@@ -8,17 +8,17 @@ use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::codex::process::{HomeUsage, ProcessRole, ProgramNames, find_holders};
-use codex_manager::config::ColorChoice;
-use codex_manager::context::{self, Context, Environment, Settings};
-use codex_manager::error::{CommandError, ErrorKind};
-use codex_manager::io::clock::Clock;
-use codex_manager::shutdown::{
+use codex_manager::testing::codex::process::{HomeUsage, ProcessRole, ProgramNames, find_holders};
+use codex_manager::testing::config::ColorChoice;
+use codex_manager::testing::context::{self, Context, Environment, Settings};
+use codex_manager::testing::error::{CommandError, ErrorKind};
+use codex_manager::testing::io::clock::Clock;
+use codex_manager::testing::shutdown::{
     ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
     ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
 };
-use codex_manager::steps::shutdown::ShutdownArgs;
-use codex_manager::ui::{Ui, Verbosity};
+use codex_manager::testing::steps::shutdown::ShutdownArgs;
+use codex_manager::testing::ui::{Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

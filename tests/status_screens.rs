@@ -6,10 +6,10 @@ use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, SpendContro
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home, unix_now};
-use codex_manager::codex::process::find_holders;
-use codex_manager::codex::status_text::{self, StatusText};
-use codex_manager::codex::window::{CapKind, SpendCap, Window as Shown};
-use codex_manager::io::clock::{Timestamp, Zone};
+use codex_manager::testing::codex::process::find_holders;
+use codex_manager::testing::codex::status_text::{self, StatusText};
+use codex_manager::testing::codex::window::{CapKind, SpendCap, Window as Shown};
+use codex_manager::testing::io::clock::{Timestamp, Zone};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

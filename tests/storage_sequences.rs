@@ -12,7 +12,7 @@ use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::pair::Pair;
-use codex_manager::codex::rollout::open_plain;
+use codex_manager::testing::codex::rollout::open_plain;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeSet;

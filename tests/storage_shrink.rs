@@ -6,7 +6,7 @@ use crate::support::faults::{Dice, Mount};
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of};
 use crate::support::sample::{put, set_time};
-use codex_manager::codex::rollout::open_plain;
+use codex_manager::testing::codex::rollout::open_plain;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -5,7 +5,7 @@ use crate::support::injection::{
     Fault, Point, can_inject, ended_before_call, run_with_fault, traced,
 };
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
-use codex_manager::io::hash::Sha256Digest;
+use codex_manager::testing::io::hash::Sha256Digest;
 use std::fs;
 
 /// The calls that create, remove and flush files.

@@ -3,9 +3,9 @@
 
 use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
-use codex_manager::archive::format::Compression;
-use codex_manager::archive::manifest::ArchiveManifest;
-use codex_manager::archive::reuse::PreviousArchive;
+use codex_manager::testing::archive::format::Compression;
+use codex_manager::testing::archive::manifest::ArchiveManifest;
+use codex_manager::testing::archive::reuse::PreviousArchive;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::ffi::OsStr;

@@ -10,7 +10,7 @@ use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::codex::process::running_daemon_turns;
+use codex_manager::testing::codex::process::running_daemon_turns;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

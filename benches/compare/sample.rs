@@ -1,18 +1,18 @@
 //! Sample homes: the same bytes for the same shape on every machine.
 
 use base64::Engine;
-use codex_manager::accounts::profile::Profiles;
-use codex_manager::archive::metadata::Metadata;
-use codex_manager::archive::names;
-use codex_manager::codex::auth::AuthSnapshot;
-use codex_manager::codex::identity::Identity;
-use codex_manager::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use codex_manager::inventory::cooldown::{self, CooldownFile};
-use codex_manager::inventory::store;
-use codex_manager::io::clock::Timestamp;
-use codex_manager::io::document;
-use codex_manager::quota::account::{AccountEntry, LoginState};
-use codex_manager::quota::window::{Observation, QuotaSource};
+use codex_manager::testing::accounts::profile::Profiles;
+use codex_manager::testing::archive::metadata::Metadata;
+use codex_manager::testing::archive::names;
+use codex_manager::testing::codex::auth::AuthSnapshot;
+use codex_manager::testing::codex::identity::Identity;
+use codex_manager::testing::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use codex_manager::testing::inventory::cooldown::{self, CooldownFile};
+use codex_manager::testing::inventory::store;
+use codex_manager::testing::io::clock::Timestamp;
+use codex_manager::testing::io::document;
+use codex_manager::testing::quota::account::{AccountEntry, LoginState};
+use codex_manager::testing::quota::window::{Observation, QuotaSource};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use serde_json::{Value, json};

@@ -39,7 +39,6 @@ pub(crate) struct IsolatedLogin {
 }
 
 impl IsolatedLogin {
-    /// The path of the isolated home.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }

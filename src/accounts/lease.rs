@@ -68,7 +68,6 @@ pub enum LeaseError {
         "the profile.json of the profile {profile} is damaged ({reason}): its login may have been moved to another machine"
     )]
     Damaged {
-        /// The name of the profile.
         profile: String,
         /// The parse error or the violated rule.
         reason: String,
@@ -79,7 +78,6 @@ pub enum LeaseError {
     /// The owner copy is in a Codex home.
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live {
-        /// The name of the profile.
         profile: String,
         /// The path of the Codex home.
         home: PathBuf,
@@ -87,7 +85,6 @@ pub enum LeaseError {
     /// The owner copy is in the isolated home of the account, where Codex runs.
     #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
     Isolated {
-        /// The name of the profile.
         profile: String,
         /// The scratch home of the account.
         home: PathBuf,
@@ -98,7 +95,6 @@ pub enum LeaseError {
     /// disk.
     #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
     HomeUnreadable {
-        /// The name of the profile.
         profile: String,
         /// The path of the Codex home.
         home: PathBuf,
@@ -106,7 +102,6 @@ pub enum LeaseError {
     /// The owner copy may be in the system keyring of a Codex home that does not use auth.json.
     #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
     InKeyring {
-        /// The name of the profile.
         profile: String,
         /// The path of the Codex home.
         home: PathBuf,
@@ -123,7 +118,6 @@ pub enum LeaseError {
     /// A Codex runs in this isolated home, signed in to another account than the home is for.
     #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
     OtherAccountSignedIn(PathBuf),
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -88,7 +88,6 @@ pub(crate) enum LiveHomeUpdate {
 /// The content of an abandoned login home.
 #[derive(Debug)]
 pub(crate) enum RecoveredLogin {
-    /// A login, now adopted.
     Login(Box<AdoptedLogin>),
     /// Bytes that are no login, quarantined at this path.
     Kept(PathBuf),

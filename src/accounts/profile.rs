@@ -30,7 +30,6 @@ pub(super) const HISTORY: &str = "history";
 pub(crate) enum LoginOwner {
     /// In the Codex home that [`ProfileFile::live_home`] names.
     Live,
-    /// In the profile itself.
     #[default]
     Profile,
     /// In a scratch home, on lease to a probe.
@@ -272,7 +271,6 @@ pub enum ProfileError {
     /// Another account's profile has this name.
     #[error("the profile {name} belongs to {of}")]
     Taken {
-        /// The requested profile name.
         name: String,
         /// The account of the login.
         of: String,
@@ -288,7 +286,6 @@ pub enum ProfileError {
     /// The name is the email of another account.
     #[error("the name {name} is the email of another account, {of}")]
     EmailOfAnother {
-        /// The requested profile name.
         name: String,
         /// The account with that email.
         of: String,
@@ -299,7 +296,6 @@ pub enum ProfileError {
     /// The owner copy of the login is in a Codex home.
     #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
     IsLive {
-        /// The name of the profile.
         name: String,
         /// The path of the Codex home.
         home: PathBuf,
@@ -307,7 +303,6 @@ pub enum ProfileError {
     /// No usable login in `history/` matches.
     #[error("no such login in the history of the profile {name}")]
     NoSuchLogin {
-        /// The name of the profile.
         name: String,
         /// The file names of the usable logins.
         choices: Vec<String>,
@@ -325,12 +320,7 @@ pub enum ProfileError {
     },
     /// No profile has this name.
     #[error("no such profile: {name:?}")]
-    Unknown {
-        /// The name as typed.
-        name: String,
-        /// The names of all profiles.
-        choices: Vec<String>,
-    },
+    Unknown { name: String, choices: Vec<String> },
 }
 
 /// All profiles of one manager home.

@@ -156,7 +156,6 @@ pub(super) fn check_free(
 }
 
 impl Profiles {
-    /// The folder of a profile.
     pub(crate) fn folder_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

@@ -11,7 +11,6 @@ use crate::io::staging::Staging;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// A snapshot of one database.
 pub(super) struct DatabaseSnapshot {
     /// The database as the scan listed it.
     pub(super) planned: FileEntry,

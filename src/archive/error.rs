@@ -17,7 +17,6 @@ pub enum ArchiveError {
     /// The archive ends early, cannot be decoded, or its content contradicts its manifest.
     #[error("the archive is damaged ({detail}): {}", archive.display())]
     Damaged {
-        /// Path of the damaged archive.
         archive: PathBuf,
         /// A description of the damage for the user, in lower case.
         detail: String,
@@ -25,7 +24,6 @@ pub enum ArchiveError {
     /// The archive has an entry that a restore must not write.
     #[error("refused an unsafe entry in the archive ({reason}: {entry}): {}", archive.display())]
     Unsafe {
-        /// Path of the refused archive.
         archive: PathBuf,
         /// The entry's name as shown to the user; invalid UTF-8 is replaced.
         entry: String,
@@ -38,7 +36,6 @@ pub enum ArchiveError {
     /// A newer version wrote the archive.
     #[error("the archive was written by a newer codex-manager (schema {found}): {}", archive.display())]
     Newer {
-        /// Path of the newer archive.
         archive: PathBuf,
         /// The schema number in the archive's manifest.
         found: u64,

@@ -31,7 +31,6 @@ pub(super) enum LoginRead {
     Missing,
     /// The file cannot be read.
     Unreadable(PathNote),
-    /// The file was read.
     Read(Box<LoginFile>),
 }
 

@@ -62,7 +62,6 @@ pub(super) struct NonFileEntries {
     pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
-/// A member to be written.
 pub(super) enum MemberJob {
     /// Compresses this part of the tar stream. `files` has the position and byte range of each
     /// complete file in it. Copies `previous` instead if the contents of its files are equal.

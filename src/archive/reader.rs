@@ -59,7 +59,6 @@ impl ArchiveReader {
         }
     }
 
-    /// Returns the path of the archive.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -172,7 +172,6 @@ fn manifest(
 }
 
 impl CapturedTree {
-    /// Returns the root of the tree.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -22,7 +22,6 @@ use std::path::Path;
 
 /// A member that was unpacked, and checked as far as possible without the members before it.
 enum UnpackedMember {
-    /// The member is completely checked.
     Checked,
     /// A chunk of a large file, to be hashed in order.
     Chunk {

@@ -10,7 +10,6 @@ use crate::launch::record::LaunchRecord;
 use crate::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;
 
-/// The account of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConversationAccount {
     /// The name of its profile.

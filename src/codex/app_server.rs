@@ -155,7 +155,6 @@ pub enum ProbeFailure {
     /// An answer that this program cannot parse.
     #[error("codex app-server gave an unexpected answer: {0}")]
     Protocol(String),
-    /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
 }

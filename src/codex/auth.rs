@@ -122,7 +122,6 @@ pub(crate) enum AuthFile {
     Unreadable {
         /// The content, which the caller has to save before it replaces the file.
         bytes: SecretBytes,
-        /// The defect, for messages.
         reason: String,
     },
     /// A valid file, with or without a login.

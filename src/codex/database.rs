@@ -21,7 +21,6 @@ pub enum DatabaseError {
     /// SQLite reports that the content is damaged.
     #[error("the database is damaged ({detail}): {}", path.display())]
     Damaged {
-        /// The path of the database.
         path: PathBuf,
         /// The message of SQLite's integrity check.
         detail: String,
@@ -29,7 +28,6 @@ pub enum DatabaseError {
     /// The database is not one of Codex: reading it could run what another person stored in it.
     #[error("the database is not one that Codex writes ({reason}): {}", path.display())]
     NotOfCodex {
-        /// The path of the database.
         path: PathBuf,
         /// The difference, in lower case.
         reason: String,
@@ -39,7 +37,6 @@ pub enum DatabaseError {
     Sqlite {
         /// The operation as a verb for the message: "open", "copy".
         action: &'static str,
-        /// The path of the database.
         path: PathBuf,
         /// The error that SQLite returned.
         #[source]

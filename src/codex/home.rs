@@ -12,7 +12,6 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) const AUTH_JSON: &str = "auth.json";
 /// The name of the settings file.
 pub(crate) const CONFIG_TOML: &str = "config.toml";
-/// The folder of conversations.
 pub(crate) const SESSIONS: &str = "sessions";
 /// The folder of archived conversations, which has no subfolders.
 pub(crate) const ARCHIVED_SESSIONS: &str = "archived_sessions";

@@ -107,7 +107,6 @@ impl Program {
     }
 }
 
-/// The package that has the program.
 const NPM_PACKAGE: &str = "@openai/codex";
 
 /// The largest `package.json` that is read.

@@ -11,7 +11,6 @@ pub const CODEX_LIMIT: &str = "codex";
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
-/// The label of a weekly window.
 pub(crate) const WEEKLY_LABEL: &str = "weekly";
 
 /// A used-up limit on spending. Codex refuses the account although its windows have quota left.

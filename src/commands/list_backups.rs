@@ -61,7 +61,7 @@ enum Sort {
   codex-manager list-backups --account me@example.com --latest
   codex-manager list-backups --format tsv | cut -f5
   codex-manager list-backups --json | jq -r '.backups[].path'")]
-pub struct ListBackupsArgs {
+pub(crate) struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
@@ -102,7 +102,7 @@ impl ListBackupsArgs {
     ///
     /// # Errors
     /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
         let all = store::archives(&context.settings.manager_home)?;
         let is_empty = all.is_empty();

@@ -2,7 +2,7 @@
 //! what two have in common is in [`choices`](crate::choices), [`steps`](crate::steps) or [`views`](crate::views), and a
 //! command that starts another one runs its command line with [`Context::run`](crate::context::Context::run).
 
-pub mod backup;
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod cooldown;
@@ -12,26 +12,26 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod find;
-pub mod history;
+pub(crate) mod history;
 pub(crate) mod hook;
 pub(crate) mod launch;
 pub(crate) mod launches;
 pub(crate) mod list;
-pub mod list_backups;
+pub(crate) mod list_backups;
 pub(crate) mod man;
-pub mod normalize;
+pub(crate) mod normalize;
 pub(crate) mod profile;
-pub mod prune;
+pub(crate) mod prune;
 pub(crate) mod recommend;
-pub mod restore;
+pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod schedule;
 pub(crate) mod sessions;
 pub(crate) mod show;
 pub(crate) mod status;
-pub mod storage;
-pub mod sync;
+pub(crate) mod storage;
+pub(crate) mod sync;
 pub(crate) mod usage;
 pub(crate) mod use_account;
 pub(crate) mod vault;
-pub mod verify;
+pub(crate) mod verify;

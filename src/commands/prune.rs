@@ -52,7 +52,7 @@ use std::path::Path;
   codex-manager prune --keep-within 14d --keep-monthly 6
   codex-manager prune --undo
   codex-manager prune --empty-trash --yes")]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     #[command(flatten)]
     rules: RetentionArgs,
     /// Move the archives of the last prune back from the trash
@@ -87,7 +87,7 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, or a file cannot be moved. Nothing is moved then.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
         if self.undo {
             self.undo_last(context)

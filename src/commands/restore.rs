@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --session 01a1f78b      # one conversation
   codex-manager restore latest --session               # choose it
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
     /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
     /// `latest~1` is the one before it [default: a picker; with `--session ID`, the archive with the most messages of it]
@@ -54,7 +54,7 @@ impl RestoreArgs {
     ///
     /// # Errors
     /// See [`RestoreError`](crate::restore::RestoreError). Unless it says otherwise, nothing was changed.
-    pub fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
   codex-manager verify                  # the latest archive
   codex-manager verify --all
   codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Names under backups/ or their beginnings, numbers of `list-backups`, paths, or `latest`: the newest
     /// archive that is neither a safety nor a partial one, full before other modes [default: latest]
     #[arg(value_name = "ARCHIVE")]
@@ -57,7 +57,7 @@ impl VerifyArgs {
     /// # Errors
     /// An archive does not exist, or there is too little disk space to unpack its databases for the
     /// check.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let mut results = Vec::new();
         let mut findings = Vec::new();

@@ -58,7 +58,6 @@ pub(crate) enum ConfigFileError {
     NotATable {
         /// The path of `config.toml`.
         path: PathBuf,
-        /// The name of the table.
         table: String,
     },
 }

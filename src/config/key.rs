@@ -13,7 +13,6 @@ use serde_json::{Value as Json, json};
 pub(crate) struct ConfigKey {
     /// The name, with a dot between table and key.
     pub(crate) name: &'static str,
-    /// The values that it accepts.
     pub(crate) kind: ValueKind,
     /// The description in `config list`, one line.
     pub(crate) about: &'static str,

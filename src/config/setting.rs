@@ -10,7 +10,6 @@ const MIN_SIMILARITY: f64 = 0.7;
 /// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
-    /// The definition of the setting.
     pub(crate) key: &'static ConfigKey,
     /// The folder as typed by the user; only for keys of [`FOLDER_KEYS`].
     pub(crate) folder: Option<String>,

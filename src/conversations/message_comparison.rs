@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// The messages that one version has behind those that both begin with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OwnMessages {
+pub(crate) struct OwnMessages {
     /// Messages of the user.
     pub prompts: usize,
     /// Messages of the assistant.
@@ -44,7 +44,7 @@ impl OwnMessages {
 
 /// The messages of two versions of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MessageComparison {
+pub(crate) struct MessageComparison {
     /// The first line of the first message, if both versions begin with it.
     pub title: Option<String>,
     /// Number of messages that both versions begin with.

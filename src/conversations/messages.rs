@@ -48,7 +48,6 @@ impl MessageReader {
     }
 }
 
-/// A message as a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message {
     /// The digest of its role and its text without blanks around it.
@@ -94,7 +93,6 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
 pub(crate) struct MessageCounts(HashMap<u64, u32>);
 
 impl MessageCounts {
-    /// Counts these messages too.
     pub(crate) fn add(&mut self, messages: &[Message]) {
         for message in messages {
             *self.0.entry(message.digest).or_default() += 1;

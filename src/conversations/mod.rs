@@ -9,7 +9,7 @@ pub(crate) mod html;
 mod images;
 pub(crate) mod index;
 pub(crate) mod markdown;
-pub mod message_comparison;
+pub(crate) mod message_comparison;
 pub(crate) mod messages;
 pub(crate) mod named_conversation;
 pub(crate) mod part_mark;

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-/// A conversation with a rollout.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedConversation {
-    /// The id of the conversation.
     pub(crate) id: String,
     /// Its name, or the first line of its first message; empty if unknown.
     pub(crate) title: String,

@@ -187,7 +187,6 @@ pub(super) fn digest(kind: u8, text: &str) -> u64 {
     })
 }
 
-/// A line of a rollout.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawLine<'a> {
     /// The offset in the plain text of the rollout.

@@ -11,7 +11,6 @@ use std::path::Path;
 /// The part of a rollout that [`last_turn`] reads, in bytes.
 const MAX_TAIL_BYTES: u64 = 256 * 1024;
 
-/// One entry of a transcript.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TranscriptEntry {
     /// The number of the turn.
@@ -34,20 +33,14 @@ impl TranscriptEntry {
     }
 }
 
-/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryKind {
-    /// A message of the user.
     User,
-    /// A message of the assistant.
     Assistant,
-    /// A summary of reasoning.
     Reasoning,
-    /// A call of a tool.
     ToolCall,
     /// The paths of changed files.
     Files,
-    /// The output of a tool.
     ToolOutput,
     /// An image, whose URL is the text.
     Image,
@@ -69,7 +62,6 @@ impl EntryKind {
     }
 }
 
-/// The entries to return.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TranscriptOptions {
     /// True for the outputs of tools too.

@@ -103,7 +103,7 @@ pub const CHECKS: [(&str, &str); 46] = [
 /// The severity of a finding; the highest one decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(crate) enum Status {
     /// No problem was found.
     Ok,
     /// A problem that does not change the exit code.
@@ -114,7 +114,7 @@ pub enum Status {
 
 /// The result of one check. Serialized as JSON; the keys are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// The id from [`CHECKS`].
     pub(crate) id: &'static str,
     /// The severity of the finding.
@@ -130,7 +130,7 @@ pub struct Check {
 /// The way to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// A complete command. A test runs it and checks that the finding is gone.
     Command(String),
     /// A description of what the user has to do.

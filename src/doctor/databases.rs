@@ -19,7 +19,6 @@ const MIGRATIONS: &str = "_sqlx_migrations";
 /// them, nor on one that has them but no migrations: it cannot create them again.
 const MIGRATED: [&str; 2] = ["threads", "backfill_state"];
 
-/// Damage of a database.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum DatabaseFault {
     /// A folder, pipe or device in place of the database.

@@ -7,12 +7,10 @@ use crate::io::environment::Environment;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// The input of all checks.
 #[derive(Debug, Clone, Copy)]
-pub struct DoctorInput<'a> {
+pub(crate) struct DoctorInput<'a> {
     /// The path of the Codex home.
     pub(crate) codex_home: &'a Path,
-    /// The path of the manager home.
     pub(crate) manager_home: &'a Path,
     /// The Codex program, if a flag or the configuration names one.
     pub(crate) codex_bin: Option<&'a Path>,

@@ -15,8 +15,8 @@ pub(crate) mod permissions;
 mod vault;
 
 pub use check::CHECKS;
-pub use check::{Check, Remedy, Status};
-pub use input::DoctorInput;
+pub(crate) use check::{Check, Remedy, Status};
+pub(crate) use input::DoctorInput;
 
 /// Runs all checks except those of `sync`.
 pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {

@@ -41,7 +41,6 @@ pub(crate) struct PlacedLine<'a> {
     pub is_terminated: bool,
 }
 
-/// A line in the buffer.
 enum BufferedLine {
     Whole(Range<usize>),
     TooLong { last: u8 },

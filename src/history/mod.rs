@@ -88,7 +88,6 @@ pub enum HistoryError {
     /// Codex could not be started, or did not create a database.
     #[error("Codex did not recreate its database: {0}")]
     NotRebuilt(String),
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -14,7 +14,6 @@ use std::path::Path;
 /// The name of the file in the Codex home.
 pub(crate) const FILE_NAME: &str = "history.jsonl";
 
-/// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct HistoryEntry {
     /// The id of the conversation.

@@ -20,9 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum RepairAction {
     /// Corrects the path or the archived flag of a row.
     Path,
-    /// Adds a missing row.
     Row,
-    /// Restores a lost name.
     Name,
     /// Sets the mode of a row to that of its rollout.
     Mode,

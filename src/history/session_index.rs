@@ -227,7 +227,6 @@ pub(crate) fn put_lines(
     })
 }
 
-/// Returns the lines of a conversation.
 pub(crate) fn lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
     let text = read_text(&home.join(FILE_NAME))?;
     let lines = text.lines().filter(|line| is_of(line, id));

@@ -32,7 +32,6 @@ pub(crate) enum SnapshotReason {
     /// A repair or a rebuild; `history undo` restores the newest of these.
     #[default]
     Repair,
-    /// The undo of one.
     Undo,
 }
 

@@ -32,7 +32,6 @@ pub(crate) struct RolloutSlice {
 }
 
 impl RolloutSlice {
-    /// Returns all of a rollout.
     pub(crate) fn whole(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),

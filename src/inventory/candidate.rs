@@ -14,7 +14,6 @@ pub(crate) enum ArchiveClass {
     Full,
     /// A backup of login and settings.
     Auth,
-    /// A backup of conversations.
     Sessions,
     /// A safety backup: the files that a restore changed.
     Safety,

@@ -42,7 +42,6 @@ pub(crate) enum ProbeLocation {
     Elsewhere(PathBuf),
 }
 
-/// An account to probe.
 #[derive(Debug, Clone)]
 pub(crate) struct ProbeTarget {
     /// The name of its profile; the live account may have none.

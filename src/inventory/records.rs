@@ -12,7 +12,7 @@ use std::fs;
 
 /// Size and mtime, which detect a changed file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
+pub(crate) struct FileStamp {
     /// The size of the file.
     pub bytes: u64,
     /// The mtime in nanoseconds since 1970.
@@ -20,7 +20,6 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Takes the stamp from metadata.
     pub(crate) fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
@@ -77,7 +76,7 @@ impl ArchiveRecord {
 /// A problem of an archive or its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ArchiveProblem {
+pub(crate) enum ArchiveProblem {
     /// The sidecar is bad; the archive has no known problem and carries the metadata itself.
     Sidecar(SidecarProblem),
     /// The archive of this sidecar is missing.
@@ -128,7 +127,7 @@ pub(crate) struct VerifyRecord {
 
 /// A legacy `*_auth.json` file that `normalize` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LegacyRecord {
+pub(crate) struct LegacyRecord {
     /// The absolute path of the file.
     pub source_path: String,
     /// The stamp of the file when it was read.

@@ -9,19 +9,13 @@ pub(crate) enum AccountResolveError {
     /// No account has this name.
     #[error("no account or profile named {text:?}")]
     Unknown {
-        /// The text as typed.
         text: String,
         /// All known accounts, sorted.
         choices: Vec<String>,
     },
     /// More than one account fits.
     #[error("{text:?} matches {} accounts", choices.len())]
-    Ambiguous {
-        /// The text as typed.
-        text: String,
-        /// The accounts that fit.
-        choices: Vec<String>,
-    },
+    Ambiguous { text: String, choices: Vec<String> },
 }
 
 /// Returns the index in `accounts` of the account that `text` denotes, without regard to case: a

@@ -45,7 +45,6 @@ pub(crate) struct RestoredArchive {
     pub name: String,
 }
 
-/// Returns the path of the trash.
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
     store::backups(manager_home).join(FOLDER)
 }
@@ -237,7 +236,6 @@ pub(crate) fn remove(
     Ok(())
 }
 
-/// Returns the folder of the journal.
 fn journal_folder(manager_home: &Path) -> PathBuf {
     journal::folder_of_command(manager_home, "prune")
 }

@@ -52,7 +52,6 @@ pub enum DocumentError {
     /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
     Newer {
-        /// The path of the document.
         path: PathBuf,
         /// The schema number it carries.
         found: u64,

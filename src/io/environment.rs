@@ -196,7 +196,6 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A folder with executable files.
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in files {

@@ -13,7 +13,7 @@ pub(crate) mod beneath;
 pub(crate) mod buffers;
 pub mod child;
 pub mod clock;
-pub mod disk_clock;
+pub(crate) mod disk_clock;
 pub mod document;
 pub mod environment;
 pub mod events;

@@ -42,7 +42,6 @@ pub(crate) enum Stop {
     NoProgress,
 }
 
-/// The end of a child.
 #[derive(Debug)]
 pub(crate) struct ChildEnd {
     /// The exit status; `None` if it could not be obtained.

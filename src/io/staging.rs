@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The prefix of staging folders.
 const STAGING_PREFIX: &str = "staging-";
 
 /// Returns true if `name` is that of a staging folder.
@@ -59,7 +58,6 @@ impl Staging {
         })
     }
 
-    /// Returns the path of the folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

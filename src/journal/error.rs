@@ -35,7 +35,6 @@ pub enum JournalError {
     /// The journal of an interrupted transaction is damaged. Nothing was changed.
     #[error("the journal of an interrupted command is damaged ({detail}): {}", path.display())]
     DamagedJournal {
-        /// The path of the journal.
         path: PathBuf,
         /// The problem with its content.
         detail: String,
@@ -103,7 +102,6 @@ pub enum RecoveryObstacle {
     NotKept {
         /// The staging folder that still has them.
         folder: PathBuf,
-        /// The error of the move.
         reason: String,
     },
 }

@@ -44,7 +44,7 @@ mod transaction;
 mod write_times;
 
 pub(crate) use error::join_holders;
-pub use error::{JournalError, RecoveryObstacle};
+pub(crate) use error::{JournalError, RecoveryObstacle};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
     KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder, kept_as, list_kept,

@@ -25,7 +25,6 @@ pub(crate) struct Step {
     partner_id: Option<FileId>,
 }
 
-/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepStatus {
     /// The exchange is still to be done.
@@ -60,7 +59,6 @@ impl Step {
         })
     }
 
-    /// Returns the live path.
     pub(crate) fn live(&self) -> &Path {
         &self.live
     }

@@ -361,7 +361,6 @@ impl Transaction {
         Ok(document::write(&self.path, &self.journal)?)
     }
 
-    /// Makes the renames durable.
     pub(super) fn sync_parents(&self) -> Result<(), IoError> {
         #[cfg(test)]
         super::tests::before_sync()?;

@@ -92,7 +92,6 @@ pub(crate) enum AccountFileError {
     /// The first line that is not blank is not the name of a profile.
     #[error("no profile name in the first line ({reason}): {}", path.display())]
     BadName {
-        /// The path of the file.
         path: PathBuf,
         /// The defect of the line.
         reason: &'static str,

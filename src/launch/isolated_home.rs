@@ -46,7 +46,6 @@ pub(crate) enum IsolationError {
     /// A folder of the isolated home is no link, so conversations in it would be invisible elsewhere.
     #[error("expected a link to {}, but found a folder: {}", real.display(), path.display())]
     NotALink {
-        /// The path in the isolated home.
         path: PathBuf,
         /// The required target of the link.
         real: PathBuf,

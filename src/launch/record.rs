@@ -119,7 +119,6 @@ pub(crate) struct CodexRun {
     pub child: Option<ProcessId>,
 }
 
-/// The conversations of a launch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ConversationBinding {
     /// The conversation to resume, if the arguments name one.
@@ -192,7 +191,6 @@ impl LaunchRecord {
         }
     }
 
-    /// Returns the latest conversation.
     pub(crate) fn conversation(&self) -> Option<&BoundConversation> {
         self.binding.conversations.last()
     }

@@ -253,7 +253,6 @@ impl Launches {
         serde_json::from_slice(&self.bytes[line.range.clone()]).ok()
     }
 
-    /// Returns the number of launches.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }

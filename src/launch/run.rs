@@ -31,7 +31,6 @@ const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of reads at the first interval. After that Codex is waiting for the user.
 const BINDING_POLL_COUNT: u32 = 500;
 
-/// The result of a launch.
 #[derive(Debug)]
 pub(crate) struct LaunchReport {
     /// The exit code or signal of Codex.
@@ -193,7 +192,6 @@ struct Watcher {
 
 /// The result of watching a Codex until its end.
 struct WatchedLaunch {
-    /// The record with the conversations.
     record: LaunchRecord,
     /// True if the system showed the open files of Codex.
     saw_files: bool,

@@ -33,7 +33,6 @@ use std::process::Command;
 /// Codex does not sign in with it (0.169), and projects need it.
 const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
-/// The parameters of a launch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchRequest<'a> {
     /// The real Codex home.

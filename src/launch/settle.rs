@@ -30,7 +30,6 @@ pub(crate) enum SettleError {
     Document(#[from] DocumentError),
 }
 
-/// The end of a launch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchEnd {
     /// The time at which Codex ended, or its end was noticed.

@@ -10,7 +10,7 @@ const DEFAULT_STEM: &str = "codex-manager";
 const DEFAULT_EXTENSION: &str = "log";
 
 /// The name of the default folder of logs in the manager home.
-pub const FOLDER: &str = "logs";
+pub(crate) const FOLDER: &str = "logs";
 
 /// The folder of a log, and the parts of its file names.
 #[derive(Debug, Clone, PartialEq, Eq)]

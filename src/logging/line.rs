@@ -17,7 +17,6 @@ pub enum LogFormat {
     Logfmt,
 }
 
-/// A value of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FieldValue {
     Text(String),
@@ -46,7 +45,6 @@ impl FieldValue {
     }
 }
 
-/// The content of a line.
 #[derive(Debug)]
 pub(super) struct LogRecord<'a> {
     pub(super) at: Timestamp,

@@ -14,7 +14,8 @@ mod severity;
 mod steps;
 mod writer;
 
-pub use file::{FOLDER, LogLocation, LogName};
+pub(crate) use file::FOLDER;
+pub use file::{LogLocation, LogName};
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};
 pub use severity::Severity;

@@ -12,7 +12,6 @@ pub enum Severity {
     Info,
     /// Problems that did not stop the run.
     Warning,
-    /// Failures of the run.
     Error,
 }
 

@@ -20,7 +20,6 @@ pub enum LoginState {
     /// The availability is not known.
     #[default]
     Unknown,
-    /// The server refuses it.
     Expired,
     /// An export moved it to another machine.
     Moved,

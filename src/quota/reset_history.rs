@@ -32,7 +32,6 @@ pub(crate) struct WindowSample {
     pub change: WindowChange,
 }
 
-/// The history of one window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WindowHistory {
     /// The samples, the oldest first. Equal observations in a row are one sample.

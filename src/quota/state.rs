@@ -7,7 +7,6 @@ use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 
-/// The availability of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AccountState {

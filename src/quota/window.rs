@@ -20,7 +20,6 @@ pub enum QuotaSource {
     Manual,
     /// The name and time of a legacy `*_auth.json`.
     Legacy,
-    /// The sidecar of an archive.
     Archive,
     /// A file of the Python codex-manager.
     Python,

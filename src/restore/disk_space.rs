@@ -19,7 +19,6 @@ pub(super) trait Disks {
     fn free_bytes(&self, folder: &Path) -> Option<u64>;
 }
 
-/// The disks of this machine.
 pub(super) struct SystemDisks;
 
 impl Disks for SystemDisks {

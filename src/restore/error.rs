@@ -39,7 +39,6 @@ pub enum RestoreError {
     /// The archive belongs to another account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {
-        /// The account of the archive.
         archive: String,
         /// The account of the live login.
         live: String,

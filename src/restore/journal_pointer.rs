@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between path and marker.
 const SEPARATOR: u8 = 0;
 
 /// The wait for the lock of a pointer, which a command that searches for interrupted restores holds

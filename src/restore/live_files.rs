@@ -35,7 +35,7 @@ impl LiveFiles {
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
+pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::none(names);
     match tree::list(home) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(files),

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Returns the folders in which a restore may have been interrupted, with their pointers.
-pub fn candidate_folders(
+pub(crate) fn candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
@@ -29,7 +29,7 @@ pub fn candidate_folders(
 }
 
 /// Returns true if another process is restoring `codex_home`.
-pub fn is_in_progress(codex_home: &Path) -> bool {
+pub(crate) fn is_in_progress(codex_home: &Path) -> bool {
     restore_folders(codex_home)
         .iter()
         .any(|folder| journal::is_in_progress(folder))

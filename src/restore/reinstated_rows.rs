@@ -30,7 +30,6 @@ const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) struct ReinstatedRows {
     /// The path of the unpacked state database.
     pub(super) database: PathBuf,
-    /// The ids of the conversations.
     pub(super) ids: HashSet<String>,
 }
 

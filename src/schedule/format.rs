@@ -27,7 +27,7 @@ pub(super) fn encode(text: &str, scheduler: Scheduler) -> Vec<u8> {
 ///
 /// # Errors
 /// The home folder of the user is unknown.
-pub fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+pub(crate) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
     match context.scheduler {
         Scheduler::Systemd => systemd::paths(job, context),
         Scheduler::Launchd => launchd::paths(job, context),
@@ -60,7 +60,7 @@ pub fn render(
 ///
 /// # Errors
 /// The home folder of the user is unknown.
-pub fn enable_commands(
+pub(crate) fn enable_commands(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<SchedulerCommand>, ScheduleError> {
@@ -72,7 +72,7 @@ pub fn enable_commands(
 }
 
 /// Returns the commands that disable a job, to be run before its files are removed.
-pub fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
+pub(crate) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     match context.scheduler {
         Scheduler::Systemd => systemd::disable_commands(job),
         Scheduler::Launchd => launchd::disable_commands(job, context),

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileAction {
-    /// Create a new file.
     Create,
     /// Replace an older file of the job.
     Update,
@@ -64,7 +63,7 @@ pub fn plan_install(
 ///
 /// # Errors
 /// An existing file has no marker line, or cannot be read.
-pub fn plan_remove(
+pub(crate) fn plan_remove(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {

@@ -15,9 +15,10 @@ pub(crate) mod windows;
 mod xml;
 
 pub(crate) use error::ScheduleError;
-pub use format::{JobFile, disable_commands, enable_commands, paths, render};
-pub use installation::{
-    FileAction, InstalledJob, PlannedJobFile, apply, find, plan_install, plan_remove,
-};
+pub use format::render;
+pub(crate) use format::{disable_commands, enable_commands, paths};
+pub(crate) use installation::{FileAction, InstalledJob, PlannedJobFile, plan_remove};
+pub use installation::{apply, find, plan_install};
 pub use job::{JobContext, JobDefinition, JobKind, JobOptions, Trigger, search_path};
-pub use scheduler::{Scheduler, SchedulerCommand};
+pub use scheduler::Scheduler;
+pub(crate) use scheduler::SchedulerCommand;

@@ -38,7 +38,7 @@ impl Scheduler {
 
 /// A command that changes the state of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchedulerCommand {
+pub(crate) struct SchedulerCommand {
     /// The program and its arguments.
     pub words: Vec<String>,
     /// True if an error is ignored, because the job may not be enabled.

@@ -55,7 +55,7 @@ impl ShutdownRequest<'_> {
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub fn wait_grace_period(
+pub(super) fn wait_grace_period(
     request: &ShutdownRequest<'_>,
     seen: HomeUsage,
 ) -> Result<HomeUsage, ShutdownError> {
@@ -115,7 +115,7 @@ pub fn shut_down(
 /// # Errors
 /// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
 /// Ctrl-C.
-pub fn apply(
+pub(super) fn apply(
     request: &ShutdownRequest<'_>,
     targets: &ShutdownTargets,
 ) -> Result<ShutdownReport, ShutdownError> {

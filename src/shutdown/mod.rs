@@ -1,12 +1,12 @@
 //! Ends the Codex processes on a home before a command that a running Codex would disturb.
 //!
-//! [`plan`] decides: do nothing, ask, end them, or refuse. It is pure. [`apply()`] ends them and
+//! [`plan`] decides: do nothing, ask, end them, or refuse. It is pure. [`apply`] ends them and
 //! checks that they are gone; [`shut_down`] does everything in order. Only programs of Codex are
 //! asked to end, and none is killed: a process that does not end may be in the middle of a write.
 
 mod apply;
 
-pub use apply::{Prompter, ShutdownReport, ShutdownRequest, apply, shut_down, wait_grace_period};
+pub use apply::{Prompter, ShutdownReport, ShutdownRequest, shut_down};
 
 use crate::codex::daemon::DaemonError;
 use crate::codex::process::{HomeProcess, HomeUsage, ProcessRole, ProgramNames};
@@ -281,7 +281,6 @@ pub enum ShutdownError {
     /// Codex's command to stop the daemon failed.
     #[error("cannot stop Codex's background daemon")]
     Daemon(#[source] DaemonError),
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

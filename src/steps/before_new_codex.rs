@@ -7,7 +7,6 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::codex_change::CodexChange;
 use crate::inventory::store;
 
-/// The setting that decides.
 const SETTING: &str = "codex-manager config set backup.before_new_codex";
 
 /// Makes an archive if Codex changed since the last one: by itself, or if the user agrees. Without a terminal there is

@@ -25,7 +25,6 @@ const WINDOW_LOG: u32 = 27;
 /// windows.
 const JOB_BYTES: u32 = 16 << 20;
 
-/// The form of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// The text itself, in `rollout-….jsonl`.
@@ -49,7 +48,6 @@ pub(crate) enum ConversionError {
     /// The compressed form would not be smaller.
     #[error("compression does not make it smaller")]
     Incompressible,
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
     /// A file cannot be read or written.

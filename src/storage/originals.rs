@@ -14,7 +14,6 @@ const FOLDER: &str = "trash/databases";
 /// The name of the document of a folder.
 const DOCUMENT: &str = "databases.json";
 
-/// The originals of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Originals {
     /// The Codex home that they belong to.

@@ -20,7 +20,6 @@ pub(crate) struct UsageShare {
     pub conversations: usize,
 }
 
-/// One of the largest conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LargeConversation {
     /// The id in the name of its rollout, if any.

@@ -36,7 +36,6 @@ pub(crate) struct Selected {
     pub(crate) title: String,
     pub(crate) project: String,
     pub(crate) bytes: u64,
-    /// Its rollouts, in all forms.
     pub(crate) rollouts: Vec<PathBuf>,
 }
 
@@ -46,7 +45,6 @@ pub(crate) struct ShrinkSelection {
     pub(crate) conversations: Vec<Selected>,
     /// Names that match no conversation.
     pub(crate) unknown: Vec<String>,
-    /// Names that match several.
     pub(crate) ambiguous: Vec<String>,
     /// Forks that stay and begin with the history of a chosen conversation: the id of each, and that
     /// of its parent.

@@ -352,7 +352,6 @@ impl OpenFiles {
     }
 }
 
-/// The sums of one project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProjectSum {
     pub conversations: usize,

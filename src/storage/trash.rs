@@ -34,7 +34,6 @@ const PENDING: &str = ".pending-";
 /// The format of the time in the name of a unit.
 const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// A conversation in the trash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrashedConversation {
     pub(crate) id: String,
@@ -114,7 +113,6 @@ pub(crate) enum TrashError {
 pub(crate) struct Discarded<'a> {
     pub(crate) id: &'a str,
     pub(crate) title: &'a str,
-    /// Its rollouts, in all forms.
     pub(crate) rollouts: &'a [PathBuf],
     /// The size of its rollouts when it was chosen.
     pub(crate) bytes: u64,
@@ -143,7 +141,6 @@ pub(crate) struct ConversationTrash {
     _lock: FileLock,
 }
 
-/// A unit in the trash.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
     pub(crate) folder: PathBuf,

@@ -58,12 +58,10 @@ pub enum BackupError {
     List {
         /// The defect of the list, as a clause.
         reason: String,
-        /// Path of the snapshot.
         path: PathBuf,
     },
 }
 
-/// The list in a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SnapshotList {
     /// Position in the order of creation, because clocks jump. 0 for snapshots made before numbers existed.
@@ -77,7 +75,6 @@ impl Document for SnapshotList {
     const SCHEMA: u64 = 1;
 }
 
-/// A file in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotFile {
     /// True if it was a file of the cloud folder, false if one of the home.

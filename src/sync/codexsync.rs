@@ -22,12 +22,10 @@ pub enum CodexSyncStateError {
     /// The file is damaged, or of an unknown version.
     #[error("state.manifest_file {reason}: {}", path.display())]
     Invalid {
-        /// Path of codexSync's manifest.
         path: PathBuf,
         /// The defect of the manifest, as a clause.
         reason: String,
     },
-    /// Reading the manifest failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

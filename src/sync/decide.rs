@@ -34,9 +34,7 @@ pub(crate) enum Presence {
 /// The side with the later mtime, by more than the configured tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NewerSide {
-    /// The local file is newer.
     Local,
-    /// The remote file is newer.
     Remote,
     /// The times are equal within the tolerance.
     Neither,
@@ -85,7 +83,6 @@ impl FileFacts {
     }
 }
 
-/// The action for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileDecision {
     /// Does nothing: both sides equal the last sync, or neither has the file.

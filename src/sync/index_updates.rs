@@ -27,7 +27,6 @@ pub(crate) enum IndexUpdateError {
     /// Writing Codex's database failed.
     #[error("the files are in place, but Codex's index could not be updated")]
     Database(#[from] DatabaseError),
-    /// Reading the conversations failed.
     #[error("the files are in place, but Codex's index could not be updated")]
     History(#[from] HistoryError),
 }

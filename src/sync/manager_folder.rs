@@ -9,12 +9,10 @@ const MACHINES_FOLDER: &str = "machines";
 /// Name of the folder of conflict copies, in the state folder and in the cloud folder.
 pub(super) const CONFLICT_COPIES_FOLDER: &str = "forks";
 
-/// Returns the folder of manifests.
 pub(super) fn manifests(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(MACHINES_FOLDER)
 }
 
-/// Returns the folder of conflict copies.
 pub(super) fn conflict_copies(cloud: &Path) -> PathBuf {
     cloud.join(MANAGER_FOLDER).join(CONFLICT_COPIES_FOLDER)
 }

@@ -36,7 +36,6 @@ pub(super) struct MachineManifest {
     pub(super) end: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
     pub(super) files: BTreeMap<String, ManifestEntry>,
-    /// Requested deletions, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(super) resolved: BTreeSet<String>,
@@ -325,7 +324,6 @@ pub(crate) fn machine_name(name: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// Parses a complete manifest.
     fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
         let parsed = parse(bytes, 9, 1 << 10).unwrap();
         parsed.ok().map(|(manifest, _)| manifest)

@@ -10,7 +10,7 @@ pub(crate) mod cloud_names;
 pub(crate) mod codexsync;
 pub mod config;
 pub(crate) mod conflict_copies;
-pub mod conflicting_versions;
+pub(crate) mod conflicting_versions;
 pub(crate) mod contents;
 pub(crate) mod decide;
 pub(crate) mod identity;

@@ -16,7 +16,6 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Limits for reading manifests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ManifestLimits {
     /// Number of files in the folder of manifests.

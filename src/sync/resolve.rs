@@ -63,7 +63,6 @@ pub(crate) enum ConflictCopyError {
     NotConvertible {
         /// The obstacle, as a clause.
         reason: &'static str,
-        /// Path of the conflict copy.
         path: PathBuf,
     },
 }

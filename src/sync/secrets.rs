@@ -149,7 +149,6 @@ fn is_environment(name: &str) -> bool {
 pub(super) enum FileSecret {
     /// The whole file is a login or a key.
     Whole(&'static str),
-    /// The text contains a secret.
     InText(SecretInText),
 }
 

@@ -24,7 +24,6 @@ pub(crate) enum TransferError {
     /// A folder is no home of the Python codex-manager that can be imported.
     #[error(transparent)]
     PythonHome(#[from] PythonHomeError),
-    /// The target file exists.
     #[error("the file already exists: {}", .0.display())]
     Exists(PathBuf),
     /// A login was renewed or used, or an archive replaced, while the export was written.
@@ -43,7 +42,6 @@ pub(crate) enum TransferError {
     /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
     WrongKey {
-        /// The path of the export.
         path: PathBuf,
         /// The reason, as a sentence fragment.
         reason: &'static str,
@@ -51,7 +49,6 @@ pub(crate) enum TransferError {
     /// The file is not an export.
     #[error("not an export of codex-manager ({reason}): {}", path.display())]
     Foreign {
-        /// The path of the file.
         path: PathBuf,
         /// The first deviation from the format.
         reason: String,
@@ -59,7 +56,6 @@ pub(crate) enum TransferError {
     /// The export is corrupt, or holds something that this program never writes.
     #[error("the export is damaged ({detail}): {}", path.display())]
     Damaged {
-        /// The path of the export.
         path: PathBuf,
         /// The damage, as a sentence fragment.
         detail: String,
@@ -67,7 +63,6 @@ pub(crate) enum TransferError {
     /// A newer version wrote the export.
     #[error("written by a newer codex-manager (schema {found}): {}", path.display())]
     Newer {
-        /// The path of the export.
         path: PathBuf,
         /// The schema number in the export.
         found: u64,
@@ -82,7 +77,6 @@ pub(crate) enum TransferError {
         /// The bytes that are free.
         free_bytes: u64,
     },
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

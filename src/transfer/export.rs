@@ -28,7 +28,6 @@ use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The options of an export.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExportOptions<'a> {
     /// The manager home to export.

@@ -27,13 +27,11 @@ pub(crate) const LAUNCHES: &str = "launches.jsonl";
 /// The document of a profile, without its login.
 pub(crate) const PROFILE_JSON: &str = "profile.json";
 
-/// The folder of the profiles.
 pub(crate) const PROFILES: &str = "profiles";
 
 /// The folder of the archives.
 pub(crate) const BACKUPS: &str = "backups";
 
-/// The content of the manifest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ExportManifest {
     /// The product name, always [`PRODUCT`].
@@ -61,7 +59,6 @@ pub(crate) fn id_of(manifest: &[u8]) -> String {
     hash::sha256(manifest)[..32].to_owned()
 }
 
-/// One entry of an export.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ExportFile {
     /// The path in the manager home.

@@ -28,13 +28,11 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArchiveOutcome {
-    /// The archive is copied.
     Added,
     /// The same bytes are already here, perhaps under another name.
     Present,
 }
 
-/// An archive of the export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ArchiveImport {
     /// The name in the export.

@@ -38,7 +38,6 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub(crate) struct PythonHome {
     /// The path of the home.
     pub folder: PathBuf,
-    /// The archives and records in it.
     records: Vec<ArchiveRecord>,
     /// Its `cooldown.json`; empty where there is none. Versions 1.x and 2.0 write none.
     cooldown: CooldownFile,
@@ -52,7 +51,6 @@ pub(crate) struct PythonHome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CopyOutcome {
-    /// The archive is copied.
     Added,
     /// The manager home has the same bytes.
     Present,
@@ -96,7 +94,6 @@ impl CopyPlan {
     }
 }
 
-/// The target of an import.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CopyTarget<'a> {
     /// The manager home to import into.

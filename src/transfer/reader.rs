@@ -48,7 +48,6 @@ pub(crate) struct Package {
     pub sidecars: BTreeMap<String, Vec<u8>>,
 }
 
-/// A profile of an export.
 #[derive(Debug, Default)]
 pub(crate) struct ExportedProfile {
     /// The content of `profile.json`.
@@ -57,7 +56,6 @@ pub(crate) struct ExportedProfile {
     pub login: Option<(AuthSnapshot, Login)>,
 }
 
-/// An archive of an export.
 #[derive(Debug)]
 pub(crate) struct ExportedArchive {
     /// The name below `backups/`.

@@ -69,12 +69,10 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
     Ok(SecretBytes::new(bytes))
 }
 
-/// The encryption of an export.
 #[derive(Debug)]
 pub(crate) enum Encryption {
     /// No encryption; anyone with the file can read it.
     Plain,
-    /// Decrypted by the passphrase.
     Passphrase(Passphrase),
     /// Decrypted by the private key of any of these.
     Recipients(Vec<RecipientKey>),
@@ -173,7 +171,6 @@ impl<W: Write> Write for SealedWriter<W> {
 
 /// The secret that decrypts an export.
 pub(crate) enum DecryptionKey {
-    /// The passphrase of the export.
     Passphrase(Passphrase),
     /// The private keys in a file of `age-keygen`.
     Identities(Vec<Box<dyn Identity>>),

@@ -30,9 +30,8 @@ pub(super) enum ColumnScope {
     Tsv,
 }
 
-/// A column of a table.
 #[derive(Debug, Clone, Copy)]
-pub struct Column {
+pub(crate) struct Column {
     pub(super) head: &'static str,
     /// Of the columns above 0, the highest disappears first.
     pub(super) rank: u8,
@@ -45,7 +44,7 @@ pub struct Column {
 
 impl Column {
     /// A column that never disappears.
-    pub const fn new(head: &'static str) -> Self {
+    pub(crate) const fn new(head: &'static str) -> Self {
         Self {
             head,
             rank: 0,
@@ -58,20 +57,20 @@ impl Column {
 
     /// Lets the column disappear, before all columns of a lower rank.
     #[must_use]
-    pub const fn rank(self, rank: u8) -> Self {
+    pub(crate) const fn rank(self, rank: u8) -> Self {
         Self { rank, ..self }
     }
 
     /// Lets the cells lose their end, down to `least` columns.
     #[must_use]
-    pub const fn shorten(self, least: usize) -> Self {
+    pub(crate) const fn shorten(self, least: usize) -> Self {
         let fit = Fit::End(least);
         Self { fit, ..self }
     }
 
     /// Lets the cells lose their middle, down to `least` columns.
     #[must_use]
-    pub const fn shorten_middle(self, least: usize) -> Self {
+    pub(crate) const fn shorten_middle(self, least: usize) -> Self {
         let fit = Fit::Middle(least);
         Self { fit, ..self }
     }
@@ -79,21 +78,21 @@ impl Column {
     /// Gives cells that can be shortened up to `width` columns before a column of the rank `rank` or a higher
     /// one is taken.
     #[must_use]
-    pub const fn widen(self, width: usize, rank: u8) -> Self {
+    pub(crate) const fn widen(self, width: usize, rank: u8) -> Self {
         let widened = Some((width, rank));
         Self { widened, ..self }
     }
 
     /// Lets the cells of the last column continue on further lines of at least `least` columns.
     #[must_use]
-    pub const fn wrap(self, least: usize) -> Self {
+    pub(crate) const fn wrap(self, least: usize) -> Self {
         let fit = Fit::Wrap(least);
         Self { fit, ..self }
     }
 
     /// Aligns the cells to the right.
     #[must_use]
-    pub const fn number(self) -> Self {
+    pub(crate) const fn number(self) -> Self {
         Self {
             is_number: true,
             ..self
@@ -102,14 +101,14 @@ impl Column {
 
     /// Omits the column from tab-separated values.
     #[must_use]
-    pub const fn only_text(self) -> Self {
+    pub(crate) const fn only_text(self) -> Self {
         let scope = ColumnScope::Text;
         Self { scope, ..self }
     }
 
     /// Shows the column only in tab-separated values.
     #[must_use]
-    pub const fn only_tsv(self) -> Self {
+    pub(crate) const fn only_tsv(self) -> Self {
         let scope = ColumnScope::Tsv;
         Self { scope, ..self }
     }

@@ -115,13 +115,13 @@ fn find(env: &Environment) -> Option<(DialogProgram, Program)> {
 }
 
 /// Returns true if [`confirm`] has a program to ask with.
-pub fn is_available(env: &Environment) -> bool {
+pub(crate) fn is_available(env: &Environment) -> bool {
     find(env).is_some()
 }
 
 /// Asks in a window; `None` if no window can be shown or the user does not answer within two
 /// minutes.
-pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
+pub(crate) fn confirm(question: &str, env: &Environment) -> Option<bool> {
     let (kind, program) = find(env)?;
     let mut command = env.command(program.path());
     kind.prepare(&mut command, question);

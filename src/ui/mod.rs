@@ -4,19 +4,19 @@
 //! prompts and errors.
 
 mod column;
-pub mod dialog;
+pub(crate) mod dialog;
 mod item_stream;
 mod markdown;
 pub(crate) mod pager;
 pub mod picker;
-pub mod problem;
-pub mod progress;
+pub(crate) mod problem;
+pub(crate) mod progress;
 mod question;
 mod secret;
-pub mod table;
-pub mod text_width;
-pub mod time;
-pub mod windows;
+pub(crate) mod table;
+pub(crate) mod text_width;
+pub(crate) mod time;
+pub(crate) mod windows;
 mod wrap;
 
 pub(crate) use self::question::report_cancelled;
@@ -40,7 +40,6 @@ use std::sync::{Mutex, PoisonError};
 pub enum Verbosity {
     /// Errors and warnings only.
     Quiet,
-    /// Errors, warnings and notes.
     #[default]
     Normal,
     /// Everything, including each step.
@@ -52,15 +51,12 @@ pub enum Verbosity {
 pub enum Style {
     /// Ordinary text, without colour.
     Plain,
-    /// Success, shown in green.
     Good,
     /// A warning, shown in yellow.
     Warn,
     /// A failure, shown in red.
     Bad,
-    /// Secondary text, shown dim.
     Dim,
-    /// Emphasis, shown in bold.
     Strong,
     /// A part of a drawing, in a colour of its own. The parts differ by their characters, too.
     Part(usize),
@@ -412,7 +408,7 @@ impl Ui {
 }
 
 /// Prints an error as one line of JSON on stderr: stdout has only the documents of commands that succeed.
-pub fn print_json_error(error: &CommandError) {
+pub(crate) fn print_json_error(error: &CommandError) {
     let document = serde_json::json!({
         "schema": 1,
         "error": {
@@ -426,14 +422,13 @@ pub fn print_json_error(error: &CommandError) {
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
 }
 
-/// Prints help on stdout.
-pub fn print_help(text: &str) {
+pub(crate) fn print_help(text: &str) {
     out(format_args!("{text}\n"));
 }
 
 /// Prints help on a terminal that is too narrow for its lists of fixed width, with their lines wrapped.
 /// Returns false without printing on other outputs.
-pub fn print_narrow_help(text: &str) -> bool {
+pub(crate) fn print_narrow_help(text: &str) -> bool {
     let stdout = io::stdout();
     let width = stdout.is_terminal().then(|| terminal_width(&stdout));
     let width = width.flatten().filter(|width| *width < HELP_WIDTH);
@@ -466,7 +461,7 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
 static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Flushes stdout and returns its write error, if any output is missing.
-pub fn take_output_error() -> Option<io::Error> {
+pub(crate) fn take_output_error() -> Option<io::Error> {
     let flushed = io::stdout().lock().flush();
     keep_error(flushed);
     OUT_ERROR

@@ -4,7 +4,7 @@ use crate::archive::sidecar::SidecarProblem;
 use crate::inventory::records::ArchiveProblem;
 
 /// Describes a problem of an archive or its sidecar.
-pub fn problem(problem: &ArchiveProblem) -> String {
+pub(crate) fn problem(problem: &ArchiveProblem) -> String {
     match problem {
         ArchiveProblem::Sidecar(problem) => sidecar(problem),
         ArchiveProblem::NoArchive => "the archive is missing".into(),
@@ -15,7 +15,7 @@ pub fn problem(problem: &ArchiveProblem) -> String {
 }
 
 /// Describes a problem of a sidecar.
-pub fn sidecar(problem: &SidecarProblem) -> String {
+pub(crate) fn sidecar(problem: &SidecarProblem) -> String {
     match problem {
         SidecarProblem::Missing => "no sidecar; create it with: codex-manager verify --repair".into(),
         SidecarProblem::Damaged(detail) => format!(

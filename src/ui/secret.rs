@@ -19,7 +19,6 @@ static MODES_WITH_ECHO: Mutex<Option<Termios>> = Mutex::new(None);
 #[cfg(not(unix))]
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// The user pressed Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Cancelled;
 

@@ -13,11 +13,10 @@ use chrono::{DateTime, Utc};
 use std::borrow::Cow;
 use std::fmt::Display;
 
-pub use super::column::Column;
+pub(crate) use super::column::Column;
 
-/// A cell of a row.
 #[derive(Debug, Clone)]
-pub struct Cell {
+pub(crate) struct Cell {
     style: Style,
     text: String,
     value: Option<String>,
@@ -25,7 +24,7 @@ pub struct Cell {
 
 impl Cell {
     /// A cell with the meaning of its text. Characters that steer a terminal are replaced.
-    pub fn new(style: Style, text: impl Into<String>) -> Self {
+    pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
         let text = printable_line(&text.into()).into_owned();
         Self {
             style,
@@ -35,7 +34,7 @@ impl Cell {
     }
 
     /// A cell without a meaning of its own.
-    pub fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self::new(Style::Plain, text)
     }
 
@@ -48,7 +47,7 @@ impl Cell {
 
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
-    pub fn value(self, value: impl Display) -> Self {
+    pub(crate) fn value(self, value: impl Display) -> Self {
         let value = Some(printable_line(&value.to_string()).into_owned());
         Self { value, ..self }
     }
@@ -79,7 +78,7 @@ pub(crate) fn not_computed(text: &str) -> Cow<'_, str> {
 
 /// A table with a line of heads, without a frame.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
     /// The width of the terminal; `None` in a pipe.
@@ -89,7 +88,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table with these columns.
-    pub fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
+    pub(crate) fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
             columns: columns.into_iter().collect(),
             lines: Vec::new(),
@@ -99,13 +98,13 @@ impl Table {
     }
 
     /// Adds a row with a cell for each column.
-    pub fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
+    pub(crate) fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let cells = cells.into_iter().map(Into::into).collect();
         self.lines.push(Line::Row(cells));
     }
 
     /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
-    pub fn group(&mut self, name: impl Into<String>, word: Option<Cell>) {
+    pub(crate) fn group(&mut self, name: impl Into<String>, word: Option<Cell>) {
         let name = Cell::new(Style::Strong, name);
         self.lines.push(Line::Group(name, word));
     }
@@ -125,7 +124,7 @@ impl Table {
     }
 
     /// Prints the table on stdout: for people, or as tab-separated values.
-    pub fn print(&self, ui: &Ui) {
+    pub(crate) fn print(&self, ui: &Ui) {
         if ui.tsv && !ui.silent {
             out(format_args!("{}\n", self.tsv()));
         } else {
@@ -134,7 +133,7 @@ impl Table {
     }
 
     /// Prints the table like [`Table::print`]; `--quiet` omits it, unless it is tab-separated.
-    pub fn report(&self, ui: &Ui) {
+    pub(crate) fn report(&self, ui: &Ui) {
         if ui.verbosity >= Verbosity::Normal || ui.tsv {
             self.print(ui);
         }

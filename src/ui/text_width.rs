@@ -43,7 +43,7 @@ fn end(text: &str, width: usize) -> &str {
 }
 
 /// Replaces the end of a text that is wider than `width` columns by "…".
-pub fn without_end(text: &str, width: usize) -> Cow<'_, str> {
+pub(crate) fn without_end(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }

@@ -4,7 +4,7 @@ use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};
 
 /// "Tue 24 Nov 15:55", with the year where it is not the current one.
-pub fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+pub(crate) fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let (at, now) = (zone.at(at), zone.at(now));
     let format = if at.year() == now.year() {
         "%a %-d %b %H:%M"
@@ -15,7 +15,7 @@ pub fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
 }
 
 /// "in 3 d 4 h", "5 min ago", "just now": the two largest units.
-pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
+pub(crate) fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
     let delta = *at - *now;
     if delta.abs() < Duration::seconds(60) {
         let text = if delta > Duration::zero() {
@@ -34,12 +34,12 @@ pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
 }
 
 /// "Tue 24 Nov 15:55, in 3 d 4 h".
-pub fn full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+pub(crate) fn full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     format!("{}, {}", absolute(at, zone, now), relative(at, now))
 }
 
 /// "3 d 4 h", "4 h 5 min", "12 min", "30 s".
-pub fn duration(span: Duration) -> String {
+pub(crate) fn duration(span: Duration) -> String {
     let minutes = span.num_minutes();
     let (d, h, m) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     match (d, h, m) {
@@ -53,17 +53,17 @@ pub fn duration(span: Duration) -> String {
 }
 
 /// RFC 3339 with the offset of `zone`, whole seconds.
-pub fn rfc3339(at: &DateTime<Utc>, zone: Zone) -> String {
+pub(crate) fn rfc3339(at: &DateTime<Utc>, zone: Zone) -> String {
     rfc3339_of(&zone.at(at))
 }
 
 /// RFC 3339 with its own offset, whole seconds.
-pub fn rfc3339_of(at: &Timestamp) -> String {
+pub(crate) fn rfc3339_of(at: &Timestamp) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, false)
 }
 
 /// "12 B", "3.4 MB": powers of ten, as disks are sold.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = n as f64;

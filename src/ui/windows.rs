@@ -13,7 +13,7 @@ const BAR_CELLS: usize = 8;
 
 /// A window in JSON output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WindowJson {
+pub(crate) struct WindowJson {
     limit_id: String,
     label: String,
     minutes: Option<u32>,
@@ -35,7 +35,7 @@ impl From<&Window> for WindowJson {
 
 /// The figures of an observation in JSON output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct QuotaJson {
+pub(crate) struct QuotaJson {
     windows: Vec<WindowJson>,
     spend_cap: Option<SpendCapJson>,
 }
@@ -66,7 +66,12 @@ impl From<SpendCap> for SpendCapJson {
 }
 
 /// A line for each window (label, bar, percentage, reset), and one for a spend cap.
-pub fn lines(ui: &Ui, observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> Vec<String> {
+pub(crate) fn lines(
+    ui: &Ui,
+    observation: &Observation,
+    zone: Zone,
+    now: &DateTime<Utc>,
+) -> Vec<String> {
     let windows = &observation.windows;
     let labels: Vec<_> = windows.iter().map(label).collect();
     let width = labels.iter().map(|l| l.chars().count()).max();
@@ -94,7 +99,7 @@ fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
 }
 
 /// "source: live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
-pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
+pub(crate) fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "source: {}, recorded {}",
         observation.source.name(),
@@ -103,7 +108,7 @@ pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> Str
 }
 
 /// Returns the label of a window; with its limit, if that is not Codex's own.
-pub fn label(window: &Window) -> String {
+pub(crate) fn label(window: &Window) -> String {
     if window.limit_id == CODEX_LIMIT {
         window.label()
     } else {
@@ -131,7 +136,7 @@ fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
 }
 
 /// Returns the style of what is left of a window, in percent.
-pub fn style_of(left: f64) -> Style {
+pub(crate) fn style_of(left: f64) -> Style {
     match left {
         left if left <= 0.0 => Style::Bad,
         left if left <= 20.0 => Style::Warn,
@@ -140,7 +145,7 @@ pub fn style_of(left: f64) -> Style {
 }
 
 /// Draws what is left of a window, in percent.
-pub fn bar(left: f64) -> String {
+pub(crate) fn bar(left: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -31,7 +31,6 @@ pub(crate) struct Calendar {
     limits: [u64; 3],
 }
 
-/// A week of a calendar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CalendarWeek {
     /// The Monday of the week.

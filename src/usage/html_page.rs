@@ -9,10 +9,8 @@ use crate::conversations::html::escape::escaped;
 use crate::conversations::html::{PageHead, page_end, page_start};
 use std::fmt::Write as _;
 
-/// The style of the charts.
 const STYLE: &str = include_str!("usage_page.css");
 
-/// The content of a page.
 #[derive(Debug)]
 pub(crate) struct UsagePage<'a> {
     /// The title and the facts below it.
@@ -30,7 +28,6 @@ pub(crate) struct UsagePage<'a> {
 }
 
 impl UsagePage<'_> {
-    /// Formats the page as HTML.
     pub(crate) fn html(&self) -> String {
         let mut page = page_start(&self.head, STYLE);
         if let Some(calendar) = &self.calendar {

@@ -6,7 +6,6 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 /// The length of a block: that of Codex's short window.
 const BLOCK: TimeDelta = TimeDelta::hours(5);
 
-/// The length of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Period {
     /// A day of the local calendar.

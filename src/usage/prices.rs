@@ -4,7 +4,6 @@ use crate::codex::rollout_lines::TokenUsage;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The prices in the program.
 const BUILT_IN: &str = include_str!("prices.toml");
 
 /// The price of a model in USD per million tokens.
@@ -55,13 +54,11 @@ pub(crate) enum PricesError {
     Number(String),
 }
 
-/// The prices of models.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prices {
     /// The date of the prices in the program.
     pub date: String,
     built_in: BTreeMap<String, Price>,
-    /// The user's own prices.
     own: BTreeMap<String, Price>,
 }
 

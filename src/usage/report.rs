@@ -45,7 +45,6 @@ impl UsageSum {
     }
 }
 
-/// The sum of one model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ModelSum {
     /// The name of the model.

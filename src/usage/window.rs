@@ -12,7 +12,6 @@ use std::ops::Range;
 /// A rise counts as used here up to this multiple of the usual one for the weight of its requests.
 const USUAL_TOLERANCE: f64 = 2.0;
 
-/// A request of the account.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct WeighedRequest {
     /// The time of the answer.
@@ -30,7 +29,6 @@ pub(crate) struct UsedPercent {
     pub percent: f64,
 }
 
-/// The parts of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WindowParts {
     /// The percentage of the window that each request used, in the order of the requests.
@@ -146,7 +144,6 @@ pub(crate) enum Pace {
     Lasts,
     /// It is used up at this time, before its reset.
     ExhaustedAt(DateTime<Utc>),
-    /// It is used up.
     Exhausted,
 }
 

@@ -42,11 +42,9 @@ impl SnapshotReport {
 /// The machine and the account of a new snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
-    /// Name of the machine.
     pub(crate) host: &'a str,
     /// Id of the machine, see [`super::state::machine_id`].
     pub(crate) machine: Option<&'a str>,
-    /// Profile of the account.
     pub(crate) profile: Option<&'a str>,
 }
 

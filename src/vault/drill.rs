@@ -29,7 +29,6 @@ pub(crate) struct DrillOptions<'a> {
     pub(crate) manager_home: &'a Path,
     /// The installed Codex, if there is one.
     pub(crate) codex: Option<&'a Program>,
-    /// The environment of the process.
     pub(crate) env: &'a Environment,
     /// The current time in the local zone.
     pub(crate) now: Timestamp,
@@ -37,7 +36,6 @@ pub(crate) struct DrillOptions<'a> {
     pub(crate) timeout: Duration,
 }
 
-/// The result of a drill.
 #[derive(Debug)]
 pub(crate) struct DrillReport {
     /// Number of files in the snapshot.

@@ -19,7 +19,6 @@ pub enum VaultError {
     /// The program is older than [`super::restic::OLDEST_VERSION`].
     #[error("restic {found} is too old: {}", program.display())]
     TooOld {
-        /// Path of the program.
         program: PathBuf,
         /// Version of the program.
         found: String,
@@ -33,14 +32,11 @@ pub enum VaultError {
     /// No source of a password was found.
     #[error("no password for the vault")]
     NoPassword,
-    /// restic ended with an error.
     #[error("{fault}: {location}")]
     Restic {
-        /// The kind of error.
         fault: Fault,
         /// The repository, without credentials.
         location: String,
-        /// The message that restic printed.
         #[source]
         reason: ResticMessage,
     },
@@ -84,7 +80,6 @@ pub enum VaultError {
     /// Restoring into a temporary folder failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// A file operation failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

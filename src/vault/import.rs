@@ -19,7 +19,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The result of an import.
 #[derive(Debug)]
 pub(crate) enum ImportOutcome {
     /// A new snapshot was made.

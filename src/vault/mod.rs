@@ -25,7 +25,7 @@ pub(crate) mod state;
 pub(crate) mod tags;
 mod tree_lock;
 
-pub use error::VaultError;
+pub(crate) use error::VaultError;
 pub(crate) use folder::{FOLDER, folder, staging_folder};
 pub(crate) use leftovers::remove_leftovers;
 pub(crate) use tree_lock::TreeLock;

@@ -18,7 +18,6 @@ const VARIABLES: [&str; 3] = [
     "RESTIC_PASSWORD_COMMAND",
 ];
 
-/// The source of a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Password {
     /// A file whose first line is the password.

@@ -126,7 +126,6 @@ pub(crate) fn by_id<'a>(
 pub(crate) struct SnapshotPlace<'a> {
     /// Id of the machine, if it has made a snapshot.
     pub(crate) machine: Option<&'a str>,
-    /// Name of the machine.
     pub(crate) host: &'a str,
     /// Path of the Codex home.
     pub(crate) home: &'a str,

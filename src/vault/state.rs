@@ -24,12 +24,10 @@ pub(crate) struct VaultState {
     pub(crate) drill_passed_at: Option<Timestamp>,
 }
 
-/// The result of a drill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DrillResult {
     /// Time at which the drill ended.
     pub(crate) at: Timestamp,
-    /// Id of the snapshot.
     pub(crate) snapshot: String,
     /// Problems for the user; empty for a good drill.
     pub(crate) problems: Vec<String>,

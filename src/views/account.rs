@@ -42,7 +42,6 @@ pub(crate) struct AccountView {
     last_used_at: Option<String>,
     /// The time of the observation, or of the user's `cooldown --set`.
     pub(crate) observed_at: Option<String>,
-    /// The source of the observation.
     pub(crate) source: Option<QuotaSource>,
     /// The figures of the last observation.
     #[serde(flatten)]
@@ -209,7 +208,6 @@ pub(crate) fn sign_in(context: &Context) -> String {
     }
 }
 
-/// Prints each of the warnings.
 pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
     for warning in warnings {
         ui.warn(warning);

@@ -26,7 +26,6 @@ impl ConversationParts {
         }
     }
 
-    /// Returns the conversation alone.
     pub(crate) fn without_bases(mut self) -> Self {
         self.list.drain(..self.list.len() - 1);
         self.missing_parent = None;

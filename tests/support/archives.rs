@@ -1,22 +1,22 @@
 //! Archives created and restored by calls of the library, without processes.
 
 use super::env::TestEnv;
-use codex_manager::accounts::login_selection::AuthPolicy;
-use codex_manager::archive::ArchiveError;
-use codex_manager::archive::capture::{self, CaptureOptions, CapturedHome};
-use codex_manager::archive::format::Compression;
-use codex_manager::archive::metadata::{BackupMode, Metadata};
-use codex_manager::archive::pack::FinishedArchive;
-use codex_manager::archive::path_note::PathNote;
-use codex_manager::archive::reader::ArchiveReader;
-use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use codex_manager::archive::scope::CaptureScope;
-use codex_manager::io::environment::Environment;
-use codex_manager::io::progress::{Progress, Silent};
-use codex_manager::restore::RestoreError;
-use codex_manager::restore::apply;
-use codex_manager::restore::plan::{RestoreTarget, Selection};
-use codex_manager::restore::request::RestoreRequest;
+use codex_manager::testing::accounts::login_selection::AuthPolicy;
+use codex_manager::testing::archive::ArchiveError;
+use codex_manager::testing::archive::capture::{self, CaptureOptions, CapturedHome};
+use codex_manager::testing::archive::format::Compression;
+use codex_manager::testing::archive::metadata::{BackupMode, Metadata};
+use codex_manager::testing::archive::pack::FinishedArchive;
+use codex_manager::testing::archive::path_note::PathNote;
+use codex_manager::testing::archive::reader::ArchiveReader;
+use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use codex_manager::testing::archive::scope::CaptureScope;
+use codex_manager::testing::io::environment::Environment;
+use codex_manager::testing::io::progress::{Progress, Silent};
+use codex_manager::testing::restore::RestoreError;
+use codex_manager::testing::restore::apply;
+use codex_manager::testing::restore::plan::{RestoreTarget, Selection};
+use codex_manager::testing::restore::request::RestoreRequest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

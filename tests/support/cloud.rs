@@ -6,12 +6,12 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use codex_manager::io::environment::Environment;
-use codex_manager::io::progress::Silent;
-use codex_manager::sync::apply::{self, ApplyError, ApplyRequest};
-use codex_manager::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
-use codex_manager::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
-use codex_manager::sync::state::Replica;
+use codex_manager::testing::io::environment::Environment;
+use codex_manager::testing::io::progress::Silent;
+use codex_manager::testing::sync::apply::{self, ApplyError, ApplyRequest};
+use codex_manager::testing::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
+use codex_manager::testing::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
+use codex_manager::testing::sync::state::Replica;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -520,7 +520,7 @@ impl Machine {
 
     /// Replaces a `conflict.policy` that leaves conflicts to the user by one that decides them.
     pub(crate) fn use_deciding_policy(&mut self) {
-        use codex_manager::sync::config::ConflictPolicy;
+        use codex_manager::testing::sync::config::ConflictPolicy;
         if self.config.policy.rules.conflict != ConflictPolicy::PreferCloud {
             self.config.policy.rules.conflict = ConflictPolicy::PreferLocal;
         }
@@ -1107,7 +1107,7 @@ fn read(path: &Path) -> Option<Content> {
 
 fn plain_text(path: &Path) -> Vec<u8> {
     let mut text = Vec::new();
-    let read = codex_manager::codex::rollout::open_plain(path)
+    let read = codex_manager::testing::codex::rollout::open_plain(path)
         .and_then(|mut reader| reader.read_to_end(&mut text));
     // A partial compressed file cannot be unpacked and is returned as it is.
     if read.is_err() {

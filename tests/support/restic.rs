@@ -8,7 +8,7 @@
 
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
-use codex_manager::io::hash::Sha256Digest;
+use codex_manager::testing::io::hash::Sha256Digest;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -24,7 +24,6 @@ const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// minute before it cuts it off.
 const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The result of a switch.
 #[derive(Debug)]
 pub(crate) struct SwitchReport {
     /// The plan as computed under the locks.

@@ -28,7 +28,6 @@ pub(crate) enum SwitchError {
     /// The profile has no usable login.
     #[error("the profile {profile} has no login: its auth.json is {reason}")]
     NoLogin {
-        /// The name of the profile.
         profile: String,
         /// The state of its auth.json.
         reason: String,
@@ -36,7 +35,6 @@ pub(crate) enum SwitchError {
     /// The auth.json of the profile is the login of another account.
     #[error("the auth.json of the profile {profile} is the login of {of}")]
     OtherAccount {
-        /// The name of the profile.
         profile: String,
         /// The account of the login.
         of: Identity,
@@ -47,7 +45,6 @@ pub(crate) enum SwitchError {
     /// The owner copy is in another Codex home.
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere {
-        /// The name of the profile.
         profile: String,
         /// The path of the Codex home.
         home: PathBuf,
@@ -56,10 +53,7 @@ pub(crate) enum SwitchError {
     #[error(
         "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
     )]
-    Stale {
-        /// The name of the profile.
-        profile: String,
-    },
+    Stale { profile: String },
     /// Codex held its lock on the login, at this path, longer than the time limit.
     #[error("Codex did not release its lock on the login in time: {}", .0.display())]
     Locked(PathBuf),
@@ -86,7 +80,6 @@ pub(crate) enum SwitchError {
     /// The daemon did not stop. No login was changed.
     #[error(transparent)]
     NotStopped(#[from] DaemonError),
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

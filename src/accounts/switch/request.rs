@@ -17,14 +17,12 @@ pub(crate) enum DaemonPolicy<'a> {
     Stop {
         /// The Codex program; `None` searches `PATH`.
         codex_bin: Option<&'a Path>,
-        /// The environment for that command.
         env: &'a Environment,
         /// True stops the daemon even while it runs a turn, which is cut off.
         force: bool,
     },
 }
 
-/// The parameters of a switch.
 #[derive(Debug, Clone)]
 pub(crate) struct SwitchRequest<'a> {
     /// The Codex home whose login is replaced.

@@ -173,7 +173,6 @@ impl FileList {
         }
     }
 
-    /// Sorts the files by name.
     pub(crate) fn sort(&mut self) {
         let names = Arc::clone(&self.names);
         let rows = self.rows.make_contiguous();

@@ -87,7 +87,6 @@ pub(crate) enum CaseClashScope {
     /// Top-level names of Codex. Other names may differ in case only, because archives of this
     /// program list what a case-sensitive disk had.
     CodexNames,
-    /// All names of the archive.
     AllNames,
 }
 

@@ -27,7 +27,6 @@ const COPY_ID: PickerKey = PickerKey {
     effect: KeyEffect::CopyId,
 };
 
-/// A picker of conversations.
 #[derive(Debug, Default)]
 pub(crate) struct ConversationPicker {
     /// The effect of Enter, for the line of keys.
@@ -45,9 +44,7 @@ pub(crate) struct ConversationPicker {
 /// The action of the user on a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PickedAction {
-    /// The action of the command.
     Enter,
-    /// Exporting the conversation instead.
     Export,
 }
 

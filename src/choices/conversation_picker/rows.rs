@@ -24,7 +24,6 @@ const TITLE_WIDTH: usize = 80;
 /// The longest names of a folder and of an account in the list, in columns.
 const NAME_WIDTH: usize = 18;
 
-/// A conversation to choose.
 #[derive(Debug, Clone)]
 pub(crate) struct OfferedConversation {
     pub thread: ListedThread,

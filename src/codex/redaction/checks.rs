@@ -16,7 +16,6 @@ const PLACEHOLDERS: &str =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FormCheck {
     Any,
-    /// Anything but a placeholder.
     Real,
     /// Anything but words, joined or not.
     Varied,
@@ -249,11 +248,9 @@ fn is_number(value: &[u8]) -> bool {
     letters <= 2 && digits < value.len()
 }
 
-/// A value with a name.
 struct NamedValue<'a> {
     name: &'a [u8],
     value: &'a [u8],
-    /// The text behind the value.
     behind: &'a [u8],
     /// The last character of the operator.
     operator: u8,

@@ -38,7 +38,6 @@ pub(crate) struct FoundSecret {
     pub(crate) place: Range<usize>,
 }
 
-/// The kind of a searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
     /// A text that is kept. Placeholders and names are no secrets.
@@ -70,7 +69,6 @@ struct SecretForm {
 struct FormTable {
     forms: Vec<SecretForm>,
     keywords: AhoCorasick,
-    /// The form of each keyword.
     form_of: Vec<usize>,
 }
 

@@ -6,7 +6,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// An event of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RolloutEvent {
     /// The number of the turn, which begins with a message of the user. Events before the first have turn 0.
@@ -22,24 +21,19 @@ pub(crate) struct RolloutEvent {
 /// The kind and the content of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
-    /// A message of the user.
     User(String),
     /// A text that Codex inserted in the user's name; only on request.
     Injected(String),
-    /// A message of the assistant.
     Assistant(String),
-    /// A summary of reasoning.
     Reasoning(String),
     /// A call of a tool: a command, a patch, a search.
     ToolCall {
-        /// The name of the tool.
         name: String,
         /// The command line, patch or arguments.
         text: String,
     },
     /// The paths of changed files, one a line.
     FilesTouched(String),
-    /// The output of a tool.
     ToolOutput(String),
     /// An image of a message or of a tool's output: its URL, which usually contains it.
     Image(String),
@@ -51,7 +45,6 @@ pub(crate) enum EventKind {
     TurnContext(Box<TurnContext>),
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
-    /// The tokens of one request.
     Request(Box<RequestRecord>),
 }
 
@@ -96,7 +89,6 @@ fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     })
 }
 
-/// A report of tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TokenEvent {
     /// The time and the quota windows.
@@ -143,7 +135,6 @@ pub(crate) struct TokenUsage {
 pub(crate) enum Role {
     /// The user of Codex.
     User,
-    /// The assistant, with its reasoning.
     Assistant,
     /// Tools: their calls and outputs.
     Tool,

@@ -13,9 +13,7 @@ use memchr::memmem;
 /// The bytes of a payload behind its type in which the author of a message is found.
 const AUTHOR_BYTES: usize = 512;
 
-/// A kind of line.
 pub(super) struct LineForm {
-    /// The type of the line.
     kind: &'static str,
     /// The type of its payload; `None` if the payload has none.
     payload: Option<&'static str>,

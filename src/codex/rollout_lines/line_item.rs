@@ -15,7 +15,6 @@ pub(crate) enum ItemOrigin {
     Completed = 2,
 }
 
-/// An item of a line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LineItem {
     /// The form of the item.

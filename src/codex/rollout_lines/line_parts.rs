@@ -17,9 +17,7 @@ impl LineParts {
     pub(crate) const ASSISTANT: Self = Self(1 << 4);
     /// Calls of tools and their outputs.
     pub(crate) const TOOLS: Self = Self(1 << 5);
-    /// Summaries that replace messages.
     pub(crate) const COMPACTIONS: Self = Self(1 << 6);
-    /// The settings of turns.
     pub(crate) const SETTINGS: Self = Self(1 << 7);
     /// Sums of tokens, with quota windows.
     pub(crate) const TOKENS: Self = Self(1 << 8);
@@ -33,7 +31,6 @@ impl LineParts {
         .and(Self::ASSISTANT)
         .and(Self::TOOLS)
         .and(Self::COMPACTIONS);
-    /// Texts, compactions and images.
     pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.and(Self::IMAGES);
     /// Texts, compactions, settings and tokens.
     pub(crate) const ALL: Self = Self::TEXTS

@@ -18,7 +18,6 @@ pub(super) struct StatusField<'a> {
     pub(super) text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
-    /// The column of the label.
     column: usize,
 }
 
@@ -79,7 +78,6 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
 }
 
 impl StatusField<'_> {
-    /// The value on one line.
     pub(super) fn value(&self) -> String {
         self.lines.join(" ")
     }

@@ -25,12 +25,10 @@ pub(crate) enum NewValue {
     Number(i64),
 }
 
-/// A change of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowChange {
     /// Sets the rollout path of a row, and its archived flag.
     Path {
-        /// The id of the row.
         id: String,
         /// The absolute path of the rollout, in its plain form.
         path: String,
@@ -40,19 +38,9 @@ pub(crate) enum RowChange {
     /// Adds a row. Does nothing if the conversation has a row by now.
     Insert(NewRow),
     /// Sets the name of a conversation, in the column from which Codex reads it.
-    Name {
-        /// The id of the row.
-        id: String,
-        /// The name to store.
-        name: String,
-    },
+    Name { id: String, name: String },
     /// Sets the mode of a conversation.
-    Mode {
-        /// The id of the row.
-        id: String,
-        /// The mode of its rollout.
-        mode: &'static str,
-    },
+    Mode { id: String, mode: &'static str },
 }
 
 /// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-/// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ThreadOrder {
     /// By the time of the last change, newest first.

@@ -50,7 +50,7 @@ use clap::Args;
   codex-manager backup --if-codex-changed          # after an update of Codex
   codex-manager backup --mode auth --label 'before the update'
   codex-manager backup --dry-run")]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
@@ -85,7 +85,7 @@ impl BackupArgs {
     /// # Errors
     /// The home cannot be read, the status text belongs to another account, or the archive cannot
     /// be written. No existing file is changed.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         self.capture.check_label()?;
         if let Some(recent) = self.recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));

@@ -21,7 +21,7 @@ use clap::{Args, Subcommand};
   codex-manager history undo
   codex-manager history losses
   codex-manager history rebuild --max-threads 0")]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     #[command(subcommand)]
     command: HistoryCommand,
 }
@@ -40,7 +40,7 @@ impl HistoryArgs {
     ///
     /// # Errors
     /// See each subcommand.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.command {
             HistoryCommand::Check(args) => args.run(context),
             HistoryCommand::Losses(args) => args.run(context),

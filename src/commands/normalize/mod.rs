@@ -40,7 +40,7 @@ Examples:
 )]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct NormalizeArgs {
+pub(crate) struct NormalizeArgs {
     /// Folders to search, or single files [default: the Codex home]
     #[arg(value_name = "DIR")]
     places: Vec<PathBuf>,
@@ -74,7 +74,7 @@ struct NormalizePlan {
 
 /// An auth-only archive to be written.
 #[derive(Debug, Clone)]
-pub struct ArchiveJob {
+pub(crate) struct ArchiveJob {
     /// Record of the legacy file. The archive is only written if the file still has the record's
     /// digest.
     pub record: LegacyRecord,
@@ -87,7 +87,7 @@ impl NormalizeArgs {
     ///
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let NormalizePlan {
             records,
             mut skipped,

@@ -72,7 +72,6 @@ fn run_when_free(
     }
 }
 
-/// Runs one command of the scheduler.
 pub(super) fn run(words: &[String], env: &Environment) -> Result<CommandEnd, String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
     let program = Program::find(Some(Path::new(name)), env).map_err(|e| e.to_string())?;

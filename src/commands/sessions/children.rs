@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 /// The largest depth of subagents below a conversation that is shown.
 const MAX_DEPTH: usize = 8;
 
-/// The conversations of subagents.
 #[derive(Default)]
 pub(super) struct Children {
     /// The children by parent, newest first.

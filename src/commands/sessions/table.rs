@@ -21,7 +21,6 @@ const COLUMNS: [Column; 7] = [
     Column::new("STATE").rank(5),
 ];
 
-/// A conversation in the table.
 pub(super) struct ConversationRow {
     pub session: ConversationView,
     /// The number of conversations above it, of which it is a subagent.
@@ -32,7 +31,6 @@ pub(super) struct ConversationRow {
     pub is_running: bool,
 }
 
-/// The table, row by row.
 pub(super) struct ConversationTable<'a> {
     table: Table,
     context: &'a Context,
@@ -62,7 +60,6 @@ impl<'a> ConversationTable<'a> {
         ]);
     }
 
-    /// Prints the table on stdout.
     pub(super) fn print(self) {
         self.table.print(&self.context.ui);
     }

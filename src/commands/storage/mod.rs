@@ -19,7 +19,7 @@ use std::process::Command;
   codex-manager storage --verbose
   codex-manager storage shrink --dry-run
   codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
-pub struct StorageArgs {
+pub(crate) struct StorageArgs {
     #[command(flatten)]
     table: TableArgs,
     #[command(subcommand)]
@@ -41,7 +41,7 @@ impl StorageArgs {
     ///
     /// # Errors
     /// See each subcommand.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self.command {
             None => match report::run(self.table, context)? {
                 (outcome, None) => Ok(outcome),

@@ -27,7 +27,7 @@ use std::path::PathBuf;
   codex-manager sync run --apply
   codex-manager sync -c config.toml run --dry-run
   codex-manager sync resolve                        # what needs a decision")]
-pub struct SyncArgs {
+pub(crate) struct SyncArgs {
     /// Path of the configuration [default: sync.toml in the manager home]
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -53,7 +53,7 @@ enum SyncCommand {
 
 impl SyncArgs {
     /// Returns true if the command reads or writes files of the Codex home.
-    pub fn works_on_home(&self) -> bool {
+    pub(crate) fn works_on_home(&self) -> bool {
         matches!(
             self.command,
             SyncCommand::Plan(_)
@@ -65,7 +65,7 @@ impl SyncArgs {
 
     /// Returns true if the run keeps a log as `[logging]` configures it, which it does if it changes
     /// something.
-    pub fn keeps_log(&self, context: &Context) -> bool {
+    pub(crate) fn keeps_log(&self, context: &Context) -> bool {
         let path = config_path(context, self.config.as_deref());
         read_quietly(context, &path).is_ok_and(|config| match &self.command {
             SyncCommand::Run(args) => args.applies(&config),
@@ -78,7 +78,7 @@ impl SyncArgs {
     ///
     /// # Errors
     /// Those of the subcommand.
-    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
         let path = config_path(context, config);
         let shutdown_args = &self.shutdown_args;

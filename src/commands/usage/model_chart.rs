@@ -10,7 +10,6 @@ use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::usage::stack::{self, MAX_PARTS, Stack};
 use crate::views::account::printable;
 
-/// The characters of the parts.
 const MARKS: [char; MAX_PARTS] = ['█', '▓', '▒', '░', '·'];
 
 /// The length of the longest bar on a wide terminal.

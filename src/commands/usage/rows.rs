@@ -15,7 +15,6 @@ use std::cmp::Reverse;
 /// The name of a project or account that is not known.
 const UNKNOWN: &str = "unknown";
 
-/// The name of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RowKey {
     /// The time at which the row begins, in milliseconds since 1970; 0 if it is of no time.

@@ -20,14 +20,12 @@ pub(crate) fn push_escaped(page: &mut String, text: &str) {
     }
 }
 
-/// Returns text as HTML.
 pub(crate) fn escaped(text: &str) -> String {
     let mut html = String::new();
     push_escaped(&mut html, text);
     html
 }
 
-/// Appends text with a class.
 pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
     let _ = write!(page, "<span class=\"{class}\">");
     push_escaped(page, text);

@@ -14,7 +14,6 @@ use std::fmt::Write as _;
 /// The longest output of a tool that the page shows, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
-/// Writes entries as HTML.
 pub(crate) struct HtmlWriter<F> {
     turn: Option<u32>,
     /// True in the parts of other conversations, whose turns have the same numbers.

@@ -16,12 +16,10 @@ pub(crate) enum IndexError {
     /// SQLite failed on the index.
     #[error("cannot use the search index: {}", path.display())]
     Sqlite {
-        /// The file of the index.
         path: PathBuf,
         /// The error that SQLite reported.
         source: rusqlite::Error,
     },
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -29,7 +29,6 @@ const MAX_BLOCKS: usize = 4;
 /// The number of bytes of rollouts after which the changes are committed.
 const COMMIT_BYTES: u64 = 64 << 20;
 
-/// A step of reading.
 enum Job {
     Begin(Box<IngestTask>),
     Lines(LineBlock),
@@ -53,7 +52,6 @@ struct LineBlock {
     read: u64,
 }
 
-/// A step of writing.
 enum Parsed {
     Begin(Box<IngestTask>),
     Lines {

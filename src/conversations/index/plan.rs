@@ -17,7 +17,6 @@ use std::time::UNIX_EPOCH;
 /// The number of bytes before the end of the indexed part that are compared before reading on.
 const TAIL_BYTES: u64 = 64;
 
-/// A conversation on disk.
 #[derive(Debug, Clone)]
 pub(super) struct IndexCandidate {
     /// The id in lower case.
@@ -53,7 +52,6 @@ impl RolloutStamp {
     }
 }
 
-/// A conversation in the index.
 #[derive(Debug, Clone)]
 pub(super) struct IndexedConversation {
     pub id: i64,

@@ -59,7 +59,6 @@ pub(crate) struct RefreshReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Figures of an index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct IndexStatus {
     /// The number of conversations.

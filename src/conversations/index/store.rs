@@ -32,7 +32,6 @@ const SCHEMA: i64 = 5;
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same for a prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 const TABLES: &str = "
@@ -161,7 +160,6 @@ impl Place {
 /// An open index of a Codex home.
 #[derive(Debug)]
 pub(crate) struct IndexStore {
-    /// The connection to the database.
     pub(super) connection: Connection,
     /// The file of the database.
     pub(super) path: PathBuf,
@@ -303,7 +301,6 @@ impl IndexStore {
         self.number("SELECT coalesce(max(id), 0) FROM conversation")
     }
 
-    /// Returns the number of conversations.
     pub(crate) fn conversations(&self) -> Result<i64, IndexError> {
         self.number("SELECT count(*) FROM conversation")
     }

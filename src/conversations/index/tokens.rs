@@ -75,7 +75,6 @@ pub(crate) fn fold(text: &str) -> String {
     folded.nfc().collect()
 }
 
-/// The class of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CharClass {
     Separator,

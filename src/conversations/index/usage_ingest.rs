@@ -48,7 +48,6 @@ impl ConversationUsage {
         })
     }
 
-    /// Adds the usage of an event.
     pub(super) fn add(&mut self, store: &IndexStore, event: &RolloutEvent) -> rusqlite::Result<()> {
         let (at, used) = match (&event.kind, event.at) {
             (EventKind::TurnContext(context), _) => {

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// The detail of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageDetail {
     /// By slot and model, of all conversations together.
@@ -37,7 +36,6 @@ pub(crate) struct UsageRow {
     pub tokens: TokenUsage,
 }
 
-/// A request to the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageRequest {
     /// The number of the conversation.
@@ -61,7 +59,6 @@ pub(crate) struct UsageQuota {
     pub window: Window,
 }
 
-/// A conversation with usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageConversation {
     /// The id of the conversation, in lower case.

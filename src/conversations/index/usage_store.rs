@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
 
-/// Deletes the usage of a conversation.
 pub(super) fn delete(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     for table in ["request", "slot", "quota"] {
         let sql = format!("DELETE FROM {table} WHERE conversation=?1");

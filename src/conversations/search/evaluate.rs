@@ -56,7 +56,6 @@ pub(crate) struct Hit {
     pub score: f64,
 }
 
-/// The order of hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HitOrder {
     /// The most relevant first.
@@ -395,7 +394,6 @@ fn intersection(
     both
 }
 
-/// The place of a text.
 #[derive(Debug, Clone, Copy, Default)]
 struct TextPlace {
     turn: Option<u32>,
@@ -403,7 +401,6 @@ struct TextPlace {
     line: Option<Place>,
 }
 
-/// Reads texts of one conversation.
 struct ConversationTexts<'a> {
     search: &'a Search<'a>,
     number: i64,

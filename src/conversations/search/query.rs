@@ -26,7 +26,6 @@ pub(crate) struct Term {
     pub check: Option<TextCheck>,
 }
 
-/// A word of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexWord {
     /// The word in folded form.
@@ -60,7 +59,6 @@ pub(crate) enum QueryError {
     NoWords(String),
 }
 
-/// A term as it is written.
 struct WrittenTerm {
     text: String,
     is_phrase: bool,

@@ -22,7 +22,6 @@ use std::path::Path;
 /// The number of rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 16;
 
-/// The result of a scan.
 #[derive(Debug, Default)]
 pub(crate) struct ScanReport {
     /// The conversations with a match, each with its first one, in the order of the conversations.

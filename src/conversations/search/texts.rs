@@ -16,7 +16,6 @@ const READ_BYTES: usize = 16 << 10;
 
 /// The rollout of one conversation.
 pub(super) enum TextReader {
-    /// Read at any offset.
     Plain(File),
     /// Read from the beginning. Offsets have to ascend.
     Compressed(Box<RawLines>),

@@ -9,7 +9,6 @@ use crate::io::IoError;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// A rollout on the disk.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveRollout {
     /// The file name without `.zst`.

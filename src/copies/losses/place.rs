@@ -16,9 +16,7 @@ pub(crate) struct CopyPlace {
 pub(crate) enum CopyPlaceKind {
     /// An archive, by its name for commands.
     Archive(String),
-    /// An archive in the trash.
     TrashedArchive,
-    /// A snapshot of the vault.
     Snapshot,
     /// A conflict copy of `sync`.
     ConflictCopy,

@@ -18,7 +18,6 @@ use crate::sync::scan::Side;
 use crate::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
-/// An archive that is opened.
 struct ArchivedCopies {
     place: CopyPlace,
     path: PathBuf,

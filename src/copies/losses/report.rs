@@ -116,6 +116,5 @@ pub(crate) enum CheckExtent {
     LastArchive,
     /// All copies but those in snapshots.
     WithoutVault,
-    /// All copies, snapshots too.
     All,
 }

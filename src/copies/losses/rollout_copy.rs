@@ -17,9 +17,7 @@ pub(crate) struct RolloutCopy {
 
 #[derive(Debug)]
 pub(crate) enum CopyContent {
-    /// In each of the places.
     Entry(FileEntry),
-    /// A file on the disk.
     File(PathBuf),
 }
 

@@ -24,7 +24,6 @@ pub(crate) struct LossSearch {
     copies: BTreeMap<String, Vec<RolloutCopy>>,
 }
 
-/// The result of a search.
 #[derive(Debug, Default)]
 pub(crate) struct FoundLosses {
     /// By the id of the conversation.

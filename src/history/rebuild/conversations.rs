@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 /// The rows of the table `threads` without their texts, which are read again when needed.
 #[derive(Debug)]
 pub struct ThreadTable {
-    /// The path of the database.
     pub(super) path: PathBuf,
     rows: Vec<TableRow>,
 }

@@ -78,7 +78,6 @@ impl SessionMeta {
     }
 }
 
-/// A message of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct UserMessage {
     /// The newest time up to its line, in seconds since 1970.

@@ -78,7 +78,6 @@ pub(crate) enum StatusError {
     /// The pasted text is about another account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount {
-        /// The email in the text.
         text: Email,
         /// The email of the home's account.
         home: Email,
@@ -86,12 +85,10 @@ pub(crate) enum StatusError {
     /// The pasted text is about another account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
     NotOfAccount {
-        /// The email in the text.
         text: Email,
         /// The email of the given account.
         named: Email,
     },
-    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

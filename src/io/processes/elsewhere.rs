@@ -84,7 +84,6 @@ impl Process {
         self.pid
     }
 
-    /// The process that started it.
     pub(crate) fn parent(&self) -> Option<u32> {
         self.parent
     }
@@ -99,7 +98,6 @@ impl Process {
         self.is_own
     }
 
-    /// The program it runs.
     pub(crate) fn program(&self) -> Option<PathBuf> {
         self.program.clone()
     }
@@ -125,7 +123,6 @@ impl Process {
         entries.next()
     }
 
-    /// The folder that it works in.
     pub(crate) fn working_folder(&self) -> Option<PathBuf> {
         self.working_folder.clone()
     }

@@ -132,7 +132,6 @@ impl Process {
             .map(|value| OsStr::from_bytes(value).to_os_string())
     }
 
-    /// The folder that it works in.
     pub(crate) fn working_folder(&self) -> Option<PathBuf> {
         fs::read_link(self.folder.join("cwd")).ok()
     }

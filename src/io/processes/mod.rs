@@ -39,7 +39,6 @@ impl ProcessTable {
         self.processes.values()
     }
 
-    /// The process with this id.
     pub(crate) fn get(&self, pid: u32) -> Option<&Process> {
         self.processes.get(&pid)
     }

@@ -17,7 +17,6 @@ enum PathContent {
 /// A state of a step after a kill.
 #[derive(Debug, Clone, Copy)]
 struct CrashState {
-    /// The state in the journal.
     state: JournalState,
     /// True if another step of the journal is done.
     other_step_done: bool,

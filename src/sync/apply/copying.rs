@@ -26,7 +26,6 @@ pub(super) struct Copier<'a> {
 /// A complete copy under a temp name.
 pub(super) struct StagedCopy {
     pub(super) temp: TempFile,
-    /// Path that the copy gets.
     pub(super) target: PathBuf,
     pub(super) entry: ManifestEntry,
     pub(super) placed: PlacedFile,

@@ -31,7 +31,6 @@ pub enum ApplyError {
     },
 }
 
-/// Failure of one step.
 pub(super) enum StepFailure {
     /// The step is left for the next run, for this reason: a file changed since the plan or cannot be used.
     Skip(String),

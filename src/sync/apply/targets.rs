@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 /// The durability of the folders that [`prepare_folder`] creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewFolders {
-    /// New folders are durable on return.
     Durable,
     /// The caller syncs new folders.
     Unsynced,

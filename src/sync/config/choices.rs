@@ -68,7 +68,6 @@ named! {
 named! {
     /// The conversations that are synced.
     SessionMode {
-        /// All conversations are synced.
         All = "all",
         /// Only conversations in the latest date folder of `sessions/` are synced.
         LastDateOnly = "last_date_only",

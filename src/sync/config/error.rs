@@ -16,7 +16,6 @@ pub enum SyncConfigError {
     /// The file is not valid TOML.
     #[error("not valid TOML ({reason}): {}", path.display())]
     NotToml {
-        /// Path of the configuration.
         path: PathBuf,
         /// The message of the TOML parser.
         reason: String,
@@ -24,7 +23,6 @@ pub enum SyncConfigError {
     /// A key has an invalid value.
     #[error("{key} {reason}: {}", path.display())]
     Invalid {
-        /// Path of the configuration.
         path: PathBuf,
         /// Table and key, as `sync.compare`.
         key: String,
@@ -34,11 +32,8 @@ pub enum SyncConfigError {
     /// Two folders overlap that must be separate.
     #[error("{inner} is inside {outer}: {}", path.display())]
     Overlap {
-        /// The folder that is inside.
         inner: Box<NamedFolder>,
-        /// The folder that contains it.
         outer: Box<NamedFolder>,
-        /// Path of the configuration.
         path: PathBuf,
     },
 }

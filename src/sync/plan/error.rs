@@ -40,7 +40,6 @@ pub enum PlanError {
         missing: usize,
         /// Number of files that the last sync left in the cloud folder.
         known: usize,
-        /// Path of the cloud folder.
         cloud: PathBuf,
     },
     /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].

@@ -19,7 +19,6 @@ use std::path::PathBuf;
 /// Entries of this machine's ledger, by key as in manifests.
 #[derive(Debug, Default)]
 pub(super) struct LedgerVersions {
-    /// Versions that this machine attests.
     pub(super) attested: HashMap<String, Vec<ManifestEntry>>,
     /// Versions that a killed run may have downloaded without recording them in the state; the newest one last.
     pub(super) downloaded: HashMap<String, Vec<ManifestEntry>>,

@@ -99,7 +99,6 @@ pub struct PlanRecords {
 }
 
 impl SyncPlan {
-    /// Adds the plan for one file.
     pub(super) fn add(&mut self, key: &str, file: FilePlan) {
         match file.outcome {
             FileOutcome::Left => {}
@@ -120,7 +119,6 @@ impl SyncPlan {
         }
     }
 
-    /// Adds the plan for conflict copies.
     pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
         for (step, ops) in copies.added_ops {
             self.steps[step].ops.extend(ops);

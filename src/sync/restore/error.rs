@@ -15,7 +15,6 @@ pub(crate) enum SyncRestoreError {
     /// The given name is not that of an entry in the backup folder.
     #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
     Outside {
-        /// Path of the backup folder.
         folder: PathBuf,
         /// The name as given on the command line.
         name: String,
@@ -23,9 +22,7 @@ pub(crate) enum SyncRestoreError {
     /// The snapshot contains a path outside of itself, or one whose destination is blocked.
     #[error("{path:?} cannot be restored ({why}): {}", snapshot.display())]
     Unsafe {
-        /// Path of the snapshot.
         snapshot: PathBuf,
-        /// The path in it.
         path: String,
         /// The objection to the path, as a clause.
         why: String,
@@ -41,13 +38,11 @@ pub(crate) enum SyncRestoreError {
     /// The restore ended after some files were in place.
     #[error("{done} of {} restored, then: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
     Stopped {
-        /// Number of restored files.
         done: usize,
         /// Number of files to restore.
         all: usize,
         /// Name of the snapshot of the replaced files, if any file was replaced.
         safety: Option<String>,
-        /// The error that ended it.
         cause: Box<SyncRestoreError>,
     },
     /// Another process wrote to a destination after its former content was backed up.

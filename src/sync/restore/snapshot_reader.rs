@@ -111,7 +111,6 @@ fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreErr
     Ok(files)
 }
 
-/// Lists the files in a folder.
 fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
     let root = &snapshot.path;
     let mut files = Vec::new();

@@ -21,7 +21,6 @@ pub enum StateError {
     /// The file was written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {STATE_SCHEMA}): {}", path.display())]
     Newer {
-        /// Path of the state file.
         path: PathBuf,
         /// Schema found in the file.
         found: u64,

@@ -30,7 +30,6 @@ enum RowFit {
     Content,
 }
 
-/// The state of a picker.
 #[derive(Debug)]
 pub(super) struct PickerState {
     items: Vec<PickerItem>,
@@ -132,7 +131,6 @@ impl PickerState {
         &self.widths
     }
 
-    /// Returns the selected entry.
     pub(super) fn selected(&self) -> Option<&PickerItem> {
         let item = self.fitting.get(self.selected)?;
         Some(&self.items[*item])

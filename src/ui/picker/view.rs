@@ -20,7 +20,6 @@ const MIN_CELL_WIDTH: usize = 4;
 /// The width to which the widest column shrinks so that others fit.
 const MIN_WIDEST_COLUMN: usize = 24;
 
-/// The blanks between columns.
 const GAP: usize = 2;
 
 /// The fewest columns of a terminal that shows a preview.
@@ -32,7 +31,6 @@ const PREVIEW_PERCENT: u16 = 45;
 /// The columns kept free for the filter when facts are shown.
 const FILTER_WIDTH: usize = 20;
 
-/// A picture of a picker.
 pub(super) struct PickerView<'a> {
     pub state: &'a PickerState,
     pub question: &'a str,

@@ -10,7 +10,6 @@ pub(super) struct Modeled {
     /// The texts that are found in it.
     pub(super) texts: Vec<(Role, String)>,
     pub(super) lines: Vec<String>,
-    /// The title in its row.
     pub(super) title: String,
     /// The name in `session_index.jsonl`, which is shown instead of the title.
     pub(super) name: Option<String>,

@@ -59,7 +59,6 @@ pub(crate) struct FilePair<'a> {
     pub(crate) remote: Option<FileVersion>,
 }
 
-/// The relation of two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VersionRelation {
     pub(crate) relation: Relation,

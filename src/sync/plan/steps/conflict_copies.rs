@@ -20,7 +20,6 @@ use std::path::Path;
 /// Reason for removing a conflict copy.
 const NO_LONGER_NEEDED: &str = "no longer needed: it was resolved, or its conversation contains it";
 
-/// The plan for all conflict copies.
 #[derive(Debug, Default)]
 pub(crate) struct ConflictCopyPlan {
     /// Steps that replicate or remove conflict copies.

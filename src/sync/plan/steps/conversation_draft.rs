@@ -29,7 +29,6 @@ pub(crate) struct ConversationDraft<'a> {
     pub(crate) ops: Vec<Op>,
     /// Names of the conflict copies that `ops` creates.
     pub(crate) new_copies: Vec<String>,
-    /// Reports about clients' copies.
     pub(crate) notices: Vec<Notice>,
     /// Resolutions that the step publishes, as in [`FilePlan`](super::file_plan::FilePlan).
     pub(crate) published_records: Vec<String>,

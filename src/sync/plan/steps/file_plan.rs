@@ -10,7 +10,6 @@ use crate::sync::plan::facts::file_version::{FilePair, FileVersion};
 use crate::sync::scan::Side;
 use crate::sync::state::{SideFile, SyncState, SyncedFile};
 
-/// The plan for one file.
 #[derive(Debug, Default)]
 pub(crate) struct FilePlan {
     pub(crate) outcome: FileOutcome,
@@ -23,7 +22,6 @@ pub(crate) struct FilePlan {
     pub(crate) published_records: Vec<String>,
 }
 
-/// The outcome for one file.
 #[derive(Debug, Default)]
 pub(crate) enum FileOutcome {
     /// The file stays as it is on both sides.
@@ -31,7 +29,6 @@ pub(crate) enum FileOutcome {
     Left,
     /// Both sides have the same version; with the record of it unless the state has that already.
     Equal(Option<SyncedFile>),
-    /// The file is changed.
     Step(SyncStep),
     /// The file waits for a decision of the user.
     Conflict(Conflict),

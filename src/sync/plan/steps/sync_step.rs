@@ -74,14 +74,12 @@ pub enum Op {
     Merge {
         /// The files to merge, each with the digest of the bytes that the plan read.
         versions: Vec<(ObservedFile, Sha256Digest)>,
-        /// The files to write.
         to: Vec<MergeTarget>,
         /// True if both sides have the same lines afterwards; false if the local file lacks old prompts.
         is_one_text: bool,
     },
     /// Renames the file within its side.
     Rename {
-        /// The file to rename.
         from: ObservedFile,
         /// The new relative path.
         to: String,
