@@ -14,7 +14,7 @@ use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::io::{attached, limits, owner, progress};
+use crate::io::{attached, owner, progress, signals};
 use crate::logging::{self, LogSettings};
 use crate::steps::run_log::RunLog;
 use crate::ui::{self, Ui, Verbosity, picker};
@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
     if env.get(commands::completions::VARIABLE).is_some() {
         return complete(&env);
     }
-    limits::survive_large_files();
+    signals::survive_large_files();
     if std::env::args_os().skip(1).eq(["help", "global"]) {
         ui::print_help(&global_options());
         return ExitCode::SUCCESS;

@@ -4,7 +4,7 @@ use super::command::Cli;
 use crate::config::ColorChoice;
 use crate::context::Environment;
 use crate::error::{CommandError, ErrorKind};
-use crate::io::progress;
+use crate::io::{progress, signals};
 use crate::ui::{self, Ui, Verbosity, picker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
         std::process::exit(ErrorKind::Interrupted as i32);
     });
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
-    let _ = ctrlc::set_handler(move || {
+    let _ = signals::on_end_request(move || {
         if progress::is_handed_over() {
             return;
         }

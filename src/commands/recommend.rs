@@ -5,7 +5,7 @@ use crate::codex::config::CredentialStore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::recheck_profile_logins;
-use crate::io::limits;
+use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
 use crate::quota::state::AccountState;
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// The time limit of `--format` in seconds, for a home on a disk that does not respond.
-const PROMPT_TIMEOUT_SECONDS: u32 = 1;
+const PROMPT_TIMEOUT_SECONDS: u64 = 1;
 
 const HELP: &str = "\
 Fields of --format:
@@ -104,7 +104,7 @@ impl RecommendArgs {
         let Some(template) = template else {
             return self.recommend(None, context);
         };
-        limits::end_within(PROMPT_TIMEOUT_SECONDS);
+        signals::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)
     }

@@ -43,6 +43,7 @@ pub(crate) mod rfc3339;
 pub(crate) mod secret;
 pub(crate) mod sharing;
 pub(crate) mod shell;
+pub(crate) mod signals;
 pub(crate) mod similar;
 pub(crate) mod space;
 pub(crate) mod staging;
