@@ -4,25 +4,18 @@
 //! only a wrapper script would leave the wrapped program behind. No call waits without a time limit. A foreign process
 //! that inherited the child's output can at most keep one sleeping thread alive.
 
-use super::events;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use super::child_streams::{self, StderrTail};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The longest line that is returned. Longer ones are skipped.
 pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The number of bytes kept of standard error: its end.
-const MAX_STDERR_BYTES: usize = 8 * 1024;
-
 /// The number of unread lines after which the child is blocked.
 const LINES_AHEAD: usize = 16;
-
-/// The lines of the child's standard output.
-type LineReceiver = Receiver<Vec<u8>>;
 
 /// The interval at which the state of the child is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -50,9 +43,8 @@ pub enum ChildOutput {
 pub struct ChildGroup {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: LineReceiver,
-    stderr: Arc<Mutex<Vec<u8>>>,
-    stderr_reader: Option<JoinHandle<()>>,
+    lines: Receiver<Vec<u8>>,
+    stderr: StderrTail,
     status: Option<ExitStatus>,
     is_left: bool,
     /// `None` if the system refused it.
@@ -60,27 +52,13 @@ pub struct ChildGroup {
     job: Option<super::job::ChildJob>,
 }
 
-/// Starts threads that read the child's lines and keep the end of its standard error in `kept`.
-fn read_streams(
-    child: &mut Child,
-    kept: &Arc<Mutex<Vec<u8>>>,
-) -> io::Result<(LineReceiver, Option<JoinHandle<()>>)> {
-    let (sender, lines) = sync_channel(LINES_AHEAD);
-    if let Some(stdout) = child.stdout.take() {
-        thread::Builder::new().spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            while let Ok(Some(line)) = read_line(&mut reader) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        })?;
+fn send_lines(stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
+    let mut reader = BufReader::new(stdout);
+    while let Ok(Some(line)) = read_line(&mut reader) {
+        if sender.send(line).is_err() {
+            break;
+        }
     }
-    let stderr = child.stderr.take().map(|mut stream| {
-        let kept = Arc::clone(kept);
-        thread::Builder::new().spawn(move || keep_tail(&mut stream, &kept))
-    });
-    Ok((lines, stderr.transpose()?))
 }
 
 impl ChildGroup {
@@ -91,33 +69,14 @@ impl ChildGroup {
             use std::os::unix::process::CommandExt;
             command.process_group(0);
         }
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        #[cfg(windows)]
-        let (mut child, job) = super::job::ChildJob::spawn(command)?;
-        #[cfg(not(windows))]
-        let mut child = command.spawn()?;
-        events::debug!("started {}", command.get_program().to_string_lossy());
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
-            Ok(readers) => readers,
-            Err(e) => {
-                // Without readers the child would block on its output.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(e);
-            }
-        };
+        let mut started = child_streams::start(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
         Ok(Self {
             #[cfg(windows)]
-            job,
-            stdin: child.stdin.take(),
-            child,
-            lines,
-            stderr,
-            stderr_reader,
+            job: started.job,
+            stdin: started.child.stdin.take(),
+            child: started.child,
+            lines: started.output,
+            stderr: started.stderr,
             status: None,
             is_left: false,
         })
@@ -150,17 +109,10 @@ impl ChildGroup {
     /// The end of standard error so far. Complete once the child has ended, unless a process that
     /// it started holds the stream open.
     pub fn stderr(&self) -> String {
-        let limit = Instant::now() + STDERR_DRAIN_TIMEOUT;
-        let is_reading = || {
-            self.stderr_reader
-                .as_ref()
-                .is_some_and(|r| !r.is_finished())
-        };
-        while self.status.is_some() && is_reading() && Instant::now() < limit {
-            thread::sleep(POLL_INTERVAL);
+        match self.status {
+            Some(_) => self.stderr.to_end(STDERR_DRAIN_TIMEOUT),
+            None => self.stderr.so_far(),
         }
-        let bytes = self.stderr.lock().map(|kept| kept.clone());
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
     /// Closes the child's input, waits until `deadline` for it to end, then kills its process
@@ -275,16 +227,6 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
             }
             too_long = false;
         }
-    }
-}
-
-fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        let Ok(mut kept) = kept.lock() else { return };
-        kept.extend_from_slice(&buffer[..n]);
-        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
-        kept.drain(..excess);
     }
 }
 

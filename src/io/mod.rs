@@ -12,6 +12,7 @@ pub(crate) mod attached;
 pub(crate) mod beneath;
 pub(crate) mod buffers;
 pub mod child;
+mod child_streams;
 pub mod clock;
 pub(crate) mod disk_clock;
 pub mod document;

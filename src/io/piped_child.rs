@@ -5,17 +5,13 @@
 //! program that it starts (ssh) may ask on the terminal. Reads end early when the user interrupts
 //! this process or the limit has passed; the child is then asked to end, and killed if it does not.
 
-use super::events;
+use super::child_streams::{self, StderrTail};
 use super::progress::is_interrupted;
 use std::io::{self, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
-
-/// The number of bytes kept of standard error: its end.
-const MAX_STDERR_BYTES: usize = 16 * 1024;
 
 /// The size of a read from the child.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -59,8 +55,7 @@ pub(crate) struct PipedChild {
     chunks: Receiver<Vec<u8>>,
     chunk: Vec<u8>,
     position: usize,
-    stderr: Arc<Mutex<Vec<u8>>>,
-    stderr_reader: Option<JoinHandle<()>>,
+    stderr: StderrTail,
     limit: Duration,
     last_progress: Instant,
     output_is_progress: bool,
@@ -79,66 +74,35 @@ struct StartLimit {
     is_failing: fn(&str) -> bool,
 }
 
+fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match stdout.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(n) => {
+                chunk.truncate(n);
+                if sender.send(chunk).is_err() {
+                    return;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
 impl PipedChild {
     /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
     pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
-        command
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        #[cfg(windows)]
-        let (mut child, job) = super::job::ChildJob::spawn(command)?;
-        #[cfg(not(windows))]
-        let mut child = command.spawn()?;
-        events::debug!("started {}", command.get_program().to_string_lossy());
-        let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let stdout = child.stdout.take();
-        let stderr_stream = child.stderr.take();
-        let read_stdout = move || {
-            let Some(mut stdout) = stdout else { return };
-            loop {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                match stdout.read(&mut chunk) {
-                    Ok(0) => return,
-                    Ok(n) => {
-                        chunk.truncate(n);
-                        if sender.send(chunk).is_err() {
-                            return;
-                        }
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
-                }
-            }
-        };
-        let kept = Arc::clone(&stderr);
-        let read_stderr = move || {
-            if let Some(mut stream) = stderr_stream {
-                keep_tail(&mut stream, &kept);
-            }
-        };
-        let readers = thread::Builder::new()
-            .spawn(read_stdout)
-            .and_then(|_| thread::Builder::new().spawn(read_stderr));
-        let stderr_reader = match readers {
-            Ok(reader) => Some(reader),
-            Err(e) => {
-                // Without readers the child would block on its output.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(e);
-            }
-        };
+        let started = child_streams::start(command, input, CHUNKS_AHEAD, send_chunks)?;
         Ok(Self {
             #[cfg(windows)]
-            _job: job,
-            child,
-            chunks,
+            _job: started.job,
+            child: started.child,
+            chunks: started.output,
             chunk: Vec::new(),
             position: 0,
-            stderr,
-            stderr_reader,
+            stderr: started.stderr,
             limit,
             last_progress: Instant::now(),
             output_is_progress: true,
@@ -181,7 +145,7 @@ impl PipedChild {
         self.end();
         ChildEnd {
             status: self.status,
-            stderr: self.stderr_text(),
+            stderr: self.stderr.to_end(STDERR_DRAIN_TIMEOUT),
             stop: self.stop,
         }
     }
@@ -199,12 +163,7 @@ impl PipedChild {
     fn fails_to_start(&self) -> bool {
         let elapsed = self.last_progress.elapsed();
         let limit = self.start_limit.as_ref();
-        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr_so_far()))
-    }
-
-    fn stderr_so_far(&self) -> String {
-        let bytes = self.stderr.lock().map(|kept| kept.clone());
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        limit.is_some_and(|l| elapsed >= l.limit && (l.is_failing)(&self.stderr.so_far()))
     }
 
     fn poll_status(&mut self) -> Option<ExitStatus> {
@@ -234,17 +193,6 @@ impl PipedChild {
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
         }
-    }
-
-    fn stderr_text(&mut self) -> String {
-        let deadline = Instant::now() + STDERR_DRAIN_TIMEOUT;
-        while let Some(reader) = &self.stderr_reader {
-            if reader.is_finished() || Instant::now() >= deadline {
-                break;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.stderr_so_far()
     }
 }
 
@@ -285,16 +233,6 @@ impl Read for PipedChild {
 impl Drop for PipedChild {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        let Ok(mut kept) = kept.lock() else { return };
-        kept.extend_from_slice(&buffer[..n]);
-        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
-        kept.drain(..excess);
     }
 }
 

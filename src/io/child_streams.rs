@@ -1,0 +1,111 @@
+//! A started child process whose output is read by threads, so that no call waits without a limit.
+
+use super::events;
+use std::io::{self, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The number of bytes kept of standard error: its end.
+const MAX_STDERR_BYTES: usize = 16 * 1024;
+
+/// The interval at which the end of standard error is awaited.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A started child and its output.
+#[derive(Debug)]
+pub(super) struct StartedChild {
+    pub(super) child: Child,
+    /// The parts of standard output.
+    pub(super) output: Receiver<Vec<u8>>,
+    pub(super) stderr: StderrTail,
+    /// `None` if the system refused it.
+    #[cfg(windows)]
+    pub(super) job: Option<super::job::ChildJob>,
+}
+
+/// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, which is blocked while
+/// `max_ahead` parts are unread.
+pub(super) fn start(
+    command: &mut Command,
+    input: Stdio,
+    max_ahead: usize,
+    send_output: fn(ChildStdout, &SyncSender<Vec<u8>>),
+) -> io::Result<StartedChild> {
+    command
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    #[cfg(windows)]
+    let (mut child, job) = super::job::ChildJob::spawn(command)?;
+    #[cfg(not(windows))]
+    let mut child = command.spawn()?;
+    events::debug!("started {}", command.get_program().to_string_lossy());
+    let (sender, output) = sync_channel(max_ahead);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let readers = thread::Builder::new()
+        .spawn(move || stdout.map(|stdout| send_output(stdout, &sender)))
+        .and_then(|_| StderrTail::of(stderr));
+    match readers {
+        Ok(stderr) => Ok(StartedChild {
+            child,
+            output,
+            stderr,
+            #[cfg(windows)]
+            job,
+        }),
+        Err(e) => {
+            // Without readers the child would block on its output.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(e)
+        }
+    }
+}
+
+/// The end of a child's standard error.
+#[derive(Debug)]
+pub(super) struct StderrTail {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl StderrTail {
+    fn of(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let tail = Arc::clone(&kept);
+        let reader = thread::Builder::new().spawn(move || {
+            if let Some(mut stream) = stream {
+                keep_tail(&mut stream, &tail);
+            }
+        })?;
+        Ok(Self { kept, reader })
+    }
+
+    /// Returns what the child has written so far.
+    pub(super) fn so_far(&self) -> String {
+        let bytes = self.kept.lock().map(|kept| kept.clone());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
+
+    /// Waits at most `limit` for the end of the stream: a process that the child started may hold it open.
+    pub(super) fn to_end(&self, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        while !self.reader.is_finished() && Instant::now() < deadline {
+            thread::sleep(DRAIN_POLL_INTERVAL);
+        }
+        self.so_far()
+    }
+}
+
+fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let Ok(mut kept) = kept.lock() else { return };
+        kept.extend_from_slice(&buffer[..n]);
+        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
+        kept.drain(..excess);
+    }
+}
