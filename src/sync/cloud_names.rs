@@ -1,13 +1,12 @@
 //! Classifies names in a replicated folder: conflict files and placeholders of cloud clients, and scratch
 //! files.
 //!
-//! Names of conversations have a strict grammar, so any addition by a client is recognized. Other names are
-//! compared with the known patterns of Syncthing, Dropbox, `OneDrive`, Google Drive, iCloud Drive, Nextcloud,
-//! ownCloud, Seafile, Nutstore, Box, rclone and unison.
+//! Names of conversations have a strict grammar, so any addition by a client is recognized. Conflict files
+//! of other names are recognized by the table `cloud_clients.txt`.
 
 use super::rollouts;
 use crate::io::temp_name::TEMP_PREFIX;
-use regex::Regex;
+use regex::bytes::Regex;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -192,7 +191,7 @@ fn lines_file(name: &str) -> Option<&'static str> {
             let marked = rest.starts_with([' ', '(', '-', '_', '.', '[']);
             rest == ".jsonl"
                 || rest.starts_with(".jsonl.conflict")
-                || rest.starts_with(".jsonl.") && is_rclone_copy(name)
+                || rest.starts_with(".jsonl.") && is_conflict_copy(name)
                 || (marked && rest.len() > ".jsonl".len() && rest.strip_suffix(".jsonl").is_some())
         })
 }
@@ -246,45 +245,50 @@ fn is_numbered_word(suffix: &str) -> bool {
         && word.bytes().all(plain)
 }
 
-/// Matches conflict names of `rclone bisync`: `NAME.EXT.conflict1`, `NAME.EXT..path1`, with
-/// `--suffix-keep-extension` `NAME.conflict1.EXT`, with `--conflict-suffix {DateOnly}-conflict`
-/// `NAME.EXT.2026-11-18-conflict1`.
-fn is_rclone_copy(name: &str) -> bool {
-    let without_extension = name.rsplit_once('.').map_or("", |(stem, _)| stem);
-    [name, without_extension].into_iter().any(|name| {
-        let Some((real, mark)) = name.rsplit_once('.') else {
-            return false;
-        };
-        let word = mark.trim_end_matches(|c: char| c.is_ascii_digit());
-        if real.trim_matches('.').is_empty() || word.len() == mark.len() {
-            return false;
-        }
-        let word = word.to_ascii_lowercase();
-        word.ends_with("conflict") || word == "path" && ["1", "2"].contains(&&mark[4..])
+/// Returns the rows of `cloud_clients.txt`: client, pattern, example.
+fn client_rows() -> impl Iterator<Item = Vec<&'static str>> {
+    let lines = include_str!("cloud_clients.txt").lines();
+    let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    rows.map(|row| {
+        let cells = row.split("  ").map(str::trim);
+        cells.filter(|cell| !cell.is_empty()).collect()
     })
 }
 
 /// Returns true if the name matches a conflict pattern of a known client.
 fn is_conflict_copy(name: &str) -> bool {
+    // All lines of the table are tested, so it is not `None`.
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r"(?i)\.sync-conflict-\d{8}-\d{6}(-[a-z0-9]{7})?|\([^)]*\b(confli[ck]t|konflikt|conflit|sfconflict)[^)]*\)|\(case clash[^)]*\)|_conflict-\d{8}-\d{6}|-safebackup-\d{4}|-(nsconflict|冲突)|\[conflict\]|_conf\(\d+\)",
-        )
-        .ok()
+        let patterns: Vec<_> = client_rows()
+            .filter_map(|row| row.get(1).copied())
+            .collect();
+        Regex::new(&format!("(?i-u){}", patterns.join("|"))).ok()
     });
-    // The regex is slow compared with the rest of the scan, and almost no name contains one of these words.
-    let bytes = name.as_bytes();
-    let marks = [b"onf" as &[u8], b"ONF", b"lash", b"afeBackup"];
-    let may = !name.is_ascii()
-        || marks
-            .iter()
-            .any(|mark| bytes.windows(mark.len()).any(|part| part == *mark));
-    is_rclone_copy(name) || may && PATTERNS.as_ref().is_some_and(|p| p.is_match(name))
+    let patterns = PATTERNS.as_ref();
+    patterns.is_some_and(|patterns| patterns.is_match(name.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_client_has_a_pattern_that_its_example_in_the_docs_matches() {
+        let docs = include_str!("../../docs/sync-protocol.md");
+        for row in client_rows() {
+            let [client, pattern, example] = row[..] else {
+                panic!("{row:?}");
+            };
+            let pattern = Regex::new(&format!("(?i-u){pattern}")).unwrap();
+            assert!(pattern.is_match(example.as_bytes()), "{row:?}");
+            assert_eq!(classify(&format!("skills/{example}")), CloudName::OtherCopy);
+            let cells = format!("| {client} | `{example}` |");
+            assert!(
+                docs.contains(&cells),
+                "docs/sync-protocol.md has no {cells}"
+            );
+        }
+    }
 
     const STEM: &str = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
 
