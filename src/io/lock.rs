@@ -40,30 +40,35 @@ impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.
     pub fn exclusive(path: &Path) -> Result<Self, IoError> {
-        Self::wait(path, || false)
+        Self::wait_unless(path, || false)
     }
 
     /// Takes the exclusive lock on `path`, waiting until Ctrl-C. The error is then of the kind
     /// [`std::io::ErrorKind::Interrupted`].
     pub(crate) fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::wait(path, progress::is_interrupted)
+        Self::wait_unless(path, progress::is_interrupted)
     }
 
-    fn wait(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
+    fn wait_unless(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
+        let lock = Self::wait(path, |waited| {
+            if waited >= LONG {
+                progress::report_wait();
+            }
+            is_over()
+        })?;
+        lock.ok_or_else(|| ErrorKind::Interrupted.into())
+            .at("lock", path)
+    }
+
+    /// Waits until `gives_up` returns true, given the time since the call. Returns `None` then.
+    fn wait(path: &Path, gives_up: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
         let file = open(path)?;
         let since = Instant::now();
         loop {
             match try_lock(&file) {
-                Ok(()) => return Ok(Self { file }),
-                Err(TryLockError::WouldBlock) if is_over() => {
-                    return Err(ErrorKind::Interrupted.into()).at("lock", path);
-                }
-                Err(TryLockError::WouldBlock) => {
-                    if since.elapsed() >= LONG {
-                        progress::report_wait();
-                    }
-                    std::thread::sleep(RETRY);
-                }
+                Ok(()) => return Ok(Some(Self { file })),
+                Err(TryLockError::WouldBlock) if gives_up(since.elapsed()) => return Ok(None),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY),
                 Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
             }
         }
@@ -71,25 +76,8 @@ impl FileLock {
 
     /// Takes the exclusive lock on `path`, waiting at most `limit`.
     pub(crate) fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
-        let file = open(path)?;
-        let deadline = Instant::now() + limit;
-        loop {
-            match try_lock(&file) {
-                Ok(()) => return Ok(Self { file }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(RETRY.min(deadline - Instant::now()));
-                }
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(path.to_path_buf())),
-                Err(TryLockError::Error(source)) => {
-                    return Err(IoError {
-                        action: "lock",
-                        path: path.to_path_buf(),
-                        source,
-                    }
-                    .into());
-                }
-            }
-        }
+        let lock = Self::wait(path, |waited| waited >= limit)?;
+        lock.ok_or_else(|| LockError::Held(path.to_path_buf()))
     }
 
     /// Takes the exclusive lock on `path` if it is free.
