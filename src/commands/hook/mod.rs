@@ -6,7 +6,7 @@ mod wrap;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::time_format;
+use crate::io::{shell, time_format};
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -231,19 +231,16 @@ impl HookArgs {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
                 format!("'{text}'")
             }
-            HookShell::Agents | HookShell::Bash | HookShell::Zsh => in_sh(text),
+            HookShell::Agents | HookShell::Bash | HookShell::Zsh => shell::quoted(text),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
-            HookShell::Tmux => in_sh(text)
+            HookShell::Tmux => shell::quoted(text)
                 .replace('\\', "\\\\")
                 .replace('"', "\\\"")
                 .replace('$', "\\$")
                 .replace('#', "##"),
-            HookShell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
+            HookShell::Starship => shell::quoted(text)
+                .replace('\\', "\\\\")
+                .replace('"', "\\\""),
         }
     }
-}
-
-/// Quotes `text` as one word of a POSIX shell.
-fn in_sh(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
