@@ -17,7 +17,7 @@ const SETTING: &str = "codex-manager config set backup.before_new_codex";
 pub(crate) fn archive(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     let choice = settings.preferences.before_new_codex;
-    let is_asked = choice == BeforeNewCodex::Ask && context.ui.can_ask();
+    let is_asked = choice == BeforeNewCodex::Ask && context.ui.is_interactive();
     if !is_asked && choice != BeforeNewCodex::Auto {
         return Ok(());
     }

@@ -167,11 +167,6 @@ impl Ui {
         }
     }
 
-    /// Returns true if a question can be asked on the terminal.
-    pub(crate) fn can_ask(&self) -> bool {
-        self.interactive
-    }
-
     /// The same printer with tables as tab-separated values, and nothing else on stdout.
     #[must_use]
     pub fn with_tsv(&self) -> Self {

@@ -1,23 +1,12 @@
 //! Reads a passphrase without echo.
 
 use crate::io::secret::SecretBytes;
-#[cfg(unix)]
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
-};
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::io::{self, Read as _, stdin};
-#[cfg(not(unix))]
-use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(unix)]
 use std::sync::{Mutex, PoisonError};
 
-/// The modes of the terminal before echo was turned off.
-#[cfg(unix)]
-static MODES_WITH_ECHO: Mutex<Option<Termios>> = Mutex::new(None);
-
-/// True while the console is in the raw mode.
-#[cfg(not(unix))]
-static IS_RAW: AtomicBool = AtomicBool::new(false);
+/// True while the terminal is in the raw mode: no echo, no lines, no meaning of Ctrl-C.
+static IS_RAW: Mutex<bool> = Mutex::new(false);
 
 #[derive(Debug)]
 pub(super) struct Cancelled;
@@ -58,44 +47,18 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
     Ok((given && !line.is_empty()).then(|| SecretBytes::new(line)))
 }
 
-#[cfg(unix)]
 fn turn_echo_off() -> io::Result<()> {
-    let modes = tcgetattr(stdin())?;
-    let mut mute = modes.clone();
-    mute.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-    mute.special_codes[SpecialCodeIndex::VMIN] = 1;
-    mute.special_codes[SpecialCodeIndex::VTIME] = 0;
     // Locked until echo is off, so that a signal handler never restores it before.
-    let mut before = MODES_WITH_ECHO
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    tcsetattr(stdin(), OptionalActions::Flush, &mute)?;
-    *before = Some(modes);
+    let mut is_raw = IS_RAW.lock().unwrap_or_else(PoisonError::into_inner);
+    enable_raw_mode()?;
+    *is_raw = true;
     Ok(())
 }
 
 /// Turns echo on again if [`read_line`] has turned it off. May be called from any thread.
-#[cfg(unix)]
 pub(super) fn restore_echo() {
-    let mut before = MODES_WITH_ECHO
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if let Some(modes) = before.take() {
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
-    }
-}
-
-/// Turns off echo, lines and the meaning of Ctrl-C.
-#[cfg(not(unix))]
-fn turn_echo_off() -> io::Result<()> {
-    IS_RAW.store(true, Ordering::SeqCst);
-    crossterm::terminal::enable_raw_mode()
-}
-
-/// Turns echo on again if [`read_line`] has turned it off. May be called from any thread.
-#[cfg(not(unix))]
-pub(super) fn restore_echo() {
-    if IS_RAW.swap(false, Ordering::SeqCst) {
-        let _ = crossterm::terminal::disable_raw_mode();
+    let mut is_raw = IS_RAW.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::take(&mut *is_raw) {
+        let _ = disable_raw_mode();
     }
 }

@@ -4,7 +4,7 @@ use super::item::PickerItem;
 use super::options::PickerOptions;
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::beginning;
+use crate::ui::text_width::{beginning, without_end};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -134,7 +134,7 @@ impl PickerView<'_> {
             }
             let left = left.min(*needed);
             let style = base.patch(self.cell_style(*style));
-            frame.set_stringn(x, y, fitted(text, left), left, style);
+            frame.set_stringn(x, y, without_end(text, left), left, style);
             x = column(usize::from(x) + needed + GAP);
         }
         if is_selected {
@@ -169,7 +169,7 @@ impl PickerView<'_> {
     fn draw_keys(&self, frame: &mut Buffer) {
         let width = usize::from(self.area.width);
         let text = match self.state.notice() {
-            Some(notice) => fitted(notice, width),
+            Some(notice) => without_end(notice, width).into_owned(),
             None => self.keys_within(width),
         };
         frame.set_stringn(0, self.area.height - 1, text, width, dim());
@@ -261,22 +261,6 @@ fn lines_within(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Shortens `text` to `width` terminal columns, with "…" at the end.
-fn fitted(text: &str, width: usize) -> String {
-    if Span::raw(text).width() <= width {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    for c in text.chars() {
-        let longer = format!("{short}{c}");
-        if Span::raw(&*longer).width() + 1 > width {
-            break;
-        }
-        short = longer;
-    }
-    format!("{}…", short.trim_end())
-}
-
 fn column(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
 }
@@ -357,11 +341,11 @@ mod tests {
 
     #[test]
     fn a_wide_character_counts_twice_when_a_cell_is_shortened() {
-        assert_eq!(fitted("漢字漢字", 8), "漢字漢字");
-        assert_eq!(fitted("漢字漢字", 7), "漢字漢…");
-        assert_eq!(fitted("漢字漢字", 6), "漢字…");
-        assert_eq!(fitted("plain", 5), "plain");
-        assert_eq!(fitted("plain", 4), "pla…");
+        assert_eq!(without_end("漢字漢字", 8), "漢字漢字");
+        assert_eq!(without_end("漢字漢字", 7), "漢字漢…");
+        assert_eq!(without_end("漢字漢字", 6), "漢字…");
+        assert_eq!(without_end("plain", 5), "plain");
+        assert_eq!(without_end("plain", 4), "pla…");
     }
 
     #[test]
