@@ -1,4 +1,4 @@
-//! The `tracing` layer that writes events to the log.
+//! The `tracing` layers: one writes events to the log, that of `--verbose` prints them.
 
 use super::line::{self, FieldValue, LogFormat};
 use super::settings::LogContext;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 /// The `tracing` layer that writes events to the log.
@@ -48,9 +48,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
 /// The message and the fields of an event, redacted.
 #[derive(Debug, Default)]
-pub(super) struct EventFields {
-    pub(super) message: String,
-    pub(super) others: Vec<(&'static str, FieldValue)>,
+struct EventFields {
+    message: String,
+    others: Vec<(&'static str, FieldValue)>,
 }
 
 impl EventFields {
@@ -83,5 +83,28 @@ impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
         self.take(field, FieldValue::text(field.name(), &text));
+    }
+}
+
+/// Passes each later event of this process to `print`, in one line without its fields. Has no effect in a
+/// process that has a log already.
+pub(crate) fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
+    let subscriber = tracing_subscriber::registry().with(StepLayer { print });
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+struct StepLayer<F> {
+    print: F,
+}
+
+impl<S: Subscriber, F: Fn(&str) + Send + Sync + 'static> Layer<S> for StepLayer<F> {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _context: Context<'_, S>) -> bool {
+        metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+    }
+
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = EventFields::default();
+        event.record(&mut fields);
+        (self.print)(&fields.message);
     }
 }

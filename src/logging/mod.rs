@@ -11,15 +11,14 @@ mod line;
 pub(crate) mod retention;
 mod settings;
 mod severity;
-mod steps;
 mod writer;
 
 pub(crate) use file::FOLDER;
 pub use file::{LogLocation, LogName};
+pub(crate) use layer::print_events;
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};
 pub use severity::Severity;
-pub(crate) use steps::print_events;
 pub(crate) use writer::LogWriter;
 
 use self::layer::LogLayer;
