@@ -101,7 +101,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         }
         Err(mut error) => {
             if error.kind == ErrorKind::Failed && progress::is_interrupted() {
-                error = CommandError::interrupted().because(error);
+                error = CommandError::interrupted().after(&error);
             }
             if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
                 error.hints.push(after_interrupt.into());

@@ -16,6 +16,7 @@ mod sync;
 mod transfer;
 mod vault;
 
+use crate::io::causes_of;
 use std::error::Error;
 use std::fmt;
 
@@ -71,7 +72,7 @@ pub struct CommandError {
     /// The class of the failure, which is the exit code.
     pub kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    causes: Vec<String>,
     /// The next steps for the user, one line each; shown after the causes.
     pub hints: Vec<String>,
     /// True if the message is printed only with `--verbose`; the exit code stays.
@@ -83,7 +84,7 @@ impl CommandError {
         Self {
             kind,
             message: message.into(),
-            source: None,
+            causes: Vec::new(),
             hints: Vec::new(),
             is_silent: false,
         }
@@ -126,8 +127,17 @@ impl CommandError {
 
     /// Adds the cause of the error.
     #[must_use]
-    pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Box::new(source));
+    pub fn because(mut self, source: impl Error) -> Self {
+        self.causes = vec![source.to_string()];
+        self.causes.extend(causes_of(&source));
+        self
+    }
+
+    /// Adds the error of a command, with its causes, as the cause of this one.
+    #[must_use]
+    pub fn after(mut self, error: &Self) -> Self {
+        self.causes = vec![error.to_string()];
+        self.causes.extend_from_slice(&error.causes);
         self
     }
 
@@ -147,83 +157,29 @@ impl CommandError {
     }
 
     /// Returns the messages of the causes, nearest first.
-    pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
-        let mut next: Option<&dyn Error> = self.source.as_deref().map(|e| e as &dyn Error);
-        while let Some(error) = next {
-            causes.push(error.to_string());
-            next = error.source();
-        }
-        causes
+    pub fn causes(&self) -> &[String] {
+        &self.causes
     }
 
     /// Returns the message and its causes joined by ": ", for use inside another message.
     pub fn in_one_line(&self) -> String {
         let mut text = vec![self.to_string()];
-        text.extend(self.causes());
+        text.extend_from_slice(&self.causes);
         text.join(": ")
     }
 
     /// Converts an error of the domain, keeping its message and its causes.
-    pub fn wrap(kind: ErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
-        let mut wrapped = Self::new(kind, error.to_string());
-        // The error's own text is the message; its sources are the causes.
-        wrapped.source = Some(Box::new(Causes::of(&error)));
-        if error.source().is_none() {
-            wrapped.source = None;
+    pub fn wrap(kind: ErrorKind, error: &dyn Error) -> Self {
+        Self {
+            causes: causes_of(error),
+            ..Self::new(kind, error.to_string())
         }
-        wrapped
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
-    }
-}
-
-impl Error for CommandError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
-    }
-}
-
-/// The causes of an error, copied as text so that the error itself need not live on.
-#[derive(Debug)]
-struct Causes {
-    text: String,
-    next: Option<Box<Causes>>,
-}
-
-impl Causes {
-    fn of(error: &dyn Error) -> Self {
-        fn chain(error: Option<&(dyn Error + 'static)>) -> Option<Box<Causes>> {
-            error.map(|e| {
-                Box::new(Causes {
-                    text: e.to_string(),
-                    next: chain(e.source()),
-                })
-            })
-        }
-        match chain(error.source()) {
-            Some(causes) => *causes,
-            None => Self {
-                text: error.to_string(),
-                next: None,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Causes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Error for Causes {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.next.as_deref().map(|e| e as &(dyn Error + 'static))
     }
 }
 
@@ -234,7 +190,7 @@ impl From<crate::io::IoError> for CommandError {
         }
         let full = error.is_no_space();
         let too_large = error.source.kind() == std::io::ErrorKind::FileTooLarge;
-        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        let wrapped = Self::wrap(ErrorKind::Failed, &error);
         if full {
             wrapped.hint("free some disk space, then run the same command again")
         } else if too_large {
@@ -249,38 +205,36 @@ impl From<crate::io::document::DocumentError> for CommandError {
     fn from(error: crate::io::document::DocumentError) -> Self {
         use crate::io::document::DocumentError;
         match error {
-            DocumentError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+            DocumentError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("upgrade codex-manager; the file was not changed"),
             DocumentError::Io(e) => e.into(),
         }
     }
 }
 
-impl From<crate::config::file::ConfigFileError> for CommandError {
-    fn from(error: crate::config::file::ConfigFileError) -> Self {
-        use crate::config::file::ConfigFileError;
+impl From<crate::io::settings::SettingsError> for CommandError {
+    fn from(error: crate::io::settings::SettingsError) -> Self {
+        use crate::io::settings::SettingsError;
         match error {
-            ConfigFileError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => {
-                e.into()
-            }
-            ConfigFileError::Io(e) => {
+            SettingsError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.into(),
+            SettingsError::Io(e) => {
                 let kind = if e.action == "read" {
                     ErrorKind::Usage
                 } else {
                     ErrorKind::Failed
                 };
-                Self::wrap(kind, e)
+                Self::wrap(kind, &e)
             }
-            ConfigFileError::Value { ref key, .. } => {
+            SettingsError::Value { ref key, .. } => {
                 let key = crate::io::shell::word(key);
-                Self::wrap(ErrorKind::Usage, error).hint(format!(
+                Self::wrap(ErrorKind::Usage, &error).hint(format!(
                     "reset it to the default: codex-manager config unset {key}"
                 ))
             }
-            ConfigFileError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+            SettingsError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("upgrade codex-manager; the file was not changed"),
-            ConfigFileError::Syntax { .. } | ConfigFileError::NotATable { .. } => {
-                Self::wrap(ErrorKind::Usage, error).hint("fix it with: codex-manager config edit")
+            SettingsError::Syntax { .. } | SettingsError::NotATable { .. } => {
+                Self::wrap(ErrorKind::Usage, &error).hint("fix it with: codex-manager config edit")
             }
         }
     }
@@ -295,6 +249,6 @@ impl From<crate::config::KeyError> for CommandError {
                 "give an absolute path, or one that begins with ~, such as folders.~/code"
             }
         };
-        Self::wrap(ErrorKind::Usage, error).hint(hint)
+        Self::wrap(ErrorKind::Usage, &error).hint(hint)
     }
 }

@@ -4,11 +4,12 @@
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::choices::archive_choice::LATEST;
 use crate::config::file::ConfigFile;
-use crate::config::{self, FOLDER_KEYS, KEYS, Setting, ValueKind};
+use crate::config::{self, FOLDER_KEYS, KEYS, Setting};
 use crate::context::{Flags, Settings};
 use crate::inventory::{cooldown, store};
 use crate::io::clock::Clock;
 use crate::io::environment::Environment;
+use crate::io::settings::ValueKind;
 use clap::{Arg, Command};
 use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
@@ -172,11 +173,11 @@ fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let setting = words
         .filter_map(|word| config::find(&word).ok())
         .next_back();
-    let all = match setting.map(|setting| setting.key.kind) {
-        Some(ValueKind::Choice(names)) => names(),
-        Some(ValueKind::Flag) => vec!["true".to_owned(), "false".to_owned()],
-        Some(ValueKind::Zone) => return zones(typed),
-        Some(ValueKind::Profile) => return profiles(typed),
+    let all = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
+        Some((ValueKind::Choice { names, .. }, _)) => names(),
+        Some((ValueKind::Flag, _)) => vec!["true".to_owned(), "false".to_owned()],
+        Some((_, "timezone")) => return zones(typed),
+        Some((_, "folders")) => return profiles(typed),
         _ => Vec::new(),
     };
     beginning_with(typed, all.into_iter().map(|name| (name, None)))

@@ -1,7 +1,8 @@
 //! Reads and writes `config.toml` on the disk.
 
-use super::file::{ConfigFile, ConfigFileError};
+use super::file::ConfigFile;
 use crate::io::lock::FileLock;
+use crate::io::settings::SettingsError;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// The file cannot be read, is not TOML, or has a newer schema. The settings are not validated.
-    pub(crate) fn read(manager_home: &Path) -> Result<Self, ConfigFileError> {
+    pub(crate) fn read(manager_home: &Path) -> Result<Self, SettingsError> {
         let path = Self::path_in(manager_home);
         let text = read_text(&path)?;
         Self::parse(path, &text)
@@ -26,11 +27,11 @@ impl ConfigFile {
 ///
 /// # Errors
 /// The errors of [`ConfigFile::read`] and of `change`, and failed writes. The file is unchanged then.
-pub(crate) fn update<R, E: From<ConfigFileError>>(
+pub(crate) fn update<R, E: From<SettingsError>>(
     manager_home: &Path,
     change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
 ) -> Result<R, E> {
-    let io = |e: IoError| E::from(ConfigFileError::Io(e));
+    let io = |e: IoError| E::from(SettingsError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
     let _held =
         FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
@@ -38,7 +39,7 @@ pub(crate) fn update<R, E: From<ConfigFileError>>(
     let before = file.text();
     let result = change(&mut file)?;
     if file.text() != before {
-        write(&file).map_err(io)?;
+        write(file.path(), &file.text()).map_err(io)?;
     }
     Ok(result)
 }
@@ -58,7 +59,7 @@ pub(crate) fn replace(
     if read_text(after.path())? != before {
         return Ok(false);
     }
-    write(after)?;
+    write(after.path(), &after.text())?;
     Ok(true)
 }
 
@@ -84,9 +85,13 @@ pub(crate) fn target(path: &Path) -> Result<PathBuf, IoError> {
     Ok(path.to_path_buf())
 }
 
-fn write(file: &ConfigFile) -> Result<(), IoError> {
-    let (target, text) = (target(file.path())?, file.text());
-    if file.path().is_symlink() {
+/// Replaces the file, or its target if it is a symbolic link, whose permissions stay.
+///
+/// # Errors
+/// The link is dangling, or the file cannot be written. It is unchanged then.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), IoError> {
+    let target = target(path)?;
+    if path.is_symlink() {
         atomic::write_as_it_was(&target, text.as_bytes())
     } else {
         atomic::write(&target, text.as_bytes())

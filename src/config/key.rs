@@ -1,218 +1,178 @@
 //! The table of all settings.
 
-use super::value_kind::ValueKind;
-use super::values::{BeforeNewCodex, ColorChoice, Preferences};
+use super::values::{BeforeNewCodex, ColorChoice};
+use crate::accounts::profile_ops::name_problem;
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
+use crate::archive::scope::Excludes;
+use crate::io::clock::Zone;
+use crate::io::settings::{SettingKey, ValueKind};
+use crate::io::time_format;
 use crate::quota::recommend::Strategy;
-use clap::ValueEnum;
-use serde_json::{Value as Json, json};
+use chrono::Duration;
+use std::path::Path;
 
-/// The definition of a setting.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ConfigKey {
-    /// The name, with a dot between table and key.
-    pub(crate) name: &'static str,
-    pub(crate) kind: ValueKind,
-    /// The description in `config list`, one line.
-    pub(crate) about: &'static str,
-    /// The environment variable with the same meaning.
-    pub(crate) variable: Option<&'static str>,
+/// The IANA name of a time zone.
+const ZONE: ValueKind = ValueKind::Text {
+    expected: "an IANA name such as \"Europe/Berlin\"",
+    is_valid: |name| Zone::named(name).is_some(),
+};
+
+/// A path; a leading `~` stands for the user's home folder.
+const PATH: ValueKind = ValueKind::Text {
+    expected: "a path",
+    is_valid: |path| !path.is_empty(),
+};
+
+/// A program: its name on PATH or its path, which is not relative, or it would depend on the current folder.
+const PROGRAM: ValueKind = ValueKind::Text {
+    expected: "a name on PATH or an absolute path",
+    is_valid: |program| {
+        let is_name = !program.is_empty() && !program.contains(std::path::is_separator);
+        is_name || program.starts_with('~') || Path::new(program).has_root()
+    },
+};
+
+const TEXT: ValueKind = ValueKind::Text {
+    expected: "a text",
+    is_valid: |text| !text.is_empty(),
+};
+
+const COUNT: ValueKind = ValueKind::Count { min: 0 };
+
+/// A duration above zero, such as `14d`.
+const SPAN: ValueKind = ValueKind::Text {
+    expected: "a duration such as \"14d\" or \"1d 12h\"",
+    is_valid: |text| span(text).is_some(),
+};
+
+const GLOBS: ValueKind = ValueKind::Texts {
+    expected: "a list of globs such as [\"logs_*.sqlite\"]",
+    is_valid: |globs| Excludes::new(globs).is_ok(),
+};
+
+/// A valid profile name; the profile need not exist.
+const PROFILE: ValueKind = ValueKind::Text {
+    expected: "the name of a profile",
+    is_valid: |name| name_problem(name).is_none(),
+};
+
+/// Parses a duration; zero is refused.
+pub(super) fn span(text: &str) -> Option<Duration> {
+    time_format::parse_span(text).filter(|span| *span > Duration::zero())
 }
 
-const fn key(name: &'static str, kind: ValueKind, about: &'static str) -> ConfigKey {
-    ConfigKey {
-        name,
-        kind,
-        about,
-        variable: None,
-    }
+const fn key(name: &'static str, kind: ValueKind, default: &'static str) -> SettingKey {
+    SettingKey::new(name, kind, default)
+}
+
+const fn flag(name: &'static str) -> SettingKey {
+    key(name, ValueKind::Flag, "false")
+}
+
+const fn choice<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey {
+    key(name, ValueKind::choice::<T>(), "")
 }
 
 /// All settings with one value, in the order of `config list`.
-pub(crate) const KEYS: [ConfigKey; 24] = [
-    ConfigKey {
-        variable: Some("TZ"),
-        ..key("timezone", ValueKind::Zone, "the local time zone")
-    },
-    ConfigKey {
-        variable: Some("NO_COLOR"),
-        ..key(
-            "color",
-            ValueKind::Choice(names::<ColorChoice>),
-            "when to use colour",
-        )
-    },
-    ConfigKey {
-        variable: Some("CODEX_HOME"),
-        ..key("codex.home", ValueKind::Path, "the Codex home")
-    },
-    key("codex.bin", ValueKind::Program, "the Codex program"),
-    key(
-        "backup.before_new_codex",
-        ValueKind::Choice(names::<BeforeNewCodex>),
-        "whether to archive before a new Codex starts",
-    ),
-    key(
-        "backup.compression",
-        ValueKind::Choice(names::<Compression>),
-        "compression level of archives",
-    ),
-    key(
-        "backup.exclude",
-        ValueKind::Globs,
-        "globs of paths that backup excludes",
-    ),
-    key(
-        "backup.include_tmp",
-        ValueKind::Flag,
-        "archive tmp/ and .tmp/ too",
-    ),
-    key(
-        "backup.include_worktrees",
-        ValueKind::Flag,
-        "archive worktrees/ too",
-    ),
-    key(
-        "backup.verify_reused",
-        ValueKind::Choice(names::<VerifyReused>),
-        "share of the reused data that backup checks",
-    ),
-    key(
-        "normalize.session_duration_hours",
-        ValueKind::Hours,
-        "assumed hours until a weekly quota was used up",
-    ),
-    key(
-        "recommend.strategy",
-        ValueKind::Choice(names::<Strategy>),
-        "which ready account to recommend",
-    ),
-    key(
-        "recommend.include_api_key",
-        ValueKind::Flag,
-        "recommend API keys too",
-    ),
-    key(
-        "prune.keep_last",
-        ValueKind::Count,
-        "keep the newest N archives",
-    ),
-    key(
-        "prune.keep_within",
-        ValueKind::Span,
-        "keep archives younger than this",
-    ),
-    key(
-        "prune.keep_daily",
-        ValueKind::Count,
-        "keep the newest of each of N days",
-    ),
-    key(
-        "prune.keep_weekly",
-        ValueKind::Count,
-        "keep the newest of each of N weeks",
-    ),
-    key(
-        "prune.keep_monthly",
-        ValueKind::Count,
-        "keep the newest of each of N months",
-    ),
-    key(
-        "storage.keep_trash",
-        ValueKind::Span,
-        "delete conversations in the trash after this time",
-    ),
-    key(
-        "usage.prices",
-        ValueKind::Path,
-        "the file with prices of models",
-    ),
-    key(
-        "vault.repository",
-        ValueKind::Text,
-        "the restic repository of the vault",
-    ),
-    key("vault.program", ValueKind::Program, "the restic program"),
-    key(
-        "vault.password_file",
-        ValueKind::Path,
-        "the file with the password of the vault",
-    ),
-    key(
-        "vault.password_command",
-        ValueKind::Text,
-        "the command that prints the password of the vault",
-    ),
+pub(crate) const KEYS: [SettingKey; 24] = [
+    key("timezone", ZONE, "")
+        .about("the local time zone")
+        .variable("TZ"),
+    choice::<ColorChoice>("color")
+        .about("when to use colour")
+        .variable("NO_COLOR"),
+    key("codex.home", PATH, "~/.codex")
+        .about("the Codex home")
+        .variable("CODEX_HOME"),
+    key("codex.bin", PROGRAM, "codex").about("the Codex program"),
+    choice::<BeforeNewCodex>("backup.before_new_codex")
+        .about("whether to archive before a new Codex starts"),
+    choice::<Compression>("backup.compression").about("compression level of archives"),
+    key("backup.exclude", GLOBS, "[]").about("globs of paths that backup excludes"),
+    flag("backup.include_tmp").about("archive tmp/ and .tmp/ too"),
+    flag("backup.include_worktrees").about("archive worktrees/ too"),
+    choice::<VerifyReused>("backup.verify_reused")
+        .about("share of the reused data that backup checks"),
+    key("normalize.session_duration_hours", ValueKind::Hours, "2.0")
+        .about("assumed hours until a weekly quota was used up"),
+    choice::<Strategy>("recommend.strategy").about("which ready account to recommend"),
+    flag("recommend.include_api_key").about("recommend API keys too"),
+    key("prune.keep_last", COUNT, "").about("keep the newest N archives"),
+    key("prune.keep_within", SPAN, "").about("keep archives younger than this"),
+    key("prune.keep_daily", COUNT, "").about("keep the newest of each of N days"),
+    key("prune.keep_weekly", COUNT, "").about("keep the newest of each of N weeks"),
+    key("prune.keep_monthly", COUNT, "").about("keep the newest of each of N months"),
+    key("storage.keep_trash", SPAN, "").about("delete conversations in the trash after this time"),
+    key("usage.prices", PATH, "").about("the file with prices of models"),
+    key("vault.repository", TEXT, "").about("the restic repository of the vault"),
+    key("vault.program", PROGRAM, "restic").about("the restic program"),
+    key("vault.password_file", PATH, "").about("the file with the password of the vault"),
+    key("vault.password_command", TEXT, "")
+        .about("the command that prints the password of the vault"),
 ];
 
 /// The settings with one value per folder. In the file each is a table whose keys are folders.
-pub(crate) const FOLDER_KEYS: [ConfigKey; 3] = [
-    key("folders", ValueKind::Profile, "the account of a folder"),
-    key(
-        "trusted",
-        ValueKind::Flag,
-        "whether .codex-account files in a folder are used",
-    ),
-    key(
-        "shared_logins",
-        ValueKind::Flag,
-        "whether logins may be stored in a home that others can read",
-    ),
+pub(crate) const FOLDER_KEYS: [SettingKey; 3] = [
+    key("folders", PROFILE, "").about("the account of a folder"),
+    flag("trusted").about("whether .codex-account files in a folder are used"),
+    flag("shared_logins").about("whether logins may be stored in a home that others can read"),
 ];
-
-/// Returns the command-line names of all values of an enumeration.
-fn names<T: ValueEnum>() -> Vec<String> {
-    T::value_variants()
-        .iter()
-        .filter_map(ValueEnum::to_possible_value)
-        .map(|value| value.get_name().to_owned())
-        .collect()
-}
-
-/// Returns the command-line name of a value.
-fn name_of<T: ValueEnum>(value: &T) -> String {
-    value
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
-}
-
-/// Returns the default of a setting as JSON, or null if it depends on the machine.
-pub(crate) fn default_of(key: &ConfigKey) -> Json {
-    let preferences = Preferences::default();
-    match key.name {
-        "color" => json!(name_of(&preferences.color)),
-        "codex.home" => json!("~/.codex"),
-        "codex.bin" => json!("codex"),
-        "backup.before_new_codex" => json!(name_of(&preferences.before_new_codex)),
-        "backup.compression" => json!(name_of(&preferences.compression)),
-        "backup.exclude" => json!(preferences.exclude),
-        "backup.include_tmp" => json!(preferences.include_tmp),
-        "backup.include_worktrees" => json!(preferences.include_worktrees),
-        "backup.verify_reused" => json!(name_of(&preferences.verify_reused)),
-        "normalize.session_duration_hours" => json!(preferences.session_duration_hours),
-        "recommend.strategy" => json!(name_of(&preferences.strategy)),
-        "recommend.include_api_key" => json!(preferences.include_api_key),
-        "trusted" | "shared_logins" => json!(false),
-        "vault.program" => json!("restic"),
-        _ => Json::Null,
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::find;
 
     #[test]
     fn every_default_is_a_valid_value() {
-        for key in KEYS.iter().chain(&FOLDER_KEYS) {
-            let text = match default_of(key) {
-                Json::Null => continue,
-                Json::String(text) => text,
-                other => other.to_string(),
-            };
-            assert!(key.kind.parse(&text).is_some(), "{} {text}", key.name);
+        let all = KEYS.iter().chain(&FOLDER_KEYS);
+        let without = all.filter(|key| key.default_value().is_none());
+        let without: Vec<_> = without.map(|key| key.name).collect();
+        assert_eq!(
+            without,
+            [
+                "timezone",
+                "prune.keep_last",
+                "prune.keep_within",
+                "prune.keep_daily",
+                "prune.keep_weekly",
+                "prune.keep_monthly",
+                "storage.keep_trash",
+                "usage.prices",
+                "vault.repository",
+                "vault.password_file",
+                "vault.password_command",
+                "folders"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_kind_accepts_only_its_values() {
+        let accepts = |name: &str, text: &str| find(name).unwrap().key.kind.parse(text).is_some();
+        for (name, good, bad) in [
+            ("timezone", "Asia/Kolkata", "Mars/Olympus"),
+            ("color", "never", "sometimes"),
+            ("codex.bin", "/opt/codex", ""),
+            ("codex.bin", "codex-nightly", "./codex"),
+            ("vault.program", "~/bin/restic", "node_modules/.bin/restic"),
+            ("vault.repository", "sftp:nas:/codex", ""),
+            ("backup.include_tmp", "true", "yes"),
+            ("backup.exclude", "*.log", "[\"{\"]"),
+            ("backup.exclude", "[\"a\", \"b\"]", "{"),
+            ("normalize.session_duration_hours", "1.5", "-1"),
+            ("normalize.session_duration_hours", "2", "NaN"),
+            ("prune.keep_last", "0", "-1"),
+            ("prune.keep_last", "7", "4294967296"),
+            ("prune.keep_within", "14d", "soon"),
+            ("storage.keep_trash", "30d", "soon"),
+            ("recommend.strategy", "most-left", "best"),
+            ("folders.~/code", "client-a", "../client"),
+            ("trusted.~/code", "true", "yes"),
+        ] {
+            assert!(accepts(name, good), "{name} {good}");
+            assert!(!accepts(name, bad), "{name} {bad}");
         }
     }
 }

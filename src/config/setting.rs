@@ -1,6 +1,7 @@
 //! Names of settings: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
 
-use super::key::{ConfigKey, FOLDER_KEYS, KEYS};
+use super::key::{FOLDER_KEYS, KEYS};
+use crate::io::settings::SettingKey;
 use crate::launch::folders;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ const MIN_SIMILARITY: f64 = 0.7;
 /// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
-    pub(crate) key: &'static ConfigKey,
+    pub(crate) key: &'static SettingKey,
     /// The folder as typed by the user; only for keys of [`FOLDER_KEYS`].
     pub(crate) folder: Option<String>,
 }
@@ -21,15 +22,6 @@ impl Setting {
         match &self.folder {
             Some(folder) => format!("{}.{folder}", self.key.name),
             None => self.key.name.to_owned(),
-        }
-    }
-
-    /// Returns the table of the file that contains the setting, if any, and the key in that table.
-    pub(super) fn table_and_key(&self) -> (Option<&str>, &str) {
-        match (&self.folder, self.key.name.split_once('.')) {
-            (Some(folder), _) => (Some(self.key.name), folder),
-            (None, Some((table, key))) => (Some(table), key),
-            (None, None) => (None, self.key.name),
         }
     }
 
@@ -45,8 +37,8 @@ impl Setting {
     }
 }
 
-impl From<&'static ConfigKey> for Setting {
-    fn from(key: &'static ConfigKey) -> Self {
+impl From<&'static SettingKey> for Setting {
+    fn from(key: &'static SettingKey) -> Self {
         Self { key, folder: None }
     }
 }
@@ -99,7 +91,7 @@ pub(crate) fn find(name: &str) -> Result<Setting, KeyError> {
 fn nearest(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
     let normalized = plain(name);
-    let similarity = |key: &ConfigKey| {
+    let similarity = |key: &SettingKey| {
         let whole = plain(key.name);
         // The user may have omitted the table.
         let last = key.name.rsplit('.').next().unwrap_or_default();

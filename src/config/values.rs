@@ -8,9 +8,6 @@ use crate::quota::recommend::Strategy;
 use chrono::TimeDelta;
 use std::path::PathBuf;
 
-/// The assumed duration of the weekly quota of a legacy file, in hours.
-const SESSION_HOURS: f64 = 2.0;
-
 /// The choice of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ColorChoice {
@@ -49,27 +46,20 @@ pub(crate) enum BeforeNewCodex {
 /// Defaults of commands; a flag overrides each of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Preferences {
-    /// When to use colour.
     pub(crate) color: ColorChoice,
     /// The use of an archive before `launch` and `resume` start a new version of Codex.
     pub(crate) before_new_codex: BeforeNewCodex,
-    /// The compression level of archives.
     pub(crate) compression: Compression,
-    /// Globs of files that backups exclude.
     pub(crate) exclude: Vec<String>,
-    /// True if backups include `tmp/` and `.tmp/`.
     pub(crate) include_tmp: bool,
-    /// True if backups include `worktrees/`.
     pub(crate) include_worktrees: bool,
     /// The share of the previous archive's data that a backup checks before reusing it.
     pub(crate) verify_reused: VerifyReused,
     /// The assumed duration of the weekly quota of a legacy file, in hours.
     pub(crate) session_duration_hours: f64,
-    /// The order of several ready accounts.
     pub(crate) strategy: Strategy,
     /// True if `recommend` may name API keys, which are billed by use.
     pub(crate) include_api_key: bool,
-    /// The retention rules of `prune`.
     pub(crate) keep: RetentionPolicy,
     /// The time after which conversations in the trash are deleted.
     pub(crate) keep_trash: TimeDelta,
@@ -77,47 +67,21 @@ pub(crate) struct Preferences {
     pub(crate) prices: Option<PathBuf>,
     /// The account of each folder, and the folders whose `.codex-account` files are used.
     pub(crate) folders: FolderAccounts,
-    /// The repository, the program and the password of the vault.
     pub(crate) vault: VaultSettings,
 }
 
 /// The settings of the vault.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct VaultSettings {
-    /// The URL of the restic repository.
     pub(crate) repository: Option<String>,
     /// The restic program, a path or a name.
     pub(crate) program: Option<PathBuf>,
-    /// The file with the password.
     pub(crate) password_file: Option<PathBuf>,
-    /// The command that prints the password.
     pub(crate) password_command: Option<String>,
 }
 
-impl Default for Preferences {
-    fn default() -> Self {
-        Self {
-            color: ColorChoice::default(),
-            before_new_codex: BeforeNewCodex::default(),
-            compression: Compression::default(),
-            exclude: Vec::new(),
-            include_tmp: false,
-            include_worktrees: false,
-            verify_reused: VerifyReused::default(),
-            session_duration_hours: SESSION_HOURS,
-            strategy: Strategy::default(),
-            include_api_key: false,
-            keep: RetentionPolicy::default(),
-            keep_trash: TimeDelta::days(30),
-            prices: None,
-            folders: FolderAccounts::default(),
-            vault: VaultSettings::default(),
-        }
-    }
-}
-
 /// The validated values of the file. A missing key is `None` or its default.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConfigValues {
     /// `timezone`, a known IANA name.
     pub(crate) timezone: Option<String>,

@@ -9,13 +9,14 @@ use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
-use crate::config::file::{ConfigFile, ConfigFileError};
+use crate::config::file::ConfigFile;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
+use crate::io::settings::SettingsError;
 use crate::io::shell;
 use crate::journal::{self, KeptAs};
 use crate::restore::pending;
@@ -67,10 +68,10 @@ fn settings(home: &Path) -> Check {
     const ID: &str = "manager.config";
     let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
     match read {
-        Err(e @ ConfigFileError::Newer { .. }) => Check::fail(ID, e.to_string())
+        Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised(UPGRADE),
-        Err(ConfigFileError::Io(e)) => {
+        Err(SettingsError::Io(e)) => {
             let message = format!("{e}: {}", e.source);
             let check = Check::fail(ID, message).because("other commands fail on it");
             match e.source.kind() {

@@ -11,26 +11,24 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
         match error {
             ProfileError::Io(e) => e.into(),
             ProfileError::Document(e) => e.into(),
-            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
+            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, &error)
                 .hint("choose another name, such as work; nothing was changed"),
             ProfileError::Taken { .. }
             | ProfileError::EmailOfAnother { .. }
-            | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
+            | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("choose another name; nothing was changed"),
-            ProfileError::HasProfile { .. } => Self::wrap(ErrorKind::Refused, error)
+            ProfileError::HasProfile { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("remove that profile first; nothing was changed"),
-            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, &error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),
-            ProfileError::Moved(ref name) => {
-                let hint = format!(
+            ProfileError::Moved(ref name) => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "sign in again: codex-manager profile login {name}; if this machine \
-                     still has the login, save it again: codex-manager profile save {name} --from FILE, with the \
-                     auth.json in the folder of that profile; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            ProfileError::Ambiguous { .. } => Self::wrap(ErrorKind::Refused, error)
+                    still has the login, save it again: codex-manager profile save {name} --from FILE, with the \
+                    auth.json in the folder of that profile; nothing was changed"
+                )),
+            ProfileError::Ambiguous { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
             ProfileError::NoSuchLogin { ref choices, .. } => {
                 let hint = if choices.is_empty() {
@@ -38,14 +36,14 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 } else {
                     format!("available: {}; nothing was changed", choices.join(", "))
                 };
-                Self::wrap(ErrorKind::Failed, error).hint(hint)
+                Self::wrap(ErrorKind::Failed, &error).hint(hint)
             }
             ProfileError::Unknown {
                 ref name,
                 ref choices,
             } => {
                 let suggestion = similar::suggestion(name, choices.iter().map(String::as_str));
-                let mut wrapped = Self::wrap(ErrorKind::Failed, error);
+                let mut wrapped = Self::wrap(ErrorKind::Failed, &error);
                 wrapped.hints.extend(suggestion);
                 wrapped.hint("list all profiles: codex-manager profile list; nothing was changed")
             }
@@ -60,40 +58,36 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::Io(e) => e.into(),
             SwitchError::Profile(e) => e.into(),
             SwitchError::Interrupted => Self::interrupted(),
-            SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
+            SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, &error).hint(
                 "save one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
             ),
             SwitchError::NoLogin { .. } | SwitchError::OtherAccount { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint(
+                Self::wrap(ErrorKind::Refused, &error).hint(
                     "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
                 )
             }
-            SwitchError::Moved(ref profile) => {
-                let hint = format!(
+            SwitchError::Moved(ref profile) => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "sign in again to get one on this machine: codex-manager profile login {profile}; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                )),
+            SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, &error).hint(
                 "a login that is used in two homes stops working in both: switch the other home first; nothing was changed",
             ),
-            SwitchError::Stale { ref profile } => {
-                let hint = format!(
+            SwitchError::Stale { ref profile } => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                )),
+            SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("list the Codex processes: codex-manager current; nothing was changed"),
-            SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+            SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("end these processes or wait; nothing was changed"),
-            SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("stop it with --stop-daemon; nothing was changed"),
-            SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+            SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("wait for it to finish, or stop it with --force, which aborts its turn; nothing was changed"),
-            SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
+            SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),
-            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
+            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, &error).hint(
                 "it may still be ending: run the same command again; no login was changed",
             ),
             SwitchError::Lease(e) => e.into(),
@@ -108,58 +102,46 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
             LeaseError::Io(e) => e.into(),
             LeaseError::Profile(e) => e.into(),
             LeaseError::Interrupted => Self::interrupted(),
-            LeaseError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::InUse(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LeaseError::ProbeRunning { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::ProbeRunning { .. } => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LeaseError::OtherAccountSignedIn(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::OtherAccountSignedIn(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
-            LeaseError::DiskFull(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::DiskFull(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
-            LeaseError::AlreadyLeased(_) => Self::wrap(ErrorKind::Refused, error)
+            LeaseError::AlreadyLeased(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("return it to the profile: codex-manager status --all; nothing was changed"),
             LeaseError::Isolated {
                 ref profile,
                 ref home,
                 ref holders,
-            } => {
-                let hint = isolation_hint(profile, home, holders);
-                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
-            }
-            LeaseError::Damaged { ref profile, .. } => {
-                let hint = format!(
+            } => Self::wrap(ErrorKind::CodexRunning, &error)
+                .hint(isolation_hint(profile, home, holders)),
+            LeaseError::Damaged { ref profile, .. } => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            LeaseError::HomeUnreadable { ref profile, .. } => {
-                let hint = format!(
+                )),
+            LeaseError::HomeUnreadable { ref profile, .. } => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
+                )),
             LeaseError::NoLogin(ref profile)
             | LeaseError::Moved(ref profile)
-            | LeaseError::Stale(ref profile) => {
-                let hint = format!(
+            | LeaseError::Stale(ref profile) => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "sign in again: codex-manager profile login {profile}; nothing was changed"
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            LeaseError::Live { ref home, .. } => {
-                let hint = format!(
+                )),
+            LeaseError::Live { ref home, .. } => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "query it there: codex-manager status --codex-home {}; nothing was changed",
                     home.display()
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
-            LeaseError::InKeyring { ref home, .. } => {
-                let hint = format!(
+                )),
+            LeaseError::InKeyring { ref home, .. } => Self::wrap(ErrorKind::Refused, &error)
+                .hint(format!(
                     "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
                     home.join("config.toml").display()
-                );
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
-            }
+                )),
         }
     }
 }
@@ -186,10 +168,10 @@ impl From<crate::accounts::source::SourceError> for CommandError {
         match error {
             SourceError::Io(e) => e.into(),
             SourceError::Archive(e) => e.into(),
-            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error).hint(
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, &error).hint(
                 "name a file with --from FILE, or sign in: codex-manager profile login NAME; nothing was changed",
             ),
-            SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, error)
+            SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
         }
     }

@@ -13,7 +13,7 @@ impl From<IndexError> for CommandError {
             }
             IndexError::Sqlite { .. } => {
                 let can_be_rebuilt = error.is_cured_by_rebuild();
-                let wrapped = Self::wrap(ErrorKind::Failed, error);
+                let wrapped = Self::wrap(ErrorKind::Failed, &error);
                 if can_be_rebuilt {
                     wrapped.hint("create it again: codex-manager sessions index --rebuild")
                 } else {

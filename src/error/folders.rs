@@ -5,7 +5,7 @@ use crate::launch::folders::AccountFileError;
 
 impl From<AccountFileError> for CommandError {
     fn from(error: AccountFileError) -> Self {
-        Self::wrap(ErrorKind::Usage, error)
+        Self::wrap(ErrorKind::Usage, &error)
             .hint("write the name of a profile into its first line, or remove the file")
     }
 }

@@ -10,13 +10,13 @@ impl From<crate::storage::trash::TrashError> for CommandError {
             TrashError::Document(e) => e.into(),
             TrashError::Index(e) => e.into(),
             TrashError::Clock(e) => e.into(),
-            TrashError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            TrashError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("close the conversation in Codex, then run the same command again"),
             TrashError::Occupied(_) => {
-                Self::wrap(ErrorKind::Conflict, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Conflict, &error).hint("nothing was changed")
             }
             TrashError::Changed(_) | TrashError::Database(_) => {
-                Self::wrap(ErrorKind::Failed, error).hint("run the same command again")
+                Self::wrap(ErrorKind::Failed, &error).hint("run the same command again")
             }
         }
     }
@@ -30,11 +30,11 @@ impl From<crate::storage::vacuum::VacuumError> for CommandError {
             VacuumError::Journal(e) => e.into(),
             VacuumError::Document(e) => e.into(),
             VacuumError::Clock(e) => e.into(),
-            VacuumError::NothingKept => Self::wrap(ErrorKind::Failed, error).hint(
+            VacuumError::NothingKept => Self::wrap(ErrorKind::Failed, &error).hint(
                 "the originals stay until the next successful run of: codex-manager storage vacuum",
             ),
             VacuumError::Database(_) | VacuumError::Different(_) => {
-                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Failed, &error).hint("nothing was changed")
             }
         }
     }
@@ -48,23 +48,23 @@ impl From<crate::history::HistoryError> for CommandError {
             HistoryError::Document(e) => e.into(),
             HistoryError::Journal(e) => e.into(),
             HistoryError::Interrupted => Self::interrupted(),
-            HistoryError::Database(_) => Self::wrap(ErrorKind::Failed, error)
+            HistoryError::Database(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("check the current state: codex-manager history check"),
-            HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, error)
+            HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("Codex is writing it; run the same command again"),
-            HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("end these programs first, the daemon with: codex app-server daemon stop; nothing was changed"),
-            HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+            HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again"),
-            HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
+            HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("only a repair or a rebuild creates a snapshot; nothing was changed"),
-            HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
+            HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("nothing was changed"),
-            HistoryError::NoList(_) => Self::wrap(ErrorKind::Refused, error)
+            HistoryError::NoList(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("this Codex reads the rollouts themselves; list them with: codex-manager sessions; nothing was changed"),
-            HistoryError::PromptsTooLarge => Self::wrap(ErrorKind::Refused, error)
+            HistoryError::PromptsTooLarge => Self::wrap(ErrorKind::Refused, &error)
                 .hint("rebuild the names alone: codex-manager history rebuild --only session-index; nothing was changed"),
-            HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)
+            HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("start codex once to create its database, then run the same command again; nothing was changed"),
         }
     }
@@ -72,7 +72,7 @@ impl From<crate::history::HistoryError> for CommandError {
 
 impl From<crate::io::disk_clock::ClockDoubt> for CommandError {
     fn from(error: crate::io::disk_clock::ClockDoubt) -> Self {
-        Self::wrap(ErrorKind::Refused, error)
+        Self::wrap(ErrorKind::Refused, &error)
             .hint("nothing was deleted because of its age; set the clock, then run the same command again")
     }
 }

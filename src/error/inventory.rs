@@ -22,7 +22,7 @@ impl From<crate::inventory::resolve::AccountResolveError> for CommandError {
                 vec![format!("the accounts are: {}", similar::first_of(choices))]
             }
         };
-        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        let wrapped = Self::wrap(ErrorKind::Failed, &error);
         hints.into_iter().fold(wrapped, Self::hint)
     }
 }
@@ -33,15 +33,15 @@ impl From<crate::inventory::status::StatusError> for CommandError {
         match error {
             StatusError::Io(e) => e.into(),
             StatusError::Interrupted => Self::interrupted(),
-            StatusError::Text(_) => Self::wrap(ErrorKind::Failed, error)
+            StatusError::Text(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("paste the whole output of /status in Codex, including the lines of the limits"),
-            StatusError::UnreadableAccount(_) => Self::wrap(ErrorKind::Failed, error)
+            StatusError::UnreadableAccount(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("copy /status again from a wider terminal; nothing was changed")
                 .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
-            StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
+            StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("paste the /status of the live account; nothing was changed")
                 .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
-            StatusError::NotOfAccount { .. } => Self::wrap(ErrorKind::Refused, error)
+            StatusError::NotOfAccount { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("name the account of the text, or leave out --account; nothing was changed"),
         }
     }

@@ -11,7 +11,7 @@ impl From<crate::launch::session::LaunchError> for CommandError {
             LaunchError::Lease(e) => e.into(),
             LaunchError::Profile(e) => e.into(),
             LaunchError::Isolation(e) => e.into(),
-            LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, error)
+            LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),
             LaunchError::NoConversation(ref subcommand) => {
                 let hint = match subcommand.as_str() {
@@ -22,9 +22,9 @@ impl From<crate::launch::session::LaunchError> for CommandError {
                     "login" => "sign in to a profile: codex-manager profile login NAME",
                     _ => "run it directly, without codex-manager",
                 };
-                Self::wrap(ErrorKind::Refused, error).hint(hint)
+                Self::wrap(ErrorKind::Refused, &error).hint(hint)
             }
-            LaunchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            LaunchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("stop it with --stop-daemon; nothing was changed"),
         }
     }
@@ -35,11 +35,11 @@ impl From<crate::launch::isolated_home::IsolationError> for CommandError {
         use crate::launch::isolated_home::IsolationError;
         match error {
             IsolationError::Io(e) => e.into(),
-            IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, error)
+            IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("move its content to the real Codex home, then remove it"),
-            IsolationError::OtherHome(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            IsolationError::OtherHome(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
-            IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, error)
+            IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, &error)
                 .hint("run without --isolated; nothing was changed"),
         }
     }

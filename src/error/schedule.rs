@@ -7,11 +7,11 @@ impl From<crate::schedule::ScheduleError> for CommandError {
         use crate::schedule::ScheduleError;
         match error {
             ScheduleError::Io(e) => e.into(),
-            ScheduleError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
+            ScheduleError::Foreign(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("inspect it, and move it away if you do not need it; nothing was changed"),
-            ScheduleError::Unwritable { .. } => Self::wrap(ErrorKind::Refused, error)
+            ScheduleError::Unwritable { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("choose a path without special characters; nothing was changed"),
-            ScheduleError::NoHome => Self::wrap(ErrorKind::Usage, error).hint("set HOME"),
+            ScheduleError::NoHome => Self::wrap(ErrorKind::Usage, &error).hint("set HOME"),
         }
     }
 }

@@ -6,7 +6,7 @@ impl From<crate::shutdown::ShutdownError> for CommandError {
     fn from(error: crate::shutdown::ShutdownError) -> Self {
         use crate::shutdown::ShutdownError;
         let running = |error, hint: &str| {
-            Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
+            Self::wrap(ErrorKind::CodexRunning, &error).hint(format!("{hint}; nothing was changed"))
         };
         match error {
             ShutdownError::Refused(ref refusal) => {
@@ -22,7 +22,7 @@ impl From<crate::shutdown::ShutdownError> for CommandError {
             ),
             ShutdownError::NotGone { .. }
             | ShutdownError::NoProgram { .. }
-            | ShutdownError::Daemon(_) => Self::wrap(ErrorKind::Refused, error)
+            | ShutdownError::Daemon(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("end Codex yourself, then run the same command again; no file was changed"),
             ShutdownError::Interrupted => Self::interrupted(),
         }

@@ -14,14 +14,12 @@ use crate::sync::state::StateError;
 impl From<SyncConfigError> for CommandError {
     fn from(error: SyncConfigError) -> Self {
         match error {
-            SyncConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
+            SyncConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, &error)
                 .hint("create one with: codex-manager sync init --cloud DIR, or name one with -c FILE; nothing was changed"),
-            SyncConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
+            SyncConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, &error)
                 .hint("choose folders that do not contain each other; nothing was changed"),
-            SyncConfigError::Io(_)
-            | SyncConfigError::NotToml { .. }
-            | SyncConfigError::Invalid { .. } => {
-                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
+            SyncConfigError::Settings(_) => {
+                Self::wrap(ErrorKind::Usage, &error).hint("nothing was changed")
             }
         }
     }
@@ -32,35 +30,33 @@ impl From<PlanError> for CommandError {
         match error {
             PlanError::Io(e) | PlanError::CodexSyncImport(CodexSyncStateError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
-            PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("mount it, start its client, or create it with mkdir; nothing was changed"),
-            PlanError::LinkInCloud(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::LinkInCloud(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("remove the link: codex-manager needs a real folder there; nothing was changed"),
-            PlanError::NotAFolder(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NotAFolder(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("move it away: codex-manager needs that path for its own files; nothing was changed"),
-            PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::NoCodexHome(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("mount it, or choose another with --codex-home or paths.local_state_dir; nothing was changed"),
-            PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::MostFilesMissing { .. } => Self::wrap(ErrorKind::Refused, &error).hint(
                 "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill; nothing was changed",
             ),
-            PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("mount it, or start its client, then run the same command again; nothing was changed"),
-            PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, error).hint(
+            PlanError::NoManifest(_) => Self::wrap(ErrorKind::Refused, &error).hint(
                 "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill; nothing was changed",
             ),
-            PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
+            PlanError::ManifestNotDownloaded(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("let the cloud client download it, or make the folder available offline; nothing was changed"),
-            PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::InvalidGlob(_) => Self::wrap(ErrorKind::Usage, &error),
             PlanError::NoFileToAllow { ref held, .. } if held.is_empty() => {
-                Self::wrap(ErrorKind::Usage, error)
+                Self::wrap(ErrorKind::Usage, &error)
                     .hint("no file is held back because of a secret; nothing was changed")
             }
-            PlanError::NoFileToAllow { ref held, .. } => {
-                let hint = format!("held back: {}; nothing was changed", held.join(", "));
-                Self::wrap(ErrorKind::Usage, error).hint(hint)
-            }
+            PlanError::NoFileToAllow { ref held, .. } => Self::wrap(ErrorKind::Usage, &error)
+                .hint(format!("held back: {}; nothing was changed", held.join(", "))),
             PlanError::CodexSyncImport(e @ CodexSyncStateError::Invalid { .. }) => {
-                Self::wrap(ErrorKind::Usage, e).hint(
+                Self::wrap(ErrorKind::Usage, &e).hint(
                     "without state.manifest_file the first sync compares the files themselves; nothing was changed",
                 )
             }
@@ -72,7 +68,7 @@ impl From<StateError> for CommandError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Io(e) => e.into(),
-            StateError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+            StateError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("upgrade codex-manager; the file was left untouched"),
         }
     }
@@ -99,9 +95,9 @@ impl From<BackupError> for CommandError {
         match error {
             BackupError::Io(e) => e.into(),
             BackupError::Clock(e) => e.into(),
-            BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
+            BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, &error),
             BackupError::List { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Refused, &error).hint("nothing was changed")
             }
         }
     }
@@ -115,18 +111,18 @@ impl From<SyncRestoreError> for CommandError {
             SyncRestoreError::Cloud(e) => e.into(),
             SyncRestoreError::None(ref path) => {
                 let folder = path.parent().unwrap_or(path).display().to_string();
-                Self::wrap(ErrorKind::Failed, error)
+                Self::wrap(ErrorKind::Failed, &error)
                     .hint(format!("the snapshots are the folders in {folder}"))
                     .hint("show the newest one: codex-manager sync restore; nothing was changed")
             }
             SyncRestoreError::Changed(_) | SyncRestoreError::Stopped { .. } => {
-                Self::wrap(ErrorKind::Failed, error)
+                Self::wrap(ErrorKind::Failed, &error)
             }
             SyncRestoreError::Outside { .. } => {
-                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Usage, &error).hint("nothing was changed")
             }
             SyncRestoreError::Unsafe { .. } | SyncRestoreError::Damaged { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Refused, &error).hint("nothing was changed")
             }
         }
     }
@@ -139,11 +135,11 @@ impl From<ConflictCopyError> for CommandError {
             ConflictCopyError::Backup(e) => e.into(),
             ConflictCopyError::State(e) => e.into(),
             ConflictCopyError::NotDownloaded(_) | ConflictCopyError::NoConversation(_) => {
-                Self::wrap(ErrorKind::Failed, error)
+                Self::wrap(ErrorKind::Failed, &error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")
             }
             ConflictCopyError::NotConvertible { .. } => {
-                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
+                Self::wrap(ErrorKind::Failed, &error).hint("nothing was changed")
             }
         }
     }
@@ -151,6 +147,6 @@ impl From<ConflictCopyError> for CommandError {
 
 impl From<IndexUpdateError> for CommandError {
     fn from(error: IndexUpdateError) -> Self {
-        Self::wrap(ErrorKind::Failed, error).hint("close Codex, then run the same command again")
+        Self::wrap(ErrorKind::Failed, &error).hint("close Codex, then run the same command again")
     }
 }

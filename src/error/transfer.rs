@@ -12,29 +12,29 @@ impl From<crate::transfer::TransferError> for CommandError {
             TransferError::Document(e) => e.into(),
             TransferError::Interrupted => Self::interrupted(),
             TransferError::PythonHome(e) => e.into(),
-            TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
+            TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("choose another name; nothing was changed"),
-            TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+            TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("list the Codex processes: codex-manager current; nothing was changed"),
-            TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+            TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again; nothing was changed"),
-            TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)
+            TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, &error)
                 .hint("create a key with age-keygen; nothing was changed"),
-            TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, error)
+            TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, &error)
                 .hint("give the passphrase: --passphrase-file FILE; nothing was changed"),
-            TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
+            TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, &error)
                 .hint("give its private key: --identity FILE; nothing was changed"),
-            TransferError::WrongKey { .. } => Self::wrap(ErrorKind::Refused, error)
+            TransferError::WrongKey { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("give another: --passphrase-file FILE or --identity FILE; nothing was changed"),
-            TransferError::Foreign { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            TransferError::Foreign { .. } => Self::wrap(ErrorKind::Refused, &error).hint(
                 "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE; nothing was changed",
             ),
-            TransferError::Damaged { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+            TransferError::Damaged { .. } => Self::wrap(ErrorKind::Refused, &error).hint(
                 "copy it again from the other machine, or export again there: codex-manager profile export FILE; nothing was changed",
             ),
-            TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+            TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("upgrade codex-manager; nothing was changed"),
-            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
+            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, &error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
         }
     }
@@ -65,11 +65,11 @@ impl From<crate::transfer::PythonHomeError> for CommandError {
                 "import legacy *_auth.json files with: codex-manager normalize DIR",
             ),
             PythonHomeError::Taken(_) => {
-                return Self::wrap(ErrorKind::Failed, error)
+                return Self::wrap(ErrorKind::Failed, &error)
                     .hint("run the same command again: it copies the rest");
             }
         };
         let hint = format!("{hint}; nothing was changed");
-        Self::wrap(kind, error).hint(hint)
+        Self::wrap(kind, &error).hint(hint)
     }
 }

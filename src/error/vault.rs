@@ -20,42 +20,42 @@ impl From<VaultError> for CommandError {
             VaultError::Restore(e) => e.into(),
             VaultError::Io(e) => e.into(),
             VaultError::Interrupted => Self::interrupted(),
-            VaultError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::NoProgram(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint(INSTALL)
                 .hint("or name the program with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
             // A prune by rustic could remove data of a backup by restic that is running.
-            VaultError::OnlyRustic(_) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::OnlyRustic(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint(INSTALL)
                 .hint("rustic ignores the locks of restic and does not know URLs like s3: and sftp:"),
-            VaultError::TooOld { .. } => Self::wrap(ErrorKind::Failed, error)
+            VaultError::TooOld { .. } => Self::wrap(ErrorKind::Failed, &error)
                 .hint("codex-manager needs restic 0.14 or newer"),
-            VaultError::NotRestic(_) => Self::wrap(ErrorKind::Usage, error)
+            VaultError::NotRestic(_) => Self::wrap(ErrorKind::Usage, &error)
                 .hint("name restic with --restic-bin FILE, for all commands with: codex-manager config set vault.program FILE"),
-            VaultError::NotConfigured => Self::wrap(ErrorKind::Usage, error)
+            VaultError::NotConfigured => Self::wrap(ErrorKind::Usage, &error)
                 .hint("set one up: codex-manager vault init URL"),
-            VaultError::NoPassword => Self::wrap(ErrorKind::Usage, error)
+            VaultError::NoPassword => Self::wrap(ErrorKind::Usage, &error)
                 .hint("give --password-file FILE or --password-command COMMAND, or set RESTIC_PASSWORD_FILE"),
             VaultError::Restic { fault, .. } => of_fault(fault, error),
-            VaultError::NoProgress(_) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::NoProgress(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again; --timeout SECONDS allows longer pauses; earlier snapshots are unaffected"),
-            VaultError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("list them: codex-manager vault snapshots"),
-            VaultError::Ambiguous(..) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::Ambiguous(..) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("give more of the id, from: codex-manager vault snapshots"),
-            VaultError::NoPath { .. } => Self::wrap(ErrorKind::Failed, error)
+            VaultError::NoPath { .. } => Self::wrap(ErrorKind::Failed, &error)
                 .hint("list its files: codex-manager vault ls SNAPSHOT"),
-            VaultError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
+            VaultError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("check the vault: codex-manager vault check --read-data; nothing was changed"),
-            VaultError::Changing(_) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::Changing(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again when Codex is less busy; earlier snapshots are unaffected"),
-            VaultError::Output(..) => Self::wrap(ErrorKind::Failed, error)
+            VaultError::Output(..) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("this restic may be newer than codex-manager; earlier snapshots are unaffected"),
         }
     }
 }
 
 fn of_fault(fault: Fault, error: VaultError) -> CommandError {
-    let wrapped = CommandError::wrap(ErrorKind::Failed, error);
+    let wrapped = CommandError::wrap(ErrorKind::Failed, &error);
     match fault {
         Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
         Fault::Exists => wrapped.hint("open it: codex-manager vault init URL, with its password"),

@@ -42,6 +42,7 @@ pub(crate) mod random_id;
 pub(crate) mod retention;
 pub(crate) mod rfc3339;
 pub(crate) mod secret;
+pub(crate) mod settings;
 pub(crate) mod sharing;
 pub(crate) mod shell;
 pub(crate) mod signals;
@@ -113,4 +114,11 @@ impl<T> IoContext<T> for std::io::Result<T> {
             source,
         })
     }
+}
+
+/// Returns the messages of the causes of an error, nearest first.
+pub(crate) fn causes_of(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .map(ToString::to_string)
+        .collect()
 }

@@ -6,7 +6,7 @@ use crate::io::clock::Timestamp;
 use std::fmt::Write;
 
 /// The format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// Readable text, followed by `key=value` pairs.
     #[default]

@@ -6,7 +6,7 @@ use crate::io::clock::{Clock, Zone};
 use std::path::PathBuf;
 
 /// The treatment of a log that is no longer written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogArchiving {
     /// Compress it into a zip file of its own.
     #[default]

@@ -3,7 +3,8 @@
 use tracing::Level;
 
 /// The severity of an event, or the lowest severity that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
     /// Details for finding the cause of a problem.
     Debug,

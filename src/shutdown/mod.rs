@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// The place of the question whether Codex may be ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
     #[default]
@@ -96,6 +96,15 @@ impl TargetOs {
             Self::Macos
         } else {
             Self::Linux
+        }
+    }
+
+    /// The name in `background_process_names`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Windows => "windows",
+            Self::Macos => "macos",
+            Self::Linux => "linux",
         }
     }
 }

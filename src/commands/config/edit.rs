@@ -8,11 +8,10 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::environment::Environment;
 use crate::io::file_open;
-use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic};
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Edit config.toml in your editor; the result is saved only if it is valid
 ///
@@ -50,7 +49,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
         })?;
     file_access::target(&path)?;
     let before = file_access::read_text(&path)?;
-    let folder = EditFolder::new(context, dry_run)?;
+    let parent = context.env.temp_dir();
+    let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
     let copy = folder.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
     open_editor(editor, &copy, &context.env)?;
@@ -83,34 +83,6 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
         &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
     );
     Ok(Outcome::Done)
-}
-
-/// The folder of the edited copy. In a dry run it is outside of the manager home, which stays unchanged.
-enum EditFolder {
-    Own { folder: PathBuf, _staging: Staging },
-    Temporary(tempfile::TempDir),
-}
-
-impl EditFolder {
-    fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
-        if dry_run {
-            let parent = context.env.temp_dir();
-            let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
-            return Ok(Self::Temporary(folder));
-        }
-        let staging = Staging::inside(&context.manager_path("tmp"))?;
-        Ok(Self::Own {
-            folder: staging.path(""),
-            _staging: staging,
-        })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own { folder, .. } => folder,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
 }
 
 /// Saves a rejected text beside the file and adds its path to the error.

@@ -1,10 +1,11 @@
 //! `config list`, `get`, `set` and `unset`: the values of settings.
 
-use crate::config::file::{ConfigFile, ConfigFileError};
+use crate::config::file::ConfigFile;
 use crate::config::file_access;
-use crate::config::{self, FILE_NAME, KEYS, Setting, ValueKind};
+use crate::config::{self, FILE_NAME, KEYS, Setting};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
+use crate::io::settings::SettingsError;
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::views::account::printable;
@@ -182,12 +183,13 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, Co
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
             .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
+    let is_account = setting.key.name == "folders";
     let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
     })?;
     let name = &args.value;
     let profile = context.manager_path("profiles").join(name);
-    if matches!(kind, ValueKind::Profile) && !profile.join("profile.json").is_file() {
+    if is_account && !profile.join("profile.json").is_file() {
         context.ui.note(format_args!(
             "there is no profile {name} yet; create it with: codex-manager profile login {name}"
         ));
@@ -210,7 +212,7 @@ fn change(
     command: &str,
     setting: Setting,
     dry_run: bool,
-    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigFileError>,
+    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), SettingsError>,
 ) -> Result<Outcome, CommandError> {
     let home = &context.settings.manager_home;
     let both = |file: &mut ConfigFile| {
@@ -218,7 +220,7 @@ fn change(
         let before = file.get(&setting).map_or(Json::Null, to_json);
         work(file, &setting)?;
         let after = file.get(&setting).map_or(Json::Null, to_json);
-        Ok::<_, ConfigFileError>((setting, before, after))
+        Ok::<_, SettingsError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
         file_access::target(&ConfigFile::path_in(home))?;
@@ -285,7 +287,7 @@ fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> Setting
         (_, _, Some(_)) => ValueOrigin::File,
         _ => ValueOrigin::Default,
     };
-    let default = config::default_of(key);
+    let default = key.default_value().as_ref().map_or(Json::Null, to_json);
     let value = match (key.name, origin) {
         (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),

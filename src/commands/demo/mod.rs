@@ -2,7 +2,7 @@
 
 mod sample;
 
-use crate::config::Preferences;
+use crate::config::ConfigValues;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::file_open;
@@ -86,7 +86,7 @@ impl<'a> Demo<'a> {
         settings.manager_home = temp_home.join("manager-home");
         settings.codex_bin = None;
         settings.assume_yes = true;
-        settings.preferences = Preferences::default();
+        settings.preferences = ConfigValues::default().preferences;
         let inner = Context {
             settings,
             clock: context.clock,

@@ -239,7 +239,7 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
             ErrorKind::Interrupted,
-            std::io::Error::other("the sign-in was stopped"),
+            &std::io::Error::other("the sign-in was stopped"),
         )
         .hint("nothing was changed");
     }

@@ -1,7 +1,7 @@
 //! `sync init`: writes a commented configuration.
 
 use crate::choices::sync_config::{command, config_context};
-use crate::config;
+use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{atomic, machine};
@@ -58,12 +58,7 @@ impl SyncInitArgs {
             context.ui.line(text.trim_end());
         } else {
             atomic::create_private_folder(atomic::parent_of(&path))?;
-            let target = config::file_access::target(&path)?;
-            if path.is_symlink() {
-                atomic::write_as_it_was(&target, text.as_bytes())?;
-            } else {
-                atomic::write(&target, text.as_bytes())?;
-            }
+            file_access::write(&path, &text)?;
             context.ui.prose(format_args!("wrote {}", path.display()));
             let preflight = command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));

@@ -1,211 +1,138 @@
-//! Reads typed values from a configuration and finds unknown keys.
+//! The table of all settings of `sync.toml`. Names and defaults are those of codexSync.
 
-use super::error::SyncConfigError;
-use crate::shutdown::TargetOs;
-use std::path::Path;
-use std::time::Duration;
-use toml_edit::{DocumentMut, Item};
+use super::choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
+use super::settings::PathRule;
+use crate::io::settings::{SettingKey, ValueKind, parse_structure};
+use crate::logging::{LogArchiving, LogFormat, Severity};
+use crate::shutdown::PromptChannel;
+use std::collections::BTreeMap;
 
-/// An enum whose values have names in the configuration.
-pub(super) trait ConfigNames: Copy + 'static {
-    fn names() -> &'static [(&'static str, Self)];
+const TEXTS: ValueKind = ValueKind::Texts {
+    expected: "a list of strings",
+    is_valid: |_| true,
+};
+
+/// codexSync has further modes, which this program does not have.
+const COLD: ValueKind = ValueKind::Text {
+    expected: "\"cold\"",
+    is_valid: |text| text == "cold",
+};
+
+const BIDIRECTIONAL: ValueKind = ValueKind::Text {
+    expected: "\"bidirectional\"",
+    is_valid: |text| text == "bidirectional",
+};
+
+const PROGRAMS: ValueKind = ValueKind::Texts {
+    expected: "a list with at least one name of a program",
+    is_valid: |names| names.iter().any(|name| !name.trim().is_empty()),
+};
+
+const NAMES_OF_SYSTEMS: ValueKind = ValueKind::Structure {
+    expected: "a table of lists of names",
+    is_valid: |value| parse_structure::<BTreeMap<String, Vec<String>>>(value).is_some(),
+};
+
+const RULES: ValueKind = ValueKind::Structure {
+    expected: "a list of tables with from and to, both strings",
+    is_valid: |value| {
+        let is_complete = |rule: &PathRule| !rule.from.is_empty() && !rule.to.is_empty();
+        parse_structure(value).is_some_and(|rules: Vec<PathRule>| rules.iter().all(is_complete))
+    },
+};
+
+const fn key(name: &'static str, kind: ValueKind, default: &'static str) -> SettingKey {
+    SettingKey::new(name, kind, default)
 }
 
-/// Reads values from a document and records which keys were read.
-pub(super) struct KeyReader<'a> {
-    pub(super) path: &'a Path,
-    document: &'a DocumentMut,
-    read_keys: Vec<(&'static str, &'static str)>,
-    warnings: Vec<String>,
+const fn text(name: &'static str) -> SettingKey {
+    let kind = ValueKind::Text {
+        expected: "a string",
+        is_valid: |_| true,
+    };
+    key(name, kind, "")
 }
 
-impl<'a> KeyReader<'a> {
-    pub(super) fn new(path: &'a Path, document: &'a DocumentMut) -> Self {
-        Self {
-            path,
-            document,
-            read_keys: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-
-    pub(super) fn invalid(&self, table: &str, key: &str, reason: &str) -> SyncConfigError {
-        SyncConfigError::Invalid {
-            path: self.path.to_path_buf(),
-            key: format!("{table}.{key}"),
-            reason: reason.to_owned(),
-        }
-    }
-
-    pub(super) fn accept_ignored(&mut self, table: &'static str, key: &'static str) {
-        self.read_keys.push((table, key));
-    }
-
-    /// Warns if a key is set that codexSync obeys and this program does not, with the `reason`.
-    pub(super) fn warn_if_set(&mut self, table: &'static str, key: &'static str, reason: &str) {
-        if self.take(table, key).is_some() {
-            let warning = format!("{table}.{key} has no effect: {reason}");
-            self.warnings.push(warning);
-        }
-    }
-
-    pub(super) fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
-        self.read_keys.push((table, key));
-        self.document.get(table)?.as_table_like()?.get(key)
-    }
-
-    pub(super) fn text(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-    ) -> Result<Option<String>, SyncConfigError> {
-        match self.take(table, key).map(|item| item.as_str()) {
-            None => Ok(None),
-            // codexSync treats an empty string as an absent one.
-            Some(Some(text)) if text.trim().is_empty() => Ok(None),
-            Some(Some(text)) => Ok(Some(text.to_owned())),
-            Some(None) => Err(self.invalid(table, key, "must be a string")),
-        }
-    }
-
-    pub(super) fn flag(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: bool,
-    ) -> Result<bool, SyncConfigError> {
-        match self.take(table, key).map(Item::as_bool) {
-            None => Ok(default),
-            Some(Some(value)) => Ok(value),
-            Some(None) => Err(self.invalid(table, key, "must be true or false")),
-        }
-    }
-
-    pub(super) fn number(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: u64,
-    ) -> Result<u64, SyncConfigError> {
-        let Some(item) = self.take(table, key) else {
-            return Ok(default);
-        };
-        let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
-        number.map(u64::from).ok_or_else(|| {
-            let reason = "must be a non-negative integer";
-            self.invalid(table, key, reason)
-        })
-    }
-
-    pub(super) fn seconds(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: Duration,
-    ) -> Result<Duration, SyncConfigError> {
-        let seconds = self.number(table, key, default.as_secs())?;
-        Ok(Duration::from_secs(seconds))
-    }
-
-    pub(super) fn texts(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-    ) -> Result<Option<Vec<String>>, SyncConfigError> {
-        let Some(item) = self.take(table, key) else {
-            return Ok(None);
-        };
-        let list = item.as_array().and_then(|array| {
-            let texts = array.iter().map(|v| v.as_str().map(str::to_owned));
-            texts.collect::<Option<Vec<_>>>()
-        });
-        list.map(Some)
-            .ok_or_else(|| self.invalid(table, key, "must be a list of strings"))
-    }
-
-    pub(super) fn choice<T: ConfigNames>(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: T,
-    ) -> Result<T, SyncConfigError> {
-        let Some(text) = self.text(table, key)? else {
-            return Ok(default);
-        };
-        let found = T::names()
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = T::names().iter().map(|(name, _)| *name).collect();
-            let reason = format!("must be one of {}, not {text:?}", names.join(", "));
-            self.invalid(table, key, &reason)
-        })
-    }
-
-    pub(super) fn require_value(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        value: &str,
-    ) -> Result<(), SyncConfigError> {
-        match self.text(table, key)? {
-            Some(text) if text != value => {
-                let reason = format!("must be {value:?}, not {text:?}");
-                Err(self.invalid(table, key, &reason))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Returns the names listed for this operating system; `None` if the key is absent.
-    pub(super) fn background_names(
-        &mut self,
-        table: &'static str,
-    ) -> Result<Option<Vec<String>>, SyncConfigError> {
-        const KEY: &str = "background_process_names";
-        let system = match TargetOs::of_this_build() {
-            TargetOs::Windows => "windows",
-            TargetOs::Macos => "macos",
-            TargetOs::Linux => "linux",
-        };
-        let Some(item) = self.take(table, KEY) else {
-            return Ok(None);
-        };
-        let Some(systems) = item.as_table_like() else {
-            return Err(self.invalid(table, KEY, "must be a table of lists"));
-        };
-        let Some(list) = systems.get(system) else {
-            return Ok(Some(Vec::new()));
-        };
-        let names = list.as_array().and_then(|names| {
-            let names = names.iter().map(|name| name.as_str().map(str::trim));
-            names.map(|name| name.map(str::to_lowercase)).collect()
-        });
-        names
-            .map(Some)
-            .ok_or_else(|| self.invalid(table, KEY, "must be a table of lists of names"))
-    }
-
-    /// Returns a warning for each key that has no effect.
-    pub(super) fn warnings(self) -> Vec<String> {
-        let mut warnings = self.warnings;
-        for (name, item) in self.document.as_table() {
-            // codexSync's template contains a table of remarks.
-            if name == "assumptions" {
-                continue;
-            }
-            let known = self.read_keys.iter().any(|(table, _)| *table == name);
-            let table = item.as_table_like().filter(|_| known);
-            let Some(table) = table else {
-                warnings.push(format!("unknown key in the configuration: {name}"));
-                continue;
-            };
-            for (key, _) in table.iter() {
-                if !self.read_keys.contains(&(name, key)) {
-                    warnings.push(format!("unknown key in the configuration: {name}.{key}"));
-                }
-            }
-        }
-        warnings
-    }
+/// A key that codexSync does not read itself, or that only concerns its implementation.
+const fn ignored(name: &'static str) -> SettingKey {
+    let kind = ValueKind::Structure {
+        expected: "any value",
+        is_valid: |_| true,
+    };
+    key(name, kind, "")
 }
+
+/// All flags of codexSync are true by default.
+const fn flag(name: &'static str) -> SettingKey {
+    key(name, ValueKind::Flag, "true")
+}
+
+const fn count(name: &'static str, default: &'static str) -> SettingKey {
+    key(name, ValueKind::Count { min: 0 }, default)
+}
+
+const fn choice<T: clap::ValueEnum + Default>(name: &'static str) -> SettingKey {
+    key(name, ValueKind::choice::<T>(), "")
+}
+
+pub(super) const KEYS: [SettingKey; 47] = [
+    text("identity.machine_id"),
+    text("paths.workspace_root_dir"),
+    text("paths.local_state_dir"),
+    text("paths.cloud_root_dir"),
+    text("paths.backup_dir"),
+    ignored("paths.temp_dir"),
+    key("paths.map", RULES, ""),
+    key("targets.include_roots", TEXTS, ""),
+    key("filters.exclude_globs", TEXTS, ""),
+    key("sync.mode", COLD, ""),
+    key("sync.direction", BIDIRECTIONAL, ""),
+    flag("sync.dry_run_default"),
+    count("sync.time_tolerance_seconds", "0"),
+    choice::<Compare>("sync.compare"),
+    choice::<EqualMtime>("sync.equal_mtime_action"),
+    choice::<DeletePolicy>("sync.delete_policy"),
+    choice::<SessionMode>("sync.session_mode"),
+    choice::<ConflictPolicy>("conflict.policy"),
+    flag("conflict.report_conflicts"),
+    flag("backup.backup_before_overwrite"),
+    count("backup.retention_days", "30"),
+    count("backup.max_backups", "0"),
+    choice::<Compression>("backup.compression"),
+    flag("safety.require_codex_stopped"),
+    flag("safety.fail_on_unknown"),
+    key(
+        "process_detection.process_names",
+        PROGRAMS,
+        "[\"codex.exe\", \"codex\"]",
+    ),
+    key(
+        "process_detection.background_process_names",
+        NAMES_OF_SYSTEMS,
+        "",
+    ),
+    count("process_detection.grace_period_seconds", "2"),
+    count("process_detection.terminate_timeout_seconds", "20"),
+    flag("process_detection.allow_terminate_if_running"),
+    flag("process_detection.manual_terminate_confirmation"),
+    choice::<PromptChannel>("process_detection.terminate_confirmation_mode"),
+    choice::<Severity>("logging.level"),
+    text("logging.file"),
+    choice::<LogFormat>("logging.format"),
+    count("logging.retention_days", "7"),
+    choice::<LogArchiving>("logging.archive_mode"),
+    key(
+        "logging.max_file_size_mb",
+        ValueKind::Count { min: 1 },
+        "10",
+    ),
+    text("state.manifest_file"),
+    ignored("state.data_version"),
+    ignored("state.lease_file"),
+    ignored("state.history_dir"),
+    ignored("state.lease_ttl_seconds"),
+    ignored("scheduler.enabled"),
+    ignored("scheduler.kind"),
+    ignored("scheduler.interval_minutes"),
+    ignored("scheduler.jitter_seconds"),
+];

@@ -3,11 +3,14 @@
 //! Tables and keys are those of codexSync, so that its `config.toml` works unchanged; an absent key has
 //! codexSync's default. Only this program has `three_way`, `propagate` and `[[paths.map]]`.
 //! [`SyncConfig::warnings`] names unknown keys.
+//!
+//! I want to add a key → `keys` (the table) and `settings` (its place in [`SyncConfig`]), which `parse`
+//! connects. I want another rule for folders → `overlap`. I want another type of value →
+//! [`crate::io::settings`].
 
 mod choices;
 mod error;
 mod keys;
-mod named_folder;
 mod overlap;
 mod parse;
 mod paths;

@@ -4,11 +4,52 @@
 //! Paths are compared after resolving links, as far as they exist.
 
 use super::error::SyncConfigError;
-use super::named_folder::NamedFolder;
 use super::settings::SyncConfig;
+use crate::io::{file_id, tree};
 use crate::sync::cloud_names;
 use crate::sync::scope::{self, Scope, ScopeMatch};
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A folder with the name that messages use for it.
+#[derive(Debug, Clone)]
+struct NamedFolder {
+    name: String,
+    path: PathBuf,
+    real: PathBuf,
+}
+
+impl NamedFolder {
+    fn new(name: &str, path: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_path_buf(),
+            real: tree::real(path),
+        }
+    }
+
+    /// Returns true if the folder is `outer` or is inside it.
+    fn is_in(&self, outer: &Self) -> bool {
+        let mut above = self.real.ancestors();
+        above.any(|folder| folder == outer.real || is_same_folder(folder, &outer.real))
+    }
+}
+
+impl fmt::Display for NamedFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, self.path.display())?;
+        if self.real != self.path {
+            write!(f, ", which is {}", self.real.display())?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    let (a, b) = (file_id::numbers_of(a), file_id::numbers_of(b));
+    a.is_some() && a == b
+}
 
 /// Refuses a configuration in which folders overlap.
 pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
@@ -42,8 +83,8 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     match found {
         None => Ok(()),
         Some((inner, outer)) => Err(SyncConfigError::Overlap {
-            inner: Box::new(inner.clone()),
-            outer: Box::new(outer.clone()),
+            inner: inner.to_string(),
+            outer: outer.to_string(),
             path: config.path.clone(),
         }),
     }

@@ -1,10 +1,9 @@
 //! Reads and validates a configuration.
 
-use super::choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
 use super::error::SyncConfigError;
-use super::keys::KeyReader;
+use super::keys::KEYS;
 use super::overlap;
-use super::paths::{self, ConfigContext, SyncPaths};
+use super::paths::{ConfigContext, PathBase};
 use super::settings::{
     BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SyncConfig, SyncPolicy,
 };
@@ -12,11 +11,15 @@ use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::file_open;
+use crate::io::settings::{SettingValues, SettingsError, SettingsFile};
 use crate::logging::LogSettings;
-use crate::shutdown::{Confirmation, ShutdownSettings, Termination};
+use crate::shutdown::{
+    Confirmation, ShutdownSettings, TargetOs, Termination, default_background_names,
+};
 use crate::sync::scope;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml_edit::DocumentMut;
+use std::time::Duration;
 
 /// codexSync's name for a machine without `machine_id`.
 const UNNAMED: &str = "unknown-machine";
@@ -29,17 +32,11 @@ impl SyncConfig {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(SyncConfigError::Missing(path.to_path_buf()))
             }
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                Err(SyncConfigError::NotToml {
-                    path: path.to_path_buf(),
-                    reason: "not UTF-8".into(),
-                })
-            }
-            Err(source) => Err(IoError {
+            Err(source) => Err(SettingsError::from(IoError {
                 action: "read",
                 path: path.to_path_buf(),
                 source,
-            }
+            })
             .into()),
         }
     }
@@ -50,93 +47,111 @@ impl SyncConfig {
         text: &str,
         context: &ConfigContext<'_>,
     ) -> Result<Self, SyncConfigError> {
-        let document: DocumentMut =
-            text.parse()
-                .map_err(|e: toml_edit::TomlError| SyncConfigError::NotToml {
-                    path: path.to_path_buf(),
-                    reason: e.message().to_owned(),
-                })?;
-        let mut reader = KeyReader::new(path, &document);
-        let config = Self::from(&mut reader, context)?;
+        let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
+        let warnings = warnings(&file);
+        // codexSync treats an empty string as an absent one.
+        for name in file.names() {
+            let text = file.get(&name).and_then(toml_edit::Value::as_str);
+            if text.is_some_and(|text| text.trim().is_empty()) {
+                file.unset(&name);
+            }
+        }
+        let config = Self::from(&file, context, warnings)?;
         overlap::check(&config, context.manager_home)?;
-        Ok(Self {
-            warnings: reader.warnings(),
-            ..config
-        })
+        Ok(config)
     }
 
-    fn from(r: &mut KeyReader<'_>, context: &ConfigContext<'_>) -> Result<Self, SyncConfigError> {
-        r.require_value("sync", "mode", "cold")?;
-        r.require_value("sync", "direction", "bidirectional")?;
-        let machine = r.text("identity", "machine_id")?;
-        let paths = SyncPaths::read(r, context)?;
-        let file = r.text("logging", "file")?;
-        let manifest = r.text("state", "manifest_file")?;
-        for (table, key) in IGNORED {
-            r.accept_ignored(table, key);
-        }
+    fn from(
+        file: &SettingsFile,
+        context: &ConfigContext<'_>,
+        warnings: Vec<String>,
+    ) -> Result<Self, SettingsError> {
+        let values = SettingValues::of(file, &KEYS)?;
+        let paths = PathBase::of(file.path(), values, context);
+        let local = paths.path("paths.local_state_dir");
+        let local = local.unwrap_or_else(|| context.codex_home.to_path_buf());
+        let cloud = paths.path("paths.cloud_root_dir");
+        let cloud = cloud.ok_or_else(|| file.invalid("paths.cloud_root_dir", "is missing"))?;
+        beneath::protect(&local, FollowedLinks::AT_TOP);
+        beneath::protect(&cloud, FollowedLinks::NONE);
+        let backups = paths.path("paths.backup_dir");
         Ok(Self {
-            path: r.path.to_path_buf(),
-            machine_id: machine_name(machine.as_deref().unwrap_or(UNNAMED)),
-            path_rules: paths::path_rules(r)?,
+            path: file.path().to_path_buf(),
+            machine_id: machine_name(values.text("identity.machine_id").unwrap_or(UNNAMED)),
+            path_rules: values.structure("paths.map").unwrap_or_default(),
             scope: ScopeOptions {
-                roots: roots(r)?,
-                exclude: r.texts("filters", "exclude_globs")?.unwrap_or_default(),
-                session_mode: r.choice("sync", "session_mode", SessionMode::All)?,
+                roots: roots(file, values)?,
+                exclude: values.texts("filters.exclude_globs"),
+                session_mode: values.choice("sync.session_mode"),
             },
-            policy: policy(r)?,
+            policy: policy(values),
             backup: BackupOptions {
-                before_overwrite: r.flag("backup", "backup_before_overwrite", true)?,
-                retention_days: r.number("backup", "retention_days", 30)?,
-                max_backups: r.number("backup", "max_backups", 0)?,
-                compression: r.choice("backup", "compression", Compression::None)?,
-                folder: paths.backup_dir.clone(),
+                before_overwrite: values.flag("backup.backup_before_overwrite"),
+                retention_days: values.count("backup.retention_days").into(),
+                max_backups: values.count("backup.max_backups").into(),
+                compression: values.choice("backup.compression"),
+                folder: backups.unwrap_or_else(|| context.manager_home.join("sync-backups")),
             },
             safety: SafetyOptions {
-                dry_run_default: r.flag("sync", "dry_run_default", true)?,
-                require_codex_stopped: r.flag("safety", "require_codex_stopped", true)?,
-                fail_on_unknown: r.flag("safety", "fail_on_unknown", true)?,
-                shutdown: shutdown(r)?,
+                dry_run_default: values.flag("sync.dry_run_default"),
+                require_codex_stopped: values.flag("safety.require_codex_stopped"),
+                fail_on_unknown: values.flag("safety.fail_on_unknown"),
+                shutdown: shutdown(values),
             },
-            logging: logging(r, file.map(|file| paths.absolute(&file)))?,
-            codexsync_manifest: manifest.map(|file| paths.absolute(&file)),
-            local: protected(paths.local, FollowedLinks::AT_TOP),
-            cloud: protected(paths.cloud, FollowedLinks::NONE),
-            warnings: Vec::new(),
+            logging: logging(values, paths.path("logging.file")),
+            codexsync_manifest: paths.path("state.manifest_file"),
+            local,
+            cloud,
+            warnings,
         })
     }
 }
 
-fn protected(folder: PathBuf, links: FollowedLinks) -> PathBuf {
-    beneath::protect(&folder, links);
-    folder
+/// Returns a warning for each key that has no effect.
+fn warnings(file: &SettingsFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if file.get("paths.temp_dir").is_some() {
+        // A rename replaces a file atomically only within one file system.
+        let reason = "temporary files are written next to the files that they replace";
+        warnings.push(format!("paths.temp_dir has no effect: {reason}"));
+    }
+    for name in file.names() {
+        let table = name.split('.').next().unwrap_or_default();
+        let is_in = |outer: &str| {
+            name.strip_prefix(outer)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        let is_known = |key: &str| key == name || is_in(key);
+        // codexSync's template contains a table of remarks.
+        if table == "assumptions" || KEYS.iter().any(|key| is_known(key.name)) {
+            continue;
+        }
+        let is_table = |key: &str| key.split_once('.').is_some_and(|(known, _)| known == table);
+        let unknown = match KEYS.iter().any(|key| is_table(key.name)) {
+            true => &name,
+            false => table,
+        };
+        let warning = format!("unknown key in the configuration: {unknown}");
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    warnings
 }
 
-fn policy(r: &mut KeyReader<'_>) -> Result<SyncPolicy, SyncConfigError> {
-    let tolerance = r.number("sync", "time_tolerance_seconds", 0)?;
-    Ok(SyncPolicy {
+fn policy(values: SettingValues<'_>) -> SyncPolicy {
+    let tolerance = values.count("sync.time_tolerance_seconds");
+    SyncPolicy {
         rules: DecisionRules {
-            compare: r.choice("sync", "compare", Compare::Mtime)?,
-            equal_mtime: r.choice("sync", "equal_mtime_action", EqualMtime::Skip)?,
-            conflict: r.choice("conflict", "policy", ConflictPolicy::ManualAbort)?,
-            delete: r.choice("sync", "delete_policy", DeletePolicy::Never)?,
+            compare: values.choice("sync.compare"),
+            equal_mtime: values.choice("sync.equal_mtime_action"),
+            conflict: values.choice("conflict.policy"),
+            delete: values.choice("sync.delete_policy"),
         },
         tolerance_nanos: i128::from(tolerance) * 1_000_000_000,
-        report_conflicts: r.flag("conflict", "report_conflicts", true)?,
-    })
+        report_conflicts: values.flag("conflict.report_conflicts"),
+    }
 }
-
-/// Keys of codexSync that it does not read itself, or that only concern its implementation.
-const IGNORED: &[(&str, &str)] = &[
-    ("state", "data_version"),
-    ("state", "lease_file"),
-    ("state", "history_dir"),
-    ("state", "lease_ttl_seconds"),
-    ("scheduler", "enabled"),
-    ("scheduler", "kind"),
-    ("scheduler", "interval_minutes"),
-    ("scheduler", "jitter_seconds"),
-];
 
 /// Replaces characters that are not allowed in file names on every system.
 pub fn machine_name(text: &str) -> String {
@@ -158,11 +173,11 @@ pub fn machine_name(text: &str) -> String {
     }
 }
 
-fn roots(r: &mut KeyReader<'_>) -> Result<Vec<String>, SyncConfigError> {
+fn roots(file: &SettingsFile, values: SettingValues<'_>) -> Result<Vec<String>, SettingsError> {
     let mut roots = Vec::new();
-    for root in r.texts("targets", "include_roots")?.unwrap_or_default() {
+    for root in values.texts("targets.include_roots") {
         let clean = scope::normalize_root(&root)
-            .map_err(|reason| r.invalid("targets", "include_roots", &reason))?;
+            .map_err(|problem| file.invalid("targets.include_roots", &problem))?;
         match clean {
             // An entry that includes everything makes the others redundant.
             None => return Ok(Vec::new()),
@@ -173,74 +188,65 @@ fn roots(r: &mut KeyReader<'_>) -> Result<Vec<String>, SyncConfigError> {
     Ok(roots)
 }
 
-fn shutdown(r: &mut KeyReader<'_>) -> Result<ShutdownSettings, SyncConfigError> {
-    const TABLE: &str = "process_detection";
-    let defaults = ShutdownSettings::default();
-    let mut codex: Vec<String> = Vec::new();
-    let names = r.texts(TABLE, "process_names")?;
-    for name in names.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
-        let name = name.trim().to_lowercase();
-        if !name.is_empty() && !codex.contains(&name) {
-            codex.push(name);
-        }
-    }
-    if codex.is_empty() {
-        return Err(r.invalid(TABLE, "process_names", "must name at least one program"));
-    }
-    let background = r.background_names(TABLE)?;
-    Ok(ShutdownSettings {
+fn shutdown(values: SettingValues<'_>) -> ShutdownSettings {
+    let seconds = |name: &str| Duration::from_secs(values.count(name).into());
+    let system = TargetOs::of_this_build();
+    let background: Option<BTreeMap<String, Vec<String>>> =
+        values.structure("process_detection.background_process_names");
+    let background =
+        background.map(|mut systems| systems.remove(system.name()).unwrap_or_default());
+    ShutdownSettings {
         names: ProgramNames {
-            codex,
-            background: background.unwrap_or(defaults.names.background),
+            codex: normalized(&values.texts("process_detection.process_names")),
+            background: background.map_or_else(
+                || default_background_names(system),
+                |names| normalized(&names),
+            ),
         },
-        grace_period: r.seconds(TABLE, "grace_period_seconds", defaults.grace_period)?,
-        termination: if r.flag(TABLE, "allow_terminate_if_running", true)? {
+        grace_period: seconds("process_detection.grace_period_seconds"),
+        termination: if values.flag("process_detection.allow_terminate_if_running") {
             Termination::Allowed
         } else {
             Termination::Forbidden
         },
-        confirmation: if r.flag(TABLE, "manual_terminate_confirmation", true)? {
+        confirmation: if values.flag("process_detection.manual_terminate_confirmation") {
             Confirmation::Required
         } else {
             Confirmation::Waived
         },
-        channel: r.choice(TABLE, "terminate_confirmation_mode", defaults.channel)?,
-        terminate_timeout: r.seconds(
-            TABLE,
-            "terminate_timeout_seconds",
-            defaults.terminate_timeout,
-        )?,
-    })
+        channel: values.choice("process_detection.terminate_confirmation_mode"),
+        terminate_timeout: seconds("process_detection.terminate_timeout_seconds"),
+    }
 }
 
-fn logging(r: &mut KeyReader<'_>, file: Option<PathBuf>) -> Result<LogSettings, SyncConfigError> {
-    const TABLE: &str = "logging";
-    const MEGABYTE: u64 = 1024 * 1024;
-    let defaults = LogSettings::default();
-    let megabytes = r.number(
-        TABLE,
-        "max_file_size_mb",
-        defaults.max_file_bytes / MEGABYTE,
-    )?;
-    if megabytes == 0 {
-        return Err(r.invalid(TABLE, "max_file_size_mb", "must be at least 1"));
+/// Returns names of programs in lower case, each once.
+fn normalized(names: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        let name = name.trim().to_lowercase();
+        if !name.is_empty() && !all.contains(&name) {
+            all.push(name);
+        }
     }
-    let days = r.number(TABLE, "retention_days", defaults.retention_days.into())?;
-    Ok(LogSettings {
-        level: r.choice(TABLE, "level", defaults.level)?,
+    all
+}
+
+fn logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSettings {
+    LogSettings {
+        level: values.choice("logging.level"),
         file,
-        format: r.choice(TABLE, "format", defaults.format)?,
-        retention_days: u32::try_from(days).unwrap_or(u32::MAX),
-        archive: r.choice(TABLE, "archive_mode", defaults.archive)?,
-        max_file_bytes: megabytes * MEGABYTE,
-    })
+        format: values.choice("logging.format"),
+        retention_days: values.count("logging.retention_days"),
+        archive: values.choice("logging.archive_mode"),
+        max_file_bytes: u64::from(values.count("logging.max_file_size_mb")) * 1024 * 1024,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::environment::Environment;
-    use crate::sync::config::PathRule;
+    use crate::sync::config::{Compare, ConflictPolicy, PathRule, SessionMode};
 
     fn read(text: &str) -> Result<SyncConfig, SyncConfigError> {
         let mut env = Environment::default();
@@ -266,6 +272,25 @@ mod tests {
         assert_eq!(config.cloud, Path::new("/etc/sync/cloud"));
         assert_eq!(config.local, Path::new("/home/me/.codex"));
         assert!(config.warnings.is_empty());
+        assert_eq!(config.logging, LogSettings::default());
+        let shutdown = ShutdownSettings {
+            names: config.safety.shutdown.names.clone(),
+            ..ShutdownSettings::default()
+        };
+        assert_eq!(config.safety.shutdown, shutdown);
+    }
+
+    #[test]
+    fn names_are_case_insensitive_and_blank_texts_are_absent() {
+        let config = read(
+            "[paths]\ncloud_root_dir = \"/c\"\nbackup_dir = \" \"\n\
+             [sync]\ncompare = \" Three_Way \"\nmode = \"\"\n[logging]\nlevel = \"debug\"",
+        )
+        .unwrap();
+        assert_eq!(config.policy.rules.compare, Compare::ThreeWay);
+        assert_eq!(config.logging.level, crate::logging::Severity::Debug);
+        let default = Path::new("/home/me/.codex-manager/sync-backups");
+        assert_eq!(config.backup.folder, default);
     }
 
     #[test]
@@ -318,7 +343,7 @@ mod tests {
         }
         assert!(matches!(
             read("[paths\n"),
-            Err(SyncConfigError::NotToml { .. })
+            Err(SyncConfigError::Settings(SettingsError::Syntax { .. }))
         ));
     }
 

@@ -35,7 +35,7 @@ pub struct SyncConfig {
 }
 
 /// A rule of `[[paths.map]]`: a project folder of another machine and its local counterpart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct PathRule {
     /// Prefix of a path on the other machine.
     pub from: String,

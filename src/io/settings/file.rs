@@ -1,0 +1,219 @@
+//! The text of a file of settings. A change keeps comments and order.
+
+use super::key::ValueKind;
+use crate::io::IoError;
+use std::path::{Path, PathBuf};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+
+/// The optional key with the version of the file's format.
+pub(crate) const SCHEMA_KEY: &str = "schema";
+
+/// The newest version of the format that this program reads.
+const SCHEMA: i64 = 1;
+
+/// Errors of reading, validating and changing a file of settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The file is not valid TOML.
+    #[error("not valid TOML: {}", path.display())]
+    Syntax {
+        path: PathBuf,
+        /// The parser's message with the line.
+        #[source]
+        source: toml_edit::TomlError,
+    },
+    /// A setting has an invalid value.
+    #[error("{key} {problem}: {}", path.display())]
+    Value {
+        path: PathBuf,
+        key: String,
+        /// The objection to the value, as a clause.
+        problem: String,
+    },
+    /// The file was written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {SCHEMA}): {}", path.display())]
+    Newer {
+        path: PathBuf,
+        /// The schema number in the file.
+        found: i64,
+    },
+    /// A value is in the place of a table.
+    #[error("{table} is not a table: {}", path.display())]
+    NotATable { path: PathBuf, table: String },
+}
+
+/// A parsed file of settings whose values need not be valid yet. Settings are addressed by name, with a
+/// dot after the table; further dots belong to the key.
+#[derive(Debug, Clone)]
+pub(crate) struct SettingsFile {
+    path: PathBuf,
+    document: DocumentMut,
+}
+
+impl SettingsFile {
+    /// Parses `text`; `path` is used in errors only.
+    ///
+    /// # Errors
+    /// The text is not TOML, or has a newer schema.
+    pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
+        let document: DocumentMut = match text.parse() {
+            Ok(document) => document,
+            Err(source) => return Err(SettingsError::Syntax { path, source }),
+        };
+        let file = Self { path, document };
+        match file.document.get(SCHEMA_KEY).map(Item::as_integer) {
+            Some(None) => Err(file.invalid(SCHEMA_KEY, "must be a whole number")),
+            Some(Some(found)) if found > SCHEMA => Err(SettingsError::Newer {
+                path: file.path,
+                found,
+            }),
+            _ => Ok(file),
+        }
+    }
+
+    /// Returns the path that the file was read from, and is written to.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the value of a setting, unvalidated; `None` if the file does not set it.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.item(name).ok()??.as_value()
+    }
+
+    /// Returns the value of a setting, unvalidated; tables count as values.
+    pub(super) fn any_value(&self, name: &str) -> Option<Value> {
+        self.item(name).ok()??.clone().into_value().ok()
+    }
+
+    fn item(&self, name: &str) -> Result<Option<&Item>, SettingsError> {
+        match name.split_once('.') {
+            Some((table, key)) => Ok(self.table(table)?.and_then(|table| table.get(key))),
+            None => Ok(self.document.get(name)),
+        }
+    }
+
+    /// Returns a table of the file.
+    ///
+    /// # Errors
+    /// There is a value in its place.
+    pub(crate) fn table(&self, name: &str) -> Result<Option<&dyn TableLike>, SettingsError> {
+        let Some(item) = self.document.get(name) else {
+            return Ok(None);
+        };
+        let table = item.as_table_like();
+        table.map(Some).ok_or_else(|| self.not_a_table(name))
+    }
+
+    /// Validates the value of a setting, if the file contains it.
+    ///
+    /// # Errors
+    /// The value is invalid, or a value is in the place of the setting's table.
+    pub(crate) fn check(&self, name: &str, kind: ValueKind) -> Result<(), SettingsError> {
+        let Some(item) = self.item(name)? else {
+            return Ok(());
+        };
+        match item.clone().into_value() {
+            Ok(value) if kind.accepts(&value) => Ok(()),
+            _ => Err(self.invalid(name, &format!("must be {}", kind.expected()))),
+        }
+    }
+
+    /// Returns the error of an invalid value; `problem` is a clause.
+    pub(crate) fn invalid(&self, name: &str, problem: &str) -> SettingsError {
+        SettingsError::Value {
+            path: self.path.clone(),
+            key: name.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn not_a_table(&self, table: &str) -> SettingsError {
+        SettingsError::NotATable {
+            path: self.path.clone(),
+            table: table.to_owned(),
+        }
+    }
+
+    /// Returns the dotted names of all values, in the order of the file, except that of the schema.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        collect_names(self.document.as_table(), "", &mut names);
+        names.retain(|name| name != SCHEMA_KEY);
+        names
+    }
+
+    /// Sets a setting. Comments and whitespace around a previous value stay.
+    ///
+    /// # Errors
+    /// Something other than a table is where the key's table should be.
+    pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), SettingsError> {
+        let (table, last) = match name.split_once('.') {
+            None => (self.document.as_table_mut() as &mut dyn TableLike, name),
+            Some((table, last)) => {
+                let not_a_table = self.not_a_table(table);
+                let item = self
+                    .document
+                    .entry(table)
+                    .or_insert_with(|| Item::Table(Table::new()));
+                (item.as_table_like_mut().ok_or(not_a_table)?, last)
+            }
+        };
+        match table.get_mut(last).and_then(Item::as_value_mut) {
+            Some(old) => {
+                let decor = old.decor().clone();
+                *old = value;
+                *old.decor_mut() = decor;
+            }
+            None => {
+                table.insert(last, Item::Value(value));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a setting, and its table if that is then empty and has no comment. Returns true if the
+    /// setting was set.
+    pub(crate) fn unset(&mut self, name: &str) -> bool {
+        let Some((table, last)) = name.split_once('.') else {
+            return self.document.remove(name).is_some();
+        };
+        let Some(inner) = self
+            .document
+            .get_mut(table)
+            .and_then(Item::as_table_like_mut)
+        else {
+            return false;
+        };
+        let was_set = inner.remove(last).is_some();
+        if was_set && inner.is_empty() {
+            let comments = self.document.get(table).and_then(Item::as_table);
+            let has_comment = comments
+                .and_then(|t| t.decor().prefix()?.as_str())
+                .is_some_and(|text| text.contains('#'));
+            if !has_comment {
+                self.document.remove(table);
+            }
+        }
+        was_set
+    }
+
+    /// Returns the text of the file with all changes.
+    pub(crate) fn text(&self) -> String {
+        self.document.to_string()
+    }
+}
+
+/// Adds the dotted name of each value below `table`.
+fn collect_names(table: &dyn TableLike, prefix: &str, names: &mut Vec<String>) {
+    for (name, item) in table.iter() {
+        let name = format!("{prefix}{name}");
+        match item.as_table_like() {
+            Some(inner) => collect_names(inner, &format!("{name}."), names),
+            None => names.push(name),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The validated values of a file, with the defaults of the settings that it does not contain.
+
+use super::file::{SettingsError, SettingsFile};
+use super::key::{SettingKey, count, number, parse_structure, texts};
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+use toml_edit::Value;
+
+/// The values of the settings in `keys`. A name that is in none of them has no value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SettingValues<'a> {
+    file: Option<&'a SettingsFile>,
+    keys: &'static [SettingKey],
+}
+
+impl<'a> SettingValues<'a> {
+    /// Returns the defaults.
+    pub(crate) fn defaults(keys: &'static [SettingKey]) -> Self {
+        Self { file: None, keys }
+    }
+
+    /// Validates a file.
+    ///
+    /// # Errors
+    /// A setting has an invalid value, or a value is in the place of a table.
+    pub(crate) fn of(
+        file: &'a SettingsFile,
+        keys: &'static [SettingKey],
+    ) -> Result<Self, SettingsError> {
+        for key in keys {
+            file.check(key.name, key.kind)?;
+        }
+        let file = Some(file);
+        Ok(Self { file, keys })
+    }
+
+    /// Returns a text of the file, without a default.
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
+        self.file?.get(name)?.as_str()
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        let flag = self.value(name).and_then(|value| value.as_bool());
+        flag.unwrap_or_default()
+    }
+
+    /// Returns a number, or 0 if it is in neither the file nor the defaults.
+    pub(crate) fn count(&self, name: &str) -> u32 {
+        let count = self.value(name).and_then(|value| count(&value));
+        count.unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, name: &str) -> f64 {
+        let number = self.value(name).and_then(|value| number(&value));
+        number.unwrap_or_default()
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let list = self.value(name).and_then(|value| texts(&value));
+        list.unwrap_or_default()
+    }
+
+    pub(crate) fn choice<T: ValueEnum + Default>(&self, name: &str) -> T {
+        let text = self.text(name).map(str::trim);
+        text.and_then(|text| T::from_str(text, true).ok())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn structure<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        parse_structure(&self.value(name)?)
+    }
+
+    fn value(&self, name: &str) -> Option<Value> {
+        let default = || {
+            self.keys
+                .iter()
+                .find(|key| key.name == name)?
+                .default_value()
+        };
+        let in_file = self.file.and_then(|file| file.any_value(name));
+        in_file.or_else(default)
+    }
+}
