@@ -59,7 +59,6 @@ pub struct Context {
 pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome, CommandError>;
 
 impl Context {
-    /// Returns the current instant.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }

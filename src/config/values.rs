@@ -70,7 +70,6 @@ pub(crate) struct Preferences {
     pub(crate) vault: VaultSettings,
 }
 
-/// The settings of the vault.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct VaultSettings {
     pub(crate) repository: Option<String>,

@@ -87,7 +87,6 @@ mod system {
             })
         }
 
-        /// The process id of the child.
         pub(crate) fn id(&self) -> u32 {
             self.pid.as_raw_nonzero().get().unsigned_abs()
         }
@@ -168,7 +167,6 @@ mod system {
             Ok(Self(child))
         }
 
-        /// The process id of the child.
         pub(crate) fn id(&self) -> u32 {
             self.0.id()
         }

@@ -91,7 +91,6 @@ impl ChildGroup {
         stdin.flush()
     }
 
-    /// Closes the child's standard input.
     pub(crate) fn close_input(&mut self) {
         self.stdin = None;
     }

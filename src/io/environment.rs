@@ -11,12 +11,10 @@ pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     /// The folder that relative paths are relative to.
     pub current_dir: PathBuf,
-    /// The user's home folder.
     pub home_dir: Option<PathBuf>,
 }
 
 impl Environment {
-    /// The environment of this process.
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os().collect(),

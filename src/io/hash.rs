@@ -10,7 +10,6 @@ use std::io::{self, Read};
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
-    /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -20,12 +19,10 @@ impl Sha256Digest {
         parse_hex(text.as_bytes())
     }
 
-    /// Returns the digest as 32 bytes.
     pub(crate) fn into_bytes(self) -> [u8; 32] {
         self.0
     }
 
-    /// The digest with these bytes.
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -94,7 +91,6 @@ fn parse_hex(text: &[u8]) -> Option<Sha256Digest> {
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
-    /// Adds `bytes` to the input.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -12,7 +12,6 @@ pub(crate) struct Rfc3339Time {
 }
 
 impl Rfc3339Time {
-    /// Parses an RFC 3339 time.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         instant(text).map(|at| Self {
             text: text.to_owned(),
@@ -29,7 +28,6 @@ impl Rfc3339Time {
         })
     }
 
-    /// Returns milliseconds since 1970.
     pub(crate) fn millis(&self) -> i64 {
         self.at.timestamp_millis()
     }

@@ -10,7 +10,6 @@ use std::fmt;
 pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
-    /// Takes ownership of `bytes`.
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -20,7 +19,6 @@ impl SecretBytes {
         &self.0
     }
 
-    /// The number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -5,7 +5,6 @@ use crate::codex::redaction;
 use crate::io::clock::Timestamp;
 use std::fmt::Write;
 
-/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// Readable text, followed by `key=value` pairs.

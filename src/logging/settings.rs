@@ -15,7 +15,6 @@ pub enum LogArchiving {
     Text,
 }
 
-/// The settings of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// The lowest severity that is logged.
@@ -23,7 +22,6 @@ pub struct LogSettings {
     /// A path that names folder, stem and extension; `None` for `logs/codex-manager.log` in the manager
     /// home.
     pub file: Option<PathBuf>,
-    /// The format of a line.
     pub format: LogFormat,
     /// The number of days after which a log is removed; 0 for never.
     pub retention_days: u32,

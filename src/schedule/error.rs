@@ -14,12 +14,10 @@ pub enum ScheduleError {
     Unwritable {
         /// The name of the scheduler's jobs; see `Scheduler::name`.
         format: &'static str,
-        /// The reason, for the message.
         why: &'static str,
         /// The path or value of the variable.
         text: String,
     },
-    /// The user's home folder is unknown.
     #[error("the home folder of the user is unknown")]
     NoHome,
     /// A file cannot be read, written or removed.

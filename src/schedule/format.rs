@@ -9,7 +9,6 @@ use std::path::PathBuf;
 /// A file that a scheduler reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFile {
-    /// The absolute path of the file.
     pub path: PathBuf,
     /// The content; in UTF-16 on disk for Windows.
     pub text: String,

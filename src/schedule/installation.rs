@@ -28,9 +28,7 @@ pub enum FileAction {
 /// A file of a job with its planned action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedJobFile {
-    /// The absolute path of the file.
     pub path: PathBuf,
-    /// The action on the file.
     pub action: FileAction,
     /// The content; empty if the file is removed.
     #[serde(skip_serializing_if = "String::is_empty")]

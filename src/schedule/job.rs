@@ -61,9 +61,7 @@ impl Trigger {
 /// The options of a job. They are stored in the marker line of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOptions {
-    /// The command that the job runs.
     pub job: JobKind,
-    /// The times of its runs.
     pub when: Trigger,
     /// True for `sync run --apply`, false for `sync run --dry-run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -99,9 +97,7 @@ pub struct JobContext<'a> {
 /// The content of a job, independent of the scheduler's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobDefinition {
-    /// The options for the marker line.
     pub options: JobOptions,
-    /// The program and its arguments.
     pub command: Vec<String>,
     /// The environment variables of the program. Empty for Windows.
     pub environment: Vec<(String, String)>,

@@ -36,10 +36,8 @@ pub struct ShutdownRequest<'a> {
     pub settings: &'a ShutdownSettings,
 }
 
-/// The result of a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// The processes that were ended.
     pub ended: Vec<HomeProcess>,
 }
 

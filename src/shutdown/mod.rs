@@ -79,9 +79,7 @@ impl Default for ShutdownSettings {
 /// An operating system family, as far as ending Codex differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TargetOs {
-    /// Any version of Windows.
     Windows,
-    /// Any version of macOS.
     Macos,
     /// Linux and other Unix systems.
     Linux,

@@ -182,7 +182,6 @@ impl Ui {
         self.tsv
     }
 
-    /// Returns true under `--verbose`.
     pub fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }

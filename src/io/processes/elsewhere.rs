@@ -79,7 +79,6 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 }
 
 impl Process {
-    /// Returns the id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

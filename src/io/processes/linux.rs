@@ -78,7 +78,6 @@ impl ProcStat {
 }
 
 impl Process {
-    /// Returns the id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

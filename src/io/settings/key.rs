@@ -4,7 +4,6 @@ use clap::ValueEnum;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use toml_edit::{Array, Value};
 
-/// The definition of a setting.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SettingKey {
     /// The name, with a dot between table and key.
@@ -49,7 +48,6 @@ impl SettingKey {
     }
 }
 
-/// The type of a setting's value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ValueKind {
     /// A boolean, `true` or `false`.

@@ -29,7 +29,6 @@ pub struct PickerKey {
     pub letter: char,
     /// Its effect in one or two words, for the line of keys.
     pub label: &'static str,
-    /// The action on the selected entry.
     pub effect: KeyEffect,
 }
 
@@ -45,7 +44,6 @@ pub enum KeyEffect {
 /// The choice of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picked {
-    /// The id of the entry.
     pub id: String,
     /// The letter of the [`PickerKey`] that chose it; `None` for Enter.
     pub key: Option<char>,
@@ -63,7 +61,6 @@ pub struct PickerScope {
 /// A search in the contents of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentQuery {
-    /// The text of the filter.
     pub text: String,
     /// The index of the scope that is shown.
     pub scope: usize,
@@ -72,7 +69,6 @@ pub struct ContentQuery {
 /// An entry whose content matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentMatch {
-    /// The id of the entry.
     pub id: String,
     /// The place of the match, for the preview.
     pub note: String,
