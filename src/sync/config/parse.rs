@@ -127,10 +127,8 @@ fn warnings(file: &SettingsFile) -> Vec<String> {
             continue;
         }
         let is_table = |key: &str| key.split_once('.').is_some_and(|(known, _)| known == table);
-        let unknown = match KEYS.iter().any(|key| is_table(key.name)) {
-            true => &name,
-            false => table,
-        };
+        let is_known_table = KEYS.iter().any(|key| is_table(key.name));
+        let unknown = if is_known_table { &*name } else { table };
         let warning = format!("unknown key in the configuration: {unknown}");
         if !warnings.contains(&warning) {
             warnings.push(warning);
