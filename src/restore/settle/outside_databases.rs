@@ -1,10 +1,5 @@
 //! The databases of a home that are outside of it: where they are restored to.
 
-use super::disk_space::{self, SpaceNeed};
-use super::error::RestoreError;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::request::RestoreRequest;
-use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::codex::config::{self, CodexConfig};
@@ -13,34 +8,39 @@ use crate::codex::home;
 use crate::codex::threads::staged;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use crate::journal::{self, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::disk_space::{self, SpaceNeed};
+use crate::restore::stage::staged_home::Stage;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The databases outside of the home that a restore replaces or removes.
 #[derive(Debug, Default)]
-pub(super) struct OutsideDatabases {
+pub(crate) struct OutsideDatabases {
     /// The folder of Codex's databases, if outside of the home.
-    pub(super) sqlite_home: Option<PathBuf>,
+    pub(crate) sqlite_home: Option<PathBuf>,
     /// Set once a database is staged for a folder outside of the home.
-    pub(super) staging: Option<OutsideStaging>,
+    pub(crate) staging: Option<OutsideStaging>,
     /// The archive's databases that go there, and their staged paths.
-    pub(super) restored: Vec<(EntryName, PathBuf)>,
+    pub(crate) restored: Vec<(EntryName, PathBuf)>,
     /// Live databases there that are removed.
-    pub(super) removed: Vec<PathBuf>,
+    pub(crate) removed: Vec<PathBuf>,
 }
 
 /// A folder of databases outside of the home, and its staging folder.
 #[derive(Debug, Clone)]
-pub(super) struct OutsideStaging {
-    pub(super) live: PathBuf,
-    pub(super) staged: PathBuf,
+pub(crate) struct OutsideStaging {
+    pub(crate) live: PathBuf,
+    pub(crate) staged: PathBuf,
 }
 
 impl OutsideDatabases {
     /// Returns the staging folder for databases in `folder`, outside of the home. The first call
     /// adds it to the transaction.
-    pub(super) fn stage_in(
+    pub(crate) fn stage_in(
         &mut self,
         folder: &Path,
         transaction: &mut Transaction,
@@ -61,7 +61,7 @@ impl OutsideDatabases {
 
 /// Decides where databases go that were outside of the archived home, or that Codex expects outside
 /// of this one, and moves them there in the stage.
-pub(super) fn place(
+pub(crate) fn place(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     stage: &Stage,
@@ -250,7 +250,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
 
 /// Returns the folder of this home's databases if it is outside of the home, as far as that is
 /// known before anything is unpacked.
-pub(super) fn known_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
+pub(crate) fn known_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
     if request.target == RestoreTarget::Elsewhere {
         return None;
     }

@@ -2,7 +2,7 @@
 
 /// The entries of the home that one exchange step covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExchangeMode {
+pub(crate) enum ExchangeMode {
     /// The whole home, in one call.
     WholeHome,
     /// Each changed top-level entry by itself.

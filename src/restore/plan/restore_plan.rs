@@ -1,7 +1,6 @@
 //! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
 //! the home's list.
 
-use super::error::RestoreError;
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
 use crate::archive::contents::ArchiveListing;
@@ -14,6 +13,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::RolloutName;
+use crate::restore::error::RestoreError;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -122,7 +122,7 @@ pub fn plan_restore(
 
 impl RestorePlan {
     /// Leaves the logins of the archive out.
-    pub(super) fn skip_logins(&mut self) {
+    pub(crate) fn skip_logins(&mut self) {
         self.wants_login = false;
         for names in [&mut self.writes, &mut self.added] {
             let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();

@@ -2,13 +2,13 @@
 //! an unchanged file cannot be linked, and on an overlay, as in a container, where a folder of a
 //! lower layer cannot be renamed.
 
-use super::error::RestoreError;
-use super::hard_linker::HardLinker;
-use super::plan::RestorePlan;
-use super::stage::{Stage, StageRoot};
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, space, tree};
 use crate::journal::Step;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::settle::hard_linker::HardLinker;
+use crate::restore::stage::staged_home::{Stage, StageRoot};
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
 /// ENOTEMPTY for a folder of a lower layer.
-pub(super) fn is_needed(root: &StageRoot) -> Result<bool, IoError> {
+pub(crate) fn is_needed(root: &StageRoot) -> Result<bool, IoError> {
     if !space::has_layers(&root.live) {
         return Ok(false);
     }
@@ -40,7 +40,7 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
-pub(super) fn steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
+pub(crate) fn steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
     let own = stage.staging_folders();
     let mut steps = SingleFileSteps {
         linker: HardLinker::new(plan, &own),

@@ -3,40 +3,40 @@
 use super::disk_probes;
 use super::disk_space;
 use super::equal_rollouts;
-use super::error::RestoreError;
 use super::exchange_mode::ExchangeMode;
-use super::exchange_steps::{add_root, linked_roots};
-use super::journal_pointer::JournalPointer;
-use super::live_files::LiveFiles;
-use super::login_guard::LoginGuard;
-use super::outside_databases;
-use super::plan::RestorePlan;
-use super::request::RestoreRequest;
-use super::rollout_index::RolloutIndex;
-use super::stage::{Stage, StageRoot, is_access_denied};
-use super::target;
+use super::staged_home::{Stage, StageRoot, is_access_denied};
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
 use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
 use crate::journal::{self, JournalError, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::exchange::exchange_steps::{add_root, linked_roots};
+use crate::restore::plan::live_files::LiveFiles;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutIndex;
+use crate::restore::plan::target;
+use crate::restore::recover::journal_pointer::JournalPointer;
+use crate::restore::recover::login_guard::LoginGuard;
+use crate::restore::settle::outside_databases;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The target of a restore while its new state is built. Dropping it removes everything that was
 /// staged, the pointer last.
-pub(super) struct Workspace {
-    pub(super) plan: RestorePlan,
-    pub(super) live: LiveFiles,
-    pub(super) stage: Stage,
-    pub(super) transaction: Transaction,
+pub(crate) struct Workspace {
+    pub(crate) plan: RestorePlan,
+    pub(crate) live: LiveFiles,
+    pub(crate) stage: Stage,
+    pub(crate) transaction: Transaction,
     /// The mode that the disks allow.
-    pub(super) mode: ExchangeMode,
+    pub(crate) mode: ExchangeMode,
     _pointer: JournalPointer,
 }
 
 impl Workspace {
     /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
-    pub(super) fn open(
+    pub(crate) fn open(
         request: &RestoreRequest<'_>,
         progress: &dyn Progress,
     ) -> Result<Self, RestoreError> {

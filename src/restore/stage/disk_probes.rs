@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
 /// file system of `beside`, without mount points in it, and the system supports the call.
-pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
+pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
     if !home.exists() {
         return Ok(true);
     }
@@ -19,7 +19,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
 
 /// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
 /// no call for it, and folders of one disk may differ.
-pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
+pub(crate) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     let probe = folder.join("case-probe");
     drop(atomic::create_private(&probe)?);
     let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
@@ -33,7 +33,7 @@ pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
 /// # Errors
 /// The list of mounts cannot be read. Then nothing may be removed.
 #[cfg(target_os = "linux")]
-pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     // A bind mount has the device number of its parent, so only the list of mounts shows it.
@@ -61,7 +61,7 @@ fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     // On Windows, a mounted volume is a link.
     if cfg!(windows) || !folder.exists() {
         return Ok(Vec::new());

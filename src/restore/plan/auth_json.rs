@@ -5,7 +5,7 @@ use crate::io::IoError;
 use std::path::Path;
 
 /// The entry at the path of auth.json.
-pub(super) enum AuthJsonState {
+pub(crate) enum AuthJsonState {
     /// A file of readable size, or none.
     File(AuthFile),
     /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
@@ -14,7 +14,7 @@ pub(super) enum AuthJsonState {
 
 impl AuthJsonState {
     /// Reads auth.json, or what is at its path.
-    pub(super) fn read(path: &Path) -> Result<Self, IoError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
             Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
             auth => auth.map(Self::File),
@@ -22,14 +22,14 @@ impl AuthJsonState {
     }
 
     /// Returns the login, if the file holds one.
-    pub(super) fn login(&self) -> Option<&Login> {
+    pub(crate) fn login(&self) -> Option<&Login> {
         match self {
             Self::File(auth) => auth.login(),
             Self::NotAFile(_) => None,
         }
     }
 
-    pub(super) fn snapshot(&self) -> Option<&AuthSnapshot> {
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
             Self::File(auth) => auth.snapshot(),
             Self::NotAFile(_) => None,

@@ -1,20 +1,20 @@
 //! The folder that a restore replaces, as it is now: its files, its users, and the plan for it.
 
-use super::error::RestoreError;
 use super::live_files::{self, LiveFiles};
-use super::login;
-use super::plan::{self, RestorePlan, RestoreTarget};
 use super::request::RestoreRequest;
+use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
 use crate::accounts::login_selection::AuthPolicy;
 use crate::codex::process::{self, Holder};
 use crate::io::IoContext;
+use crate::restore::error::RestoreError;
+use crate::restore::settle::login;
 use std::fs;
 use std::io;
 
 /// Lists the target and computes the plan for it.
-pub(super) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
-    let mut plan = plan::plan_restore(
+    let mut plan = plan_restore(
         request.archive,
         request.target,
         &request.selection,
@@ -29,7 +29,7 @@ pub(super) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
 }
 
 /// Returns the processes that use the home that would be replaced.
-pub(super) fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+pub(crate) fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
         RestoreTarget::Home if request.folder.exists() => {
             let outside = process::outside_folders(&request.folder, request.env);

@@ -1,9 +1,6 @@
 //! Rows and names of conversations that are restored without their databases: copied from the
 //! archive's state database and session index. Existing entries of the home stay unchanged.
 
-use super::error::RestoreError;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
 use crate::archive::file_list::FileList;
@@ -17,6 +14,9 @@ use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::file_open;
 use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, atomic, position};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -27,10 +27,10 @@ use std::path::{Path, PathBuf};
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The archive's rows of restored conversations.
-pub(super) struct ReinstatedRows {
+pub(crate) struct ReinstatedRows {
     /// The path of the unpacked state database.
-    pub(super) database: PathBuf,
-    pub(super) ids: HashSet<String>,
+    pub(crate) database: PathBuf,
+    pub(crate) ids: HashSet<String>,
 }
 
 /// Returns the ids of the restored conversations for a partial restore of the home, otherwise none:
@@ -45,7 +45,7 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
 
 /// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
 /// database is missing or damaged.
-pub(super) fn unpack_rows(
+pub(crate) fn unpack_rows(
     archive: &ArchiveReader,
     plan: &RestorePlan,
     stage: &Stage,
@@ -73,7 +73,7 @@ pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
 
 /// Stages a session index to which the archived names are added, for restored conversations that
 /// have no name in the home. Unpacks the archived index into `scratch`.
-pub(super) fn reinstate_names(
+pub(crate) fn reinstate_names(
     archive: &ArchiveReader,
     plan: &mut RestorePlan,
     stage: &Stage,

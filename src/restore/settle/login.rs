@@ -1,11 +1,5 @@
 //! The login of a restore: chooses the one that goes live, and saves the live one first.
 
-use super::attributes::set_attributes;
-use super::auth_json::AuthJsonState;
-use super::error::RestoreError;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::request::RestoreRequest;
-use super::stage::{ArchivedLogin, Stage};
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
     self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
@@ -22,12 +16,18 @@ use crate::codex::login_lock::{self, LoginLock};
 use crate::io::flush;
 use crate::io::lock::LockError;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::attributes::set_attributes;
+use crate::restore::stage::staged_home::{ArchivedLogin, Stage};
 use std::io;
 use std::path::Path;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows
 /// it.
-pub(super) fn check_account(
+pub(crate) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) -> Result<(), RestoreError> {
@@ -71,7 +71,7 @@ fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
 /// Chooses the login that goes live and stages it. Before, it saves the live login to its profile.
 /// Takes the locks on the accounts, then Codex's own lock on the login; they are held until the
 /// result is dropped. `replaces_home` is true if the whole home is exchanged in one call.
-pub(super) fn stage_login(
+pub(crate) fn stage_login(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     stage: &Stage,
@@ -323,8 +323,8 @@ fn save_live_login(
 /// The staged login, with the locks that keep Codex and other codex-manager processes from changing
 /// it.
 #[derive(Debug)]
-pub(super) struct StagedLogin {
-    pub(super) outcome: AuthOutcome,
+pub(crate) struct StagedLogin {
+    pub(crate) outcome: AuthOutcome,
     was_live: Option<AuthSnapshot>,
     went_live: Option<AuthSnapshot>,
     _account_locks: Option<AccountLocks>,
@@ -346,7 +346,7 @@ impl Default for StagedLogin {
 impl StagedLogin {
     /// Records the owner of each login after the exchange. The bytes were saved before, so a kill
     /// in between leaves a wrong record, never a lost login.
-    pub(super) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+    pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),

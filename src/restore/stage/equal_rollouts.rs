@@ -4,9 +4,7 @@
 //! Only rollouts, because the restore edits other files in the stage, and an edit through a hard link would change
 //! the live file.
 
-use super::error::RestoreError;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::stage::{Stage, StageRoot};
+use super::staged_home::{Stage, StageRoot};
 use crate::archive::ArchiveError;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
@@ -17,6 +15,8 @@ use crate::io::file_id;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
 use crate::journal::JournalError;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -29,7 +29,7 @@ const MAX_WAITING: usize = 64;
 ///
 /// # Errors
 /// The stage cannot be written; [`ArchiveError::Interrupted`].
-pub(super) fn link_equal(
+pub(crate) fn link_equal(
     contents: ArchiveListing<'_>,
     plan: &RestorePlan,
     stage: &Stage,
@@ -74,7 +74,7 @@ pub(super) fn link_equal(
 }
 
 /// Fails if a linked rollout was written since it was compared.
-pub(super) fn check_unchanged(
+pub(crate) fn check_unchanged(
     contents: ArchiveListing<'_>,
     plan: &RestorePlan,
     stage: &Stage,

@@ -1,6 +1,6 @@
 //! The archive, the target and the options of a restore.
 
-use super::plan::{RestoreTarget, Selection};
+use super::restore_plan::{RestoreTarget, Selection};
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::reader::ArchiveReader;
 use crate::io::clock::Timestamp;

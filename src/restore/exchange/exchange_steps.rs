@@ -1,23 +1,23 @@
 //! The exchange steps of a restore, and the linked folders that it exchanges.
 
-use super::disk_probes;
-use super::error::RestoreError;
-use super::exchange_mode::ExchangeMode;
-use super::outside_databases::{OutsideDatabases, OutsideStaging};
-use super::plan::RestorePlan;
 use super::single_files;
-use super::stage::{Stage, StageRoot, is_access_denied};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Step, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::settle::outside_databases::{OutsideDatabases, OutsideStaging};
+use crate::restore::stage::disk_probes;
+use crate::restore::stage::exchange_mode::ExchangeMode;
+use crate::restore::stage::staged_home::{Stage, StageRoot, is_access_denied};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Returns the top-level names of the home that change.
-pub(super) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
     let linked = &stage.roots[1..];
     let mut tops: BTreeSet<OsString> = BTreeSet::new();
     for name in plan.writes.iter().chain(plan.removed.iter()) {
@@ -34,7 +34,7 @@ pub(super) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<O
 
 /// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
 /// folder of the home.
-pub(super) fn steps(
+pub(crate) fn steps(
     plan: &RestorePlan,
     stage: &Stage,
     outside: &OutsideDatabases,
@@ -110,7 +110,7 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
 /// Returns the top-level links and mounts whose content the archive replaces: the target is
 /// replaced, the link stays. Logins, settings and databases are not among them, because there the
 /// link itself is replaced.
-pub(super) fn linked_roots(
+pub(crate) fn linked_roots(
     folder: &Path,
     plan: &RestorePlan,
 ) -> Result<Vec<StageRoot>, RestoreError> {
@@ -152,7 +152,7 @@ pub(super) fn linked_roots(
 
 /// Adds the staging folder of `root` to the transaction. If it cannot be created beside the live folder,
 /// it is created within it.
-pub(super) fn add_root(
+pub(crate) fn add_root(
     transaction: &mut Transaction,
     mut root: StageRoot,
 ) -> Result<StageRoot, RestoreError> {

@@ -22,7 +22,7 @@ fn pointers_folder(manager_home: &Path) -> PathBuf {
 
 /// A file that names the folder of a running restore. Removed on drop, unless the folder is still there.
 #[derive(Debug)]
-pub(super) struct JournalPointer {
+pub(crate) struct JournalPointer {
     path: PathBuf,
     folder: PathBuf,
     /// Held while the restore runs. It shows that the restore is alive even before its folder
@@ -35,7 +35,7 @@ impl JournalPointer {
     ///
     /// # Errors
     /// [`JournalError::InProgress`] if another restore runs there.
-    pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
+    pub(crate) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
         let pointers = pointers_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
         let path = path_of(manager_home, folder);
@@ -64,7 +64,7 @@ impl JournalPointer {
     }
 
     /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
-    pub(super) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
+    pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
         match FileLock::try_exclusive(path) {
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
@@ -90,7 +90,7 @@ impl Drop for JournalPointer {
 }
 
 /// Returns the folders that the pointers name, each with its pointer.
-pub(super) fn pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
     let pointers = fs::read_dir(pointers_folder(manager_home));
     let paths = pointers.into_iter().flatten().flatten().map(|e| e.path());
     let named = paths.filter_map(|path| Some((read(&path)?.0, path)));
@@ -98,7 +98,7 @@ pub(super) fn pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Returns the marker of the staging folder `folder`; `None` if no restore of this manager home created it.
-pub(super) fn marker_of(manager_home: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn marker_of(manager_home: &Path, folder: &Path) -> Option<String> {
     let (named, marker) = read(&path_of(manager_home, folder))?;
     marker.filter(|_| named == folder)
 }

@@ -1,8 +1,6 @@
 //! The new state of a home while it is built: its roots, paths, links and folders.
 
 use super::attributes::set_attributes;
-use super::plan::RestorePlan;
-use super::rollout_index::RolloutIndex;
 use crate::archive::contents::ArchiveListing;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::OWNER_ACCESS_MODE;
@@ -12,6 +10,8 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutIndex;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use std::path::{Path, PathBuf};
 /// A live folder or file that is replaced as a whole: the home, or the target of a top-level link
 /// in it.
 #[derive(Debug, Clone)]
-pub(super) struct StageRoot {
+pub(crate) struct StageRoot {
     /// The path in the home; empty for the home itself.
-    pub(super) prefix: PathBuf,
+    pub(crate) prefix: PathBuf,
     /// The absolute path of the live folder or file.
-    pub(super) live: PathBuf,
+    pub(crate) live: PathBuf,
     /// The path that its new state is built at.
-    pub(super) staged: PathBuf,
+    pub(crate) staged: PathBuf,
     /// True if it is exchanged in one call. False: entry by entry, because it is a mount point or
     /// nothing can be created beside it.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 impl StageRoot {
     /// Returns the absolute path of the live file `relative`, a path in the home.
-    pub(super) fn live_path(&self, relative: &Path) -> PathBuf {
+    pub(crate) fn live_path(&self, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
             Ok(rest) if rest.as_os_str().is_empty() => self.live.clone(),
             Ok(rest) => self.live.join(rest),
@@ -44,32 +44,32 @@ impl StageRoot {
 
 /// The bytes of an archived login, and the modification time of its file.
 #[derive(Debug)]
-pub(super) struct ArchivedLogin {
-    pub(super) bytes: SecretBytes,
-    pub(super) mtime_ns: i64,
+pub(crate) struct ArchivedLogin {
+    pub(crate) bytes: SecretBytes,
+    pub(crate) mtime_ns: i64,
 }
 
 /// The new state while it is built.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// The home first, then the targets of links.
-    pub(super) roots: Vec<StageRoot>,
+    pub(crate) roots: Vec<StageRoot>,
     /// The folder for databases that were outside of the archived home.
-    pub(super) outside: PathBuf,
+    pub(crate) outside: PathBuf,
     /// The login of the archive, if the plan wants it.
-    pub(super) login: Option<ArchivedLogin>,
+    pub(crate) login: Option<ArchivedLogin>,
     /// The archive's rollouts that are written.
-    pub(super) rollouts: RolloutIndex,
+    pub(crate) rollouts: RolloutIndex,
     /// Those of them that the home has with equal content. The stage has hard links to the live files.
-    pub(super) equal: NameSet,
+    pub(crate) equal: NameSet,
     /// Live files and links that stay at or above the path of a folder of the archive, which is
     /// therefore not created.
-    pub(super) blocking_entries: BTreeSet<PathBuf>,
+    pub(crate) blocking_entries: BTreeSet<PathBuf>,
 }
 
 impl Stage {
     /// Returns the staged path of the file `relative`, a path in the home.
-    pub(super) fn staged_path(&self, relative: &Path) -> PathBuf {
+    pub(crate) fn staged_path(&self, relative: &Path) -> PathBuf {
         if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
             return self.outside.join(name);
         }
@@ -89,7 +89,7 @@ impl Stage {
     }
 
     /// Returns the root that contains the file `relative`.
-    pub(super) fn root_of(&self, relative: &Path) -> &StageRoot {
+    pub(crate) fn root_of(&self, relative: &Path) -> &StageRoot {
         let inner = self.roots[1..]
             .iter()
             .find(|root| relative.starts_with(&root.prefix));
@@ -97,12 +97,12 @@ impl Stage {
     }
 
     /// Returns the root of the home, which is always the first.
-    pub(super) fn home(&self) -> &StageRoot {
+    pub(crate) fn home(&self) -> &StageRoot {
         &self.roots[0]
     }
 
     /// Returns the paths, relative to the home, of the staging folders in it.
-    pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let own = roots.map(|root| {
             let within = journal::folder_within(&root.live);
@@ -114,7 +114,7 @@ impl Stage {
 
     /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
     /// or not, with their staged paths.
-    pub(super) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
+    pub(crate) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
         let is_database = |name: &EntryName| {
             name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
                 || kind_of(name.as_path()) == HomeEntryKind::Database
@@ -130,7 +130,7 @@ impl Stage {
 
     /// Creates the links and folders that the plan takes from the archive. A folder is left out if
     /// a live file or link that stays has its path.
-    pub(super) fn create_links_and_folders(
+    pub(crate) fn create_links_and_folders(
         &mut self,
         contents: ArchiveListing<'_>,
         plan: &RestorePlan,
@@ -199,7 +199,7 @@ impl Stage {
     /// Sets mode and time of the folders that came from the archive. Has to run last, because
     /// adding an entry changes a folder's time. With `live_home`, folders that exist there keep
     /// their own mode and time.
-    pub(super) fn set_folder_attributes(
+    pub(crate) fn set_folder_attributes(
         &self,
         contents: ArchiveListing<'_>,
         live_home: Option<&Path>,
@@ -234,7 +234,7 @@ fn is_restorable(path: &Path) -> bool {
 }
 
 /// Returns true if the operation failed because this user may not do it.
-pub(super) fn is_access_denied(error: &IoError) -> bool {
+pub(crate) fn is_access_denied(error: &IoError) -> bool {
     matches!(
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Copies the permission bits and the modification time.
-pub(super) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
+pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, meta.modified().at("read", from)?)
 }
 
 /// Sets the permission bits and the modification time.
-pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
+pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -1,10 +1,10 @@
 //! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
 
-use super::plan::Selection;
-use super::reinstated_rows::newest_state_database;
+use super::restore_plan::Selection;
 use crate::archive::file_list::FileList;
 use crate::codex::home::kind_of;
 use crate::history::session_index;
+use crate::restore::settle::reinstated_rows::newest_state_database;
 use std::path::PathBuf;
 
 /// Returns the selected paths. For conversations, also those of the state database and the session

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Rollouts by the id of their conversation.
 #[derive(Debug, Default)]
-pub(super) struct RolloutIndex {
+pub(crate) struct RolloutIndex {
     names: Arc<NameTable>,
     /// By a hash of the id. A collision only hides an entry, because [`RolloutIndex::get`] compares
     /// the id.
@@ -24,7 +24,7 @@ pub(super) struct RolloutIndex {
 
 impl RolloutIndex {
     /// Indexes the rollouts among `files`.
-    pub(super) fn of_files(files: &NameSet) -> Self {
+    pub(crate) fn of_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             names: Arc::clone(files.names()),
             files: NameSet::with_names(files.names()),
@@ -50,19 +50,19 @@ impl RolloutIndex {
     }
 
     /// Sets the file of a conversation.
-    pub(super) fn insert(&mut self, id: &str, name: &EntryName) {
+    pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         let number = self.names.add(name);
         self.by_id.insert(self.hashes.hash_one(id), number);
         self.files.insert(name);
     }
 
     /// Returns true if the index is empty.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
     /// Returns the ids that are part of the files' names.
-    pub(super) fn ids(&self) -> HashSet<String> {
+    pub(crate) fn ids(&self) -> HashSet<String> {
         let conversations = self
             .files
             .iter()
@@ -73,7 +73,7 @@ impl RolloutIndex {
     }
 
     /// Returns the file of a conversation by its id. A hash collision returns `None`.
-    pub(super) fn get(&self, id: &str) -> Option<EntryName> {
+    pub(crate) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
         let is_it = RolloutName::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
         is_it.then_some(name)
@@ -81,13 +81,13 @@ impl RolloutIndex {
 }
 
 /// Returns the conversation of a rollout in the home; `None` for other files.
-pub(super) fn conversation_of(path: &Path) -> Option<RolloutName> {
+pub(crate) fn conversation_of(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
     is_rollout.then(|| RolloutName::of(path)).flatten()
 }
 
 /// Several indexes as one. The first that has a conversation wins.
-pub(super) struct RolloutOverlay<'a>(pub(super) Vec<&'a RolloutIndex>);
+pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! Checks the free space on every disk that a restore stages on: those of the home, of links and
 //! mounts in it, and of databases outside of it.
 
-use super::stage::StageRoot;
+use super::staged_home::StageRoot;
 use crate::archive::ArchiveError;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
 use crate::archive::name_table::NameSet;
@@ -11,7 +11,7 @@ use crate::io::space;
 use std::path::{Path, PathBuf};
 
 /// Queries about disks, replaceable in tests.
-pub(super) trait Disks {
+pub(crate) trait Disks {
     /// Returns the id of the disk of an existing folder; `None` if the system does not know it.
     fn disk_of(&self, folder: &Path) -> Option<u64>;
 
@@ -19,7 +19,7 @@ pub(super) trait Disks {
     fn free_bytes(&self, folder: &Path) -> Option<u64>;
 }
 
-pub(super) struct SystemDisks;
+pub(crate) struct SystemDisks;
 
 impl Disks for SystemDisks {
     fn disk_of(&self, folder: &Path) -> Option<u64> {
@@ -33,15 +33,15 @@ impl Disks for SystemDisks {
 
 /// The number of bytes that will be written below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SpaceNeed {
+pub(crate) struct SpaceNeed {
     /// The folder may not exist yet.
-    pub(super) folder: PathBuf,
-    pub(super) bytes: u64,
+    pub(crate) folder: PathBuf,
+    pub(crate) bytes: u64,
 }
 
 /// Returns the space that writing the files `written` of an archive needs: in `staging`, beside the targets of linked roots, and in
 /// the folder `outside` of the databases, if that is on another disk.
-pub(super) fn needs(
+pub(crate) fn needs(
     archive: &ArchiveReader,
     written: &NameSet,
     staging: &Path,
@@ -99,7 +99,7 @@ pub(super) fn needs(
 
 /// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if
 /// a disk is unknown.
-pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
+pub(crate) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
     let disk = |folder: &Path| disks.disk_of(nearest_existing_folder(folder));
     let (one, other) = (disk(folder), disk(staging));
     one.is_some() && other.is_some() && one != other
@@ -109,7 +109,7 @@ pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disk
 ///
 /// # Errors
 /// [`ArchiveError::NoSpace`] with the first folder on that disk.
-pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
+pub(crate) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
     let mut by_disk: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
         let folder = nearest_existing_folder(&need.folder);

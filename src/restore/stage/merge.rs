@@ -1,10 +1,7 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
 use super::attributes::set_attributes;
-use super::error::RestoreError;
-use super::plan::RestorePlan;
-use super::rollout_index::{RolloutIndex, conversation_of};
-use super::stage::Stage;
+use super::staged_home::Stage;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
@@ -12,6 +9,9 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError, sharing};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::{RolloutIndex, conversation_of};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -19,11 +19,11 @@ use std::path::Path;
 
 /// The conversations that a merge keeps.
 #[derive(Debug, Default)]
-pub(super) struct MergeResult {
+pub(crate) struct MergeResult {
     /// Conversations that only the home has.
-    pub(super) local_only: RolloutIndex,
+    pub(crate) local_only: RolloutIndex,
     /// The ids of all conversations whose live file stays, including those in `local_only`.
-    pub(super) kept_ids: HashSet<String>,
+    pub(crate) kept_ids: HashSet<String>,
 }
 
 /// Removes staged rollouts from the plan if the live version is equal or longer, and merges
@@ -31,7 +31,7 @@ pub(super) struct MergeResult {
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
-pub(super) fn merge(
+pub(crate) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
     live: &NameSet,

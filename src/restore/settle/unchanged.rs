@@ -1,14 +1,14 @@
 //! Stages the files that stay the same, as hard links, or leaves them in place.
 
-use super::error::RestoreError;
-use super::exchange_mode::ExchangeMode;
-use super::exchange_steps::changed_top_names;
 use super::hard_linker::HardLinker;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::single_files;
-use super::stage::{Stage, is_access_denied};
 use crate::archive::contents::ArchiveListing;
 use crate::io::IoError;
+use crate::restore::error::RestoreError;
+use crate::restore::exchange::exchange_steps::changed_top_names;
+use crate::restore::exchange::single_files;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::exchange_mode::ExchangeMode;
+use crate::restore::stage::staged_home::{Stage, is_access_denied};
 use std::path::Path;
 
 /// The largest number of changed files that a partial restore exchanges one by one instead of
@@ -18,7 +18,7 @@ const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 /// Stages what the plan does not change, and returns the mode in which the home is exchanged.
 /// `wanted` is the mode that the disks allow. `changes_outside` is true if databases outside of the
 /// home are replaced too.
-pub(super) fn stage_unchanged(
+pub(crate) fn stage_unchanged(
     plan: &RestorePlan,
     stage: &Stage,
     contents: ArchiveListing<'_>,

@@ -1,8 +1,7 @@
 //! Writes the planned files of an archive into the stage.
 
 use super::attributes::set_attributes;
-use super::plan::RestorePlan;
-use super::stage::{ArchivedLogin, Stage};
+use super::staged_home::{ArchivedLogin, Stage};
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
 use crate::archive::sink::Sink;
@@ -10,6 +9,7 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, events, sharing};
+use crate::restore::plan::restore_plan::RestorePlan;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -23,14 +23,14 @@ const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
 const LARGE_PART_BYTES: usize = 512 * 1024;
 
 /// The sink of [`ArchiveReader::read`](crate::archive::reader::ArchiveReader::read) for a restore.
-pub(super) struct ExtractSink<'a> {
+pub(crate) struct ExtractSink<'a> {
     stage: &'a Stage,
     plan: &'a RestorePlan,
     login: Mutex<Option<(Vec<u8>, i64)>>,
 }
 
 impl<'a> ExtractSink<'a> {
-    pub(super) fn new(stage: &'a Stage, plan: &'a RestorePlan) -> Self {
+    pub(crate) fn new(stage: &'a Stage, plan: &'a RestorePlan) -> Self {
         Self {
             stage,
             plan,
@@ -39,7 +39,7 @@ impl<'a> ExtractSink<'a> {
     }
 
     /// Returns the archive's login. Valid once the whole archive was read.
-    pub(super) fn into_login(self) -> Option<ArchivedLogin> {
+    pub(crate) fn into_login(self) -> Option<ArchivedLogin> {
         let login = self
             .login
             .into_inner()

@@ -1,14 +1,8 @@
 //! The databases of a restore: rewrites the paths in them, and removes projections of rollouts that
 //! are replaced by other content.
 
-use super::error::RestoreError;
-use super::merge::MergeResult;
 use super::outside_databases::{self, OutsideDatabases};
-use super::plan::{RestorePlan, RestoreTarget};
 use super::reinstated_rows;
-use super::request::RestoreRequest;
-use super::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
-use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::layout::Layout;
@@ -21,13 +15,19 @@ use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
+use crate::restore::stage::merge::MergeResult;
+use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Checks the databases of an archive of the Python tool, because they are copies of live files
 /// and may be torn. Databases in other archives were checked at their capture and have digests.
-pub(super) fn check(
+pub(crate) fn check(
     archive: &ArchiveReader,
     plan: &mut RestorePlan,
     stage: &Stage,
@@ -75,21 +75,21 @@ pub(super) fn check(
 
 /// Adapts the databases to the restored files: their folder, the paths in them, and their
 /// projections. Databases that change are added to the plan.
-pub(super) struct DatabaseAdapter<'a> {
-    pub(super) request: &'a RestoreRequest<'a>,
+pub(crate) struct DatabaseAdapter<'a> {
+    pub(crate) request: &'a RestoreRequest<'a>,
     /// The live files of the home.
-    pub(super) live: &'a NameSet,
-    pub(super) merged: &'a MergeResult,
-    pub(super) plan: &'a mut RestorePlan,
-    pub(super) stage: &'a Stage,
-    pub(super) transaction: &'a mut Transaction,
-    pub(super) outside: OutsideDatabases,
-    pub(super) notes: &'a mut Vec<String>,
+    pub(crate) live: &'a NameSet,
+    pub(crate) merged: &'a MergeResult,
+    pub(crate) plan: &'a mut RestorePlan,
+    pub(crate) stage: &'a Stage,
+    pub(crate) transaction: &'a mut Transaction,
+    pub(crate) outside: OutsideDatabases,
+    pub(crate) notes: &'a mut Vec<String>,
 }
 
 impl DatabaseAdapter<'_> {
     /// Adapts the databases. Returns those that go to a folder outside of the home.
-    pub(super) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
+    pub(crate) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
         self.outside = outside_databases::place(
             self.request,
             self.plan,

@@ -1,11 +1,6 @@
 //! The safety backup: an archive of everything that a restore will change.
 
-use super::auth_json::AuthJsonState;
-use super::error::RestoreError;
 use super::outside_databases::{OutsideDatabases, OutsideStaging};
-use super::plan::{RestorePlan, RestoreTarget};
-use super::request::RestoreRequest;
-use super::stage::Stage;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::entry_name::EntryName;
@@ -22,13 +17,18 @@ use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::clock::Timestamp;
 use crate::io::{IoContext, IoError, Progress, atomic, file_open, tree};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Makes the safety backup. `None` if the request does not want one or nothing live changes. That of
 /// selected files also lists the added ones, so that restoring it removes them.
-pub(super) fn make_backup(
+pub(crate) fn make_backup(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     stage: &Stage,

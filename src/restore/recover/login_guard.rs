@@ -1,9 +1,7 @@
 //! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
 //! killed, and reports the processes that use the home.
 
-use super::auth_json::AuthJsonState;
 use super::journal_pointer;
-use super::request::RestoreRequest;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -14,17 +12,19 @@ use crate::io::environment::Environment;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use crate::journal::{self, RecoveryPolicy};
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
 use std::path::{Path, PathBuf};
 
 /// The recovery guard for the homes and profiles of this machine.
-pub(super) struct LoginGuard<'a> {
-    pub(super) manager_home: &'a Path,
-    pub(super) env: &'a Environment,
-    pub(super) now: Timestamp,
+pub(crate) struct LoginGuard<'a> {
+    pub(crate) manager_home: &'a Path,
+    pub(crate) env: &'a Environment,
+    pub(crate) now: Timestamp,
 }
 
 impl<'a> LoginGuard<'a> {
-    pub(super) fn of(request: &'a RestoreRequest<'_>) -> Self {
+    pub(crate) fn of(request: &'a RestoreRequest<'_>) -> Self {
         Self {
             manager_home: request.manager_home,
             env: request.env,

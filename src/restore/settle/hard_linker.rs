@@ -1,17 +1,17 @@
 //! Hard-links unchanged live files into the stage.
 
-use super::attributes::copy_attributes;
-use super::plan::RestorePlan;
-use super::stage::StageRoot;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, KeptAs};
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::stage::attributes::copy_attributes;
+use crate::restore::stage::staged_home::StageRoot;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Links live files that a plan leaves as they are.
-pub(super) struct HardLinker<'a> {
+pub(crate) struct HardLinker<'a> {
     plan: &'a RestorePlan,
     /// Staging folders in the home, which are skipped.
     staging_folders: &'a BTreeSet<PathBuf>,
@@ -21,7 +21,7 @@ pub(super) struct HardLinker<'a> {
 
 impl<'a> HardLinker<'a> {
     /// Links what `plan` leaves unchanged, except for the staging folders in the home.
-    pub(super) fn new(plan: &'a RestorePlan, staging_folders: &'a BTreeSet<PathBuf>) -> Self {
+    pub(crate) fn new(plan: &'a RestorePlan, staging_folders: &'a BTreeSet<PathBuf>) -> Self {
         Self {
             plan,
             staging_folders,
@@ -30,7 +30,7 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Links everything in `root`. Does nothing for a root that is a file.
-    pub(super) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
+    pub(crate) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Ok(meta) if !meta.is_dir() => return Ok(()),
@@ -61,7 +61,7 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Links the entry `path` of a root.
-    pub(super) fn link_entry_of(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
+    pub(crate) fn link_entry_of(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
@@ -78,7 +78,7 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Returns true if the live file `relative` is replaced or removed.
-    pub(super) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
+    pub(crate) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
         self.is_dropped(relative) || self.plan.writes.contains(relative)
     }
 
@@ -87,7 +87,7 @@ impl<'a> HardLinker<'a> {
     ///
     /// # Errors
     /// There is such a file, or `live` cannot be read.
-    pub(super) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
+    pub(crate) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
         let meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
