@@ -1,12 +1,15 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
+use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
 use super::format::name_table::NameSet;
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, Relation, RolloutName};
+use crate::io::hash::Hasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -85,6 +88,10 @@ fn less_complete<'a>(
     }
 }
 
+/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
+/// An inode number alone may be reused for a new file.
+pub(super) type RolloutKey = [u8; 16];
+
 /// The conversations of a scan that have more than one file, as hashes of their names.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
@@ -110,8 +117,23 @@ impl DuplicateConversations {
 
     /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
     /// give a false positive, never a false negative.
-    pub(super) fn has(&self, path: &Path) -> bool {
+    fn has(&self, path: &Path) -> bool {
         !self.twice.is_empty() && of(path).is_some_and(|c| self.has_name(&c.name))
+    }
+
+    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
+    /// listed only once.
+    pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
+        let path = file.path.as_path();
+        // Systems without inode numbers report zero.
+        if stamp.ino == 0 || !self.has(path) {
+            return None;
+        }
+        let mut hasher = Hasher::default();
+        hasher.update(&stamp.dev.to_le_bytes());
+        hasher.update(&stamp.ino.to_le_bytes());
+        hasher.update(RolloutName::of(path)?.name.as_bytes());
+        Some(hasher.digest().beginning())
     }
 
     fn has_name(&self, conversation: &str) -> bool {

@@ -22,8 +22,9 @@ pub(crate) fn extract(
     archive.read(Extent::Wanted, &PlaceSink { place }, progress)
 }
 
-struct PlaceSink<F> {
-    place: F,
+/// Writes each file to the path that `place` returns for it; leaves out files without one.
+pub(super) struct PlaceSink<F> {
+    pub(super) place: F,
 }
 
 impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PlaceSink<F> {

@@ -2,6 +2,7 @@
 //!
 //! `docs/archive-format.md` specifies the format; [`format`](mod@format) is its only implementation.
 
+pub(crate) mod attributes;
 pub mod capture;
 mod database_snapshots;
 mod duplicates;
@@ -30,5 +31,5 @@ mod unpack_stream;
 pub mod verify;
 
 pub use error::ArchiveError;
-pub use format::{contents, entry, entry_name, footer, manifest, metadata, names, sidecar};
-pub(crate) use format::{file_list, inode_stamp, layout, name_table, path_checks, python};
+pub use format::{entry, entry_name, footer, manifest, metadata, names, sidecar};
+pub(crate) use format::{file_list, inode_stamp, name_table, path_checks, python};

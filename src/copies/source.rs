@@ -48,7 +48,7 @@ pub(crate) trait ConversationSource {
 
 impl ConversationSource for ArchiveReader {
     fn files(&self) -> &FileList {
-        self.contents().files
+        &self.contents().files
     }
 
     fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {

@@ -20,7 +20,6 @@ use super::stage::staged_home::Stage;
 use super::stage::workspace::Workspace;
 use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::entry_name::EntryName;
-use crate::archive::layout::Layout;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::reader::ArchiveReader;
@@ -76,8 +75,6 @@ pub fn apply(
 ) -> Result<RestoreReport, RestoreError> {
     let progress = &Phases::of(progress);
     check_idle(request)?;
-    // Fails before anything is written; the workspace plans again under the lock.
-    plan(request)?;
     let mut work = Workspace::open(request, progress)?;
     let mut notes = Vec::new();
     unpack(
@@ -175,7 +172,7 @@ fn unpack(
         let kept = kept.display();
         format!("kept {kept}, although the archive has a folder at this path")
     }));
-    if matches!(archive.layout(), Layout::Python(_)) {
+    if archive.is_python() {
         notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                 .into(),

@@ -57,4 +57,3 @@ pub use error::RestoreError;
 pub(crate) use plan::needed_paths;
 pub use plan::request;
 pub(crate) use recover::pending;
-pub(crate) use settle::reinstated_rows;

@@ -4,6 +4,7 @@ use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
+use crate::io::space::NoSpace;
 use std::path::{Path, PathBuf};
 
 /// A failed export or import.
@@ -67,16 +68,8 @@ pub(crate) enum TransferError {
         /// The schema number in the export.
         found: u64,
     },
-    /// The disk has too little free space for the archives.
-    #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
-    NoSpace {
-        /// The folder on the full disk.
-        folder: PathBuf,
-        /// The bytes that the archives take.
-        needed_bytes: u64,
-        /// The bytes that are free.
-        free_bytes: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     #[error("interrupted")]
     Interrupted,
 }

@@ -6,7 +6,7 @@
 
 use super::error::{PythonHomeError, TransferError};
 use super::export::NotTransferred;
-use super::merge::merge_entry;
+use super::merge::{ArchiveOutcome, merge_entry};
 use crate::archive::metadata::BackupMode;
 use crate::archive::names;
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -47,15 +47,6 @@ pub(crate) struct PythonHome {
     pub warnings: Vec<String>,
 }
 
-/// The effect of an import on an archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum CopyOutcome {
-    Added,
-    /// The manager home has the same bytes.
-    Present,
-}
-
 /// An archive, or a record without an archive, of a [`PythonHome`].
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ArchiveCopy {
@@ -70,7 +61,7 @@ pub(crate) struct ArchiveCopy {
     /// The size of the archive; null for a record without an archive.
     pub archive_bytes: Option<u64>,
     /// The effect of the import.
-    pub outcome: CopyOutcome,
+    pub outcome: ArchiveOutcome,
     #[serde(skip)]
     record: ArchiveRecord,
 }
@@ -90,7 +81,7 @@ impl CopyPlan {
     /// Iterates over the archives and records that are copied.
     pub(crate) fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
         let archives = self.archives.iter();
-        archives.filter(|copy| copy.outcome == CopyOutcome::Added)
+        archives.filter(|copy| copy.outcome == ArchiveOutcome::Added)
     }
 }
 
@@ -255,7 +246,7 @@ fn find_place(
     record: &ArchiveRecord,
     source: &Path,
     backups: &Path,
-) -> Result<(String, CopyOutcome), String> {
+) -> Result<(String, ArchiveOutcome), String> {
     let from = file_pair(source, &record.path);
     // A record without an archive is its sidecar.
     let compared = usize::from(record.archive.is_none());
@@ -271,11 +262,11 @@ fn find_place(
     for number in 2.. {
         let to = file_pair(backups, &name);
         if to.iter().all(|path| path.symlink_metadata().is_err()) {
-            return Ok((name, CopyOutcome::Added));
+            return Ok((name, ArchiveOutcome::Added));
         }
         let is_same = to[compared].is_file() && same_bytes(&from[compared], &to[compared])?;
         if is_same {
-            return Ok((name, CopyOutcome::Present));
+            return Ok((name, ArchiveOutcome::Present));
         }
         if record.path.contains('/') {
             // Archives in folders of the Python tool have no numbered names.

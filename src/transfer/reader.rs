@@ -89,7 +89,8 @@ pub(crate) fn read(
     let archive_bytes = archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
-        check_space(staging.path(""), archive_bytes)?;
+        let folder = staging.path("");
+        space::require(&folder, archive_bytes, space::free_bytes(&folder))?;
     }
     let mut package = Package {
         id,
@@ -154,19 +155,6 @@ fn archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
         .iter()
         .filter(|(part, _)| matches!(part, ExportPart::Archive(_)));
     archives.fold(0, |sum, (_, file)| sum.saturating_add(file.size))
-}
-
-/// Fails if the disk of `folder` has less free space.
-fn check_space(folder: PathBuf, needed_bytes: u64) -> Result<(), TransferError> {
-    let free = space::free_bytes(&folder);
-    match free.filter(|free| *free < needed_bytes) {
-        None => Ok(()),
-        Some(free_bytes) => Err(TransferError::NoSpace {
-            folder,
-            needed_bytes,
-            free_bytes,
-        }),
-    }
 }
 
 impl Package {

@@ -19,7 +19,6 @@ pub struct FileEntry {
     pub mtime: i64,
     /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
     /// read yet.
-    #[serde(default)]
     pub sha256: Option<Sha256Digest>,
     /// Inode identity when the file was read. Equal stamps mean an unchanged file.
     #[serde(default)]

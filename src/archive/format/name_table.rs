@@ -27,7 +27,7 @@ impl NameId {
 }
 
 /// An append-only table of distinct names. Threads may share it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
@@ -59,15 +59,7 @@ impl NameTable {
     }
 }
 
-impl std::fmt::Debug for NameTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NameTable")
-            .field("len", &self.read().len)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct NameTableInner {
     /// For each name: the length of the prefix shared with its predecessor, the length of the rest,
     /// and the rest.

@@ -21,7 +21,7 @@ use crate::inventory::store;
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
-use crate::restore::reinstated_rows::newest_state_database;
+use crate::restore::needed_paths::newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 

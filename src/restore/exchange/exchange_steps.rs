@@ -2,35 +2,18 @@
 
 use super::single_files;
 use crate::codex::database;
-use crate::codex::home::{self, kind_of};
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, space};
-use crate::journal::{self, JournalError, Step, Transaction};
+use crate::codex::home;
+use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal::{self, Step};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::settle::outside_databases::{OutsideDatabases, OutsideStaging};
-use crate::restore::stage::disk_probes;
+use crate::restore::settle::unchanged::changed_top_names;
 use crate::restore::stage::exchange_mode::ExchangeMode;
-use crate::restore::stage::staged_home::{Stage, StageRoot, is_access_denied};
+use crate::restore::stage::staged_home::{Stage, StageRoot};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Returns the top-level names of the home that change.
-pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
-    let linked = &stage.roots[1..];
-    let mut tops: BTreeSet<OsString> = BTreeSet::new();
-    for name in plan.writes.iter().chain(plan.removed.iter()) {
-        let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
-        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
-            tops.insert(name.top().to_owned());
-        }
-    }
-    if let Ok(entries) = fs::read_dir(&stage.home().staged) {
-        tops.extend(entries.flatten().map(|e| e.file_name()));
-    }
-    tops
-}
 
 /// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
 /// folder of the home.
@@ -107,66 +90,6 @@ fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<St
     Ok(steps)
 }
 
-/// Returns the top-level links and mounts whose content the archive replaces: the target is
-/// replaced, the link stays. Logins, settings and databases are not among them, because there the
-/// link itself is replaced.
-pub(crate) fn linked_roots(
-    folder: &Path,
-    plan: &RestorePlan,
-) -> Result<Vec<StageRoot>, RestoreError> {
-    let mut roots = Vec::new();
-    let mounts = disk_probes::mounts_in(folder)?;
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Ok(roots);
-    };
-    for entry in entries {
-        let entry = entry.at("list", folder)?;
-        let prefix = PathBuf::from(entry.file_name());
-        let is_replaced_by_content = kind_of(&prefix).is_followed_through_links();
-        let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
-        let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
-            continue;
-        }
-        let Ok(target) = entry.path().canonical() else {
-            continue;
-        };
-        if is_mount || !target.starts_with(folder) {
-            let whole = disk_probes::mounts_in(&target)?.is_empty()
-                && space::same_file_system(&target, atomic::parent_of(&target));
-            let staging = if whole {
-                journal::folder_beside(&target)
-            } else {
-                journal::folder_within(&target)
-            };
-            roots.push(StageRoot {
-                prefix,
-                live: target,
-                staged: staging.join("new"),
-                whole,
-            });
-        }
-    }
-    Ok(roots)
-}
-
-/// Adds the staging folder of `root` to the transaction. If it cannot be created beside the live folder,
-/// it is created within it.
-pub(crate) fn add_root(
-    transaction: &mut Transaction,
-    mut root: StageRoot,
-) -> Result<StageRoot, RestoreError> {
-    match transaction.add_folder(atomic::parent_of(&root.staged)) {
-        Err(JournalError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
-            root.whole = false;
-            root.staged = journal::folder_within(&root.live).join("new");
-            transaction.add_folder(atomic::parent_of(&root.staged))?;
-        }
-        added => added?,
-    }
-    Ok(root)
-}
-
 /// Returns the steps that exchange the top-level entries of `root` one by one.
 fn steps_by_entry(
     root: &StageRoot,
@@ -192,10 +115,7 @@ fn steps_by_entry(
     Ok(steps)
 }
 
-fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder).at("list", folder)? {
-        names.insert(entry.at("list", folder)?.file_name());
-    }
-    Ok(names)
+fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, IoError> {
+    let entries = tree::list(folder).at("list", folder)?.into_iter();
+    Ok(entries.map(|(name, _)| name).collect())
 }

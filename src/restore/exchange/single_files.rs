@@ -3,37 +3,14 @@
 //! lower layer cannot be renamed.
 
 use crate::codex::home;
-use crate::io::{IoContext, IoError, atomic, space, tree};
+use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::Step;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::settle::hard_linker::HardLinker;
 use crate::restore::stage::staged_home::{Stage, StageRoot};
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-
-/// Returns true if the home is on an overlay and its folder cannot be renamed.
-///
-/// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
-/// ENOTEMPTY for a folder of a lower layer.
-pub(crate) fn is_needed(root: &StageRoot) -> Result<bool, IoError> {
-    if !space::has_layers(&root.live) {
-        return Ok(false);
-    }
-    let occupied = atomic::parent_of(&root.staged).join("full");
-    atomic::create_unsynced_folder(&occupied.join("folder"))?;
-    #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
-    let renamed = fs::rename(&root.live, &occupied);
-    let can_rename = renamed.is_err_and(|e| {
-        matches!(
-            e.kind(),
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
-        )
-    });
-    Ok(!can_rename)
-}
 
 fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())

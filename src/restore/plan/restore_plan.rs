@@ -3,9 +3,8 @@
 
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
-use crate::archive::contents::ArchiveListing;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use crate::archive::metadata::BackupMode;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::AncestorLookup;
@@ -136,7 +135,7 @@ impl RestorePlan {
     /// Adds the selected files and links of the archive.
     fn add_archived(
         &mut self,
-        contents: ArchiveListing<'_>,
+        contents: &ArchiveManifest,
         selection: &Selection,
         live_names: &NameSet,
     ) {
@@ -321,14 +320,10 @@ fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
     }
 }
 
-fn contains_path(contents: ArchiveListing<'_>, path: &Path) -> bool {
-    let folders = contents.folders.iter().map(|f| &f.path);
-    let mut others = folders.chain(contents.links.iter().map(|l| &l.path));
-    others.any(|name| name.as_path().starts_with(path))
-        || contents
-            .files
-            .iter()
-            .any(|file| file.path.as_path().starts_with(path))
+fn contains_path(contents: &ArchiveManifest, path: &Path) -> bool {
+    contents
+        .names()
+        .any(|name| name.as_path().starts_with(path))
 }
 
 #[cfg(test)]

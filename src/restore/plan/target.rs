@@ -1,5 +1,6 @@
 //! The folder that a restore replaces, as it is now: its files, its users, and the plan for it.
 
+use super::account;
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
@@ -7,7 +8,6 @@ use crate::accounts::login_selection::AuthPolicy;
 use crate::codex::process::{self, Holder};
 use crate::io::IoContext;
 use crate::restore::error::RestoreError;
-use crate::restore::settle::login;
 use std::fs;
 use std::io;
 
@@ -24,7 +24,7 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
     if request.auth == AuthPolicy::Skip {
         plan.skip_logins();
     }
-    login::check_account(request, &plan)?;
+    account::check_account(request, &plan)?;
     Ok((plan, live))
 }
 

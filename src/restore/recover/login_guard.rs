@@ -9,7 +9,6 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::process::Holder;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use crate::journal::{self, RecoveryPolicy};
 use crate::restore::plan::auth_json::AuthJsonState;
@@ -95,24 +94,12 @@ impl LoginGuard<'_> {
         path: &Path,
         other: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let profiles = Profiles::of(self.manager_home);
-        let is_at_other = |bytes: &SecretBytes| match other {
-            AuthJsonState::File(AuthFile::Present(other)) => other.bytes == *bytes,
-            AuthJsonState::File(AuthFile::Unreadable { bytes: other, .. }) => other == bytes,
-            _ => false,
-        };
-        match AuthJsonState::read(path)? {
-            AuthJsonState::File(AuthFile::Missing) => {}
-            AuthJsonState::File(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
-                Some(login) => return Ok(Some((snapshot, login))),
-                None if is_at_other(&snapshot.bytes) => {}
-                None => drop(profiles.quarantine_bytes(&snapshot.bytes)?),
-            },
-            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
-            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) => {
-                drop(profiles.quarantine_bytes(&bytes)?);
-            }
-            AuthJsonState::NotAFile(_) => drop(profiles.quarantine(path, self.now)?),
+        let state = AuthJsonState::read(path)?;
+        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
+            return Ok(Some((snapshot.clone(), login.clone())));
+        }
+        if state.bytes().is_none() || state.bytes() != other.bytes() {
+            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)
     }

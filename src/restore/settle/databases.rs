@@ -5,7 +5,6 @@ use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::layout::Layout;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::database;
@@ -32,7 +31,7 @@ pub(crate) fn check(
     plan: &mut RestorePlan,
     stage: &Stage,
 ) -> Result<(), RestoreError> {
-    if !matches!(archive.layout(), Layout::Python(_)) {
+    if !archive.is_python() {
         return Ok(());
     }
     for (name, path) in stage.database_files(plan) {
@@ -43,22 +42,14 @@ pub(crate) fn check(
         let [_, shm, journal] = home::database_sidecars(&path);
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
-            return Err(ArchiveError::Damaged {
-                archive: archive.path().to_path_buf(),
-                detail: format!(
-                    "{name}: copied in the middle of a write (it has a rollback journal)"
-                ),
-            }
-            .into());
+            let what =
+                format!("{name}: copied in the middle of a write (it has a rollback journal)");
+            return Err(ArchiveError::damaged(archive.path(), what).into());
         }
         tree::remove(&journal)?;
         let sound = database::checkpoint_wal(&path).and_then(|()| database::check(&path));
         if let Err(e) = sound {
-            return Err(ArchiveError::Damaged {
-                archive: archive.path().to_path_buf(),
-                detail: format!("{name}: {e}"),
-            }
-            .into());
+            return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
         }
     }
     let sidecars: Vec<_> = plan

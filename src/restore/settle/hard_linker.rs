@@ -1,10 +1,10 @@
 //! Hard-links unchanged live files into the stage.
 
+use crate::archive::attributes::copy_attributes;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::stage::attributes::copy_attributes;
 use crate::restore::stage::staged_home::StageRoot;
 use std::collections::BTreeSet;
 use std::io;

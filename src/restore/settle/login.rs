@@ -6,67 +6,22 @@ use crate::accounts::login_selection::{
 };
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
-use crate::archive::metadata::BackupMode;
-use crate::archive::reader::ArchiveReader;
+use crate::archive::attributes::set_attributes;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home;
-use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::flush;
 use crate::io::lock::LockError;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use crate::restore::error::RestoreError;
+use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::plan::auth_json::AuthJsonState;
 use crate::restore::plan::request::RestoreRequest;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::attributes::set_attributes;
 use crate::restore::stage::staged_home::{ArchivedLogin, Stage};
 use std::io;
 use std::path::Path;
-
-/// Fails if the archive belongs to another account than the live login, unless the request allows
-/// it.
-pub(crate) fn check_account(
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-) -> Result<(), RestoreError> {
-    if request.target != RestoreTarget::Home || !plan.wants_login {
-        return Ok(());
-    }
-    let store = CodexConfig::read(&request.folder).store;
-    if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
-        return Err(RestoreError::OtherCredentialStore(store.name()));
-    }
-    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
-    let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
-        return Ok(());
-    };
-    check_same_account(request, Some(live), &archived)
-}
-
-fn check_same_account(
-    request: &RestoreRequest<'_>,
-    live: Option<&Login>,
-    archived: &Identity,
-) -> Result<(), RestoreError> {
-    match live {
-        Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
-            Err(RestoreError::AnotherAccount {
-                archive: archived.to_string(),
-                live: live.identity.to_string(),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
-    match archive.manifest() {
-        Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
-        None => archive.metadata().identity(),
-    }
-}
 
 /// Chooses the login that goes live and stages it. Before, it saves the live login to its profile.
 /// Takes the locks on the accounts, then Codex's own lock on the login; they are held until the
@@ -249,14 +204,7 @@ fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapsho
 /// Returns the name of the credential store that the restored settings name, if Codex does not read
 /// auth.json with it.
 fn other_credential_store(stage: &Stage) -> Option<&'static str> {
-    let home = stage.home();
-    let is_restored = home.staged.join(home::CONFIG_TOML).exists();
-    let settings = if is_restored {
-        &home.staged
-    } else {
-        &home.live
-    };
-    let store = CodexConfig::read(settings).store;
+    let store = CodexConfig::read(stage.settings_folder()).store;
     (!store.reads_auth_json()).then(|| store.name())
 }
 
@@ -283,40 +231,29 @@ fn save_live_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<AuthSnapshot>, RestoreError> {
     let profiles = Profiles::of(request.manager_home);
-    match live {
-        AuthJsonState::File(AuthFile::Present(snapshot)) => {
-            if let Some(login) = &snapshot.login {
-                // The live home stays the owner until the exchange is done.
-                let saved =
-                    profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
-                let name = saved.profile;
-                notes.push(format!("the live login was saved to the profile {name}"));
-                return Ok(Some(snapshot.clone()));
-            }
-            // The bytes may be a login of a kind that this version does not know.
-            let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
-            notes.push(format!(
-                "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
-                kept.display()
-            ));
-        }
-        AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
-            let kept = profiles.quarantine_bytes(bytes)?;
-            notes.push(format!(
-                "auth.json was {reason}; a copy was kept in {}",
-                kept.display()
-            ));
-        }
-        AuthJsonState::File(AuthFile::Missing) => {}
-        AuthJsonState::NotAFile(reason) => {
-            let kept = profiles.quarantine(&home.join(home::AUTH_JSON), request.now)?;
-            let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
-            notes.push(format!(
-                "auth.json was {reason}{}",
-                kept.unwrap_or_default()
-            ));
-        }
+    if let (Some(snapshot), Some(login)) = (live.snapshot(), live.login()) {
+        // The live home stays the owner until the exchange is done.
+        let saved = profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
+        let name = saved.profile;
+        notes.push(format!("the live login was saved to the profile {name}"));
+        return Ok(Some(snapshot.clone()));
     }
+    let (state, object) = match live {
+        AuthJsonState::File(AuthFile::Missing) => return Ok(None),
+        // The bytes may be a login of a kind that this version does not know.
+        AuthJsonState::File(AuthFile::Present(_)) => (
+            "held no login that codex-manager recognizes".to_owned(),
+            "a copy",
+        ),
+        AuthJsonState::File(AuthFile::Unreadable { reason, .. }) => {
+            (format!("was {reason}"), "a copy")
+        }
+        AuthJsonState::NotAFile(reason) => (format!("was {reason}"), "it"),
+    };
+    let path = home.join(home::AUTH_JSON);
+    let kept = live.quarantine(&path, &profiles, request.now)?;
+    let kept = kept.map(|kept| format!("; {object} was kept in {}", kept.display()));
+    notes.push(format!("auth.json {state}{}", kept.unwrap_or_default()));
     Ok(None)
 }
 

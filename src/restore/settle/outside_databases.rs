@@ -70,13 +70,7 @@ pub(crate) fn place(
 ) -> Result<OutsideDatabases, RestoreError> {
     let mut outside = OutsideDatabases::default();
     let from_outside = plan.has_outside_databases();
-    let staged_home = &stage.home().staged;
-    let has_config = staged_home.join(home::CONFIG_TOML).exists();
-    let config = CodexConfig::read(if has_config {
-        staged_home
-    } else {
-        &stage.home().live
-    });
+    let config = CodexConfig::read(stage.settings_folder());
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, notes)?;
     } else {
@@ -178,7 +172,7 @@ fn check_space(
     staging: &Path,
     databases: &[(EntryName, PathBuf)],
 ) -> Result<(), ArchiveError> {
-    let disks = &disk_space::SystemDisks;
+    let disks = &disk_space::SYSTEM_DISKS;
     if !disk_space::is_on_another_disk(folder, staging, disks) {
         return Ok(());
     }
@@ -189,7 +183,7 @@ fn check_space(
         folder: folder.to_path_buf(),
         bytes: sizes.map(|meta| meta.len()).sum(),
     };
-    disk_space::check(&[need], disks)
+    Ok(disk_space::check(&[need], disks)?)
 }
 
 /// Returns true if another home uses the databases in `folder`: it is a home itself, or a
@@ -246,16 +240,6 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
         }
     }
     Ok(())
-}
-
-/// Returns the folder of this home's databases if it is outside of the home, as far as that is
-/// known before anything is unpacked.
-pub(crate) fn known_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
-    if request.target == RestoreTarget::Elsewhere {
-        return None;
-    }
-    let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
-    Some(real(&databases)).filter(|databases| *databases != real(folder))
 }
 
 /// Returns true if any of these rows of a state database belongs to a conversation outside of

@@ -1,24 +1,19 @@
 //! Rows and names of conversations that are restored without their databases: copied from the
 //! archive's state database and session index. Existing entries of the home stay unchanged.
 
-use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
-use crate::archive::file_list::FileList;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::{Extent, Sink};
+use crate::archive::single_file;
 use crate::codex::database;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::history::id::ConversationId;
 use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::file_open;
-use crate::io::progress::Silent;
-use crate::io::{IoContext, IoError, atomic, position};
+use crate::io::{IoContext, IoError, atomic};
 use crate::restore::error::RestoreError;
+use crate::restore::plan::needed_paths::newest_state_database;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
 use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +47,7 @@ pub(crate) fn unpack_rows(
     scratch: &Path,
 ) -> Result<Option<ReinstatedRows>, RestoreError> {
     let ids = reinstated_ids(plan, stage);
-    let newest = newest_state_database(archive.contents().files);
+    let newest = newest_state_database(&archive.contents().files);
     let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
         return Ok(None);
     };
@@ -61,14 +56,6 @@ pub(crate) fn unpack_rows(
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
     let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
-}
-
-/// Returns the state database that Codex uses: the one with the highest version.
-pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
-    let states = files
-        .iter()
-        .filter_map(|f| Some((state_version(f.path.as_path())?, f)));
-    states.max_by_key(|(version, _)| *version).map(|(_, f)| f)
 }
 
 /// Stages a session index to which the archived names are added, for restored conversations that
@@ -124,24 +111,8 @@ pub(crate) fn reinstate_names(
 
 /// Unpacks one file of the archive, even if the plan does not restore it.
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-    let one = StateDatabaseSink {
-        path: entry.path.as_path(),
-        file: atomic::create_private(to)?,
-        to,
-    };
-    archive.read(Extent::Wanted, &one, &Silent)?;
-    Ok(())
-}
-
-/// Returns the version in the name of a state database; `None` for other files.
-fn state_version(name: &Path) -> Option<u64> {
-    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
-    if !is_outside && kind_of(name) != HomeEntryKind::Database {
-        return None;
-    }
-    let name = name.file_name()?.to_str()?;
-    let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
-    version.strip_suffix(".sqlite")?.parse().ok()
+    let file = atomic::create_private(to)?;
+    Ok(single_file::extract_entry(archive, entry, &file)?)
 }
 
 #[cfg(unix)]
@@ -153,49 +124,4 @@ fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
 #[cfg(not(unix))]
 fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
     Ok(())
-}
-
-/// Writes a single file of an archive.
-struct StateDatabaseSink<'a> {
-    path: &'a Path,
-    file: File,
-    to: &'a Path,
-}
-
-impl Sink for StateDatabaseSink<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        entry.path.as_path() == self.path
-    }
-
-    fn write_chunk(
-        &self,
-        _entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        Ok(position::write_all_at(&self.file, bytes, offset).at("write", self.to)?)
-    }
-
-    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_databases_of_codex_have_a_version() {
-        for (name, version) in [
-            ("state_5.sqlite", Some(5)),
-            ("sqlite/state_12.sqlite", Some(12)),
-            (".codex-manager/sqlite/state_4.sqlite", Some(4)),
-            ("skills/x/state_9.sqlite", None),
-            ("state_x.sqlite", None),
-            ("logs_2.sqlite", None),
-        ] {
-            assert_eq!(state_version(Path::new(name)), version, "{name}");
-        }
-    }
 }

@@ -1,14 +1,16 @@
 //! Stages the files that stay the same, as hard links, or leaves them in place.
 
 use super::hard_linker::HardLinker;
-use crate::archive::contents::ArchiveListing;
-use crate::io::IoError;
+use crate::archive::manifest::ArchiveManifest;
+use crate::io::{IoError, atomic, space};
 use crate::restore::error::RestoreError;
-use crate::restore::exchange::exchange_steps::changed_top_names;
-use crate::restore::exchange::single_files;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
 use crate::restore::stage::exchange_mode::ExchangeMode;
-use crate::restore::stage::staged_home::{Stage, is_access_denied};
+use crate::restore::stage::staged_home::{Stage, StageRoot, is_access_denied};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// The largest number of changed files that a partial restore exchanges one by one instead of
@@ -21,7 +23,7 @@ const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 pub(crate) fn stage_unchanged(
     plan: &RestorePlan,
     stage: &Stage,
-    contents: ArchiveListing<'_>,
+    contents: &ArchiveManifest,
     wanted: ExchangeMode,
     changes_outside: bool,
 ) -> Result<ExchangeMode, RestoreError> {
@@ -31,7 +33,7 @@ pub(crate) fn stage_unchanged(
         // Linking all unchanged files would cost more than the restore itself.
         return exchange_single_files(plan, stage, contents);
     }
-    if changes_home_only && single_files::is_needed(stage.home())? {
+    if changes_home_only && needs_single_files(stage.home())? {
         return exchange_single_files(plan, stage, contents);
     }
     match link_into_stage(plan, stage, contents, wanted) {
@@ -47,7 +49,7 @@ pub(crate) fn stage_unchanged(
 fn exchange_single_files(
     plan: &RestorePlan,
     stage: &Stage,
-    contents: ArchiveListing<'_>,
+    contents: &ArchiveManifest,
 ) -> Result<ExchangeMode, RestoreError> {
     let kept = plan.partial.then_some(stage.home().live.as_path());
     stage.set_folder_attributes(contents, kept)?;
@@ -58,7 +60,7 @@ fn exchange_single_files(
 fn link_into_stage(
     plan: &RestorePlan,
     stage: &Stage,
-    contents: ArchiveListing<'_>,
+    contents: &ArchiveManifest,
     mode: ExchangeMode,
 ) -> Result<(), IoError> {
     let own = stage.staging_folders();
@@ -76,4 +78,41 @@ fn link_into_stage(
     }
     let kept = plan.partial.then_some(stage.home().live.as_path());
     stage.set_folder_attributes(contents, kept)
+}
+
+/// Returns the top-level names of the home that change.
+pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+    let linked = &stage.roots[1..];
+    let mut tops: BTreeSet<OsString> = BTreeSet::new();
+    for name in plan.writes.iter().chain(plan.removed.iter()) {
+        let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
+        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
+            tops.insert(name.top().to_owned());
+        }
+    }
+    if let Ok(entries) = fs::read_dir(&stage.home().staged) {
+        tops.extend(entries.flatten().map(|e| e.file_name()));
+    }
+    tops
+}
+
+/// Returns true if the home is on an overlay and its folder cannot be renamed.
+///
+/// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
+/// ENOTEMPTY for a folder of a lower layer.
+fn needs_single_files(root: &StageRoot) -> Result<bool, IoError> {
+    if !space::has_layers(&root.live) {
+        return Ok(false);
+    }
+    let occupied = atomic::parent_of(&root.staged).join("full");
+    atomic::create_unsynced_folder(&occupied.join("folder"))?;
+    #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
+    let renamed = fs::rename(&root.live, &occupied);
+    let can_rename = renamed.is_err_and(|e| {
+        matches!(
+            e.kind(),
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+        )
+    });
+    Ok(!can_rename)
 }

@@ -2,34 +2,29 @@
 //! mounts in it, and of databases outside of it.
 
 use super::staged_home::StageRoot;
-use crate::archive::ArchiveError;
 use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
+use crate::codex::config::CodexConfig;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::space;
+use crate::io::OrdinaryPath;
+use crate::io::space::{self, NoSpace};
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::RestoreTarget;
 use std::path::{Path, PathBuf};
 
-/// Queries about disks, replaceable in tests.
-pub(crate) trait Disks {
-    /// Returns the id of the disk of an existing folder; `None` if the system does not know it.
-    fn disk_of(&self, folder: &Path) -> Option<u64>;
-
-    /// Returns the bytes that can still be written there; `None` if the system does not know it.
-    fn free_bytes(&self, folder: &Path) -> Option<u64>;
+/// Queries about disks, replaceable in tests. They return `None` if the system does not know the answer.
+pub(crate) struct Disks<'a> {
+    /// The id of the disk of an existing folder.
+    disk_of: &'a dyn Fn(&Path) -> Option<u64>,
+    /// The bytes that can still be written in a folder.
+    free_bytes: &'a dyn Fn(&Path) -> Option<u64>,
 }
 
-pub(crate) struct SystemDisks;
-
-impl Disks for SystemDisks {
-    fn disk_of(&self, folder: &Path) -> Option<u64> {
-        space::disk_of(folder)
-    }
-
-    fn free_bytes(&self, folder: &Path) -> Option<u64> {
-        space::free_bytes(folder)
-    }
-}
+pub(crate) const SYSTEM_DISKS: Disks<'static> = Disks {
+    disk_of: &space::disk_of,
+    free_bytes: &space::free_bytes,
+};
 
 /// The number of bytes that will be written below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +42,7 @@ pub(crate) fn needs(
     staging: &Path,
     linked: &[StageRoot],
     outside: Option<&Path>,
-    disks: &dyn Disks,
+    disks: &Disks<'_>,
 ) -> Vec<SpaceNeed> {
     let mut needs: Vec<SpaceNeed> = std::iter::once(staging)
         .chain(linked.iter().map(|root| root.staged.as_path()))
@@ -97,10 +92,21 @@ pub(crate) fn needs(
     needs
 }
 
+/// Returns the folder of this home's databases if it is outside of the home, as far as that is
+/// known before anything is unpacked.
+pub(crate) fn known_outside_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
+    if request.target == RestoreTarget::Elsewhere {
+        return None;
+    }
+    let real = |path: &Path| path.canonical().unwrap_or_else(|_| path.to_path_buf());
+    let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
+    Some(real(&databases)).filter(|databases| *databases != real(folder))
+}
+
 /// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if
 /// a disk is unknown.
-pub(crate) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
-    let disk = |folder: &Path| disks.disk_of(nearest_existing_folder(folder));
+pub(crate) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &Disks<'_>) -> bool {
+    let disk = |folder: &Path| (disks.disk_of)(nearest_existing_folder(folder));
     let (one, other) = (disk(folder), disk(staging));
     one.is_some() && other.is_some() && one != other
 }
@@ -108,12 +114,12 @@ pub(crate) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disk
 /// Fails if a disk has too little space for the sum of the `needs` on it.
 ///
 /// # Errors
-/// [`ArchiveError::NoSpace`] with the first folder on that disk.
-pub(crate) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
+/// Names the first folder on that disk.
+pub(crate) fn check(needs: &[SpaceNeed], disks: &Disks<'_>) -> Result<(), NoSpace> {
     let mut by_disk: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
         let folder = nearest_existing_folder(&need.folder);
-        let disk = disks.disk_of(folder);
+        let disk = (disks.disk_of)(folder);
         let known = by_disk
             .iter_mut()
             .find(|(at, on, _)| disk.map_or(*at == folder, |disk| *on == Some(disk)));
@@ -123,13 +129,7 @@ pub(crate) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), Archiv
         }
     }
     for (folder, _, needed_bytes) in by_disk {
-        if let Some(free_bytes) = disks.free_bytes(folder).filter(|free| *free < needed_bytes) {
-            return Err(ArchiveError::NoSpace {
-                folder: folder.to_path_buf(),
-                needed_bytes,
-                free_bytes,
-            });
-        }
+        space::require(folder, needed_bytes, (disks.free_bytes)(folder))?;
     }
     Ok(())
 }
@@ -165,33 +165,19 @@ fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> 
 mod tests {
     use super::*;
 
-    /// Disks by the last component of a path, with their free bytes.
-    struct FakeDisks(&'static [(&'static str, u64)]);
-
-    impl FakeDisks {
-        fn place(&self, folder: &Path) -> Option<usize> {
-            self.0.iter().position(|(begin, _)| folder.ends_with(begin))
-        }
-    }
-
-    impl Disks for FakeDisks {
-        fn disk_of(&self, folder: &Path) -> Option<u64> {
-            // The first two folders are on one disk.
-            Some(self.place(folder)?.max(1) as u64)
-        }
-
-        fn free_bytes(&self, folder: &Path) -> Option<u64> {
-            Some(self.0[self.place(folder)?].1)
-        }
-    }
-
     #[test]
     fn each_disk_needs_space_for_the_sum_of_its_needs() {
         let root = tempfile::tempdir().unwrap();
         for name in ["home", "beside", "other"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        let disks = FakeDisks(&[("home", 100), ("beside", 100), ("other", 50)]);
+        // The number of a disk and its free bytes, by the last component of a path.
+        let known = [("home", (1, 100)), ("beside", (1, 100)), ("other", (2, 50))];
+        let find = |folder: &Path| known.into_iter().find(|(name, _)| folder.ends_with(name));
+        let disks = Disks {
+            disk_of: &|folder| find(folder).map(|(_, (disk, _))| disk),
+            free_bytes: &|folder| find(folder).map(|(_, (_, free))| free),
+        };
         let short = |needs: &[(&str, u64)]| {
             let needs: Vec<_> = needs
                 .iter()
@@ -202,15 +188,10 @@ mod tests {
                 .collect();
             match check(&needs, &disks) {
                 Ok(()) => None,
-                Err(ArchiveError::NoSpace {
-                    folder,
-                    needed_bytes,
-                    free_bytes,
-                }) => {
-                    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-                    Some((name, needed_bytes, free_bytes))
+                Err(short) => {
+                    let name = short.folder.file_name().unwrap().to_string_lossy();
+                    Some((name.into_owned(), short.needed_bytes, short.free_bytes))
                 }
-                Err(e) => panic!("{e}"),
             }
         };
         assert_eq!(short(&[("home", 100), ("other", 50)]), None);
@@ -224,6 +205,10 @@ mod tests {
             folder: root.path().join("unknown/x"),
             bytes: u64::MAX,
         }];
-        check(&needs, &FakeDisks(&[])).unwrap();
+        let unknown = Disks {
+            disk_of: &|_| None,
+            free_bytes: &|_| None,
+        };
+        check(&needs, &unknown).unwrap();
     }
 }

@@ -6,8 +6,8 @@
 
 use super::staged_home::{Stage, StageRoot};
 use crate::archive::ArchiveError;
-use crate::archive::contents::ArchiveListing;
 use crate::archive::entry::FileEntry;
+use crate::archive::manifest::ArchiveManifest;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
 use crate::codex::home::kind_of;
@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 64;
 /// # Errors
 /// The stage cannot be written; [`ArchiveError::Interrupted`].
 pub(crate) fn link_equal(
-    contents: ArchiveListing<'_>,
+    contents: &ArchiveManifest,
     plan: &RestorePlan,
     stage: &Stage,
     progress: &dyn Progress,
@@ -75,7 +75,7 @@ pub(crate) fn link_equal(
 
 /// Fails if a linked rollout was written since it was compared.
 pub(crate) fn check_unchanged(
-    contents: ArchiveListing<'_>,
+    contents: &ArchiveManifest,
     plan: &RestorePlan,
     stage: &Stage,
 ) -> Result<(), RestoreError> {

@@ -1,8 +1,8 @@
 //! Writes the planned files of an archive into the stage.
 
-use super::attributes::set_attributes;
 use super::staged_home::{ArchivedLogin, Stage};
 use crate::archive::ArchiveError;
+use crate::archive::attributes::set_attributes;
 use crate::archive::entry::FileEntry;
 use crate::archive::sink::Sink;
 use crate::codex::home::{HomeEntryKind, kind_of};

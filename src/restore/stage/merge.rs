@@ -1,7 +1,7 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
-use super::attributes::set_attributes;
 use super::staged_home::Stage;
+use crate::archive::attributes::set_attributes;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;

@@ -1,12 +1,12 @@
 //! The new state of a home while it is built: its roots, paths, links and folders.
 
-use super::attributes::set_attributes;
-use crate::archive::contents::ArchiveListing;
+use crate::archive::attributes::set_attributes;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::OWNER_ACCESS_MODE;
+use crate::archive::manifest::ArchiveManifest;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::name_table::NameSet;
-use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal;
@@ -34,10 +34,15 @@ pub(crate) struct StageRoot {
 impl StageRoot {
     /// Returns the absolute path of the live file `relative`, a path in the home.
     pub(crate) fn live_path(&self, relative: &Path) -> PathBuf {
+        self.path_in(&self.live, relative)
+    }
+
+    fn path_in(&self, base: &Path, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
-            Ok(rest) if rest.as_os_str().is_empty() => self.live.clone(),
-            Ok(rest) => self.live.join(rest),
-            Err(_) => self.live.join(relative),
+            // Joined with nothing, it would end in a slash.
+            Ok(rest) if rest.as_os_str().is_empty() => base.to_path_buf(),
+            Ok(rest) => base.join(rest),
+            Err(_) => base.join(relative),
         }
     }
 }
@@ -73,19 +78,8 @@ impl Stage {
         if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
             return self.outside.join(name);
         }
-        let root = self
-            .roots
-            .iter()
-            .filter(|root| relative.starts_with(&root.prefix))
-            .max_by_key(|root| root.prefix.as_os_str().len());
-        match root {
-            Some(root) => match relative.strip_prefix(&root.prefix) {
-                Ok(rest) if rest.as_os_str().is_empty() => root.staged.clone(),
-                Ok(rest) => root.staged.join(rest),
-                Err(_) => root.staged.join(relative),
-            },
-            None => self.outside.join(relative),
-        }
+        let root = self.root_of(relative);
+        root.path_in(&root.staged, relative)
     }
 
     /// Returns the root that contains the file `relative`.
@@ -99,6 +93,16 @@ impl Stage {
     /// Returns the root of the home, which is always the first.
     pub(crate) fn home(&self) -> &StageRoot {
         &self.roots[0]
+    }
+
+    /// Returns the folder with the `config.toml` that Codex will read: that of the archive, or the live one.
+    pub(crate) fn settings_folder(&self) -> &Path {
+        let home = self.home();
+        if home.staged.join(CONFIG_TOML).exists() {
+            &home.staged
+        } else {
+            &home.live
+        }
     }
 
     /// Returns the paths, relative to the home, of the staging folders in it.
@@ -132,7 +136,7 @@ impl Stage {
     /// a live file or link that stays has its path.
     pub(crate) fn create_links_and_folders(
         &mut self,
-        contents: ArchiveListing<'_>,
+        contents: &ArchiveManifest,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
         for link in contents
@@ -145,7 +149,7 @@ impl Stage {
             tree::make_link(&link.target, &path)?;
         }
         let mut last_clear = PathBuf::new();
-        for folder in contents.folders {
+        for folder in &contents.folders {
             let name = folder.path.as_path();
             let path = self.staged_path(name);
             if plan.partial || !is_restorable(name) || path.symlink_metadata().is_ok() {
@@ -201,7 +205,7 @@ impl Stage {
     /// their own mode and time.
     pub(crate) fn set_folder_attributes(
         &self,
-        contents: ArchiveListing<'_>,
+        contents: &ArchiveManifest,
         live_home: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {

@@ -4,13 +4,14 @@ use super::disk_probes;
 use super::disk_space;
 use super::equal_rollouts;
 use super::exchange_mode::ExchangeMode;
+use super::linked_roots::{add_root, linked_roots};
 use super::staged_home::{Stage, StageRoot, is_access_denied};
+use crate::archive::ArchiveError;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
 use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::error::RestoreError;
-use crate::restore::exchange::exchange_steps::{add_root, linked_roots};
 use crate::restore::plan::live_files::LiveFiles;
 use crate::restore::plan::request::RestoreRequest;
 use crate::restore::plan::restore_plan::RestorePlan;
@@ -18,7 +19,6 @@ use crate::restore::plan::rollout_index::RolloutIndex;
 use crate::restore::plan::target;
 use crate::restore::recover::journal_pointer::JournalPointer;
 use crate::restore::recover::login_guard::LoginGuard;
-use crate::restore::settle::outside_databases;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -83,8 +83,8 @@ fn check_space(
     stage: &Stage,
     transaction: &Transaction,
 ) -> Result<(), RestoreError> {
-    let outside = outside_databases::known_folder(request, &stage.home().live);
-    let disks = &disk_space::SystemDisks;
+    let outside = disk_space::known_outside_folder(request, &stage.home().live);
+    let disks = &disk_space::SYSTEM_DISKS;
     let needs = disk_space::needs(
         request.archive,
         &plan.writes.without(&stage.equal),
@@ -93,7 +93,7 @@ fn check_space(
         outside.as_deref(),
         disks,
     );
-    Ok(disk_space::check(&needs, disks)?)
+    Ok(disk_space::check(&needs, disks).map_err(ArchiveError::from)?)
 }
 
 /// Creates the staging folders of the home and of the `linked` roots.
@@ -141,15 +141,15 @@ fn check_case(
         return Ok(());
     }
     let kept = live.names.without(&plan.writes).without(&plan.removed);
-    let folders = request.archive.contents().folders;
-    check_case_collisions(request.archive.path(), || {
+    let folders = &request.archive.contents().folders;
+    let checked = check_case_collisions(|| {
         let folders = folders
             .iter()
             .filter(|_| !plan.partial)
             .map(|f| f.path.clone());
         plan.writes.iter().chain(folders).chain(kept.iter())
-    })?;
-    Ok(())
+    });
+    Ok(checked.map_err(|e| e.of(request.archive.path()))?)
 }
 
 /// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
