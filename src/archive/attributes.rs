@@ -1,15 +1,15 @@
 //! Modes and modification times of staged files and folders.
 
+use super::scan::mtime_ns_of;
 use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Copies the permission bits and the modification time.
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
-    set_modified(to, meta.modified().at("read", from)?)
+    set_modified(to, mtime_ns_of(&meta))
 }
 
 /// Sets the permission bits and the modification time.
@@ -21,13 +21,7 @@ pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
     }
     #[cfg(not(unix))]
     let _ = mode;
-    let nanos = Duration::from_nanos(mtime_ns.unsigned_abs());
-    let at = if mtime_ns >= 0 {
-        UNIX_EPOCH + nanos
-    } else {
-        UNIX_EPOCH - nanos
-    };
-    set_modified(path, at)
+    set_modified(path, mtime_ns)
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
@@ -35,32 +29,21 @@ fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoEr
     modes::ignore_refusal(set).at("set the mode of", path)
 }
 
-fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
+fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         // By name, not by descriptor: the mode may forbid opening the file.
-        let (secs, nanos) = match at.duration_since(UNIX_EPOCH) {
-            Ok(after) => (after.as_secs().cast_signed(), after.subsec_nanos()),
-            // A time before 1970 with a fraction belongs to the second that begins before it.
-            Err(before) => match (
-                before.duration().as_secs(),
-                before.duration().subsec_nanos(),
-            ) {
-                (secs, 0) => (-secs.cast_signed(), 0),
-                (secs, nanos) => (-secs.cast_signed() - 1, 1_000_000_000 - nanos),
-            },
-        };
-        let time = Timespec {
-            tv_sec: secs,
-            tv_nsec: i64::from(nanos),
-        };
         let times = Timestamps {
             last_access: Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_OMIT,
             },
-            last_modification: time,
+            // A time before 1970 with a fraction belongs to the second that begins before it.
+            last_modification: Timespec {
+                tv_sec: mtime_ns.div_euclid(1_000_000_000),
+                tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+            },
         };
         beneath::reach(path)
             .and_then(|path| Ok(utimensat(CWD, &*path, &times, AtFlags::empty())?))
@@ -69,10 +52,17 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
     #[cfg(windows)]
     {
         use std::os::windows::fs::OpenOptionsExt;
+        use std::time::{Duration, UNIX_EPOCH};
         /// Granted for read-only files too.
         const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
         /// Needed to open a folder.
         const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        let since = Duration::from_nanos(mtime_ns.unsigned_abs());
+        let at = if mtime_ns >= 0 {
+            UNIX_EPOCH + since
+        } else {
+            UNIX_EPOCH - since
+        };
         fs::OpenOptions::new()
             .access_mode(FILE_WRITE_ATTRIBUTES)
             .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)

@@ -56,7 +56,6 @@ pub struct CaptureOptions<'a> {
     pub backups: &'a Path,
     /// Folder for snapshots of databases.
     pub tmp: &'a Path,
-    /// Compression level of the archive.
     pub compression: Compression,
     /// A previous archive from which unchanged members are copied.
     pub source: Option<&'a PreviousArchive<'a>>,
@@ -94,6 +93,7 @@ pub fn capture(
             locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
             writer,
             skipped: std::mem::take(&mut scan.skipped),
+            pending: NameSet::default(),
             moved: HashSet::new(),
             copies: &scan.copies,
             rollouts: HashSet::new(),

@@ -14,18 +14,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// The duplicates among the files of a scan.
-#[derive(Debug)]
-pub(super) struct Duplicates {
-    /// The conversations with more than one file.
-    pub(super) conversations: DuplicateConversations,
-    /// The files that are not archived, sorted.
-    pub(super) dropped: Vec<PathNote>,
-}
-
 /// Removes duplicate rollouts from `files` (plain and compressed, archived and not). The most
-/// complete file stays. Files that diverged all stay, so no turn is lost.
-pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Duplicates {
+/// complete file stays. Files that diverged all stay, so no turn is lost. Returns the conversations with
+/// more than one file, and the files that are not archived, sorted.
+pub(super) fn drop_duplicates(
+    files: &mut FileList,
+    places: &SourcePaths,
+) -> (DuplicateConversations, Vec<PathNote>) {
     let conversations = DuplicateConversations::among(files);
     let mut dropped = NameSet::with_names(files.names());
     for copies in copies_by_conversation(files, &conversations).into_values() {
@@ -42,13 +37,9 @@ pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Dup
     }
     files.remove_all(&dropped);
     let reason = "another file has the same conversation";
-    let names = dropped.sorted().into_iter();
-    Duplicates {
-        conversations,
-        dropped: names
-            .map(|name| PathNote::new(name.as_path(), reason))
-            .collect(),
-    }
+    let dropped = dropped.sorted().into_iter();
+    let notes = dropped.map(|name| PathNote::new(name.as_path(), reason));
+    (conversations, notes.collect())
 }
 
 /// Returns the files of each duplicate conversation, at least two each, in the order of `files`.

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 /// An error while an archive is written, read or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A file operation failed. The error names the operation and the path.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A database could not be copied, opened or checked.

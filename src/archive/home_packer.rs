@@ -1,5 +1,6 @@
 //! Adds the files of a home to an archive while Codex may be writing them.
 
+use super::capture_target::{CaptureTarget, SkipReason};
 use super::database_snapshots::DatabaseSnapshot;
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
@@ -16,9 +17,7 @@ use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
-use super::stable_read::{
-    MAX_READ_ATTEMPTS, ReadAttempt, ReadDecision, StablePrefix, decide_read, wait_for_growth,
-};
+use super::stable_read::StablePrefix;
 use crate::codex::auth::Login;
 use crate::io::file_open;
 use crate::io::progress::is_interrupted;
@@ -26,20 +25,13 @@ use crate::io::{IoContext, Progress};
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-/// The reason why a listed file is not in the archive.
-#[derive(Debug, thiserror::Error)]
-enum SkipReason {
-    #[error("the file became shorter while it was read")]
-    Shorter,
-    #[error("{0}")]
-    Permanent(String),
-}
-
 /// Writes the files of a home into an archive, and collects those that cannot be archived.
 pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
+    /// The listed files that were not tried yet.
+    pub(super) pending: NameSet,
     /// Files that were archived under a new name after Codex moved them. They are not added a
     /// second time.
     pub(super) moved: HashSet<EntryName>,
@@ -85,29 +77,22 @@ impl HomePacker<'_, '_> {
     /// a large home and the manifest built from it are never complete in memory at the same time.
     pub(super) fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
-        let mut pending = files.name_set();
+        self.pending = files.name_set();
         while !files.is_empty() {
             let reused = self.reuse_members(&files)?;
             if reused > 0 {
                 for file in files.range(0..reused) {
-                    pending.remove(file.path.as_path());
+                    self.pending.remove(file.path.as_path());
                 }
                 files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
-                pending.remove(planned.path.as_path());
-                match self.add_file(&planned, &pending, true)? {
-                    ReadAttempt::Handled => {}
-                    ReadAttempt::Deferred => deferred.push(planned),
+                self.pending.remove(planned.path.as_path());
+                if !self.try_file(&planned, true)? {
+                    deferred.push(planned);
                 }
             }
         }
-        // A deferred file that does not change for a while has a line that was cut off; one that
-        // grew is being written and is cut at its last newline.
-        for planned in deferred {
-            wait_for_growth(&planned, &self.locator.listed(&planned.path));
-            self.add_file(&planned, &pending, false)?;
-        }
-        Ok(())
+        self.add_deferred(deferred)
     }
 
     /// Copies unchanged members from the previous archive. Returns the number of files, from the
@@ -136,100 +121,9 @@ impl HomePacker<'_, '_> {
         Ok(count)
     }
 
-    /// Adds one file. `pending` are the listed files that were not tried yet.
-    fn add_file(
-        &mut self,
-        planned: &FileEntry,
-        pending: &NameSet,
-        may_defer: bool,
-    ) -> Result<ReadAttempt, ArchiveError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
-        if self.moved.contains(&planned.path) {
-            return Ok(ReadAttempt::Handled);
-        }
-        let mut opened = match self.locator.open(&planned.path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(ReadAttempt::Handled),
-            Err(e) => {
-                self.skip(&planned.path, e.source.to_string());
-                return Ok(ReadAttempt::Handled);
-            }
-        };
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let reason = match decide_read(&mut opened.file, planned, may_defer) {
-                Ok(ReadDecision::Defer) => return Ok(ReadAttempt::Deferred),
-                Ok(ReadDecision::Read(seen)) => {
-                    match self.add_opened(planned, &mut opened, seen, pending)? {
-                        None => return Ok(ReadAttempt::Handled),
-                        Some(reason) => reason,
-                    }
-                }
-                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
-                Err(e) => SkipReason::Permanent(e.to_string()),
-            };
-            // Another process rewrites the file; the next attempt may find it complete.
-            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
-                self.skip(&opened.name, reason.to_string());
-                return Ok(ReadAttempt::Handled);
-            }
-        }
-    }
-
-    /// Adds the stable prefix of an open file. Returns the reason if it is not in the archive.
-    fn add_opened(
-        &mut self,
-        planned: &FileEntry,
-        opened: &mut OpenedFile,
-        seen: StablePrefix,
-        pending: &NameSet,
-    ) -> Result<Option<SkipReason>, ArchiveError> {
-        let StablePrefix { meta, size } = seen;
-        // Codex moves rollouts between folders: this inode may have been archived under another
-        // name. Copies with different content have other inodes and are archived as files of their
-        // own.
-        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
-        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
-            return Ok(None);
-        }
-        let name = &opened.name;
-        if *name != planned.path {
-            let is_pending = pending.contains(name.as_path());
-            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
-                return Ok(None);
-            }
-        }
-        let entry = FileEntry {
-            // A file that was cut keeps changing, so it must not count as unchanged in the next
-            // backup.
-            stamp: if size == meta.len() {
-                InodeStamp::of(&meta).if_unambiguous(self.started_at)
-            } else {
-                InodeStamp::default()
-            },
-            ..scan::entry_of(name.clone(), &meta)
-        };
-        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
-        if skip_reason.is_none() {
-            if *name != planned.path {
-                self.moved.insert(name.clone());
-            }
-            self.rollouts.extend(rollout);
-        }
-        Ok(skip_reason)
-    }
-
     /// Returns the paths that could not be archived, sorted, each once.
     pub(super) fn into_skipped(self) -> Vec<PathNote> {
         PathNote::sorted(self.skipped)
-    }
-
-    fn skip(&mut self, name: &EntryName, reason: String) {
-        self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
     /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
@@ -276,6 +170,62 @@ impl HomePacker<'_, '_> {
         let mut content = io::Cursor::new(file.bytes.expose());
         self.write_entry(&file.entry, file.entry.size, &mut content)?;
         Ok(Some((file.login, file.account_auth)))
+    }
+}
+
+impl CaptureTarget for HomePacker<'_, '_> {
+    fn locator(&self) -> &FileLocator<'_> {
+        &self.locator
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Returns true for a file that was archived under its new name.
+    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+        Ok(self.moved.contains(&planned.path))
+    }
+
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        prefix: StablePrefix,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = prefix;
+        // Codex moves rollouts between folders: this inode may have been archived under another
+        // name. Copies with different content have other inodes and are archived as files of their
+        // own.
+        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(None);
+        }
+        let name = &opened.name;
+        if *name != planned.path {
+            let is_pending = self.pending.contains(name.as_path());
+            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
+                return Ok(None);
+            }
+        }
+        let entry = FileEntry {
+            // A file that was cut keeps changing, so it must not count as unchanged in the next
+            // backup.
+            stamp: if size == meta.len() {
+                InodeStamp::of(&meta).if_unambiguous(self.started_at)
+            } else {
+                InodeStamp::default()
+            },
+            ..scan::entry_of(name.clone(), &meta)
+        };
+        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
+        if skip_reason.is_none() {
+            if *name != planned.path {
+                self.moved.insert(name.clone());
+            }
+            self.rollouts.extend(rollout);
+        }
+        Ok(skip_reason)
     }
 }
 

@@ -9,10 +9,8 @@ use super::scan;
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
-use crate::io::IoError;
 use crate::io::lock::LockError;
 use crate::io::secret::SecretBytes;
-use std::io;
 use std::path::Path;
 
 /// The `auth.json` of a home, read as a whole.
@@ -76,20 +74,10 @@ pub(super) fn read_login(
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
-        Err(LockError::Io(e)) => Err(e.into()),
-        Err(LockError::Held(path)) => Err(IoError {
-            action: "lock",
-            path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
+        Err(LockError::Io(e)) if e.is_access_denied() => Ok(None),
+        Err(e) => {
+            let why = "Codex holds the lock for too long";
+            Err(e.into_io_error(why).into())
         }
-        .into()),
     }
-}
-
-fn is_read_only(error: &IoError) -> bool {
-    matches!(
-        error.source.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
 }

@@ -141,7 +141,6 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns the path of the archive.
     pub(crate) fn path(&self) -> &Path {
         self.archive.path()
     }

@@ -22,7 +22,6 @@ use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The result of scanning a home.
 #[derive(Debug, Default)]
 pub(crate) struct HomeScan {
     /// The mapping of archive names to paths on disk.
@@ -136,9 +135,9 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
         walk.outside_databases(folder);
     }
     add_newly_archived(scope, &canonical, &mut scan);
-    let duplicates = duplicates::drop_duplicates(&mut scan.files, &scan.places);
-    scan.excluded.extend(duplicates.dropped);
-    scan.copies = duplicates.conversations;
+    let (copies, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    scan.excluded.extend(dropped);
+    scan.copies = copies;
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }

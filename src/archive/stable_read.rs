@@ -12,17 +12,6 @@ use std::time::Duration;
 /// Time without a write after which a line without a newline counts as cut off.
 const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Maximum number of attempts to read a file that becomes shorter while it is read.
-pub(super) const MAX_READ_ATTEMPTS: u32 = 8;
-
-/// Result of one attempt to capture a file.
-pub(super) enum ReadAttempt {
-    /// The file was captured, was skipped, or does not exist any more.
-    Handled,
-    /// The last line is incomplete. The file is tried again after all others.
-    Deferred,
-}
-
 /// Decision whether an open file can be archived now.
 pub(super) enum ReadDecision {
     /// Archive this prefix of the file.

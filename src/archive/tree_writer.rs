@@ -2,6 +2,7 @@
 
 use super::ArchiveError;
 use super::attributes::set_attributes;
+use super::capture_target::{CaptureTarget, SkipReason};
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
@@ -12,12 +13,9 @@ use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
-use super::stable_read::{
-    MAX_READ_ATTEMPTS, ReadAttempt, ReadDecision, decide_read, wait_for_growth,
-};
+use super::stable_read::StablePrefix;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::atomic::TempFile;
-use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -149,70 +147,11 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn add_files(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         for planned in files.iter() {
-            if is_interrupted() {
-                return Err(ArchiveError::Interrupted);
-            }
-            if let ReadAttempt::Deferred = self.add_file(&planned, true)? {
+            if !self.try_file(&planned, true)? {
                 deferred.push(planned);
             }
         }
-        for planned in deferred {
-            wait_for_growth(&planned, &self.locator.listed(&planned.path));
-            self.add_file(&planned, false)?;
-        }
-        Ok(())
-    }
-
-    fn add_file(&mut self, planned: &FileEntry, may_defer: bool) -> Result<ReadAttempt, IoError> {
-        if self.is_linked_rollout(planned) {
-            let rollout = self.copies.key(planned, planned.stamp);
-            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-            if !is_placed && !self.placed.contains(planned.path.as_path()) {
-                self.add_folder(atomic::parent_of(planned.path.as_path()))?;
-                self.linked.insert(&planned.path);
-                self.record(planned);
-                self.rollouts.extend(rollout);
-            }
-            return Ok(ReadAttempt::Handled);
-        }
-        let mut opened = match self.locator.open(&planned.path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(ReadAttempt::Handled),
-            Err(e) => {
-                self.skip(&planned.path, e.source.to_string());
-                return Ok(ReadAttempt::Handled);
-            }
-        };
-        for _ in 0..MAX_READ_ATTEMPTS {
-            let prefix = match decide_read(&mut opened.file, planned, may_defer) {
-                Ok(ReadDecision::Defer) => return Ok(ReadAttempt::Deferred),
-                Ok(ReadDecision::Read(prefix)) => prefix,
-                Ok(ReadDecision::Skip(reason)) => {
-                    self.skip(&opened.name, reason);
-                    return Ok(ReadAttempt::Handled);
-                }
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => continue,
-                Err(e) => {
-                    self.skip(&opened.name, e.to_string());
-                    return Ok(ReadAttempt::Handled);
-                }
-            };
-            let rollout = self.copies.key(planned, InodeStamp::of(&prefix.meta));
-            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-            if is_placed || self.placed.contains(opened.name.as_path()) {
-                return Ok(ReadAttempt::Handled);
-            }
-            let entry = FileEntry {
-                size: prefix.size,
-                ..scan::entry_of(opened.name.clone(), &prefix.meta)
-            };
-            if self.place(&mut opened, &entry, prefix.size == prefix.meta.len())? {
-                self.rollouts.extend(rollout);
-                return Ok(ReadAttempt::Handled);
-            }
-        }
-        self.skip(&opened.name, "the file became shorter while it was read");
-        Ok(ReadAttempt::Handled)
+        self.add_deferred(deferred)
     }
 
     /// Links or copies an open file. Returns false if it became shorter.
@@ -291,10 +230,6 @@ impl<'a> TreeWriter<'a> {
         });
     }
 
-    fn skip(&mut self, name: &EntryName, reason: impl Into<String>) {
-        self.skipped.push(PathNote::new(name.as_path(), reason));
-    }
-
     /// Removes everything from the tree that this capture did not place.
     pub(super) fn remove_others(&self) -> Result<(), IoError> {
         self.remove_others_in(Path::new(""))
@@ -311,6 +246,55 @@ impl<'a> TreeWriter<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl CaptureTarget for TreeWriter<'_> {
+    fn locator(&self) -> &FileLocator<'_> {
+        &self.locator
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Records a rollout whose link is from a capture before.
+    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+        if !self.is_linked_rollout(planned) {
+            return Ok(false);
+        }
+        let rollout = self.copies.key(planned, planned.stamp);
+        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+        if !is_placed && !self.placed.contains(planned.path.as_path()) {
+            self.add_folder(atomic::parent_of(planned.path.as_path()))?;
+            self.linked.insert(&planned.path);
+            self.record(planned);
+            self.rollouts.extend(rollout);
+        }
+        Ok(true)
+    }
+
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        prefix: StablePrefix,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = prefix;
+        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
+        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+        if is_placed || self.placed.contains(opened.name.as_path()) {
+            return Ok(None);
+        }
+        let entry = FileEntry {
+            size,
+            ..scan::entry_of(opened.name.clone(), &meta)
+        };
+        if !self.place(opened, &entry, size == meta.len())? {
+            return Ok(Some(SkipReason::Shorter));
+        }
+        self.rollouts.extend(rollout);
+        Ok(None)
     }
 }
 

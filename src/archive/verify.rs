@@ -17,10 +17,8 @@ use std::collections::HashMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// The result of verifying one archive.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct VerifyReport {
-    /// Path of the archive.
     pub archive: PathBuf,
     /// Damage of the archive itself. Empty if it is good or could not be read.
     pub problems: Vec<String>,
@@ -57,10 +55,7 @@ pub fn verify(
 ) -> Result<VerifyReport, ArchiveError> {
     let mut report = VerifyReport {
         archive: path.to_path_buf(),
-        problems: Vec::new(),
-        unread: None,
-        sidecar: None,
-        notes: Vec::new(),
+        ..VerifyReport::default()
     };
     match read_completely(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),

@@ -72,6 +72,14 @@ impl IoError {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
+    /// Returns true if this user may not do it.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+        )
+    }
+
     /// Returns true if the disk or a quota is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(

@@ -13,10 +13,9 @@ use super::settle::outside_databases::OutsideDatabases;
 use super::settle::safety;
 use super::settle::unchanged;
 use super::stage::equal_rollouts;
-use super::stage::exchange_mode::ExchangeMode;
 use super::stage::extract::ExtractSink;
 use super::stage::merge::{self, MergeResult};
-use super::stage::staged_home::Stage;
+use super::stage::staged_home::{ExchangeMode, Stage};
 use super::stage::workspace::Workspace;
 use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::entry_name::EntryName;
@@ -35,11 +34,9 @@ use std::path::Path;
 pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
-    /// The size of the restored files in bytes.
     pub bytes: u64,
     /// The number of these files that the home had with the archived content, and that were not written.
     pub unchanged: u64,
-    /// The live files that were removed.
     pub removed: NameSet,
     /// The safety backup; `None` if nothing live changed, or if it was not wanted.
     pub safety: Option<PublishedArchive>,

@@ -42,20 +42,17 @@ pub(crate) enum LoginOutcome {
     None,
 }
 
-/// The effect of an import on a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ProfileImport {
     /// The name in the export.
     pub name: String,
     /// The name in the manager home.
     pub profile: String,
-    /// The email of its account.
     pub email: String,
     /// The workspace account id, if known.
     pub account_id: Option<String>,
     /// True if the profile is created.
     pub created: bool,
-    /// The effect on its login.
     pub login: LoginOutcome,
 }
 

@@ -13,7 +13,6 @@ pub struct FileEntry {
     pub path: EntryName,
     /// Size of the content in bytes.
     pub size: u64,
-    /// Permission bits of the file.
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
@@ -30,7 +29,6 @@ pub struct FileEntry {
 pub struct FolderEntry {
     /// Path relative to the Codex home.
     pub path: EntryName,
-    /// Permission bits of the folder.
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,

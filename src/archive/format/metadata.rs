@@ -100,7 +100,6 @@ pub struct Metadata {
     /// Number of top-level entries that did not fit into `captured_files`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub captured_files_more: u64,
-    /// Creation time of the archive.
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]

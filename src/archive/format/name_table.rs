@@ -20,7 +20,6 @@ const BLOCK: usize = 16;
 pub(crate) struct NameId(u32);
 
 impl NameId {
-    /// Returns the number as an index.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
@@ -203,12 +202,10 @@ impl NameSet {
         &self.names
     }
 
-    /// Returns the number of names in the set.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns true if the set has no names.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

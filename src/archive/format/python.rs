@@ -14,7 +14,8 @@ use super::python_sidecar::parse_sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::document::{self, Document};
-use std::fs;
+use crate::io::tree;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// An archive that unpacks to more than this and to more than [`MAX_RATIO`] times its size is
@@ -138,26 +139,18 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
 /// archive and sidecar. At least one file of each pair exists.
 pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
-    for folder in ["auth", "sessions"] {
-        for account in folders_in(&backups.join(folder)) {
-            let Ok(entries) = fs::read_dir(&account) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let Ok(name) = entry.file_name().into_string() else {
-                    continue;
-                };
-                let base = name
-                    .strip_suffix(".tar.gz")
-                    .or_else(|| name.strip_suffix(".metadata.json"))
-                    .filter(|base| *base == "latest" || base.starts_with("backup-"));
-                if let Some(base) = base {
-                    found.push((
-                        account.join(format!("{base}.tar.gz")),
-                        account.join(format!("{base}.metadata.json")),
-                    ));
-                }
-            }
+    let accounts = ["auth", "sessions"].map(|folder| paths_in(&backups.join(folder)));
+    for path in accounts.iter().flatten().flat_map(|path| paths_in(path)) {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let base = name
+            .strip_suffix(".tar.gz")
+            .or_else(|| name.strip_suffix(".metadata.json"))
+            .filter(|base| *base == "latest" || base.starts_with("backup-"));
+        if let Some(base) = base {
+            found.push((
+                path.with_file_name(format!("{base}.tar.gz")),
+                path.with_file_name(format!("{base}.metadata.json")),
+            ));
         }
     }
     found.sort();
@@ -165,14 +158,8 @@ pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder)
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|e| e.path())
-                .filter(|p| p.is_dir())
-                .collect()
-        })
-        .unwrap_or_default()
+/// Returns the entries of a folder; none if it cannot be listed, or is no folder.
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = tree::list(folder).unwrap_or_default().into_iter();
+    entries.map(|(name, _)| folder.join(name)).collect()
 }

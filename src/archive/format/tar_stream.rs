@@ -2,8 +2,9 @@
 //! have, and limits the size of extension headers.
 
 use super::archive_file;
-use super::entry_name::{EntryName, os_string};
+use super::entry_name::EntryName;
 use crate::archive::error::{ArchiveError, ContentError};
+use crate::io::json_path;
 use crate::io::progress::is_interrupted;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read};
@@ -218,9 +219,8 @@ impl PendingExtensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                let target =
-                    os_string(&target).map_err(|_| named("a link target that is not Unicode"))?;
-                RawKind::Link(target.into())
+                let target = json_path::path_of(target);
+                RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
             }
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),

@@ -137,7 +137,7 @@ fn search_archive(
     let bytes = wanted.values().flatten().map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);
     bar.expect_bytes(bytes);
-    file_extract::extract(&archive, place, &bar)?;
+    file_extract::extract_to(&archive, place, &bar)?;
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let readable = threads::list(&database, filter).ok();

@@ -12,7 +12,6 @@ use std::time::Instant;
 #[allow(clippy::struct_excessive_bools, reason = "independent options")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
-    /// The archive to restore.
     pub archive: &'a ArchiveReader,
     /// The absolute path of the folder to restore into.
     pub folder: PathBuf,

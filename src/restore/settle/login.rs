@@ -12,7 +12,6 @@ use crate::codex::config::CodexConfig;
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::flush;
-use crate::io::lock::LockError;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::account::{archived_identity, check_same_account};
@@ -95,14 +94,13 @@ fn lock_login(
         profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
     // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
     // and Codex is kept waiting for the shortest time.
-    let lock = if home.exists() {
-        Some(acquire_login_lock(home)?)
-    } else {
-        None
-    };
+    let lock = home.exists().then(|| {
+        let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
+        lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
+    });
     Ok(StagedLogin {
         _account_locks: Some(account_locks),
-        _lock: lock,
+        _lock: lock.transpose()?,
         ..StagedLogin::default()
     })
 }
@@ -259,25 +257,13 @@ fn save_live_login(
 
 /// The staged login, with the locks that keep Codex and other codex-manager processes from changing
 /// it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct StagedLogin {
     pub(crate) outcome: AuthOutcome,
     was_live: Option<AuthSnapshot>,
     went_live: Option<AuthSnapshot>,
     _account_locks: Option<AccountLocks>,
     _lock: Option<LoginLock>,
-}
-
-impl Default for StagedLogin {
-    fn default() -> Self {
-        Self {
-            outcome: AuthOutcome::Skipped,
-            was_live: None,
-            went_live: None,
-            _account_locks: None,
-            _lock: None,
-        }
-    }
 }
 
 impl StagedLogin {
@@ -303,17 +289,6 @@ impl StagedLogin {
         }
         Ok(())
     }
-}
-
-fn acquire_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
-    LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT).map_err(|e| match e {
-        LockError::Io(e) => e.into(),
-        LockError::Held(path) => RestoreError::Io(IoError {
-            action: "lock",
-            path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex did not release it in time"),
-        }),
-    })
 }
 
 /// Writes a new auth.json (0600). `None` as the time leaves the current one.

@@ -139,8 +139,8 @@ fn wanted_folder(
     config: &CodexConfig,
 ) -> Option<PathBuf> {
     let home = &stage.home().live;
-    let wanted = real(&config.database_folder(home, request.env)?);
-    Some(wanted).filter(|wanted| *wanted != real(home))
+    let wanted = tree::real(&config.database_folder(home, request.env)?);
+    Some(wanted).filter(|wanted| *wanted != tree::real(home))
 }
 
 /// Fails if `folder` is none that this home already uses, by its config.toml or by the environment:
@@ -153,16 +153,12 @@ fn check_permission(
     let by_env = request.env.get("CODEX_SQLITE_HOME").map(PathBuf::from);
     let by_config = CodexConfig::read(home).sqlite_home;
     let mut own = by_config.into_iter().chain(by_env);
-    let is_own = own.any(|path| real(&home.join(request.env.absolute(&path))) == folder);
+    let is_own = own.any(|path| tree::real(&home.join(request.env.absolute(&path))) == folder);
     if is_own || request.may_write_outside {
         Ok(())
     } else {
         Err(RestoreError::OutsideDatabases(folder.to_path_buf()))
     }
-}
-
-fn real(path: &Path) -> PathBuf {
-    path.canonical().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Fails if the disk of `folder` is not that of `staging` and has too little space for these

@@ -2,8 +2,8 @@
 //! archive's state database and session index. Existing entries of the home stay unchanged.
 
 use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::single_file;
 use crate::codex::database;
 use crate::history::id::ConversationId;
 use crate::history::session_index::{self, ThreadNameIndex};
@@ -112,7 +112,7 @@ pub(crate) fn reinstate_names(
 /// Unpacks one file of the archive, even if the plan does not restore it.
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let file = atomic::create_private(to)?;
-    Ok(single_file::extract_entry(archive, entry, &file)?)
+    Ok(file_extract::extract_entry(archive, entry, &file)?)
 }
 
 #[cfg(unix)]

@@ -23,7 +23,6 @@ use crate::restore::plan::request::RestoreRequest;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
 use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Makes the safety backup. `None` if the request does not want one or nothing live changes. That of
@@ -263,8 +262,7 @@ fn replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreE
         return Ok(Vec::new());
     };
     let mut names = Vec::new();
-    for entry in fs::read_dir(staged).at("list", staged)? {
-        let name = entry.at("list", staged)?.file_name();
+    for (name, _) in tree::list(staged).at("list", staged)? {
         if live.join(&name).exists() {
             names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
         }

@@ -2,11 +2,10 @@
 
 use super::hard_linker::HardLinker;
 use crate::archive::manifest::ArchiveManifest;
-use crate::io::{IoError, atomic, space};
+use crate::io::{IoError, atomic, space, tree};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::exchange_mode::ExchangeMode;
-use crate::restore::stage::staged_home::{Stage, StageRoot, is_access_denied};
+use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -38,7 +37,7 @@ pub(crate) fn stage_unchanged(
     }
     match link_into_stage(plan, stage, contents, wanted) {
         // A file of another user may allow neither reads nor links. It can stay in place.
-        Err(e) if is_access_denied(&e) && changes_home_only => {
+        Err(e) if e.is_access_denied() && changes_home_only => {
             exchange_single_files(plan, stage, contents)
         }
         linked => Ok(linked.map(|()| wanted)?),
@@ -90,9 +89,8 @@ pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<O
             tops.insert(name.top().to_owned());
         }
     }
-    if let Ok(entries) = fs::read_dir(&stage.home().staged) {
-        tops.extend(entries.flatten().map(|e| e.file_name()));
-    }
+    let staged = tree::list(&stage.home().staged).unwrap_or_default();
+    tops.extend(staged.into_iter().map(|(name, _)| name));
     tops
 }
 

@@ -7,8 +7,8 @@ use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::config::CodexConfig;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::OrdinaryPath;
 use crate::io::space::{self, NoSpace};
+use crate::io::tree;
 use crate::restore::plan::request::RestoreRequest;
 use crate::restore::plan::restore_plan::RestoreTarget;
 use std::path::{Path, PathBuf};
@@ -98,9 +98,8 @@ pub(crate) fn known_outside_folder(request: &RestoreRequest<'_>, folder: &Path) 
     if request.target == RestoreTarget::Elsewhere {
         return None;
     }
-    let real = |path: &Path| path.canonical().unwrap_or_else(|_| path.to_path_buf());
     let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
-    Some(real(&databases)).filter(|databases| *databases != real(folder))
+    Some(tree::real(&databases)).filter(|databases| *databases != tree::real(folder))
 }
 
 /// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if

@@ -1,7 +1,7 @@
 //! The links and mounts at the top of a home whose targets are replaced.
 
 use super::disk_probes;
-use super::staged_home::{StageRoot, is_access_denied};
+use super::staged_home::StageRoot;
 use crate::codex::home::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
@@ -60,7 +60,7 @@ pub(crate) fn add_root(
     mut root: StageRoot,
 ) -> Result<StageRoot, RestoreError> {
     match transaction.add_folder(atomic::parent_of(&root.staged)) {
-        Err(JournalError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
+        Err(JournalError::Io(e)) if e.is_access_denied() && root.whole && root.live.is_dir() => {
             root.whole = false;
             root.staged = journal::folder_within(&root.live).join("new");
             transaction.add_folder(atomic::parent_of(&root.staged))?;

@@ -8,11 +8,11 @@ use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, sharing};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::{RolloutIndex, conversation_of};
-use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -108,7 +108,7 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
     // Keeps digests, not lines: the file and each line may be large.
-    let mut seen: HashSet<[u8; 32]> = HashSet::new();
+    let mut seen: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
     for_each_line(staged, &mut |line| {
         is_terminated = line.is_terminated;
@@ -142,7 +142,7 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
 struct LineSpan {
     start: u64,
     len: u64,
-    digest: [u8; 32],
+    digest: Sha256Digest,
     is_terminated: bool,
 }
 
@@ -153,7 +153,7 @@ fn for_each_line(
     let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
     let mut start = 0;
     loop {
-        let (mut hasher, mut len, mut is_terminated) = (Sha256::new(), 0, false);
+        let (mut hasher, mut len, mut is_terminated) = (Hasher::default(), 0, false);
         while !is_terminated {
             let bytes = reader.fill_buf().at("read", path)?;
             if bytes.is_empty() {
@@ -172,7 +172,7 @@ fn for_each_line(
         visit(&LineSpan {
             start,
             len,
-            digest: hasher.finalize().into(),
+            digest: hasher.digest(),
             is_terminated,
         })?;
         start += len;

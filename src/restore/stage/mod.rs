@@ -3,7 +3,6 @@
 pub(crate) mod disk_probes;
 pub(crate) mod disk_space;
 pub(crate) mod equal_rollouts;
-pub(crate) mod exchange_mode;
 pub(crate) mod extract;
 pub(crate) mod linked_roots;
 pub(crate) mod merge;

@@ -47,6 +47,17 @@ impl StageRoot {
     }
 }
 
+/// The entries of the home that one exchange step covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExchangeMode {
+    /// The whole home, in one call.
+    WholeHome,
+    /// Each changed top-level entry by itself.
+    TopLevelEntries,
+    /// Each changed file by itself, as for a few files of a large home.
+    SingleFiles,
+}
+
 /// The bytes of an archived login, and the modification time of its file.
 #[derive(Debug)]
 pub(crate) struct ArchivedLogin {
@@ -235,12 +246,4 @@ impl Stage {
 
 fn is_restorable(path: &Path) -> bool {
     !matches!(kind_of(path), HomeEntryKind::Transient)
-}
-
-/// Returns true if the operation failed because this user may not do it.
-pub(crate) fn is_access_denied(error: &IoError) -> bool {
-    matches!(
-        error.source.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
 }

@@ -3,9 +3,8 @@
 use super::disk_probes;
 use super::disk_space;
 use super::equal_rollouts;
-use super::exchange_mode::ExchangeMode;
 use super::linked_roots::{add_root, linked_roots};
-use super::staged_home::{Stage, StageRoot, is_access_denied};
+use super::staged_home::{ExchangeMode, Stage, StageRoot};
 use crate::archive::ArchiveError;
 use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
@@ -185,7 +184,7 @@ fn begin_transaction(
         {
             return Ok((pointer, transaction));
         }
-        Err(JournalError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
+        Err(JournalError::Io(e)) if folder.exists() && e.is_access_denied() => {}
         // The folder beside is on another disk: dropping the transaction removes it.
         Ok(_) => {}
         Err(e) => return Err(e.into()),
