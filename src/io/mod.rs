@@ -89,6 +89,17 @@ impl IoError {
     }
 }
 
+/// Returns the message of an error and those of its causes, separated by colons.
+pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 /// Resolves the links of a path.
 pub(crate) trait OrdinaryPath {
     /// Returns the absolute path without links, in the form that users write. Windows itself returns

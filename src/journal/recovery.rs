@@ -211,9 +211,9 @@ impl Transaction {
             }
         }
         if self.journal.since_ns.is_empty() {
-            self.adopt_clock()?;
+            self.fill_missing_start_times()?;
         }
-        self.adopt_asides()?;
+        self.settle_old_asides()?;
         let home = self.journal.home();
         let statuses = self.statuses()?;
         if self.is_unrecognized(&statuses, &home, policy) {
@@ -248,8 +248,9 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Adds the clock to a journal of an older version.
-    fn adopt_clock(&mut self) -> Result<(), IoError> {
+    /// Sets the times of the exchange in a journal of an older version, which has none: the time of the journal file
+    /// stands in.
+    fn fill_missing_start_times(&mut self) -> Result<(), IoError> {
         let path = self.folder().join(JOURNAL);
         let meta = path.symlink_metadata().at("look at", &path)?;
         self.journal.since_ns = vec![modified_ns(&meta); self.journal.folders.len()];
@@ -257,7 +258,7 @@ impl Transaction {
     }
 
     /// Completes or reverts exchanges of older versions that were killed between their renames.
-    fn adopt_asides(&self) -> Result<(), IoError> {
+    fn settle_old_asides(&self) -> Result<(), IoError> {
         for (number, step) in self.journal.steps.iter().enumerate() {
             let asides = self.journal.staging_of(step).join("aside");
             step.adopt_aside(&asides.join(format!("{number}.linked")))?;

@@ -4,9 +4,8 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
-use super::import_options::ImportOptions;
 use super::manifest::{CONFIG, LAUNCHES};
-use super::profiles::{self, ProfileImport};
+use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::{ExportedArchive, Package};
 use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;

@@ -74,7 +74,7 @@ pub(crate) fn place(
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, notes)?;
     } else {
-        outside.sqlite_home = wanted_folder(request, stage, &config);
+        outside.sqlite_home = disk_space::outside_folder(&config, &stage.home().live, request.env);
     }
     let Some(folder) = outside.sqlite_home.clone() else {
         if from_outside {
@@ -129,18 +129,6 @@ fn keep_databases_inside(
         );
     }
     Ok(())
-}
-
-/// Returns the folder that `config` or the environment names for the databases, if it is outside of
-/// the home.
-fn wanted_folder(
-    request: &RestoreRequest<'_>,
-    stage: &Stage,
-    config: &CodexConfig,
-) -> Option<PathBuf> {
-    let home = &stage.home().live;
-    let wanted = tree::real(&config.database_folder(home, request.env)?);
-    Some(wanted).filter(|wanted| *wanted != tree::real(home))
 }
 
 /// Fails if `folder` is none that this home already uses, by its config.toml or by the environment:

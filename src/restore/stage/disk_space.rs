@@ -7,6 +7,7 @@ use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::config::CodexConfig;
 use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::environment::Environment;
 use crate::io::space::{self, NoSpace};
 use crate::io::tree;
 use crate::restore::plan::request::RestoreRequest;
@@ -98,8 +99,18 @@ pub(crate) fn known_outside_folder(request: &RestoreRequest<'_>, folder: &Path) 
     if request.target == RestoreTarget::Elsewhere {
         return None;
     }
-    let databases = CodexConfig::read(folder).database_folder(folder, request.env)?;
-    Some(tree::real(&databases)).filter(|databases| *databases != tree::real(folder))
+    outside_folder(&CodexConfig::read(folder), folder, request.env)
+}
+
+/// Returns the folder that `config` or the environment names for the databases, if it is outside of
+/// the home.
+pub(crate) fn outside_folder(
+    config: &CodexConfig,
+    home: &Path,
+    env: &Environment,
+) -> Option<PathBuf> {
+    let databases = tree::real(&config.database_folder(home, env)?);
+    Some(databases).filter(|databases| *databases != tree::real(home))
 }
 
 /// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if

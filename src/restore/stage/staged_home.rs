@@ -76,7 +76,7 @@ pub(crate) struct Stage {
     pub(crate) login: Option<ArchivedLogin>,
     /// The archive's rollouts that are written.
     pub(crate) rollouts: RolloutIndex,
-    /// Those of them that the home has with equal content. The stage has hard links to the live files.
+    /// Staged rollouts that are hard links to live files with equal content.
     pub(crate) equal: NameSet,
     /// Live files and links that stay at or above the path of a folder of the archive, which is
     /// therefore not created.
