@@ -7,8 +7,8 @@ pub mod accounts {
 
 pub mod archive {
     pub use crate::archive::{
-        ArchiveError, capture, contents, entry, entry_name, footer, format, manifest, metadata,
-        names, pack, path_note, reader, reuse, scope, sidecar, sink, verify,
+        ArchiveError, capture, entry, entry_name, footer, format, manifest, metadata, names, pack,
+        path_note, reader, reuse, scope, sidecar, sink, verify,
     };
 }
 

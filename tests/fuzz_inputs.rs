@@ -8,8 +8,8 @@ use crate::support::fuzzing::{self, Read, unpack};
 use crate::support::hostile::{self, Entry, Parts, Piece, gzip};
 use crate::support::sample::put;
 use codex_manager::testing::archive::ArchiveError;
-use codex_manager::testing::archive::contents::ArchiveContents;
 use codex_manager::testing::archive::format::Compression;
+use codex_manager::testing::archive::manifest::ArchiveManifest;
 use codex_manager::testing::archive::metadata::Metadata;
 use codex_manager::testing::io::document;
 use serde_json::Value;
@@ -96,7 +96,7 @@ impl RandomSource {
 struct ValidArchive {
     env: TestEnv,
     bytes: Vec<u8>,
-    contents: ArchiveContents,
+    contents: ArchiveManifest,
     read: Read,
 }
 
@@ -131,7 +131,7 @@ impl ValidArchive {
             Err(ArchiveError::Io(e)) => panic!("round {round}: {e}"),
             Err(_) => return true,
         };
-        let essence = |contents: &ArchiveContents| {
+        let essence = |contents: &ArchiveManifest| {
             let files = contents.files.iter();
             let files: Vec<_> = files.map(|f| (f.path.clone(), f.size, f.sha256)).collect();
             let folders: Vec<_> = contents.folders.iter().map(|f| f.path.clone()).collect();

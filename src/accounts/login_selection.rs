@@ -27,7 +27,7 @@ pub(crate) enum LoginChoice {
 }
 
 /// The result for the archived login, as shown to the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthOutcome {
     /// The archived login is live.
@@ -35,6 +35,7 @@ pub enum AuthOutcome {
     /// A newer login of the same account is live instead.
     KeptNewer,
     /// The live login was left unchanged on request.
+    #[default]
     Skipped,
 }
 

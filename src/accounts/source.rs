@@ -1,8 +1,8 @@
 //! Reads a login from a file: an auth.json, a legacy `*_auth.json`, or an archive.
 
 use crate::archive::ArchiveError;
+use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::single_file;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::home::HomeEntryKind;
 use crate::io::{IoContext, IoError};
@@ -54,7 +54,7 @@ pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
 
 fn archived(path: &Path) -> Result<AuthFile, SourceError> {
     let archive = ArchiveReader::open(path)?;
-    let mut file = single_file::extract(&archive, HomeEntryKind::Auth)?;
+    let mut file = file_extract::extract_unnamed(&archive, HomeEntryKind::Auth)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).at("read", path)?;
     if bytes.is_empty() {

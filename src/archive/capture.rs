@@ -56,7 +56,6 @@ pub struct CaptureOptions<'a> {
     pub backups: &'a Path,
     /// Folder for snapshots of databases.
     pub tmp: &'a Path,
-    /// Compression level of the archive.
     pub compression: Compression,
     /// A previous archive from which unchanged members are copied.
     pub source: Option<&'a PreviousArchive<'a>>,
@@ -78,7 +77,8 @@ pub fn capture(
     let folders = folder_ids(&scope.home);
     let names = options.source.and_then(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
-    let (mut scan, databases) = scan_with_snapshots(scope, options, &names, &staging)?;
+    let (mut scan, databases) =
+        scan_with_snapshots(scope, &names, &staging, |scan| check_space(scan, options))?;
     metadata.captured_files = scan.top_entries();
     progress.expect_bytes(scan.bytes());
     let files = take_files(&mut scan, &databases, &names);
@@ -93,6 +93,7 @@ pub fn capture(
             locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
             writer,
             skipped: std::mem::take(&mut scan.skipped),
+            pending: NameSet::default(),
             moved: HashSet::new(),
             copies: &scan.copies,
             rollouts: HashSet::new(),
@@ -129,17 +130,18 @@ pub fn capture(
     })
 }
 
-/// Makes snapshots of the databases in `staging`, then lists the files of the home.
-fn scan_with_snapshots(
+/// Makes snapshots of the databases in `staging`, unless `check` refuses the files of the home, then lists the files of
+/// the home.
+pub(super) fn scan_with_snapshots(
     scope: &CaptureScope,
-    options: &CaptureOptions<'_>,
     names: &Arc<NameTable>,
     staging: &Staging,
+    check: impl FnOnce(&HomeScan) -> Result<(), ArchiveError>,
 ) -> Result<(HomeScan, DatabaseSnapshots), ArchiveError> {
     let mut databases = DatabaseSnapshots::default();
     {
         let before = scan::scan(scope, names)?;
-        check_space(&before, options)?;
+        check(&before)?;
         databases.snapshot_all(&before, staging)?;
     }
     // Scans again: files that Codex created while the snapshots were made belong to this capture,
@@ -208,13 +210,7 @@ fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), Arch
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
-        if let Some(free_bytes) = space::free_bytes(folder).filter(|free| *free < needed_bytes) {
-            return Err(ArchiveError::NoSpace {
-                folder: folder.to_path_buf(),
-                needed_bytes,
-                free_bytes,
-            });
-        }
+        space::require(folder, needed_bytes, space::free_bytes(folder))?;
     }
     Ok(())
 }

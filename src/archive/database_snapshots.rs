@@ -5,6 +5,7 @@ use super::format::entry::FileEntry;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
+use crate::io::message_with_causes;
 use crate::io::progress::is_interrupted;
 use crate::io::sharing;
 use crate::io::staging::Staging;
@@ -69,23 +70,12 @@ impl DatabaseSnapshots {
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());
                     }
-                    self.skipped.push(PathNote::new(path, chain(&error)));
+                    self.skipped
+                        .push(PathNote::new(path, message_with_causes(&error)));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
-}
-
-/// Returns the error with all its causes, separated by colons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,28 +1,26 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
+use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
+use super::format::inode_stamp::InodeStamp;
 use super::format::name_table::NameSet;
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, Relation, RolloutName};
+use crate::io::hash::Hasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// The duplicates among the files of a scan.
-#[derive(Debug)]
-pub(super) struct Duplicates {
-    /// The conversations with more than one file.
-    pub(super) conversations: DuplicateConversations,
-    /// The files that are not archived, sorted.
-    pub(super) dropped: Vec<PathNote>,
-}
-
 /// Removes duplicate rollouts from `files` (plain and compressed, archived and not). The most
-/// complete file stays. Files that diverged all stay, so no turn is lost.
-pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Duplicates {
+/// complete file stays. Files that diverged all stay, so no turn is lost. Returns the conversations with
+/// more than one file, and the files that are not archived, sorted.
+pub(super) fn drop_duplicates(
+    files: &mut FileList,
+    places: &SourcePaths,
+) -> (DuplicateConversations, Vec<PathNote>) {
     let conversations = DuplicateConversations::among(files);
     let mut dropped = NameSet::with_names(files.names());
     for copies in copies_by_conversation(files, &conversations).into_values() {
@@ -39,13 +37,9 @@ pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Dup
     }
     files.remove_all(&dropped);
     let reason = "another file has the same conversation";
-    let names = dropped.sorted().into_iter();
-    Duplicates {
-        conversations,
-        dropped: names
-            .map(|name| PathNote::new(name.as_path(), reason))
-            .collect(),
-    }
+    let dropped = dropped.sorted().into_iter();
+    let notes = dropped.map(|name| PathNote::new(name.as_path(), reason));
+    (conversations, notes.collect())
 }
 
 /// Returns the files of each duplicate conversation, at least two each, in the order of `files`.
@@ -85,6 +79,10 @@ fn less_complete<'a>(
     }
 }
 
+/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
+/// An inode number alone may be reused for a new file.
+pub(super) type RolloutKey = [u8; 16];
+
 /// The conversations of a scan that have more than one file, as hashes of their names.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
@@ -110,8 +108,23 @@ impl DuplicateConversations {
 
     /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
     /// give a false positive, never a false negative.
-    pub(super) fn has(&self, path: &Path) -> bool {
+    fn has(&self, path: &Path) -> bool {
         !self.twice.is_empty() && of(path).is_some_and(|c| self.has_name(&c.name))
+    }
+
+    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
+    /// listed only once.
+    pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
+        let path = file.path.as_path();
+        // Systems without inode numbers report zero.
+        if stamp.ino == 0 || !self.has(path) {
+            return None;
+        }
+        let mut hasher = Hasher::default();
+        hasher.update(&stamp.dev.to_le_bytes());
+        hasher.update(&stamp.ino.to_le_bytes());
+        hasher.update(RolloutName::of(path)?.name.as_bytes());
+        Some(hasher.digest().beginning())
     }
 
     fn has_name(&self, conversation: &str) -> bool {

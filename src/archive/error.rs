@@ -3,12 +3,13 @@
 use super::format::entry_name::EntryName;
 use crate::codex::database::DatabaseError;
 use crate::io::IoError;
+use crate::io::space::NoSpace;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// An error while an archive is written, read or verified.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A file operation failed. The error names the operation and the path.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A database could not be copied, opened or checked.
@@ -43,16 +44,8 @@ pub enum ArchiveError {
     /// A restore replaced the Codex home while it was archived.
     #[error("the Codex home was replaced while it was archived: {}", .0.display())]
     Replaced(PathBuf),
-    /// A disk has less free space than the operation needs. Checked before anything is written.
-    #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
-    NoSpace {
-        /// A folder on the full disk.
-        folder: PathBuf,
-        /// Bytes that the operation needs in `folder`.
-        needed_bytes: u64,
-        /// Bytes that are free in `folder`.
-        free_bytes: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// The user pressed Ctrl-C, or the process was asked to end.
     #[error("interrupted")]
     Interrupted,
@@ -63,7 +56,7 @@ impl ArchiveError {
     /// prove nothing about the archive.
     pub(crate) fn is_environmental(&self) -> bool {
         match self {
-            Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
+            Self::Io(_) | Self::Interrupted | Self::NoSpace(_) => true,
             Self::Database(e) => e.is_of_machine(),
             _ => false,
         }
@@ -76,13 +69,53 @@ impl ArchiveError {
             detail: detail.into(),
         }
     }
+}
 
-    /// Returns an [`ArchiveError::Unsafe`] for the entry `name` of the archive at `path`.
-    pub(crate) fn unsafe_entry(path: &Path, name: &EntryName, reason: &'static str) -> Self {
-        Self::Unsafe {
-            archive: path.to_path_buf(),
-            entry: name.to_string(),
-            reason,
+/// An error of code that sees the content of an archive, but does not know its path.
+#[derive(Debug)]
+pub(crate) enum ContentError {
+    /// As [`ArchiveError::Damaged`].
+    Damaged(String),
+    /// As [`ArchiveError::Unsafe`].
+    Unsafe { entry: String, reason: &'static str },
+    /// An error of the receiver of the content, or an interruption.
+    Other(ArchiveError),
+}
+
+impl ContentError {
+    pub(crate) fn damaged(detail: impl Into<String>) -> Self {
+        Self::Damaged(detail.into())
+    }
+
+    pub(crate) fn unsafe_entry(name: &EntryName, reason: &'static str) -> Self {
+        let entry = name.to_string();
+        Self::Unsafe { entry, reason }
+    }
+
+    /// Returns the error of the archive at `path`.
+    pub(crate) fn of(self, path: &Path) -> ArchiveError {
+        match self {
+            Self::Damaged(detail) => ArchiveError::damaged(path, detail),
+            Self::Unsafe { entry, reason } => ArchiveError::Unsafe {
+                archive: path.to_path_buf(),
+                entry,
+                reason,
+            },
+            Self::Other(error) => error,
         }
+    }
+}
+
+/// Decoders report invalid bytes as errors of a read. [`ArchiveFile`](super::format::archive_file::ArchiveFile) keeps
+/// the errors of the disk apart.
+impl From<io::Error> for ContentError {
+    fn from(error: io::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+impl From<ArchiveError> for ContentError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Other(error)
     }
 }

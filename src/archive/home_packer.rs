@@ -1,7 +1,8 @@
 //! Adds the files of a home to an archive while Codex may be writing them.
 
+use super::capture_target::{CaptureTarget, SkipReason};
 use super::database_snapshots::DatabaseSnapshot;
-use super::duplicates::DuplicateConversations;
+use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
 use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
@@ -10,48 +11,27 @@ use super::format::inode_stamp::InodeStamp;
 use super::format::manifest::AccountAuth;
 use super::format::name_table::NameSet;
 use super::format::sizes::LARGE_BYTES;
-use super::login_read::{self, LoginRead};
+use super::login_read;
 use super::pack::PackWriter;
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
-use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
+use super::stable_read::StablePrefix;
 use crate::codex::auth::Login;
-use crate::codex::rollout::RolloutName;
 use crate::io::file_open;
-use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, Progress};
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::path::PathBuf;
-
-/// Maximum number of attempts to read a file that becomes shorter while it is read.
-const MAX_READ_ATTEMPTS: u32 = 8;
-
-/// Result of one attempt to add a file.
-enum AddOutcome {
-    /// The file was archived, was skipped, or does not exist any more.
-    Handled,
-    /// The last line is incomplete. The file is tried again after all others.
-    Deferred,
-}
-
-/// The reason why a listed file is not in the archive.
-#[derive(Debug, thiserror::Error)]
-enum SkipReason {
-    #[error("the file became shorter while it was read")]
-    Shorter,
-    #[error("{0}")]
-    Permanent(String),
-}
 
 /// Writes the files of a home into an archive, and collects those that cannot be archived.
 pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
+    /// The listed files that were not tried yet.
+    pub(super) pending: NameSet,
     /// Files that were archived under a new name after Codex moved them. They are not added a
     /// second time.
     pub(super) moved: HashSet<EntryName>,
@@ -68,17 +48,13 @@ impl HomePacker<'_, '_> {
     pub(super) fn add_structure(
         &mut self,
         folders: &[FolderEntry],
-        links: &[(EntryName, PathBuf)],
+        links: &[LinkEntry],
     ) -> Result<(), ArchiveError> {
         for folder in folders {
             self.writer.add_folder(folder.clone())?;
         }
-        for (name, target) in links {
-            let entry = LinkEntry {
-                path: name.clone(),
-                target: target.clone(),
-            };
-            self.writer.add_link(entry)?;
+        for link in links {
+            self.writer.add_link(link.clone())?;
         }
         Ok(())
     }
@@ -101,29 +77,22 @@ impl HomePacker<'_, '_> {
     /// a large home and the manifest built from it are never complete in memory at the same time.
     pub(super) fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
-        let mut pending = files.name_set();
+        self.pending = files.name_set();
         while !files.is_empty() {
             let reused = self.reuse_members(&files)?;
             if reused > 0 {
                 for file in files.range(0..reused) {
-                    pending.remove(file.path.as_path());
+                    self.pending.remove(file.path.as_path());
                 }
                 files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
-                pending.remove(planned.path.as_path());
-                match self.add_file(&planned, &pending, true)? {
-                    AddOutcome::Handled => {}
-                    AddOutcome::Deferred => deferred.push(planned),
+                self.pending.remove(planned.path.as_path());
+                if !self.try_file(&planned, true)? {
+                    deferred.push(planned);
                 }
             }
         }
-        // A deferred file that does not change for a while has a line that was cut off; one that
-        // grew is being written and is cut at its last newline.
-        for planned in deferred {
-            wait_for_growth(&planned, &self.locator.listed(&planned.path));
-            self.add_file(&planned, &pending, false)?;
-        }
-        Ok(())
+        self.add_deferred(deferred)
     }
 
     /// Copies unchanged members from the previous archive. Returns the number of files, from the
@@ -136,14 +105,15 @@ impl HomePacker<'_, '_> {
         let is_taken = |f: FileEntry| {
             self.moved.contains(&f.path)
                 || self
-                    .rollout_key(&f, f.stamp)
+                    .copies
+                    .key(&f, f.stamp)
                     .is_some_and(|r| self.rollouts.contains(&r))
         };
         if count == 0 || files.range(0..count).any(is_taken) {
             return Ok(0);
         }
         for file in files.range(0..count) {
-            let rollout = self.rollout_key(&file, file.stamp);
+            let rollout = self.copies.key(&file, file.stamp);
             self.rollouts.extend(rollout);
             self.progress.add_bytes(file.size);
         }
@@ -151,118 +121,9 @@ impl HomePacker<'_, '_> {
         Ok(count)
     }
 
-    /// Adds one file. `pending` are the listed files that were not tried yet.
-    fn add_file(
-        &mut self,
-        planned: &FileEntry,
-        pending: &NameSet,
-        may_defer: bool,
-    ) -> Result<AddOutcome, ArchiveError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
-        if self.moved.contains(&planned.path) {
-            return Ok(AddOutcome::Handled);
-        }
-        let mut opened = match self.locator.open(&planned.path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(AddOutcome::Handled),
-            Err(e) => {
-                self.skip(&planned.path, e.source.to_string());
-                return Ok(AddOutcome::Handled);
-            }
-        };
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let reason = match decide_read(&mut opened.file, planned, may_defer) {
-                Ok(ReadDecision::Defer) => return Ok(AddOutcome::Deferred),
-                Ok(ReadDecision::Read(seen)) => {
-                    match self.add_opened(planned, &mut opened, seen, pending)? {
-                        None => return Ok(AddOutcome::Handled),
-                        Some(reason) => reason,
-                    }
-                }
-                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
-                Err(e) => SkipReason::Permanent(e.to_string()),
-            };
-            // Another process rewrites the file; the next attempt may find it complete.
-            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
-                self.skip(&opened.name, reason.to_string());
-                return Ok(AddOutcome::Handled);
-            }
-        }
-    }
-
-    /// Adds the stable prefix of an open file. Returns the reason if it is not in the archive.
-    fn add_opened(
-        &mut self,
-        planned: &FileEntry,
-        opened: &mut OpenedFile,
-        seen: StablePrefix,
-        pending: &NameSet,
-    ) -> Result<Option<SkipReason>, ArchiveError> {
-        let StablePrefix { meta, size } = seen;
-        // Codex moves rollouts between folders: this inode may have been archived under another
-        // name. Copies with different content have other inodes and are archived as files of their
-        // own.
-        let rollout = self.rollout_key(planned, InodeStamp::of(&meta));
-        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
-            return Ok(None);
-        }
-        let name = &opened.name;
-        if *name != planned.path {
-            let is_pending = pending.contains(name.as_path());
-            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
-                return Ok(None);
-            }
-        }
-        let entry = FileEntry {
-            // A file that was cut keeps changing, so it must not count as unchanged in the next
-            // backup.
-            stamp: if size == meta.len() {
-                InodeStamp::of(&meta).if_unambiguous(self.started_at)
-            } else {
-                InodeStamp::default()
-            },
-            ..scan::entry_of(name.clone(), &meta)
-        };
-        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
-        if skip_reason.is_none() {
-            if *name != planned.path {
-                self.moved.insert(name.clone());
-            }
-            self.rollouts.extend(rollout);
-        }
-        Ok(skip_reason)
-    }
-
     /// Returns the paths that could not be archived, sorted, each once.
     pub(super) fn into_skipped(self) -> Vec<PathNote> {
-        let mut skipped = self.skipped;
-        skipped.sort();
-        skipped.dedup_by(|again, first| again.path == first.path);
-        skipped
-    }
-
-    fn skip(&mut self, name: &EntryName, reason: String) {
-        self.skipped.push(PathNote::new(name.as_path(), reason));
-    }
-
-    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
-    /// listed only once.
-    fn rollout_key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
-        // Systems without inode numbers report zero.
-        if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
-            return None;
-        }
-        let conversation = RolloutName::of(file.path.as_path())?;
-        let mut hasher = Hasher::default();
-        hasher.update(&stamp.dev.to_le_bytes());
-        hasher.update(&stamp.ino.to_le_bytes());
-        hasher.update(conversation.name.as_bytes());
-        Some(hasher.digest().beginning())
+        PathNote::sorted(self.skipped)
     }
 
     /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
@@ -302,16 +163,9 @@ impl HomePacker<'_, '_> {
         scope: &CaptureScope,
         planned: Option<&FileEntry>,
     ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
-        let Some(planned) = planned else {
+        let login = login_read::read_login(&scope.home, planned, &mut self.skipped)?;
+        let Some(file) = login else {
             return Ok(None);
-        };
-        let file = match login_read::read_login(&scope.home, planned)? {
-            LoginRead::Missing => return Ok(None),
-            LoginRead::Unreadable(note) => {
-                self.skipped.push(note);
-                return Ok(None);
-            }
-            LoginRead::Read(file) => file,
         };
         let mut content = io::Cursor::new(file.bytes.expose());
         self.write_entry(&file.entry, file.entry.size, &mut content)?;
@@ -319,9 +173,61 @@ impl HomePacker<'_, '_> {
     }
 }
 
-/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
-/// An inode number alone may be reused for a new file.
-pub(super) type RolloutKey = [u8; 16];
+impl CaptureTarget for HomePacker<'_, '_> {
+    fn locator(&self) -> &FileLocator<'_> {
+        &self.locator
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Returns true for a file that was archived under its new name.
+    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+        Ok(self.moved.contains(&planned.path))
+    }
+
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        prefix: StablePrefix,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = prefix;
+        // Codex moves rollouts between folders: this inode may have been archived under another
+        // name. Copies with different content have other inodes and are archived as files of their
+        // own.
+        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(None);
+        }
+        let name = &opened.name;
+        if *name != planned.path {
+            let is_pending = self.pending.contains(name.as_path());
+            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
+                return Ok(None);
+            }
+        }
+        let entry = FileEntry {
+            // A file that was cut keeps changing, so it must not count as unchanged in the next
+            // backup.
+            stamp: if size == meta.len() {
+                InodeStamp::of(&meta).if_unambiguous(self.started_at)
+            } else {
+                InodeStamp::default()
+            },
+            ..scan::entry_of(name.clone(), &meta)
+        };
+        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
+        if skip_reason.is_none() {
+            if *name != planned.path {
+                self.moved.insert(name.clone());
+            }
+            self.rollouts.extend(rollout);
+        }
+        Ok(skip_reason)
+    }
+}
 
 /// Reads a file for the archive writer. Reports progress, and records read errors instead of
 /// returning them, so that the writer does not take them for errors of the archive.

@@ -9,10 +9,8 @@ use super::scan;
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
-use crate::io::IoError;
 use crate::io::lock::LockError;
 use crate::io::secret::SecretBytes;
-use std::io;
 use std::path::Path;
 
 /// The `auth.json` of a home, read as a whole.
@@ -25,30 +23,29 @@ pub(super) struct LoginFile {
     pub(super) login: Option<Login>,
 }
 
-/// The result of reading `auth.json`.
-pub(super) enum LoginRead {
-    /// Codex removed the file since the scan listed it.
-    Missing,
-    /// The file cannot be read.
-    Unreadable(PathNote),
-    Read(Box<LoginFile>),
-}
-
-/// Reads the login that the scan listed as `planned`.
+/// Reads the login that the scan listed as `planned`. Returns `None` if there is none or Codex removed it since; adds a
+/// file that cannot be read to `skipped`.
 ///
 /// # Errors
 /// Codex holds its lock for too long, or the lock cannot be taken.
-pub(super) fn read_login(home: &Path, planned: &FileEntry) -> Result<LoginRead, ArchiveError> {
+pub(super) fn read_login(
+    home: &Path,
+    planned: Option<&FileEntry>,
+    skipped: &mut Vec<PathNote>,
+) -> Result<Option<LoginFile>, ArchiveError> {
+    let Some(planned) = planned else {
+        return Ok(None);
+    };
     let path = home.join(home::AUTH_JSON);
     let lock = take_lock(home)?;
     let read = AuthFile::read(&path);
     let meta = path.metadata();
     drop(lock);
     let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
-        AuthFile::Missing => return Ok(LoginRead::Missing),
+        AuthFile::Missing => return Ok(None),
         AuthFile::Unreadable { reason, .. } => {
-            let note = PathNote::new(home::AUTH_JSON, reason);
-            return Ok(LoginRead::Unreadable(note));
+            skipped.push(PathNote::new(home::AUTH_JSON, reason));
+            return Ok(None);
         }
         AuthFile::Present(snapshot) => snapshot,
     };
@@ -57,7 +54,7 @@ pub(super) fn read_login(home: &Path, planned: &FileEntry) -> Result<LoginRead, 
         |_| planned.clone(),
         |meta| scan::entry_of(planned.path.clone(), &meta),
     );
-    Ok(LoginRead::Read(Box::new(LoginFile {
+    Ok(Some(LoginFile {
         entry: FileEntry {
             size: snapshot.bytes.expose().len() as u64,
             ..listed
@@ -69,7 +66,7 @@ pub(super) fn read_login(home: &Path, planned: &FileEntry) -> Result<LoginRead, 
         },
         login: snapshot.login,
         bytes: snapshot.bytes,
-    })))
+    }))
 }
 
 /// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
@@ -77,20 +74,10 @@ pub(super) fn read_login(home: &Path, planned: &FileEntry) -> Result<LoginRead, 
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     match LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT) {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
-        Err(LockError::Io(e)) => Err(e.into()),
-        Err(LockError::Held(path)) => Err(IoError {
-            action: "lock",
-            path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
+        Err(LockError::Io(e)) if e.is_access_denied() => Ok(None),
+        Err(e) => {
+            let why = "Codex holds the lock for too long";
+            Err(e.into_io_error(why).into())
         }
-        .into()),
     }
-}
-
-fn is_read_only(error: &IoError) -> bool {
-    matches!(
-        error.source.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
 }

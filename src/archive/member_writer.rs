@@ -243,7 +243,7 @@ impl<'a> MemberSink<'a> {
         let path = self.path;
         // Applies the checks of a reader: an archive that cannot be restored must not be published
         // as a good one.
-        check_manifest(path, &manifest)?;
+        check_manifest(&manifest).map_err(|e| e.of(path))?;
         manifest_members::write(path, &manifest, compression, self.written, &mut |bytes| {
             self.put(bytes)
         })?;

@@ -1,8 +1,18 @@
 //! Archives of a Codex home: capture, format and verification.
 //!
 //! `docs/archive-format.md` specifies the format; [`format`](mod@format) is its only implementation.
+//!
+//! I want to …
+//!
+//! - change which files are archived → `scope` (rules), `scan` (the walk)
+//! - change how a file is read that Codex writes meanwhile → `stable_read`, `capture_target`
+//! - change how members are made → `home_packer` feeds `pack`, which feeds `member_writer`; `reuse` copies old ones
+//! - change what a reader checks → `reader`, then `unpack_indexed` or `unpack_stream`
+//! - capture a home into a folder for another program → `tree_capture`
 
+pub(crate) mod attributes;
 pub mod capture;
+mod capture_target;
 mod database_snapshots;
 mod duplicates;
 mod error;
@@ -19,7 +29,6 @@ mod relocation;
 pub mod reuse;
 pub(crate) mod scan;
 pub mod scope;
-pub(crate) mod single_file;
 pub mod sink;
 pub(crate) mod source_paths;
 mod stable_read;
@@ -30,5 +39,5 @@ mod unpack_stream;
 pub mod verify;
 
 pub use error::ArchiveError;
-pub use format::{contents, entry, entry_name, footer, manifest, metadata, names, sidecar};
-pub(crate) use format::{file_list, inode_stamp, layout, name_table, path_checks, python};
+pub use format::{entry, entry_name, footer, manifest, metadata, names, sidecar};
+pub(crate) use format::{file_list, inode_stamp, name_table, path_checks, python};

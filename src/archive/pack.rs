@@ -369,11 +369,3 @@ impl<'a> PackWriter<'a> {
         })
     }
 }
-
-impl std::fmt::Debug for PackWriter<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PackWriter")
-            .field("files", &self.count())
-            .finish_non_exhaustive()
-    }
-}

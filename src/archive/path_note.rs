@@ -26,4 +26,11 @@ impl PathNote {
             content: None,
         }
     }
+
+    /// Returns the notes ordered by path, the first one of each path.
+    pub(super) fn sorted(mut notes: Vec<Self>) -> Vec<Self> {
+        notes.sort();
+        notes.dedup_by(|again, first| again.path == first.path);
+        notes
+    }
 }

@@ -14,11 +14,8 @@ use std::path::{Path, PathBuf};
 /// An archive with its final name and its sidecar.
 #[derive(Debug, Clone)]
 pub struct PublishedArchive {
-    /// Path of the archive.
     pub archive: PathBuf,
-    /// Path of the sidecar.
     pub sidecar: PathBuf,
-    /// Content of the sidecar.
     pub metadata: Metadata,
 }
 

@@ -1,9 +1,7 @@
 //! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
-use super::error::ArchiveError;
-use super::format::contents::ArchiveListing;
+use super::error::{ArchiveError, ContentError};
 use super::format::index_check;
-use super::format::layout::Layout;
 use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::manifest_members;
 use super::format::metadata::Metadata;
@@ -16,13 +14,24 @@ use super::unpack_stream;
 use crate::io::{IoContext, Progress};
 use std::path::{Path, PathBuf};
 
+/// The program that wrote an archive, and the form in which it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ArchiveOrigin {
+    /// Written by this program. The members can be read independently.
+    Indexed,
+    /// Written by this program, and compressed again by another one: the members that the manifest
+    /// lists no longer exist.
+    Recompressed,
+    /// Written by the Python codex-manager, without digests. The manifest is made from the entries.
+    Python,
+}
+
 /// An archive whose manifest has been read and checked, but not its content.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ArchiveReader {
     path: PathBuf,
-    layout: Layout,
-    /// True if the members can be read independently.
-    has_index: bool,
+    manifest: ArchiveManifest,
+    origin: ArchiveOrigin,
 }
 
 impl ArchiveReader {
@@ -32,20 +41,21 @@ impl ArchiveReader {
     /// The archive cannot be read, is damaged, has an unsafe entry, is of a newer version, or was
     /// not written by codex-manager.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let (layout, has_index) = match manifest_members::read(path)? {
+        let (manifest, origin) = match manifest_members::read(path)? {
             Some((manifest, end)) => {
-                check_manifest(path, &manifest)?;
-                index_check::check(path, &manifest, end)?;
-                (Layout::Native(Box::new(manifest)), true)
+                let checked =
+                    check_manifest(&manifest).and_then(|()| index_check::check(&manifest, end));
+                checked.map_err(|e| e.of(path))?;
+                (manifest, ArchiveOrigin::Indexed)
             }
             // Compressed again by another program, or written by the Python tool: only a complete
             // read shows the content.
-            None => (scan_for_layout(path)?, false),
+            None => scan_for_manifest(path)?,
         };
         Ok(Self {
             path: path.to_path_buf(),
-            layout,
-            has_index,
+            manifest,
+            origin,
         })
     }
 
@@ -54,8 +64,8 @@ impl ArchiveReader {
     pub(crate) fn of_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
         Self {
             path: name.to_path_buf(),
-            layout: Layout::Native(Box::new(manifest)),
-            has_index: false,
+            manifest,
+            origin: ArchiveOrigin::Recompressed,
         }
     }
 
@@ -63,30 +73,29 @@ impl ArchiveReader {
         &self.path
     }
 
-    /// Returns the archive's origin with its description.
-    pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+    /// Returns true for an archive of the Python codex-manager, which has no digests.
+    pub(crate) fn is_python(&self) -> bool {
+        self.origin == ArchiveOrigin::Python
     }
 
-    /// Returns the manifest; see [`Layout::manifest`].
+    /// Returns the manifest; `None` for an archive of the Python tool.
     pub fn manifest(&self) -> Option<&ArchiveManifest> {
-        self.layout.manifest()
+        (!self.is_python()).then_some(&self.manifest)
     }
 
-    /// Returns the metadata; see [`Layout::metadata`].
+    /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
     pub(crate) fn metadata(&self) -> &Metadata {
-        self.layout.metadata()
+        &self.manifest.metadata
     }
 
-    /// Returns the entries that the archive lists.
-    pub fn contents(&self) -> ArchiveListing<'_> {
-        self.layout.contents()
+    /// Returns the entries that the archive lists. Files of the Python tool's archives have no digest.
+    pub fn contents(&self) -> &ArchiveManifest {
+        &self.manifest
     }
 
-    /// Returns the manifest if the members are where it lists them. The manifest of an archive that
-    /// another program compressed again lists members that no longer exist.
+    /// Returns the manifest if the members are where it lists them.
     pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
-        self.manifest().filter(|_| self.has_index)
+        (self.origin == ArchiveOrigin::Indexed).then_some(&self.manifest)
     }
 
     /// Reads and checks the archive and passes the wanted files to `sink`.
@@ -103,39 +112,40 @@ impl ArchiveReader {
         sink: &dyn Sink,
         progress: &dyn Progress,
     ) -> Result<(), ArchiveError> {
-        match self.indexed() {
-            Some(manifest) => {
-                unpack_indexed::by_index(&self.path, manifest, extent, sink, progress)
+        match self.origin {
+            ArchiveOrigin::Indexed => {
+                unpack_indexed::by_index(&self.path, &self.manifest, extent, sink, progress)
             }
-            None => unpack_stream::unpack(&self.path, &self.layout, sink, progress),
+            ArchiveOrigin::Recompressed | ArchiveOrigin::Python => {
+                unpack_stream::unpack(&self.path, &self.manifest, self.is_python(), sink, progress)
+            }
         }
     }
 }
 
 /// Reads an archive without a footer to its end, to find out its origin.
-fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
+fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = PythonScan::new(path, packed);
+    let mut python = PythonScan::new(packed);
     tar_stream::read_archive(path, &mut |entry, content| {
-        if entry.name.as_path() == Path::new(MANIFEST_NAME) {
-            if manifest.is_some() {
-                return Err(ArchiveError::unsafe_entry(
-                    path,
-                    &entry.name,
-                    "twice in the archive",
-                ));
-            }
-            manifest = Some(manifest_members::parse(path, content, packed)?);
-            return Ok(());
+        if entry.name.as_path() != Path::new(MANIFEST_NAME) {
+            return python.entry(&entry, content);
         }
-        python.entry(&entry, content)
+        if manifest.is_some() {
+            let what = "twice in the archive";
+            return Err(ContentError::unsafe_entry(&entry.name, what));
+        }
+        manifest = Some(manifest_members::parse(path, content, packed)?);
+        Ok(())
     })?;
-    match manifest {
+    let found = match manifest {
         Some(manifest) => {
-            check_manifest(path, &manifest)?;
-            Ok(Layout::Native(Box::new(manifest)))
+            check_manifest(&manifest).map(|()| (manifest, ArchiveOrigin::Recompressed))
         }
-        None => python.finish().map(|p| Layout::Python(Box::new(p))),
-    }
+        None => python
+            .finish(path)
+            .map(|manifest| (manifest, ArchiveOrigin::Python)),
+    };
+    found.map_err(|e| e.of(path))
 }

@@ -1,5 +1,6 @@
 //! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
+use super::format::entry::LinkEntry;
 use super::format::entry_name::EntryName;
 use super::format::name_table::{NameSet, NameTable};
 use super::scope::CaptureScope;
@@ -31,11 +32,11 @@ impl<'a> FileLocator<'a> {
     pub(super) fn new(
         scope: &'a CaptureScope,
         places: &'a SourcePaths,
-        links: &[(EntryName, PathBuf)],
+        links: &[LinkEntry],
         names: &Arc<NameTable>,
     ) -> Self {
         let mut above = NameSet::with_names(names);
-        above.extend(links.iter().map(|(name, _)| name.clone()));
+        above.extend(links.iter().map(|link| link.path.clone()));
         Self {
             scope,
             places,

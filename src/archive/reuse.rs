@@ -11,6 +11,7 @@ use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::position;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -60,7 +61,7 @@ pub struct ReuseOptions {
 /// The previous archive of the same home, opened to copy members from.
 #[derive(Debug)]
 pub struct PreviousArchive<'a> {
-    archive: ReaderRef<'a>,
+    archive: Cow<'a, ArchiveReader>,
     file: File,
     /// By the number of a name: the position of its file plus one, or zero for no file.
     places: Vec<u32>,
@@ -74,20 +75,12 @@ pub struct PreviousArchive<'a> {
     options: ReuseOptions,
 }
 
-#[derive(Debug)]
-enum ReaderRef<'a> {
-    Owned(Box<ArchiveReader>),
-    Borrowed(&'a ArchiveReader),
-}
-
 impl<'a> PreviousArchive<'a> {
     /// Opens an archive to copy from. Returns `None` if it has no index, is damaged, or was
     /// compressed less than `options` asks for. The backup then reads every file.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        Self::from_ref(
-            ReaderRef::Owned(Box::new(ArchiveReader::open(path).ok()?)),
-            options,
-        )
+        let archive = ArchiveReader::open(path).ok()?;
+        Self::new(Cow::Owned(archive), options, NameSet::default())
     }
 
     /// Like [`PreviousArchive::open`], for an archive that is already open. `equal` are the files of the home whose
@@ -97,12 +90,11 @@ impl<'a> PreviousArchive<'a> {
         options: ReuseOptions,
         equal: NameSet,
     ) -> Option<Self> {
-        let source = Self::from_ref(ReaderRef::Borrowed(archive), options)?;
-        Some(Self { equal, ..source })
+        Self::new(Cow::Borrowed(archive), options, equal)
     }
 
-    fn from_ref(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
-        let manifest = archive.archive().indexed()?;
+    fn new(archive: Cow<'a, ArchiveReader>, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+        let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
@@ -120,13 +112,13 @@ impl<'a> PreviousArchive<'a> {
             places[id.index()] = place;
         }
         let made = manifest.metadata.created_at.timestamp();
-        let file = file_open::open(archive.archive().path()).ok()?;
+        let file = file_open::open(archive.path()).ok()?;
         Some(Self {
             file,
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
-            equal: NameSet::default(),
+            equal,
             options,
             archive,
         })
@@ -138,20 +130,19 @@ impl<'a> PreviousArchive<'a> {
     }
 
     fn manifest(&self) -> Option<&ArchiveManifest> {
-        self.archive.archive().indexed()
+        self.archive.indexed()
     }
 
     /// Returns the archive, if it was opened here.
     pub(crate) fn into_reader(self) -> Option<ArchiveReader> {
         match self.archive {
-            ReaderRef::Owned(archive) => Some(*archive),
-            ReaderRef::Borrowed(_) => None,
+            Cow::Owned(archive) => Some(archive),
+            Cow::Borrowed(_) => None,
         }
     }
 
-    /// Returns the path of the archive.
     pub(crate) fn path(&self) -> &Path {
-        self.archive.archive().path()
+        self.archive.path()
     }
 
     /// Returns the members that hold the first file and the files after it in the same member, if
@@ -315,15 +306,6 @@ impl<'a> PreviousArchive<'a> {
         {
             let _ = old;
             out.write_all(bytes)
-        }
-    }
-}
-
-impl ReaderRef<'_> {
-    fn archive(&self) -> &ArchiveReader {
-        match self {
-            Self::Owned(archive) => archive,
-            Self::Borrowed(archive) => archive,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
-use super::format::entry::{FileEntry, FolderEntry};
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::inode_stamp::InodeStamp;
@@ -19,10 +19,9 @@ use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// The result of scanning a home.
 #[derive(Debug, Default)]
 pub(crate) struct HomeScan {
     /// The mapping of archive names to paths on disk.
@@ -30,7 +29,7 @@ pub(crate) struct HomeScan {
     /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
     /// Symbolic links with targets inside the home.
-    pub links: Vec<(EntryName, PathBuf)>,
+    pub links: Vec<LinkEntry>,
     /// Files in the order of their names, without the databases and the login.
     pub files: FileList,
     /// Databases in the order of their names.
@@ -69,7 +68,7 @@ impl HomeScan {
         let apart = self.databases.iter().chain(&self.login);
         let apart = apart
             .map(|f| &f.path)
-            .chain(self.links.iter().map(|l| &l.0));
+            .chain(self.links.iter().map(|l| &l.path));
         for name in self.files.iter().map(|f| f.path).chain(apart.cloned()) {
             let nested = name.as_path().components().count() > 1;
             match tops.get_mut(name.top()) {
@@ -136,9 +135,9 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
         walk.outside_databases(folder);
     }
     add_newly_archived(scope, &canonical, &mut scan);
-    let duplicates = duplicates::drop_duplicates(&mut scan.files, &scan.places);
-    scan.excluded.extend(duplicates.dropped);
-    scan.copies = duplicates.conversations;
+    let (copies, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    scan.excluded.extend(dropped);
+    scan.copies = copies;
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
@@ -338,7 +337,10 @@ impl HomeWalk<'_> {
         };
         let kept = portable_target(self.home, relative, &target);
         match misplaced_link(relative, &kept) {
-            None => self.scan.links.push((name, kept)),
+            None => self.scan.links.push(LinkEntry {
+                path: name,
+                target: kept,
+            }),
             Some(reason) => self.skip(relative, format!("{reason}, to {}", target.display())),
         }
     }

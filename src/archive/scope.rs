@@ -4,12 +4,12 @@ use super::format::entry_name::EntryName;
 use super::format::metadata::BackupMode;
 use super::format::name_table::NameSet;
 use crate::codex::home::HomeEntryKind;
-use crate::io::OrdinaryPath;
+use crate::io::tree;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
 /// The part of a home that a backup captures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CaptureScope {
     /// Absolute path of the Codex home.
     pub home: PathBuf,
@@ -39,33 +39,17 @@ impl CaptureScope {
     pub fn new(home: &Path, mode: BackupMode) -> Self {
         Self {
             home: home.to_path_buf(),
-            sqlite_home: None,
             mode,
-            include_tmp: false,
-            include_worktrees: false,
-            without_logins: false,
-            excludes: Excludes::default(),
-            only: None,
-            undo_removes: Vec::new(),
-            manager_home: None,
+            ..Self::default()
         }
     }
 
     /// Excludes the manager home if it is inside the Codex home.
     pub(crate) fn exclude_manager_home(&mut self, manager_home: &Path) {
-        // The manager home may not exist yet, so its nearest existing parent is resolved.
-        let real = manager_home.ancestors().find_map(|above| {
-            let rest = manager_home.strip_prefix(above).ok()?;
-            Some(above.canonical().ok()?.join(rest))
-        });
-        self.manager_home = match (real, self.home.canonical()) {
-            (Some(manager), Ok(home)) => manager
-                .strip_prefix(&home)
-                .ok()
-                .filter(|p| !p.as_os_str().is_empty())
-                .map(Path::to_path_buf),
-            _ => None,
-        };
+        let inside = tree::real(manager_home);
+        let inside = inside.strip_prefix(tree::real(&self.home)).ok();
+        let inside = inside.filter(|path| !path.as_os_str().is_empty());
+        self.manager_home = inside.map(Path::to_path_buf);
     }
 
     /// Returns true if files of this kind are captured.

@@ -10,23 +10,23 @@
 //! recognizes unchanged files. Databases and the login are always copies, removed after each run.
 
 use super::ArchiveError;
-use super::capture::{folder_ids, new_manifest, take_files};
+use super::capture::{folder_ids, new_manifest, scan_with_snapshots, take_files};
 use super::database_snapshots::DatabaseSnapshots;
-use super::format::entry::{FileEntry, LinkEntry};
+use super::format::entry::FileEntry;
 use super::format::file_list::FileList;
 use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::metadata::Metadata;
 use super::format::name_table::NameSet;
-use super::login_read::{self, LoginFile, LoginRead};
+use super::login_read::{self, LoginFile};
 use super::path_note::PathNote;
-use super::scan::{self, HomeScan, mtime_ns_of};
+use super::scan::{HomeScan, mtime_ns_of};
 use super::scope::CaptureScope;
-use super::tree_writer::{TreeWriter, copy_prefix, remove_existing};
-pub(crate) use super::tree_writer::{is_always_copied, set_attributes};
+pub(crate) use super::tree_writer::is_always_copied;
+use super::tree_writer::{TreeWriter, copy_prefix, remove_copies, remove_existing};
 use crate::codex::auth::Login;
 use crate::codex::rollout;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic, document, file_open, sharing};
+use crate::io::{IoContext, atomic, document, file_open};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,21 +64,14 @@ pub(crate) fn capture_tree(
     let staging = Staging::inside(tmp)?;
     let folders = folder_ids(&scope.home);
     let names = Arc::default();
-    let mut databases = DatabaseSnapshots::default();
-    databases.snapshot_all(&scan::scan(scope, &names)?, &staging)?;
-    // Scans again: files that Codex created while the snapshots were made belong to this capture,
-    // and new databases may be among them.
-    let mut scan = scan::scan(scope, &names)?;
-    databases.snapshot_all(&scan, &staging)?;
-    scan.skipped.retain(|s| !databases.was_attempted(&s.path));
-    scan.skipped.append(&mut databases.skipped);
+    let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
     let files = take_files(&mut scan, &databases, &names);
 
     atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
     let login = fill(&mut writer, scope, &scan, &databases, &files)
-        .inspect_err(|_| writer.remove_copies())?;
+        .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
     let TreeWriter {
         files,
         linked,
@@ -86,8 +79,7 @@ pub(crate) fn capture_tree(
         ..
     } = writer;
     skipped.append(&mut scan.skipped);
-    skipped.sort();
-    skipped.dedup_by(|again, first| again.path == first.path);
+    let skipped = PathNote::sorted(skipped);
     let manifest = manifest(scope, &mut scan, files, &skipped, login.as_ref(), metadata);
     let tree = CapturedTree {
         root: root.to_path_buf(),
@@ -121,29 +113,11 @@ fn fill(
     writer.add_files(files)?;
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
     writer.remove_others()?;
-    add_login(writer, scope, scan.login.as_ref())
-}
-
-/// Adds the login, if there is one.
-fn add_login(
-    writer: &mut TreeWriter<'_>,
-    scope: &CaptureScope,
-    planned: Option<&FileEntry>,
-) -> Result<Option<LoginFile>, ArchiveError> {
-    let Some(planned) = planned else {
-        return Ok(None);
-    };
-    match login_read::read_login(&scope.home, planned)? {
-        LoginRead::Missing => Ok(None),
-        LoginRead::Unreadable(note) => {
-            writer.skipped.push(note);
-            Ok(None)
-        }
-        LoginRead::Read(file) => {
-            writer.add_login(&file.entry, file.bytes.expose())?;
-            Ok(Some(*file))
-        }
+    let login = login_read::read_login(&scope.home, scan.login.as_ref(), &mut writer.skipped)?;
+    if let Some(file) = &login {
+        writer.add_login(&file.entry, file.bytes.expose())?;
     }
+    Ok(login)
 }
 
 fn manifest(
@@ -159,13 +133,9 @@ fn manifest(
     metadata.bytes = files.bytes();
     let account_auth = login.map(|file| file.account_auth.clone());
     let linked = std::mem::take(&mut scan.linked);
-    let links = scan.links.iter().map(|(path, target)| LinkEntry {
-        path: path.clone(),
-        target: target.clone(),
-    });
     ArchiveManifest {
         folders: std::mem::take(&mut scan.folders),
-        links: links.collect(),
+        links: std::mem::take(&mut scan.links),
         files,
         ..new_manifest(scope, metadata, account_auth, skipped, linked)
     }
@@ -246,9 +216,6 @@ pub(crate) fn write_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<
 impl Drop for CapturedTree {
     fn drop(&mut self) {
         // The next capture removes what a killed one leaves.
-        let copies = self.manifest.files.iter().map(|entry| entry.path);
-        for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
-            let _ = sharing::remove_file(self.root.join(name.as_path()));
-        }
+        remove_copies(&self.root, &self.manifest.files, &self.linked);
     }
 }

@@ -1,8 +1,10 @@
 //! Places captured files in a folder tree: as hard links where possible, else as copies.
 
 use super::ArchiveError;
-use super::duplicates::DuplicateConversations;
-use super::format::entry::{FileEntry, FolderEntry};
+use super::attributes::set_attributes;
+use super::capture_target::{CaptureTarget, SkipReason};
+use super::duplicates::{DuplicateConversations, RolloutKey};
+use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
 use super::format::inode_stamp::InodeStamp;
@@ -11,43 +13,25 @@ use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
-use super::stable_read::{ReadDecision, decide_read, wait_for_growth};
+use super::stable_read::StablePrefix;
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::rollout::RolloutName;
 use crate::io::atomic::TempFile;
-use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use std::collections::HashSet;
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 /// Age below which a file is copied instead of linked, because it is probably being written.
 const MIN_LINK_AGE_NANOS: i64 = 60 * 1_000_000_000;
-
-/// Maximum number of attempts to copy a file that becomes shorter while it is read.
-const MAX_READ_ATTEMPTS: u32 = 8;
-
-/// Result of one attempt to place a file.
-enum PlaceOutcome {
-    /// The file was placed, was skipped, or does not exist any more.
-    Handled,
-    /// The last line is incomplete. The file is tried again after all others.
-    Deferred,
-}
-
-/// Identifies a rollout across renames: device, inode and name of the conversation. An inode number
-/// alone may be reused for a new file.
-type RolloutId = (u64, u64, String);
 
 /// Writes captured files into a tree.
 pub(super) struct TreeWriter<'a> {
     root: &'a Path,
     locator: FileLocator<'a>,
     copies: &'a DuplicateConversations,
-    rollouts: HashSet<RolloutId>,
+    rollouts: HashSet<RolloutKey>,
     /// The placed files, links and copies.
     pub(super) files: FileList,
     /// The placed files that are hard links.
@@ -111,18 +95,18 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn add_structure(
         &mut self,
         folders: &[FolderEntry],
-        links: &[(EntryName, PathBuf)],
+        links: &[LinkEntry],
     ) -> Result<(), IoError> {
         for folder in folders {
             self.add_folder(folder.path.as_path())?;
         }
-        for (name, target) in links {
-            let path = self.prepare(name)?;
-            if fs::read_link(&path).ok().as_ref() != Some(target) {
+        for link in links {
+            let path = self.prepare(&link.path)?;
+            if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
                 remove_existing(&path)?;
-                tree::make_link(target, &path)?;
+                tree::make_link(&link.target, &path)?;
             }
-            self.placed.insert(name);
+            self.placed.insert(&link.path);
         }
         Ok(())
     }
@@ -163,70 +147,11 @@ impl<'a> TreeWriter<'a> {
     pub(super) fn add_files(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         for planned in files.iter() {
-            if is_interrupted() {
-                return Err(ArchiveError::Interrupted);
-            }
-            if let PlaceOutcome::Deferred = self.add_file(&planned, true)? {
+            if !self.try_file(&planned, true)? {
                 deferred.push(planned);
             }
         }
-        for planned in deferred {
-            wait_for_growth(&planned, &self.locator.listed(&planned.path));
-            self.add_file(&planned, false)?;
-        }
-        Ok(())
-    }
-
-    fn add_file(&mut self, planned: &FileEntry, may_defer: bool) -> Result<PlaceOutcome, IoError> {
-        if self.is_linked_rollout(planned) {
-            let rollout = self.rollout_id(planned, planned.stamp);
-            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-            if !is_placed && !self.placed.contains(planned.path.as_path()) {
-                self.add_folder(atomic::parent_of(planned.path.as_path()))?;
-                self.linked.insert(&planned.path);
-                self.record(planned);
-                self.rollouts.extend(rollout);
-            }
-            return Ok(PlaceOutcome::Handled);
-        }
-        let mut opened = match self.locator.open(&planned.path) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(PlaceOutcome::Handled),
-            Err(e) => {
-                self.skip(&planned.path, e.source.to_string());
-                return Ok(PlaceOutcome::Handled);
-            }
-        };
-        for _ in 0..MAX_READ_ATTEMPTS {
-            let prefix = match decide_read(&mut opened.file, planned, may_defer) {
-                Ok(ReadDecision::Defer) => return Ok(PlaceOutcome::Deferred),
-                Ok(ReadDecision::Read(prefix)) => prefix,
-                Ok(ReadDecision::Skip(reason)) => {
-                    self.skip(&opened.name, reason);
-                    return Ok(PlaceOutcome::Handled);
-                }
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => continue,
-                Err(e) => {
-                    self.skip(&opened.name, e.to_string());
-                    return Ok(PlaceOutcome::Handled);
-                }
-            };
-            let rollout = self.rollout_id(planned, InodeStamp::of(&prefix.meta));
-            let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-            if is_placed || self.placed.contains(opened.name.as_path()) {
-                return Ok(PlaceOutcome::Handled);
-            }
-            let entry = FileEntry {
-                size: prefix.size,
-                ..scan::entry_of(opened.name.clone(), &prefix.meta)
-            };
-            if self.place(&mut opened, &entry, prefix.size == prefix.meta.len())? {
-                self.rollouts.extend(rollout);
-                return Ok(PlaceOutcome::Handled);
-            }
-        }
-        self.skip(&opened.name, "the file became shorter while it was read");
-        Ok(PlaceOutcome::Handled)
+        self.add_deferred(deferred)
     }
 
     /// Links or copies an open file. Returns false if it became shorter.
@@ -297,32 +222,12 @@ impl<'a> TreeWriter<'a> {
             && !is_always_copied(entry.path.as_path())
     }
 
-    fn rollout_id(&self, planned: &FileEntry, stamp: InodeStamp) -> Option<RolloutId> {
-        if stamp.ino == 0 || !self.copies.has(planned.path.as_path()) {
-            return None;
-        }
-        let conversation = RolloutName::of(planned.path.as_path())?;
-        Some((stamp.dev, stamp.ino, conversation.name))
-    }
-
     fn record(&mut self, entry: &FileEntry) {
         self.placed.insert(&entry.path);
         self.files.push(&FileEntry {
             sha256: None,
             ..entry.clone()
         });
-    }
-
-    fn skip(&mut self, name: &EntryName, reason: impl Into<String>) {
-        self.skipped.push(PathNote::new(name.as_path(), reason));
-    }
-
-    /// Removes the copies that this capture has placed.
-    pub(super) fn remove_copies(&self) {
-        let copies = self.files.iter().map(|entry| entry.path);
-        for name in copies.filter(|name| !self.linked.contains(name.as_path())) {
-            let _ = sharing::remove_file(self.root.join(name.as_path()));
-        }
     }
 
     /// Removes everything from the tree that this capture did not place.
@@ -344,6 +249,55 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
+impl CaptureTarget for TreeWriter<'_> {
+    fn locator(&self) -> &FileLocator<'_> {
+        &self.locator
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(PathNote::new(name.as_path(), reason));
+    }
+
+    /// Records a rollout whose link is from a capture before.
+    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
+        if !self.is_linked_rollout(planned) {
+            return Ok(false);
+        }
+        let rollout = self.copies.key(planned, planned.stamp);
+        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+        if !is_placed && !self.placed.contains(planned.path.as_path()) {
+            self.add_folder(atomic::parent_of(planned.path.as_path()))?;
+            self.linked.insert(&planned.path);
+            self.record(planned);
+            self.rollouts.extend(rollout);
+        }
+        Ok(true)
+    }
+
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        prefix: StablePrefix,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = prefix;
+        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
+        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
+        if is_placed || self.placed.contains(opened.name.as_path()) {
+            return Ok(None);
+        }
+        let entry = FileEntry {
+            size,
+            ..scan::entry_of(opened.name.clone(), &meta)
+        };
+        if !self.place(opened, &entry, size == meta.len())? {
+            return Ok(Some(SkipReason::Shorter));
+        }
+        self.rollouts.extend(rollout);
+        Ok(None)
+    }
+}
+
 /// Returns true for files that are always copied: Codex writes databases in place, and a link would keep
 /// a login or a key that Codex deletes. Files like `.credentials.json` (logins of MCP servers), `.env`
 /// and copies of auth.json have no kind of their own.
@@ -353,6 +307,14 @@ pub(crate) fn is_always_copied(path: &Path) -> bool {
         kind if kind.is_login() => true,
         HomeEntryKind::Unknown => path.components().count() == 1,
         _ => false,
+    }
+}
+
+/// Removes the captured `files` below `root`, except those that are hard links.
+pub(super) fn remove_copies(root: &Path, files: &FileList, linked: &NameSet) {
+    let copies = files.iter().map(|entry| entry.path);
+    for name in copies.filter(|name| !linked.contains(name.as_path())) {
+        let _ = sharing::remove_file(root.join(name.as_path()));
     }
 }
 
@@ -383,28 +345,11 @@ pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Re
 fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
     let mut file = atomic::create_private(path)?;
     let written = io::copy(content, &mut file).at("write", path);
+    // Closed first: Windows sets the time of the last write again when a written file is closed.
+    drop(file);
     written
-        .and_then(|written| set_attributes(&file, path, entry).map(|()| written))
+        .and_then(|written| set_attributes(path, entry.mode, entry.mtime).map(|()| written))
         .inspect_err(|_| {
             let _ = sharing::remove_file(path);
         })
-}
-
-/// Sets the modification time and the permission bits of `entry`.
-pub(crate) fn set_attributes(file: &File, path: &Path, entry: &FileEntry) -> Result<(), IoError> {
-    let nanos = Duration::from_nanos(entry.mtime.unsigned_abs());
-    let modified = if entry.mtime >= 0 {
-        SystemTime::UNIX_EPOCH + nanos
-    } else {
-        SystemTime::UNIX_EPOCH - nanos
-    };
-    file.set_times(FileTimes::new().set_modified(modified))
-        .at("set the time of", path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(entry.mode & 0o777);
-        crate::io::modes::ignore_refusal(file.set_permissions(mode)).at("set the mode of", path)?;
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Unpacks an archive with an index, member by member on several threads. Archives without an index
 //! are read [as one stream](super::unpack_stream).
 
-use super::error::ArchiveError;
+use super::error::{ArchiveError, ContentError};
 use super::format::entry::FileEntry;
 use super::format::gzip_member;
 use super::format::manifest::{ArchiveManifest, Member, MemberContents};
@@ -27,8 +27,9 @@ enum UnpackedMember {
     Chunk {
         entry: FileEntry,
         bytes: AlignedBuffer,
-        content: usize,
-        upto: Sha256Digest,
+        content_len: usize,
+        /// Digest of the file up to the end of this chunk.
+        digest_so_far: Sha256Digest,
     },
     /// A part of a void entry.
     Void(AlignedBuffer),
@@ -54,74 +55,72 @@ pub(super) fn by_index(
         progress,
     };
     let mut in_order = OrderedChecks {
-        path,
         manifest,
         sink,
         running: Hasher::default(),
         hashed: 0,
-        void: 0,
-        void_left: 0,
+        begun_voids: 0,
+        void_bytes_left: 0,
     };
-    {
-        let in_order = &mut in_order;
-        parallel::ordered_on(
-            // One thread more than processors, because a thread may wait for the disk.
-            parallel::threads() + 1,
-            MAX_MEMBERS_IN_FLIGHT,
-            |job: (&Member, u64)| unpacker.member(job),
-            |done: Result<UnpackedMember, ArchiveError>| in_order.take(done?),
-            |jobs| {
-                let members = manifest.members_with_offsets();
-                members
-                    .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
-                    .try_for_each(|job| jobs.submit(job))
-                    .map_err(|ConsumerFailed| ArchiveError::Interrupted)
-            },
-        )?;
-    }
-    match extent {
-        Extent::All => in_order.finish(),
+    let read = parallel::ordered_on(
+        // One thread more than processors, because a thread may wait for the disk.
+        parallel::threads() + 1,
+        MAX_MEMBERS_IN_FLIGHT,
+        |job: (&Member, u64)| unpacker.unpack_and_check(job),
+        |unpacked: Result<UnpackedMember, ContentError>| in_order.check_next(unpacked?),
+        |jobs| {
+            let members = manifest.members_with_offsets();
+            members
+                .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
+                .try_for_each(|job| jobs.submit(job))
+                .map_err(|ConsumerFailed| ArchiveError::Interrupted.into())
+        },
+    );
+    let checked = read.and_then(|()| match extent {
+        Extent::All => in_order.check_end(),
         Extent::Wanted => Ok(()),
-    }
+    });
+    checked.map_err(|e| e.of(path))
 }
 
 /// Checks that span several members, applied in the order of the archive.
 struct OrderedChecks<'a> {
-    path: &'a Path,
     manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     /// Digest of the current large file so far, and the number of hashed bytes.
     running: Hasher,
     hashed: u64,
-    /// Number of void entries that have begun, and the bytes of the last one that are still
-    /// missing.
-    void: usize,
-    void_left: u64,
+    /// Number of void entries that have begun. They are entries of large files that shrank while they were archived;
+    /// no file is unpacked from them.
+    begun_voids: usize,
+    /// Bytes of the last void entry that are still missing.
+    void_bytes_left: u64,
 }
 
 impl OrderedChecks<'_> {
-    fn take(&mut self, done: UnpackedMember) -> Result<(), ArchiveError> {
-        if self.void_left > 0 && !matches!(done, UnpackedMember::Void(_)) {
-            return Err(self.void_mismatch());
+    /// Checks the next member of the archive.
+    fn check_next(&mut self, member: UnpackedMember) -> Result<(), ContentError> {
+        if self.void_bytes_left > 0 && !matches!(member, UnpackedMember::Void(_)) {
+            return Err(void_mismatch());
         }
-        match done {
+        match member {
             UnpackedMember::Checked => Ok(()),
             UnpackedMember::Chunk {
                 entry,
                 bytes,
-                content,
-                upto,
-            } => self.chunk(&entry, &bytes[..content], upto),
-            UnpackedMember::Void(bytes) => self.void(&bytes),
+                content_len,
+                digest_so_far,
+            } => self.check_chunk(&entry, &bytes[..content_len], digest_so_far),
+            UnpackedMember::Void(bytes) => self.check_void(&bytes),
         }
     }
 
-    fn chunk(
+    fn check_chunk(
         &mut self,
         entry: &FileEntry,
         content: &[u8],
-        upto: Sha256Digest,
-    ) -> Result<(), ArchiveError> {
+        digest_so_far: Sha256Digest,
+    ) -> Result<(), ContentError> {
         if self.hashed == 0 {
             self.running = Hasher::default();
         }
@@ -129,8 +128,8 @@ impl OrderedChecks<'_> {
         self.hashed += content.len() as u64;
         let digest = self.running.digest();
         let ends = self.hashed == entry.size;
-        if digest != upto || (ends && entry.sha256 != Some(digest)) {
-            return Err(wrong_digest(self.path, entry));
+        if digest != digest_so_far || (ends && entry.sha256 != Some(digest)) {
+            return Err(wrong_digest(entry));
         }
         if ends {
             self.hashed = 0;
@@ -143,38 +142,33 @@ impl OrderedChecks<'_> {
 
     /// Checks one part of a void entry. Only entries that the manifest lists as void are accepted:
     /// the header of one, then its content.
-    fn void(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
-        if self.void_left > 0 {
-            let left = self.void_left.checked_sub(bytes.len() as u64);
-            self.void_left = left.ok_or_else(|| self.void_mismatch())?;
+    fn check_void(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        if self.void_bytes_left > 0 {
+            let left = self.void_bytes_left.checked_sub(bytes.len() as u64);
+            self.void_bytes_left = left.ok_or_else(void_mismatch)?;
             return Ok(());
         }
-        let entry = read_head(bytes, self.path)?;
-        if self.manifest.void.get(self.void) != Some(&entry.name) {
-            return Err(unexpected_entry(self.path, &entry.name));
+        let entry = read_head(bytes)?;
+        if self.manifest.void.get(self.begun_voids) != Some(&entry.name) {
+            return Err(unexpected_entry(&entry.name));
         }
-        self.void += 1;
-        self.void_left = entry
-            .size
-            .checked_next_multiple_of(BLOCK_BYTES)
-            .ok_or_else(|| self.void_mismatch())?;
+        self.begun_voids += 1;
+        let bytes_with_padding = entry.size.checked_next_multiple_of(BLOCK_BYTES);
+        self.void_bytes_left = bytes_with_padding.ok_or_else(void_mismatch)?;
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), ArchiveError> {
-        if self.void_left == 0 && self.void == self.manifest.void.len() {
+    fn check_end(&self) -> Result<(), ContentError> {
+        if self.void_bytes_left == 0 && self.begun_voids == self.manifest.void.len() {
             Ok(())
         } else {
-            Err(self.void_mismatch())
+            Err(void_mismatch())
         }
     }
+}
 
-    fn void_mismatch(&self) -> ArchiveError {
-        ArchiveError::damaged(
-            self.path,
-            "the void entries differ from those in the manifest",
-        )
-    }
+fn void_mismatch() -> ContentError {
+    ContentError::damaged("the void entries differ from those in the manifest")
 }
 
 struct Unpacker<'a> {
@@ -208,25 +202,30 @@ impl Unpacker<'_> {
     }
 
     /// Unpacks and checks a member. `offset` is that of a chunk in its file.
-    fn member(&self, (member, offset): (&Member, u64)) -> Result<UnpackedMember, ArchiveError> {
+    fn unpack_and_check(
+        &self,
+        (member, offset): (&Member, u64),
+    ) -> Result<UnpackedMember, ContentError> {
         if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
+            return Err(ArchiveError::Interrupted.into());
         }
         let bytes = self.unpack(member)?;
         match member.holds {
             MemberContents::Structure(first, count) => {
-                member_content::check_structure(self.path, &bytes, self.manifest, first, count)?;
+                member_content::check_structure(&bytes, self.manifest, first, count)?;
             }
             MemberContents::Files(first, count) => {
                 let listed = self.files(first, count);
-                member_content::read_small_files(self.path, &bytes, listed, |file, text| {
-                    self.small_file(file, text)
+                member_content::read_small_files(&bytes, listed, |file, text| {
+                    Ok(self.small_file(file, text)?)
                 })?;
             }
             MemberContents::Head(file) => {
-                member_content::check_head(self.path, &bytes, &self.file_at(file)?)?;
+                member_content::check_head(&bytes, &self.file_at(file)?)?;
             }
-            MemberContents::Chunk(file, upto) => return self.chunk(bytes, file, upto, offset),
+            MemberContents::Chunk(file, digest_so_far) => {
+                return self.chunk(bytes, file, digest_so_far, offset);
+            }
             MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
         Ok(UnpackedMember::Checked)
@@ -234,8 +233,8 @@ impl Unpacker<'_> {
 
     /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
     /// their digest.
-    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
-        let bad = |what: &str| ArchiveError::damaged(self.path, format!("a member {what}"));
+    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ContentError> {
+        let bad = |what: &str| ContentError::damaged(format!("a member {what}"));
         let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
         else {
             return Err(bad("is too large"));
@@ -243,7 +242,7 @@ impl Unpacker<'_> {
         let mut packed = self.buffers.aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
-            other => other.at("read", self.path)?,
+            other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
         if Sha256Digest::of(&packed) != member.sha256 {
             return Err(bad("does not match its digest"));
@@ -265,25 +264,25 @@ impl Unpacker<'_> {
         &self,
         bytes: AlignedBuffer,
         file: u64,
-        upto: Sha256Digest,
+        digest_so_far: Sha256Digest,
         offset: u64,
-    ) -> Result<UnpackedMember, ArchiveError> {
+    ) -> Result<UnpackedMember, ContentError> {
         let entry = self.file_at(file)?;
-        let content = member_content::chunk_content(self.path, &bytes, &entry, offset)?;
+        let content = member_content::chunk_content(&bytes, &entry, offset)?;
         self.progress.add_bytes(content.len() as u64);
         if self.sink.wants(&entry) {
             self.sink.write_chunk(&entry, offset, content)?;
         }
         Ok(UnpackedMember::Chunk {
-            content: content.len(),
+            content_len: content.len(),
             entry,
             bytes,
-            upto,
+            digest_so_far,
         })
     }
 
-    fn file_at(&self, number: u64) -> Result<FileEntry, ArchiveError> {
-        let unlisted = || ArchiveError::damaged(self.path, "a file that is not listed");
+    fn file_at(&self, number: u64) -> Result<FileEntry, ContentError> {
+        let unlisted = || ContentError::damaged("a file that is not listed");
         self.files(number, 1).next().ok_or_else(unlisted)
     }
 }

@@ -1,12 +1,10 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
-use super::error::ArchiveError;
-use super::format::contents::ArchiveListing;
+use super::error::{ArchiveError, ContentError};
 use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
 use super::format::file_list::FileList;
-use super::format::layout::Layout;
-use super::format::manifest::MANIFEST_NAME;
+use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::member_content::wrong_digest;
 use super::format::name_table::NameId;
 use super::format::python;
@@ -17,29 +15,33 @@ use crate::io::hash::Hasher;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Unpacks an archive without an index, and checks it against what `layout` lists.
+/// Unpacks an archive without an index, and checks it against `manifest`. `is_python` is true if the manifest was
+/// made from the entries of an archive of the Python tool.
 pub(super) fn unpack(
     path: &Path,
-    layout: &Layout,
+    manifest: &ArchiveManifest,
+    is_python: bool,
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let mut list = Checklist::new(path, layout);
-    progress.expect_bytes(list.files.bytes());
+    let mut list = Checklist::new(manifest, is_python);
+    progress.expect_bytes(manifest.files.bytes());
     read_archive(path, &mut |entry, content| match list.take(&entry)? {
-        Some(file) => stream_file(path, &file, content, sink, progress),
+        Some(file) => stream_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
-    list.finish()
+    match list.first_missing() {
+        Some(name) => Err(ArchiveError::damaged(path, format!("{name} is missing"))),
+        None => Ok(()),
+    }
 }
 
 fn stream_file(
-    path: &Path,
     file: &FileEntry,
     content: &mut EntryContent<'_>,
     sink: &dyn Sink,
     progress: &dyn Progress,
-) -> Result<(), ArchiveError> {
+) -> Result<(), ContentError> {
     let wanted = sink.wants(file);
     let mut hasher = Hasher::default();
     let mut position = 0;
@@ -55,19 +57,17 @@ fn stream_file(
         progress.add_bytes(bytes.len() as u64);
     }
     if file.sha256.is_some_and(|listed| listed != hasher.digest()) {
-        return Err(wrong_digest(path, file));
+        return Err(wrong_digest(file));
     }
     if wanted {
-        sink.finish_file(file)
-    } else {
-        Ok(())
+        sink.finish_file(file)?;
     }
+    Ok(())
 }
 
 /// The listed entries of an archive that were not read yet.
 struct Checklist<'a> {
-    path: &'a Path,
-    python: bool,
+    is_python: bool,
     files: &'a FileList,
     /// Positions in `files` of the files that were not read yet.
     missing: HashMap<NameId, usize>,
@@ -79,32 +79,29 @@ struct Checklist<'a> {
 }
 
 impl<'a> Checklist<'a> {
-    fn new(path: &'a Path, layout: &'a Layout) -> Self {
-        let ArchiveListing {
-            files,
-            folders,
-            links,
-        } = layout.contents();
-        let void = layout.manifest().map_or(&[][..], |m| &m.void);
+    fn new(manifest: &'a ArchiveManifest, is_python: bool) -> Self {
+        let mut void = HashMap::new();
+        for name in &manifest.void {
+            *void.entry(name).or_default() += 1;
+        }
         Self {
-            path,
-            python: layout.manifest().is_none(),
-            missing: files.name_ids().zip(0..).collect(),
-            files,
-            folders: folders.iter().map(|f| &f.path).collect(),
-            links: links.iter().map(|l| (&l.path, &l.target)).collect(),
-            void: void.iter().fold(HashMap::new(), |mut counts, name| {
-                *counts.entry(name).or_default() += 1;
-                counts
-            }),
+            is_python,
+            files: &manifest.files,
+            missing: manifest.files.name_ids().zip(0..).collect(),
+            folders: manifest.folders.iter().map(|f| &f.path).collect(),
+            links: manifest
+                .links
+                .iter()
+                .map(|l| (&l.path, &l.target))
+                .collect(),
+            void,
             described: false,
         }
     }
 
     /// Removes an entry from the list. Returns it if it is a file with content to check.
-    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
-        let unexpected_entry =
-            |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
+    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
+        let unexpected_entry = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
             RawKind::File if self.is_description(&entry.name) && !self.described => {
@@ -116,7 +113,7 @@ impl<'a> Checklist<'a> {
                 Some(_) => unexpected_entry("its size is not that of the manifest"),
                 None => unexpected_entry("not in the manifest, or twice in the archive"),
             },
-            RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
+            RawKind::Folder if self.folders.remove(&entry.name) || self.is_python => Ok(None),
             RawKind::Folder => unexpected_entry("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {
                 Some(listed) if listed == target => Ok(None),
@@ -136,33 +133,22 @@ impl<'a> Checklist<'a> {
     }
 
     fn is_description(&self, name: &EntryName) -> bool {
-        if self.python {
+        if self.is_python {
             python::is_description(name)
         } else {
             name.as_path() == Path::new(MANIFEST_NAME)
         }
     }
 
-    fn finish(self) -> Result<(), ArchiveError> {
-        let folders = self.folders.into_iter().filter(|_| !self.python);
+    /// Returns a listed entry that the archive lacks. The Python tool lists no folders.
+    fn first_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
-        let missing = files
+        let folders = self.folders.into_iter().filter(|_| !self.is_python);
+        let void = self.void.into_iter().filter(|(_, left)| *left > 0);
+        let others = folders.chain(self.links.into_keys());
+        files
             .filter_map(|place| self.files.name(place))
-            .chain(folders.cloned())
-            .chain(self.links.into_keys().cloned())
-            .chain(
-                self.void
-                    .into_iter()
-                    .filter(|v| v.1 > 0)
-                    .map(|v| v.0.clone()),
-            )
-            .next();
-        match missing {
-            Some(name) => Err(ArchiveError::damaged(
-                self.path,
-                format!("{name} is missing"),
-            )),
-            None => Ok(()),
-        }
+            .chain(others.chain(void.map(|(name, _)| name)).cloned())
+            .next()
     }
 }

@@ -1,27 +1,24 @@
 //! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
 
 use super::error::ArchiveError;
+use super::file_extract::PlaceSink;
 use super::format::entry::FileEntry;
 use super::format::entry_name::EntryName;
-use super::format::layout::Layout;
 use super::format::sidecar::{self, SidecarProblem};
 use super::reader::ArchiveReader;
-use super::sink::{Extent, Sink};
+use super::sink::Extent;
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, IoError, Progress, hash, parallel, position, space};
+use crate::io::{IoContext, IoError, Progress, hash, parallel, space};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// The result of verifying one archive.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct VerifyReport {
-    /// Path of the archive.
     pub archive: PathBuf,
     /// Damage of the archive itself. Empty if it is good or could not be read.
     pub problems: Vec<String>,
@@ -58,10 +55,7 @@ pub fn verify(
 ) -> Result<VerifyReport, ArchiveError> {
     let mut report = VerifyReport {
         archive: path.to_path_buf(),
-        problems: Vec::new(),
-        unread: None,
-        sidecar: None,
-        notes: Vec::new(),
+        ..VerifyReport::default()
     };
     match read_completely(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),
@@ -85,24 +79,18 @@ fn read_completely(
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
     let checker = Checker::new(&archive, Staging::inside(tmp)?);
-    let needed_bytes = database_bytes(&archive);
-    if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
-        return Err(ArchiveError::NoSpace {
-            folder: tmp.to_path_buf(),
-            needed_bytes,
-            free_bytes,
-        });
-    }
+    space::require(tmp, database_bytes(&archive), space::free_bytes(tmp))?;
     for journal in &checker.journals {
         let torn = format!("{journal}: copied in the middle of a write (it has a journal)");
         let torn = ArchiveError::damaged(path, torn);
         report.problems.push(torn.to_string());
     }
     // Runs at the same time as the archive is read, so that both use the same cached disk blocks.
-    let is_ours = matches!(archive.layout(), Layout::Native(_));
+    let place = |entry: &FileEntry| checker.places.get(&entry.path).cloned();
+    let sink = PlaceSink { place };
     let (sidecar, read) = parallel::both(
-        || is_ours.then(|| compare_with_sidecar(path)),
-        || archive.read(Extent::All, &checker, progress),
+        || (!archive.is_python()).then(|| compare_with_sidecar(path)),
+        || archive.read(Extent::All, &sink, progress),
     );
     match read {
         Err(e) if e.is_environmental() => return Err(e),
@@ -129,13 +117,13 @@ fn read_completely(
 }
 
 fn database_bytes(archive: &ArchiveReader) -> u64 {
-    let files = archive.contents().files;
+    let files = &archive.contents().files;
     let databases = files.iter().filter(is_database);
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
 fn digest_of(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
-    let files = archive.contents().files;
+    let files = &archive.contents().files;
     files.iter().find(|f| f.path == *name)?.sha256
 }
 
@@ -229,7 +217,7 @@ impl Checker {
             _staging: staging,
             places,
             journals,
-            allows_non_databases: !matches!(archive.layout(), Layout::Python(_)),
+            allows_non_databases: !archive.is_python(),
         }
     }
 
@@ -248,34 +236,6 @@ impl Checker {
             .collect();
         databases.sort();
         databases
-    }
-}
-
-impl Sink for Checker {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        self.places.contains_key(&entry.path)
-    }
-
-    fn write_chunk(
-        &self,
-        entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let Some(copy) = self.places.get(&entry.path) else {
-            return Ok(());
-        };
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(copy)
-            .at("create", copy)?;
-        Ok(position::write_all_at(&file, bytes, offset).at("write", copy)?)
-    }
-
-    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::codex::threads::{self, ListedThread};
 use crate::copies::source::ConversationSource;
 use crate::history::files;
 use crate::io::IoError;
-use crate::restore::reinstated_rows::newest_state_database;
+use crate::restore::needed_paths::newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 

@@ -2,9 +2,9 @@
 
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
 use crate::archive::file_list::FileList;
 use crate::archive::reader::ArchiveReader;
-use crate::archive::single_file;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::RolloutName;
@@ -48,7 +48,7 @@ pub(crate) trait ConversationSource {
 
 impl ConversationSource for ArchiveReader {
     fn files(&self) -> &FileList {
-        self.contents().files
+        &self.contents().files
     }
 
     fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
@@ -61,11 +61,14 @@ impl ConversationSource for ArchiveReader {
     }
 
     fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError> {
-        Ok(single_file::extract_entry(self, entry, to)?)
+        Ok(file_extract::extract_entry(self, entry, to)?)
     }
 
     fn session_index(&self) -> Result<File, CommandError> {
-        Ok(single_file::extract(self, HomeEntryKind::SessionIndex)?)
+        Ok(file_extract::extract_unnamed(
+            self,
+            HomeEntryKind::SessionIndex,
+        )?)
     }
 
     fn not_found(&self, wanted: &str) -> CommandError {

@@ -11,7 +11,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Database(e) => e.into(),
             ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again; no archive was created"),
-            ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, &error)
+            ArchiveError::NoSpace(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             ArchiveError::Newer { .. } => {
                 Self::wrap(ErrorKind::Refused, &error).hint("upgrade codex-manager")

@@ -34,7 +34,7 @@ impl From<crate::transfer::TransferError> for CommandError {
             ),
             TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("upgrade codex-manager; nothing was changed"),
-            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, &error)
+            TransferError::NoSpace(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
         }
     }

@@ -39,7 +39,18 @@ pub(crate) fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::O
 
 /// Deserialises a path. Does not check where it leads.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    let bytes = read_bytes(from)?;
+    path_of(read_bytes(from)?).map_err(D::Error::custom)
+}
+
+/// Returns the path with these bytes.
+///
+/// # Errors
+/// On systems whose paths are Unicode, the reason why there is none.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere a path may be no Unicode"
+)]
+pub(crate) fn path_of(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStringExt;
@@ -47,8 +58,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf,
     }
     #[cfg(not(unix))]
     {
-        let text = String::from_utf8(bytes).map_err(D::Error::custom)?;
-        Ok(text.into())
+        let text = String::from_utf8(bytes);
+        text.map(PathBuf::from)
+            .map_err(|_| "a name that is not Unicode")
     }
 }
 

@@ -36,6 +36,20 @@ pub enum LockError {
     Io(#[from] IoError),
 }
 
+impl LockError {
+    /// Returns the error of a wait that has timed out, with the reason `why` for a held lock.
+    pub(crate) fn into_io_error(self, why: &'static str) -> IoError {
+        match self {
+            Self::Io(e) => e,
+            Self::Held(path) => IoError {
+                action: "lock",
+                path,
+                source: std::io::Error::new(ErrorKind::TimedOut, why),
+            },
+        }
+    }
+}
+
 impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.

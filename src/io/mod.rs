@@ -75,6 +75,14 @@ impl IoError {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
+    /// Returns true if this user may not do it.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+        )
+    }
+
     /// Returns true if the disk or a quota is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(
@@ -82,6 +90,17 @@ impl IoError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
         )
     }
+}
+
+/// Returns the message of an error and those of its causes, separated by colons.
+pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 /// Resolves the links of a path.

@@ -1,7 +1,33 @@
 //! Free space and the kind of disks.
 
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A disk has less free space than an operation needs. Checked before anything is written.
+#[derive(Debug, thiserror::Error)]
+#[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
+pub struct NoSpace {
+    /// A folder on the full disk.
+    pub folder: PathBuf,
+    pub needed_bytes: u64,
+    pub free_bytes: u64,
+}
+
+/// Fails if `free_bytes`, the free space on the disk of `folder`, is known and less than `needed_bytes`.
+pub(crate) fn require(
+    folder: &Path,
+    needed_bytes: u64,
+    free_bytes: Option<u64>,
+) -> Result<(), NoSpace> {
+    match free_bytes.filter(|free| *free < needed_bytes) {
+        None => Ok(()),
+        Some(free_bytes) => Err(NoSpace {
+            folder: folder.to_path_buf(),
+            needed_bytes,
+            free_bytes,
+        }),
+    }
+}
 
 /// Returns the free space in bytes for an ordinary user on the disk of `path`; `None` if the system
 /// does not report it.

@@ -26,6 +26,14 @@
 //! stays ([`KeptAs::Evidence`]).
 //!
 //! **A database that another process has open is never exchanged** (`database_locks`).
+//!
+//! I want to …
+//!
+//! - change when a step counts as done, or how it is done → `step`
+//! - change the order of an exchange → `transaction`; of a recovery → `recovery`, `remaining`
+//! - change what counts as a write of another process → `late_writes`, `write_times`
+//! - change where staging folders are, or which ones are trusted → `folder`, `ownership`
+//! - exchange a few files of a home → `FileExchange`
 
 mod database_locks;
 mod document;

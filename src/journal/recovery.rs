@@ -70,7 +70,10 @@ pub(crate) fn recover(
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
-    recover_locked(folder, lock, policy)
+    match recover_locked(folder, lock, policy) {
+        Err(JournalError::Deferred(obstacle)) => Ok(Recovery::Deferred(obstacle)),
+        recovered => recovered,
+    }
 }
 
 impl Transaction {
@@ -92,9 +95,7 @@ impl Transaction {
                         // Its files could be neither removed nor renamed.
                         return Err(JournalError::Occupied(folder.to_path_buf()));
                     }
-                    if let Recovery::Deferred(obstacle) = recover_locked(folder, lock, policy)? {
-                        return Err(obstacle.into());
-                    }
+                    recover_locked(folder, lock, policy)?;
                 }
                 Ok(lock) => {
                     if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
@@ -127,50 +128,40 @@ fn remove_lock(folder: &Path) {
     );
 }
 
-/// Same as [`recover`], for the caller that holds the lock of the folder.
+/// Same as [`recover`], for the caller that holds the lock of the folder. An obstacle is an error.
 fn recover_locked(
     folder: &Path,
     lock: FileLock,
     policy: &dyn RecoveryPolicy,
 ) -> Result<Recovery, JournalError> {
-    let journal = match read_journal(folder)? {
-        Ok(journal) => journal,
-        Err(obstacle) => return Ok(Recovery::Deferred(obstacle)),
-    };
+    let journal = read_journal(folder)?;
     let mut transaction = Transaction::of_journal(folder, journal, lock);
     transaction.ended = true;
-    let completed = match transaction.journal.state {
-        JournalState::Prepared => Ok(Completed::Undone),
+    // The state that is live now: the new one after `Forward`, the old one after `Back`.
+    let reached = match transaction.journal.state {
+        JournalState::Prepared => Direction::Back,
         JournalState::Committing => transaction.complete(Direction::Forward, policy)?,
         JournalState::Undoing => transaction.complete(Direction::Back, policy)?,
-        JournalState::Committed => Ok(Completed::Finished),
-    };
-    let completed = match completed {
-        Ok(completed) => completed,
-        Err(obstacle) => return Ok(Recovery::Deferred(obstacle)),
+        JournalState::Committed => Direction::Forward,
     };
     let kept = if transaction.journal.keeps_replaced {
-        match transaction.keep_staged() {
-            Ok(kept) => kept,
-            Err(e) => {
-                return Ok(Recovery::Deferred(RecoveryObstacle::NotKept {
-                    folder: folder.to_path_buf(),
-                    reason: e.source.to_string(),
-                }));
-            }
-        }
+        let kept = transaction.keep_staged();
+        kept.map_err(|e| RecoveryObstacle::NotKept {
+            folder: folder.to_path_buf(),
+            reason: e.source.to_string(),
+        })?
     } else {
         transaction.remove_folders();
         Vec::new()
     };
-    Ok(match completed {
-        Completed::Finished => Recovery::Finished(kept),
-        Completed::Undone => Recovery::Undone(kept),
+    Ok(match reached {
+        Direction::Forward => Recovery::Finished(kept),
+        Direction::Back => Recovery::Undone(kept),
     })
 }
 
 /// Reads the journal in `folder` and checks the folders that it names.
-fn read_journal(folder: &Path) -> Result<Result<JournalFile, RecoveryObstacle>, JournalError> {
+fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
     let path = folder.join(JOURNAL);
     let mut journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
@@ -194,45 +185,40 @@ fn read_journal(folder: &Path) -> Result<Result<JournalFile, RecoveryObstacle>, 
     }
     if own.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
-        return Ok(Err(RecoveryObstacle::MissingFolder {
+        let journal = folder.to_path_buf();
+        return Err(RecoveryObstacle::MissingFolder {
             folder: own,
-            journal: folder.to_path_buf(),
-        }));
+            journal,
+        }
+        .into());
     }
-    Ok(Ok(journal))
-}
-
-/// The state that a recovery has led to.
-enum Completed {
-    Finished,
-    Undone,
+    Ok(journal)
 }
 
 impl Transaction {
-    /// Finishes or undoes the steps of a killed process. Removes nothing.
+    /// Finishes or undoes the steps of a killed process. Removes nothing. Returns `Back` if the old state is live.
     fn complete(
         &mut self,
         direction: Direction,
         policy: &dyn RecoveryPolicy,
-    ) -> Result<Result<Completed, RecoveryObstacle>, JournalError> {
+    ) -> Result<Direction, JournalError> {
         // Without its disk, a step would look done.
         for ListedPath(folder) in &self.journal.folders {
             if !is_real_folder(folder)? {
-                return Ok(Err(RecoveryObstacle::MissingFolder {
-                    folder: folder.clone(),
-                    journal: self.folder().to_path_buf(),
-                }));
+                let folder = folder.clone();
+                let journal = self.folder().to_path_buf();
+                return Err(RecoveryObstacle::MissingFolder { folder, journal }.into());
             }
         }
         if self.journal.since_ns.is_empty() {
-            self.adopt_clock()?;
+            self.fill_missing_start_times()?;
         }
-        self.adopt_asides()?;
+        self.settle_old_asides()?;
         let home = self.journal.home();
         let statuses = self.statuses()?;
         if self.is_unrecognized(&statuses, &home, policy) {
             let folder = self.folder().to_path_buf();
-            return Ok(Err(RecoveryObstacle::Unrecognized { home, folder }));
+            return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
         }
         let is_done = |status: &StepStatus| *status == StepStatus::Done;
         if direction == Direction::Forward && !statuses.iter().any(is_done) {
@@ -240,34 +226,31 @@ impl Transaction {
             // changes. The new state may have been live, if an undo was killed.
             self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
             self.reset_journal()?;
-            return Ok(Ok(Completed::Undone));
+            return Ok(Direction::Back);
         }
         let remaining = self.remaining(direction)?;
         let mut locks = DatabaseLocks::default();
         if !remaining.is_empty() || self.journal.keeps_replaced {
             let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
-            locks = match self.lock_idle_home(steps, policy) {
-                Ok(locks) => locks,
-                Err(holders) => return Ok(Err(RecoveryObstacle::InUse { home, holders })),
-            };
+            let locked = self.lock_idle_home(steps, policy);
+            locks = locked.map_err(|holders| RecoveryObstacle::InUse {
+                home: home.clone(),
+                holders,
+            })?;
         }
         self.exchange_remaining(&remaining, direction, &home, policy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
-        Ok(Ok(match direction {
-            Direction::Forward => {
-                self.record_committed()?;
-                Completed::Finished
-            }
-            Direction::Back => {
-                self.reset_journal()?;
-                Completed::Undone
-            }
-        }))
+        match direction {
+            Direction::Forward => self.record_committed()?,
+            Direction::Back => self.reset_journal()?,
+        }
+        Ok(direction)
     }
 
-    /// Adds the clock to a journal of an older version.
-    fn adopt_clock(&mut self) -> Result<(), IoError> {
+    /// Sets the times of the exchange in a journal of an older version, which has none: the time of the journal file
+    /// stands in.
+    fn fill_missing_start_times(&mut self) -> Result<(), IoError> {
         let path = self.folder().join(JOURNAL);
         let meta = path.symlink_metadata().at("look at", &path)?;
         self.journal.since_ns = vec![modified_ns(&meta); self.journal.folders.len()];
@@ -275,7 +258,7 @@ impl Transaction {
     }
 
     /// Completes or reverts exchanges of older versions that were killed between their renames.
-    fn adopt_asides(&self) -> Result<(), IoError> {
+    fn settle_old_asides(&self) -> Result<(), IoError> {
         for (number, step) in self.journal.steps.iter().enumerate() {
             let asides = self.journal.staging_of(step).join("aside");
             step.adopt_aside(&asides.join(format!("{number}.linked")))?;

@@ -14,7 +14,7 @@ use crate::history::thread_rollouts;
 use crate::inventory::store;
 use crate::io::attached::{Attached, AttachedExit};
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, message_with_causes};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -174,13 +174,7 @@ impl Launch<'_> {
 
 fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
     if let Err(e) = result {
-        let mut text = e.to_string();
-        let mut cause = e.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        warnings.push(text);
+        warnings.push(message_with_causes(&e));
     }
 }
 

@@ -1,26 +1,24 @@
 //! Runs a restore from the first check to the exchange.
 
-use super::databases::{self, DatabaseAdapter};
-use super::equal_rollouts;
 use super::error::RestoreError;
-use super::exchange_mode::ExchangeMode;
-use super::exchange_steps;
-use super::extract::ExtractSink;
-use super::login::{self, StagedLogin};
-use super::login_guard::LoginGuard;
-use super::merge::{self, MergeResult};
-use super::outside_databases::OutsideDatabases;
-use super::plan::{RestorePlan, RestoreTarget};
-use super::request::RestoreRequest;
-use super::rollout_index::RolloutIndex;
-use super::safety;
-use super::stage::Stage;
-use super::target;
-use super::unchanged;
-use super::workspace::Workspace;
+use super::exchange::exchange_steps;
+use super::plan::request::RestoreRequest;
+use super::plan::restore_plan::{RestorePlan, RestoreTarget};
+use super::plan::rollout_index::RolloutIndex;
+use super::plan::target;
+use super::recover::login_guard::LoginGuard;
+use super::settle::databases::{self, DatabaseAdapter};
+use super::settle::login::{self, StagedLogin};
+use super::settle::outside_databases::OutsideDatabases;
+use super::settle::safety;
+use super::settle::unchanged;
+use super::stage::equal_rollouts;
+use super::stage::extract::ExtractSink;
+use super::stage::merge::{self, MergeResult};
+use super::stage::staged_home::{ExchangeMode, Stage};
+use super::stage::workspace::Workspace;
 use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::entry_name::EntryName;
-use crate::archive::layout::Layout;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::reader::ArchiveReader;
@@ -36,11 +34,9 @@ use std::path::Path;
 pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
-    /// The size of the restored files in bytes.
     pub bytes: u64,
     /// The number of these files that the home had with the archived content, and that were not written.
     pub unchanged: u64,
-    /// The live files that were removed.
     pub removed: NameSet,
     /// The safety backup; `None` if nothing live changed, or if it was not wanted.
     pub safety: Option<PublishedArchive>,
@@ -76,8 +72,6 @@ pub fn apply(
 ) -> Result<RestoreReport, RestoreError> {
     let progress = &Phases::of(progress);
     check_idle(request)?;
-    // Fails before anything is written; the workspace plans again under the lock.
-    plan(request)?;
     let mut work = Workspace::open(request, progress)?;
     let mut notes = Vec::new();
     unpack(
@@ -175,7 +169,7 @@ fn unpack(
         let kept = kept.display();
         format!("kept {kept}, although the archive has a folder at this path")
     }));
-    if matches!(archive.layout(), Layout::Python(_)) {
+    if archive.is_python() {
         notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                 .into(),

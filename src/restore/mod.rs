@@ -6,17 +6,17 @@
 //! `tmp/`.
 //!
 //! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
-//!    ([`live_files`]) and decides which files are written, removed and kept. It is pure.
+//!    (`plan::live_files`) and decides which files are written, removed and kept. It is pure.
 //!    *After a kill*: nothing is left.
 //! 2. **Stage.** `workspace` opens a journal in the staging folder ([`crate::journal`]) and writes a pointer to
-//!    it into the manager home ([`pending`]). `equal_rollouts` links the rollouts that the home already has.
+//!    it into the manager home (`recover::pending`). `equal_rollouts` links the rollouts that the home already has.
 //!    `disk_space` checks every disk that is staged on. `extract` unpacks the other planned files into the `stage`
 //!    and checks their digests. For `--merge`, `merge` keeps the longer version of each conversation.
 //!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
 //! 3. **Settle.** `outside_databases` decides where each database goes; `databases` updates the
 //!    paths and the projections in it (the rows that Codex derives from a rollout); `rollout_index`
 //!    maps each conversation to its file. `reinstated_rows`
-//!    adds the rows and names of conversations that are restored without a database. [`safety`]
+//!    adds the rows and names of conversations that are restored without a database. `safety`
 //!    archives everything that will change. `unchanged` links what stays the same (`hard_linker`). `login` locks the
 //!    account and Codex's login, saves the live login to its profile, and stages the new one.
 //!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
@@ -28,7 +28,7 @@
 //!    *After a kill*: the journal says `committing`, `undoing` or `committed`, and both states
 //!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
 //!    the old home or the new one, never a mixture.
-//! 5. **Recover.** The next command of any kind reads the journal ([`pending`]). If no step was done,
+//! 5. **Recover.** The next command of any kind reads the journal (`recover::pending`). If no step was done,
 //!    it discards the restore. If the journal says `committing`, it does the remaining steps; if
 //!    `undoing`, it undoes the steps that were done. `login_guard` keeps a login that Codex has
 //!    renewed meanwhile. If other replaced files were written meanwhile, the replaced state is kept
@@ -36,36 +36,24 @@
 //!    *After a kill*: the next command continues.
 //!
 //! docs/restore.md explains the design and the behaviour on unusual disks.
+//!
+//! Each phase is a folder of this name. I want to …
+//!
+//! - change what is written, removed or kept → `plan::restore_plan`
+//! - change where files are staged, or the checks of disks → `stage::workspace`
+//! - adapt what is in the databases → `settle::databases`; where they are → `settle::outside_databases`
+//! - change which login goes live → `settle::login`; what a recovery does with logins → `recover::login_guard`
+//! - change the order in which the states are exchanged → `exchange::exchange_steps`
 
 pub mod apply;
-mod attributes;
-mod auth_json;
-mod databases;
-mod disk_probes;
-mod disk_space;
-mod equal_rollouts;
 mod error;
-mod exchange_mode;
-mod exchange_steps;
-mod extract;
-mod hard_linker;
-mod journal_pointer;
-pub(crate) mod live_files;
-mod login;
-mod login_guard;
-mod merge;
-pub(crate) mod needed_paths;
-mod outside_databases;
-pub(crate) mod pending;
+mod exchange;
 pub mod plan;
-pub(crate) mod reinstated_rows;
-pub mod request;
-mod rollout_index;
-pub(crate) mod safety;
-mod single_files;
+mod recover;
+mod settle;
 mod stage;
-mod target;
-mod unchanged;
-mod workspace;
 
 pub use error::RestoreError;
+pub(crate) use plan::needed_paths;
+pub use plan::request;
+pub(crate) use recover::pending;

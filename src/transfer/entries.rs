@@ -1,11 +1,11 @@
 //! The entries of an export's tar stream, in the order that its manifest fixes.
 
-use super::error::TransferError;
+use super::error::{PackageError, TransferError};
 use super::manifest::{self, ExportManifest, NAME, PRODUCT};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::progress::is_interrupted;
 use std::fmt::Display;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use tar::EntryType;
 
@@ -14,9 +14,8 @@ const MAX_NAME_BYTES: u64 = 4096;
 
 /// The entries of the tar, compared with the expected ones.
 pub(super) struct ExportEntries<'a, 'b, R: Read> {
-    pub(super) path: &'a Path,
     #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
-    pub(super) next: &'a mut dyn FnMut() -> Result<Option<tar::Entry<'b, R>>, TransferError>,
+    pub(super) next: &'a mut dyn FnMut() -> io::Result<Option<tar::Entry<'b, R>>>,
 }
 
 impl<'b, R: Read> ExportEntries<'_, 'b, R> {
@@ -25,11 +24,11 @@ impl<'b, R: Read> ExportEntries<'_, 'b, R> {
         &mut self,
         name: &str,
         size: Option<u64>,
-    ) -> Result<tar::Entry<'b, R>, TransferError> {
+    ) -> Result<tar::Entry<'b, R>, PackageError> {
         if is_interrupted() {
-            return Err(TransferError::Interrupted);
+            return Err(TransferError::Interrupted.into());
         }
-        let wrong = |detail: String| Err(TransferError::damaged(self.path, detail));
+        let wrong = |detail: String| Err(PackageError::Damaged(detail));
         let mut long_name = None;
         loop {
             let Some(mut entry) = (self.next)()? else {
@@ -41,9 +40,7 @@ impl<'b, R: Read> ExportEntries<'_, 'b, R> {
                     return wrong("an oversized name".into());
                 }
                 let mut bytes = Vec::new();
-                entry
-                    .read_to_end(&mut bytes)
-                    .map_err(|e| TransferError::damaged(self.path, e.to_string()))?;
+                entry.read_to_end(&mut bytes)?;
                 bytes.retain(|byte| *byte != 0);
                 long_name = Some(bytes);
                 continue;
@@ -64,64 +61,54 @@ impl<'b, R: Read> ExportEntries<'_, 'b, R> {
 /// Reads the manifest, which is the first entry, and returns it with the id of the export.
 pub(super) fn read_manifest<R: Read>(
     entries: &mut ExportEntries<'_, '_, R>,
-) -> Result<(ExportManifest, String), TransferError> {
-    let path = entries.path;
-    let foreign = |reason: String| TransferError::Foreign {
-        path: path.to_path_buf(),
-        reason,
-    };
+) -> Result<(ExportManifest, String), PackageError> {
+    let foreign = |reason: String| Err(PackageError::Foreign(reason));
     let mut entry = match entries.expect(NAME, None) {
-        Err(TransferError::Damaged { .. }) => {
-            return Err(foreign(format!("it does not begin with {NAME}")));
+        Err(PackageError::Damaged(_)) => {
+            return foreign(format!("it does not begin with {NAME}"));
         }
         entry => entry?,
     };
     if entry.size() > ExportManifest::MAX_BYTES {
-        return Err(TransferError::damaged(path, "an oversized manifest"));
+        return Err(PackageError::damaged("an oversized manifest"));
     }
     let mut bytes = Vec::new();
-    entry
-        .read_to_end(&mut bytes)
-        .map_err(|e| TransferError::damaged(path, e.to_string()))?;
-    let manifest: ExportManifest = parse_document(&"the manifest", &bytes, path)?;
+    entry.read_to_end(&mut bytes)?;
+    let manifest: ExportManifest = parse_document(&"the manifest", &bytes)?;
     if manifest.product != PRODUCT {
-        return Err(foreign("its manifest names another product".into()));
+        return foreign("its manifest names another product".into());
     }
     Ok((manifest, manifest::id_of(&bytes)))
 }
 
 /// Fails if anything but the end of a tar follows. Reading to the end also checks the authenticity
 /// of the last encrypted block.
-pub(super) fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
+pub(super) fn check_end(mut rest: impl Read) -> Result<(), PackageError> {
     let mut buffer = [0; 4096];
     let mut left = 64 * 1024_usize;
     loop {
-        let n = rest
-            .read(&mut buffer)
-            .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+        let n = rest.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
         }
         if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
-            return Err(TransferError::damaged(path, "data after its end"));
+            return Err(PackageError::damaged("data after its end"));
         }
         left -= n;
     }
 }
 
-/// Parses the document `name` of the export at `path`.
+/// Parses the document `name` of an export.
 pub(super) fn parse_document<T: Document>(
     name: &dyn Display,
     bytes: &[u8],
-    path: &Path,
-) -> Result<T, TransferError> {
-    match document::parse(path, bytes) {
+) -> Result<T, PackageError> {
+    match document::parse(Path::new(""), bytes) {
         Ok(DocumentState::Good(document)) => Ok(document),
-        Ok(DocumentState::Absent | DocumentState::Damaged(_)) => Err(TransferError::damaged(
-            path,
-            format!("{name} cannot be parsed"),
-        )),
-        Err(DocumentError::Newer { path, found, .. }) => Err(TransferError::Newer { path, found }),
+        Ok(DocumentState::Absent | DocumentState::Damaged(_)) => {
+            Err(PackageError::Damaged(format!("{name} cannot be parsed")))
+        }
+        Err(DocumentError::Newer { found, .. }) => Err(PackageError::Newer(found)),
         Err(e) => Err(e.into()),
     }
 }

@@ -4,9 +4,10 @@ use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
+use crate::io::space::NoSpace;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A failed export or import.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     /// An operation of the file system failed.
@@ -67,26 +68,52 @@ pub(crate) enum TransferError {
         /// The schema number in the export.
         found: u64,
     },
-    /// The disk has too little free space for the archives.
-    #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
-    NoSpace {
-        /// The folder on the full disk.
-        folder: PathBuf,
-        /// The bytes that the archives take.
-        needed_bytes: u64,
-        /// The bytes that are free.
-        free_bytes: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     #[error("interrupted")]
     Interrupted,
 }
 
-impl TransferError {
-    pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> Self {
-        Self::Damaged {
-            path: path.to_path_buf(),
-            detail: detail.into(),
+/// An error of code that sees the content of an export, but does not know its path.
+#[derive(Debug)]
+pub(super) enum PackageError {
+    /// As [`TransferError::Damaged`].
+    Damaged(String),
+    /// As [`TransferError::Foreign`].
+    Foreign(String),
+    /// As [`TransferError::Newer`].
+    Newer(u64),
+    /// An error of the staging folder, or an interruption.
+    Other(TransferError),
+}
+
+impl PackageError {
+    pub(super) fn damaged(detail: impl Into<String>) -> Self {
+        Self::Damaged(detail.into())
+    }
+
+    /// Returns the error of the export at `path`.
+    pub(super) fn of(self, path: &Path) -> TransferError {
+        let path = path.to_path_buf();
+        match self {
+            Self::Damaged(detail) => TransferError::Damaged { path, detail },
+            Self::Foreign(reason) => TransferError::Foreign { path, reason },
+            Self::Newer(found) => TransferError::Newer { path, found },
+            Self::Other(error) => error,
         }
+    }
+}
+
+/// A modified block of an encrypted export is an error of the read, as is the end of a file that was cut.
+impl From<io::Error> for PackageError {
+    fn from(error: io::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+impl<E: Into<TransferError>> From<E> for PackageError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
     }
 }
 

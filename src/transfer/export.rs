@@ -21,7 +21,7 @@ use crate::io::flush;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, tree};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,20 +58,17 @@ pub(crate) struct NotTransferred {
 pub(crate) struct MovedLogin {
     /// The profile that loses it.
     pub profile: String,
-    /// The email of its account.
     pub email: String,
     /// The workspace account id, if known.
     pub account_id: Option<String>,
 }
 
-/// The planned content of an export.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ExportPlan {
     /// The manifest with all entries.
     pub manifest: ExportManifest,
     /// The logins that move into the export.
     pub logins: Vec<MovedLogin>,
-    /// The number of archives.
     pub archives: usize,
     /// The profiles and files that are not exported.
     pub left: Vec<NotTransferred>,
@@ -86,7 +83,6 @@ enum ExportContent {
 }
 
 impl ExportPlan {
-    /// Returns the size of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
@@ -140,11 +136,7 @@ pub(crate) fn plan(
             with_archives: options.with_archives,
             files: Vec::new(),
         },
-        logins: Vec::new(),
-        archives: 0,
-        left: Vec::new(),
-        contents: Vec::new(),
-        moving_logins: Vec::new(),
+        ..ExportPlan::default()
     };
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
@@ -252,16 +244,12 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
 }
 
 fn names_in(folder: &Path) -> Result<Vec<String>, IoError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match tree::list(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?,
+        entries => entries.at("list", folder)?.into_iter(),
     };
-    let mut names: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    Ok(names)
+    let names = entries.filter_map(|(name, _)| name.into_string().ok());
+    Ok(names.collect())
 }
 
 /// Adds records without an archive, and archives with their sidecars if they are included.

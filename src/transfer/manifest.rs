@@ -34,11 +34,8 @@ pub(crate) const BACKUPS: &str = "backups";
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ExportManifest {
-    /// The product name, always [`PRODUCT`].
     pub product: String,
-    /// The time of the export.
     pub created_at: Option<Timestamp>,
-    /// The version that wrote it.
     pub manager_version: String,
     /// True if logins moved into it.
     pub with_logins: bool,

@@ -4,9 +4,8 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
-use super::import_options::ImportOptions;
 use super::manifest::{CONFIG, LAUNCHES};
-use super::profiles::{self, ProfileImport};
+use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::{ExportedArchive, Package};
 use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;
@@ -24,7 +23,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-/// The effect of an import on an archive.
+/// The effect of an import on an archive, of an export or of a home of the Python codex-manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArchiveOutcome {
@@ -39,7 +38,6 @@ pub(crate) struct ArchiveImport {
     pub archive: String,
     /// The name in the manager home.
     pub saved_as: String,
-    /// The effect of the import.
     pub outcome: ArchiveOutcome,
 }
 
@@ -57,7 +55,6 @@ pub(crate) enum ConfigOutcome {
     Kept,
 }
 
-/// The planned effects of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ImportPlan {
     /// The profiles of the export.
@@ -74,18 +71,7 @@ pub(crate) struct ImportPlan {
     pub observations: usize,
     /// The number of new lines of the launch registry.
     pub launches: usize,
-    /// The effect on `config.toml`.
     pub config: ConfigOutcome,
-}
-
-/// The local documents that a plan depends on.
-#[derive(Debug)]
-struct LocalState {
-    cooldown: CooldownFile,
-    inventory: InventoryFile,
-    archives: Vec<ArchiveRecord>,
-    launches: Vec<u8>,
-    config: Option<Vec<u8>>,
 }
 
 /// Plans an import from the current local state. Takes no lock and writes nothing.
@@ -97,15 +83,10 @@ pub(crate) fn plan(
     options: &ImportOptions<'_>,
 ) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
-    let local = LocalState {
-        cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
-        inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
-            .good()
-            .unwrap_or_default(),
-        archives: store::archives(home)?,
-        launches: read_small(&home.join(LAUNCHES))?.unwrap_or_default(),
-        config: read_small(&home.join(CONFIG))?,
-    };
+    let cooldown = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
+    let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
+    let launches = read_small(&home.join(LAUNCHES))?.unwrap_or_default();
+    let config = read_small(&home.join(CONFIG))?;
     let mut spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -119,12 +100,12 @@ pub(crate) fn plan(
     Ok(ImportPlan {
         profiles,
         left,
-        accounts: changed_accounts(&local.cooldown, &package.cooldown),
-        archives: plan_archives(package, &local, &store::backups(home))?,
-        records: new_records(package, &local.inventory).len(),
+        accounts: changed_accounts(&cooldown, &package.cooldown),
+        archives: plan_archives(package, &store::archives(home)?, &store::backups(home))?,
+        records: new_records(package, &inventory.good().unwrap_or_default()).len(),
         observations: spans,
-        launches: new_launches(package, &local.launches).len(),
-        config: match (&package.config, &local.config) {
+        launches: new_launches(package, &launches).len(),
+        config: match (&package.config, &config) {
             (None, _) => ConfigOutcome::None,
             (Some(_), None) => ConfigOutcome::Added,
             (Some(exported), Some(local)) if exported == local => ConfigOutcome::Same,
@@ -143,17 +124,13 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
 
 fn plan_archives(
     package: &Package,
-    local: &LocalState,
+    local: &[ArchiveRecord],
     backups: &Path,
 ) -> Result<Vec<ArchiveImport>, TransferError> {
-    let mut used_names: BTreeSet<String> = local
-        .archives
-        .iter()
-        .map(|r| r.path.to_lowercase())
-        .collect();
+    let mut used_names: BTreeSet<String> = local.iter().map(|r| r.path.to_lowercase()).collect();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = same_archive(&local.archives, archive, backups)?;
+        let present = same_archive(local, archive, backups)?;
         let outcome = match present {
             Some(_) => ArchiveOutcome::Present,
             None => ArchiveOutcome::Added,

@@ -15,7 +15,6 @@ mod entries;
 mod error;
 pub(crate) mod export;
 pub(crate) mod handover;
-pub(crate) mod import_options;
 pub(crate) mod manifest;
 pub(crate) mod merge;
 pub(crate) mod profiles;

@@ -8,7 +8,6 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
-use super::import_options::ImportOptions;
 use super::reader::{ExportedProfile, Package};
 use crate::accounts::new_login::{self, LiveHomeUpdate};
 use crate::accounts::owner::OwnerLocation;
@@ -18,10 +17,28 @@ use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::atomic;
+use crate::io::clock::{Timestamp, Zone};
 use crate::io::lock::FileLock;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// The target and the settings of an import.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ImportOptions<'a> {
+    /// The manager home to import into.
+    pub manager_home: &'a Path,
+    /// The live Codex home, whose login may be renewed.
+    pub codex_home: &'a Path,
+    /// The current time, in the zone of the user.
+    pub now: Timestamp,
+    /// The zone in which times are written.
+    pub zone: Zone,
+    /// The longest wait for locks that Codex or another process holds.
+    pub lock_timeout: Duration,
+}
 
 /// The effect of an import on the login of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,20 +59,17 @@ pub(crate) enum LoginOutcome {
     None,
 }
 
-/// The effect of an import on a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ProfileImport {
     /// The name in the export.
     pub name: String,
     /// The name in the manager home.
     pub profile: String,
-    /// The email of its account.
     pub email: String,
     /// The workspace account id, if known.
     pub account_id: Option<String>,
     /// True if the profile is created.
     pub created: bool,
-    /// The effect on its login.
     pub login: LoginOutcome,
 }
 

@@ -6,7 +6,7 @@
 
 use super::error::{PythonHomeError, TransferError};
 use super::export::NotTransferred;
-use super::merge::merge_entry;
+use super::merge::{ArchiveOutcome, merge_entry};
 use crate::archive::metadata::BackupMode;
 use crate::archive::names;
 use crate::inventory::cooldown::{self, CooldownFile};
@@ -16,13 +16,14 @@ use crate::io::atomic::TempFile;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
+use crate::io::hash;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, OrdinaryPath, Progress, atomic, file_open};
+use crate::io::{IoContext, IoError, OrdinaryPath, Progress, atomic, file_open, tree};
 use crate::quota::account::LoginState;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The variable that sets the home of versions 1.x and 2.0.
@@ -36,7 +37,6 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// A home of the Python codex-manager outside the manager home.
 #[derive(Debug)]
 pub(crate) struct PythonHome {
-    /// The path of the home.
     pub folder: PathBuf,
     records: Vec<ArchiveRecord>,
     /// Its `cooldown.json`; empty where there is none. Versions 1.x and 2.0 write none.
@@ -47,15 +47,6 @@ pub(crate) struct PythonHome {
     pub warnings: Vec<String>,
 }
 
-/// The effect of an import on an archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum CopyOutcome {
-    Added,
-    /// The manager home has the same bytes.
-    Present,
-}
-
 /// An archive, or a record without an archive, of a [`PythonHome`].
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ArchiveCopy {
@@ -63,22 +54,19 @@ pub(crate) struct ArchiveCopy {
     pub archive: String,
     /// The path in the manager home, relative to `backups/`.
     pub saved_as: String,
-    /// The email of the account.
     pub email: Option<String>,
     /// The mode of the backup.
     pub mode: BackupMode,
     /// The size of the archive; null for a record without an archive.
     pub archive_bytes: Option<u64>,
-    /// The effect of the import.
-    pub outcome: CopyOutcome,
+    pub outcome: ArchiveOutcome,
     #[serde(skip)]
     record: ArchiveRecord,
 }
 
 /// The planned effects of [`apply`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct CopyPlan {
-    /// The archives and records.
     pub archives: Vec<ArchiveCopy>,
     /// Archives and records that are not copied, and the reasons.
     pub left: Vec<NotTransferred>,
@@ -87,10 +75,9 @@ pub(crate) struct CopyPlan {
 }
 
 impl CopyPlan {
-    /// Iterates over the archives and records that are copied.
     pub(crate) fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
         let archives = self.archives.iter();
-        archives.filter(|copy| copy.outcome == CopyOutcome::Added)
+        archives.filter(|copy| copy.outcome == ArchiveOutcome::Added)
     }
 }
 
@@ -163,10 +150,7 @@ fn refuse(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
     if manager_home.canonical().is_ok_and(|home| home == real) {
         return Err(PythonHomeError::IsManagerHome(real));
     }
-    // The manager home may not exist yet.
-    let mut above = manager_home.ancestors();
-    let existing = above.find_map(|path| path.canonical().ok());
-    if existing.is_some_and(|existing| existing.starts_with(&real)) {
+    if tree::lies_in(manager_home, &real) {
         return Err(PythonHomeError::HoldsManagerHome(real));
     }
     if has_own_document(folder) {
@@ -217,11 +201,7 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
     let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
     let source = store::backups(&home.folder);
     let backups = store::backups(manager_home);
-    let mut plan = CopyPlan {
-        archives: Vec::new(),
-        left: Vec::new(),
-        accounts: Vec::new(),
-    };
+    let mut plan = CopyPlan::default();
     for record in &home.records {
         match find_place(record, &source, &backups) {
             Ok((saved_as, outcome)) => plan.archives.push(ArchiveCopy {
@@ -255,7 +235,7 @@ fn find_place(
     record: &ArchiveRecord,
     source: &Path,
     backups: &Path,
-) -> Result<(String, CopyOutcome), String> {
+) -> Result<(String, ArchiveOutcome), String> {
     let from = file_pair(source, &record.path);
     // A record without an archive is its sidecar.
     let compared = usize::from(record.archive.is_none());
@@ -271,11 +251,11 @@ fn find_place(
     for number in 2.. {
         let to = file_pair(backups, &name);
         if to.iter().all(|path| path.symlink_metadata().is_err()) {
-            return Ok((name, CopyOutcome::Added));
+            return Ok((name, ArchiveOutcome::Added));
         }
-        let is_same = to[compared].is_file() && same_bytes(&from[compared], &to[compared])?;
-        if is_same {
-            return Ok((name, CopyOutcome::Present));
+        let (from, to) = (&from[compared], &to[compared]);
+        if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
+            return Ok((name, ArchiveOutcome::Present));
         }
         if record.path.contains('/') {
             // Archives in folders of the Python tool have no numbered names.
@@ -292,28 +272,10 @@ fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
     [name.to_owned(), format!("{base}.metadata.json")].map(|name| backups.join(name))
 }
 
-fn same_bytes(a: &Path, b: &Path) -> Result<bool, String> {
-    compare(a, b).map_err(|e| e.to_string())
-}
-
-fn compare(a: &Path, b: &Path) -> std::io::Result<bool> {
-    if fs::metadata(a)?.len() != fs::metadata(b)?.len() {
-        return Ok(false);
-    }
-    let open = |path| file_open::open(path).map(|f| BufReader::with_capacity(BUFFER_BYTES, f));
-    let (mut a, mut b) = (open(a)?, open(b)?);
-    loop {
-        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
-        let len = left.len().min(right.len());
-        if len == 0 {
-            return Ok(left.len() == right.len());
-        }
-        if left[..len] != right[..len] {
-            return Ok(false);
-        }
-        a.consume(len);
-        b.consume(len);
-    }
+fn has_same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
+    let digest = |path: &Path| hash::sha256_of(&mut BufReader::new(file_open::open(path)?));
+    let has_same_len = fs::metadata(one)?.len() == fs::metadata(other)?.len();
+    Ok(has_same_len && digest(one)? == digest(other)?)
 }
 
 /// Merges the facts of the copied archives and of the source's `cooldown.json`. The newest

@@ -5,7 +5,7 @@
 //! compressed, so nothing can expand.
 
 use super::entries::{ExportEntries, check_end, parse_document, read_manifest};
-use super::error::TransferError;
+use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::profile::ProfileFile;
 use crate::archive::entry_name::EntryName;
@@ -32,15 +32,11 @@ pub(crate) struct Package {
     pub id: String,
     /// The profiles by their names in the export.
     pub profiles: BTreeMap<String, ExportedProfile>,
-    /// The content of `cooldown.json`.
     pub cooldown: CooldownFile,
-    /// The content of `inventory.json`.
     pub inventory: InventoryFile,
     /// The observations of each account.
     pub observations: Vec<ObservationsFile>,
-    /// The bytes of `config.toml`.
     pub config: Option<Vec<u8>>,
-    /// The bytes of `launches.jsonl`.
     pub launches: Option<Vec<u8>>,
     /// The archives, in the order of the manifest.
     pub archives: Vec<ExportedArchive>,
@@ -50,7 +46,6 @@ pub(crate) struct Package {
 
 #[derive(Debug, Default)]
 pub(crate) struct ExportedProfile {
-    /// The content of `profile.json`.
     pub file: ProfileFile,
     /// The login, if it moved with the export.
     pub login: Option<(AuthSnapshot, Login)>,
@@ -77,19 +72,26 @@ pub(crate) fn read(
     staging: Option<&Staging>,
     progress: &dyn Progress,
 ) -> Result<Package, TransferError> {
+    read_package(content, staging, progress).map_err(|e| e.of(path))
+}
+
+fn read_package(
+    content: impl Read,
+    staging: Option<&Staging>,
+    progress: &dyn Progress,
+) -> Result<Package, PackageError> {
     let mut tar = tar::Archive::new(content);
-    let broken = |e: std::io::Error| TransferError::damaged(path, e.to_string());
-    let mut entries = tar.entries().map_err(broken)?.raw(true);
+    let mut entries = tar.entries()?.raw(true);
     let mut reader = ExportEntries {
-        path,
-        next: &mut || entries.next().transpose().map_err(broken),
+        next: &mut || entries.next().transpose(),
     };
     let (manifest, id) = read_manifest(&mut reader)?;
-    let parts = check_files(&manifest, path)?;
+    let parts = check_files(&manifest)?;
     let archive_bytes = archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
-        check_space(staging.path(""), archive_bytes)?;
+        let folder = staging.path("");
+        space::require(&folder, archive_bytes, space::free_bytes(&folder))?;
     }
     let mut package = Package {
         id,
@@ -100,7 +102,7 @@ pub(crate) fn read(
         let mut entry = reader.expect(&file.path.as_path().to_string_lossy(), Some(file.size))?;
         if let ExportPart::Archive(name) = part {
             let place = staging.map(|staging| staging.path(&number.to_string()));
-            extract(&mut entry, &file, place.as_deref(), path, progress)?;
+            extract(&mut entry, &file, place.as_deref(), progress)?;
             package.archives.push(ExportedArchive {
                 name,
                 file,
@@ -108,44 +110,36 @@ pub(crate) fn read(
             });
             continue;
         }
-        let bytes = read_content(&mut entry, &file, path)?;
+        let bytes = read_content(&mut entry, &file)?;
         if let ExportPart::Login(name) = part {
             logins.insert(name, SecretBytes::new(bytes));
         } else {
-            package.add_part(part, &file.path, bytes, path)?;
+            package.add_part(part, &file.path, bytes)?;
         }
     }
     if let Some(extra) = (reader.next)()? {
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
-        return Err(TransferError::damaged(
-            path,
-            format!("an entry that is not in the manifest: {name}"),
-        ));
+        let what = format!("an entry that is not in the manifest: {name}");
+        return Err(PackageError::Damaged(what));
     }
-    check_end(tar.into_inner(), path)?;
-    take_logins(&mut package, logins, path)?;
-    check_sidecars(&package, path)?;
+    check_end(tar.into_inner())?;
+    take_logins(&mut package, logins)?;
+    check_sidecars(&package)?;
     Ok(package)
 }
 
 /// Reads the content of a file and compares it with the manifest.
-fn read_content(
-    entry: &mut impl Read,
-    file: &ExportFile,
-    path: &Path,
-) -> Result<Vec<u8>, TransferError> {
+fn read_content(entry: &mut impl Read, file: &ExportFile) -> Result<Vec<u8>, PackageError> {
     let mut bytes = Vec::new();
-    entry
-        .read_to_end(&mut bytes)
-        .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+    entry.read_to_end(&mut bytes)?;
     if bytes.len() as u64 != file.size || Sha256Digest::of(&bytes) != file.sha256 {
-        return Err(mismatch(file, path));
+        return Err(mismatch(file));
     }
     Ok(bytes)
 }
 
-fn mismatch(file: &ExportFile, path: &Path) -> TransferError {
-    TransferError::damaged(path, format!("{} does not match the manifest", file.path))
+fn mismatch(file: &ExportFile) -> PackageError {
+    PackageError::damaged(format!("{} does not match the manifest", file.path))
 }
 
 /// Returns the size of the archives together, in bytes.
@@ -156,19 +150,6 @@ fn archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
     archives.fold(0, |sum, (_, file)| sum.saturating_add(file.size))
 }
 
-/// Fails if the disk of `folder` has less free space.
-fn check_space(folder: PathBuf, needed_bytes: u64) -> Result<(), TransferError> {
-    let free = space::free_bytes(&folder);
-    match free.filter(|free| *free < needed_bytes) {
-        None => Ok(()),
-        Some(free_bytes) => Err(TransferError::NoSpace {
-            folder,
-            needed_bytes,
-            free_bytes,
-        }),
-    }
-}
-
 impl Package {
     /// Adds the content of a file that is neither a login nor an archive.
     fn add_part(
@@ -176,13 +157,12 @@ impl Package {
         part: ExportPart,
         name: &EntryName,
         bytes: Vec<u8>,
-        path: &Path,
-    ) -> Result<(), TransferError> {
+    ) -> Result<(), PackageError> {
         match part {
-            ExportPart::Cooldown => self.cooldown = parse_document(name, &bytes, path)?,
-            ExportPart::Inventory => self.inventory = parse_document(name, &bytes, path)?,
+            ExportPart::Cooldown => self.cooldown = parse_document(name, &bytes)?,
+            ExportPart::Inventory => self.inventory = parse_document(name, &bytes)?,
             ExportPart::Observations => {
-                self.observations.push(parse_document(name, &bytes, path)?);
+                self.observations.push(parse_document(name, &bytes)?);
             }
             ExportPart::Config => self.config = Some(bytes),
             ExportPart::Launches => self.launches = Some(bytes),
@@ -190,7 +170,7 @@ impl Package {
                 self.sidecars.insert(name, bytes);
             }
             ExportPart::Profile(profile) => {
-                let file = parse_document(name, &bytes, path)?;
+                let file = parse_document(name, &bytes)?;
                 self.profiles
                     .insert(profile, ExportedProfile { file, login: None });
             }
@@ -202,17 +182,14 @@ impl Package {
 
 /// Determines the kind of each file. Fails for duplicate names, unknown files, and files that are
 /// too large.
-fn check_files(
-    manifest: &ExportManifest,
-    path: &Path,
-) -> Result<Vec<(ExportPart, ExportFile)>, TransferError> {
+fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
     let mut seen = HashSet::new();
     let mut parts = Vec::new();
     let mut in_memory = 0_u64;
     for file in &manifest.files {
         let wrong = |what: &str| {
             let text = format!("{what}: {}", file.path);
-            Err(TransferError::damaged(path, text))
+            Err(PackageError::damaged(text))
         };
         let Some(part) = ExportPart::of(&file.path) else {
             return wrong("not a file of an export");
@@ -246,9 +223,8 @@ fn extract(
     entry: &mut impl Read,
     file: &ExportFile,
     place: Option<&Path>,
-    path: &Path,
     progress: &dyn Progress,
-) -> Result<(), TransferError> {
+) -> Result<(), PackageError> {
     let mut output = match place {
         None => None,
         Some(place) => Some((atomic::create_private(place)?, place)),
@@ -258,11 +234,9 @@ fn extract(
     let mut size = 0;
     loop {
         if is_interrupted() {
-            return Err(TransferError::Interrupted);
+            return Err(TransferError::Interrupted.into());
         }
-        let n = entry
-            .read(&mut buffer)
-            .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+        let n = entry.read(&mut buffer)?;
         if n == 0 {
             break;
         }
@@ -274,7 +248,7 @@ fn extract(
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
-        return Err(mismatch(file, path));
+        return Err(mismatch(file));
     }
     if let Some((output, place)) = output {
         flush::all(&output).at("fsync", place)?;
@@ -286,22 +260,21 @@ fn extract(
 fn take_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
-    path: &Path,
-) -> Result<(), TransferError> {
+) -> Result<(), PackageError> {
     let mut accounts: Vec<&crate::codex::identity::Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
             let text = format!("the profile {name} names no account");
-            return Err(TransferError::damaged(path, text));
+            return Err(PackageError::damaged(text));
         };
         if accounts.iter().any(|known| known.is_same(identity)) {
             let text = format!("two profiles of {identity}");
-            return Err(TransferError::damaged(path, text));
+            return Err(PackageError::damaged(text));
         }
         accounts.push(identity);
     }
     for (name, bytes) in logins {
-        let wrong = |what: &str| TransferError::damaged(path, format!("the profile {name} {what}"));
+        let wrong = |what: &str| PackageError::damaged(format!("the profile {name} {what}"));
         let profile = package
             .profiles
             .get_mut(&name)
@@ -322,19 +295,14 @@ fn take_logins(
 }
 
 /// Checks that each sidecar can be parsed and describes the archive of its name.
-fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
+fn check_sidecars(package: &Package) -> Result<(), PackageError> {
     for (name, bytes) in &package.sidecars {
-        let metadata = match sidecar::parse(path, bytes) {
+        let metadata = match sidecar::parse(Path::new(name), bytes) {
             Ok(metadata) => metadata,
-            Err(SidecarProblem::Newer(found)) => {
-                return Err(TransferError::Newer {
-                    path: path.to_path_buf(),
-                    found,
-                });
-            }
+            Err(SidecarProblem::Newer(found)) => return Err(PackageError::Newer(found)),
             Err(_) => {
                 let text = format!("{name} is not a sidecar");
-                return Err(TransferError::damaged(path, text));
+                return Err(PackageError::damaged(text));
             }
         };
         let of = |archive: &&ExportedArchive| {
@@ -345,7 +313,7 @@ fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
             && metadata.archive_sha256 != archive.file.sha256.to_string()
         {
             let text = format!("{name} describes another archive than {}", archive.name);
-            return Err(TransferError::damaged(path, text));
+            return Err(PackageError::damaged(text));
         }
     }
     Ok(())

@@ -5,8 +5,8 @@ use crate::io::file_open;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError};
 use age::secrecy::SecretString;
-use age::stream::{StreamReader, StreamWriter};
-use age::{Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
+use age::stream::StreamWriter;
+use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::iter;
@@ -114,12 +114,6 @@ pub(crate) enum SealedWriter<W: Write> {
     Age(StreamWriter<W>),
 }
 
-impl<W: Write> std::fmt::Debug for SealedWriter<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealed").finish_non_exhaustive()
-    }
-}
-
 impl<W: Write> SealedWriter<W> {
     /// Starts an export by writing the header of its encryption.
     ///
@@ -210,12 +204,6 @@ pub(crate) enum ExportInput {
     Age(Box<Decryptor<ExportSource>>),
 }
 
-impl std::fmt::Debug for ExportInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Found").finish_non_exhaustive()
-    }
-}
-
 impl ExportInput {
     /// Opens an export and parses its header.
     ///
@@ -261,7 +249,7 @@ impl ExportInput {
         }
     }
 
-    /// Returns the decrypted content. `path` is for error messages.
+    /// Returns the decrypted content. Reading a modified block is an error. `path` is for error messages.
     ///
     /// # Errors
     /// The export is encrypted, and `opener` is missing or does not decrypt it.
@@ -269,9 +257,9 @@ impl ExportInput {
         self,
         path: &Path,
         opener: Option<&DecryptionKey>,
-    ) -> Result<DecryptedExport, TransferError> {
+    ) -> Result<Box<dyn Read>, TransferError> {
         let decryptor = match self {
-            Self::Plain(source) => return Ok(DecryptedExport::Plain(source)),
+            Self::Plain(source) => return Ok(Box::new(source)),
             Self::Age(decryptor) => decryptor,
         };
         let wants_passphrase = decryptor.is_scrypt();
@@ -291,47 +279,19 @@ impl ExportInput {
                 ));
             }
         };
-        stream
-            .map(|stream| DecryptedExport::Age(Box::new(stream)))
-            .map_err(|e| {
-                use age::DecryptError;
-                let reason = match e {
-                    DecryptError::ExcessiveWork { .. } => {
-                        "the work factor of its passphrase is too high"
-                    }
-                    DecryptError::InvalidMac | DecryptError::InvalidHeader => {
-                        "its age header is damaged"
-                    }
-                    _ if wants_passphrase => "wrong passphrase",
-                    _ => "none of the keys decrypts the export",
-                };
-                TransferError::WrongKey {
-                    path: path.to_path_buf(),
-                    reason,
-                }
-            })
-    }
-}
-
-/// The decrypted content of an export.
-pub(crate) enum DecryptedExport {
-    /// The bytes of an export without encryption.
-    Plain(ExportSource),
-    /// The decrypted bytes. Reading a modified block is an error.
-    Age(Box<StreamReader<ExportSource>>),
-}
-
-impl std::fmt::Debug for DecryptedExport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").finish_non_exhaustive()
-    }
-}
-
-impl Read for DecryptedExport {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(source) => source.read(buffer),
-            Self::Age(stream) => stream.read(buffer),
-        }
+        let error = match stream {
+            Ok(stream) => return Ok(Box::new(stream)),
+            Err(error) => error,
+        };
+        let reason = match error {
+            DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
+            DecryptError::InvalidMac | DecryptError::InvalidHeader => "its age header is damaged",
+            _ if wants_passphrase => "wrong passphrase",
+            _ => "none of the keys decrypts the export",
+        };
+        Err(TransferError::WrongKey {
+            path: path.to_path_buf(),
+            reason,
+        })
     }
 }

@@ -50,7 +50,7 @@ impl SnapshotContents {
         let manifest = restic.dump(snapshot, path.as_ref(), |stream| {
             let id = Path::new(snapshot.short_id());
             let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
-            check_entries(id, &manifest)?;
+            check_entries(&manifest).map_err(|e| e.of(id))?;
             Ok(manifest)
         });
         let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;

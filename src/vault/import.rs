@@ -7,12 +7,12 @@ use super::snapshot::Snapshot;
 use super::tags::SnapshotTags;
 use super::tree_lock::TreeLock;
 use crate::archive::ArchiveError;
+use crate::archive::attributes::set_attributes;
 use crate::archive::entry::FileEntry;
-use crate::archive::format::layout::Layout;
 use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
-use crate::archive::tree_capture::{set_attributes, write_manifest};
+use crate::archive::tree_capture::write_manifest;
 use crate::io::{IoContext, Progress, atomic, file_open, hash, position, tree};
 use std::collections::HashMap;
 use std::fs::File;
@@ -86,10 +86,10 @@ impl UnpackedArchive {
 
     fn fill(&self, archive: &ArchiveReader, progress: &dyn Progress) -> Result<(), VaultError> {
         let listing = archive.contents();
-        for folder in listing.folders {
+        for folder in &listing.folders {
             atomic::create_unsynced_folder(&self.folder.join(folder.path.as_path()))?;
         }
-        for link in listing.links {
+        for link in &listing.links {
             let path = self.folder.join(link.path.as_path());
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
@@ -113,19 +113,10 @@ impl Drop for UnpackedArchive {
 /// Returns the manifest for the snapshot of an archive. That of the Python tool's archives has no
 /// digests.
 fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
-    match archive.layout() {
-        Layout::Native(manifest) => ArchiveManifest {
-            members: Vec::new(),
-            void: Vec::new(),
-            ..(**manifest).clone()
-        },
-        Layout::Python(python) => ArchiveManifest {
-            metadata: python.metadata.clone(),
-            folders: python.contents.folders.clone(),
-            links: python.contents.links.clone(),
-            files: python.contents.files.clone(),
-            ..ArchiveManifest::default()
-        },
+    ArchiveManifest {
+        members: Vec::new(),
+        void: Vec::new(),
+        ..archive.contents().clone()
     }
 }
 
@@ -174,7 +165,8 @@ impl Sink for FolderSink<'_> {
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         let path = self.folder.join(entry.path.as_path());
         if let Some(file) = self.open_files().remove(&path) {
-            set_attributes(&file, &path, entry)?;
+            drop(file);
+            set_attributes(&path, entry.mode, entry.mtime)?;
         }
         Ok(())
     }

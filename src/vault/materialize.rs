@@ -134,9 +134,9 @@ impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
         } else {
             restic.dump_folder(snapshot, &place, |stream| {
                 let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
-                    self.add_entry(&entry, content)
+                    Ok(self.add_entry(&entry, content)?)
                 };
-                for_each_entry(stream, archive, &mut add)?;
+                for_each_entry(stream, &mut add).map_err(|e| e.of(archive))?;
                 Ok(())
             })
         }

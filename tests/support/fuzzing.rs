@@ -3,9 +3,9 @@
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::testing::archive::ArchiveError;
-use codex_manager::testing::archive::contents::ArchiveContents;
 use codex_manager::testing::archive::entry::FileEntry;
 use codex_manager::testing::archive::entry_name::EntryName;
+use codex_manager::testing::archive::manifest::ArchiveManifest;
 use codex_manager::testing::archive::metadata::Metadata;
 use codex_manager::testing::archive::reader::ArchiveReader;
 use codex_manager::testing::archive::sink::{Extent, Sink};
@@ -56,7 +56,7 @@ static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
     }
 });
 
-fn summarize(contents: &ArchiveContents) -> Files {
+fn summarize(contents: &ArchiveManifest) -> Files {
     let files = contents.files.iter();
     files
         .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.sha256)))
@@ -119,7 +119,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
     }
 }
 
-fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
+fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveManifest, Read), ArchiveError> {
     // In memory if possible; the files need not survive.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
@@ -135,7 +135,7 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
 
 /// Reads all entries of an archive.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
-pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveError> {
+pub(crate) fn unpack(path: &Path) -> Result<(ArchiveManifest, Read), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
     let collected = Collected::default();
     archive.read(Extent::All, &collected, &Silent)?;
@@ -153,13 +153,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveErro
         let before = read.insert(name, (size, hasher.finalize().into()));
         assert!(before.is_none(), "a file was finished twice");
     }
-    let listing = archive.contents();
-    let contents = ArchiveContents {
-        files: listing.files.clone(),
-        folders: listing.folders.to_vec(),
-        links: listing.links.to_vec(),
-    };
-    Ok((contents, read))
+    Ok((archive.contents().clone(), read))
 }
 
 /// A receiver that accepts every entry.

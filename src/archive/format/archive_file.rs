@@ -3,7 +3,7 @@
 //! Decoders and parsers return one error kind for a failed read and for invalid bytes. Only invalid
 //! bytes mean that the archive is damaged, so the first failed read is recorded here.
 
-use crate::archive::error::ArchiveError;
+use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::{IoContext, file_open};
 use std::cell::RefCell;
 use std::fs::File;
@@ -37,7 +37,7 @@ impl Read for &ArchiveFile {
 pub(crate) fn read_with<T>(
     path: &Path,
     file: File,
-    work: impl FnOnce(&ArchiveFile) -> Result<T, ArchiveError>,
+    work: impl FnOnce(&ArchiveFile) -> Result<T, ContentError>,
 ) -> Result<T, ArchiveError> {
     let source = ArchiveFile {
         file,
@@ -46,7 +46,7 @@ pub(crate) fn read_with<T>(
     let done = work(&source);
     match source.refused.into_inner() {
         Some(refused) => Err(refused).at("read", path)?,
-        None => done,
+        None => done.map_err(|e| e.of(path)),
     }
 }
 

@@ -13,13 +13,11 @@ pub struct FileEntry {
     pub path: EntryName,
     /// Size of the content in bytes.
     pub size: u64,
-    /// Permission bits of the file.
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
     /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
     /// read yet.
-    #[serde(default)]
     pub sha256: Option<Sha256Digest>,
     /// Inode identity when the file was read. Equal stamps mean an unchanged file.
     #[serde(default)]
@@ -31,7 +29,6 @@ pub struct FileEntry {
 pub struct FolderEntry {
     /// Path relative to the Codex home.
     pub path: EntryName,
-    /// Permission bits of the folder.
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,

@@ -4,7 +4,7 @@
 use crate::io::json_path;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl EntryName {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
         }
-        Self::of_path(Path::new(&os_string(raw)?))
+        Self::of_path(&json_path::path_of(raw.to_vec())?)
     }
 
     /// Validates a relative path.
@@ -126,23 +126,6 @@ fn check_windows_name(name: &str) -> Result<(), &'static str> {
         return Err("the name of a device");
     }
     Ok(())
-}
-
-#[cfg(unix)]
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "elsewhere a name may be no Unicode"
-)]
-pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
-    use std::os::unix::ffi::OsStringExt;
-    Ok(OsString::from_vec(raw.to_vec()))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
-    String::from_utf8(raw.to_vec())
-        .map(OsString::from)
-        .map_err(|_| "a name that is not Unicode")
 }
 
 impl fmt::Display for EntryName {

@@ -84,12 +84,10 @@ impl FileList {
         Some(number)
     }
 
-    /// Returns the number of files.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Returns true if the list has no files.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

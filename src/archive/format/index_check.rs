@@ -3,8 +3,7 @@
 
 use super::manifest::{ArchiveManifest, Member, MemberContents};
 use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
-use crate::archive::error::ArchiveError;
-use std::path::Path;
+use crate::archive::error::ContentError;
 
 /// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
 /// [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
@@ -14,9 +13,9 @@ const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index of `manifest`. `end` is the byte offset of the manifest in the archive.
-pub(crate) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
+pub(crate) fn check(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
     check_members(manifest, end)
-        .map_err(|what| ArchiveError::damaged(path, format!("the index is wrong: {what}")))
+        .map_err(|what| ContentError::damaged(format!("the index is wrong: {what}")))
 }
 
 /// Returns the first error of the index, as a sentence fragment.

@@ -66,7 +66,6 @@ pub struct ArchiveManifest {
     /// The metadata that the sidecar repeats.
     pub metadata: Metadata,
     /// The archived login. `None` without `auth.json` in the home.
-    #[serde(default)]
     pub account_auth: Option<AccountAuth>,
     /// Exclude globs of the user (`--exclude`). A restore leaves paths that match them unchanged.
     #[serde(default)]
@@ -108,6 +107,17 @@ pub struct ArchiveManifest {
 }
 
 impl ArchiveManifest {
+    /// Returns the names of all files, then of all links, then of all folders.
+    pub(crate) fn names(&self) -> impl Iterator<Item = EntryName> + '_ {
+        let links = self.links.iter().map(|l| l.path.clone());
+        let folders = self.folders.iter().map(|f| f.path.clone());
+        self.files
+            .iter()
+            .map(|f| f.path)
+            .chain(links)
+            .chain(folders)
+    }
+
     /// Returns the members, each with the offset of its content in its file. The offset is zero for
     /// all members but chunks.
     pub(crate) fn members_with_offsets(&self) -> impl Iterator<Item = (&Member, u64)> {

@@ -6,7 +6,7 @@ use super::gzip_member::{self, Compression};
 use super::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, min_packed_bytes, padding_of};
 use super::tar_head::file_head;
-use crate::archive::error::ArchiveError;
+use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::IoContext;
 use crate::io::buffers::BufferPool;
 use crate::io::document::{self, DocumentError, DocumentState};
@@ -162,23 +162,16 @@ fn read_member(
     path: &Path,
     member: impl Read,
     packed: u64,
-) -> Result<ArchiveManifest, ArchiveError> {
-    let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
+) -> Result<ArchiveManifest, ContentError> {
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
-    let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
-        Some(Ok(entry))
+    let manifest = match tar.entries()?.raw(true).next().transpose()? {
+        Some(entry)
             if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
                 && entry.header().entry_type() == EntryType::Regular =>
         {
             parse(path, entry, packed)?
         }
-        Some(Err(e)) => return Err(broken(e)),
-        _ => {
-            return Err(ArchiveError::damaged(
-                path,
-                "no manifest where the footer says",
-            ));
-        }
+        _ => return Err(ContentError::damaged("no manifest where the footer says")),
     };
     // Reads to the end, where the gzip CRC is, and where no other data may be.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
@@ -186,21 +179,13 @@ fn read_member(
     loop {
         match rest.read(&mut buffer) {
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
-            Ok(0) => {
-                return Err(ArchiveError::damaged(
-                    path,
-                    "too much data after the manifest",
-                ));
-            }
+            Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
-                return Err(ArchiveError::damaged(
-                    path,
-                    "hidden data after the manifest",
-                ));
+                return Err(ContentError::damaged("hidden data after the manifest"));
             }
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(broken(e)),
+            Err(e) => return Err(e.into()),
         }
     }
 }

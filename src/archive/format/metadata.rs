@@ -62,46 +62,33 @@ pub struct Metadata {
     /// The product name, always "codex".
     pub product: String,
     /// Label of the account: the email, or that of a key. `None` if the home was signed out.
-    #[serde(default)]
     pub email: Option<String>,
     /// Id of the workspace (`chatgpt_account_id`).
-    #[serde(default)]
     pub account_id: Option<String>,
     /// Id of the user (`chatgpt_user_id`).
-    #[serde(default)]
     pub user_id: Option<String>,
     /// Subscription plan, such as "plus".
-    #[serde(default)]
     pub plan: Option<String>,
     /// Start of the weekly window.
-    #[serde(default)]
     pub session_start_at: Option<Timestamp>,
     /// Time at which the account is available again: `session_start_at` plus seven days.
-    #[serde(default)]
     pub next_available_at: Option<Timestamp>,
     /// Reset time of the weekly window.
-    #[serde(default)]
     pub reset_at: Option<Timestamp>,
     /// Time at which the weekly quota was first observed to be exhausted.
-    #[serde(default)]
     pub quota_end_detected_at: Option<Timestamp>,
     /// Assumed duration of the weekly quota, in seconds (legacy files only).
-    #[serde(default)]
     pub inferred_session_duration_seconds: Option<i64>,
     /// Explains for the user how `session_start_at`, or the time in the name, was determined.
     #[serde(default)]
     pub inference_basis: String,
     /// File name of the legacy file (legacy files only).
-    #[serde(default)]
     pub legacy_auth_filename: Option<String>,
     /// Day token in the legacy file's name, such as "21apr".
-    #[serde(default)]
     pub legacy_quota_day_token: Option<String>,
     /// Year that was assumed for the day token.
-    #[serde(default)]
     pub legacy_year: Option<i32>,
     /// Result of comparing the day token with the legacy file's time.
-    #[serde(default)]
     pub validation_status: Option<ValidationStatus>,
     /// Path of the captured Codex home, or of the legacy file's folder.
     #[serde(default)]
@@ -113,7 +100,6 @@ pub struct Metadata {
     /// Number of top-level entries that did not fit into `captured_files`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub captured_files_more: u64,
-    /// Creation time of the archive.
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]
@@ -128,7 +114,6 @@ pub struct Metadata {
     #[serde(default)]
     pub windows: Vec<Window>,
     /// Time at which the windows were observed. `None` means `created_at`.
-    #[serde(default)]
     pub windows_observed_at: Option<Timestamp>,
     /// The part of the home that the archive captures.
     #[serde(default)]
@@ -141,7 +126,6 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
     /// Label of the user, or "safety" for an archive that `restore` made.
-    #[serde(default)]
     pub label: Option<String>,
     /// Number of files in the archive.
     #[serde(default)]

@@ -3,7 +3,6 @@
 //! The rest of [`crate::archive`] decides what an archive holds, and knows no byte layout.
 
 pub(crate) mod archive_file;
-pub mod contents;
 pub mod entry;
 pub mod entry_name;
 pub(crate) mod file_list;
@@ -11,7 +10,6 @@ pub mod footer;
 pub(crate) mod gzip_member;
 pub(crate) mod index_check;
 pub(crate) mod inode_stamp;
-pub(crate) mod layout;
 pub mod manifest;
 pub(crate) mod manifest_members;
 pub(crate) mod member_content;

@@ -20,14 +20,13 @@ const BLOCK: usize = 16;
 pub(crate) struct NameId(u32);
 
 impl NameId {
-    /// Returns the number as an index.
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
 /// An append-only table of distinct names. Threads may share it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
@@ -59,15 +58,7 @@ impl NameTable {
     }
 }
 
-impl std::fmt::Debug for NameTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NameTable")
-            .field("len", &self.read().len)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct NameTableInner {
     /// For each name: the length of the prefix shared with its predecessor, the length of the rest,
     /// and the rest.
@@ -211,12 +202,10 @@ impl NameSet {
         &self.names
     }
 
-    /// Returns the number of names in the set.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns true if the set has no names.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

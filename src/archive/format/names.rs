@@ -97,21 +97,16 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
 /// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result is not
 /// empty, has no leading dot or dash, and is at most [`MAX_LABEL_BYTES`] long.
 pub(crate) fn safe_label(label: &str) -> String {
-    let mut safe = utf8_percent_encode(label, UNSAFE).to_string();
     // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
     // file names and stay readable.
-    if !label.is_ascii() {
-        safe = label
-            .chars()
-            .map(|c| {
-                if c.is_ascii() || c.is_control() || !c.is_alphanumeric() {
-                    utf8_percent_encode(c.encode_utf8(&mut [0; 4]), UNSAFE).to_string()
-                } else {
-                    c.to_string()
-                }
-            })
-            .collect();
-    }
+    let encode = |c: char| {
+        if c.is_ascii() || !c.is_alphanumeric() {
+            utf8_percent_encode(c.encode_utf8(&mut [0; 4]), UNSAFE).to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    let mut safe: String = label.chars().map(encode).collect();
     if let Some(first) = safe.bytes().next().filter(|b| *b == b'.' || *b == b'-') {
         safe = format!("%{first:02X}{}", &safe[1..]);
     }

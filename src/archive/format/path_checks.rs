@@ -1,11 +1,9 @@
 //! Checks that the names and links of an archive are safe to restore.
 
-use super::entry::{FolderEntry, LinkEntry};
 use super::entry_name::{EntryName, case_folded};
-use super::file_list::FileList;
 use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
 use super::name_table::NameSet;
-use crate::archive::error::ArchiveError;
+use crate::archive::error::ContentError;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -15,14 +13,14 @@ use std::path::{Component, Path, PathBuf};
 ///
 /// # Errors
 /// Names the first unsafe entry, or a file without a digest.
-pub(crate) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
-    check_entries(path, manifest)?;
+pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentError> {
+    check_entries(manifest)?;
     match manifest.files.iter().find(|file| file.sha256.is_none()) {
         None => Ok(()),
-        Some(file) => Err(ArchiveError::damaged(
-            path,
-            format!("{} has no digest", file.path),
-        )),
+        Some(file) => {
+            let what = format!("{} has no digest", file.path);
+            Err(ContentError::damaged(what))
+        }
     }
 }
 
@@ -30,52 +28,30 @@ pub(crate) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<
 ///
 /// # Errors
 /// Names the first unsafe entry.
-pub(crate) fn check_entries(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
-    let (files, folders) = (&manifest.files, &manifest.folders);
-    check_names(
-        path,
-        files,
-        folders,
-        &manifest.links,
-        CaseClashScope::CodexNames,
-    )?;
+pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
+    check_names(manifest, CaseClashScope::CodexNames)?;
+    let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     // A name that is both void and a file would make the result depend on the reader.
     let void: HashSet<_> = manifest.void.iter().collect();
-    let links = manifest.links.iter().map(|l| l.path.clone());
-    let others = folders.iter().map(|f| f.path.clone()).chain(links);
-    for file in files.iter() {
+    for file in manifest.files.iter() {
         if void.contains(&file.path) {
-            return Err(ArchiveError::unsafe_entry(
-                path,
-                &file.path,
-                "twice in the archive",
-            ));
+            return refuse(&file.path, "twice in the archive");
         }
     }
-    for name in files.iter().map(|f| f.path).chain(others) {
-        let kind = kind_of(name.as_path());
-        let outside_database = name.as_path().parent()
-            == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
-            && name
-                .as_path()
+    for name in manifest.names() {
+        let path = name.as_path();
+        let outside_database = path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
+            && path
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
         if name.is_reserved() && !outside_database {
-            return Err(ArchiveError::unsafe_entry(
-                path,
-                &name,
-                "a name reserved for codex-manager",
-            ));
+            return refuse(&name, "a name reserved for codex-manager");
         }
         // Archives of this program have no SQLite journals: their content is in the database's
         // snapshot. SQLite trusts a journal beside a database, and even removes files that it
         // names.
-        if kind == HomeEntryKind::DatabaseSidecar {
-            return Err(ArchiveError::unsafe_entry(
-                path,
-                &name,
-                "a SQLite journal beside a database",
-            ));
+        if kind_of(path) == HomeEntryKind::DatabaseSidecar {
+            return refuse(&name, "a SQLite journal beside a database");
         }
     }
     Ok(())
@@ -97,21 +73,16 @@ pub(crate) enum CaseClashScope {
 /// # Errors
 /// Names the first entry that breaks a rule.
 pub(crate) fn check_names(
-    archive: &Path,
-    files: &FileList,
-    folders: &[FolderEntry],
-    links: &[LinkEntry],
+    manifest: &ArchiveManifest,
     clash: CaseClashScope,
-) -> Result<(), ArchiveError> {
-    let refuse = |name: &EntryName, reason| Err(ArchiveError::unsafe_entry(archive, name, reason));
-    let of_files = || files.iter().map(|f| f.path);
-    let of_links = || links.iter().map(|l| l.path.clone());
-    let of_folders = || folders.iter().map(|f| f.path.clone());
+) -> Result<(), ContentError> {
+    let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
+    let (files, links) = (&manifest.files, &manifest.links);
     let mut leaves = NameSet::with_names(files.names());
     let mut seen = NameSet::with_names(files.names());
     // Only the names that can clash are stored, usually few.
     let mut folded: HashMap<String, EntryName> = HashMap::new();
-    for name in of_files().chain(of_links()).chain(of_folders()) {
+    for name in manifest.names() {
         let is_top = name.as_path().components().count() == 1;
         if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
             match folded.insert(name.case_folded(), name.clone()) {
@@ -130,17 +101,20 @@ pub(crate) fn check_names(
     }
     drop((folded, seen));
     let mut ancestors = AncestorLookup::new(&leaves);
-    let places = of_files().map(|name| (name, true));
-    for (name, is_file) in places.chain(of_folders().map(|name| (name, false))) {
-        check_place(archive, &name, is_file)?;
-        if ancestors.is_below(name.as_path()) {
-            return refuse(&name, "is below a file or link");
+    for (number, name) in manifest.names().enumerate() {
+        let (path, top) = (name.as_path(), Path::new(name.top()));
+        let is_file = number < files.len();
+        let link = number.checked_sub(files.len()).and_then(|i| links.get(i));
+        let reason = match link {
+            Some(link) => misplaced_link(path, &link.target),
+            // The top of a longer name is a folder.
+            None => misplaced_folder(top).filter(|_| !is_file || path != top),
+        };
+        if let Some(reason) = reason {
+            return refuse(&name, reason);
         }
-    }
-    for link in links {
-        check_link(archive, link)?;
-        if ancestors.is_below(link.path.as_path()) {
-            return refuse(&link.path, "is below a file or link");
+        if ancestors.is_below(path) {
+            return refuse(&name, "is below a file or link");
         }
     }
     Ok(())
@@ -153,9 +127,8 @@ pub(crate) fn check_names(
 /// # Errors
 /// Names the second of two such names.
 pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
-    archive: &Path,
     names: impl Fn() -> I,
-) -> Result<(), ArchiveError> {
+) -> Result<(), ContentError> {
     let hashes = RandomState::new();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut clashing: HashSet<u64> = HashSet::new();
@@ -180,8 +153,7 @@ pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
         if first == path {
             return Ok(());
         }
-        Err(ArchiveError::Unsafe {
-            archive: archive.to_path_buf(),
+        Err(ContentError::Unsafe {
             entry: path
                 .to_string_lossy()
                 .replace(std::path::MAIN_SEPARATOR, "/"),
@@ -193,8 +165,8 @@ pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
 /// Visits each name and its parents, except the parents that the name before it has as well.
 fn visit_with_parents(
     names: impl Iterator<Item = EntryName>,
-    mut visit: impl FnMut(&Path) -> Result<(), ArchiveError>,
-) -> Result<(), ArchiveError> {
+    mut visit: impl FnMut(&Path) -> Result<(), ContentError>,
+) -> Result<(), ContentError> {
     let mut last = PathBuf::new();
     for name in names {
         let path = name.as_path();
@@ -251,23 +223,6 @@ impl<'a> AncestorLookup<'a> {
         let new = folder.ancestors().zip((known + 1..=count).rev());
         let (_, at) = new.filter(|(above, _)| self.names.contains(above)).last()?;
         Some(at)
-    }
-}
-
-/// Fails if a folder would take the place of a file of Codex.
-fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
-    let top = Path::new(name.top());
-    let needs_folder = !is_file || name.as_path() != top;
-    match misplaced_folder(top).filter(|_| needs_folder) {
-        Some(reason) => Err(ArchiveError::unsafe_entry(archive, name, reason)),
-        None => Ok(()),
-    }
-}
-
-fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
-    match misplaced_link(link.path.as_path(), &link.target) {
-        Some(reason) => Err(ArchiveError::unsafe_entry(archive, &link.path, reason)),
-        None => Ok(()),
     }
 }
 
@@ -337,7 +292,8 @@ mod tests {
                 .iter()
                 .map(|name| EntryName::of_path(Path::new(name)).unwrap())
                 .collect();
-            check_case_collisions(Path::new("x.tar.gz"), || names.iter().cloned())
+            let checked = check_case_collisions(|| names.iter().cloned());
+            checked.map_err(|e| e.of(Path::new("x.tar.gz")))
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
         // Two such folders would become one, with the files of both.

@@ -4,17 +4,18 @@
 //! entry. It has no digests; instead, gzip's CRC, names, kinds and SQLite's integrity check are
 //! checked.
 
-use super::contents::ArchiveContents;
 use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
 use super::inode_stamp::InodeStamp;
+use super::manifest::ArchiveManifest;
 use super::metadata::Metadata;
 use super::path_checks::{CaseClashScope, check_names};
 use super::python_sidecar::parse_sidecar;
 use super::tar_stream::{EntryContent, RawEntry, RawKind};
-use crate::archive::error::ArchiveError;
+use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::document::{self, Document};
-use std::fs;
+use crate::io::tree;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// An archive that unpacks to more than this and to more than [`MAX_RATIO`] times its size is
@@ -28,15 +29,6 @@ const MAX_RATIO: u64 = 300;
 const ENTRIES_COUNT_FROM: u64 = 20_000;
 const MIN_ENTRY_BYTES: u64 = 4;
 
-/// Description and entries of an archive of the Python tool.
-#[derive(Debug)]
-pub(crate) struct PythonArchive {
-    /// The sidecar converted to this program's metadata.
-    pub metadata: Metadata,
-    /// The entries of the archive, without digests.
-    pub contents: ArchiveContents,
-}
-
 /// Returns true if this entry is the copy of the sidecar inside the archive.
 pub(crate) fn is_description(name: &EntryName) -> bool {
     name.as_path().components().count() == 1
@@ -44,26 +36,23 @@ pub(crate) fn is_description(name: &EntryName) -> bool {
 }
 
 /// Collects the entries of an archive without a manifest.
-pub(crate) struct PythonScan<'a> {
-    archive: &'a Path,
+pub(crate) struct PythonScan {
     packed: u64,
-    bytes: u64,
     entries: u64,
-    contents: ArchiveContents,
+    /// The description of the archive, without digests.
+    found: ArchiveManifest,
     description: Option<Metadata>,
     /// The first entry with a name that is reserved for this program.
     reserved: Option<EntryName>,
 }
 
-impl<'a> PythonScan<'a> {
+impl PythonScan {
     /// Creates a scan of an archive with `packed` compressed bytes.
-    pub(crate) fn new(archive: &'a Path, packed: u64) -> Self {
+    pub(crate) fn new(packed: u64) -> Self {
         Self {
-            archive,
             packed,
-            bytes: 0,
             entries: 0,
-            contents: ArchiveContents::default(),
+            found: ArchiveManifest::default(),
             description: None,
             reserved: None,
         }
@@ -73,25 +62,18 @@ impl<'a> PythonScan<'a> {
         &mut self,
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
-    ) -> Result<(), ArchiveError> {
-        let name = entry.name.clone();
-        // Uses the size in the header, before any content is unpacked.
-        self.bytes = entry.content_at.saturating_add(entry.size);
+    ) -> Result<(), ContentError> {
+        let (name, packed) = (entry.name.clone(), self.packed);
         self.entries += 1;
-        if self.entries > ENTRIES_COUNT_FROM && self.entries > self.packed / MIN_ENTRY_BYTES {
-            return Err(ArchiveError::damaged(
-                self.archive,
-                format!(
-                    "{} bytes claim to hold {} entries",
-                    self.packed, self.entries
-                ),
-            ));
+        if self.entries > ENTRIES_COUNT_FROM && self.entries > packed / MIN_ENTRY_BYTES {
+            let what = format!("{packed} bytes claim to hold {} entries", self.entries);
+            return Err(ContentError::damaged(what));
         }
-        if self.bytes > RATIO_COUNTS_FROM_BYTES && self.bytes / self.packed.max(1) > MAX_RATIO {
-            return Err(ArchiveError::damaged(
-                self.archive,
-                format!("{} bytes claim to hold {}", self.packed, self.bytes),
-            ));
+        // Uses the size in the header, before any content is unpacked.
+        let bytes = entry.content_at.saturating_add(entry.size);
+        if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
+            let what = format!("{packed} bytes claim to hold {bytes}");
+            return Err(ContentError::damaged(what));
         }
         if name.is_reserved() {
             // An archive of this program that another tool compressed again: its manifest comes
@@ -99,66 +81,52 @@ impl<'a> PythonScan<'a> {
             self.reserved.get_or_insert(name);
             return Ok(());
         }
+        let (mode, mtime) = (entry.mode & 0o777, entry.mtime_ns);
         match &entry.kind {
             RawKind::File if is_description(&name) => {
                 let bytes = content.read_all(Metadata::MAX_BYTES)?;
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
-            RawKind::File => self.contents.files.push(&FileEntry {
+            RawKind::File => self.found.files.push(&FileEntry {
                 path: name,
                 size: entry.size,
-                mode: entry.mode & 0o777,
-                mtime: entry.mtime_ns,
+                mode,
+                mtime,
                 sha256: None,
                 stamp: InodeStamp::default(),
             }),
-            RawKind::Folder => self.contents.folders.push(FolderEntry {
+            RawKind::Folder => self.found.folders.push(FolderEntry {
                 path: name,
-                mode: entry.mode & 0o777,
-                mtime: entry.mtime_ns,
+                mode,
+                mtime,
             }),
-            RawKind::Link(target) => {
-                self.contents.links.push(LinkEntry {
-                    path: name,
-                    target: target.clone(),
-                });
-            }
+            RawKind::Link(target) => self.found.links.push(LinkEntry {
+                path: name,
+                target: target.clone(),
+            }),
         }
         Ok(())
     }
 
-    /// Completes the scan and checks all names.
+    /// Completes the scan of the archive at `path` and checks all names.
     ///
     /// # Errors
     /// The archive is not one of the Python tool, or has an unsafe entry.
-    pub(crate) fn finish(self) -> Result<PythonArchive, ArchiveError> {
-        let Self {
-            archive,
-            contents,
-            description,
-            reserved,
-            ..
-        } = self;
-        if let Some(name) = reserved {
-            return Err(ArchiveError::unsafe_entry(
-                archive,
-                &name,
-                "a name reserved for codex-manager",
-            ));
+    pub(crate) fn finish(self, path: &Path) -> Result<ArchiveManifest, ContentError> {
+        if let Some(name) = self.reserved {
+            let what = "a name reserved for codex-manager";
+            return Err(ContentError::unsafe_entry(&name, what));
         }
         // Early versions wrote the metadata only beside the archive, later ones also inside.
-        let metadata = description
-            .or_else(|| read_sidecar(&super::names::sidecar_path(archive)?))
-            .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
-        let (files, folders) = (&contents.files, &contents.folders);
-        check_names(
-            archive,
-            files,
-            folders,
-            &contents.links,
-            CaseClashScope::AllNames,
-        )?;
-        Ok(PythonArchive { metadata, contents })
+        let metadata = self
+            .description
+            .or_else(|| read_sidecar(&super::names::sidecar_path(path)?))
+            .ok_or_else(|| ArchiveError::Foreign(path.to_path_buf()))?;
+        check_names(&self.found, CaseClashScope::AllNames)?;
+        Ok(ArchiveManifest {
+            metadata,
+            ..self.found
+        })
     }
 }
 
@@ -171,26 +139,18 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
 /// archive and sidecar. At least one file of each pair exists.
 pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
-    for folder in ["auth", "sessions"] {
-        for account in folders_in(&backups.join(folder)) {
-            let Ok(entries) = fs::read_dir(&account) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let Ok(name) = entry.file_name().into_string() else {
-                    continue;
-                };
-                let base = name
-                    .strip_suffix(".tar.gz")
-                    .or_else(|| name.strip_suffix(".metadata.json"))
-                    .filter(|base| *base == "latest" || base.starts_with("backup-"));
-                if let Some(base) = base {
-                    found.push((
-                        account.join(format!("{base}.tar.gz")),
-                        account.join(format!("{base}.metadata.json")),
-                    ));
-                }
-            }
+    let accounts = ["auth", "sessions"].map(|folder| paths_in(&backups.join(folder)));
+    for path in accounts.iter().flatten().flat_map(|path| paths_in(path)) {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let base = name
+            .strip_suffix(".tar.gz")
+            .or_else(|| name.strip_suffix(".metadata.json"))
+            .filter(|base| *base == "latest" || base.starts_with("backup-"));
+        if let Some(base) = base {
+            found.push((
+                path.with_file_name(format!("{base}.tar.gz")),
+                path.with_file_name(format!("{base}.metadata.json")),
+            ));
         }
     }
     found.sort();
@@ -198,14 +158,8 @@ pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder)
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|e| e.path())
-                .filter(|p| p.is_dir())
-                .collect()
-        })
-        .unwrap_or_default()
+/// Returns the entries of a folder; none if it cannot be listed, or is no folder.
+fn paths_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = tree::list(folder).unwrap_or_default().into_iter();
+    entries.map(|(name, _)| folder.join(name)).collect()
 }

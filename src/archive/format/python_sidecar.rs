@@ -6,34 +6,22 @@ use crate::io::clock::Timestamp;
 use serde::Deserialize;
 
 /// The keys of the Python tool's sidecars that are converted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct PythonSidecar {
     product: String,
-    #[serde(default)]
     email: Option<String>,
-    #[serde(default)]
     chatgpt_account_id: Option<String>,
-    #[serde(default)]
     chatgpt_user_id: Option<String>,
-    #[serde(default)]
     plan_type: Option<String>,
-    #[serde(default)]
     session_start_at: Option<String>,
-    #[serde(default)]
     reset_at: Option<String>,
-    #[serde(default)]
     quota_percent_left: Option<f64>,
-    #[serde(default)]
     created_at: Option<String>,
-    #[serde(default)]
     source_codex_home: Option<String>,
-    #[serde(default)]
     status_source: Option<String>,
-    #[serde(default)]
     backup_mode: Option<String>,
-    #[serde(default)]
     archive_name: Option<String>,
-    #[serde(default)]
     metadata_only: bool,
 }
 

@@ -10,7 +10,6 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SidecarProblem {
-    /// The sidecar does not exist.
     Missing,
     /// The file is not a valid sidecar. Carries the parse error.
     Damaged(String),

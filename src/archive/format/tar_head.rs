@@ -6,12 +6,10 @@ use std::io;
 use std::path::Path;
 use tar::{EntryType, Header};
 
-/// Returns the header blocks of a file.
 pub(crate) fn file_head(path: &Path, size: u64, mode: u32, mtime_ns: i64) -> io::Result<Vec<u8>> {
     head_bytes(header(EntryType::Regular, size, mode, mtime_ns), path)
 }
 
-/// Returns the header blocks of a folder.
 pub(crate) fn folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     // tar programs set the mode of a folder before they create files in it.
     let mode = folder.mode | OWNER_ACCESS_MODE;
@@ -23,7 +21,6 @@ pub(crate) fn folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     )
 }
 
-/// Returns the header blocks of a symbolic link.
 pub(crate) fn link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
     let header = header(EntryType::Symlink, 0, 0o777, 0);
     link_bytes(header, link.path.as_path(), &link.target)

@@ -2,8 +2,9 @@
 //! have, and limits the size of extension headers.
 
 use super::archive_file;
-use super::entry_name::{EntryName, os_string};
-use crate::archive::error::ArchiveError;
+use super::entry_name::EntryName;
+use crate::archive::error::{ArchiveError, ContentError};
+use crate::io::json_path;
 use crate::io::progress::is_interrupted;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read};
@@ -38,38 +39,33 @@ pub(crate) enum RawKind {
 
 /// The content of one file, read in chunks.
 pub(crate) struct EntryContent<'a> {
-    archive: &'a Path,
     reader: &'a mut dyn Read,
     buffer: Vec<u8>,
 }
 
 impl EntryContent<'_> {
     /// Returns the next bytes, or `None` at the end.
-    pub(crate) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+    pub(crate) fn chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
         if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
+            return Err(ArchiveError::Interrupted.into());
         }
         let n = loop {
             match self.reader.read(&mut self.buffer) {
-                Ok(n) => break n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(ArchiveError::damaged(self.archive, e.to_string())),
+                read => break read?,
             }
         };
-        if n == 0 {
-            return Ok(None);
-        }
-        Ok(Some(&self.buffer[..n]))
+        Ok((n > 0).then(|| &self.buffer[..n]))
     }
 
     /// Reads and discards the rest of the content.
-    fn drain(&mut self) -> Result<(), ArchiveError> {
+    fn drain(&mut self) -> Result<(), ContentError> {
         while self.chunk()?.is_some() {}
         Ok(())
     }
 
     /// Returns the complete content, or `None` if it is longer than `limit` bytes.
-    pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+    pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ContentError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.chunk()? {
             if (all.len() + bytes.len()) as u64 > limit {
@@ -81,14 +77,6 @@ impl EntryContent<'_> {
     }
 }
 
-impl std::fmt::Debug for EntryContent<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content")
-            .field("archive", &self.archive)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Read for EntryContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
@@ -96,58 +84,40 @@ impl Read for EntryContent<'_> {
 }
 
 pub(crate) type EntryVisitor<'a> =
-    dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
+    dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ContentError> + 'a;
 
 /// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
 /// of every gzip member.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::read_with(path, archive_file::open(path)?, |source| {
-        read_all(path, source, visit)
+        let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, source));
+        let mut rest = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
+        if io::copy(&mut rest, &mut io::sink())? > MAX_PADDING_BYTES {
+            let what = "too much data after the end of the tar";
+            return Err(ContentError::damaged(what));
+        }
+        Ok(())
     })
 }
 
-fn read_all(
-    path: &Path,
-    packed: impl Read,
-    visit: &mut EntryVisitor<'_>,
-) -> Result<(), ArchiveError> {
-    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, packed));
-    let rest = for_each_entry(decoder, path, visit)?;
-    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
-    let padding = io::copy(&mut rest, &mut io::sink())
-        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
-    if padding > MAX_PADDING_BYTES {
-        return Err(ArchiveError::damaged(
-            path,
-            "too much data after the end of the tar",
-        ));
-    }
-    Ok(())
-}
-
-/// Reads a tar stream to its end and passes each entry to `visit`. `archive` is the path for error
-/// messages. Returns the reader, positioned after the end of the tar.
+/// Reads a tar stream to its end and passes each entry to `visit`. Returns the reader, positioned
+/// after the end of the tar.
 pub(crate) fn for_each_entry<R: Read>(
     stream: R,
-    archive: &Path,
     visit: &mut EntryVisitor<'_>,
-) -> Result<R, ArchiveError> {
-    let broken = |e: &io::Error| ArchiveError::damaged(archive, e.to_string());
+) -> Result<R, ContentError> {
     let mut tar = tar::Archive::new(stream);
     let mut pending = PendingExtensions::default();
     let mut buffer = vec![0; 128 * 1024];
     // Raw entries: long names and extended headers are read by `PendingExtensions`, with a limit.
     // The tar crate reads them without one.
-    for entry in tar.entries().map_err(|e| broken(&e))?.raw(true) {
-        let mut entry = entry.map_err(|e| broken(&e))?;
-        let kind = entry.header().entry_type();
-        if pending.take(archive, kind, &mut entry)? {
+    for entry in tar.entries()?.raw(true) {
+        let mut entry = entry?;
+        if pending.take(&mut entry)? {
             continue;
         }
-        let extensions = std::mem::take(&mut pending);
-        let raw = extensions.apply(archive, &entry)?;
+        let raw = std::mem::take(&mut pending).apply(&entry)?;
         let mut content = EntryContent {
-            archive,
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
         };
@@ -159,33 +129,22 @@ pub(crate) fn for_each_entry<R: Read>(
 }
 
 /// Reads the header of the only entry in `bytes`. The content is in other members.
-pub(crate) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
-    let mut found = None;
+pub(crate) fn read_head(bytes: &[u8]) -> Result<RawEntry, ContentError> {
     let mut tar = tar::Archive::new(bytes);
     let mut pending = PendingExtensions::default();
-    for entry in tar
-        .entries()
-        .map_err(|e| ArchiveError::damaged(archive, e.to_string()))?
-        .raw(true)
-    {
-        let mut entry = entry.map_err(|e| ArchiveError::damaged(archive, e.to_string()))?;
-        let kind = entry.header().entry_type();
-        if pending.take(archive, kind, &mut entry)? {
+    for entry in tar.entries()?.raw(true) {
+        let mut entry = entry?;
+        if pending.take(&mut entry)? {
             continue;
         }
-        found = Some((
-            std::mem::take(&mut pending).apply(archive, &entry)?,
-            entry.raw_file_position(),
-        ));
+        let head = pending.apply(&entry)?;
+        if entry.raw_file_position() == bytes.len() as u64 {
+            return Ok(head);
+        }
         break;
     }
-    match found {
-        Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
-        _ => Err(ArchiveError::damaged(
-            archive,
-            "a member does not hold exactly one header",
-        )),
-    }
+    let what = "a member does not hold exactly one header";
+    Err(ContentError::damaged(what))
 }
 
 /// Values of extension headers for the entry that follows them.
@@ -198,12 +157,8 @@ struct PendingExtensions {
 
 impl PendingExtensions {
     /// Reads an extension header. Returns false if `entry` is none.
-    fn take(
-        &mut self,
-        path: &Path,
-        kind: EntryType,
-        entry: &mut tar::Entry<'_, impl Read>,
-    ) -> Result<bool, ArchiveError> {
+    fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<bool, ContentError> {
+        let kind = entry.header().entry_type();
         let is_extension = matches!(
             kind,
             EntryType::GNULongName
@@ -215,18 +170,16 @@ impl PendingExtensions {
             return Ok(false);
         }
         if entry.size() > MAX_EXTENSION_BYTES {
-            return Err(ArchiveError::damaged(path, "an oversized name"));
+            return Err(ContentError::damaged("an oversized name"));
         }
         let mut value = Vec::new();
-        entry
-            .read_to_end(&mut value)
-            .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
+        entry.read_to_end(&mut value)?;
         match kind {
             EntryType::GNULongName => self.path = Some(until_nul(value)),
             EntryType::GNULongLink => self.link = Some(until_nul(value)),
             EntryType::XHeader => {
                 let records = pax_records(&value)
-                    .ok_or_else(|| ArchiveError::damaged(path, "malformed pax extension"))?;
+                    .ok_or_else(|| ContentError::damaged("malformed pax extension"))?;
                 for (key, value) in records {
                     match key {
                         b"path" => self.path = Some(value.to_vec()),
@@ -235,10 +188,8 @@ impl PendingExtensions {
                             self.mtime_ns = std::str::from_utf8(value).ok().and_then(parse_mtime);
                         }
                         b"size" => {
-                            return Err(ArchiveError::damaged(
-                                path,
-                                "a size outside the header is not supported",
-                            ));
+                            let what = "a size outside the header is not supported";
+                            return Err(ContentError::damaged(what));
                         }
                         _ => {}
                     }
@@ -250,17 +201,12 @@ impl PendingExtensions {
     }
 
     /// Combines the entry's header with the extension values.
-    fn apply(
-        self,
-        path: &Path,
-        entry: &tar::Entry<'_, impl Read>,
-    ) -> Result<RawEntry, ArchiveError> {
+    fn apply(self, entry: &tar::Entry<'_, impl Read>) -> Result<RawEntry, ContentError> {
         let header = entry.header();
         let raw_name = self
             .path
             .unwrap_or_else(|| header.path_bytes().into_owned());
-        let named = |reason| ArchiveError::Unsafe {
-            archive: path.to_path_buf(),
+        let named = |reason| ContentError::Unsafe {
             entry: String::from_utf8_lossy(&raw_name).into_owned(),
             reason,
         };
@@ -273,9 +219,8 @@ impl PendingExtensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                let target =
-                    os_string(&target).map_err(|_| named("a link target that is not Unicode"))?;
-                RawKind::Link(target.into())
+                let target = json_path::path_of(target);
+                RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
             }
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),

@@ -5,7 +5,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_keeps_modes;
-use crate::transfer::python_home::{self, CopyOutcome, CopyPlan, CopyTarget};
+use crate::transfer::merge::ArchiveOutcome;
+use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
 use crate::ui::Ui;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
@@ -139,9 +140,9 @@ fn table(ui: &Ui, plan: &CopyPlan) -> Table {
     for copy in &plan.archives {
         let size = copy.archive_bytes.map_or("record".into(), bytes);
         let outcome = match copy.outcome {
-            CopyOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
-            CopyOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
-            CopyOutcome::Present => "present".to_owned(),
+            ArchiveOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
+            ArchiveOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
+            ArchiveOutcome::Present => "present".to_owned(),
         };
         let cells = [
             short(&copy.archive),

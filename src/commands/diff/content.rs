@@ -1,9 +1,9 @@
 //! The settings and the files of the user in a home beside those of an archive.
 
 use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
-use crate::archive::single_file;
 use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::commands::diff::change::Change;
@@ -62,7 +62,7 @@ pub(super) fn compare(
     home: &Path,
 ) -> Result<Vec<DiffedContent>, CommandError> {
     let mut text = String::new();
-    let mut archived = single_file::extract(archive, HomeEntryKind::Config)?;
+    let mut archived = file_extract::extract_unnamed(archive, HomeEntryKind::Config)?;
     // A file that is no text has no keys.
     let _ = archived.read_to_string(&mut text);
     let current = config::read_text(&home.join(CONFIG_TOML)).unwrap_or_default();

@@ -1,9 +1,9 @@
 //! The conversations of a home beside those of an archive, by messages.
 
 use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
-use crate::archive::single_file;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::RolloutName;
 use crate::commands::diff::change::Change;
@@ -116,7 +116,7 @@ fn count(
             .path()
             .join(file.path.as_path().file_name().unwrap_or_default());
         let copy = File::create_new(&path).at("create", &path)?;
-        single_file::extract_entry(archive, file, &copy)?;
+        file_extract::extract_entry(archive, file, &copy)?;
         archived.extend(messages::read(&path).at("read", &path)?);
     }
     let missing = |of: &[_], from: &[_]| {

@@ -21,7 +21,7 @@ use crate::inventory::store;
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
-use crate::restore::reinstated_rows::newest_state_database;
+use crate::restore::needed_paths::newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -137,7 +137,7 @@ fn search_archive(
     let bytes = wanted.values().flatten().map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);
     bar.expect_bytes(bytes);
-    file_extract::extract(&archive, place, &bar)?;
+    file_extract::extract_to(&archive, place, &bar)?;
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let readable = threads::list(&database, filter).ok();

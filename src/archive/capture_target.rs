@@ -1,0 +1,90 @@
+//! The attempts to capture a file that Codex may be writing, for archives and for trees.
+
+use super::error::ArchiveError;
+use super::format::entry::FileEntry;
+use super::format::entry_name::EntryName;
+use super::relocation::{FileLocator, OpenedFile};
+use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
+use crate::io::progress::is_interrupted;
+use std::io;
+
+/// Maximum number of attempts to read a file that becomes shorter while it is read.
+const MAX_READ_ATTEMPTS: u32 = 8;
+
+/// The reason why a listed file is not captured.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SkipReason {
+    #[error("the file became shorter while it was read")]
+    Shorter,
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Receives the files of a home.
+pub(super) trait CaptureTarget {
+    fn locator(&self) -> &FileLocator<'_>;
+
+    fn skip(&mut self, name: &EntryName, reason: String);
+
+    /// Returns true if a listed file needs no reading.
+    fn has_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
+
+    /// Adds the stable prefix of an open file. Returns the reason if it is not captured.
+    fn add_opened(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut OpenedFile,
+        prefix: StablePrefix,
+    ) -> Result<Option<SkipReason>, ArchiveError>;
+
+    /// Captures or skips a file. Returns false if its last line is incomplete and `may_defer`: it is to be tried
+    /// again after all others.
+    fn try_file(&mut self, planned: &FileEntry, may_defer: bool) -> Result<bool, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        if self.has_captured(planned)? {
+            return Ok(true);
+        }
+        let mut opened = match self.locator().open(&planned.path) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(true),
+            Err(e) => {
+                self.skip(&planned.path, e.source.to_string());
+                return Ok(true);
+            }
+        };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let reason = match decide_read(&mut opened.file, planned, may_defer) {
+                Ok(ReadDecision::Defer) => return Ok(false),
+                Ok(ReadDecision::Read(prefix)) => {
+                    match self.add_opened(planned, &mut opened, prefix)? {
+                        None => return Ok(true),
+                        Some(reason) => reason,
+                    }
+                }
+                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
+                Err(e) => SkipReason::Permanent(e.to_string()),
+            };
+            // Another process rewrites the file; the next attempt may find it complete.
+            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
+                self.skip(&opened.name, reason.to_string());
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Captures the files that were to be tried again.
+    fn add_deferred(&mut self, deferred: Vec<FileEntry>) -> Result<(), ArchiveError> {
+        // A file that does not change for a while has a line that was cut off; one that grew is
+        // being written and is cut at its last newline.
+        for planned in deferred {
+            wait_for_growth(&planned, &self.locator().listed(&planned.path));
+            self.try_file(&planned, false)?;
+        }
+        Ok(())
+    }
+}

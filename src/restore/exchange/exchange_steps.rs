@@ -1,0 +1,120 @@
+//! The exchange steps of a restore, and the linked folders that it exchanges.
+
+use super::single_files;
+use crate::codex::database;
+use crate::codex::home;
+use crate::io::{IoContext, IoError, atomic, tree};
+use crate::journal::{self, Step};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::settle::outside_databases::{OutsideDatabases, OutsideStaging};
+use crate::restore::settle::unchanged::changed_top_names;
+use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Returns the steps that exchange the staged paths with the live ones. `staging` is the staging
+/// folder of the home.
+pub(crate) fn steps(
+    plan: &RestorePlan,
+    stage: &Stage,
+    outside: &OutsideDatabases,
+    mode: ExchangeMode,
+    staging: &Path,
+) -> Result<Vec<Step>, RestoreError> {
+    if mode == ExchangeMode::SingleFiles {
+        return single_files::steps(plan, stage);
+    }
+    let mut steps = Vec::new();
+    for root in &stage.roots[1..] {
+        steps.extend(steps_of_linked_root(root)?);
+    }
+    if let Some(staging) = &outside.staging {
+        steps.extend(steps_outside(staging, &outside.removed)?);
+    }
+    let root = stage.home();
+    if mode == ExchangeMode::WholeHome {
+        steps.push(Step::new(root.live.clone(), root.staged.clone())?);
+    } else {
+        let names = changed_top_names(plan, stage);
+        steps.extend(steps_by_entry(root, &names, &staging.join("old"))?);
+    }
+    Ok(steps)
+}
+
+/// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
+fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
+    if root.staged.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
+    if root.whole {
+        let step = Step::new(root.live.clone(), root.staged.clone())?;
+        return Ok(vec![step]);
+    }
+    let mut names = entry_names(&root.live)?;
+    names.extend(entry_names(&root.staged)?);
+    let within = journal::folder_within(&root.live);
+    names.remove(within.file_name().unwrap_or_default());
+    names.retain(|name| journal::kept_as(Path::new(name)).is_none());
+    Ok(steps_by_entry(root, &names, &within.join("old"))?)
+}
+
+/// Returns the steps for databases outside of the home. `removed` are the live ones that are
+/// removed.
+fn steps_outside(staging: &OutsideStaging, removed: &[PathBuf]) -> Result<Vec<Step>, RestoreError> {
+    let mut steps = Vec::new();
+    let removed_names = removed.iter().filter_map(|p| p.file_name());
+    let mut names = entry_names(&staging.staged)?;
+    names.extend(removed_names.map(OsString::from));
+    let old = staging.staged.join("old");
+    for name in names {
+        let live = staging.live.join(&name);
+        // SQLite would apply an old `-wal` to the new database.
+        for sidecar in home::database_sidecars(&live)
+            .into_iter()
+            .filter(|p| p.exists())
+        {
+            let removed = old.join(sidecar.file_name().unwrap_or_default());
+            atomic::create_unsynced_folder(&old)?;
+            steps.push(Step::new(sidecar, removed)?);
+        }
+        if removed.contains(&live) {
+            atomic::create_unsynced_folder(&old)?;
+            steps.push(Step::new(live, old.join(&name))?);
+        } else if database::is_sqlite(&staging.staged.join(&name)) {
+            steps.push(Step::new(live, staging.staged.join(&name))?);
+        }
+    }
+    Ok(steps)
+}
+
+/// Returns the steps that exchange the top-level entries of `root` one by one.
+fn steps_by_entry(
+    root: &StageRoot,
+    top_names: &BTreeSet<OsString>,
+    old: &Path,
+) -> Result<Vec<Step>, IoError> {
+    atomic::create_unsynced_folder(old)?;
+    let mut steps = Vec::new();
+    // The login last: until then, the home is complete for the old account.
+    let login = OsString::from(home::AUTH_JSON);
+    let ordered = top_names
+        .iter()
+        .filter(|t| **t != login)
+        .chain(top_names.get(&login));
+    for top in ordered {
+        let (live, staged) = (root.live.join(top), root.staged.join(top));
+        if staged.symlink_metadata().is_ok() {
+            steps.push(Step::new(live, staged)?);
+        } else if live.symlink_metadata().is_ok() {
+            steps.push(Step::new(live, old.join(top))?);
+        }
+    }
+    Ok(steps)
+}
+
+fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, IoError> {
+    let entries = tree::list(folder).at("list", folder)?.into_iter();
+    Ok(entries.map(|(name, _)| name).collect())
+}

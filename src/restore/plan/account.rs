@@ -1,0 +1,55 @@
+//! Compares the account of the archive with the live one.
+
+use super::auth_json::AuthJsonState;
+use super::request::RestoreRequest;
+use super::restore_plan::{RestorePlan, RestoreTarget};
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::auth::Login;
+use crate::codex::config::CodexConfig;
+use crate::codex::home;
+use crate::codex::identity::Identity;
+use crate::restore::error::RestoreError;
+
+/// Fails if the archive belongs to another account than the live login, unless the request allows
+/// it.
+pub(crate) fn check_account(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> Result<(), RestoreError> {
+    if request.target != RestoreTarget::Home || !plan.wants_login {
+        return Ok(());
+    }
+    let store = CodexConfig::read(&request.folder).store;
+    if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
+        return Err(RestoreError::OtherCredentialStore(store.name()));
+    }
+    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
+    let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
+        return Ok(());
+    };
+    check_same_account(request, Some(live), &archived)
+}
+
+pub(crate) fn check_same_account(
+    request: &RestoreRequest<'_>,
+    live: Option<&Login>,
+    archived: &Identity,
+) -> Result<(), RestoreError> {
+    match live {
+        Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
+            Err(RestoreError::AnotherAccount {
+                archive: archived.to_string(),
+                live: live.identity.to_string(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
+    match archive.manifest() {
+        Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
+        None => archive.metadata().identity(),
+    }
+}

@@ -1,0 +1,64 @@
+//! The entry at the path of auth.json, which may not be a login.
+
+use crate::accounts::profile::Profiles;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::io::IoError;
+use crate::io::clock::Timestamp;
+use crate::io::secret::SecretBytes;
+use std::path::{Path, PathBuf};
+
+/// The entry at the path of auth.json.
+pub(crate) enum AuthJsonState {
+    /// A file of readable size, or none.
+    File(AuthFile),
+    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
+    NotAFile(String),
+}
+
+impl AuthJsonState {
+    /// Reads auth.json, or what is at its path.
+    pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
+        match AuthFile::read(path) {
+            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            auth => auth.map(Self::File),
+        }
+    }
+
+    /// Returns the login, if the file holds one.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        match self {
+            Self::File(auth) => auth.login(),
+            Self::NotAFile(_) => None,
+        }
+    }
+
+    /// Returns the content of the file, if it could be read.
+    pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
+        match self {
+            Self::File(AuthFile::Present(snapshot)) => Some(&snapshot.bytes),
+            Self::File(AuthFile::Unreadable { bytes, .. }) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Keeps a copy of the content, or moves away what cannot be a login. Returns where it is kept.
+    pub(crate) fn quarantine(
+        &self,
+        path: &Path,
+        profiles: &Profiles,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, IoError> {
+        match (self, self.bytes()) {
+            (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
+            (Self::NotAFile(_), None) => profiles.quarantine(path, now),
+            (Self::File(_), None) => Ok(None),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
+        match self {
+            Self::File(auth) => auth.snapshot(),
+            Self::NotAFile(_) => None,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Phase 1: the request, the list of the live files, and the changes that follow from both. Writes nothing.
+
+pub(crate) mod account;
+pub(crate) mod auth_json;
+pub(crate) mod live_files;
+pub(crate) mod needed_paths;
+pub mod request;
+pub(crate) mod restore_plan;
+pub(crate) mod rollout_index;
+pub(crate) mod target;
+
+pub use live_files::LiveFiles;
+pub use restore_plan::{RestorePlan, RestoreTarget, Selection, plan_restore};

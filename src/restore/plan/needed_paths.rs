@@ -1,0 +1,51 @@
+//! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
+
+use super::restore_plan::Selection;
+use crate::archive::entry::FileEntry;
+use crate::archive::file_list::FileList;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::history::session_index;
+use std::path::{Path, PathBuf};
+
+/// Returns the selected paths. For conversations, also those of the state database and the session
+/// index, from which a restore of the home takes their rows and names.
+pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathBuf> {
+    let mut paths = selection.only.clone();
+    let mut has_conversation = false;
+    for file in files.iter() {
+        let path = file.path.as_path();
+        if !selection.wants(path) {
+            continue;
+        }
+        has_conversation |= kind_of(path).is_rollout_folder();
+        if !paths.iter().any(|above| path.starts_with(above)) {
+            paths.push(path.to_path_buf());
+        }
+    }
+    if has_conversation {
+        let database = newest_state_database(files);
+        paths.extend(database.map(|file| file.path.as_path().to_path_buf()));
+        paths.push(session_index::FILE_NAME.into());
+    }
+    paths
+}
+
+/// Returns the state database that Codex uses: the one with the highest version.
+pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
+    let states = files
+        .iter()
+        .filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+    states.max_by_key(|(version, _)| *version).map(|(_, f)| f)
+}
+
+/// Returns the version in the name of a state database; `None` for other files.
+fn state_version(name: &Path) -> Option<u64> {
+    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
+    if !is_outside && kind_of(name) != HomeEntryKind::Database {
+        return None;
+    }
+    let name = name.file_name()?.to_str()?;
+    let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
+    version.strip_suffix(".sqlite")?.parse().ok()
+}

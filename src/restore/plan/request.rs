@@ -1,0 +1,44 @@
+//! The archive, the target and the options of a restore.
+
+use super::restore_plan::{RestoreTarget, Selection};
+use crate::accounts::login_selection::AuthPolicy;
+use crate::archive::reader::ArchiveReader;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The archive, the target and the options of a restore.
+#[allow(clippy::struct_excessive_bools, reason = "independent options")]
+#[derive(Debug)]
+pub struct RestoreRequest<'a> {
+    pub archive: &'a ArchiveReader,
+    /// The absolute path of the folder to restore into.
+    pub folder: PathBuf,
+    /// The kind of that folder.
+    pub target: RestoreTarget,
+    /// The part of the archive to restore.
+    pub selection: Selection,
+    /// Keeps conversations that only the home has (`--merge`).
+    pub merge: bool,
+    /// The rule that chooses the login that goes live.
+    pub auth: AuthPolicy,
+    /// Allows an archive of another account than the live one (`--yes`).
+    pub may_switch_account: bool,
+    /// Makes a safety backup of everything that will change.
+    pub safety_backup: bool,
+    /// Leaves logins out of the safety backup, because others can read it. Needs [`AuthPolicy::Skip`].
+    pub safety_without_logins: bool,
+    /// Allows databases in a folder that only the archive's `sqlite_home` names (`--yes`).
+    pub may_write_outside: bool,
+    /// True if the disk ignores letter case; `None` probes the disk.
+    pub ignores_case: Option<bool>,
+    /// The manager home, for profiles, safety backups and pointers to journals.
+    pub manager_home: &'a Path,
+    /// The environment of the process.
+    pub env: &'a Environment,
+    /// The current time in the local zone.
+    pub now: Timestamp,
+    /// A moment before the plan. Files of the home that are written later stop the restore.
+    pub planned: Instant,
+}

@@ -1,0 +1,363 @@
+//! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
+//! the home's list.
+
+use super::live_files::LiveFiles;
+use super::rollout_index::conversation_of;
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
+use crate::archive::metadata::BackupMode;
+use crate::archive::name_table::NameSet;
+use crate::archive::path_checks::AncestorLookup;
+use crate::archive::reader::ArchiveReader;
+use crate::archive::scope::Excludes;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::codex::rollout::RolloutName;
+use crate::restore::error::RestoreError;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+
+/// The part of an archive that is restored. The default is all of it.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// The paths of `--only`, relative to the Codex home; each includes everything below it.
+    pub only: Vec<PathBuf>,
+    /// The file names of the rollouts of `--session`; see [`RolloutName::name`].
+    pub conversations: Vec<String>,
+}
+
+impl Selection {
+    /// Returns true if anything is selected, so that the rest of the archive is not restored.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || !self.conversations.is_empty()
+    }
+
+    /// Returns true if the file at `path` is selected.
+    pub(crate) fn wants(&self, path: &Path) -> bool {
+        !self.is_partial()
+            || self.only.iter().any(|p| path.starts_with(p))
+            || RolloutName::of(path).is_some_and(|c| self.conversations.contains(&c.name))
+    }
+}
+
+/// The kind of folder that an archive is restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestoreTarget {
+    /// The Codex home, whose files are replaced.
+    Home,
+    /// An empty or new folder outside of the homes (`--to`).
+    Elsewhere,
+}
+
+/// The changes that a restore would make.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestorePlan {
+    /// The kind of folder that is restored into.
+    pub target: RestoreTarget,
+    /// The files of the archive that are written, without auth.json, which `login` handles.
+    pub writes: NameSet,
+    /// The files among `writes` that the home does not have.
+    pub added: NameSet,
+    /// The live files that are removed: those that the archive covers but lacks, and `-wal`, `-shm`
+    /// and `-journal` files of replaced databases.
+    pub removed: NameSet,
+    /// True if the archive's login is part of the selection.
+    pub wants_login: bool,
+    /// True if only a selection of the archive is restored.
+    pub partial: bool,
+    /// True if conversations that only the home has are kept (`--merge`).
+    pub merge: bool,
+    /// The size of the written files in bytes.
+    pub bytes: u64,
+}
+
+/// Computes the plan. `live` is empty when the target is elsewhere; its names share the archive's
+/// name table.
+///
+/// # Errors
+/// Nothing in the archive matches the selection.
+pub fn plan_restore(
+    archive: &ArchiveReader,
+    target: RestoreTarget,
+    selection: &Selection,
+    merge: bool,
+    live: &LiveFiles,
+) -> Result<RestorePlan, RestoreError> {
+    let contents = archive.contents();
+    if let Some(missing) = selection.only.iter().find(|p| !contains_path(contents, p)) {
+        return Err(RestoreError::NotFound(missing.display().to_string()));
+    }
+    let none = || NameSet::with_names(contents.files.names());
+    let mut plan = RestorePlan {
+        target,
+        writes: none(),
+        added: none(),
+        removed: none(),
+        wants_login: false,
+        partial: selection.is_partial(),
+        merge,
+        bytes: 0,
+    };
+    plan.add_archived(contents, selection, &live.names);
+    if target == RestoreTarget::Home {
+        plan.add_removals(archive, live);
+        if !merge {
+            plan.remove_other_rollout_names(&live.names);
+        }
+        plan.remove_path_conflicts(&live.names);
+        plan.remove_database_sidecars(&live.names);
+    }
+    let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
+    if is_empty && selection.is_partial() {
+        let what = selection.conversations.first().cloned();
+        return Err(RestoreError::NotFound(
+            what.unwrap_or_else(|| "anything".into()),
+        ));
+    }
+    Ok(plan)
+}
+
+impl RestorePlan {
+    /// Leaves the logins of the archive out.
+    pub(crate) fn skip_logins(&mut self) {
+        self.wants_login = false;
+        for names in [&mut self.writes, &mut self.added] {
+            let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
+            let logins: Vec<_> = names.iter().filter(is_login).collect();
+            for name in logins {
+                names.remove(name.as_path());
+            }
+        }
+    }
+
+    /// Adds the selected files and links of the archive.
+    fn add_archived(
+        &mut self,
+        contents: &ArchiveManifest,
+        selection: &Selection,
+        live_names: &NameSet,
+    ) {
+        let links = contents.links.iter().map(|l| (l.path.clone(), 0));
+        let files = contents.files.iter().map(|f| (f.path, f.size));
+        for (name, size) in files.chain(links) {
+            let path = name.as_path();
+            let kind = kind_of(path);
+            if !selection.wants(path) {
+                continue;
+            }
+            match kind {
+                HomeEntryKind::Auth => {
+                    self.wants_login = true;
+                    self.bytes = self.bytes.saturating_add(size);
+                    continue;
+                }
+                // Bound to one installation, the user's own original, or renewed since, so that the
+                // archived one is spent: restored only if the home has none.
+                HomeEntryKind::InstallationId
+                | HomeEntryKind::LegacyAuth
+                | HomeEntryKind::AccountSessions
+                    if live_names.contains(path) =>
+                {
+                    continue;
+                }
+                // Only archives of the Python tool contain such files.
+                HomeEntryKind::Transient if !name.is_reserved() => continue,
+                _ => {}
+            }
+            self.bytes = self.bytes.saturating_add(size);
+            let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
+            if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
+                self.added.insert(&name);
+            }
+            self.writes.insert(&name);
+        }
+    }
+
+    /// Removes the live files that the archive covers but lacks, and, if it is a safety
+    /// backup, those that its restore added.
+    fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
+        let (contents, manifest) = (archive.contents(), archive.manifest());
+        let globs = manifest
+            .map(|m| m.excluded_globs.clone())
+            .unwrap_or_default();
+        // They compiled when the archive was made. If they no longer do, they protect nothing.
+        let excludes = Excludes::new(&globs).unwrap_or_default();
+        let removes_missing = !self.partial && !self.merge && manifest.is_none_or(|m| !m.partial);
+        let undo_removes: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.undo_removes)
+            .map(EntryName::as_path)
+            .collect();
+        let skipped: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.skipped)
+            .map(EntryName::as_path)
+            .collect();
+        let mut archived = contents.files.name_set();
+        archived.extend(contents.links.iter().map(|l| l.path.clone()));
+        for name in live.names.without(&archived).iter() {
+            let (path, kind) = (name.as_path(), kind_of(name.as_path()));
+            let is_missing = removes_missing
+                && removes_absent(archive.metadata().mode, kind)
+                && !live.not_archivable.contains(path)
+                && !path.ancestors().any(|above| skipped.contains(above))
+                && !excludes.matches(path);
+            // A safety backup lists the files that its restore added; restoring the safety backup
+            // removes them.
+            let is_undone = !self.partial && undo_removes.contains(path) && !kind.is_login();
+            if is_missing || is_undone {
+                self.removed.insert(&name);
+            }
+        }
+    }
+
+    /// Removes live files of a restored conversation that have another name, because the
+    /// conversation was archived or compressed since. A conversation has one file.
+    fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
+        let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
+        // Compares hashes first: a set of all names would need more memory than the rest of the
+        // plan.
+        let hashes = RandomState::new();
+        let written: HashSet<u64> = self
+            .writes
+            .iter()
+            .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
+            .collect();
+        let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
+        for name in live_names.without(&self.writes).iter() {
+            if let Some(of) = conversation(&name)
+                && written.contains(&hashes.hash_one(&of))
+            {
+                other.entry(of).or_default().push(name);
+            }
+        }
+        if other.is_empty() {
+            return;
+        }
+        for name in self.writes.iter() {
+            let same = conversation(&name).and_then(|of| other.remove(&of));
+            self.removed.extend(same.into_iter().flatten());
+        }
+    }
+
+    /// Removes the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    fn remove_database_sidecars(&mut self, live_names: &NameSet) {
+        let changed = self.writes.iter().chain(self.removed.iter());
+        let sidecars: Vec<_> = changed
+            .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
+            .flat_map(|name| home::database_sidecars(name.as_path()))
+            .filter(|path| live_names.contains(path))
+            .filter_map(|path| EntryName::of_path(&path).ok())
+            .collect();
+        self.removed.extend(sidecars);
+    }
+
+    /// Removes live files at a path where the archive has a folder, and live files below a path
+    /// where the archive has a file. The safety backup saves them like everything that is replaced.
+    fn remove_path_conflicts(&mut self, live_names: &NameSet) {
+        let (mut in_file, mut in_live) = (
+            AncestorLookup::new(&self.writes),
+            AncestorLookup::new(live_names),
+        );
+        let mut conflicting: Vec<EntryName> = live_names
+            .iter()
+            .filter(|name| in_file.is_below(name.as_path()))
+            .collect();
+        for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
+            let above = name.as_path().ancestors().skip(1);
+            let live_files_above = above.filter(|path| live_names.contains(path));
+            conflicting.extend(live_files_above.filter_map(|path| EntryName::of_path(path).ok()));
+        }
+        self.removed.extend(conflicting);
+    }
+
+    /// Returns true if the live file at `path` is replaced or removed.
+    pub fn changes_file(&self, path: &Path) -> bool {
+        self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
+    }
+
+    /// Returns true if anything at `folder` or below it is written or removed.
+    pub fn changes_below(&self, folder: &Path) -> bool {
+        let mut changed = self.writes.iter().chain(self.removed.iter());
+        changed.any(|name| name.as_path().starts_with(folder))
+    }
+
+    /// Returns the live files that are replaced or removed.
+    pub fn changes(&self) -> NameSet {
+        let mut changes = self.writes.without(&self.added);
+        changes.extend(self.removed.iter());
+        changes
+    }
+
+    /// Returns true if the plan writes a database that was outside of the archived home.
+    pub fn has_outside_databases(&self) -> bool {
+        let mut written = self.writes.iter();
+        written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
+    }
+}
+
+/// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
+fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
+    match kind {
+        // Never removed because of absence: the login has its own rules, the id stays, the rest
+        // belongs to the user or is unknown.
+        HomeEntryKind::Auth
+        | HomeEntryKind::AccountSessions
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::Unknown
+        | HomeEntryKind::Tmp
+        | HomeEntryKind::Worktrees
+        | HomeEntryKind::Transient
+        | HomeEntryKind::DatabaseSidecar => false,
+        _ => match mode {
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_account(),
+            BackupMode::Sessions => kind.is_conversation(),
+        },
+    }
+}
+
+fn contains_path(contents: &ArchiveManifest, path: &Path) -> bool {
+    contents
+        .names()
+        .any(|name| name.as_path().starts_with(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absence_from_the_archive_removes_only_captured_kinds() {
+        for (path, full, auth, sessions) in [
+            ("sessions/2026/11/01/r.jsonl", true, false, true),
+            ("archived_sessions/r.jsonl", true, false, true),
+            ("state_5.sqlite", true, false, true),
+            ("skills/mine/SKILL.md", true, false, false),
+            ("config.toml", true, true, false),
+            ("rules/x.rules", true, true, false),
+            ("AGENTS.md", true, false, false),
+            ("auth.json", false, false, false),
+            ("account-sessions/1/auth.json", false, false, false),
+            ("installation_id", false, false, false),
+            ("21apr_a@b.c_auth.json", false, false, false),
+            ("notes.txt", false, false, false),
+            ("skills/.system/x", false, false, false),
+            ("packages/x", false, false, false),
+            ("tmp/x", false, false, false),
+            ("worktrees/a/x", false, false, false),
+        ] {
+            let kind = kind_of(Path::new(path));
+            assert_eq!(removes_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_absent(BackupMode::Auth, kind), auth, "{path}");
+            assert_eq!(
+                removes_absent(BackupMode::Sessions, kind),
+                sessions,
+                "{path}"
+            );
+        }
+    }
+}

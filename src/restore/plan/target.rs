@@ -1,0 +1,63 @@
+//! The folder that a restore replaces, as it is now: its files, its users, and the plan for it.
+
+use super::account;
+use super::live_files::{self, LiveFiles};
+use super::request::RestoreRequest;
+use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
+use crate::accounts::login_selection::AuthPolicy;
+use crate::codex::process::{self, Holder};
+use crate::io::IoContext;
+use crate::restore::error::RestoreError;
+use std::fs;
+use std::io;
+
+/// Lists the target and computes the plan for it.
+pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+    let live = list_files(request)?;
+    let mut plan = plan_restore(
+        request.archive,
+        request.target,
+        &request.selection,
+        request.merge,
+        &live,
+    )?;
+    if request.auth == AuthPolicy::Skip {
+        plan.skip_logins();
+    }
+    account::check_account(request, &plan)?;
+    Ok((plan, live))
+}
+
+/// Returns the processes that use the home that would be replaced.
+pub(crate) fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+    match request.target {
+        RestoreTarget::Home if request.folder.exists() => {
+            let outside = process::outside_folders(&request.folder, request.env);
+            process::find_holders(&request.folder, &outside)
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+    let names = request.archive.contents().files.names();
+    match request.target {
+        // Replacing the link itself would create a home on the wrong disk.
+        RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
+            Err(RestoreError::DanglingHome(request.folder.clone()))
+        }
+        RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
+        RestoreTarget::Elsewhere => {
+            let is_empty = match fs::read_dir(&request.folder) {
+                Ok(mut entries) => entries.next().is_none(),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+                Err(e) => return Err(e).at("list", &request.folder).map_err(Into::into),
+            };
+            if is_empty {
+                Ok(LiveFiles::none(names))
+            } else {
+                Err(RestoreError::NotEmpty(request.folder.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
+//! killed, and reports the processes that use the home.
+
+use super::journal_pointer;
+use crate::accounts::owner::OwnerLocation;
+use crate::accounts::profile::{ProfileError, Profiles};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::process::Holder;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use crate::io::{IoError, atomic};
+use crate::journal::{self, RecoveryPolicy};
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
+use std::path::{Path, PathBuf};
+
+/// The recovery guard for the homes and profiles of this machine.
+pub(crate) struct LoginGuard<'a> {
+    pub(crate) manager_home: &'a Path,
+    pub(crate) env: &'a Environment,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> LoginGuard<'a> {
+    pub(crate) fn of(request: &'a RestoreRequest<'_>) -> Self {
+        Self {
+            manager_home: request.manager_home,
+            env: request.env,
+            now: request.now,
+        }
+    }
+}
+
+impl RecoveryPolicy for LoginGuard<'_> {
+    /// Protects the login, if the exchange is one of the login or of the whole home.
+    fn before_exchange(
+        &self,
+        home: &Path,
+        outgoing: &Path,
+        incoming: Option<&Path>,
+    ) -> Result<(), IoError> {
+        if outgoing == home.join(AUTH_JSON) {
+            self.keep_newer_login(outgoing, incoming)
+        } else if outgoing == home {
+            let incoming = incoming.map(|home| home.join(AUTH_JSON));
+            self.keep_newer_login(&home.join(AUTH_JSON), incoming.as_deref())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn marker(&self, folder: &Path) -> Option<String> {
+        journal_pointer::marker_of(self.manager_home, folder)
+    }
+
+    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+        journal::find_holders(home, staging, self.env)
+    }
+
+    /// Returns true for files that Codex creates again, and for the login: a restore reads and saves it under Codex's
+    /// lock, a recovery in [`LoginGuard::before_exchange`].
+    fn is_disposable(&self, home: &Path, path: &Path) -> bool {
+        journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
+    }
+}
+
+impl LoginGuard<'_> {
+    /// Of two logins of one account, the newer one goes live. The login of another account is saved
+    /// to its profile. Bytes without a recognized login go to quarantine.
+    fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
+        let new = match incoming {
+            Some(incoming) => AuthJsonState::read(incoming)?,
+            None => AuthJsonState::File(AuthFile::Missing),
+        };
+        let Some((old, login)) = self.read_or_quarantine(outgoing, &new)? else {
+            return Ok(());
+        };
+        match (new.login(), incoming) {
+            (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
+                if login.freshness.is_newer_than(&new.freshness) {
+                    atomic::write(incoming, old.bytes.expose())?;
+                }
+                Ok(())
+            }
+            _ => self.save_to_profile(outgoing, &old, &login),
+        }
+    }
+
+    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
+    /// bytes.
+    fn read_or_quarantine(
+        &self,
+        path: &Path,
+        other: &AuthJsonState,
+    ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
+        let state = AuthJsonState::read(path)?;
+        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
+            return Ok(Some((snapshot.clone(), login.clone())));
+        }
+        if state.bytes().is_none() || state.bytes() != other.bytes() {
+            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
+        }
+        Ok(None)
+    }
+
+    fn save_to_profile(
+        &self,
+        path: &Path,
+        auth: &AuthSnapshot,
+        login: &Login,
+    ) -> Result<(), IoError> {
+        Profiles::of(self.manager_home)
+            .save_back(auth, login, OwnerLocation::Profile, self.now)
+            .map(drop)
+            .map_err(|e| match e {
+                ProfileError::Io(e) => e,
+                other => IoError {
+                    action: "save the login of",
+                    path: path.to_path_buf(),
+                    source: std::io::Error::other(other),
+                },
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn unrecognized_bytes_are_quarantined_before_they_are_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let manager_home = at("manager");
+        let env = Environment::default();
+        let guard = LoginGuard {
+            manager_home: &manager_home,
+            env: &env,
+            now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
+        };
+        let kept = || {
+            let folder = manager_home.join("profiles/.unreadable");
+            let mut texts = Vec::new();
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let text = fs::read_to_string(&path);
+                texts.push(text.unwrap_or_else(|_| fs::read_to_string(path.join("in")).unwrap()));
+            }
+            texts.sort();
+            texts
+        };
+        let (outgoing, incoming) = (at("going"), at("coming"));
+        fs::write(&incoming, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        // Bytes that stay live need no copy.
+        fs::write(&outgoing, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        assert_eq!(kept(), [""; 0]);
+        fs::write(&outgoing, r#"{"a":1}"#).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        fs::write(&outgoing, "torn").unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        fs::remove_file(&outgoing).unwrap();
+        fs::create_dir(&outgoing).unwrap();
+        fs::write(outgoing.join("in"), "wreck").unwrap();
+        // Whatever the incoming path is.
+        fs::remove_file(&incoming).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        guard.keep_newer_login(&outgoing, Some(&incoming)).unwrap();
+        assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
+    }
+}

@@ -1,0 +1,412 @@
+//! The databases of a restore: rewrites the paths in them, and removes projections of rollouts that
+//! are replaced by other content.
+
+use super::outside_databases::{self, OutsideDatabases};
+use super::reinstated_rows;
+use crate::archive::ArchiveError;
+use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::database;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::codex::rollout::{self, Relation};
+use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
+use crate::io::quantity::pluralize;
+use crate::io::{IoContext, atomic, tree};
+use crate::journal::{self, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
+use crate::restore::stage::merge::MergeResult;
+use crate::restore::stage::staged_home::Stage;
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Checks the databases of an archive of the Python tool, because they are copies of live files
+/// and may be torn. Databases in other archives were checked at their capture and have digests.
+pub(crate) fn check(
+    archive: &ArchiveReader,
+    plan: &mut RestorePlan,
+    stage: &Stage,
+) -> Result<(), RestoreError> {
+    if !archive.is_python() {
+        return Ok(());
+    }
+    for (name, path) in stage.database_files(plan) {
+        if path.metadata().is_ok_and(|meta| meta.len() == 0) {
+            continue;
+        }
+        // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
+        let [_, shm, journal] = home::database_sidecars(&path);
+        tree::remove(&shm)?;
+        if journal.metadata().is_ok_and(|m| m.len() > 0) {
+            let what =
+                format!("{name}: copied in the middle of a write (it has a rollback journal)");
+            return Err(ArchiveError::damaged(archive.path(), what).into());
+        }
+        tree::remove(&journal)?;
+        let sound = database::checkpoint_wal(&path).and_then(|()| database::check(&path));
+        if let Err(e) = sound {
+            return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
+        }
+    }
+    let sidecars: Vec<_> = plan
+        .writes
+        .iter()
+        .filter(|n| kind_of(n.as_path()) == HomeEntryKind::DatabaseSidecar)
+        .collect();
+    for name in sidecars {
+        tree::remove(&stage.staged_path(name.as_path()))?;
+        plan.writes.remove(name.as_path());
+    }
+    Ok(())
+}
+
+/// Adapts the databases to the restored files: their folder, the paths in them, and their
+/// projections. Databases that change are added to the plan.
+pub(crate) struct DatabaseAdapter<'a> {
+    pub(crate) request: &'a RestoreRequest<'a>,
+    /// The live files of the home.
+    pub(crate) live: &'a NameSet,
+    pub(crate) merged: &'a MergeResult,
+    pub(crate) plan: &'a mut RestorePlan,
+    pub(crate) stage: &'a Stage,
+    pub(crate) transaction: &'a mut Transaction,
+    pub(crate) outside: OutsideDatabases,
+    pub(crate) notes: &'a mut Vec<String>,
+}
+
+impl DatabaseAdapter<'_> {
+    /// Adapts the databases. Returns those that go to a folder outside of the home.
+    pub(crate) fn adapt(mut self) -> Result<OutsideDatabases, RestoreError> {
+        self.outside = outside_databases::place(
+            self.request,
+            self.plan,
+            self.stage,
+            self.transaction,
+            self.notes,
+        )?;
+        for (name, path) in self.staged_databases() {
+            self.adapt_staged(&name, &path)?;
+        }
+        self.update_live_rows()?;
+        let (archive, scratch) = (self.request.archive, self.transaction.folder());
+        reinstated_rows::reinstate_names(archive, self.plan, self.stage, scratch)?;
+        self.delete_projections()?;
+        Ok(self.outside)
+    }
+
+    /// Returns the databases from the archive, for the home and outside of it, with their staged
+    /// paths.
+    fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
+        let mut staged = self.stage.database_files(self.plan);
+        staged.extend(self.outside.restored.iter().cloned());
+        staged.retain(|(_, path)| database::is_sqlite(path));
+        staged
+    }
+
+    /// Adds live rows that stay to a staged database, and updates the paths in it.
+    fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
+        let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
+        if self.plan.merge && is_history {
+            self.import_live_rows(name, path, &self.merged.kept_ids, RowGroup::Projections)?;
+        }
+        if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
+            return Ok(());
+        }
+        if self.plan.merge {
+            let ids = self.merged.local_only.ids();
+            self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
+        }
+        let live = if self.plan.partial {
+            RolloutIndex::of_files(self.live)
+        } else {
+            RolloutIndex::default()
+        };
+        let rollouts = RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
+        // In the same home a row is wrong only if its conversation moved between the capture of the
+        // database and that of the rollout.
+        let unmatched = if self.is_same_home() && !self.plan.merge {
+            UnmatchedRows::Keep
+        } else {
+            UnmatchedRows::Rebase
+        };
+        let home = self.home_path_in_rows();
+        let changed = staged::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
+        if changed > 0 {
+            let paths = pluralize(changed, "path");
+            self.notes
+                .push(format!("updated {paths} in {name} to this home"));
+        }
+        Ok(())
+    }
+
+    /// Returns true if the archive is one of the home that it is restored into.
+    fn is_same_home(&self) -> bool {
+        let source = Path::new(&self.request.archive.metadata().source_codex_home);
+        self.plan.target == RestoreTarget::Home
+            && (source == self.request.folder || source == self.stage.home().live)
+    }
+
+    /// Updates the live state database, if it stays: rows follow conversations that the restore
+    /// archives or unarchives, and the rows of restored conversations are copied from the archive.
+    fn update_live_rows(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == RestoreTarget::Elsewhere {
+            return Ok(());
+        }
+        let moved = self.moved_rollouts();
+        let databases = self.live_databases(home::STATE_DATABASE_PREFIX);
+        let reinstated = if databases.is_empty() {
+            None
+        } else {
+            reinstated_rows::unpack_rows(
+                self.request.archive,
+                self.plan,
+                self.stage,
+                self.transaction.folder(),
+            )?
+        };
+        if moved.is_empty() && reinstated.is_none() {
+            return Ok(());
+        }
+        let home = self.home_path_in_rows();
+        if let Some(of) = &reinstated {
+            // The rows may come from another home.
+            let restored = RolloutOverlay(vec![&self.stage.rollouts]);
+            staged::rewrite_rollout_paths(&of.database, &home, &restored, UnmatchedRows::Rebase)?;
+        }
+        for database in databases {
+            // A damaged database is left to Codex, which moves it aside and creates a new one.
+            if !self.copy_live(&database)? {
+                continue;
+            }
+            let imported = reinstated.as_ref().map(|of| {
+                staged::copy_rows(&database.staged, &of.database, &of.ids, RowGroup::Threads)
+            });
+            if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
+                tree::remove(&database.staged)?;
+                continue;
+            }
+            staged::rewrite_rollout_paths(
+                &database.staged,
+                &home,
+                &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
+                UnmatchedRows::Keep,
+            )?;
+            self.plan_live_replacement(database);
+        }
+        Ok(())
+    }
+
+    /// Returns the restored rollouts whose live file is in another folder and is removed.
+    fn moved_rollouts(&self) -> RolloutIndex {
+        let mut moved = RolloutIndex::default();
+        for was in self.plan.removed.iter() {
+            let conversation = conversation_of(was.as_path());
+            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+                continue;
+            };
+            if let Some(now) = self.stage.rollouts.get(id)
+                && now.as_path().parent() != was.as_path().parent()
+            {
+                moved.insert(id, &now);
+            }
+        }
+        moved
+    }
+
+    /// Returns the live databases with this name prefix that the archive does not replace.
+    fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
+        let mut found = Vec::new();
+        for name in self.live.iter() {
+            let path = name.as_path();
+            let matches_prefix =
+                kind_of(path) == HomeEntryKind::Database && home::is_database_named(path, prefix);
+            if matches_prefix
+                && !self.plan.writes.contains(path)
+                && !self.plan.removed.contains(path)
+            {
+                found.push(LiveDatabase {
+                    live: self.stage.home().live.join(path),
+                    staged: self.stage.staged_path(path),
+                    name: Some(name),
+                });
+            }
+        }
+        let Some(folder) = &self.outside.sqlite_home else {
+            return found;
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for live in entries.map(|entry| entry.path()) {
+            let staged = journal::folder_within(folder).join(live.file_name().unwrap_or_default());
+            let matches_prefix =
+                home::is_database_named(&live, prefix) && database::is_sqlite(&live);
+            if matches_prefix && !staged.exists() {
+                found.push(LiveDatabase {
+                    live,
+                    staged,
+                    name: None,
+                });
+            }
+        }
+        found
+    }
+
+    /// Copies a live database to its staged path. Returns false if it is damaged.
+    fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
+        if database.name.is_none() {
+            self.outside
+                .stage_in(atomic::parent_of(&database.live), self.transaction)?;
+        }
+        atomic::create_unsynced_folder(atomic::parent_of(&database.staged))?;
+        copy_unless_damaged(&database.live, &database.staged)
+    }
+
+    /// Adds a live database of the home to the plan: as replaced by its staged copy, or as removed
+    /// if there is none. Outside of the home, every staged file replaces a live one.
+    fn plan_live_replacement(&mut self, database: LiveDatabase) {
+        let Some(name) = database.name else {
+            if !database.staged.exists() {
+                self.outside.removed.push(database.live);
+            }
+            return;
+        };
+        let sidecars = home::database_sidecars(name.as_path());
+        let live_sidecars = sidecars
+            .iter()
+            .filter(|p| self.stage.home().live.join(p).exists());
+        self.plan
+            .removed
+            .extend(live_sidecars.filter_map(|p| EntryName::of_path(p).ok()));
+        if database.staged.exists() {
+            self.plan.writes.insert(&name);
+        } else {
+            self.plan.removed.insert(&name);
+        }
+    }
+
+    /// Returns the home as the user names it, which is how Codex writes it into rows.
+    fn home_path_in_rows(&self) -> PathBuf {
+        if self.request.folder.exists() {
+            self.request.folder.clone()
+        } else {
+            self.stage.home().live.clone()
+        }
+    }
+
+    /// Copies rows of the live database `name` into its staged one, for the conversations `ids`,
+    /// whose live files stay.
+    fn import_live_rows(
+        &self,
+        name: &EntryName,
+        staged: &Path,
+        ids: &HashSet<String>,
+        rows: RowGroup,
+    ) -> Result<(), RestoreError> {
+        let is_outside = self
+            .outside
+            .restored
+            .iter()
+            .any(|(outside, _)| outside == name);
+        let live = match &self.outside.staging {
+            Some(staging) if is_outside => staging
+                .live
+                .join(name.as_path().file_name().unwrap_or_default()),
+            _ => self.stage.home().live.join(name.as_path()),
+        };
+        if ids.is_empty() || !database::is_sqlite(&live) {
+            return Ok(());
+        }
+        let copy = self.transaction.folder().join("live.sqlite");
+        // A damaged live database offers no rows. Codex creates them again from the rollouts.
+        if copy_unless_damaged(&live, &copy)? {
+            staged::copy_rows(staged, &copy, ids, rows)?;
+        }
+        tree::remove(&copy)?;
+        Ok(())
+    }
+
+    /// Removes projections of rollouts that are replaced by anything but a continuation, if the
+    /// live projection database stays. A database from the archive needs no change: it was captured
+    /// before the archive's rollouts.
+    fn delete_projections(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == RestoreTarget::Elsewhere {
+            return Ok(());
+        }
+        let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
+        if projections.is_empty() {
+            // Without projections the rollouts need no comparison.
+            return Ok(());
+        }
+        let stale = self.stale_projection_ids()?;
+        if stale.is_empty() {
+            return Ok(());
+        }
+        for database in projections {
+            // A database that cannot be changed is removed: Codex creates it again.
+            if self.copy_live(&database)?
+                && staged::delete_projections(&database.staged, &stale).is_err()
+            {
+                tree::remove(&database.staged)?;
+            }
+            self.plan_live_replacement(database);
+        }
+        Ok(())
+    }
+
+    fn stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
+        let mut stale = HashSet::new();
+        for file in self.live.iter() {
+            let conversation = conversation_of(file.as_path());
+            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+                continue;
+            };
+            let live = self.stage.home().live.join(file.as_path());
+            let replaced_by = self
+                .stage
+                .rollouts
+                .get(id)
+                .map(|name| self.stage.staged_path(name.as_path()))
+                .filter(|path| path.exists());
+            let continues = match replaced_by {
+                Some(staged) => matches!(
+                    rollout::compare(&live, &staged).at("compare", &live)?,
+                    Relation::Equal | Relation::SecondExtends
+                ),
+                None => !self.plan.removed.contains(file.as_path()),
+            };
+            if !continues {
+                stale.insert(id.to_owned());
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// A live database that the archive does not replace.
+struct LiveDatabase {
+    live: PathBuf,
+    /// The path that its changed copy is built at.
+    staged: PathBuf,
+    /// The name in the home; `None` for a database outside of it.
+    name: Option<EntryName>,
+}
+
+/// Copies the database `live`. Returns false, without a copy, if it is damaged, unreadable or
+/// missing.
+///
+/// # Errors
+/// The copy cannot be written, for example because the disk is full. That proves nothing about the
+/// database.
+fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
+    match database::snapshot(live, copy) {
+        Ok(()) => Ok(true),
+        Err(e) if e.is_source_defect(live) || !live.exists() => {
+            tree::remove(copy)?;
+            Ok(false)
+        }
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,336 @@
+//! The login of a restore: chooses the one that goes live, and saves the live one first.
+
+use crate::accounts::lease::AccountLocks;
+use crate::accounts::login_selection::{
+    self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
+};
+use crate::accounts::owner::OwnerLocation;
+use crate::accounts::profile::{LoginOwner, Profile, Profiles};
+use crate::archive::attributes::set_attributes;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::config::CodexConfig;
+use crate::codex::home;
+use crate::codex::login_lock::{self, LoginLock};
+use crate::io::flush;
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::account::{archived_identity, check_same_account};
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::{ArchivedLogin, Stage};
+use std::io;
+use std::path::Path;
+
+/// Chooses the login that goes live and stages it. Before, it saves the live login to its profile.
+/// Takes the locks on the accounts, then Codex's own lock on the login; they are held until the
+/// result is dropped. `replaces_home` is true if the whole home is exchanged in one call.
+pub(crate) fn stage_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+    replaces_home: bool,
+    notes: &mut Vec<String>,
+) -> Result<StagedLogin, RestoreError> {
+    let staged = stage.home().staged.join(home::AUTH_JSON);
+    if plan.target == RestoreTarget::Elsewhere {
+        return stage_login_elsewhere(stage.login.as_ref(), &staged, notes);
+    }
+    let home = &stage.home().live;
+    let live_path = home.join(home::AUTH_JSON);
+    let mut login = lock_login(request, plan, home, &live_path)?;
+    let live = AuthJsonState::read(&live_path)?;
+    let chosen = if plan.wants_login {
+        choose_login(request, stage, &live, notes)?
+    } else {
+        None
+    };
+    if let Some((decision, _)) = &chosen {
+        login.outcome = decision.outcome;
+    }
+    let Some((decision, Some(snapshot))) = chosen else {
+        // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
+        // through a hard link.
+        if replaces_home || is_hard_linked(&live_path) {
+            copy_live_login(&live_path, &live, &staged)?;
+        }
+        return Ok(login);
+    };
+    login.was_live = save_live_login(request, home, &live, notes)?;
+    let is_archived = decision.choice == LoginChoice::Archive;
+    let archived = stage.login.as_ref().filter(|_| is_archived);
+    let mtime_ns = archived.map(|login| login.mtime_ns);
+    write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
+    if decision.is_stale {
+        notes.push(
+            "a newer login of this account was seen, so the refresh token of this one is probably \
+             spent: run codex login if Codex refuses it"
+                .into(),
+        );
+    }
+    if decision.outcome == AuthOutcome::KeptNewer {
+        notes.push(
+            "restored the login of the profile, because it is newer than the archive's".into(),
+        );
+    }
+    login.went_live = Some(snapshot);
+    Ok(login)
+}
+
+/// Takes the locks on the accounts of the live and of the archived login, then Codex's lock.
+fn lock_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    home: &Path,
+    live_path: &Path,
+) -> Result<StagedLogin, RestoreError> {
+    let before = AuthJsonState::read(live_path)?;
+    let archived = archived_identity(request.archive);
+    let accounts = before.login().map(|login| &login.identity);
+    let accounts = accounts.into_iter().chain(&archived);
+    let accounts: Vec<_> = accounts.filter(|_| plan.wants_login).collect();
+    let profiles = Profiles::of(request.manager_home);
+    let account_locks =
+        profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
+    // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
+    // and Codex is kept waiting for the shortest time.
+    let lock = home.exists().then(|| {
+        let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
+        lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
+    });
+    Ok(StagedLogin {
+        _account_locks: Some(account_locks),
+        _lock: lock.transpose()?,
+        ..StagedLogin::default()
+    })
+}
+
+fn stage_login_elsewhere(
+    archived: Option<&ArchivedLogin>,
+    staged: &Path,
+    notes: &mut Vec<String>,
+) -> Result<StagedLogin, RestoreError> {
+    let Some(login) = archived else {
+        return Ok(StagedLogin::default());
+    };
+    write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
+    notes.push(
+        "the login in this folder is a copy: if two homes use a login, it stops working in both"
+            .into(),
+    );
+    Ok(StagedLogin {
+        outcome: AuthOutcome::Restored,
+        ..StagedLogin::default()
+    })
+}
+
+/// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if the
+/// login is not restored at all; `notes` then has the reason.
+fn choose_login(
+    request: &RestoreRequest<'_>,
+    stage: &Stage,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
+    let home = &stage.home().live;
+    let Some((archived, login)) = archived_login(stage, notes) else {
+        return Ok(None);
+    };
+    check_same_account(request, live.login(), &login.identity)?;
+    let profiles = Profiles::of(request.manager_home);
+    let profile = match profiles.find(&login.identity)? {
+        Some(profile) => Some(profile),
+        // Records about an account outlive its profile.
+        None => profiles.remembered(login.identity.email.as_str(), &login),
+    };
+    let profile = profile.as_ref();
+    let same = |s: &&AuthSnapshot| {
+        let of = s.login.as_ref();
+        of.is_some_and(|l| l.identity.is_same(&login.identity))
+    };
+    let of_profile = profile.and_then(Profile::snapshot);
+    let decision = login_selection::choose(
+        request.auth,
+        &LoginCandidates {
+            live: live.snapshot().filter(same),
+            archive: &archived,
+            profile: of_profile.filter(same),
+            newest_seen: profile.map(Profile::newest).unwrap_or_default(),
+            is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
+        },
+    );
+    let needs_owner =
+        request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
+    if let Some(obstacle) = profile
+        .filter(|_| needs_owner)
+        .and_then(|profile| owned_elsewhere(profile, &login, home))
+    {
+        notes.push(format!("the login was not restored: {obstacle}"));
+        return Ok(None);
+    }
+    let bytes = match decision.choice {
+        LoginChoice::KeepLive => None,
+        LoginChoice::Profile => of_profile.cloned(),
+        LoginChoice::Archive => Some(archived),
+    };
+    Ok(Some((decision, bytes)))
+}
+
+/// Returns the login in the archive, if there is one that Codex would read. Otherwise `notes` has the
+/// reason.
+fn archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
+    if let Some(store) = other_credential_store(stage) {
+        notes.push(format!(
+            "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{store}\""
+        ));
+        return None;
+    }
+    let Ok(archived) = AuthSnapshot::parse(stage.login.as_ref()?.bytes.expose().to_vec()) else {
+        notes.push("the archive's auth.json cannot be read; the live login was kept".into());
+        return None;
+    };
+    if archived.login.is_none() && !archived.is_signed_out() {
+        notes.push(
+            "the archive's auth.json has no login that codex-manager recognizes; it was not restored"
+                .into(),
+        );
+    }
+    let login = archived.login.clone()?;
+    Some((archived, login))
+}
+
+/// Returns the name of the credential store that the restored settings name, if Codex does not read
+/// auth.json with it.
+fn other_credential_store(stage: &Stage) -> Option<&'static str> {
+    let store = CodexConfig::read(stage.settings_folder()).store;
+    (!store.reads_auth_json()).then(|| store.name())
+}
+
+/// Returns the reason why the owner of the account's login is neither this home nor the profile.
+fn owned_elsewhere(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
+    if let Some(other) = profile.live_apart_from(Some(home)) {
+        return Some(format!(
+            "{} is signed in to another Codex home: {}",
+            profile.name,
+            other.display()
+        ));
+    }
+    let is_moved = profile.file.owner == LoginOwner::Moved;
+    let is_obsolete = is_moved && !login.freshness.is_newer_than(&profile.newest());
+    is_obsolete.then(|| format!("the login of {} was moved to another machine", profile.name))
+}
+
+/// Saves the live login to its profile, before it is replaced, and returns it. Keeps
+/// unrecognized bytes in quarantine.
+fn save_live_login(
+    request: &RestoreRequest<'_>,
+    home: &Path,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<AuthSnapshot>, RestoreError> {
+    let profiles = Profiles::of(request.manager_home);
+    if let (Some(snapshot), Some(login)) = (live.snapshot(), live.login()) {
+        // The live home stays the owner until the exchange is done.
+        let saved = profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
+        let name = saved.profile;
+        notes.push(format!("the live login was saved to the profile {name}"));
+        return Ok(Some(snapshot.clone()));
+    }
+    let (state, object) = match live {
+        AuthJsonState::File(AuthFile::Missing) => return Ok(None),
+        // The bytes may be a login of a kind that this version does not know.
+        AuthJsonState::File(AuthFile::Present(_)) => (
+            "held no login that codex-manager recognizes".to_owned(),
+            "a copy",
+        ),
+        AuthJsonState::File(AuthFile::Unreadable { reason, .. }) => {
+            (format!("was {reason}"), "a copy")
+        }
+        AuthJsonState::NotAFile(reason) => (format!("was {reason}"), "it"),
+    };
+    let path = home.join(home::AUTH_JSON);
+    let kept = live.quarantine(&path, &profiles, request.now)?;
+    let kept = kept.map(|kept| format!("; {object} was kept in {}", kept.display()));
+    notes.push(format!("auth.json {state}{}", kept.unwrap_or_default()));
+    Ok(None)
+}
+
+/// The staged login, with the locks that keep Codex and other codex-manager processes from changing
+/// it.
+#[derive(Debug, Default)]
+pub(crate) struct StagedLogin {
+    pub(crate) outcome: AuthOutcome,
+    was_live: Option<AuthSnapshot>,
+    went_live: Option<AuthSnapshot>,
+    _account_locks: Option<AccountLocks>,
+    _lock: Option<LoginLock>,
+}
+
+impl StagedLogin {
+    /// Records the owner of each login after the exchange. The bytes were saved before, so a kill
+    /// in between leaves a wrong record, never a lost login.
+    pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+        let profiles = Profiles::of(request.manager_home);
+        let went_live = match request.auth {
+            AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
+            AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
+        };
+        let owners = [
+            (&self.was_live, OwnerLocation::Profile),
+            (&self.went_live, went_live),
+        ];
+        for (snapshot, location) in owners {
+            if let Some(snapshot) = snapshot
+                && let Some(login) = &snapshot.login
+                && profiles.find(&login.identity)?.is_some()
+            {
+                profiles.save_back(snapshot, login, location, request.now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a new auth.json (0600). `None` as the time leaves the current one.
+fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
+    use std::io::Write;
+    let mut file = atomic::create_private(path)?;
+    file.write_all(bytes).at("write", path)?;
+    if let Some(mtime_ns) = mtime_ns {
+        set_attributes(path, 0o600, mtime_ns)?;
+    }
+    flush::all(&file).at("fsync", path)
+}
+
+/// Returns true if the file has more than one hard link.
+fn is_hard_linked(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata()
+            .is_ok_and(|m| m.is_file() && m.nlink() > 1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Stages the live login: a link stays a link, a file is copied with its modification time.
+fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
+    let meta = match live.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).at("read", live),
+    };
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
+        return tree::share(live, staged);
+    }
+    let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
+    write_login(
+        staged,
+        &file_open::read(live).at("read", live)?,
+        Some(mtime_ns),
+    )
+}

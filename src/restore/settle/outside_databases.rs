@@ -1,0 +1,262 @@
+//! The databases of a home that are outside of it: where they are restored to.
+
+use crate::archive::ArchiveError;
+use crate::archive::entry_name::EntryName;
+use crate::codex::config::{self, CodexConfig};
+use crate::codex::database::{self, DatabaseError};
+use crate::codex::home;
+use crate::codex::threads::staged;
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
+use crate::journal::{self, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::disk_space::{self, SpaceNeed};
+use crate::restore::stage::staged_home::Stage;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The databases outside of the home that a restore replaces or removes.
+#[derive(Debug, Default)]
+pub(crate) struct OutsideDatabases {
+    /// The folder of Codex's databases, if outside of the home.
+    pub(crate) sqlite_home: Option<PathBuf>,
+    /// Set once a database is staged for a folder outside of the home.
+    pub(crate) staging: Option<OutsideStaging>,
+    /// The archive's databases that go there, and their staged paths.
+    pub(crate) restored: Vec<(EntryName, PathBuf)>,
+    /// Live databases there that are removed.
+    pub(crate) removed: Vec<PathBuf>,
+}
+
+/// A folder of databases outside of the home, and its staging folder.
+#[derive(Debug, Clone)]
+pub(crate) struct OutsideStaging {
+    pub(crate) live: PathBuf,
+    pub(crate) staged: PathBuf,
+}
+
+impl OutsideDatabases {
+    /// Returns the staging folder for databases in `folder`, outside of the home. The first call
+    /// adds it to the transaction.
+    pub(crate) fn stage_in(
+        &mut self,
+        folder: &Path,
+        transaction: &mut Transaction,
+    ) -> Result<PathBuf, RestoreError> {
+        if let Some(staging) = &self.staging {
+            return Ok(staging.staged.clone());
+        }
+        atomic::create_unsynced_folder(folder)?;
+        let staged = journal::folder_within(folder);
+        transaction.add_folder(&staged)?;
+        self.staging = Some(OutsideStaging {
+            live: folder.to_path_buf(),
+            staged: staged.clone(),
+        });
+        Ok(staged)
+    }
+}
+
+/// Decides where databases go that were outside of the archived home, or that Codex expects outside
+/// of this one, and moves them there in the stage.
+pub(crate) fn place(
+    request: &RestoreRequest<'_>,
+    plan: &mut RestorePlan,
+    stage: &Stage,
+    transaction: &mut Transaction,
+    notes: &mut Vec<String>,
+) -> Result<OutsideDatabases, RestoreError> {
+    let mut outside = OutsideDatabases::default();
+    let from_outside = plan.has_outside_databases();
+    let config = CodexConfig::read(stage.settings_folder());
+    if plan.target == RestoreTarget::Elsewhere {
+        keep_databases_inside(request, stage, &config, notes)?;
+    } else {
+        outside.sqlite_home = disk_space::outside_folder(&config, &stage.home().live, request.env);
+    }
+    let Some(folder) = outside.sqlite_home.clone() else {
+        if from_outside {
+            move_outside_into_home(plan, stage)?;
+        }
+        return Ok(outside);
+    };
+    let databases = stage.database_files(plan).into_iter();
+    let databases: Vec<_> = databases
+        .filter(|(_, path)| database::is_sqlite(path))
+        .filter(|(name, _)| !from_outside || name.is_reserved())
+        .collect();
+    if databases.is_empty() {
+        return Ok(outside);
+    }
+    check_permission(request, &stage.home().live, &folder)?;
+    if is_shared(&folder, &stage.home().live, transaction.folder())? {
+        return Err(RestoreError::SharedDatabases(folder));
+    }
+    check_space(&folder, transaction.folder(), &databases)?;
+    let staging = outside.stage_in(&folder, transaction)?;
+    for (name, path) in databases {
+        let staged = staging.join(name.as_path().file_name().unwrap_or_default());
+        move_file(&path, &staged)?;
+        plan.writes.remove(name.as_path());
+        plan.added.remove(name.as_path());
+        outside.restored.push((name, staged));
+    }
+    Ok(outside)
+}
+
+/// Removes the setting of a restored config.toml that would lead Codex to databases outside of a
+/// folder that is no home yet.
+fn keep_databases_inside(
+    request: &RestoreRequest<'_>,
+    stage: &Stage,
+    config: &CodexConfig,
+    notes: &mut Vec<String>,
+) -> Result<(), RestoreError> {
+    if request.env.get("CODEX_SQLITE_HOME").is_some() {
+        notes.push(
+            "CODEX_SQLITE_HOME is set: unset it for this folder, or Codex uses the databases \
+             there and goes on in the conversations of the old home"
+                .into(),
+        );
+    }
+    let staged_config = stage.home().staged.join(home::CONFIG_TOML);
+    if config.sqlite_home.is_some() && staged_config.exists() {
+        remove_sqlite_home_setting(&staged_config)?;
+        notes.push(
+            "removed sqlite_home from config.toml: the databases are in the folder itself".into(),
+        );
+    }
+    Ok(())
+}
+
+/// Fails if `folder` is none that this home already uses, by its config.toml or by the environment:
+/// the settings in an archive must not choose a folder to write to.
+fn check_permission(
+    request: &RestoreRequest<'_>,
+    home: &Path,
+    folder: &Path,
+) -> Result<(), RestoreError> {
+    let by_env = request.env.get("CODEX_SQLITE_HOME").map(PathBuf::from);
+    let by_config = CodexConfig::read(home).sqlite_home;
+    let mut own = by_config.into_iter().chain(by_env);
+    let is_own = own.any(|path| tree::real(&home.join(request.env.absolute(&path))) == folder);
+    if is_own || request.may_write_outside {
+        Ok(())
+    } else {
+        Err(RestoreError::OutsideDatabases(folder.to_path_buf()))
+    }
+}
+
+/// Fails if the disk of `folder` is not that of `staging` and has too little space for these
+/// databases. Checked late, because the archive's settings may name the folder.
+fn check_space(
+    folder: &Path,
+    staging: &Path,
+    databases: &[(EntryName, PathBuf)],
+) -> Result<(), ArchiveError> {
+    let disks = &disk_space::SYSTEM_DISKS;
+    if !disk_space::is_on_another_disk(folder, staging, disks) {
+        return Ok(());
+    }
+    let sizes = databases
+        .iter()
+        .filter_map(|(_, path)| path.metadata().ok());
+    let need = SpaceNeed {
+        folder: folder.to_path_buf(),
+        bytes: sizes.map(|meta| meta.len()).sum(),
+    };
+    Ok(disk_space::check(&[need], disks)?)
+}
+
+/// Returns true if another home uses the databases in `folder`: it is a home itself, or a
+/// database has rows (possibly in its `-wal`) of conversations in another home.
+fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
+    let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
+    if home_markers.iter().any(|name| folder.join(name).exists()) {
+        return Ok(true);
+    }
+    let entries = match tree::list(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.at("list", folder)?,
+    };
+    let copy = scratch.join("shared.sqlite");
+    for path in entries.iter().map(|(name, _)| folder.join(name)) {
+        let is_state = home::is_database_named(&path, home::STATE_DATABASE_PREFIX);
+        if !is_state || !database::is_sqlite(&path) {
+            continue;
+        }
+        let snapshot = database::snapshot(&path, &copy);
+        let is_foreign = match snapshot {
+            Ok(()) => has_foreign_rows(&staged::rollout_paths(&copy)?, home),
+            // The readable rows of a damaged database decide.
+            Err(DatabaseError::Damaged { .. }) => {
+                staged::rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
+            }
+            Err(e) => return Err(e.into()),
+        };
+        tree::remove(&copy)?;
+        if is_foreign {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Moves staged databases that were outside of the archived home into the home.
+fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), RestoreError> {
+    let names: Vec<_> = plan.writes.iter().filter(EntryName::is_reserved).collect();
+    for name in names {
+        let file_name = name.as_path().file_name().unwrap_or_default();
+        let staged = stage.staged_path(name.as_path());
+        let inside = stage.staged_path(Path::new(file_name));
+        if inside.symlink_metadata().is_ok() {
+            tree::remove(&inside)?;
+        }
+        move_file(&staged, &inside)?;
+        plan.writes.remove(name.as_path());
+        if let Ok(inside) = EntryName::of_path(Path::new(file_name)) {
+            if !stage.home().live.join(inside.as_path()).exists() {
+                plan.added.insert(&inside);
+            }
+            plan.writes.insert(&inside);
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if any of these rows of a state database belongs to a conversation outside of
+/// `home`.
+fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
+    rows.iter().any(|(_, path)| {
+        let path = Path::new(path);
+        let real = path.canonical().unwrap_or_else(|_| path.to_path_buf());
+        path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
+    })
+}
+
+/// Removes `sqlite_home` from a staged config.toml and keeps the rest of the text.
+fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
+    let text = config::read_text(path).at("read", path)?;
+    if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
+        document.remove("sqlite_home");
+        atomic::write(path, document.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Moves a staged file; copies it if the paths are on different file systems.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "staged files: made durable before they count"
+)]
+fn move_file(from: &Path, to: &Path) -> Result<(), IoError> {
+    match sharing::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            fs::copy(from, to).at("copy", from)?;
+            sharing::remove_file(from).at("remove", from)
+        }
+        other => other.at("move", from),
+    }
+}

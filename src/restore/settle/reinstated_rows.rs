@@ -1,0 +1,127 @@
+//! Rows and names of conversations that are restored without their databases: copied from the
+//! archive's state database and session index. Existing entries of the home stay unchanged.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::file_extract;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::database;
+use crate::history::id::ConversationId;
+use crate::history::session_index::{self, ThreadNameIndex};
+use crate::io::file_open;
+use crate::io::{IoContext, IoError, atomic};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::needed_paths::newest_state_database;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::Stage;
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest archived session index that names are read from, in bytes. Codex writes about a
+/// hundred bytes per name.
+const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The archive's rows of restored conversations.
+pub(crate) struct ReinstatedRows {
+    /// The path of the unpacked state database.
+    pub(crate) database: PathBuf,
+    pub(crate) ids: HashSet<String>,
+}
+
+/// Returns the ids of the restored conversations for a partial restore of the home, otherwise none:
+/// a full restore replaces the state database and the session index.
+fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
+    if plan.partial && plan.target == RestoreTarget::Home {
+        stage.rollouts.ids()
+    } else {
+        HashSet::new()
+    }
+}
+
+/// Unpacks the archive's state database into `scratch`. `None` if no row is needed, or if the
+/// database is missing or damaged.
+pub(crate) fn unpack_rows(
+    archive: &ArchiveReader,
+    plan: &RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<Option<ReinstatedRows>, RestoreError> {
+    let ids = reinstated_ids(plan, stage);
+    let newest = newest_state_database(&archive.contents().files);
+    let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    let database = scratch.join("archived.sqlite");
+    unpack(archive, &entry, &database)?;
+    // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
+    let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
+    Ok(is_sound.then_some(ReinstatedRows { database, ids }))
+}
+
+/// Stages a session index to which the archived names are added, for restored conversations that
+/// have no name in the home. Unpacks the archived index into `scratch`.
+pub(crate) fn reinstate_names(
+    archive: &ArchiveReader,
+    plan: &mut RestorePlan,
+    stage: &Stage,
+    scratch: &Path,
+) -> Result<(), RestoreError> {
+    let name = Path::new(session_index::FILE_NAME);
+    let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
+    ids.sort();
+    let mut files = archive.contents().files.iter();
+    let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
+    let Some(entry) = archived.filter(|_| !ids.is_empty() && !plan.writes.contains(name)) else {
+        return Ok(());
+    };
+    let unpacked = scratch.join("archived.jsonl");
+    unpack(archive, &entry, &unpacked)?;
+    let archived_index = ThreadNameIndex::open(&unpacked)?;
+    let path = stage.home().live.join(name);
+    let live_bytes = match file_open::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    let live_index = ThreadNameIndex::open(&path)?;
+    let mut entries = Vec::new();
+    for id in ids.iter().map(|id| ConversationId::of(id)) {
+        if !live_index.has(&id) {
+            entries.extend(archived_index.get(&id)?);
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let staged = stage.staged_path(name);
+    atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
+    let is_new = live_bytes.is_none();
+    atomic::write(
+        &staged,
+        &session_index::extended(live_bytes.unwrap_or_default(), &entries),
+    )?;
+    if is_new {
+        plan.added.insert(&entry.path);
+    } else {
+        copy_mode(&path, &staged)?;
+    }
+    plan.writes.insert(&entry.path);
+    Ok(())
+}
+
+/// Unpacks one file of the archive, even if the plan does not restore it.
+fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
+    let file = atomic::create_private(to)?;
+    Ok(file_extract::extract_entry(archive, entry, &file)?)
+}
+
+#[cfg(unix)]
+fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mode = from.metadata().at("read", from)?.permissions();
+    crate::io::modes::ignore_refusal(std::fs::set_permissions(to, mode)).at("set the mode of", to)
+}
+
+#[cfg(not(unix))]
+fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
+    Ok(())
+}

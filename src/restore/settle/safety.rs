@@ -1,0 +1,322 @@
+//! The safety backup: an archive of everything that a restore will change.
+
+use super::outside_databases::{OutsideDatabases, OutsideStaging};
+use crate::archive::ArchiveError;
+use crate::archive::capture::{self, CaptureOptions, CapturedHome};
+use crate::archive::entry_name::EntryName;
+use crate::archive::format::Compression;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::metadata::{BackupMode, Metadata, SAFETY_LABEL};
+use crate::archive::name_table::NameSet;
+use crate::archive::names;
+use crate::archive::path_note::PathNote;
+use crate::archive::publish::{self, PublishedArchive};
+use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use crate::archive::scope::{CaptureScope, HomeSubset};
+use crate::codex::database;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::clock::Timestamp;
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, tree};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::Stage;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Makes the safety backup. `None` if the request does not want one or nothing live changes. That of
+/// selected files also lists the added ones, so that restoring it removes them.
+pub(crate) fn make_backup(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+    outside: &OutsideDatabases,
+    notes: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<Option<PublishedArchive>, RestoreError> {
+    let home = &stage.home().live;
+    let safety = SafetyBackup {
+        request,
+        plan,
+        home,
+        outside,
+        replaced_outside: replaced_outside(outside)?,
+        equal: &stage.equal,
+        replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
+    };
+    let is_wanted = request.safety_backup && plan.target == RestoreTarget::Home;
+    if !is_wanted || !safety.is_needed() {
+        return Ok(None);
+    }
+    let manager = request.manager_home;
+    let backups = manager.join("backups");
+    atomic::create_private_folder(&backups)?;
+    let scope = safety.scope();
+    let (metadata, label) = safety.metadata(scope.mode)?;
+    let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
+    let unsaved = std::mem::take(&mut captured.skipped);
+    let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
+    for relative in &damaged {
+        let live = safety.live_path(relative);
+        let kept = keep_damaged_database(relative, &live, stage, &request.now)?;
+        notes.push(format!(
+            "{} is damaged and not in the safety backup; it was kept in {}",
+            live.display(),
+            kept.display(),
+        ));
+    }
+    let published = publish::publish(
+        captured.file,
+        &captured.packed,
+        &names::stem(&request.now, &label),
+        &backups,
+        &manager.join(".lock"),
+    )?;
+    Ok(Some(published))
+}
+
+/// A restore, as far as its safety backup has to know it.
+struct SafetyBackup<'a> {
+    request: &'a RestoreRequest<'a>,
+    plan: &'a RestorePlan,
+    /// The path of the live home, without symbolic links.
+    home: &'a Path,
+    outside: &'a OutsideDatabases,
+    /// The databases outside of the home that are replaced or removed, by their names in an
+    /// archive.
+    replaced_outside: Vec<PathBuf>,
+    replaces_login: bool,
+    /// The rollouts that are equal to those in the archive.
+    equal: &'a NameSet,
+}
+
+impl SafetyBackup<'_> {
+    /// Returns true if the restore replaces or removes anything live, or adds selected files to it.
+    fn is_needed(&self) -> bool {
+        !self.plan.removed.is_empty()
+            || !self.plan.writes.without(&self.plan.added).is_empty()
+            || self.replaces_login
+            || !self.replaced_outside.is_empty()
+            || (self.plan.partial && !self.plan.added.is_empty())
+    }
+
+    fn scope(&self) -> CaptureScope {
+        let archive = self.request.archive;
+        let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
+        let writes = |kind| {
+            let mut writes = self.plan.writes.iter();
+            writes.any(|name| kind_of(name.as_path()) == kind)
+        };
+        scope.without_logins = self.request.safety_without_logins;
+        scope.include_tmp = writes(HomeEntryKind::Tmp);
+        scope.include_worktrees = writes(HomeEntryKind::Worktrees);
+        let staging = self.outside.staging.as_ref();
+        scope.sqlite_home = staging.map(|staging| staging.live.clone());
+        scope.exclude_manager_home(self.request.manager_home);
+        scope.undo_removes = self.plan.added.sorted();
+        if self.plan.partial || self.plan.merge || archive.manifest().is_some_and(|m| m.partial) {
+            scope.mode = BackupMode::Full;
+            let mut only = self.plan.changes();
+            let login = self.replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
+            let others = login.into_iter().chain(self.replaced_outside.clone());
+            only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
+            scope.only = Some(HomeSubset::new(only));
+        }
+        scope
+    }
+
+    /// Returns the metadata of the backup, and the label of the account in its file name.
+    fn metadata(&self, mode: BackupMode) -> Result<(Metadata, String), RestoreError> {
+        let live = AuthJsonState::read(&self.home.join(home::AUTH_JSON))?;
+        let mut metadata = Metadata {
+            created_at: self.request.now,
+            source_codex_home: self.request.folder.display().to_string(),
+            mode,
+            label: Some(SAFETY_LABEL.into()),
+            inference_basis: "time of creation: made before a restore".into(),
+            ..Metadata::default()
+        };
+        let Some(login) = live.login() else {
+            return Ok((metadata, names::SIGNED_OUT.to_owned()));
+        };
+        metadata.set_identity(&login.identity);
+        metadata.plan.clone_from(&login.plan);
+        Ok((metadata, login.identity.email.to_string()))
+    }
+
+    fn capture(
+        &self,
+        scope: &CaptureScope,
+        metadata: Metadata,
+        backups: &Path,
+        progress: &dyn Progress,
+    ) -> Result<CapturedHome, ArchiveError> {
+        // The archive that is restored often holds most of the files that it replaces.
+        let archive = self.request.archive;
+        let reuse = ReuseOptions {
+            verify: VerifyReused::All,
+            rehash: false,
+            compression: Compression::Fast,
+        };
+        let source = PreviousArchive::borrow(archive, reuse, self.equal.clone());
+        let mut options = CaptureOptions {
+            backups,
+            tmp: &self.request.manager_home.join("tmp"),
+            compression: Compression::Fast,
+            source: source.as_ref(),
+        };
+        match capture::capture(scope, &options, metadata.clone(), progress) {
+            // For a partial restore, the other part of the archive may be damaged.
+            Err(ArchiveError::Damaged { archive: path, .. }) if path == archive.path() => {
+                options.source = None;
+                capture::capture(scope, &options, metadata, progress)
+            }
+            captured => captured,
+        }
+    }
+
+    /// Fails if a file among `unsaved` would be lost. Returns those that are damaged, which can be
+    /// kept in another way.
+    fn check_unsaved(
+        &self,
+        mut unsaved: Vec<PathNote>,
+        unreadable: &HashSet<PathBuf>,
+    ) -> Result<HashSet<PathBuf>, RestoreError> {
+        let damaged = self.split_damaged(&mut unsaved, unreadable);
+        // An unreadable login is kept in quarantine, not in an archive.
+        unsaved.retain(|s| {
+            let mut outside = self.replaced_outside.iter();
+            s.path != Path::new(home::AUTH_JSON)
+                && (outside.any(|path| path.starts_with(&s.path)) || self.would_be_lost(&s.path))
+        });
+        if unsaved.is_empty() {
+            return Ok(damaged);
+        }
+        // The files that stay in a folder must be linked, so the folder must be readable in any
+        // case.
+        let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
+        Err(RestoreError::BackupIncomplete {
+            items: unsaved,
+            can_skip_backup,
+        })
+    }
+
+    /// Moves damaged databases, not merely unreadable ones, out of `unsaved` and returns them. Adds
+    /// files outside of the home that are not databases, because the archive cannot include them.
+    fn split_damaged(
+        &self,
+        unsaved: &mut Vec<PathNote>,
+        unreadable: &HashSet<PathBuf>,
+    ) -> HashSet<PathBuf> {
+        let mut damaged: HashSet<PathBuf> = unsaved
+            .extract_if(.., |s| {
+                (kind_of(&s.path) == HomeEntryKind::Database
+                    || self.replaced_outside.contains(&s.path))
+                    && !self.is_folder(&s.path)
+                    && !unreadable.contains(&s.path)
+            })
+            .map(|s| s.path)
+            .collect();
+        // Outside of the home, files that are not databases are not archived.
+        let is_not_sqlite = |name: &&PathBuf| {
+            let path = self.live_path(name);
+            path.metadata().is_ok_and(|m| m.len() > 0)
+                && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
+        };
+        damaged.extend(self.replaced_outside.iter().filter(is_not_sqlite).cloned());
+        damaged
+    }
+
+    /// Returns true if the restore would remove anything at `path`, which is not in the safety
+    /// backup.
+    fn would_be_lost(&self, path: &Path) -> bool {
+        let changed_below = || {
+            self.plan
+                .changes()
+                .iter()
+                .any(|n| n.as_path().starts_with(path))
+        };
+        self.plan.changes_file(path) || (self.is_folder(path) && changed_below())
+    }
+
+    fn is_folder(&self, relative: &Path) -> bool {
+        let live_path = self.home.join(relative);
+        live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+    }
+
+    /// Returns the live path of a file by its name in an archive.
+    fn live_path(&self, name: &Path) -> PathBuf {
+        let staging = &self.outside.staging;
+        match (staging, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
+            (Some(staging), Ok(name)) => staging.live.join(name),
+            _ => self.home.join(name),
+        }
+    }
+}
+
+/// Returns the databases outside of the home that are replaced or removed, by their names in an
+/// archive.
+fn replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
+    let Some(OutsideStaging { live, staged }) = &outside.staging else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for (name, _) in tree::list(staged).at("list", staged)? {
+        if live.join(&name).exists() {
+            names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
+        }
+    }
+    let removed = outside.removed.iter().filter_map(|p| p.file_name());
+    names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
+    Ok(names)
+}
+
+/// Stages the damaged database `live` under `db-backups`, where Codex keeps its own, so that the
+/// restore discards nothing. `relative` is its name in an archive. Returns the folder in the home.
+fn keep_damaged_database(
+    relative: &Path,
+    live: &Path,
+    stage: &Stage,
+    now: &Timestamp,
+) -> Result<PathBuf, RestoreError> {
+    // Odd numbers for the home, even ones for databases outside of it: both may have a database of
+    // the same name.
+    let is_outside = relative.starts_with(EXTERNAL_DATABASES_FOLDER);
+    let first = if is_outside { 2 } else { 1 };
+    let second = now.timestamp();
+    let kept_in = |number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}"));
+    // The number also avoids the folder of another restore in the same second.
+    let names = (first..).step_by(2).map(kept_in);
+    let is_free = |name: &PathBuf| stage.home().live.join(name).symlink_metadata().is_err();
+    let mut free = names.filter(is_free);
+    let folder = free.next().unwrap_or_default();
+    for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
+        atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
+        copy(&path, &staged)?;
+    }
+    Ok(folder)
+}
+
+/// Copies a file, link or folder. Does not link files, because the exchange would take a link for a write.
+fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = from.symlink_metadata().at("look at", from)?;
+    if meta.is_dir() {
+        atomic::create_unsynced_folder(to)?;
+        for (name, _) in tree::list(from).at("list", from)? {
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+        return Ok(());
+    }
+    if !meta.is_file() {
+        return tree::share_file(from, &meta, to);
+    }
+    let mut copied = atomic::TempFile::beside(to)?;
+    let mut source = file_open::open(from).at("open", from)?;
+    std::io::copy(&mut source, copied.file()).at("write", to)?;
+    copied.publish_unsynced(to)
+}

@@ -1,0 +1,116 @@
+//! Stages the files that stay the same, as hard links, or leaves them in place.
+
+use super::hard_linker::HardLinker;
+use crate::archive::manifest::ArchiveManifest;
+use crate::io::{IoError, atomic, space, tree};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The largest number of changed files that a partial restore exchanges one by one instead of
+/// linking the rest of the home.
+const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
+
+/// Stages what the plan does not change, and returns the mode in which the home is exchanged.
+/// `wanted` is the mode that the disks allow. `changes_outside` is true if databases outside of the
+/// home are replaced too.
+pub(crate) fn stage_unchanged(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: &ArchiveManifest,
+    wanted: ExchangeMode,
+    changes_outside: bool,
+) -> Result<ExchangeMode, RestoreError> {
+    let changes_home_only = plan.target == RestoreTarget::Home && !changes_outside;
+    let files = plan.writes.len() + plan.removed.len();
+    if changes_home_only && plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES {
+        // Linking all unchanged files would cost more than the restore itself.
+        return exchange_single_files(plan, stage, contents);
+    }
+    if changes_home_only && needs_single_files(stage.home())? {
+        return exchange_single_files(plan, stage, contents);
+    }
+    match link_into_stage(plan, stage, contents, wanted) {
+        // A file of another user may allow neither reads nor links. It can stay in place.
+        Err(e) if e.is_access_denied() && changes_home_only => {
+            exchange_single_files(plan, stage, contents)
+        }
+        linked => Ok(linked.map(|()| wanted)?),
+    }
+}
+
+/// Exchanges each file by itself, so unchanged files need no link in the stage.
+fn exchange_single_files(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: &ArchiveManifest,
+) -> Result<ExchangeMode, RestoreError> {
+    let kept = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(contents, kept)?;
+    Ok(ExchangeMode::SingleFiles)
+}
+
+/// Links unchanged live files into the stage.
+fn link_into_stage(
+    plan: &RestorePlan,
+    stage: &Stage,
+    contents: &ArchiveManifest,
+    mode: ExchangeMode,
+) -> Result<(), IoError> {
+    let own = stage.staging_folders();
+    let linker = HardLinker::new(plan, &own);
+    // Linked folders first: one with nothing staged is not exchanged at all.
+    for root in &stage.roots[1..] {
+        linker.link_root(root)?;
+    }
+    if mode == ExchangeMode::WholeHome {
+        linker.link_root(stage.home())?;
+    } else {
+        for top in changed_top_names(plan, stage) {
+            linker.link_entry_of(stage.home(), Path::new(&top))?;
+        }
+    }
+    let kept = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(contents, kept)
+}
+
+/// Returns the top-level names of the home that change.
+pub(crate) fn changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
+    let linked = &stage.roots[1..];
+    let mut tops: BTreeSet<OsString> = BTreeSet::new();
+    for name in plan.writes.iter().chain(plan.removed.iter()) {
+        let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
+        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
+            tops.insert(name.top().to_owned());
+        }
+    }
+    let staged = tree::list(&stage.home().staged).unwrap_or_default();
+    tops.extend(staged.into_iter().map(|(name, _)| name));
+    tops
+}
+
+/// Returns true if the home is on an overlay and its folder cannot be renamed.
+///
+/// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
+/// ENOTEMPTY for a folder of a lower layer.
+fn needs_single_files(root: &StageRoot) -> Result<bool, IoError> {
+    if !space::has_layers(&root.live) {
+        return Ok(false);
+    }
+    let occupied = atomic::parent_of(&root.staged).join("full");
+    atomic::create_unsynced_folder(&occupied.join("folder"))?;
+    #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
+    let renamed = fs::rename(&root.live, &occupied);
+    let can_rename = renamed.is_err_and(|e| {
+        matches!(
+            e.kind(),
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+        )
+    });
+    Ok(!can_rename)
+}

@@ -1,0 +1,108 @@
+//! Probes of the file systems that a restore works on: mount points, letter case, and the exchange
+//! of folders.
+
+#[cfg(target_os = "linux")]
+use crate::io::file_open;
+use crate::io::{IoContext, IoError, atomic, exchange, space, tree};
+use std::path::{Path, PathBuf};
+
+/// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
+/// file system of `beside`, without mount points in it, and the system supports the call.
+pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
+    if !home.exists() {
+        return Ok(true);
+    }
+    Ok(space::same_file_system(home, beside)
+        && mounts_in(home)?.is_empty()
+        && exchange::is_supported(beside).at("probe", beside)?)
+}
+
+/// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
+/// no call for it, and folders of one disk may differ.
+pub(crate) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
+    let probe = folder.join("case-probe");
+    drop(atomic::create_private(&probe)?);
+    let ignores = folder.join("CASE-PROBE").symlink_metadata().is_ok();
+    tree::remove(&probe)?;
+    Ok(ignores)
+}
+
+/// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or
+/// removing a folder above one would reach into another file system.
+///
+/// # Errors
+/// The list of mounts cannot be read. Then nothing may be removed.
+#[cfg(target_os = "linux")]
+pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    // A bind mount has the device number of its parent, so only the list of mounts shows it.
+    let list = Path::new("/proc/self/mountinfo");
+    let mounts = file_open::read(list).at("read the list of mounts", list)?;
+    Ok(mounts
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
+        .filter(|mount| mount.starts_with(folder))
+        .collect())
+}
+
+/// Decodes the octal escapes of the list of mounts.
+#[cfg(target_os = "linux")]
+fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let escape = rest.get(..3).filter(|_| *first == b'\\');
+        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        plain.push(value.unwrap_or(*first));
+        text = if value.is_some() { &rest[3..] } else { rest };
+    }
+    plain
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    // On Windows, a mounted volume is a link.
+    if cfg!(windows) || !folder.exists() {
+        return Ok(Vec::new());
+    }
+    mounts_by_device(folder, &space::same_file_system)
+}
+
+/// Finds mount points by the file systems of folders, for systems without a list of mounts in a file.
+#[cfg(any(test, not(target_os = "linux")))]
+fn mounts_by_device(
+    folder: &Path,
+    is_same_device: &dyn Fn(&Path, &Path) -> bool,
+) -> Result<Vec<PathBuf>, IoError> {
+    let mut mounts = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if !is_same_device(&folder, atomic::parent_of(&folder)) {
+            mounts.push(folder.clone());
+        }
+        let entries = tree::list(&folder).at("list", &folder)?;
+        let below = entries.into_iter().filter(|(_, kind)| kind.is_dir());
+        folders.extend(below.map(|(name, _)| folder.join(name)));
+    }
+    Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_on_another_device_than_the_one_above_is_a_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("home/skills/disk/inner")).unwrap();
+        std::fs::write(at("home/skills/file"), "text").unwrap();
+        let device = |path: &Path| path.starts_with(at("home/skills/disk"));
+        let is_same = |a: &Path, b: &Path| device(a) == device(b);
+        let mounts = |path: &str| mounts_by_device(&at(path), &is_same).unwrap();
+        assert_eq!(mounts("home"), [at("home/skills/disk")]);
+        assert_eq!(mounts("home/skills/disk"), [at("home/skills/disk")]);
+        assert_eq!(mounts("home/skills/disk/inner"), [""; 0].map(PathBuf::from));
+    }
+}

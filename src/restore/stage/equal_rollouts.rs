@@ -1,0 +1,171 @@
+//! Links rollouts into the stage that the home already has with the archived content, so that they are not
+//! written again.
+//!
+//! Only rollouts, because the restore edits other files in the stage, and an edit through a hard link would change
+//! the live file.
+
+use super::staged_home::{Stage, StageRoot};
+use crate::archive::ArchiveError;
+use crate::archive::entry::FileEntry;
+use crate::archive::manifest::ArchiveManifest;
+use crate::archive::name_table::NameSet;
+use crate::archive::scan::has_attributes_of;
+use crate::codex::home::kind_of;
+use crate::io::file_id;
+use crate::io::progress::is_interrupted;
+use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
+use crate::journal::JournalError;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The largest number of rollouts that wait to be compared.
+const MAX_WAITING: usize = 64;
+
+/// Links the equal rollouts of the home into the stage, and returns their names. A rollout that cannot be read or
+/// linked counts as different. Reports the bytes of the equal ones to `progress`.
+///
+/// # Errors
+/// The stage cannot be written; [`ArchiveError::Interrupted`].
+pub(crate) fn link_equal(
+    contents: &ArchiveManifest,
+    plan: &RestorePlan,
+    stage: &Stage,
+    progress: &dyn Progress,
+) -> Result<NameSet, ArchiveError> {
+    let mut equal = NameSet::with_names(plan.writes.names());
+    if plan.target != RestoreTarget::Home {
+        return Ok(equal);
+    }
+    let linkable = linkable_roots(stage);
+    let is_candidate = |file: &FileEntry| {
+        let path = file.path.as_path();
+        kind_of(path).is_rollout_folder()
+            && plan.writes.contains(path)
+            && !plan.added.contains(path)
+            && !plan.removed.contains(path)
+            && linkable.contains(&stage.root_of(path).live.as_path())
+    };
+    parallel::ordered(
+        MAX_WAITING,
+        |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
+            let is_linked = link_if_equal(&file, stage, progress)?;
+            if is_interrupted() {
+                return Err(ArchiveError::Interrupted);
+            }
+            Ok(is_linked.then_some(file))
+        },
+        |linked| {
+            if let Some(file) = linked? {
+                equal.insert(&file.path);
+            }
+            Ok(())
+        },
+        |jobs| {
+            let mut files = contents.files.iter().filter(is_candidate);
+            files
+                .try_for_each(|file| jobs.submit(file))
+                .map_err(|parallel::ConsumerFailed| ArchiveError::Interrupted)
+        },
+    )?;
+    Ok(equal)
+}
+
+/// Fails if a linked rollout was written since it was compared.
+pub(crate) fn check_unchanged(
+    contents: &ArchiveManifest,
+    plan: &RestorePlan,
+    stage: &Stage,
+) -> Result<(), RestoreError> {
+    let is_restored = |file: &FileEntry| {
+        let path = file.path.as_path();
+        stage.equal.contains(path) && plan.writes.contains(path)
+    };
+    let mut restored = contents.files.iter().filter(is_restored);
+    let changed =
+        restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
+    changed.map_or(Ok(()), |file| {
+        let path = file.path.as_path();
+        Err(RestoreError::Journal(JournalError::Written {
+            files: vec![stage.root_of(path).live_path(path)],
+            kept: Vec::new(),
+        }))
+    })
+}
+
+/// Returns the live paths of the roots in which files can be linked. Not those on an overlay, where a link copies the
+/// file and the live name keeps another identity. Not a folder that several links of the home lead to, because the
+/// archive has its files once for each of them.
+fn linkable_roots(stage: &Stage) -> Vec<&Path> {
+    let is_linkable = |root: &&StageRoot| {
+        let sharing = stage
+            .roots
+            .iter()
+            .filter(|other| other.staged == root.staged);
+        sharing.count() == 1 && !space::has_layers(&root.live)
+    };
+    let roots = stage.roots.iter().filter(is_linkable);
+    roots.map(|root| root.live.as_path()).collect()
+}
+
+/// Links the live file of `file` into the stage if both are equal. Returns true if it did.
+fn link_if_equal(
+    file: &FileEntry,
+    stage: &Stage,
+    progress: &dyn Progress,
+) -> Result<bool, IoError> {
+    let relative = file.path.as_path();
+    let live = stage.root_of(relative).live_path(relative);
+    let Some((compared, _)) = file_id::look(&live)? else {
+        return Ok(false);
+    };
+    // Compared before it is linked: a link that is removed again would look like a write.
+    if !has_attributes(&live, file) || !has_content(&live, file, progress) {
+        return Ok(false);
+    }
+    let staged = stage.staged_path(relative);
+    atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
+    if sharing::hard_link(&live, &staged).is_err() {
+        return Ok(false);
+    }
+    let linked = file_id::look(&staged)?;
+    if linked.is_some_and(|(id, _)| id.is(compared)) && has_attributes(&staged, file) {
+        return Ok(true);
+    }
+    // The live file was replaced meanwhile.
+    sharing::remove_file(&staged).at("remove", &staged)?;
+    Ok(false)
+}
+
+fn has_attributes(path: &Path, file: &FileEntry) -> bool {
+    let meta = path.symlink_metadata();
+    meta.is_ok_and(|meta| meta.is_file() && has_attributes_of(&meta, file))
+}
+
+fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
+    let digest = file_open::open_no_link(path)
+        .and_then(|file| hash::sha256_of(&mut Comparison { file, progress }));
+    digest.is_ok_and(|(digest, size)| {
+        size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
+    })
+}
+
+/// A file that is read for comparison: reports progress, and fails after an interrupt.
+struct Comparison<'a> {
+    file: File,
+    progress: &'a dyn Progress,
+}
+
+impl Read for Comparison<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if is_interrupted() {
+            // Not `Interrupted`: callers may repeat a read that fails with that.
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.file.read(buffer)?;
+        self.progress.add_bytes(n as u64);
+        Ok(n)
+    }
+}

@@ -1,0 +1,71 @@
+//! The links and mounts at the top of a home whose targets are replaced.
+
+use super::disk_probes;
+use super::staged_home::StageRoot;
+use crate::codex::home::kind_of;
+use crate::io::{IoContext, OrdinaryPath, atomic, space};
+use crate::journal::{self, JournalError, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Returns the top-level links and mounts whose content the archive replaces: the target is
+/// replaced, the link stays. Logins, settings and databases are not among them, because there the
+/// link itself is replaced.
+pub(crate) fn linked_roots(
+    folder: &Path,
+    plan: &RestorePlan,
+) -> Result<Vec<StageRoot>, RestoreError> {
+    let mut roots = Vec::new();
+    let mounts = disk_probes::mounts_in(folder)?;
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(roots);
+    };
+    for entry in entries {
+        let entry = entry.at("list", folder)?;
+        let prefix = PathBuf::from(entry.file_name());
+        let is_replaced_by_content = kind_of(&prefix).is_followed_through_links();
+        let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
+        let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
+        if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
+            continue;
+        }
+        let Ok(target) = entry.path().canonical() else {
+            continue;
+        };
+        if is_mount || !target.starts_with(folder) {
+            let whole = disk_probes::mounts_in(&target)?.is_empty()
+                && space::same_file_system(&target, atomic::parent_of(&target));
+            let staging = if whole {
+                journal::folder_beside(&target)
+            } else {
+                journal::folder_within(&target)
+            };
+            roots.push(StageRoot {
+                prefix,
+                live: target,
+                staged: staging.join("new"),
+                whole,
+            });
+        }
+    }
+    Ok(roots)
+}
+
+/// Adds the staging folder of `root` to the transaction. If it cannot be created beside the live folder,
+/// it is created within it.
+pub(crate) fn add_root(
+    transaction: &mut Transaction,
+    mut root: StageRoot,
+) -> Result<StageRoot, RestoreError> {
+    match transaction.add_folder(atomic::parent_of(&root.staged)) {
+        Err(JournalError::Io(e)) if e.is_access_denied() && root.whole && root.live.is_dir() => {
+            root.whole = false;
+            root.staged = journal::folder_within(&root.live).join("new");
+            transaction.add_folder(atomic::parent_of(&root.staged))?;
+        }
+        added => added?,
+    }
+    Ok(root)
+}

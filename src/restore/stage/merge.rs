@@ -1,0 +1,180 @@
+//! `--merge`: keeps conversations that only the home has, and the longer version of the others.
+
+use super::staged_home::Stage;
+use crate::archive::attributes::set_attributes;
+use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
+use crate::archive::scan::mtime_ns_of;
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::rollout::{self, Relation};
+use crate::io::file_open;
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{IoContext, IoError, sharing};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::{RolloutIndex, conversation_of};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// The conversations that a merge keeps.
+#[derive(Debug, Default)]
+pub(crate) struct MergeResult {
+    /// Conversations that only the home has.
+    pub(crate) local_only: RolloutIndex,
+    /// The ids of all conversations whose live file stays, including those in `local_only`.
+    pub(crate) kept_ids: HashSet<String>,
+}
+
+/// Removes staged rollouts from the plan if the live version is equal or longer, and merges
+/// line-based files.
+///
+/// # Errors
+/// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
+pub(crate) fn merge(
+    stage: &mut Stage,
+    plan: &mut RestorePlan,
+    live: &NameSet,
+) -> Result<MergeResult, RestoreError> {
+    let mut archived: HashMap<String, EntryName> = HashMap::new();
+    for name in plan.writes.iter() {
+        if let Some(conversation) = conversation_of(name.as_path()) {
+            archived.insert(conversation.name, name);
+        }
+    }
+    let mut merged = MergeResult {
+        local_only: RolloutIndex::of_files(&NameSet::with_names(live.names())),
+        ..MergeResult::default()
+    };
+    let mut diverged = Vec::new();
+    for file in live.iter() {
+        let path = file.as_path();
+        let Some(conversation) = conversation_of(path) else {
+            continue;
+        };
+        let id = conversation.id().unwrap_or(&conversation.name).to_owned();
+        let Some(name) = archived.get(&conversation.name) else {
+            merged.kept_ids.insert(id.clone());
+            merged.local_only.insert(&id, &file);
+            continue;
+        };
+        let (live_path, staged) = (
+            stage.home().live.join(path),
+            stage.staged_path(name.as_path()),
+        );
+        match rollout::compare(&live_path, &staged).at("compare", &live_path)? {
+            // The staged file adds nothing. The live file stays, with its own name and inode.
+            Relation::Equal | Relation::FirstExtends => {
+                sharing::remove_file(&staged).at("remove", &staged)?;
+                plan.writes.remove(name.as_path());
+                plan.added.remove(name.as_path());
+                stage.rollouts.insert(&id, &file);
+                merged.kept_ids.insert(id);
+                // A second live file of the conversation has nothing left to be compared with.
+                archived.remove(&conversation.name);
+            }
+            Relation::SecondExtends if *name != file => {
+                // A conversation has one file: the shorter one under the other name is removed.
+                plan.removed.insert(&file);
+            }
+            Relation::SecondExtends => {}
+            Relation::Diverged => diverged.push(id),
+        }
+    }
+    if !diverged.is_empty() {
+        diverged.sort();
+        return Err(RestoreError::Diverged(diverged));
+    }
+    merge_line_files(stage, live)?;
+    Ok(merged)
+}
+
+/// Appends the lines that only the live versions of line-based files have to the staged ones.
+fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
+    for file in live.iter() {
+        let staged = stage.staged_path(file.as_path());
+        let has_lines = matches!(
+            kind_of(file.as_path()),
+            HomeEntryKind::History | HomeEntryKind::SessionIndex
+        );
+        if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
+            append_missing_lines(&stage.home().live.join(file.as_path()), &staged)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends to `staged` the lines that only `live` has, in their order.
+fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
+    let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
+    // Keeps digests, not lines: the file and each line may be large.
+    let mut seen: HashSet<Sha256Digest> = HashSet::new();
+    let mut is_terminated = true;
+    for_each_line(staged, &mut |line| {
+        is_terminated = line.is_terminated;
+        seen.insert(line.digest);
+        Ok(())
+    })?;
+    let mut out = file_open::append_no_link(staged).at("write", staged)?;
+    let mut source = file_open::open(live).at("read", live)?;
+    let mut added = false;
+    for_each_line(live, &mut |line| {
+        if !seen.insert(line.digest) {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut is_terminated, line.is_terminated) {
+            out.write_all(b"\n").at("write", staged)?;
+        }
+        added = true;
+        source.seek(SeekFrom::Start(line.start)).at("read", live)?;
+        io::copy(&mut (&mut source).take(line.len), &mut out).at("write", staged)?;
+        Ok(())
+    })?;
+    drop(out);
+    if added {
+        set_attributes(staged, 0o600, live_mtime_ns)
+    } else {
+        Ok(())
+    }
+}
+
+/// The position of a line in a file, including its newline, and the SHA-256 of the line without it.
+struct LineSpan {
+    start: u64,
+    len: u64,
+    digest: Sha256Digest,
+    is_terminated: bool,
+}
+
+fn for_each_line(
+    path: &Path,
+    visit: &mut dyn FnMut(&LineSpan) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
+    let mut start = 0;
+    loop {
+        let (mut hasher, mut len, mut is_terminated) = (Hasher::default(), 0, false);
+        while !is_terminated {
+            let bytes = reader.fill_buf().at("read", path)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let end = memchr::memchr(b'\n', bytes);
+            hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
+            is_terminated = end.is_some();
+            let used = end.map_or(bytes.len(), |end| end + 1);
+            len += used as u64;
+            reader.consume(used);
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        visit(&LineSpan {
+            start,
+            len,
+            digest: hasher.digest(),
+            is_terminated,
+        })?;
+        start += len;
+    }
+}

@@ -1,0 +1,197 @@
+//! The locked target of a restore with its plan, and the staging folders beside it.
+
+use super::disk_probes;
+use super::disk_space;
+use super::equal_rollouts;
+use super::linked_roots::{add_root, linked_roots};
+use super::staged_home::{ExchangeMode, Stage, StageRoot};
+use crate::archive::ArchiveError;
+use crate::archive::name_table::NameSet;
+use crate::archive::path_checks::check_case_collisions;
+use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
+use crate::journal::{self, JournalError, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::live_files::LiveFiles;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutIndex;
+use crate::restore::plan::target;
+use crate::restore::recover::journal_pointer::JournalPointer;
+use crate::restore::recover::login_guard::LoginGuard;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The target of a restore while its new state is built. Dropping it removes everything that was
+/// staged, the pointer last.
+pub(crate) struct Workspace {
+    pub(crate) plan: RestorePlan,
+    pub(crate) live: LiveFiles,
+    pub(crate) stage: Stage,
+    pub(crate) transaction: Transaction,
+    /// The mode that the disks allow.
+    pub(crate) mode: ExchangeMode,
+    _pointer: JournalPointer,
+}
+
+impl Workspace {
+    /// Locks the target, plans the restore, checks the disks, and creates the staging folders.
+    pub(crate) fn open(
+        request: &RestoreRequest<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Self, RestoreError> {
+        // The home may be a symbolic link: the exchange has to happen at its target.
+        let home = request.folder.canonical();
+        let home = home.unwrap_or_else(|_| request.folder.clone());
+        atomic::create_private_folder(atomic::parent_of(&home))?;
+        // The pointer is dropped last: it stays as long as the staging folder is there.
+        let (pointer, mut transaction) = begin_transaction(request, &home)?;
+        transaction.count_writes_since(request.planned);
+        // Planned again: another restore may have ended between the first plan and the lock.
+        let (plan, live) = target::plan(request)?;
+        check_mounts(&home, &plan)?;
+        let linked = linked_roots(&home, &plan)?;
+        let is_beside = transaction.folder() == journal::folder_beside(&home);
+        // The manager writes its own home during a restore, so it must not be a part of what is exchanged.
+        let whole = is_beside
+            && !tree::lies_in(request.manager_home, &home)
+            && disk_probes::can_exchange_whole(&home, transaction.folder())?;
+        let mut stage = create_stage(&mut transaction, home, whole, linked)?;
+        check_case(request, &plan, &live, &stage.roots)?;
+        let contents = request.archive.contents();
+        stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
+        check_space(request, &plan, &stage, &transaction)?;
+        Ok(Self {
+            plan,
+            live,
+            stage,
+            transaction,
+            mode: if whole {
+                ExchangeMode::WholeHome
+            } else {
+                ExchangeMode::TopLevelEntries
+            },
+            _pointer: pointer,
+        })
+    }
+}
+
+/// Fails if a disk has too little space for what is staged on it.
+fn check_space(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    stage: &Stage,
+    transaction: &Transaction,
+) -> Result<(), RestoreError> {
+    let outside = disk_space::known_outside_folder(request, &stage.home().live);
+    let disks = &disk_space::SYSTEM_DISKS;
+    let needs = disk_space::needs(
+        request.archive,
+        &plan.writes.without(&stage.equal),
+        transaction.folder(),
+        &stage.roots[1..],
+        outside.as_deref(),
+        disks,
+    );
+    Ok(disk_space::check(&needs, disks).map_err(ArchiveError::from)?)
+}
+
+/// Creates the staging folders of the home and of the `linked` roots.
+fn create_stage(
+    transaction: &mut Transaction,
+    home: PathBuf,
+    whole: bool,
+    linked: Vec<StageRoot>,
+) -> Result<Stage, RestoreError> {
+    let mut roots = vec![StageRoot {
+        prefix: PathBuf::new(),
+        live: home,
+        staged: transaction.folder().join("new"),
+        whole,
+    }];
+    for root in linked {
+        roots.push(add_root(transaction, root)?);
+    }
+    atomic::create_unsynced_folder(&roots[0].staged)?;
+    Ok(Stage {
+        roots,
+        outside: transaction.folder().join("outside"),
+        login: None,
+        rollouts: RolloutIndex::default(),
+        equal: NameSet::default(),
+        blocking_entries: BTreeSet::new(),
+    })
+}
+
+/// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files
+/// of both. Includes the live files that stay.
+fn check_case(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    live: &LiveFiles,
+    roots: &[StageRoot],
+) -> Result<(), RestoreError> {
+    let probe = || {
+        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
+        folders.try_fold(false, |ignores, folder| {
+            Ok::<_, IoError>(ignores || disk_probes::ignores_case(folder)?)
+        })
+    };
+    if !request.ignores_case.map_or_else(probe, Ok)? {
+        return Ok(());
+    }
+    let kept = live.names.without(&plan.writes).without(&plan.removed);
+    let folders = &request.archive.contents().folders;
+    let checked = check_case_collisions(|| {
+        let folders = folders
+            .iter()
+            .filter(|_| !plan.partial)
+            .map(|f| f.path.clone());
+        plan.writes.iter().chain(folders).chain(kept.iter())
+    });
+    Ok(checked.map_err(|e| e.of(request.archive.path()))?)
+}
+
+/// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
+/// entry by entry; one below it cannot be.
+fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
+    for mount in disk_probes::mounts_in(folder)? {
+        let Ok(relative) = mount.strip_prefix(folder) else {
+            continue;
+        };
+        let top = Path::new(relative.iter().next().unwrap_or_default());
+        if relative.components().count() > 1 && plan.changes_below(top) {
+            return Err(RestoreError::MountInside(mount));
+        }
+    }
+    Ok(())
+}
+
+/// Begins the transaction beside the home; within it, if nothing can be created beside it or the home is a
+/// mount point.
+fn begin_transaction(
+    request: &RestoreRequest<'_>,
+    folder: &Path,
+) -> Result<(JournalPointer, Transaction), RestoreError> {
+    // The pointer before the journal: a journal without a pointer would stay hidden from commands for
+    // other homes. A pointer without a journal is harmless.
+    let beside = journal::folder_beside(folder);
+    let is_mount = disk_probes::mounts_in(folder)?.iter().any(|m| m == folder);
+    let pointer = JournalPointer::create(request.manager_home, &beside)?;
+    let guard = LoginGuard::of(request);
+    match Transaction::begin(&beside, folder, &guard) {
+        Ok(transaction)
+            if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) =>
+        {
+            return Ok((pointer, transaction));
+        }
+        Err(JournalError::Io(e)) if folder.exists() && e.is_access_denied() => {}
+        // The folder beside is on another disk: dropping the transaction removes it.
+        Ok(_) => {}
+        Err(e) => return Err(e.into()),
+    }
+    drop(pointer);
+    let within = journal::folder_within(folder);
+    let pointer = JournalPointer::create(request.manager_home, &within)?;
+    let transaction = Transaction::begin(&within, folder, &guard)?;
+    Ok((pointer, transaction))
+}
