@@ -64,6 +64,15 @@ impl Outcome {
     pub fn partial_if(partial: bool) -> Self {
         if partial { Self::Partial } else { Self::Done }
     }
+
+    /// [`Outcome::Done`] if `passed`, else [`Outcome::CheckFailed`].
+    pub(crate) fn passed_if(passed: bool) -> Self {
+        if passed {
+            Self::Done
+        } else {
+            Self::CheckFailed
+        }
+    }
 }
 
 /// A failed command: exit code, message, causes and hints.

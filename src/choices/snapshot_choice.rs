@@ -42,9 +42,9 @@ pub(crate) fn find_snapshot(
         host: &host(context),
         home: &settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::newest(&snapshots, place, |tags| match &wanted {
+    let newest = snapshot::newest(&snapshots, place, |made| match &wanted {
         None => true,
-        Some(wanted) => tags.identity().is_some_and(|found| found.is_same(wanted)),
+        Some(wanted) => made.identity().is_some_and(|found| found.is_same(wanted)),
     });
     let newest = newest.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
     Ok(newest.clone())
@@ -58,7 +58,10 @@ fn account_named(
 ) -> Result<Identity, CommandError> {
     let known = account::known_accounts(context)?.into_iter();
     let mut entries: Vec<AccountEntry> = known.map(|account| account.entry).collect();
-    for identity in snapshots.iter().filter_map(|s| s.tags.as_ref()?.identity()) {
+    for identity in snapshots
+        .iter()
+        .filter_map(|s| s.tags.as_ref()?.metadata.identity())
+    {
         if !entries.iter().any(|e| e.identity.is_same(&identity)) {
             entries.push(AccountEntry::new(identity));
         }

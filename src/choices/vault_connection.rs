@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::machine;
-use crate::vault::password::{Password, PasswordOptions};
+use crate::vault::password::{NamedPassword, Password};
 use crate::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
 use crate::vault::{VaultError, folder};
 use clap::Args;
@@ -63,15 +63,17 @@ impl ConnectionArgs {
 
     /// Returns the source of the password, if there is one.
     pub(crate) fn password(&self, context: &Context) -> Option<Password> {
-        let configured = &context.settings.preferences.vault;
-        let options = PasswordOptions {
+        let settings = &context.settings.preferences.vault;
+        let flags = NamedPassword {
             file: self.password_file.clone(),
             command: self.password_command.clone(),
-            configured_file: configured.password_file.clone(),
-            configured_command: configured.password_command.clone(),
+        };
+        let configured = NamedPassword {
+            file: settings.password_file.clone(),
+            command: settings.password_command.clone(),
         };
         let vault = folder(&context.settings.manager_home);
-        Password::find(&options, &context.env, &vault)
+        Password::find(&flags, &configured, &context.env, &vault)
     }
 
     /// Returns file and command of the flags for `config.toml`; the file as an absolute path.

@@ -9,8 +9,9 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
 use crate::quota::state::Verdict;
+use crate::ui::json_object::object;
 use crate::views::account::{
-    AccountView, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
+    account_json, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
     warn_all, with_verdict,
 };
 use crate::views::account_table;
@@ -18,7 +19,6 @@ use crate::views::table_format::TableArgs;
 use crate::views::timeline;
 use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
-use serde::Serialize;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,18 +57,10 @@ pub(crate) struct CooldownArgs {
     table: TableArgs,
 }
 
-/// A requested change of a hold.
 #[derive(Debug)]
 enum HoldChange {
     Hold { account: String, until: Timestamp },
     Release { account: String },
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct CooldownView {
-    now: String,
-    accounts: Vec<AccountView>,
 }
 
 impl CooldownArgs {
@@ -173,6 +165,16 @@ fn change_entry(
     Ok((note, identity))
 }
 
+/// Prints the JSON document. Its keys are an interface.
+fn show_json(rows: &[(Account, Verdict)], context: &Context) {
+    let accounts = rows.iter();
+    let accounts = accounts.map(|(account, verdict)| account_json(account, verdict, context));
+    let json = object()
+        .with("now", local(&context.local_now(), context))
+        .with("accounts", accounts.collect::<Vec<_>>());
+    context.ui.document("cooldown", &json);
+}
+
 /// Prints all accounts; as text only `changed`, if a hold was changed.
 fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
@@ -190,16 +192,7 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
         };
         key(a, x).cmp(&key(b, y))
     });
-    context.ui.document(
-        "cooldown",
-        &CooldownView {
-            now: local(&context.local_now(), context),
-            accounts: rows
-                .iter()
-                .map(|(account, verdict)| AccountView::of(account, verdict, context))
-                .collect(),
-        },
-    );
+    show_json(&rows, context);
     if rows.is_empty() {
         let next = first_login(context);
         let note = format_args!("no account is known yet; {next}");
@@ -213,11 +206,10 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
         timeline::draw(&rows, context);
         return;
     }
-    let shown: Vec<_> = rows
-        .iter()
-        .map(|(account, verdict)| (account, verdict))
-        .collect();
-    account_table::show(&shown, context);
+    account_table::show(
+        rows.iter().map(|(account, verdict)| (account, verdict)),
+        context,
+    );
     let live = rows.iter().find(|(account, _)| account.current);
     if let Some((account, verdict)) = live
         && let Some(hint) = exhaustion_hint(account, verdict, context)

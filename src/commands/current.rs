@@ -12,15 +12,16 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::clock::Timestamp;
 use crate::io::processes;
-use crate::quota::account::Account;
-use crate::quota::window::QuotaSource;
+use crate::quota::account::{Account, AccountEntry};
+use crate::quota::state::judge;
 use crate::steps::refresh;
 use crate::ui::Style;
-use crate::ui::windows::{self, QuotaJson};
+use crate::ui::json_object::object;
+use crate::ui::windows;
 use crate::views::account::{
-    AccountView, accounts_and_profiles, local, printable, sign_in, with_verdict,
+    accounts_and_profiles, entry_label, local, printable, quota_json, sign_in, source_of,
 };
-use crate::views::conversation_usage::{LaunchedUsageView, LaunchedUsages, sentence};
+use crate::views::conversation_usage::{LaunchedUsages, sentence, usage_json};
 use clap::Args;
 use serde::Serialize;
 
@@ -40,23 +41,7 @@ pub(crate) struct CurrentArgs {
     refresh: bool,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct CurrentView {
-    email: Option<String>,
-    account_id: Option<String>,
-    profile: Option<String>,
-    store: &'static str,
-    daemon: Option<ProcessView>,
-    processes: Vec<ProcessView>,
-    #[serde(flatten)]
-    quota: QuotaJson,
-    source: Option<QuotaSource>,
-    observed_at: Option<String>,
-    session: Option<LaunchedUsageView>,
-    problem: Option<String>,
-}
-
+/// A program that uses the home, in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct ProcessView {
     pid: Option<u32>,
@@ -89,41 +74,40 @@ impl CurrentArgs {
         } else {
             AccountHistory::default()
         };
-        let running = daemon::find(home).map(|d| d.pid);
-        let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
-            .into_iter()
-            .partition(|holder| holder.pid.is_some() && holder.pid == running);
-        let view =
-            |holder: Holder| process_view(holder, &account_history, &accounts, live, context);
-        let shown = live.map(|account| {
-            let (account, verdict) = with_verdict(account.clone(), context);
-            AccountView::of(&account, &verdict, context)
+        let (daemon, processes) = programs(&account_history, &accounts, live, context);
+        let entry = live.map(|live| &live.entry);
+        let usage = entry.and_then(|entry| usages.of(entry));
+        let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
+        let (source, observed_at) = entry.map_or((None, None), |entry| {
+            source_of(entry, &judge(entry, &context.now()))
         });
-        let usage = live.and_then(|live| usages.of(&live.entry));
-        let view = CurrentView {
-            session: usage
-                .as_ref()
-                .map(|usage| LaunchedUsageView::of(usage, context)),
-            email: shown.as_ref().map(|a| a.email.clone()),
-            account_id: shown.as_ref().and_then(|a| a.account_id.clone()),
-            profile: shown.as_ref().and_then(|a| a.profile.clone()),
-            store: store.name(),
-            daemon: daemon.into_iter().next().map(view),
-            processes: processes.into_iter().map(view).collect(),
-            source: shown.as_ref().and_then(|a| a.source),
-            observed_at: shown.as_ref().and_then(|a| a.observed_at.clone()),
-            quota: shown.map(|a| a.quota).unwrap_or_default(),
-            problem: problem(store, &auth),
-        };
-        context.ui.document("current", &view);
-        show(&view, live, context);
+        let seen = entry.and_then(|entry| entry.observation.as_ref());
+        let problem = problem(store, &auth);
+        let json = object()
+            .with("email", entry.map(|entry| entry.identity.email.as_str()))
+            .with(
+                "account_id",
+                entry.and_then(|entry| entry.identity.account_id.as_ref()),
+            )
+            .with("profile", entry.and_then(|entry| entry.profile.as_ref()))
+            .with("store", store.name())
+            .with("daemon", &daemon)
+            .with("processes", &processes)
+            .and(quota_json(seen, context))
+            .with("source", source)
+            .with("observed_at", observed_at.map(|at| local(&at, context)))
+            .with("session", usage_view)
+            .with("problem", &problem);
+        context.ui.document("current", &json);
+        show(entry, problem, context);
+        show_processes(entry, daemon.as_ref(), &processes, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.ui.note(sign_in(context));
         }
         if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
-        Ok(if view.email.is_none() {
+        Ok(if live.is_none() {
             Outcome::CheckFailed
         } else {
             Outcome::partial_if(!is_fresh)
@@ -146,6 +130,23 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
         AuthFile::Missing => Some("not signed in: there is no auth.json".to_owned()),
         AuthFile::Unreadable { reason, .. } => Some(format!("auth.json is {reason}")),
     }
+}
+
+/// Returns Codex's background daemon, and the other programs that use the home.
+fn programs(
+    account_history: &AccountHistory,
+    accounts: &[Account],
+    live: Option<&Account>,
+    context: &Context,
+) -> (Option<ProcessView>, Vec<ProcessView>) {
+    let home = &context.settings.codex_home;
+    let running = daemon::find(home).map(|d| d.pid);
+    let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
+        .into_iter()
+        .partition(|holder| holder.pid.is_some() && holder.pid == running);
+    let view = |holder: Holder| process_view(holder, account_history, accounts, live, context);
+    let daemon = daemon.into_iter().next().map(view);
+    (daemon, processes.into_iter().map(view).collect())
 }
 
 fn process_view(
@@ -178,11 +179,11 @@ fn process_view(
     }
 }
 
-fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
+fn show(live: Option<&AccountEntry>, problem: Option<String>, context: &Context) {
     let ui = &context.ui;
-    if let Some(email) = &view.email {
-        let email = ui.paint(Style::Strong, printable(email));
-        let facts: Vec<_> = [&view.profile, &view.account_id]
+    if let Some(entry) = live {
+        let email = ui.paint(Style::Strong, printable(entry.identity.email.as_str()));
+        let facts: Vec<_> = [&entry.profile, &entry.identity.account_id]
             .into_iter()
             .flatten()
             .map(|fact| printable(fact))
@@ -193,17 +194,27 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
             ui.prose(format_args!("{email} ({})", facts.join(", ")));
         }
     }
-    if let Some(problem) = &view.problem {
+    if let Some(problem) = problem {
         ui.line(problem);
     }
-    if let Some(seen) = live.and_then(|a| a.entry.observation.as_ref()) {
+    if let Some(seen) = live.and_then(|entry| entry.observation.as_ref()) {
         let (zone, now) = (context.settings.zone, context.now());
         for line in windows::lines(ui, seen, zone, &now) {
             ui.prose(line);
         }
         ui.prose(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
     }
-    for process in view.daemon.iter().chain(&view.processes) {
+}
+
+fn show_processes(
+    live: Option<&AccountEntry>,
+    daemon: Option<&ProcessView>,
+    processes: &[ProcessView],
+    context: &Context,
+) {
+    let ui = &context.ui;
+    let all = || daemon.into_iter().chain(processes);
+    for process in all() {
         let pid = process
             .pid
             .map_or(String::new(), |pid| format!("PID {pid}, "));
@@ -218,20 +229,14 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
         };
         ui.line(format_args!("  {name} ({pid}{why}){account}"));
     }
-    let all = || view.daemon.iter().chain(&view.processes);
     if all().any(|process| process.email.is_none() && process.name == "codex") {
         ui.note("running Codex programs keep the account that was live when they started");
     }
-    if let Some(daemon) = view.daemon.as_ref().filter(|d| d.current == Some(false)) {
+    if let Some(daemon) = daemon.filter(|daemon| daemon.current == Some(false)) {
         ui.warn(format_args!(
             "Codex's background daemon still uses {}; stop it with: codex-manager use {} --stop-daemon",
             printable(daemon.email.as_deref().unwrap_or_default()),
-            printable(
-                view.profile
-                    .as_ref()
-                    .or(view.email.as_ref())
-                    .map_or("", |name| name)
-            ),
+            live.map(entry_label).unwrap_or_default(),
         ));
     }
 }

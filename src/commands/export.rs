@@ -5,6 +5,7 @@ use crate::choices::conversation_picker::ConversationPicker;
 use crate::codex::redaction::redact_found;
 use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
+use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::transcript::{self, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
@@ -16,7 +17,8 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::{ExportFormatter, JsonWriter};
-use crate::views::transcript_text::{markdown_writer, minutes, read_error};
+use crate::views::transcript_text::{minutes, read_error};
+use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
@@ -230,11 +232,19 @@ impl ExportArgs {
         Ok(redacted)
     }
 
-    fn formatter(&self, context: &Context) -> Box<dyn ExportFormatter> {
+    fn formatter(
+        &self,
+        context: &Context,
+    ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String + use<>> {
+        let format_time = minutes(context);
         match self.format {
-            ExportFormat::Md => Box::new(markdown_writer(self.tools, context)),
-            ExportFormat::Html => Box::new(HtmlWriter::new(!self.no_images, minutes(context))),
-            ExportFormat::Json => Box::new(JsonWriter::new(context.settings.zone)),
+            ExportFormat::Md => {
+                ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
+            }
+            ExportFormat::Html => {
+                ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
+            }
+            ExportFormat::Json => ExportFormatter::Json(JsonWriter::new(context.settings.zone)),
         }
     }
 }

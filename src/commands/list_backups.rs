@@ -5,11 +5,10 @@ use crate::choices::archive_choice::{entries_of, identity_fields};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::archive_names::{self};
+use crate::inventory::archive_names;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
-use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
@@ -18,12 +17,12 @@ use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes};
 use crate::ui::{Style, problem};
 use crate::views::account::{self, local, printable, style_of};
-use crate::views::account_names::AccountNames;
+use crate::views::account_table::AccountNames;
 use crate::views::archive_json::ArchiveJson;
 use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 const COLUMNS: [Column; 8] = [
@@ -110,7 +109,9 @@ impl ListBackupsArgs {
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
-        let numbers = Numbers::of(&all);
+        // The numbers by which `restore` and `verify` accept archives do not depend on filters.
+        let archives = archive_names::numbered(&all).into_iter();
+        let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all.iter().collect();
         if let Some(text) = &self.account {
@@ -130,7 +131,7 @@ impl ListBackupsArgs {
                 .iter()
                 .map(|r| {
                     let state = state_of(&r.metadata, &accounts);
-                    row(context, r, numbers.of_record(r), state)
+                    row(context, r, numbers.get(&*r.path).copied(), state)
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
@@ -175,20 +176,6 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
         .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// The numbers by which `restore` and `verify` accept archives. They do not depend on filters.
-struct Numbers<'r>(HashMap<&'r str, usize>);
-
-impl<'r> Numbers<'r> {
-    fn of(records: &'r [ArchiveRecord]) -> Self {
-        let archives = archive_names::numbered(records).into_iter();
-        Self(archives.map(|r| &*r.path).zip(1..).collect())
-    }
-
-    fn of_record(&self, record: &ArchiveRecord) -> Option<usize> {
-        self.0.get(&*record.path).copied()
-    }
-}
-
 /// Keeps the newest restorable archive of each account and mode, or the newest one where none is
 /// restorable. Safety backups and single logins are kept only where there is nothing else.
 fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
@@ -196,23 +183,20 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)
     };
-    let mut newest: HashMap<_, (bool, bool, Timestamp, String)> = HashMap::new();
-    for record in records.iter() {
-        let made_at = record.metadata.created_at;
-        let is_of_home = !record.metadata.is_safety() && !record.metadata.is_single_login();
-        let is_usable = record.is_usable();
-        let this = (is_of_home, is_usable, made_at, record.path.clone());
-        let best = newest
-            .entry(group(&record.metadata))
-            .or_insert_with(|| this.clone());
-        if this > *best {
-            *best = this;
+    let rank = |r: &ArchiveRecord| {
+        let is_of_home = !r.metadata.is_safety() && !r.metadata.is_single_login();
+        let made_at = r.metadata.created_at;
+        (is_of_home, r.is_usable(), made_at, r.path.clone())
+    };
+    let mut best: HashMap<_, &ArchiveRecord> = HashMap::new();
+    for record in records.iter().copied() {
+        let known = best.entry(group(&record.metadata)).or_insert(record);
+        if rank(record) > rank(known) {
+            *known = record;
         }
     }
-    records.retain(|r| {
-        let best = newest.get(&group(&r.metadata));
-        best.is_some_and(|(.., path)| *path == r.path)
-    });
+    let best: HashSet<_> = best.into_values().map(|r| &r.path).collect();
+    records.retain(|r| best.contains(&r.path));
 }
 
 fn row(
@@ -242,7 +226,7 @@ fn row(
 fn show(
     context: &Context,
     records: &[&ArchiveRecord],
-    numbers: &Numbers<'_>,
+    numbers: &HashMap<&str, usize>,
     accounts: &[(Account, Verdict)],
     is_empty: bool,
 ) {
@@ -264,7 +248,11 @@ fn show(
         let state = state_of(&group[0].metadata, accounts);
         table.group(who, Some(Cell::new(style_of(state), state.name())));
         for record in group {
-            table.row(row_cells(context, record, numbers.of_record(record)));
+            table.row(row_cells(
+                context,
+                record,
+                numbers.get(&*record.path).copied(),
+            ));
         }
     }
     table.print(ui);

@@ -22,10 +22,10 @@ use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
 use crate::steps::archive_check::{finding_of, verify_archive};
 use crate::steps::permanent_deletion;
+use crate::ui::json_object::object;
 use crate::ui::time::bytes;
 use crate::views::account::{printable, warn_not_recorded};
-use crate::views::retention_table::{self, RetentionSubject};
-use crate::views::retention_table::{DecisionJson, row};
+use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -66,20 +66,6 @@ pub(crate) struct PruneArgs {
     dry_run: bool,
     #[command(flatten)]
     table: TableArgs,
-}
-
-/// The JSON document of `prune --json`. Its keys are a contract.
-#[derive(Debug, Default, Serialize)]
-struct PruneJson {
-    keep: Vec<DecisionJson>,
-    drop: Vec<DecisionJson>,
-    /// The archives that `--undo` moved back.
-    put_back: Vec<RestoredArchive>,
-    /// Bytes of the archives that were moved, or with `--empty-trash` deleted.
-    bytes: u64,
-    /// Bytes in the trash after the command.
-    trash_bytes: u64,
-    dry_run: bool,
 }
 
 impl PruneArgs {
@@ -135,49 +121,58 @@ impl PruneArgs {
             drop(lock);
             is_recorded = refresh(context, &[]);
         }
-        let trash_bytes = trash::content(manager)?.bytes;
-        self.show_outcome(plan.drop.len(), moved, trash_bytes, context);
-        let json = |decisions: Vec<RetentionDecision>| {
-            let rows = decisions.into_iter();
-            rows.map(|d| row(d, context)).collect()
-        };
-        context.ui.document(
-            "prune",
-            &PruneJson {
-                keep: json(plan.keep),
-                drop: json(plan.drop),
-                bytes: moved,
-                trash_bytes,
-                dry_run: self.dry_run,
-                ..PruneJson::default()
-            },
-        );
+        self.show_outcome(plan.drop.len(), moved, context)?;
+        let keep = rows_json(plan.keep, context);
+        let drop = rows_json(plan.drop, context);
+        self.show_json((&keep, &drop), &[], moved, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn show_outcome(&self, dropped: usize, moved: u64, trash_bytes: u64, context: &Context) {
+    /// Prints the JSON document. Its keys are a contract: `put_back` are the archives that `--undo` moved back,
+    /// `bytes` those of archives that were moved, or with `--empty-trash` deleted.
+    fn show_json(
+        &self,
+        (keep, drop): (&[impl Serialize], &[impl Serialize]),
+        put_back: &[RestoredArchive],
+        bytes: u64,
+        context: &Context,
+    ) -> Result<(), CommandError> {
+        let json = object()
+            .with("keep", keep)
+            .with("drop", drop)
+            .with("put_back", put_back)
+            .with("bytes", bytes)
+            .with("trash_bytes", trash_bytes(context)?)
+            .with("dry_run", self.dry_run);
+        context.ui.document("prune", &json);
+        Ok(())
+    }
+
+    fn show_outcome(
+        &self,
+        dropped: usize,
+        moved: u64,
+        context: &Context,
+    ) -> Result<(), CommandError> {
         let ui = &context.ui;
-        match (dropped, self.dry_run) {
-            (0, _) => ui.line("nothing to prune"),
-            (n, true) => {
-                ui.prose(format_args!(
-                    "{} would be moved to the trash, {}",
-                    pluralize(n, "archive"),
-                    bytes(moved)
-                ));
-            }
-            (n, false) => {
-                ui.prose(format_args!(
-                    "{} moved to the trash, {}",
-                    pluralize(n, "archive"),
-                    bytes(moved)
-                ));
-                ui.note(format_args!(
-                    "the trash has {}; empty it with: codex-manager prune --empty-trash\nundo with: codex-manager prune --undo",
-                    bytes(trash_bytes)
-                ));
-            }
+        if dropped == 0 {
+            ui.line("nothing to prune");
+            return Ok(());
         }
+        let done = if self.dry_run {
+            "would be moved to the trash"
+        } else {
+            "moved to the trash"
+        };
+        let count = pluralize(dropped, "archive");
+        ui.prose(format_args!("{count} {done}, {}", bytes(moved)));
+        if !self.dry_run {
+            ui.note(format_args!(
+                "the trash has {}; empty it with: codex-manager prune --empty-trash\nundo with: codex-manager prune --undo",
+                bytes(trash_bytes(context)?)
+            ));
+        }
+        Ok(())
     }
 
     fn undo_last(&self, context: &Context) -> Result<Outcome, CommandError> {
@@ -211,15 +206,7 @@ impl PruneArgs {
                 .ui
                 .line(format_args!("{done}: {}{renamed}", printable(archive)));
         }
-        context.ui.document(
-            "prune",
-            &PruneJson {
-                put_back: restored,
-                trash_bytes: trash::content(manager)?.bytes,
-                dry_run: self.dry_run,
-                ..PruneJson::default()
-            },
-        );
+        self.show_json((NO_ROWS, NO_ROWS), &restored, 0, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }
 
@@ -244,18 +231,16 @@ impl PruneArgs {
         } else {
             ui.line("the trash is empty");
         }
-        let left = trash::content(manager)?.bytes;
-        ui.document(
-            "prune",
-            &PruneJson {
-                bytes: size,
-                trash_bytes: left,
-                dry_run: self.dry_run,
-                ..PruneJson::default()
-            },
-        );
+        self.show_json((NO_ROWS, NO_ROWS), &[], size, context)?;
         Ok(Outcome::Done)
     }
+}
+
+/// The rows of `--undo` and `--empty-trash`, which apply no rules.
+const NO_ROWS: &[()] = &[];
+
+fn trash_bytes(context: &Context) -> Result<u64, CommandError> {
+    Ok(trash::content(&context.settings.manager_home)?.bytes)
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.

@@ -14,8 +14,9 @@ use crate::steps::home_checks::check_store;
 use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::views::account::{
-    AccountView, first_login, full, known_accounts, label, printable, style_of,
+    account_json, first_login, full, known_accounts, label, printable, style_of,
 };
 use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
@@ -81,21 +82,6 @@ pub(crate) struct RecommendArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct RecommendView {
-    recommended: CandidateView,
-    candidates: Vec<CandidateView>,
-    strategy: Strategy,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct CandidateView {
-    #[serde(flatten)]
-    account: AccountView,
-    reason: String,
-}
-
 impl RecommendArgs {
     /// # Errors
     /// No account can be recommended, the template is invalid, or `cooldown.json` cannot be read.
@@ -149,10 +135,13 @@ impl RecommendArgs {
         }
         // Built only for --json: most of the time beyond reading would go into it.
         if context.ui.wants_json() {
-            context.ui.document(
-                "recommend",
-                &RecommendView::of(best, &ranking, strategy, context),
-            );
+            let candidates = ranking.candidates.iter();
+            let candidates: Vec<_> = candidates.map(|c| json(c, &ranking, context)).collect();
+            let document = object()
+                .with("recommended", json(best, &ranking, context))
+                .with("candidates", candidates)
+                .with("strategy", strategy);
+            context.ui.document("recommend", &document);
         }
         if let Some(template) = template {
             context.ui.line(template.fill(best, &ranking, context));
@@ -168,22 +157,6 @@ impl RecommendArgs {
     fn best<'r, 'a>(&self, ranking: &'r Ranking<'a>) -> Option<&'r RankedAccount<'a>> {
         let mut candidates = ranking.candidates.iter();
         candidates.find(|c| !self.switch || c.account.login == LoginState::Ok)
-    }
-}
-
-impl RecommendView {
-    fn of(
-        best: &RankedAccount<'_>,
-        ranking: &Ranking<'_>,
-        strategy: Strategy,
-        context: &Context,
-    ) -> Self {
-        let candidates = ranking.candidates.iter();
-        Self {
-            recommended: view(best, ranking, context),
-            candidates: candidates.map(|c| view(c, ranking, context)).collect(),
-            strategy,
-        }
     }
 }
 
@@ -237,11 +210,14 @@ fn is_ready(candidate: &RankedAccount<'_>) -> bool {
     candidate.verdict.state == AccountState::Ready
 }
 
-fn view(candidate: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) -> CandidateView {
-    CandidateView {
-        account: AccountView::of(candidate.account, &candidate.verdict, context),
-        reason: reason(candidate, ranking, context),
-    }
+/// Returns a candidate in JSON: its account, and the reason for its rank.
+fn json<'a>(
+    candidate: &RankedAccount<'a>,
+    ranking: &Ranking<'_>,
+    context: &Context,
+) -> impl Serialize + use<'a> {
+    account_json(candidate.account, &candidate.verdict, context)
+        .with("reason", reason(candidate, ranking, context))
 }
 
 fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {

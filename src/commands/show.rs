@@ -5,14 +5,15 @@ use crate::choices::conversation_picker::export_page;
 use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::redaction::redact_found;
 use crate::context::Context;
+use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::reader::RawLines;
 use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Outcome};
 use crate::history::thread_rollouts::ThreadPart;
 use crate::views::conversation_parts::ConversationParts;
-use crate::views::entry_json::EntryJson;
-use crate::views::transcript_text::{head, markdown_writer, read_error};
+use crate::views::export_formatter::entry_json;
+use crate::views::transcript_text::{head, minutes, read_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -95,7 +96,7 @@ impl Serialize for TurnsView<'_> {
             let mut failed = None;
             let read = transcript::read(&part.slices, self.options, |mut entry| {
                 entry.map_texts(&mut |text| self.args.safe(text));
-                let view = EntryJson::new(&part.id, &entry, zone);
+                let view = entry_json(&part.id, &entry, zone);
                 failed = list.serialize_element(&view).err();
                 failed.is_none()
             });
@@ -191,7 +192,7 @@ impl ShowArgs {
         }
         let mut was_cut = false;
         let mut has_entries = false;
-        let mut writer = markdown_writer(self.tools, context);
+        let mut writer = MarkdownWriter::new(self.tools, minutes(context));
         if let Some(mark) = parts.first_mark() {
             was_cut = !write(&writer.mark(&mark));
         }

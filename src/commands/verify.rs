@@ -80,11 +80,7 @@ impl VerifyArgs {
             ui.note("make a new archive: codex-manager backup");
             ui.note("look for an undamaged one: codex-manager verify --all");
         }
-        Ok(if ok {
-            Outcome::Done
-        } else {
-            Outcome::CheckFailed
-        })
+        Ok(Outcome::passed_if(ok))
     }
 
     /// Verifies the archives one by one. An archive that cannot be read or repaired does not stop

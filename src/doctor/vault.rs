@@ -7,7 +7,7 @@ use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
 use crate::ui::time;
 use crate::vault::folder;
-use crate::vault::password::{Password, PasswordOptions};
+use crate::vault::password::{NamedPassword, Password};
 use crate::vault::state::{self, VaultState};
 use chrono::Duration;
 
@@ -57,12 +57,12 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
 /// Checks the mode of the password file. Returns no check if the password has another source.
 fn password(input: &DoctorInput<'_>, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
-    let options = PasswordOptions {
-        configured_file: settings.password_file.clone(),
-        configured_command: settings.password_command.clone(),
-        ..PasswordOptions::default()
+    let configured = NamedPassword {
+        file: settings.password_file.clone(),
+        command: settings.password_command.clone(),
     };
-    let found = Password::find(&options, input.env, &folder(input.manager_home));
+    let flags = NamedPassword::default();
+    let found = Password::find(&flags, &configured, input.env, &folder(input.manager_home));
     let Some(Password::File(path)) = found else {
         return None;
     };

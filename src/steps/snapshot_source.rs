@@ -38,7 +38,10 @@ pub(crate) fn add_snapshots(
     let mut snapshots = snapshot::list(&restic)?;
     let home = context.settings.codex_home.to_string_lossy();
     snapshots.retain(|found| {
-        let is_of_home = found.tags.as_ref().is_some_and(|tags| tags.home == home);
+        let is_of_home = found
+            .tags
+            .as_ref()
+            .is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, found)
     });
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));

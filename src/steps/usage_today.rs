@@ -8,7 +8,6 @@ use crate::steps::price_file;
 use crate::usage::figures::{cost, short};
 use crate::usage::period::{Period, start_of};
 use crate::usage::report;
-use crate::usage::report::KeyedUsage;
 use chrono::Days;
 
 /// The requests of the current day, of all accounts of the Codex home.
@@ -56,7 +55,7 @@ impl UsageToday {
         let Ok(prices) = price_file::read(None, context) else {
             return String::new();
         };
-        let usage = rows.iter().map(|row| KeyedUsage::new((), row));
+        let usage = rows.iter().map(|row| ((), row));
         let totals = report::report(usage, &prices).totals.sum;
         totals.cost_usd.map_or(String::new(), |_| cost(&totals))
     }

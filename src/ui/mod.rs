@@ -6,6 +6,7 @@
 mod column;
 pub(crate) mod dialog;
 mod item_stream;
+pub(crate) mod json_object;
 mod markdown;
 pub(crate) mod pager;
 pub mod picker;

@@ -36,8 +36,8 @@ impl From<&Window> for WindowJson {
 /// The figures of an observation in JSON output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct QuotaJson {
-    windows: Vec<WindowJson>,
-    spend_cap: Option<SpendCapJson>,
+    pub(crate) windows: Vec<WindowJson>,
+    pub(crate) spend_cap: Option<SpendCapJson>,
 }
 
 impl From<&Observation> for QuotaJson {
@@ -51,7 +51,7 @@ impl From<&Observation> for QuotaJson {
 
 /// A spend cap in JSON output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct SpendCapJson {
+pub(crate) struct SpendCapJson {
     kind: &'static str,
     resets_at: Option<String>,
 }

@@ -3,7 +3,6 @@
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 use std::collections::BTreeMap;
 
-/// The number of weeks of a year.
 pub(crate) const YEAR_WEEKS: usize = 53;
 
 /// The days of the week in their order.

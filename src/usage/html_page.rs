@@ -1,7 +1,6 @@
 //! A report as one self-contained HTML page: a calendar, and a table with a bar for each row.
 
-use super::calendar::Calendar;
-use super::calendar_svg::{calendar_svg, push_entry};
+use super::calendar::{Calendar, WEEKDAYS};
 use super::figures::{cost, short};
 use super::report::{ModelSum, ReportRow, UsageSum};
 use super::stack::Stack;
@@ -36,9 +35,8 @@ impl UsagePage<'_> {
         }
         let stack = Stack::new(self.totals);
         page.push_str("<h2>Models</h2>\n<ul class=\"legend\">\n");
-        let parts = stack.parts(&self.totals.models);
-        for (i, (name, tokens)) in stack.names().iter().zip(parts).enumerate() {
-            let meaning = format!("{} {}", escaped(name), short(tokens));
+        for (i, (name, tokens)) in stack.named_parts(&self.totals.models).enumerate() {
+            let meaning = format!("{} {}", escaped(&name), short(tokens));
             push_entry(&mut page, &format!("p{i}"), &meaning);
         }
         page.push_str("</ul>\n");
@@ -58,7 +56,7 @@ impl UsagePage<'_> {
         let totals = self.rows.iter().map(|(_, sum, _)| sum.total_tokens);
         let most = totals.max().unwrap_or(0);
         for (name, sum, models) in &self.rows {
-            let bar = bar_svg(&stack.parts(models), &stack.names(), most);
+            let bar = bar_svg(stack.named_parts(models), most);
             push_row(page, name, &bar, sum);
         }
         page.push_str("</tbody>\n<tfoot>\n");
@@ -85,24 +83,85 @@ fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
 }
 
 /// Returns a bar with a part for each model: `most` tokens are as long as the column.
-fn bar_svg(parts: &[u64], names: &[String], most: u64) -> String {
+fn bar_svg(parts: impl Iterator<Item = (String, u64)>, most: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a length in a drawing")]
     let length = |tokens: u64| 1000.0 * tokens as f64 / most.max(1) as f64;
     let mut svg = String::from("<svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\">");
     let mut start: u64 = 0;
-    for (i, (tokens, name)) in parts.iter().zip(names).enumerate() {
-        if *tokens > 0 {
+    for (i, (name, tokens)) in parts.enumerate() {
+        if tokens > 0 {
             let _ = write!(
                 svg,
                 "<rect class=\"p{i}\" x=\"{:.1}\" width=\"{:.1}\" height=\"10\"><title>{}: {}</title></rect>",
                 length(start),
-                length(*tokens).max(1.0),
-                escaped(name),
-                short(*tokens)
+                length(tokens).max(1.0),
+                escaped(&name),
+                short(tokens)
             );
         }
-        start = start.saturating_add(*tokens);
+        start = start.saturating_add(tokens);
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// The size of a day, and the distance between the corners of two days.
+const DAY: usize = 11;
+const STEP: usize = 14;
+
+/// The places of the first day: right of the names of weekdays, below those of months.
+const LEFT: usize = 30;
+const TOP: usize = 16;
+
+/// Returns the drawing, with the tokens of each day as its tooltip, and its legend.
+fn calendar_svg(calendar: &Calendar) -> String {
+    let weeks = calendar.weeks();
+    let width = LEFT + weeks.len() * STEP;
+    let height = TOP + WEEKDAYS.len() * STEP;
+    let mut svg = format!(
+        "<div class=\"calendar\"><svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" \
+         aria-label=\"Tokens of each day\">\n"
+    );
+    for (week, month) in calendar.months() {
+        let x = LEFT + week * STEP;
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x}\" y=\"10\">{}</text>",
+            month.format("%b")
+        );
+    }
+    for (i, weekday) in WEEKDAYS.into_iter().enumerate().step_by(2) {
+        let y = TOP + i * STEP + 9;
+        let _ = writeln!(svg, "<text x=\"0\" y=\"{y}\">{weekday}</text>");
+    }
+    for (i, week) in weeks.iter().enumerate() {
+        let x = LEFT + i * STEP;
+        for (j, (day, tokens)) in week.days.iter().enumerate() {
+            let (y, level) = (TOP + j * STEP, calendar.level(*tokens));
+            let day = day.format("%a %-d %b %Y");
+            let _ = writeln!(
+                svg,
+                "<rect class=\"l{level}\" x=\"{x}\" y=\"{y}\" width=\"{DAY}\" height=\"{DAY}\" rx=\"2\">\
+                 <title>{day}: {} tokens</title></rect>",
+                short(*tokens)
+            );
+        }
+    }
+    svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
+    push_entry(&mut svg, "l0", "none");
+    for (level, limit) in calendar.levels() {
+        let meaning = limit.map_or("more".to_owned(), |limit| format!("up to {}", short(limit)));
+        push_entry(&mut svg, &format!("l{level}"), &meaning);
+    }
+    svg.push_str("</ul>\n");
+    svg
+}
+
+/// Appends an entry of a legend. `meaning` is HTML.
+fn push_entry(page: &mut String, class: &str, meaning: &str) {
+    let _ = writeln!(
+        page,
+        "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"10\" \
+         height=\"10\" rx=\"2\"/></svg>{meaning}</li>"
+    );
 }

@@ -1,9 +1,13 @@
 //! The use of tokens: sums by period, conversation or model, estimated costs, and the parts of a quota window.
 //!
 //! All is computed from rows that the index of conversations has counted.
+//!
+//! I want to …
+//! - add tokens by day, model or another key: [`report`], [`period`]; know what they cost: [`prices`]
+//! - draw them: [`calendar`], [`stack`], [`html_page`]; print a number: [`figures`]
+//! - know what used up a quota window, and when it will be used up: [`window`]
 
 pub(crate) mod calendar;
-mod calendar_svg;
 pub(crate) mod figures;
 pub(crate) mod html_page;
 pub(crate) mod period;

@@ -10,7 +10,6 @@ use std::rc::Rc;
 /// Tokens, requests, and their cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct UsageSum {
-    /// The number of requests.
     pub requests: u64,
     /// Tokens of the input, with the cached ones.
     pub input_tokens: u64,
@@ -18,7 +17,6 @@ pub(crate) struct UsageSum {
     pub cached_input_tokens: u64,
     /// Tokens of the output, with those of reasoning.
     pub output_tokens: u64,
-    /// Tokens of the reasoning alone.
     pub reasoning_output_tokens: u64,
     /// Tokens of input and output.
     pub total_tokens: u64,
@@ -47,19 +45,19 @@ impl UsageSum {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ModelSum {
-    /// The name of the model.
     pub model: String,
-    /// The sum of its requests.
     #[serde(flatten)]
     pub sum: UsageSum,
 }
 
 /// The sum under a key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ReportRow<K> {
     /// The key that its requests share.
+    #[serde(flatten)]
     pub key: K,
     /// The sum of all models.
+    #[serde(flatten)]
     pub sum: UsageSum,
     /// The sums of the models, the largest first.
     pub models: Vec<ModelSum>,
@@ -76,45 +74,20 @@ pub(crate) struct Report<K> {
     pub unknown_models: BTreeSet<String>,
 }
 
-/// The tokens of some requests with one model, under a key.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct KeyedUsage<K> {
-    /// The key to sum it under.
-    pub key: K,
-    /// The name of the model.
-    pub model: Rc<str>,
-    /// The number of requests.
-    pub requests: u64,
-    /// The tokens of the requests.
-    pub tokens: TokenUsage,
-}
-
-impl<K> KeyedUsage<K> {
-    /// Puts a sum of the index under a key.
-    pub(crate) fn new(key: K, row: &UsageRow) -> Self {
-        Self {
-            key,
-            model: Rc::clone(&row.model),
-            requests: row.requests,
-            tokens: row.tokens,
-        }
-    }
-}
-
-/// Sums `usage` by key.
-pub(crate) fn report<K: Ord + Clone>(
-    usage: impl IntoIterator<Item = KeyedUsage<K>>,
+/// Sums rows of the index by the keys that come with them.
+pub(crate) fn report<'a, K: Ord + Clone>(
+    usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
     prices: &Prices,
 ) -> Report<K> {
     let mut known = BTreeMap::new();
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
     let mut all = Models::default();
-    for usage in usage {
+    for (key, usage) in usage {
         let price = *known
             .entry(Rc::clone(&usage.model))
             .or_insert_with(|| prices.of(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
-        let models = by_key.entry(usage.key).or_default();
+        let models = by_key.entry(key).or_default();
         for models in [models, &mut all] {
             models
                 .of(&usage.model)
@@ -178,9 +151,10 @@ impl Models {
 mod tests {
     use super::*;
 
-    fn usage(key: u8, model: &str, input: u64) -> KeyedUsage<u8> {
-        KeyedUsage {
-            key,
+    fn usage(model: &str, input: u64) -> UsageRow {
+        UsageRow {
+            conversation: 0,
+            slot: 0,
             model: model.into(),
             requests: 1,
             tokens: TokenUsage::of_parts([input, 0, 1, 0]),
@@ -192,10 +166,10 @@ mod tests {
         let prices = Prices::built_in().unwrap();
         let report = report(
             [
-                usage(2, "gpt-5", 1_000_000),
-                usage(1, "gpt-5", 10),
-                usage(2, "other", 2_000_000),
-                usage(2, "gpt-5", 5),
+                (2, &usage("gpt-5", 1_000_000)),
+                (1, &usage("gpt-5", 10)),
+                (2, &usage("other", 2_000_000)),
+                (2, &usage("gpt-5", 5)),
             ],
             &prices,
         );

@@ -40,8 +40,12 @@ impl Stack {
         parts
     }
 
-    /// Returns the names of the parts.
-    pub(crate) fn names(&self) -> Vec<String> {
+    /// Returns the names of the parts, and their tokens in some sums of models.
+    pub(crate) fn named_parts(&self, sums: &[ModelSum]) -> impl Iterator<Item = (String, u64)> {
+        self.names().into_iter().zip(self.parts(sums))
+    }
+
+    fn names(&self) -> Vec<String> {
         let others = (self.others > 0).then(|| format!("{} other models", self.others));
         self.models.iter().cloned().chain(others).collect()
     }

@@ -14,7 +14,6 @@ const USUAL_TOLERANCE: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct WeighedRequest {
-    /// The time of the answer.
     pub at: DateTime<Utc>,
     /// Its cost, or another measure of what it takes from the window.
     pub weight: f64,
@@ -23,7 +22,6 @@ pub(crate) struct WeighedRequest {
 /// The used part of the window at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct UsedPercent {
-    /// The time of the observation.
     pub at: DateTime<Utc>,
     /// The used part in percent.
     pub percent: f64,

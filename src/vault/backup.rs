@@ -15,10 +15,11 @@ use std::path::Path;
 /// Maximum number of runs of restic because files changed while it read them.
 const MAX_RUNS: u32 = 5;
 
-/// A new snapshot, with the statistics of restic.
-#[derive(Debug, Clone, Default)]
+/// A new snapshot, with the statistics of restic: the last line of `restic backup --json`.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct SnapshotReport {
     /// The id in the length that restic prints: short before 0.17, then complete.
+    #[serde(rename = "snapshot_id")]
     pub(crate) id: String,
     /// Number of files that the previous snapshot does not have.
     pub(crate) files_new: u64,
@@ -27,8 +28,10 @@ pub(crate) struct SnapshotReport {
     /// Number of files that restic did not read.
     pub(crate) files_unmodified: u64,
     /// Number of bytes added to the repository, before compression.
+    #[serde(rename = "data_added", default)]
     pub(crate) added_bytes: u64,
     /// Snapshots with content that changed while restic read it, and that could not be removed.
+    #[serde(skip)]
     pub(crate) superseded: Vec<String>,
 }
 
@@ -48,7 +51,6 @@ pub(crate) struct Origin<'a> {
     pub(crate) profile: Option<&'a str>,
 }
 
-/// The options of a new snapshot.
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
     pub(super) tags: SnapshotTags,
@@ -58,26 +60,21 @@ pub(super) struct SnapshotOptions<'a> {
     pub(super) reads_all: bool,
 }
 
+/// Cumulative figures of a running backup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct BackupStatus {
+    total_bytes: u64,
+    bytes_done: u64,
+    files_done: u64,
+}
+
 /// A line of `restic backup --json`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
 enum BackupLine {
-    Status {
-        #[serde(default)]
-        total_bytes: u64,
-        #[serde(default)]
-        bytes_done: u64,
-        #[serde(default)]
-        files_done: u64,
-    },
-    Summary {
-        files_new: u64,
-        files_changed: u64,
-        files_unmodified: u64,
-        #[serde(default)]
-        data_added: u64,
-        snapshot_id: String,
-    },
+    Status(BackupStatus),
+    Summary(SnapshotReport),
     #[serde(other)]
     Other,
 }
@@ -119,7 +116,9 @@ fn backup_until_unchanged(
             host: origin.host,
             tags: SnapshotTags {
                 machine: origin.machine.map(str::to_owned),
-                ..SnapshotTags::of(&tree.manifest.metadata, origin.profile)
+                profile: origin.profile.map(str::to_owned),
+                metadata: tree.manifest.metadata.clone(),
+                imported: None,
             },
             time: None,
             reads_all: false,
@@ -174,29 +173,17 @@ pub(super) fn run_backup(
     }
     args.push(".");
     let mut report = None;
-    let mut meter = ProgressMeter::new(progress);
+    let mut meter = ProgressMeter {
+        progress,
+        expected_bytes: 0,
+        shown_bytes: 0,
+        last: BackupStatus::default(),
+    };
     restic.lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status {
-                total_bytes,
-                bytes_done,
-                files_done,
-            }) => meter.update(total_bytes, bytes_done, files_done),
-            Ok(BackupLine::Summary {
-                files_new,
-                files_changed,
-                files_unmodified,
-                data_added,
-                snapshot_id,
-            }) => {
-                report = Some(SnapshotReport {
-                    id: snapshot_id,
-                    files_new,
-                    files_changed,
-                    files_unmodified,
-                    added_bytes: data_added,
-                    superseded: Vec::new(),
-                });
+            Ok(BackupLine::Status(status)) => meter.update(status),
+            Ok(BackupLine::Summary(summary)) => {
+                report = Some(summary);
                 true
             }
             Ok(BackupLine::Other) | Err(_) => false,
@@ -210,29 +197,19 @@ struct ProgressMeter<'a> {
     progress: &'a dyn Progress,
     expected_bytes: u64,
     shown_bytes: u64,
-    last: (u64, u64, u64),
+    last: BackupStatus,
 }
 
-impl<'a> ProgressMeter<'a> {
-    fn new(progress: &'a dyn Progress) -> Self {
-        Self {
-            progress,
-            expected_bytes: 0,
-            shown_bytes: 0,
-            last: (0, 0, 0),
-        }
-    }
-
+impl ProgressMeter<'_> {
     /// Returns true if a figure changed: restic repeats its status while it waits for a server.
-    fn update(&mut self, total_bytes: u64, bytes_done: u64, files_done: u64) -> bool {
-        if total_bytes > self.expected_bytes {
-            self.expected_bytes = total_bytes;
-            self.progress.expect_bytes(total_bytes);
+    fn update(&mut self, status: BackupStatus) -> bool {
+        if status.total_bytes > self.expected_bytes {
+            self.expected_bytes = status.total_bytes;
+            self.progress.expect_bytes(status.total_bytes);
         }
         self.progress
-            .add_bytes(bytes_done.saturating_sub(self.shown_bytes));
-        self.shown_bytes = self.shown_bytes.max(bytes_done);
-        let figures = (total_bytes, bytes_done, files_done);
-        std::mem::replace(&mut self.last, figures) != figures
+            .add_bytes(status.bytes_done.saturating_sub(self.shown_bytes));
+        self.shown_bytes = self.shown_bytes.max(status.bytes_done);
+        std::mem::replace(&mut self.last, status) != status
     }
 }

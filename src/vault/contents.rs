@@ -1,7 +1,6 @@
 //! The manifest of a snapshot: stored in it, or made from the listing of a plain `restic backup`.
 
 use super::error::VaultError;
-use super::listing::{SnapshotNode, for_each_node};
 use super::restic::Restic;
 use super::snapshot::Snapshot;
 use crate::archive::entry::{FileEntry, FolderEntry};
@@ -14,9 +13,13 @@ use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::path_checks::check_entries;
 use crate::archive::scope::CaptureScope;
 use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::IoContext;
 use crate::io::clock::Zone;
+use chrono::{DateTime, FixedOffset};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// Compressed size for which the limit of the unpacked manifest is computed: 1 GiB of text.
@@ -149,7 +152,7 @@ impl SnapshotContents {
             return;
         }
         let mtime = node.mtime.and_then(|at| at.timestamp_nanos_opt());
-        let (mode, mtime) = (node.mode, mtime.unwrap_or_default());
+        let (mode, mtime) = (node.permissions(), mtime.unwrap_or_default());
         match node.kind.as_str() {
             "dir" => self.manifest.folders.push(FolderEntry {
                 path: name,
@@ -177,4 +180,57 @@ fn find_home(nodes: &[SnapshotNode]) -> Option<PathBuf> {
         .map(|node| Path::new(&node.path))
         .find(|path| marks.iter().any(|mark| path.ends_with(mark)))
         .and_then(|path| path.parent().map(Path::to_path_buf))
+}
+
+/// A file, folder or link of a snapshot, as `restic ls --json` prints it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SnapshotNode {
+    /// The absolute path within the snapshot.
+    #[serde(default)]
+    pub(crate) path: String,
+    /// The kind: "file", "dir", "symlink", or another kind of restic.
+    #[serde(rename = "type", default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) size: u64,
+    /// The file mode with Go's bits for the kind.
+    #[serde(default)]
+    mode: u32,
+    /// The modification time, if restic lists one.
+    pub(crate) mtime: Option<DateTime<FixedOffset>>,
+}
+
+impl SnapshotNode {
+    pub(super) fn permissions(&self) -> u32 {
+        self.mode & 0o777
+    }
+}
+
+/// Passes each node of a snapshot to `on_node`, in the order of restic. Takes no lock.
+///
+/// # Errors
+/// restic fails, or its output has another format.
+pub(crate) fn for_each_node(
+    restic: &Restic,
+    id: &str,
+    mut on_node: impl FnMut(SnapshotNode),
+) -> Result<(), VaultError> {
+    let args = ["ls", "--json", "--no-lock", id];
+    restic.stream(&args, |stream| {
+        let mut lines = BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let n = lines.read_until(b'\n', &mut line);
+            if n.at("read", Path::new("restic ls"))? == 0 {
+                return Ok(());
+            }
+            let node: SnapshotNode =
+                serde_json::from_slice(&line).map_err(|e| VaultError::Output("ls", e))?;
+            // The first line is the snapshot, which has neither kind nor path.
+            if !node.kind.is_empty() && !node.path.is_empty() {
+                on_node(node);
+            }
+        }
+    })
 }

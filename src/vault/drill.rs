@@ -2,7 +2,7 @@
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
-use super::folder::staging_folder;
+use super::folder::{create_staging, staging_folder};
 use super::materialize::materialize;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
@@ -16,7 +16,6 @@ use crate::codex::thread_list::{self, ThreadListError};
 use crate::io::Progress;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use crate::io::staging::Staging;
 use crate::restore::apply;
 use crate::restore::plan::{RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
@@ -73,8 +72,8 @@ pub(crate) fn drill(
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
     let progress = &ThreePasses(progress);
+    let staging = create_staging(options.manager_home)?;
     let tmp = staging_folder(options.manager_home);
-    let staging = Staging::inside(&tmp)?;
     let contents = SnapshotContents::read(restic, snapshot)?;
     let (file, packed) = materialize(
         restic,

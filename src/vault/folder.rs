@@ -1,6 +1,8 @@
 //! The folder of the vault in the manager home: the tree that restic reads, the password, the state, temporary
 //! folders.
 
+use crate::io::staging::Staging;
+use crate::io::{IoError, atomic};
 use std::path::{Path, PathBuf};
 
 /// Name of the folder in the manager home.
@@ -15,4 +17,14 @@ pub(crate) fn folder(manager_home: &Path) -> PathBuf {
 /// of killed commands are removed by the next command, not by the next backup.
 pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
     folder(manager_home).join("tmp")
+}
+
+/// Creates a temporary folder for the content of a snapshot.
+///
+/// # Errors
+/// A folder cannot be created.
+pub(crate) fn create_staging(manager_home: &Path) -> Result<Staging, IoError> {
+    atomic::create_private_folder(manager_home)?;
+    atomic::create_private_folder(&folder(manager_home))?;
+    Staging::inside(&staging_folder(manager_home))
 }

@@ -57,7 +57,8 @@ pub(crate) fn import(
         host,
         tags: SnapshotTags {
             imported: Some(digest),
-            ..SnapshotTags::of(archive.metadata(), None)
+            metadata: archive.metadata().clone(),
+            ..SnapshotTags::default()
         },
         time: Some(archive.metadata().created_at.to_utc()),
         // A database may have changed without its size and time, and a new file may get the inode

@@ -39,7 +39,14 @@ pub(crate) fn materialize(
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
     let packed = pack::pack(out, &path, compression, None, names, |writer| {
-        let mut repacker = Repacker::new(snapshot, contents, writer, progress);
+        let listed = contents.manifest.files.iter();
+        let mut repacker = Repacker {
+            id: snapshot.short_id(),
+            contents,
+            writer,
+            missing: listed.map(|f| f.path).zip(0..).collect(),
+            progress,
+        };
         repacker.add_structure()?;
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
@@ -82,23 +89,7 @@ struct Repacker<'a, 'w, 'p> {
     progress: &'p dyn Progress,
 }
 
-impl<'a, 'w, 'p> Repacker<'a, 'w, 'p> {
-    fn new(
-        snapshot: &'a Snapshot,
-        contents: &'a SnapshotContents,
-        writer: &'a mut PackWriter<'w>,
-        progress: &'p dyn Progress,
-    ) -> Self {
-        let files = &contents.manifest.files;
-        Self {
-            id: snapshot.short_id(),
-            contents,
-            writer,
-            missing: files.iter().map(|f| f.path).zip(0..).collect(),
-            progress,
-        }
-    }
-
+impl Repacker<'_, '_, '_> {
     fn add_structure(&mut self) -> Result<(), ArchiveError> {
         let manifest = &self.contents.manifest;
         for folder in &manifest.folders {

@@ -4,6 +4,14 @@
 //! code. A snapshot is a plain tree of the home with the manifest of an archive in it, so that restic
 //! alone can list and restore it. A restore first converts the snapshot into an archive, so that there is
 //! one implementation of restoring. See `docs/vault.md`.
+//!
+//! I want to …
+//! - start restic, or read its output: [`restic`], [`run`]; explain how it failed: [`fault`], [`error`]
+//! - know which locks may be removed, and what a killed command leaves: [`process_note`], [`tree_lock`]
+//! - make a snapshot: [`backup`] of the home, [`import`] of an archive; describe it: [`tags`]
+//! - find a snapshot: [`snapshot`]; list or read what is in it: [`contents`]
+//! - restore or check one: [`materialize`], [`drill`]
+//! - know what this machine did last: [`state`]
 
 pub(crate) mod backup;
 pub(crate) mod contents;
@@ -12,9 +20,6 @@ mod error;
 pub(crate) mod fault;
 mod folder;
 pub(crate) mod import;
-mod leftovers;
-pub(crate) mod listing;
-mod locks;
 pub(crate) mod materialize;
 pub(crate) mod password;
 mod process_note;
@@ -26,6 +31,5 @@ pub(crate) mod tags;
 mod tree_lock;
 
 pub(crate) use error::VaultError;
-pub(crate) use folder::{FOLDER, folder, staging_folder};
-pub(crate) use leftovers::remove_leftovers;
-pub(crate) use tree_lock::TreeLock;
+pub(crate) use folder::{FOLDER, create_staging, folder};
+pub(crate) use tree_lock::{TreeLock, remove_leftovers};

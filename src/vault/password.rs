@@ -30,43 +30,36 @@ pub(crate) enum Password {
     Typed(SecretBytes),
 }
 
-/// The sources that flags and settings name.
+/// A source that flags or settings name.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PasswordOptions {
-    /// The value of `--password-file`.
+pub(crate) struct NamedPassword {
     pub(crate) file: Option<PathBuf>,
-    /// The value of `--password-command`.
     pub(crate) command: Option<String>,
-    /// The value of the setting `vault.password_file`.
-    pub(crate) configured_file: Option<PathBuf>,
-    /// The value of the setting `vault.password_command`.
-    pub(crate) configured_command: Option<String>,
+}
+
+impl NamedPassword {
+    fn source(&self, env: &Environment) -> Option<Password> {
+        let file = self.file.as_ref().map(|file| env.absolute(file));
+        let command = || self.command.clone().map(Password::Command);
+        file.map(Password::File).or_else(command)
+    }
 }
 
 impl Password {
     /// Returns the first existing source: flags, restic's variables, `config.toml`, the stored file.
     pub(crate) fn find(
-        options: &PasswordOptions,
+        flags: &NamedPassword,
+        configured: &NamedPassword,
         env: &Environment,
         vault_folder: &Path,
     ) -> Option<Self> {
-        if let Some(file) = &options.file {
-            return Some(Self::File(env.absolute(file)));
-        }
-        if let Some(command) = &options.command {
-            return Some(Self::Command(command.clone()));
-        }
-        if VARIABLES.iter().any(|name| env.get(name).is_some()) {
-            return Some(Self::Environment);
-        }
-        if let Some(file) = &options.configured_file {
-            return Some(Self::File(env.absolute(file)));
-        }
-        if let Some(command) = &options.configured_command {
-            return Some(Self::Command(command.clone()));
-        }
+        let is_in_environment = || VARIABLES.iter().any(|name| env.get(name).is_some());
         let stored = vault_folder.join(FILE_NAME);
-        stored.is_file().then_some(Self::File(stored))
+        flags
+            .source(env)
+            .or_else(|| is_in_environment().then_some(Self::Environment))
+            .or_else(|| configured.source(env))
+            .or_else(|| stored.is_file().then_some(Self::File(stored)))
     }
 
     /// Stores a typed password in the vault's folder, 0600, and returns the file.
@@ -109,20 +102,23 @@ mod tests {
     fn flags_precede_variables_precede_settings_precede_the_stored_file() {
         let folder = tempfile::tempdir().unwrap();
         let env = Environment::default();
-        let mut options = PasswordOptions::default();
-        assert_eq!(Password::find(&options, &env, folder.path()), None);
+        let (mut flags, mut configured) = (NamedPassword::default(), NamedPassword::default());
+        let found = Password::find(&flags, &configured, &env, folder.path());
+        assert_eq!(found, None);
         Password::store(&SecretBytes::new(b"pw".to_vec()), folder.path()).unwrap();
         let stored = folder.path().join(FILE_NAME);
         assert_eq!(std::fs::read(&stored).unwrap(), b"pw\n");
-        let found = |options: &PasswordOptions, env: &Environment| {
-            Password::find(options, env, folder.path()).unwrap()
+        let found = |flags: &NamedPassword, configured: &NamedPassword, env: &Environment| {
+            Password::find(flags, configured, env, folder.path()).unwrap()
         };
-        assert_eq!(found(&options, &env), Password::File(stored));
-        options.configured_command = Some("pass show".into());
-        assert_eq!(found(&options, &env), Password::Command("pass show".into()));
+        assert_eq!(found(&flags, &configured, &env), Password::File(stored));
+        configured.command = Some("pass show".into());
+        let command = Password::Command("pass show".into());
+        assert_eq!(found(&flags, &configured, &env), command);
         let set = env.clone().with("RESTIC_PASSWORD", "x");
-        assert_eq!(found(&options, &set), Password::Environment);
-        options.file = Some("/pw".into());
-        assert_eq!(found(&options, &set), Password::File("/pw".into()));
+        assert_eq!(found(&flags, &configured, &set), Password::Environment);
+        flags.file = Some("/pw".into());
+        let file = Password::File("/pw".into());
+        assert_eq!(found(&flags, &configured, &set), file);
     }
 }

@@ -1,13 +1,18 @@
-//! Notes of the restic processes that this program starts, by which their locks are known after they were
-//! killed.
+//! The restic processes that this program starts, and the locks that dead ones have left in the repository.
+//!
+//! `restic unlock` removes every lock with the host name of this machine and the id of a process that does
+//! not run here. If another machine or container has the same name, that removes the lock of its running
+//! backup, and `prune` then deletes the data that it has uploaded. So this program notes the processes that
+//! it starts, and runs `restic unlock` only if every lock is of a dead process in the notes, of another
+//! host, or stale.
 
-use crate::io::atomic;
 use crate::io::clock::Clock;
 use crate::io::lock::{self, is_free};
 use crate::io::piped_child::ChildEnd;
 use crate::io::random_id::random_id;
-use crate::io::sharing;
+use crate::io::{atomic, sharing};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +21,9 @@ const START_TIME: TimeDelta = TimeDelta::minutes(1);
 
 /// Age at which the note of a dead process is removed. A process may refresh its lock for many hours.
 const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
+
+/// Age of a stale lock. restic refreshes its locks every 5 minutes.
+const STALE_AGE: TimeDelta = TimeDelta::minutes(30);
 
 /// Name of the folder of the notes in the vault's folder.
 const FOLDER: &str = "restic";
@@ -119,7 +127,7 @@ pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
 
 /// Returns true if a process that is noted in `vault_folder`, with the id `pid`, made a lock or refreshed it at
 /// `locked_at`, and is dead.
-pub(super) fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
+fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
     notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
@@ -130,6 +138,41 @@ pub(super) fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateT
         };
         is_maker && is_free(&path)
     })
+}
+
+/// A lock, as `restic cat lock` prints it.
+#[derive(Debug, Deserialize)]
+pub(super) struct RepositoryLock {
+    time: DateTime<Utc>,
+    #[serde(default)]
+    #[cfg_attr(not(unix), allow(dead_code, reason = "every lock may be of this host"))]
+    hostname: String,
+    #[serde(default)]
+    pid: u32,
+}
+
+impl RepositoryLock {
+    /// Returns true if `restic unlock` does no harm to the lock: it keeps that of another host, and that of this
+    /// host is stale or of a dead process in the notes.
+    pub(super) fn allows_unlock(&self, vault_folder: &Path) -> bool {
+        !may_be_of_this_host(self)
+            || Clock::System.now() - self.time > STALE_AGE
+            || is_of_dead_process(vault_folder, self.pid, self.time)
+    }
+}
+
+/// Returns true if `restic unlock` may treat the lock as one of this host.
+fn may_be_of_this_host(lock: &RepositoryLock) -> bool {
+    #[cfg(unix)]
+    {
+        let name = rustix::system::uname();
+        name.nodename().to_str() == Ok(lock.hostname.as_str())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = lock;
+        true
+    }
 }
 
 #[cfg(all(test, unix))]

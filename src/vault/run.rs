@@ -2,6 +2,7 @@
 
 use super::error::VaultError;
 use super::fault::{self, Fault};
+use super::process_note::RepositoryLock;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
 use crate::io::progress;
@@ -34,7 +35,7 @@ impl Restic {
     }
 
     /// As [`Restic::run`], but fails if the repository is locked.
-    pub(super) fn output(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+    fn output(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
         let (mut child, note) = self.start_noted(args, &mut self.command(args))?;
         let mut stdout = Vec::new();
         let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
@@ -152,6 +153,25 @@ impl Restic {
                 (result, None) => result,
             }
         })
+    }
+
+    /// Removes the locks of dead processes that this program started, and those that were not refreshed
+    /// for half an hour. Removes none if another process with the host name of this machine may hold one.
+    fn remove_dead_locks(&self) -> Result<(), VaultError> {
+        let listed = self.output(&["list", "locks", "--no-lock", "--quiet"])?;
+        for id in String::from_utf8_lossy(&listed).split_whitespace() {
+            let json = match self.output(&["cat", "lock", "--no-lock", "--quiet", id]) {
+                Ok(json) => json,
+                Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
+                // It was removed meanwhile.
+                Err(_) => return Ok(()),
+            };
+            let lock = serde_json::from_slice::<RepositoryLock>(&json);
+            if !lock.is_ok_and(|lock| lock.allows_unlock(&self.vault_folder)) {
+                return Ok(());
+            }
+        }
+        self.output(&["unlock"]).map(drop)
     }
 
     /// Runs `work`, and repeats it while another process holds a lock on the repository, until the

@@ -3,45 +3,30 @@
 use super::error::VaultError;
 use super::restic::Restic;
 use super::tags::SnapshotTags;
-use crate::archive::metadata::{BackupMode, SAFETY_LABEL};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::inventory::candidate::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 
-/// A snapshot in the repository, by this or another program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A snapshot in the repository, by this or another program, as `restic snapshots --json` lists it.
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Snapshot {
     /// The full id, 64 hexadecimal digits.
     pub(crate) id: String,
     /// The time of the capture, or of the imported archive.
     pub(crate) time: DateTime<Utc>,
     /// Name of the machine that made it.
+    #[serde(rename = "hostname", default)]
     pub(crate) host: String,
     /// The description in the tags; `None` for a snapshot of another program.
+    #[serde(default, deserialize_with = "parse_tags")]
     pub(crate) tags: Option<SnapshotTags>,
 }
 
-/// A snapshot in the output of `restic snapshots --json`.
-#[derive(Debug, Deserialize)]
-struct ListedSnapshot {
-    id: String,
-    time: DateTime<Utc>,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    tags: Option<Vec<String>>,
-}
-
-impl From<ListedSnapshot> for Snapshot {
-    fn from(listed: ListedSnapshot) -> Self {
-        Self {
-            tags: SnapshotTags::from_tags(listed.tags.as_deref().unwrap_or_default()),
-            id: listed.id,
-            time: listed.time,
-            host: listed.hostname,
-        }
-    }
+fn parse_tags<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SnapshotTags>, D::Error> {
+    let tags: Option<Vec<String>> = Option::deserialize(from)?;
+    Ok(SnapshotTags::from_tags(&tags.unwrap_or_default()))
 }
 
 impl Snapshot {
@@ -61,23 +46,24 @@ impl Snapshot {
     /// Returns the snapshot for the retention rules, or `None` for a snapshot of another program.
     pub(crate) fn candidate(&self) -> Option<RetentionCandidate> {
         let tags = self.tags.as_ref()?;
-        let class = match tags.mode {
-            _ if tags.label.as_deref() == Some(SAFETY_LABEL) => ArchiveClass::Safety,
+        let metadata = &tags.metadata;
+        let class = match metadata.mode {
+            _ if metadata.is_safety() => ArchiveClass::Safety,
             BackupMode::Full => ArchiveClass::Full,
             BackupMode::Auth => ArchiveClass::Auth,
             BackupMode::Sessions => ArchiveClass::Sessions,
         };
         Some(RetentionCandidate {
             archive: self.id.clone(),
-            identity: tags.identity(),
+            identity: metadata.identity(),
             class,
-            home: format!("{}:{}", self.host, tags.home),
+            home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: tags.machine.clone(),
-            excludes: tags.excludes,
-            incomplete: tags.skipped > 0,
+            excludes: metadata.excludes,
+            incomplete: metadata.skipped > 0,
             is_single_login: false,
             made_at: Some(self.time),
-            bytes: tags.bytes,
+            bytes: metadata.bytes,
             // restic writes a snapshot after all of its data; `vault check` finds later damage.
             soundness: Soundness::Verified,
         })
@@ -94,13 +80,9 @@ pub(crate) fn short_id(id: &str) -> &str {
 /// # Errors
 /// restic fails.
 pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
-    let listed: Option<Vec<ListedSnapshot>> =
+    let listed: Option<Vec<Snapshot>> =
         restic.json("snapshots", &["snapshots", "--json", "--no-lock"])?;
-    let mut snapshots: Vec<Snapshot> = listed
-        .unwrap_or_default()
-        .into_iter()
-        .map(Into::into)
-        .collect();
+    let mut snapshots = listed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)
 }
@@ -136,19 +118,19 @@ pub(crate) struct SnapshotPlace<'a> {
 pub(crate) fn newest<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,
-    is_wanted: impl Fn(&SnapshotTags) -> bool,
+    is_wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&'a Snapshot> {
     snapshots
         .iter()
         .filter_map(|snapshot| Some((snapshot, snapshot.tags.as_ref()?)))
-        .filter(|(_, tags)| tags.label.as_deref() != Some(SAFETY_LABEL) && is_wanted(tags))
+        .filter(|(_, tags)| !tags.metadata.is_safety() && is_wanted(&tags.metadata))
         .max_by_key(|(snapshot, tags)| {
             (
                 tags.machine.is_some() && tags.machine.as_deref() == place.machine,
                 snapshot.host == place.host,
-                tags.home == place.home,
-                tags.mode == BackupMode::Full,
-                tags.mode == BackupMode::Sessions,
+                tags.metadata.source_codex_home == place.home,
+                tags.metadata.mode == BackupMode::Full,
+                tags.metadata.mode == BackupMode::Sessions,
                 snapshot.time,
             )
         })
@@ -165,7 +147,10 @@ mod tests {
             time: DateTime::from_timestamp(at, 0).unwrap(),
             host: host.into(),
             tags: Some(SnapshotTags {
-                mode,
+                metadata: Metadata {
+                    mode,
+                    ..Metadata::default()
+                },
                 ..SnapshotTags::default()
             }),
         }
@@ -177,7 +162,7 @@ mod tests {
             let mut made = snapshot(id, host, BackupMode::Full, at);
             if let Some(tags) = &mut made.tags {
                 tags.machine = Some(machine.into());
-                tags.home = home.into();
+                tags.metadata.source_codex_home = home.into();
             }
             made
         };

@@ -16,7 +16,6 @@ pub(crate) struct VaultState {
     /// Time of the last successful backup.
     #[serde(default)]
     pub(crate) backed_up_at: Option<Timestamp>,
-    /// Result of the last drill.
     #[serde(default)]
     pub(crate) drill: Option<DrillResult>,
     /// Time of the last drill that found no problem.

@@ -11,75 +11,61 @@ use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
 use crate::io::ansi::printable_line;
 use crate::io::clock::{Timestamp, Zone};
-use crate::quota::account::{Account, LoginState};
+use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::{Observation, QuotaSource};
+use crate::ui::json_object::{JsonFields, JsonObject, object};
 use crate::ui::time;
 use crate::ui::windows::QuotaJson;
 use crate::ui::{Style, Ui};
-use serde::Serialize;
 
-/// An account in JSON. Its keys are an interface.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct AccountView {
-    /// The email address, or the label of an API key.
-    pub(crate) email: String,
-    /// The id of the account's workspace.
-    pub(crate) account_id: Option<String>,
-    /// The name of the account's profile.
-    pub(crate) profile: Option<String>,
-    /// The state by the last known figures.
-    pub(crate) state: AccountState,
-    /// The state of the account's login on this machine.
-    pub(crate) login: LoginState,
-    /// The end of the cooldown. Times are RFC 3339 in the local zone.
-    next_available_at: Option<String>,
-    /// The start of the weekly window.
-    session_start_at: Option<String>,
-    /// The time of the first observation of that window as exhausted.
-    quota_end_detected_at: Option<String>,
-    /// The time of the last `use` of the account.
-    last_used_at: Option<String>,
-    /// The time of the observation, or of the user's `cooldown --set`.
-    pub(crate) observed_at: Option<String>,
-    pub(crate) source: Option<QuotaSource>,
-    /// The figures of the last observation.
-    #[serde(flatten)]
-    pub(crate) quota: QuotaJson,
+/// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,
+/// times are RFC 3339 in the local zone.
+pub(crate) fn account_json<'a>(
+    account: &'a Account,
+    verdict: &Verdict,
+    context: &Context,
+) -> JsonObject<impl JsonFields + use<'a>> {
+    let entry = &account.entry;
+    let (source, observed_at) = source_of(entry, verdict);
+    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    object()
+        .with("email", entry.identity.email.as_str())
+        .with("account_id", &entry.identity.account_id)
+        .with("profile", &entry.profile)
+        .with("state", verdict.state)
+        .with("login", account.login)
+        .with("next_available_at", time(verdict.next_available_at))
+        .with("session_start_at", time(verdict.session_start_at))
+        .with("quota_end_detected_at", time(verdict.quota_end_detected_at))
+        .with("last_used_at", time(entry.last_used_at))
+        .with("observed_at", time(observed_at))
+        .with("source", source)
+        .and(quota_json(entry.observation.as_ref(), context))
 }
 
-impl AccountView {
-    /// Combines an account with its state.
-    pub(crate) fn of(account: &Account, verdict: &Verdict, context: &Context) -> Self {
-        let entry = &account.entry;
-        let observation = entry.observation.as_ref();
-        let held = verdict.cause == Some(Cause::Held);
-        let (source, observed_at) = if held {
-            (Some(QuotaSource::Manual), entry.held_since)
-        } else {
-            (
-                observation.map(|o| o.source),
-                observation.map(|o| o.observed_at),
-            )
-        };
-        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
-        Self {
-            email: entry.identity.email.to_string(),
-            account_id: entry.identity.account_id.clone(),
-            profile: entry.profile.clone(),
-            state: verdict.state,
-            login: account.login,
-            next_available_at: time(verdict.next_available_at),
-            session_start_at: time(verdict.session_start_at),
-            quota_end_detected_at: time(verdict.quota_end_detected_at),
-            last_used_at: time(entry.last_used_at),
-            observed_at: time(observed_at),
-            source,
-            quota: observation
-                .map(|seen| QuotaJson::from(&in_zone(seen, context.settings.zone)))
-                .unwrap_or_default(),
-        }
+/// Returns the source of what is known of an account, and its time.
+pub(crate) fn source_of(
+    entry: &AccountEntry,
+    verdict: &Verdict,
+) -> (Option<QuotaSource>, Option<Timestamp>) {
+    if verdict.cause == Some(Cause::Held) {
+        return (Some(QuotaSource::Manual), entry.held_since);
     }
+    let seen = entry.observation.as_ref();
+    (seen.map(|o| o.source), seen.map(|o| o.observed_at))
+}
+
+/// Returns the figures of an observation in JSON.
+pub(crate) fn quota_json(
+    seen: Option<&Observation>,
+    context: &Context,
+) -> JsonObject<impl JsonFields + use<>> {
+    let seen = seen.map(|seen| QuotaJson::from(&in_zone(seen, context.settings.zone)));
+    let quota = seen.unwrap_or_default();
+    object()
+        .with("windows", quota.windows)
+        .with("spend_cap", quota.spend_cap)
 }
 
 /// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
@@ -115,7 +101,10 @@ pub(crate) fn relative(at: &Timestamp, context: &Context) -> String {
 
 /// Returns the name of the account for people: its profile, else its email.
 pub(crate) fn label(account: &Account) -> String {
-    let entry = &account.entry;
+    entry_label(&account.entry)
+}
+
+pub(crate) fn entry_label(entry: &AccountEntry) -> String {
     let name = entry.profile.as_deref();
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
@@ -131,7 +120,6 @@ pub(crate) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)
 }
 
-/// Returns the style in which a state is printed.
 pub(crate) fn style_of(state: AccountState) -> Style {
     match state {
         AccountState::Ready => Style::Good,
@@ -146,10 +134,14 @@ pub(crate) fn style_of(state: AccountState) -> Style {
 /// # Errors
 /// `cooldown.json` was written by a newer version or cannot be read.
 pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandError> {
-    let home = &context.settings.manager_home;
-    let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
+    Ok(accounts_with_live(context, load_cooldown(context)?))
+}
+
+fn load_cooldown(context: &Context) -> Result<CooldownFile, CommandError> {
+    let settings = &context.settings;
+    let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
-    Ok(accounts_with_live(context, loaded.file))
+    Ok(loaded.file)
 }
 
 /// Returns all known accounts and all profiles. Profiles come from the disk, because `cooldown.json`
@@ -160,13 +152,10 @@ pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandE
 pub(crate) fn accounts_and_profiles(
     context: &Context,
 ) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
-    let home = &context.settings.manager_home;
-    let mut loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
-    warn_all(&context.ui, &loaded.warnings);
-    let profiles = Profiles::of(home).list()?;
-    loaded.file.set_profiles(&profiles);
-    let accounts = accounts_with_live(context, loaded.file);
-    Ok((accounts, profiles))
+    let mut file = load_cooldown(context)?;
+    let profiles = Profiles::of(&context.settings.manager_home).list()?;
+    file.set_profiles(&profiles);
+    Ok((accounts_with_live(context, file), profiles))
 }
 
 /// Returns the accounts of a loaded `cooldown.json`, and the live one.

@@ -1,5 +1,7 @@
-//! The table of accounts of `list`, `cooldown` and `status --all`: one line for each.
+//! The table of accounts of `list`, `cooldown` and `status --all`: one line for each; and the names that tell accounts
+//! with the same email apart.
 
+use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
 use crate::context::Context;
 use crate::io::clock::Timestamp;
@@ -9,7 +11,6 @@ use crate::quota::window::Observation;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::{Style, time, windows};
 use crate::views::account::{absolute, local, printable, relative, style_of};
-use crate::views::account_names::AccountNames;
 
 /// The length of Codex's short window in minutes.
 const SHORT_WINDOW_MINUTES: u32 = 300;
@@ -39,14 +40,17 @@ const COLUMNS: [Column; 15] = [
 ];
 
 /// Prints the accounts in the given order.
-pub(crate) fn show(rows: &[(&Account, &Verdict)], context: &Context) {
-    let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
+pub(crate) fn show<'a>(
+    rows: impl Iterator<Item = (&'a Account, &'a Verdict)> + Clone,
+    context: &Context,
+) {
+    let names = AccountNames::of(rows.clone().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
-    for (account, verdict) in rows {
+    for (account, verdict) in rows.clone() {
         table.row(cells(account, verdict, &names, context));
     }
     table.print(&context.ui);
-    if rows.iter().any(|(account, _)| lacks_login(account)) {
+    if rows.clone().any(|(account, _)| lacks_login(account)) {
         context.ui.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
         );
@@ -221,4 +225,44 @@ fn time_cell(at: Option<&Timestamp>, context: &Context) -> Cell {
     let text = at.map(|at| relative(at, context));
     let value = at.map(|at| local(at, context));
     Cell::new(Style::Dim, text.unwrap_or_default()).value(value.unwrap_or_default())
+}
+
+/// The number of characters of a workspace id that are shown.
+const ID_CHARS: usize = 8;
+
+/// The emails of accounts; one that several share is followed by the profile, else the workspace.
+#[derive(Debug)]
+pub(crate) struct AccountNames(Vec<AccountEntry>);
+
+impl AccountNames {
+    /// Collects the accounts that are listed together.
+    pub(crate) fn of<'a>(entries: impl IntoIterator<Item = &'a AccountEntry>) -> Self {
+        Self(entries.into_iter().cloned().collect())
+    }
+
+    /// Returns the name of an account in a list that has its profile in a column of its own.
+    pub(crate) fn of_account(&self, entry: &AccountEntry) -> String {
+        let email = printable(entry.identity.email.as_str());
+        match &entry.profile {
+            Some(_) => email,
+            None => self.name(&entry.identity),
+        }
+    }
+
+    /// Returns the name of an account in a list that has nothing else of it.
+    pub(crate) fn name(&self, identity: &Identity) -> String {
+        let email = printable(identity.email.as_str());
+        let is_shared = |known: &&AccountEntry| {
+            known.identity.email.key() == identity.email.key() && !known.identity.is_same(identity)
+        };
+        if self.0.iter().find(is_shared).is_none() {
+            return email;
+        }
+        let known = self.0.iter().find(|e| e.identity.is_same(identity));
+        let profile = known.and_then(|known| known.profile.as_deref());
+        let id = identity.account_id.as_deref().unwrap_or("no workspace");
+        let short = || id.chars().take(ID_CHARS).collect::<String>();
+        let suffix = profile.map_or_else(short, str::to_owned);
+        format!("{email} ({})", printable(&suffix))
+    }
 }

@@ -7,19 +7,10 @@ use crate::launch::settle;
 use crate::quota::account::AccountEntry;
 use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::QuotaSource;
+use crate::ui::json_object::object;
 use crate::ui::windows::WindowJson;
 use crate::views::account::{local, relative, short_id, warn_all};
 use serde::Serialize;
-
-/// Usage in JSON. Its keys are an interface.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct LaunchedUsageView {
-    rollout_path: String,
-    session_id: String,
-    captured_at: String,
-    source: QuotaSource,
-    windows: Vec<WindowJson>,
-}
 
 /// The launches that still run, with the usage read from their rollouts.
 #[derive(Debug, Default)]
@@ -70,16 +61,15 @@ impl LaunchedUsages {
     }
 }
 
-impl LaunchedUsageView {
-    pub(crate) fn of(usage: &SessionUsage, context: &Context) -> Self {
-        Self {
-            rollout_path: usage.rollout_path.clone(),
-            session_id: usage.session_id.clone(),
-            captured_at: local(&usage.captured_at, context),
-            source: QuotaSource::LaunchWrapper,
-            windows: usage.windows.iter().map(WindowJson::from).collect(),
-        }
-    }
+/// Returns usage in JSON. The keys are an interface.
+pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serialize + use<> {
+    let windows: Vec<_> = usage.windows.iter().map(WindowJson::from).collect();
+    object()
+        .with("rollout_path", usage.rollout_path.clone())
+        .with("session_id", usage.session_id.clone())
+        .with("captured_at", local(&usage.captured_at, context))
+        .with("source", QuotaSource::LaunchWrapper)
+        .with("windows", windows)
 }
 
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without

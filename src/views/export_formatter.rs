@@ -7,86 +7,92 @@ use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
 use crate::io::clock::Zone;
+use crate::ui::json_object::object;
+use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
-use crate::views::entry_json::EntryJson;
 use crate::views::transcript_text;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 
 /// Formats a conversation: the head, each entry in order, the end.
-pub(crate) trait ExportFormatter {
+pub(crate) enum ExportFormatter<F> {
+    Markdown(MarkdownWriter<F>),
+    Html(HtmlWriter<F>),
+    Json(JsonWriter),
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
     /// `safe` redacts a text.
-    fn head(
+    pub(crate) fn head(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
         context: &Context,
         safe: &mut dyn FnMut(&str) -> String,
-    ) -> String;
+    ) -> String {
+        match self {
+            Self::Markdown(_) => safe(&transcript_text::head(session, parts)),
+            Self::Html(_) => {
+                let mut head = page_head(session, parts, context);
+                head.title = safe(&head.title);
+                for (_, value) in &mut head.facts {
+                    *value = safe(value);
+                }
+                page_start(&head, "")
+            }
+            Self::Json(_) => json_head(session, parts, safe),
+        }
+    }
 
     /// Returns the mark before a part of a fork.
-    fn mark(&mut self, mark: &PartMark) -> String;
+    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
+        match self {
+            Self::Markdown(writer) => writer.mark(mark),
+            Self::Html(writer) => writer.mark(mark),
+            Self::Json(_) => String::new(),
+        }
+    }
 
     /// The following entries are of the conversation `id`.
-    fn begin_part(&mut self, _id: &str) {}
+    pub(crate) fn begin_part(&mut self, id: &str) {
+        if let Self::Json(writer) = self {
+            id.clone_into(&mut writer.session_id);
+        }
+    }
 
-    fn entry(&mut self, entry: TranscriptEntry) -> String;
+    pub(crate) fn entry(&mut self, entry: TranscriptEntry) -> String {
+        match self {
+            Self::Markdown(writer) => writer.entry(&entry),
+            Self::Html(writer) => writer.entry(entry),
+            Self::Json(writer) => writer.entry(&entry),
+        }
+    }
 
     /// `redacted` is the number of redacted tokens.
-    fn end(&mut self, redacted: usize) -> String;
-}
-
-impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for MarkdownWriter<F> {
-    fn head(
-        &self,
-        session: &NamedConversation,
-        parts: &ConversationParts,
-        _context: &Context,
-        safe: &mut dyn FnMut(&str) -> String,
-    ) -> String {
-        safe(&transcript_text::head(session, parts))
-    }
-
-    fn mark(&mut self, mark: &PartMark) -> String {
-        Self::mark(self, mark)
-    }
-
-    fn entry(&mut self, entry: TranscriptEntry) -> String {
-        Self::entry(self, &entry)
-    }
-
-    fn end(&mut self, _redacted: usize) -> String {
-        String::new()
-    }
-}
-
-impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter for HtmlWriter<F> {
-    fn head(
-        &self,
-        session: &NamedConversation,
-        parts: &ConversationParts,
-        context: &Context,
-        safe: &mut dyn FnMut(&str) -> String,
-    ) -> String {
-        let mut head = page_head(session, parts, context);
-        head.title = safe(&head.title);
-        for (_, value) in &mut head.facts {
-            *value = safe(value);
+    pub(crate) fn end(&mut self, redacted: usize) -> String {
+        match self {
+            Self::Markdown(_) => String::new(),
+            Self::Html(writer) => writer.end(redacted),
+            Self::Json(_) => "\n]}\n".to_owned(),
         }
-        page_start(&head, "")
     }
+}
 
-    fn mark(&mut self, mark: &PartMark) -> String {
-        Self::mark(self, mark)
-    }
-
-    fn entry(&mut self, entry: TranscriptEntry) -> String {
-        Self::entry(self, entry)
-    }
-
-    fn end(&mut self, redacted: usize) -> String {
-        Self::end(self, redacted)
-    }
+/// Returns an entry in JSON. `session_id` is the conversation that has it: that of the document, or one that it
+/// continues. The keys are an interface.
+pub(crate) fn entry_json<'a>(
+    session_id: &'a str,
+    entry: &'a TranscriptEntry,
+    zone: Zone,
+) -> impl Serialize + use<'a> {
+    object()
+        .with("session_id", session_id)
+        .with("turn", entry.turn)
+        .with("role", entry.kind.role())
+        .with("at", entry.at.map(|at| time::rfc3339(&at, zone)))
+        .with("text", &entry.text)
+        .with("tool", &entry.tool)
 }
 
 /// Formats a conversation as one JSON document.
@@ -106,41 +112,25 @@ impl JsonWriter {
             is_first: true,
         }
     }
-}
 
-impl ExportFormatter for JsonWriter {
-    fn head(
-        &self,
-        session: &NamedConversation,
-        parts: &ConversationParts,
-        _context: &Context,
-        safe: &mut dyn FnMut(&str) -> String,
-    ) -> String {
-        let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let (id, title) = (text(&session.id), text(&safe(&session.title)));
-        let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
-        format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
-    }
-
-    fn mark(&mut self, _mark: &PartMark) -> String {
-        String::new()
-    }
-
-    fn begin_part(&mut self, id: &str) {
-        id.clone_into(&mut self.session_id);
-    }
-
-    fn entry(&mut self, entry: TranscriptEntry) -> String {
-        let view = EntryJson::new(&self.session_id, &entry, self.zone);
+    fn entry(&mut self, entry: &TranscriptEntry) -> String {
+        let view = entry_json(&self.session_id, entry, self.zone);
         let separator = if self.is_first { "\n" } else { ",\n" };
         self.is_first = false;
         let view = serde_json::to_string(&view).unwrap_or_default();
         format!("{separator}{view}")
     }
+}
 
-    fn end(&mut self, _redacted: usize) -> String {
-        "\n]}\n".to_owned()
-    }
+fn json_head(
+    session: &NamedConversation,
+    parts: &ConversationParts,
+    safe: &mut dyn FnMut(&str) -> String,
+) -> String {
+    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let (id, title) = (text(&session.id), text(&safe(&session.title)));
+    let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
+    format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
 }
 
 /// Returns the title and the facts about a conversation.

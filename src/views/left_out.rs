@@ -33,18 +33,14 @@ pub(crate) fn show_left_out(
             item.reason
         ));
     }
-    for item in skipped {
-        ui.warn(format_args!(
-            "not archived: {} ({})",
-            item.path.display(),
-            item.reason
-        ));
-    }
-    for item in damaged {
-        ui.warn(format_args!(
-            "archived unchanged, but damaged: {} ({})",
-            item.path.display(),
-            item.reason
-        ));
+    let warnings = [
+        ("not archived", skipped),
+        ("archived unchanged, but damaged", damaged),
+    ];
+    for (what, items) in warnings {
+        for item in items {
+            let path = item.path.display();
+            ui.warn(format_args!("{what}: {path} ({})", item.reason));
+        }
     }
 }

@@ -3,31 +3,16 @@
 use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::quota::account::{Account, LoginState};
-use crate::quota::state::{AccountState, Verdict};
+use crate::quota::account::Account;
+use crate::quota::state::Verdict;
 use crate::ui::Style;
-use crate::ui::windows::QuotaJson;
+use crate::ui::json_object::object;
 use crate::views::account::{
-    AccountView, accounts_and_profiles, first_login, printable, with_verdict,
+    accounts_and_profiles, first_login, printable, quota_json, with_verdict,
 };
 use crate::views::account_table;
-use crate::views::conversation_usage::{LaunchedUsageView, LaunchedUsages, sentence};
+use crate::views::conversation_usage::{LaunchedUsages, sentence, usage_json};
 use serde::Serialize;
-
-/// A profile in JSON. Its keys are an interface.
-#[derive(Debug, Serialize)]
-pub(crate) struct ProfileView {
-    name: String,
-    email: String,
-    account_id: Option<String>,
-    current: bool,
-    state: AccountState,
-    login: LoginState,
-    #[serde(flatten)]
-    quota: QuotaJson,
-    /// The usage of conversations launched under it.
-    session: Option<LaunchedUsageView>,
-}
 
 /// A profile with its account and the account's current state.
 #[derive(Debug)]
@@ -58,22 +43,20 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     // Read first: completing launches can add figures of accounts.
     let usages = LaunchedUsages::read(context);
     let rows = rows(context)?;
-    let profiles: Vec<_> = rows
-        .iter()
-        .map(|row| ProfileView::of(row, &usages, context))
-        .collect();
-    context.ui.list_document(command, "profiles", &profiles);
+    let json = |row| json(row, &usages, context);
     let ui = &context.ui;
+    ui.list_document(
+        command,
+        "profiles",
+        &rows.iter().map(json).collect::<Vec<_>>(),
+    );
     if rows.is_empty() {
         let next = first_login(context);
         ui.note(format_args!("there are no profiles yet; {next}"));
         return Ok(Outcome::Done);
     }
-    let shown: Vec<_> = rows
-        .iter()
-        .map(|row| (&row.account, &row.verdict))
-        .collect();
-    account_table::show(&shown, context);
+    let shown = rows.iter().map(|row| (&row.account, &row.verdict));
+    account_table::show(shown, context);
     for row in &rows {
         let usage = usages.of(&row.account.entry);
         if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
@@ -94,22 +77,23 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     Ok(Outcome::partial_if(!all.newer(&profiles).is_empty()))
 }
 
-impl ProfileView {
-    fn of(row: &AccountRow, usages: &LaunchedUsages, context: &Context) -> Self {
-        let shown = AccountView::of(&row.account, &row.verdict, context);
-        Self {
-            name: row.profile.name.clone(),
-            email: shown.email,
-            account_id: shown.account_id,
-            current: row.account.current,
-            state: shown.state,
-            login: shown.login,
-            quota: shown.quota,
-            session: usages
-                .of(&row.account.entry)
-                .map(|usage| LaunchedUsageView::of(&usage, context)),
-        }
-    }
+/// Returns a profile in JSON, with the usage of conversations launched under it. The keys are an interface.
+fn json<'a>(
+    row: &'a AccountRow,
+    usages: &LaunchedUsages,
+    context: &Context,
+) -> impl Serialize + use<'a> {
+    let entry = &row.account.entry;
+    let usage = usages.of(entry);
+    object()
+        .with("name", &row.profile.name)
+        .with("email", entry.identity.email.as_str())
+        .with("account_id", &entry.identity.account_id)
+        .with("current", row.account.current)
+        .with("state", row.verdict.state)
+        .with("login", row.account.login)
+        .and(quota_json(entry.observation.as_ref(), context))
+        .with("session", usage.map(|usage| usage_json(&usage, context)))
 }
 
 /// Describes the damage of a profile's login; `None` if it is usable or on another machine.

@@ -23,7 +23,6 @@ const COLUMNS: [Column; 5] = [
     Column::new("TITLE").rank(1).shorten(8),
 ];
 
-/// The effect of a restore on a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum ConversationEffect {
@@ -59,7 +58,6 @@ impl ConversationEffect {
     }
 }
 
-/// A version of a conversation.
 #[derive(Debug, Clone, Copy)]
 struct Version {
     bytes: u64,

@@ -14,11 +14,10 @@ use crate::restore::apply::RestoreReport;
 use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::Style;
+use crate::ui::json_object::{JsonFields, JsonObject, object};
 use crate::ui::time::bytes;
 use crate::views::account;
 use crate::views::restore_diff::{self, ConversationChange};
-use serde::Serialize;
-use std::path::Path;
 
 /// Describes an archive or a snapshot, as `noun` says: its name, kind, account and age.
 pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
@@ -32,25 +31,15 @@ pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -
     )
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct RestoreJson<'a> {
-    archive: String,
-    email: Option<&'a str>,
-    target: &'a Path,
-    files: u64,
-    bytes: u64,
-    /// The files that were not written, because the home has them as archived; not in the plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unchanged: Option<u64>,
-    removed: Vec<String>,
-    safety_backup: Option<String>,
-    auth: Option<AuthOutcome>,
-    notes: &'a [String],
-    dry_run: bool,
-    /// The conversations that would change, with `--diff`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversations: Option<Vec<ConversationChange>>,
+/// Returns the beginning of the JSON document. Its keys are an interface.
+fn json_head<'a>(
+    archive: &'a ArchiveReader,
+    request: &'a RestoreRequest<'_>,
+) -> JsonObject<impl JsonFields + use<'a>> {
+    object()
+        .with("archive", file_name(archive.path()))
+        .with("email", &archive.metadata().email)
+        .with("target", &request.folder)
 }
 
 /// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
@@ -75,27 +64,21 @@ pub(crate) fn show_plan(
     if let Some(changes) = &changes {
         restore_diff::show(changes, &request.folder, context);
     }
-    context.ui.document(
-        command,
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: plan.writes.len() as u64 + u64::from(plan.wants_login),
-            bytes: plan.bytes,
-            unchanged: None,
-            removed: removed.clone(),
-            safety_backup: None,
-            auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
-            notes: &[],
-            dry_run: true,
-            conversations: changes,
-        },
-    );
+    let files = plan.writes.len() + usize::from(plan.wants_login);
+    let json = json_head(archive, request)
+        .with("files", files)
+        .with("bytes", plan.bytes)
+        .with("removed", &removed)
+        .with("safety_backup", None::<()>)
+        .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
+        .with("notes", [(); 0])
+        .with("dry_run", true)
+        .with_some("conversations", changes);
+    context.ui.document(command, &json);
     let ui = &context.ui;
     ui.report(format_args!(
         "would restore {} ({}) into {}",
-        pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
+        pluralize(files, "file"),
         bytes(plan.bytes),
         request.folder.display(),
     ));
@@ -124,23 +107,16 @@ pub(crate) fn show_report(
     let safety = report.safety.as_ref().map(|s| {
         catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
     });
-    context.ui.document(
-        command,
-        &RestoreJson {
-            archive: file_name(archive.path()),
-            email: archive.metadata().email.as_deref(),
-            target: &request.folder,
-            files: report.files,
-            bytes: report.bytes,
-            unchanged: Some(report.unchanged),
-            removed: removed.clone(),
-            safety_backup: safety.clone(),
-            auth: Some(report.auth),
-            notes: &report.notes,
-            dry_run: false,
-            conversations: None,
-        },
-    );
+    let json = json_head(archive, request)
+        .with("files", report.files)
+        .with("bytes", report.bytes)
+        .with("unchanged", report.unchanged)
+        .with("removed", &removed)
+        .with("safety_backup", &safety)
+        .with("auth", report.auth)
+        .with("notes", &report.notes)
+        .with("dry_run", false);
+    context.ui.document(command, &json);
     let ui = &context.ui;
     ui.report(format_args!(
         "{} {}, {}, into {}",
@@ -168,13 +144,19 @@ pub(crate) fn show_report(
             "removed {removed} that {verb} not in the archive"
         ));
     }
-    for record_result in &report.notes {
-        ui.note(format_args!("note: {record_result}"));
+    for note in &report.notes {
+        ui.note(format_args!("note: {note}"));
     }
+    show_next(context, request, safety.as_deref());
+}
+
+/// Prints how to undo the restore of a home, or how to use a folder.
+fn show_next(context: &Context, request: &RestoreRequest<'_>, safety: Option<&str>) {
+    let ui = &context.ui;
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
-            shell::word(without_suffix(&safety))
+            shell::word(without_suffix(safety))
         )),
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",

@@ -3,15 +3,16 @@
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::inventory::archive_names::{self};
+use crate::inventory::archive_names;
 use crate::inventory::retention::{RetentionDecision, RetentionPlan};
 use crate::quota::account::AccountEntry;
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{absolute, bytes, rfc3339};
 use crate::vault::snapshot::short_id;
 use crate::views::account::{self, printable};
-use crate::views::account_names::AccountNames;
+use crate::views::account_table::AccountNames;
 use serde::Serialize;
 
 /// The objects of a plan.
@@ -121,27 +122,23 @@ fn cells(
     ]
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct DecisionJson {
-    archive: String,
-    reason: String,
-    email: Option<String>,
-    kind: &'static str,
-    created_at: Option<String>,
-    archive_bytes: u64,
-}
-
-/// Returns the row of an archive or of a snapshot in JSON.
-pub(crate) fn row(decision: RetentionDecision, context: &Context) -> DecisionJson {
-    let RetentionDecision { candidate, reason } = decision;
-    DecisionJson {
-        archive: candidate.archive,
-        reason,
-        email: candidate.identity.map(|i| i.email.to_string()),
-        kind: candidate.class.name(),
-        created_at: candidate
-            .made_at
-            .map(|at| rfc3339(&at, context.settings.zone)),
-        archive_bytes: candidate.bytes,
-    }
+/// Returns archives or snapshots of a plan in JSON. The keys are an interface.
+pub(crate) fn rows_json(
+    decisions: Vec<RetentionDecision>,
+    context: &Context,
+) -> Vec<impl Serialize> {
+    let row = |RetentionDecision { candidate, reason }| {
+        let made_at = candidate.made_at;
+        object()
+            .with("archive", candidate.archive)
+            .with("reason", reason)
+            .with("email", candidate.identity.map(|i| i.email.to_string()))
+            .with("kind", candidate.class.name())
+            .with(
+                "created_at",
+                made_at.map(|at| rfc3339(&at, context.settings.zone)),
+            )
+            .with("archive_bytes", candidate.bytes)
+    };
+    decisions.into_iter().map(row).collect()
 }

@@ -1,7 +1,6 @@
 //! Conversations as Markdown, for `show` and `export`.
 
 use crate::context::Context;
-use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
 use crate::io::ansi::without_escapes;
@@ -9,14 +8,6 @@ use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 use std::io;
-
-/// Returns a writer that shows times in the local zone.
-pub(crate) fn markdown_writer(
-    whole_calls: bool,
-    context: &Context,
-) -> MarkdownWriter<impl Fn(&DateTime<Utc>) -> String + use<>> {
-    MarkdownWriter::new(whole_calls, minutes(context))
-}
 
 /// Returns the format of times in transcripts.
 pub(crate) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {

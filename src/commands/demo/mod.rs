@@ -8,6 +8,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -36,13 +37,7 @@ const NEXT: [&str; 3] = [
     "codex-manager sync init",
 ];
 
-#[derive(Serialize)]
-struct DemoJson {
-    steps: Vec<StepJson>,
-    home_is_as_before: bool,
-    second_home_is_equal: bool,
-}
-
+/// A command in JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct StepJson {
     command: String,
@@ -146,20 +141,12 @@ impl<'a> Demo<'a> {
         for command in NEXT {
             self.context.ui.line(format_args!("  {command}"));
         }
-        let steps = std::mem::take(&mut self.steps);
-        self.context.ui.document(
-            "demo",
-            &DemoJson {
-                steps,
-                home_is_as_before: is_restored,
-                second_home_is_equal: is_synced,
-            },
-        );
-        Ok(if is_restored && is_synced {
-            Outcome::Done
-        } else {
-            Outcome::CheckFailed
-        })
+        let json = object()
+            .with("steps", &self.steps)
+            .with("home_is_as_before", is_restored)
+            .with("second_home_is_equal", is_synced);
+        self.context.ui.document("demo", &json);
+        Ok(Outcome::passed_if(is_restored && is_synced))
     }
 
     /// Saves two logins as profiles and switches to the first one.
@@ -206,7 +193,6 @@ impl<'a> Demo<'a> {
         ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    /// Runs one command.
     fn step(&mut self, verb: &str, args: &[OsString]) -> Result<(), CommandError> {
         let words: Vec<OsString> = std::iter::once(verb.into()).chain(args.to_vec()).collect();
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();

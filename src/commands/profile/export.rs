@@ -9,13 +9,14 @@ use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_store;
-use crate::transfer::export::{self, ExportOptions, ExportPlan, MovedLogin, NotTransferred};
+use crate::transfer::TransferError;
+use crate::transfer::export::{self, ExportOptions, ExportPlan};
 use crate::transfer::handover::{self, MoveOutcome};
 use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
+use crate::ui::json_object::object;
 use crate::ui::{Style, time};
 use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Write profiles, quota figures, records of old logins and launches, and settings to one file for another machine
@@ -50,19 +51,6 @@ pub(super) struct ProfileExportArgs {
     pub(super) dry_run: bool,
 }
 
-/// The JSON output. Its keys are a stable interface.
-#[derive(Debug, Serialize)]
-struct ExportView<'a> {
-    file: String,
-    bytes: u64,
-    encrypted: Option<&'static str>,
-    files: usize,
-    archives: usize,
-    logins: &'a [MovedLogin],
-    left: &'a [NotTransferred],
-    dry_run: bool,
-}
-
 impl ProfileExportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
@@ -70,17 +58,7 @@ impl ProfileExportArgs {
             // With a keyring, the live login cannot be determined.
             check_store(context)?;
         }
-        let file = context.env.absolute(&self.file);
-        if file.symlink_metadata().is_ok() {
-            return Err(crate::transfer::TransferError::Exists(file).into());
-        }
-        if !atomic::parent_of(&file).is_dir() {
-            return Err(CommandError::failed(format!(
-                "no such folder: {}",
-                atomic::parent_of(&file).display()
-            ))
-            .hint("create the folder or choose another one; nothing was changed"));
-        }
+        let file = self.destination(context)?;
         let encryption = self.encryption(context)?;
         let options = ExportOptions {
             manager_home: &settings.manager_home,
@@ -106,22 +84,40 @@ impl ProfileExportArgs {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?
         };
-        let mut view = ExportView {
-            file: file.display().to_string(),
-            bytes: plan.bytes(),
-            encrypted: encryption.name(),
-            files: plan.manifest.files.len(),
-            archives: plan.archives,
-            logins: &plan.logins,
-            left: &plan.left,
-            dry_run: self.dry_run,
+        let encrypted = encryption.name();
+        let bytes = if self.dry_run {
+            plan.bytes()
+        } else {
+            write(&plan, &options, encryption, &file, context)?
         };
-        if !self.dry_run {
-            view.bytes = write(&plan, &options, encryption, &file, context)?;
+        let json = object()
+            .with("file", file.display().to_string())
+            .with("bytes", bytes)
+            .with("encrypted", encrypted)
+            .with("files", plan.manifest.files.len())
+            .with("archives", plan.archives)
+            .with("logins", &plan.logins)
+            .with("left", &plan.left)
+            .with("dry_run", self.dry_run);
+        context.ui.document("profile export", &json);
+        self.show(&plan, &file, encrypted, bytes, context);
+        Ok(Outcome::partial_if(!plan.left.is_empty()))
+    }
+
+    /// Returns the path of the file to create, of which only the folder exists.
+    fn destination(&self, context: &Context) -> Result<PathBuf, CommandError> {
+        let file = context.env.absolute(&self.file);
+        if file.symlink_metadata().is_ok() {
+            return Err(TransferError::Exists(file).into());
         }
-        context.ui.document("profile export", &view);
-        show(&view, context);
-        Ok(Outcome::partial_if(!view.left.is_empty()))
+        let folder = atomic::parent_of(&file);
+        if !folder.is_dir() {
+            return Err(
+                CommandError::failed(format!("no such folder: {}", folder.display()))
+                    .hint("create the folder or choose another one; nothing was changed"),
+            );
+        }
+        Ok(file)
     }
 
     fn encryption(&self, context: &Context) -> Result<Encryption, CommandError> {
@@ -153,6 +149,61 @@ impl ProfileExportArgs {
             .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")),
         }
     }
+
+    fn show(
+        &self,
+        plan: &ExportPlan,
+        file: &Path,
+        encrypted: Option<&str>,
+        bytes: u64,
+        context: &Context,
+    ) {
+        let ui = &context.ui;
+        let (would_write, would_move) = if self.dry_run {
+            ("would write", "would move")
+        } else {
+            ("wrote", "moved")
+        };
+        let how = match encrypted {
+            Some(key) => format!("encrypted with a {key}"),
+            None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
+            None => "not encrypted".into(),
+        };
+        ui.prose(format_args!(
+            "{would_write} {}: {}, {how}",
+            ui.paint(Style::Strong, file.display()),
+            time::bytes(bytes)
+        ));
+        ui.prose(format_args!(
+            "  {}, of which {}; {}",
+            pluralize(plan.manifest.files.len(), "file"),
+            pluralize(plan.archives, "archive"),
+            match plan.logins.len() {
+                0 => "no login".into(),
+                n => pluralize(n, "login"),
+            }
+        ));
+        for login in &plan.logins {
+            ui.prose(format_args!(
+                "  {would_move} the login of {} ({})",
+                printable(&login.profile),
+                printable(&login.email)
+            ));
+        }
+        for left in &plan.left {
+            ui.warn(format_args!(
+                "not exported: {}: {}",
+                printable(&left.name),
+                printable(&left.reason)
+            ));
+        }
+        if !self.dry_run && !plan.logins.is_empty() {
+            ui.note(format_args!(
+                "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
+                file.display()
+            ));
+        }
+    }
 }
 
 /// Writes the export and returns its length.
@@ -171,51 +222,6 @@ fn write(
         update_cooldown(context, None)?;
     }
     Ok(bytes)
-}
-
-fn show(view: &ExportView<'_>, context: &Context) {
-    let ui = &context.ui;
-    let would = if view.dry_run { "would write" } else { "wrote" };
-    let how = match view.encrypted {
-        Some(key) => format!("encrypted with a {key}"),
-        None if view.dry_run && !view.logins.is_empty() => "encrypted".into(),
-        None => "not encrypted".into(),
-    };
-    ui.prose(format_args!(
-        "{would} {}: {}, {how}",
-        ui.paint(Style::Strong, &view.file),
-        time::bytes(view.bytes)
-    ));
-    ui.prose(format_args!(
-        "  {}, of which {}; {}",
-        pluralize(view.files, "file"),
-        pluralize(view.archives, "archive"),
-        match view.logins.len() {
-            0 => "no login".into(),
-            n => pluralize(n, "login"),
-        }
-    ));
-    let moved = if view.dry_run { "would move" } else { "moved" };
-    for login in view.logins {
-        ui.prose(format_args!(
-            "  {moved} the login of {} ({})",
-            printable(&login.profile),
-            printable(&login.email)
-        ));
-    }
-    for left in view.left {
-        ui.warn(format_args!(
-            "not exported: {}: {}",
-            printable(&left.name),
-            printable(&left.reason)
-        ));
-    }
-    if !view.dry_run && !view.logins.is_empty() {
-        ui.note(format_args!(
-            "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
-            view.file
-        ));
-    }
 }
 
 /// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.

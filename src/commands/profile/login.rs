@@ -3,7 +3,6 @@
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
-use crate::accounts::save::SaveOutcome;
 use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
 use crate::codex::program::Program;
@@ -15,10 +14,10 @@ use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::foreground::ForegroundExit;
 use crate::steps::home_checks::{check_keeps_modes, check_store};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::time::rfc3339;
 use crate::views::account::{printable, relative};
 use clap::Args;
-use serde::Serialize;
 use std::ffi::OsString;
 
 /// Sign in to another account and save it as a profile; the same as `login`
@@ -41,19 +40,6 @@ pub(super) struct LoginArgs {
     /// Show what would be done; do not sign in, write nothing
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Default, Serialize)]
-struct LoginView {
-    profile: String,
-    wanted: String,
-    outcome: Option<SaveOutcome>,
-    email: Option<String>,
-    account_id: Option<String>,
-    last_refresh: Option<String>,
-    live: Option<LiveHomeUpdate>,
-    dry_run: bool,
 }
 
 impl LoginArgs {
@@ -114,20 +100,32 @@ impl LoginArgs {
             line.push(' ');
             line.push_str(&printable(&argument.to_string_lossy()));
         }
-        context.ui.document(
-            "profile login",
-            &LoginView {
-                profile: self.name.clone(),
-                wanted: self.name.clone(),
-                dry_run: true,
-                ..LoginView::default()
-            },
-        );
+        self.show_json(None, context);
         context.ui.prose(format_args!(
             "would run {line} in an empty home and save the login as {}",
             self.name
         ));
         Outcome::Done
+    }
+
+    /// Prints the JSON document; without a login that of a dry run. Its keys are an interface.
+    fn show_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
+        let zone = context.settings.zone;
+        let login = adopted.map(|adopted| &adopted.login);
+        let at = login.and_then(|login| signed_in_at(&login.freshness));
+        let json = object()
+            .with("profile", adopted.map_or(&self.name, |a| &a.saved.profile))
+            .with("wanted", &self.name)
+            .with("outcome", adopted.map(|adopted| adopted.saved.outcome))
+            .with("email", login.map(|l| l.identity.email.to_string()))
+            .with(
+                "account_id",
+                login.and_then(|l| l.identity.account_id.as_ref()),
+            )
+            .with("last_refresh", at.map(|at| rfc3339(&at, zone)))
+            .with("live", adopted.map(|adopted| adopted.live))
+            .with("dry_run", adopted.is_none());
+        context.ui.document("profile login", &json);
     }
 
     fn show(
@@ -137,22 +135,7 @@ impl LoginArgs {
         context: &Context,
     ) -> Result<Outcome, CommandError> {
         update_cooldown(context, Some(&adopted.login))?;
-        let zone = context.settings.zone;
-        let identity = &adopted.login.identity;
-        let at = signed_in_at(&adopted.login.freshness);
-        context.ui.document(
-            "profile login",
-            &LoginView {
-                profile: adopted.saved.profile.clone(),
-                wanted: self.name.clone(),
-                outcome: Some(adopted.saved.outcome),
-                email: Some(identity.email.to_string()),
-                account_id: identity.account_id.clone(),
-                last_refresh: at.map(|at| rfc3339(&at, zone)),
-                live: Some(adopted.live),
-                dry_run: false,
-            },
-        );
+        self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
             context

@@ -1,6 +1,8 @@
 //! The age of a login, as `profile` shows it.
 
 use crate::codex::auth::Freshness;
+use crate::context::Context;
+use crate::views::account::relative;
 use chrono::{DateTime, Utc};
 
 /// Returns the time of the sign-in or the last renewal, as recorded in the login.
@@ -17,4 +19,14 @@ pub(super) fn renewed_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
 pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
     let is_ahead = freshness.has_clock_skew();
     freshness.last_refresh.filter(|_| is_ahead)
+}
+
+pub(super) fn describe_age(at: Option<DateTime<Utc>>, context: &Context) -> String {
+    match at {
+        Some(at) => {
+            let ago = relative(&context.settings.zone.at(&at), context);
+            format!("  signed in or renewed {ago}")
+        }
+        None => "  its age is unknown".into(),
+    }
 }

@@ -1,6 +1,5 @@
 //! `profile`: saves and manages the logins of accounts.
 
-mod account_lock;
 mod export;
 mod import;
 mod login;
@@ -12,17 +11,15 @@ mod rename;
 mod restore_login;
 mod save;
 mod show;
-mod undo;
 
 use self::export::ProfileExportArgs;
 use self::import::ProfileImportArgs;
 use self::login::LoginArgs;
-use self::remove::ProfileRemoveArgs;
+use self::remove::{ProfileRemoveArgs, ProfileUndoArgs};
 use self::rename::RenameArgs;
 use self::restore_login::RestoreLoginArgs;
 use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
-use self::undo::ProfileUndoArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::views::profile_list;

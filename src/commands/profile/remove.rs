@@ -1,21 +1,19 @@
-//! `profile remove`: moves a profile to the trash, or deletes it with `--purge`.
+//! `profile remove` and `profile undo`: moves a profile to the trash, or deletes it with `--purge`, and puts it back.
 
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::choices::account_choice::profile_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
-use crate::commands::profile::account_lock::lock_account;
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::{lock_account, update_cooldown};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::io::shell;
+use crate::ui::json_object::object;
 use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Move a profile to the trash, or with --purge delete it
 ///
@@ -37,25 +35,12 @@ pub(super) struct ProfileRemoveArgs {
     pub(super) dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct RemoveView {
-    profile: String,
-    trash: Option<PathBuf>,
-    purged: usize,
-    dry_run: bool,
-}
-
 impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
         let profile = profile_name(self.name, context)?;
-        let mut view = RemoveView {
-            profile: profile.clone(),
-            trash: None,
-            purged: 0,
-            dry_run: self.dry_run,
-        };
+        let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
@@ -64,7 +49,7 @@ impl ProfileRemoveArgs {
             let places = profiles.places_of(&profile)?;
             let logins = profiles.purged_logins(&profile)?;
             if self.dry_run {
-                view.purged = places.len();
+                purged = places.len();
                 ui.prose(format_args!(
                     "would delete {name} permanently: {}, {}",
                     pluralize(places.len(), "folder"),
@@ -72,10 +57,10 @@ impl ProfileRemoveArgs {
                 ));
             } else {
                 consent(&profile, context, &profiles, &logins)?;
-                view.purged = profiles.purge(&profile)?;
+                purged = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
-                    pluralize(view.purged, "folder")
+                    pluralize(purged, "folder")
                 ));
             }
         } else if self.dry_run {
@@ -94,12 +79,17 @@ impl ProfileRemoveArgs {
                 "undo with: codex-manager profile undo {}",
                 shell::word(&profile)
             ));
-            view.trash = Some(place);
+            trash = Some(place);
         }
         if !self.dry_run {
             update_cooldown(context, None)?;
         }
-        ui.document("profile remove", &view);
+        let json = object()
+            .with("profile", &profile)
+            .with("trash", trash)
+            .with("purged", purged)
+            .with("dry_run", self.dry_run);
+        ui.document("profile remove", &json);
         Ok(Outcome::Done)
     }
 }
@@ -151,4 +141,48 @@ fn account_list(logins: &[PurgedLogin]) -> String {
     }
     let accounts: Vec<_> = accounts.into_iter().collect();
     format!("the logins of {}", accounts.join(", "))
+}
+
+/// Put a removed profile back, with its logins and its history
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile undo
+  codex-manager profile undo work")]
+pub(super) struct ProfileUndoArgs {
+    /// The name of the removed profile [default: the one removed last]
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Show what would be done; write nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+}
+
+impl ProfileUndoArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let profiles = Profiles::of(&context.settings.manager_home);
+        let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
+        let Some((profile, trash)) = undone else {
+            let of = self
+                .name
+                .map_or_else(String::new, |name| format!(" named {name:?}"));
+            return Err(
+                CommandError::failed(format!("there is no removed profile{of}"))
+                    .hint("list the profiles: codex-manager list; nothing was changed"),
+            );
+        };
+        if !self.dry_run {
+            update_cooldown(context, None)?;
+        }
+        let verb = if self.dry_run { "would put" } else { "put" };
+        context.ui.prose(format_args!(
+            "{verb} the profile {} back",
+            printable(&profile)
+        ));
+        let json = object()
+            .with("profile", profile)
+            .with("trash", trash)
+            .with("dry_run", self.dry_run);
+        context.ui.document("profile undo", &json);
+        Ok(Outcome::Done)
+    }
 }

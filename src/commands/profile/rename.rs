@@ -1,14 +1,13 @@
 //! `profile rename`: changes the name of a profile.
 
 use crate::accounts::profile::Profiles;
-use crate::commands::profile::account_lock::lock_account;
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::{lock_account, update_cooldown};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 
 /// Change the name of a profile
 #[derive(Debug, Args)]
@@ -26,13 +25,6 @@ pub(super) struct RenameArgs {
     pub(super) dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct RenameView {
-    profile: String,
-    renamed_from: String,
-    dry_run: bool,
-}
-
 impl RenameArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let profiles = Profiles::of(&context.settings.manager_home);
@@ -42,14 +34,11 @@ impl RenameArgs {
         if !self.dry_run {
             update_cooldown(context, None)?;
         }
-        context.ui.document(
-            "profile rename",
-            &RenameView {
-                profile: self.new.clone(),
-                renamed_from: old.clone(),
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("profile", &self.new)
+            .with("renamed_from", &old)
+            .with("dry_run", self.dry_run);
+        context.ui.document("profile rename", &json);
         let verb = if self.dry_run {
             "would rename"
         } else {

@@ -3,14 +3,14 @@
 use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::RestoredLogin;
 use crate::choices::account_choice::profile_name;
-use crate::commands::profile::account_lock::lock_account;
-use crate::commands::profile::login_age::signed_in_at;
+use crate::commands::profile::login_age::{describe_age, signed_in_at};
+use crate::commands::profile::records::lock_account;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::ui::json_object::object;
 use crate::ui::time::rfc3339;
-use crate::views::account::{printable, relative};
+use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 
 /// Restore an older login from the history of a profile
 ///
@@ -32,15 +32,6 @@ pub(super) struct RestoreLoginArgs {
     /// Show what would be done; write nothing
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct RestoreLoginView {
-    profile: String,
-    login: String,
-    last_refresh: Option<String>,
-    is_stale: bool,
-    dry_run: bool,
 }
 
 impl RestoreLoginArgs {
@@ -72,28 +63,22 @@ impl RestoreLoginArgs {
             printable(&profile)
         ));
         let made_at = signed_in_at(&freshness);
-        ui.prose(match made_at {
-            Some(at) => format!(
-                "  signed in or renewed {}",
-                relative(&settings.zone.at(&at), context)
-            ),
-            None => "  its age is unknown".into(),
-        });
+        ui.prose(describe_age(made_at, context));
         if is_stale {
             ui.warn(
                 "a newer login of this account exists, so this one is probably invalid; `use` needs --force-stale to use it",
             );
         }
-        ui.document(
-            "profile restore-login",
-            &RestoreLoginView {
-                profile,
-                login,
-                last_refresh: made_at.map(|at| rfc3339(&at, settings.zone)),
-                is_stale,
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("profile", profile)
+            .with("login", login)
+            .with(
+                "last_refresh",
+                made_at.map(|at| rfc3339(&at, settings.zone)),
+            )
+            .with("is_stale", is_stale)
+            .with("dry_run", self.dry_run);
+        ui.document("profile restore-login", &json);
         Ok(Outcome::Done)
     }
 }

@@ -8,16 +8,18 @@ use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::profile::login_age::{future_last_refresh, renewed_at, signed_in_at};
+use crate::commands::profile::login_age::{
+    describe_age, future_last_refresh, renewed_at, signed_in_at,
+};
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::time::rfc3339;
-use crate::views::account::{printable, relative};
+use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Save the live login, or one from a file, as a profile
@@ -44,17 +46,6 @@ pub(super) struct SaveArgs {
 /// The hint for a file without a usable login.
 const OTHER_FILE: &str =
     "name another auth.json, or an archive of: codex-manager list-backups; nothing was changed";
-
-/// The JSON document of `save`. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct SaveView<'a> {
-    #[serde(flatten)]
-    plan: &'a SavePlan,
-    email: &'a str,
-    account_id: Option<&'a str>,
-    last_refresh: Option<String>,
-    dry_run: bool,
-}
 
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
@@ -96,16 +87,16 @@ impl SaveArgs {
             update_cooldown(context, Some(login.1))?;
             plan
         };
-        context.ui.document(
-            "profile save",
-            &SaveView {
-                plan: &plan,
-                email: login.identity.email.as_str(),
-                account_id: login.identity.account_id.as_deref(),
-                last_refresh: signed_in_at(&login.freshness).map(|at| rfc3339(&at, settings.zone)),
-                dry_run: self.dry_run,
-            },
-        );
+        let at = signed_in_at(&login.freshness);
+        let json = object()
+            .with("profile", &plan.profile)
+            .with("renamed_from", &plan.renamed_from)
+            .with("outcome", plan.outcome)
+            .with("email", login.identity.email.as_str())
+            .with("account_id", &login.identity.account_id)
+            .with("last_refresh", at.map(|at| rfc3339(&at, settings.zone)))
+            .with("dry_run", self.dry_run);
+        context.ui.document("profile save", &json);
         self.show(&plan, &login, context);
         Ok(Outcome::Done)
     }
@@ -167,13 +158,7 @@ impl SaveArgs {
             return;
         }
         let zone = context.settings.zone;
-        match renewed_at(&login.freshness) {
-            Some(at) => ui.prose(format_args!(
-                "  signed in or renewed {}",
-                relative(&zone.at(&at), context)
-            )),
-            None => ui.line("  its age is unknown"),
-        }
+        ui.prose(describe_age(renewed_at(&login.freshness), context));
         if let Some(written) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \

@@ -3,18 +3,16 @@
 use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use crate::accounts::profile_ops::HistoryLogin;
 use crate::choices::account_choice::profile_name;
+use crate::codex::auth::Login;
 use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::quota::state::AccountState;
+use crate::ui::json_object::object;
 use crate::ui::time::rfc3339;
-use crate::views::account::{
-    AccountView, absolute, local, printable, relative, style_of, with_verdict,
-};
+use crate::views::account::{absolute, account_json, local, printable, relative, style_of};
 use crate::views::profile_list::{self, AccountRow, problem};
 use chrono::{DateTime, Utc};
 use clap::Args;
-use serde::Serialize;
 use std::path::Path;
 
 /// Show a profile: its account, the age of its login, its history
@@ -25,30 +23,6 @@ pub(super) struct ProfileShowArgs {
     /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]
     name: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct OldLoginView {
-    name: String,
-    last_refresh: Option<String>,
-    problem: Option<String>,
-}
-
-/// The JSON document of `show`. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct ProfileDetailView {
-    name: String,
-    #[serde(flatten)]
-    account: AccountView,
-    user_id: Option<String>,
-    plan: Option<String>,
-    current: bool,
-    owner: &'static str,
-    saved_at: Option<String>,
-    last_refresh: Option<String>,
-    newest_seen: Option<String>,
-    history: Vec<OldLoginView>,
-    problem: Option<String>,
 }
 
 impl ProfileShowArgs {
@@ -63,35 +37,51 @@ impl ProfileShowArgs {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
-        let AccountRow {
-            profile, account, ..
-        } = row;
-        let (account, verdict) = with_verdict(account, context);
-        let live_in = profile.live_in(&context.settings.codex_home);
-        let time = |at: Option<DateTime<Utc>>| at.map(|at| rfc3339(&at, context.settings.zone));
-        let old_login = |kept: HistoryLogin| OldLoginView {
-            last_refresh: time(kept.auth.login().and_then(|l| signed_in_at(&l.freshness))),
-            problem: kept.auth.login().is_none().then(|| "no login".into()),
-            name: kept.name,
-        };
-        let history = profiles.history(&profile.name)?;
-        let view = ProfileDetailView {
-            account: AccountView::of(&account, &verdict, context),
-            user_id: account.entry.identity.user_id.clone(),
-            plan: account.entry.plan.clone(),
-            current: account.current,
-            owner: owner_name(&profile, live_in.as_deref()),
-            saved_at: profile.file.saved_at.map(|at| local(&at, context)),
-            last_refresh: time(profile.login().and_then(|l| signed_in_at(&l.freshness))),
-            newest_seen: time(signed_in_at(&profile.newest())),
-            history: history.into_iter().map(old_login).collect(),
-            problem: problem(&profile),
-            name,
-        };
-        context.ui.document("profile show", &view);
-        show(&view, &profile, verdict.state, live_in.as_deref(), context);
+        let live_in = row.profile.live_in(&context.settings.codex_home);
+        let history = profiles.history(&name)?;
+        show_json(&row, &history, live_in.as_deref(), context);
+        show(&row, live_in.as_deref(), context);
+        for kept in &history {
+            print_fact("history", &printable(&kept.name), context);
+        }
+        if let Some(problem) = problem(&row.profile) {
+            context.ui.warn(problem);
+        }
         Ok(Outcome::Done)
     }
+}
+
+/// Prints the JSON document. Its keys are an interface.
+fn show_json(
+    row: &AccountRow,
+    history: &[HistoryLogin],
+    live_in: Option<&Path>,
+    context: &Context,
+) {
+    let (profile, account) = (&row.profile, &row.account);
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| rfc3339(&at, context.settings.zone));
+    let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
+    let old_login = |kept: &HistoryLogin| {
+        let login = kept.auth.login();
+        object()
+            .with("name", kept.name.clone())
+            .with("last_refresh", renewed(login))
+            .with("problem", login.is_none().then_some("no login"))
+    };
+    let saved_at = profile.file.saved_at.map(|at| local(&at, context));
+    let json = object()
+        .with("name", &profile.name)
+        .and(account_json(account, &row.verdict, context))
+        .with("user_id", &account.entry.identity.user_id)
+        .with("plan", &account.entry.plan)
+        .with("current", account.current)
+        .with("owner", owner_name(profile, live_in))
+        .with("saved_at", saved_at)
+        .with("last_refresh", renewed(profile.login()))
+        .with("newest_seen", time(signed_in_at(&profile.newest())))
+        .with("history", history.iter().map(old_login).collect::<Vec<_>>())
+        .with("problem", problem(profile));
+    context.ui.document("profile show", &json);
 }
 
 /// Names the owner of a profile's login; `live_in` is the home in which it is live.
@@ -105,25 +95,21 @@ fn owner_name(profile: &Profile, live_in: Option<&Path>) -> &'static str {
     }
 }
 
-fn show(
-    view: &ProfileDetailView,
-    profile: &Profile,
-    state: AccountState,
-    live_in: Option<&Path>,
-    context: &Context,
-) {
+fn show(row: &AccountRow, live_in: Option<&Path>, context: &Context) {
     let ui = &context.ui;
-    let title = ui.paint(style_of(state), printable(&view.name));
+    let (profile, account, state) = (&row.profile, &row.account, row.verdict.state);
+    let title = ui.paint(style_of(state), printable(&profile.name));
     ui.prose(format_args!("{title}  {}", state.name()));
-    let line = |name: &str, text: &str| ui.prose(format_args!("  {name:<10} {text}"));
-    line("account", &printable(&view.account.email));
-    if let Some(id) = &view.account.account_id {
+    let line = |name: &str, text: &str| print_fact(name, text, context);
+    let identity = &account.entry.identity;
+    line("account", &printable(identity.email.as_str()));
+    if let Some(id) = &identity.account_id {
         line("account id", &printable(id));
     }
-    if let Some(plan) = &view.plan {
+    if let Some(plan) = &account.entry.plan {
         line("plan", &printable(plan));
     }
-    line("login", view.account.login.name());
+    line("login", account.login.name());
     if let Some(at) = profile.login().and_then(|l| renewed_at(&l.freshness)) {
         let at = context.settings.zone.at(&at);
         let (at, ago) = (absolute(&at, context), relative(&at, context));
@@ -131,17 +117,15 @@ fn show(
     }
     line(
         "location",
-        &match live_in {
-            Some(home) => format!("the live home {}", home.display()),
-            None if view.owner == "moved" => "another machine".into(),
-            None if view.owner == "moving" => "an interrupted export".into(),
-            None => "this profile".into(),
+        &match (live_in, owner_name(profile, live_in)) {
+            (Some(home), _) => format!("the live home {}", home.display()),
+            (None, "moved") => "another machine".into(),
+            (None, "moving") => "an interrupted export".into(),
+            (None, _) => "this profile".into(),
         },
     );
-    for kept in &view.history {
-        line("history", &printable(&kept.name));
-    }
-    if let Some(problem) = &view.problem {
-        ui.warn(problem);
-    }
+}
+
+fn print_fact(name: &str, text: &str, context: &Context) {
+    context.ui.prose(format_args!("  {name:<10} {text}"));
 }

@@ -108,11 +108,8 @@ fn show_table(probes: &[AccountProbe], context: &Context) -> Result<(), CommandE
             Some(with_verdict(account, context))
         })
         .collect();
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(account, verdict)| (account, verdict))
-        .collect();
-    account_table::show(&rows, context);
+    let rows = rows.iter().map(|(account, verdict)| (account, verdict));
+    account_table::show(rows, context);
     Ok(())
 }
 

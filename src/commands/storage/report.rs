@@ -113,6 +113,11 @@ pub(super) fn existing_home(context: &Context) -> Result<&Path, CommandError> {
     )
 }
 
+pub(super) fn unknown_conversation(name: &str) -> CommandError {
+    CommandError::failed(format!("no such conversation: {name:?}"))
+        .hint("list the largest ones with: codex-manager storage")
+}
+
 fn show(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
     ui.prose(format_args!(

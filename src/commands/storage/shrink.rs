@@ -2,7 +2,7 @@
 
 use crate::codex::program::Program;
 use crate::codex::{rollout, threads};
-use crate::commands::storage::report::existing_home;
+use crate::commands::storage::report::{existing_home, unknown_conversation};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
@@ -10,11 +10,11 @@ use crate::io::time_format;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::storage::Form;
 use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use chrono::TimeDelta;
 use clap::Args;
-use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -83,15 +83,6 @@ const COLUMNS: [Column; 4] = [
     Column::new("AFTER").number(),
 ];
 
-/// The JSON document of both commands. Its keys are a contract.
-#[derive(Debug, Serialize)]
-struct ShrinkJson<'a> {
-    items: &'a [ShrinkItem],
-    before_bytes: u64,
-    after_bytes: u64,
-    dry_run: bool,
-}
-
 impl ShrinkArgs {
     /// Compresses the conversations.
     ///
@@ -152,10 +143,7 @@ impl ScopeArgs {
         let state = threads::find_state_database(home, &context.env);
         let mut plan = ShrinkPlan::new(home, state.as_deref(), filter, context.now());
         if let Some(unknown) = plan.unknown_sessions.first() {
-            return Err(
-                CommandError::failed(format!("no such conversation: {unknown:?}"))
-                    .hint("list the largest ones with: codex-manager storage"),
-            );
+            return Err(unknown_conversation(unknown));
         }
         let completed = if self.dry_run {
             plan.estimate();
@@ -167,15 +155,12 @@ impl ScopeArgs {
         };
         self.show(context, filter.to, &plan.items);
         let (before_bytes, after_bytes) = sums(&plan.items);
-        context.ui.document(
-            command,
-            &ShrinkJson {
-                items: &plan.items,
-                before_bytes,
-                after_bytes,
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("items", &plan.items)
+            .with("before_bytes", before_bytes)
+            .with("after_bytes", after_bytes)
+            .with("dry_run", self.dry_run);
+        context.ui.document(command, &json);
         if !completed {
             return Err(CommandError::interrupted());
         }

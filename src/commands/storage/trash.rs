@@ -1,7 +1,7 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
 use crate::codex::threads;
-use crate::commands::storage::report::existing_home;
+use crate::commands::storage::report::{existing_home, unknown_conversation};
 use crate::commands::storage::shrink::parse_duration;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -14,6 +14,7 @@ use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{self, bytes};
 use crate::views::account::printable;
@@ -82,15 +83,7 @@ const COLUMNS: [Column; 3] = [
     Column::new("TITLE").rank(2).shorten(8),
 ];
 
-/// The JSON document of both commands. Its keys are a contract.
-#[derive(Debug, Serialize)]
-struct TrashJson {
-    items: Vec<TrashItem>,
-    before_bytes: u64,
-    after_bytes: u64,
-    dry_run: bool,
-}
-
+/// A conversation in JSON. Its keys are a contract.
 #[derive(Debug, Serialize)]
 struct TrashItem {
     session_id: String,
@@ -173,36 +166,37 @@ impl TrashArgs {
             }
             removed = remove_expired(&trash, context)?;
         }
+        self.show_moved(&items, context);
+        let is_partial = items.iter().any(|item| item.action == "skip");
+        items.extend(removed);
+        finish(context, "storage trash", &items, self.dry_run);
+        if progress::is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        Ok(Outcome::partial_if(is_partial))
+    }
+
+    fn show_moved(&self, items: &[TrashItem], context: &Context) {
+        let ui = &context.ui;
+        show(context, items);
         let moved = items.iter().filter(|item| item.action == "trash").count();
+        if moved == 0 {
+            ui.line("no conversation moved");
+            return;
+        }
         let done = if self.dry_run {
             "would be moved to the trash"
         } else {
             "moved to the trash"
         };
-        show(context, &items);
-        if moved == 0 {
-            context.ui.line("no conversation moved");
-        } else {
-            let freed: u64 = items
-                .iter()
-                .map(|item| item.before_bytes - item.after_bytes)
-                .sum();
-            let what = pluralize(moved, "conversation");
-            context
-                .ui
-                .prose(format_args!("{what} {done}, {}", bytes(freed)));
-            if !self.dry_run {
-                let hint = "undo with: codex-manager storage undelete SESSION";
-                context.ui.note(hint);
-            }
+        let freed = items
+            .iter()
+            .map(|item| item.before_bytes - item.after_bytes);
+        let what = pluralize(moved, "conversation");
+        ui.prose(format_args!("{what} {done}, {}", bytes(freed.sum())));
+        if !self.dry_run {
+            ui.note("undo with: codex-manager storage undelete SESSION");
         }
-        let is_partial = items.iter().any(|item| item.action == "skip");
-        items.extend(removed);
-        finish(context, "storage trash", items, self.dry_run);
-        if progress::is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
-        Ok(Outcome::partial_if(is_partial))
     }
 
     fn filter(&self, context: &Context) -> Result<TrashFilter, CommandError> {
@@ -250,15 +244,13 @@ impl TrashArgs {
         } else {
             permanent_deletion::confirm(context, &what)?;
         }
-        let items = units
-            .iter()
-            .map(|unit| TrashItem::of_unit(unit, "remove"))
-            .collect();
+        let items = units.iter().map(|unit| TrashItem::of_unit(unit, "remove"));
+        let items: Vec<_> = items.collect();
         if !self.dry_run && !units.is_empty() {
             ConversationTrash::lock(manager_home)?.remove(&units)?;
             ui.prose(format_args!("deleted permanently: {what}"));
         }
-        finish(context, "storage trash", items, self.dry_run);
+        finish(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
     }
 }
@@ -281,11 +273,8 @@ impl UndeleteArgs {
         let mut items = Vec::new();
         let mut first_error = None;
         if self.dry_run {
-            items.extend(
-                chosen
-                    .iter()
-                    .map(|unit| TrashItem::of_unit(unit, "undelete")),
-            );
+            let planned = chosen.iter();
+            items.extend(planned.map(|unit| TrashItem::of_unit(unit, "undelete")));
         } else {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(manager_home)?;
@@ -299,10 +288,8 @@ impl UndeleteArgs {
                 items.push(item);
             }
         }
-        let number = items
-            .iter()
-            .filter(|item| item.action == "undelete")
-            .count();
+        let is_back = |item: &&TrashItem| item.action == "undelete";
+        let number = items.iter().filter(is_back).count();
         let is_partial = first_error.is_some();
         if let Some(e) = first_error.filter(|_| number == 0) {
             return Err(e.into());
@@ -315,7 +302,7 @@ impl UndeleteArgs {
         show(context, &items);
         let number = pluralize(number, "conversation");
         context.ui.line(format_args!("{number} {done}"));
-        finish(context, "storage undelete", items, self.dry_run);
+        finish(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
 
@@ -348,7 +335,7 @@ impl UndeleteArgs {
             context.ui.line("the trash is empty");
         }
         show(context, &items);
-        finish(context, "storage undelete", items, self.dry_run);
+        finish(context, "storage undelete", &items, self.dry_run);
     }
 }
 
@@ -366,10 +353,7 @@ fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, Co
         .iter()
         .any(|unit| unit.conversation.id != newest.conversation.id)
     {
-        return Err(
-            CommandError::failed(format!("{wanted:?} matches several conversations"))
-                .hint("give more of the id"),
-        );
+        return Err(ambiguous_name(wanted));
     }
     let origin = &newest.conversation.home.0;
     if !file_id::is_same_folder(origin, home) {
@@ -380,6 +364,11 @@ fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, Co
         .hint("choose that home with --codex-home; nothing was changed"));
     }
     Ok(newest)
+}
+
+fn ambiguous_name(name: &str) -> CommandError {
+    CommandError::failed(format!("{name:?} matches several conversations"))
+        .hint("give more of the id")
 }
 
 /// Removes the unknown names of conversations that an earlier run moved, so that a repeated command goes on
@@ -463,16 +452,10 @@ fn remove_expired(
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
 fn check(selection: &ShrinkSelection) -> Result<(), CommandError> {
     if let Some(unknown) = selection.unknown.first() {
-        return Err(
-            CommandError::failed(format!("no such conversation: {unknown:?}"))
-                .hint("list the largest ones with: codex-manager storage"),
-        );
+        return Err(unknown_conversation(unknown));
     }
     if let Some(ambiguous) = selection.ambiguous.first() {
-        return Err(
-            CommandError::failed(format!("{ambiguous:?} matches several conversations"))
-                .hint("give more of the id"),
-        );
+        return Err(ambiguous_name(ambiguous));
     }
     if selection.needed_by.is_empty() {
         return Ok(());
@@ -511,12 +494,12 @@ fn show(context: &Context, items: &[TrashItem]) {
     }
 }
 
-fn finish(context: &Context, command: &str, items: Vec<TrashItem>, dry_run: bool) {
-    let document = TrashJson {
-        before_bytes: items.iter().map(|item| item.before_bytes).sum(),
-        after_bytes: items.iter().map(|item| item.after_bytes).sum(),
-        items,
-        dry_run,
-    };
+fn finish(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
+    let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
+    let document = object()
+        .with("items", items)
+        .with("before_bytes", sum(|item| item.before_bytes))
+        .with("after_bytes", sum(|item| item.after_bytes))
+        .with("dry_run", dry_run);
     context.ui.document(command, &document);
 }

@@ -7,11 +7,11 @@ use crate::error::{CommandError, Outcome};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::storage::vacuum::{self, VacuumItem, VacuumPlan};
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use clap::Args;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rewrite Codex's databases without unused space
 ///
@@ -42,17 +42,6 @@ const COLUMNS: [Column; 3] = [
     Column::new("AFTER").number(),
 ];
 
-/// The JSON document of the command. Its keys are a contract.
-#[derive(Debug, Serialize)]
-struct VacuumJson<'a> {
-    items: &'a [VacuumItem],
-    before_bytes: u64,
-    after_bytes: u64,
-    /// The folder with the originals.
-    originals: Option<String>,
-    dry_run: bool,
-}
-
 impl VacuumArgs {
     /// Rewrites the databases.
     ///
@@ -78,7 +67,7 @@ impl VacuumArgs {
             context.ui.warn(format_args!("skipped: {error}"));
         }
         self.show(context, &plan.items, originals.as_deref());
-        self.report(context, &plan.items, originals);
+        self.report(context, &plan.items, originals.as_deref());
         Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
     }
 
@@ -104,22 +93,22 @@ impl VacuumArgs {
                 folder.display()
             ));
         }
-        self.report(context, &items, folder);
+        self.report(context, &items, folder.as_deref());
         Ok(Outcome::Done)
     }
 
-    fn report(&self, context: &Context, items: &[VacuumItem], originals: Option<PathBuf>) {
+    fn report(&self, context: &Context, items: &[VacuumItem], originals: Option<&Path>) {
         let (before_bytes, after_bytes) = sums(items);
-        context.ui.document(
-            "storage vacuum",
-            &VacuumJson {
-                items,
-                before_bytes,
-                after_bytes,
-                originals: originals.map(|folder| folder.display().to_string()),
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("items", items)
+            .with("before_bytes", before_bytes)
+            .with("after_bytes", after_bytes)
+            .with(
+                "originals",
+                originals.map(|folder| folder.display().to_string()),
+            )
+            .with("dry_run", self.dry_run);
+        context.ui.document("storage vacuum", &json);
     }
 
     fn show(&self, context: &Context, items: &[VacuumItem], originals: Option<&Path>) {

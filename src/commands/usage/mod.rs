@@ -1,17 +1,10 @@
 //! `usage`: the tokens that conversations used, and what they would cost.
 
-mod calendar_chart;
-mod csv;
-mod grouping;
-mod legend;
-mod model_chart;
+mod charts;
 mod page;
 mod rows;
-mod selection;
 mod show;
-mod usage_view;
 mod window;
-mod window_use;
 
 use crate::choices::index_access::IndexAccess;
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, millis};
@@ -21,16 +14,15 @@ use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
 use crate::error::{CommandError, Outcome};
 use crate::steps::price_file;
+use crate::ui::json_object::object;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
 use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
-use grouping::Grouping;
 use page::UsagePageSource;
-use rows::RowKey;
+use rows::{Grouping, RowKey};
 use std::ops::Range;
 use std::path::PathBuf;
-use usage_view::UsageView;
 
 /// The number of rows shown on a terminal without `--limit`, unless they are of time.
 const TERMINAL_LIMIT: usize = 30;
@@ -143,17 +135,22 @@ impl UsageArgs {
     ) -> Result<(), CommandError> {
         let slots = self.slots(context)?;
         let read = |by| {
-            let found = selection::read(store, &self.selection, slots.clone(), by, context)?;
+            let found = rows::read_selected(store, &self.selection, slots.clone(), by, context)?;
             Ok::<_, CommandError>(rows::report(&found, by, prices, context))
         };
         let mut report = read(self.by)?;
         let hidden = self.shorten(&mut report, context);
         if self.csv {
-            csv::print(&report, self.by, context);
+            show::print_csv(&report, self.by, context);
             return Ok(());
         }
         let ui = &context.ui;
-        ui.document("usage", &UsageView::of(&report, &prices.date));
+        let json = object()
+            .with("rows", &report.rows)
+            .with("totals", &report.totals)
+            .with("unknown_models", &report.unknown_models)
+            .with("prices_date", &prices.date);
+        ui.document("usage", &json);
         let is_open = self.until.is_none();
         if let Some(path) = &self.html {
             let page = UsagePageSource {
@@ -172,8 +169,8 @@ impl UsageArgs {
         }
         match self.chart {
             None => show::print(&report, self.by, prices, context),
-            Some(ChartKind::Calendar) => calendar_chart::print(&report, is_open, context),
-            Some(ChartKind::Models) => model_chart::print(&report, context),
+            Some(ChartKind::Calendar) => charts::print_calendar(&report, is_open, context),
+            Some(ChartKind::Models) => charts::print_models(&report, context),
         }
         if self.chart.is_some() {
             show::print_totals(&report, prices, context);

@@ -1,9 +1,8 @@
 //! `usage --html`: the report with its charts as one page.
 
 use crate::codex::redaction::redact_found;
-use crate::commands::usage::calendar_chart::calendar_of;
-use crate::commands::usage::grouping::Grouping;
-use crate::commands::usage::rows::RowKey;
+use crate::commands::usage::charts::calendar_of;
+use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::conversations::html::PageHead;
 use crate::error::CommandError;
@@ -24,7 +23,6 @@ use std::path::Path;
 pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
-    /// The report by day.
     pub days: &'a Report<RowKey>,
     /// False if the user named an end of the time.
     pub is_open: bool,

@@ -1,16 +1,28 @@
-//! The rows of a report, and their names.
+//! The rows of a report: what they are, the usage that they sum, and their names.
 
-use crate::commands::usage::grouping::Grouping;
-use crate::commands::usage::selection::SelectedUsage;
+use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
+use crate::choices::conversation_filter::ConversationFilter;
+use crate::choices::listed::listed_threads;
+use crate::choices::selection_args::SelectionArgs;
+use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::context::Context;
-use crate::conversations::index::usage_query::{SLOT_MS, UsageRow};
+use crate::conversations::index::IndexStore;
+use crate::conversations::index::usage_query::{
+    self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
+};
+use crate::error::CommandError;
+use crate::ui::json_object::object;
 use crate::ui::time;
-use crate::usage::period::{Blocks, start_of};
+use crate::usage::period::{Blocks, Period, start_of};
 use crate::usage::prices::Prices;
-use crate::usage::report::{self, KeyedUsage, Report, ReportRow};
+use crate::usage::report::{self, Report, ReportRow};
 use crate::views::account::printable;
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use serde::{Serialize, Serializer};
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// The name of a project or account that is not known.
 const UNKNOWN: &str = "unknown";
@@ -23,6 +35,15 @@ pub(super) struct RowKey {
     pub key: String,
     /// The name for people, if it is another one.
     pub shown: Option<String>,
+}
+
+/// In JSON, `title` is the name of a conversation; that of a period of time is only for people.
+impl Serialize for RowKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let title = self.shown.as_ref().filter(|_| self.start == 0);
+        let json = object().with("key", &self.key).with_some("title", title);
+        json.serialize(serializer)
+    }
 }
 
 impl RowKey {
@@ -45,7 +66,7 @@ pub(super) fn report(
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| {
         let key = key(row, by, found, &mut blocks, context);
-        KeyedUsage::new(key, row)
+        (key, row)
     });
     let mut report = report::report(usage, prices);
     if !by.is_of_time() {
@@ -105,4 +126,128 @@ fn key(
             ..named(conversation.map_or(UNKNOWN, |found| &found.session))
         },
     }
+}
+
+/// The kind of the rows of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Grouping {
+    /// One row for each day
+    Daily,
+    /// One row for each week, from Monday
+    Weekly,
+    /// One row for each month
+    Monthly,
+    /// One row for each conversation
+    Sessions,
+    /// One row for each folder
+    Projects,
+    /// One row for each model
+    Models,
+    /// One row for each account
+    Accounts,
+    /// One row for each block of five hours
+    Blocks,
+}
+
+impl Grouping {
+    /// Returns the name on the command line.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns the kind of a row, as the head of a column.
+    pub(super) fn row_kind(self) -> &'static str {
+        match self {
+            Self::Daily => "Day",
+            Self::Weekly => "Week from",
+            Self::Monthly => "Month",
+            Self::Sessions => "Session",
+            Self::Projects => "Project",
+            Self::Models => "Model",
+            Self::Accounts => "Account",
+            Self::Blocks => "Block from",
+        }
+    }
+
+    /// Returns true if the rows are periods of time.
+    pub(super) fn is_of_time(self) -> bool {
+        matches!(
+            self,
+            Self::Daily | Self::Weekly | Self::Monthly | Self::Blocks
+        )
+    }
+
+    pub(super) fn period(self) -> Option<Period> {
+        match self {
+            Self::Daily => Some(Period::Day),
+            Self::Weekly => Some(Period::Week),
+            Self::Monthly => Some(Period::Month),
+            _ => None,
+        }
+    }
+}
+
+/// Usage with what is known of its conversations.
+pub(super) struct SelectedUsage {
+    /// The sums by slot, conversation and model.
+    pub rows: Vec<UsageRow>,
+    /// The conversations by their numbers; empty if no row has one.
+    pub conversations: HashMap<i64, UsageConversation>,
+    /// The accounts of the conversations by their ids in lower case; empty unless they name the rows.
+    pub accounts: HashMap<String, ConversationAccount>,
+}
+
+/// Reads the usage in a range of slots, as detailed as `by` needs it.
+pub(super) fn read_selected(
+    store: &IndexStore,
+    selection: &SelectionArgs,
+    slots: Range<i64>,
+    by: Grouping,
+    context: &Context,
+) -> Result<SelectedUsage, CommandError> {
+    let filter = selection.resolve(context)?;
+    let is_filtered = filter.is_restricted();
+    let detail = match (by.is_of_time(), is_filtered) {
+        (true, false) => UsageDetail::Slots,
+        (false, false) if by == Grouping::Models => UsageDetail::Slots,
+        (true, true) => UsageDetail::Both,
+        (false, _) => UsageDetail::Conversations,
+    };
+    let mut rows = usage_query::sums(store, slots, detail)?;
+    if detail == UsageDetail::Slots {
+        return Ok(SelectedUsage {
+            rows,
+            conversations: HashMap::new(),
+            accounts: HashMap::new(),
+        });
+    }
+    let mut conversations = usage_query::conversations(store)?;
+    if is_filtered {
+        let filter = ConversationFilter::new(filter, |filter| listed_threads(filter, context))?;
+        conversations.retain(|_, conversation| filter.accepts_usage(conversation));
+        rows.retain(|row| conversations.contains_key(&row.conversation));
+    }
+    Ok(SelectedUsage {
+        rows,
+        conversations,
+        accounts: match by {
+            Grouping::Accounts => accounts(context)?,
+            _ => HashMap::new(),
+        },
+    })
+}
+
+/// Returns the accounts of all listed conversations, by the ids of these in lower case.
+fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>, CommandError> {
+    let home = &context.settings.codex_home;
+    let Some(path) = threads::find_state_database(home, &context.env) else {
+        return Ok(HashMap::new());
+    };
+    let known = ConversationAccounts::read_all(context)?;
+    let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
+    let accounts = threads::list_as(&path, &ThreadFilter::default(), account).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
+    Ok(accounts.into_iter().collect())
 }

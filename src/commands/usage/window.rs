@@ -1,22 +1,28 @@
 //! `usage --window`: what used up a weekly window of an account.
 
-use crate::choices::selection_args::{PeriodEnd, millis};
-use crate::commands::usage::window_use::{AccountConversations, WindowUse, conversations_of};
+use crate::choices::selection_args::{PeriodEnd, account_filter, millis};
+use crate::codex::identity::Identity;
+use crate::codex::threads::{self, ThreadFilter};
+use crate::codex::window::{WEEKLY_MINUTES, Window};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
+use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
 use crate::error::CommandError;
+use crate::inventory::observations;
 use crate::inventory::resolve::resolve;
 use crate::quota::account::Account;
-use crate::ui::Style;
+use crate::quota::window::{Observation, SAME_WINDOW};
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time;
+use crate::ui::{Style, time};
 use crate::usage::figures::short;
 use crate::usage::prices::Prices;
-use crate::usage::window;
+use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
 use crate::views::account::{accounts_and_profiles, full, label, printable, short_id};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// The number of rows of each kind that are shown to people.
 const SHOWN: usize = 8;
@@ -30,27 +36,6 @@ struct PartView {
     title: Option<String>,
     tokens: u64,
     percent_of_window: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct WindowView {
-    account: String,
-    window: SpanView,
-    used_percent: f64,
-    rows: Vec<PartView>,
-    unattributed_percent: f64,
-    forecast: ForecastView,
-}
-
-#[derive(Debug, Serialize)]
-struct SpanView {
-    start_at: String,
-    resets_at: String,
-}
-
-#[derive(Debug, Serialize)]
-struct ForecastView {
-    exhausted_at: Option<String>,
 }
 
 /// Parses the time of `--at`. A date means the end of that day, so that it names the window that began on it.
@@ -88,22 +73,18 @@ pub(super) fn run(
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::exhausted_at(&used.span, used.last).filter(|_| is_open);
     let zone = context.settings.zone;
-    context.ui.document(
-        "usage",
-        &WindowView {
-            account: account.entry.identity.email.to_string(),
-            window: SpanView {
-                start_at: time::rfc3339(&used.span.start, zone),
-                resets_at: time::rfc3339(&used.span.end, zone),
-            },
-            used_percent: used.parts.used,
-            rows: rows.clone(),
-            unattributed_percent: used.parts.unattributed,
-            forecast: ForecastView {
-                exhausted_at: exhausted_at.map(|at| time::rfc3339(&at, zone)),
-            },
-        },
-    );
+    let span = object()
+        .with("start_at", time::rfc3339(&used.span.start, zone))
+        .with("resets_at", time::rfc3339(&used.span.end, zone));
+    let forecast = exhausted_at.map(|at| time::rfc3339(&at, zone));
+    let json = object()
+        .with("account", account.entry.identity.email.as_str())
+        .with("window", span)
+        .with("used_percent", used.parts.used)
+        .with("rows", &rows)
+        .with("unattributed_percent", used.parts.unattributed)
+        .with("forecast", object().with("exhausted_at", forecast));
+    context.ui.document("usage", &json);
     show(&account, &used, &rows, exhausted_at, context);
     Ok(())
 }
@@ -224,4 +205,207 @@ fn table_of(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
         Cell::plain(""),
     ]);
     table
+}
+
+/// The length of the weekly window.
+const WEEK: TimeDelta = TimeDelta::minutes(WEEKLY_MINUTES as i64);
+
+/// The conversations of an account, by their numbers in the index; true for those of subagents.
+pub(super) type AccountConversations = HashMap<i64, (UsageConversation, bool)>;
+
+pub(super) struct WindowUse {
+    pub span: Range<DateTime<Utc>>,
+    pub requests: Vec<UsageRequest>,
+    pub parts: WindowParts,
+    /// The last observation within the window.
+    pub last: UsedPercent,
+}
+
+impl WindowUse {
+    /// Reads the use of the window at `at`; of the newest known one without a time.
+    ///
+    /// # Errors
+    /// Nothing is known of the window, or the index cannot be read.
+    pub(super) fn read(
+        store: &IndexStore,
+        account: &Account,
+        conversations: &AccountConversations,
+        at: Option<DateTime<Utc>>,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<Self, CommandError> {
+        let around = at.map_or(context.now(), |at| at + WEEK);
+        let period = around - WEEK * 2..around.min(context.now());
+        let mut quotas = usage_query::quotas(store, &period, WEEKLY_MINUTES)?;
+        quotas.retain(|quota| conversations.contains_key(&quota.conversation));
+        quotas.extend(probed(account, &period, context)?);
+        quotas.sort_by_key(|quota| quota.at);
+        let end = match at {
+            Some(at) => end_at(&quotas, at),
+            None => quotas.iter().rev().find_map(end_of),
+        };
+        let end = end.ok_or_else(|| unknown_window(account, at, context))?;
+        quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
+        let span = end - WEEK..end;
+        let mut requests = usage_query::requests(store, &span)?;
+        requests.retain(|request| conversations.contains_key(&request.conversation));
+        let observations = quotas.iter().map(|quota| UsedPercent {
+            at: quota.at,
+            percent: quota.window.used_percent,
+        });
+        let observations: Vec<_> = observations.collect();
+        let parts = window::divide(span.start, &weigh(&requests, prices), &observations);
+        let last = observations.last().copied().unwrap_or(UsedPercent {
+            at: context.now(),
+            percent: 0.0,
+        });
+        Ok(Self {
+            span,
+            requests,
+            parts,
+            last,
+        })
+    }
+}
+
+/// Returns the observations of probes, which tell also what was used elsewhere.
+fn probed(
+    account: &Account,
+    period: &Range<DateTime<Utc>>,
+    context: &Context,
+) -> Result<Vec<UsageQuota>, CommandError> {
+    let home = &context.settings.manager_home;
+    let known = observations::load(home, &account.entry.identity)?.spans;
+    let quota = |observation: &Observation, at: DateTime<Utc>| {
+        let window: &Window = observation.weekly()?;
+        Some(UsageQuota {
+            conversation: 0,
+            at,
+            window: window.clone(),
+        })
+    };
+    let spans = known.iter().flat_map(|span| {
+        let seen = [span.observation.observed_at, span.until];
+        seen.map(|at| quota(&span.observation, at.to_utc()))
+    });
+    let last = account.entry.observation.iter();
+    let last = last.map(|seen| quota(seen, seen.observed_at.to_utc()));
+    let all = spans.chain(last).flatten();
+    Ok(all
+        .filter(|quota| quota.at >= period.start && quota.at <= period.end)
+        .collect())
+}
+
+fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
+    quota.window.resets_at.map(|at| at.to_utc())
+}
+
+/// Returns the end of the window at a time: by the last observation until then, else by the first one after it.
+fn end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
+    let later = quotas.partition_point(|quota| quota.at <= at);
+    let before = quotas[..later].iter().rev().find_map(end);
+    before.or_else(|| quotas[later..].iter().find_map(end))
+}
+
+fn unknown_window(account: &Account, at: Option<DateTime<Utc>>, context: &Context) -> CommandError {
+    let name = printable(account.entry.identity.email.as_str());
+    let Some(at) = at else {
+        return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
+            .hint("query it: codex-manager status");
+    };
+    let when = full(&context.settings.zone.at(&at), context);
+    CommandError::failed(format!(
+        "nothing is known of the weekly window of {name} at {when}"
+    ))
+    .hint("show the newest one: codex-manager usage --window ACCOUNT")
+}
+
+/// Returns the conversations of an account, by their numbers in the index; true for those of subagents.
+///
+/// # Errors
+/// The index, Codex's list or `launches.jsonl` cannot be read.
+pub(super) fn conversations_of(
+    store: &IndexStore,
+    identity: &Identity,
+    context: &Context,
+) -> Result<AccountConversations, CommandError> {
+    let filter = ThreadFilter {
+        account: Some(account_filter(identity.clone(), context)?),
+        ..ThreadFilter::default()
+    };
+    let home = &context.settings.codex_home;
+    let Some(path) = threads::find_state_database(home, &context.env) else {
+        return Ok(HashMap::new());
+    };
+    let listed = threads::list(&path, &filter).map_err(|e| {
+        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    })?;
+    let of_account: HashMap<_, _> = listed
+        .into_iter()
+        .map(|thread| (thread.id.to_lowercase(), thread.parent_id.is_some()))
+        .collect();
+    let known = usage_query::conversations(store)?.into_iter();
+    let known = known.filter_map(|(number, found)| {
+        let is_subagent = *of_account.get(&found.session)?;
+        Some((number, (found, is_subagent)))
+    });
+    Ok(known.collect())
+}
+
+/// Weighs requests by their cost, or by their tokens if the price of a model is not known.
+fn weigh(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
+    let cost = |request: &UsageRequest| Some(prices.of(&request.model)?.cost(request.tokens));
+    let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
+    #[allow(clippy::cast_precision_loss, reason = "a weight")]
+    let weights = costs.unwrap_or_else(|| {
+        let tokens = requests
+            .iter()
+            .map(|request| request.tokens.total_tokens as f64);
+        tokens.collect()
+    });
+    let weighed = requests.iter().zip(weights);
+    weighed
+        .map(|(request, weight)| WeighedRequest {
+            at: request.at,
+            weight,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::window::CODEX_LIMIT;
+
+    fn day(n: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(n)
+    }
+
+    fn quota(at: i64, end: i64) -> UsageQuota {
+        UsageQuota {
+            conversation: 1,
+            at: day(at),
+            window: Window {
+                limit_id: CODEX_LIMIT.to_owned(),
+                minutes: Some(WEEKLY_MINUTES),
+                used_percent: 1.0,
+                resets_at: Some(day(end).fixed_offset()),
+            },
+        }
+    }
+
+    #[test]
+    fn a_time_is_in_the_window_that_was_observed_last() {
+        // The server ended the first window early.
+        let quotas = [quota(12, 17), quota(13, 17), quota(15, 22), quota(25, 29)];
+        let end = |at| end_at(&quotas, day(at)).map(|end| (end - DateTime::UNIX_EPOCH).num_days());
+        assert_eq!(end(10), Some(17));
+        assert_eq!(end(14), Some(17));
+        assert_eq!(end(16), Some(22));
+        assert_eq!(end(21), Some(22));
+        assert_eq!(end(22), Some(29));
+        assert_eq!(end(29), None);
+        assert_eq!(end(9), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! `vault backup`: makes a snapshot of the Codex home.
 
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;
 use crate::archive::scan;
 use crate::choices::vault_connection::{ConnectionArgs, host};
@@ -13,11 +13,12 @@ use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::new_snapshot::NewSnapshot;
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::time::bytes;
+use crate::vault::backup::SnapshotReport;
 use crate::views::left_out::show_left_out;
 use chrono::Duration;
 use clap::Args;
-use serde::Serialize;
 use std::sync::Arc;
 
 /// Make a snapshot of the Codex home
@@ -37,26 +38,6 @@ pub(super) struct VaultBackupArgs {
     drill_if_older: Option<String>,
     /// Show what would be captured; make no connection, write nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct SnapshotBackupJson<'a> {
-    snapshot: Option<&'a str>,
-    mode: BackupMode,
-    email: Option<&'a str>,
-    account_id: Option<&'a str>,
-    host: &'a str,
-    files: u64,
-    bytes: u64,
-    files_new: u64,
-    files_changed: u64,
-    files_unmodified: u64,
-    added_bytes: u64,
-    excluded: &'a [PathNote],
-    skipped: &'a [PathNote],
-    damaged: &'a [PathNote],
     dry_run: bool,
 }
 
@@ -101,24 +82,31 @@ impl VaultBackupArgs {
     }
 }
 
-fn json<'a>(metadata: &'a Metadata, host: &'a str) -> SnapshotBackupJson<'a> {
-    SnapshotBackupJson {
-        snapshot: None,
-        mode: metadata.mode,
-        email: metadata.email.as_deref(),
-        account_id: metadata.account_id.as_deref(),
-        host,
-        files: metadata.files,
-        bytes: metadata.bytes,
-        files_new: 0,
-        files_changed: 0,
-        files_unmodified: 0,
-        added_bytes: 0,
-        excluded: &[],
-        skipped: &[],
-        damaged: &[],
-        dry_run: false,
-    }
+/// Prints the JSON document of a snapshot, or without a report of a dry run. Its keys are an interface.
+fn show_json(
+    context: &Context,
+    (metadata, host): (&Metadata, &str),
+    report: Option<&SnapshotReport>,
+    [excluded, skipped, damaged]: [&[PathNote]; 3],
+) {
+    let figure = |of: fn(&SnapshotReport) -> u64| report.map_or(0, of);
+    let json = object()
+        .with("snapshot", report.map(SnapshotReport::short_id))
+        .with("mode", metadata.mode)
+        .with("email", &metadata.email)
+        .with("account_id", &metadata.account_id)
+        .with("host", host)
+        .with("files", metadata.files)
+        .with("bytes", metadata.bytes)
+        .with("files_new", figure(|report| report.files_new))
+        .with("files_changed", figure(|report| report.files_changed))
+        .with("files_unmodified", figure(|report| report.files_unmodified))
+        .with("added_bytes", figure(|report| report.added_bytes))
+        .with("excluded", excluded)
+        .with("skipped", skipped)
+        .with("damaged", damaged)
+        .with("dry_run", report.is_none());
+    context.ui.document("vault backup", &json);
 }
 
 fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {
@@ -128,17 +116,8 @@ fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandErr
         bytes: scan.bytes(),
         ..plan.metadata.clone()
     };
-    let host = host(context);
-    context.ui.document(
-        "vault backup",
-        &SnapshotBackupJson {
-            excluded: &scan.excluded,
-            skipped: &scan.skipped,
-            damaged: &scan.damaged,
-            dry_run: true,
-            ..json(&metadata, &host)
-        },
-    );
+    let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
+    show_json(context, (&metadata, &host(context)), None, left_out);
     let ui = &context.ui;
     ui.report(format_args!(
         "would capture {}, {}",
@@ -153,20 +132,8 @@ fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandErr
 fn show_done(context: &Context, made: &NewSnapshot) {
     let (tree, report) = (&made.tree, &made.report);
     let metadata = &tree.manifest.metadata;
-    context.ui.document(
-        "vault backup",
-        &SnapshotBackupJson {
-            snapshot: Some(report.short_id()),
-            files_new: report.files_new,
-            files_changed: report.files_changed,
-            files_unmodified: report.files_unmodified,
-            added_bytes: report.added_bytes,
-            excluded: &tree.excluded,
-            skipped: &tree.skipped,
-            damaged: &tree.damaged,
-            ..json(metadata, &made.host)
-        },
-    );
+    let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
+    show_json(context, (metadata, &made.host), Some(report), left_out);
     let ui = &context.ui;
     let who = match &metadata.email {
         Some(email) => format!(" of {email}"),

@@ -4,10 +4,10 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::vault::VaultError;
 use crate::vault::fault::Fault;
 use clap::Args;
-use serde::Serialize;
 
 /// Check the vault
 ///
@@ -21,15 +21,6 @@ pub(super) struct VaultCheckArgs {
     /// Download and check all data
     #[arg(long)]
     read_data: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct VaultCheckJson {
-    repository: String,
-    ok: bool,
-    read_data: bool,
-    problems: Vec<String>,
 }
 
 impl VaultCheckArgs {
@@ -71,19 +62,12 @@ impl VaultCheckArgs {
         if !ok {
             ui.note("how to repair it with restic: https://restic.readthedocs.io/en/stable/077_troubleshooting.html");
         }
-        ui.document(
-            "vault check",
-            &VaultCheckJson {
-                repository: restic.location(),
-                ok,
-                read_data: self.read_data,
-                problems,
-            },
-        );
-        Ok(if ok {
-            Outcome::Done
-        } else {
-            Outcome::CheckFailed
-        })
+        let json = object()
+            .with("repository", restic.location())
+            .with("ok", ok)
+            .with("read_data", self.read_data)
+            .with("problems", problems);
+        ui.document("vault check", &json);
+        Ok(Outcome::passed_if(ok))
     }
 }

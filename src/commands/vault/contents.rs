@@ -6,13 +6,13 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::codex::home::{AUTH_JSON, kind_of};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{bytes, rfc3339};
-use crate::vault::listing::{SnapshotNode, for_each_node};
+use crate::vault::contents::{SnapshotNode, for_each_node};
 use crate::vault::snapshot::Snapshot;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 const COLUMNS: [Column; 3] = [
@@ -41,20 +41,6 @@ pub(super) struct LsArgs {
     table: TableArgs,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct LsJson {
-    snapshot: String,
-    files: Vec<SnapshotFileJson>,
-}
-
-#[derive(Serialize)]
-struct SnapshotFileJson {
-    path: String,
-    bytes: u64,
-    modified_at: Option<String>,
-}
-
 /// Returns a path below the root of a snapshot.
 fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
@@ -81,17 +67,17 @@ impl LsArgs {
         if let (Some(path), true) = (&self.path, files.is_empty()) {
             return Err(snapshot.no_path(path.display()).into());
         }
-        show(context, &snapshot, files);
+        show(context, &snapshot, &files);
         Ok(Outcome::Done)
     }
 }
 
-fn show(context: &Context, snapshot: &Snapshot, files: Vec<SnapshotNode>) {
+fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
     let ui = &context.ui;
     let (zone, now) = (context.settings.zone, context.now());
     if !ui.wants_json() {
         let mut table = Table::new(ui, COLUMNS);
-        for file in &files {
+        for file in files {
             table.row([
                 Cell::time(file.mtime.map(|at| at.to_utc()), zone, &now),
                 Cell::plain(bytes(file.size)).value(file.size),
@@ -100,18 +86,19 @@ fn show(context: &Context, snapshot: &Snapshot, files: Vec<SnapshotNode>) {
         }
         table.print(ui);
     }
-    let files = files.into_iter().map(|file| SnapshotFileJson {
-        path: file.path.trim_start_matches('/').to_owned(),
-        bytes: file.size,
-        modified_at: file.mtime.map(|at| rfc3339(&at.to_utc(), zone)),
-    });
-    ui.document(
-        "vault ls",
-        &LsJson {
-            snapshot: snapshot.id.clone(),
-            files: files.collect(),
-        },
-    );
+    let row = |file: &SnapshotNode| {
+        object()
+            .with("path", file.path.trim_start_matches('/').to_owned())
+            .with("bytes", file.size)
+            .with(
+                "modified_at",
+                file.mtime.map(|at| rfc3339(&at.to_utc(), zone)),
+            )
+    };
+    let json = object()
+        .with("snapshot", &snapshot.id)
+        .with("files", files.iter().map(row).collect::<Vec<_>>());
+    ui.document("vault ls", &json);
 }
 
 /// Print a file of a snapshot
@@ -128,15 +115,6 @@ pub(super) struct CatArgs {
     /// The file, relative to the Codex home
     #[arg(value_name = "PATH")]
     path: PathBuf,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct CatJson {
-    snapshot: String,
-    path: String,
-    bytes: u64,
-    text: Option<String>,
 }
 
 impl CatArgs {
@@ -184,15 +162,12 @@ impl CatArgs {
                 }
             }
         })?;
-        ui.document(
-            "vault cat",
-            &CatJson {
-                snapshot: snapshot.id,
-                path: shown,
-                bytes: node.size,
-                text: String::from_utf8(printed).ok(),
-            },
-        );
+        let json = object()
+            .with("snapshot", &snapshot.id)
+            .with("path", shown)
+            .with("bytes", node.size)
+            .with("text", String::from_utf8(printed).ok());
+        ui.document("vault cat", &json);
         Ok(Outcome::Done)
     }
 }

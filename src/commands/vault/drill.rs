@@ -6,18 +6,16 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::atomic;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
-use crate::vault::folder;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state::{self, DrillResult};
 use crate::views::account::warn_not_recorded;
 use chrono::Duration;
 use clap::Args;
-use serde::Serialize;
 
 /// Test that a snapshot can be restored
 ///
@@ -34,17 +32,6 @@ pub(super) struct DrillArgs {
     what: Option<String>,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct DrillJson {
-    snapshot: String,
-    ok: bool,
-    files: u64,
-    bytes: u64,
-    conversations: Option<usize>,
-    problems: Vec<String>,
-}
-
 impl DrillArgs {
     pub(super) fn run(
         self,
@@ -52,9 +39,16 @@ impl DrillArgs {
         connection: &ConnectionArgs,
     ) -> Result<Outcome, CommandError> {
         let what = self.what.unwrap_or_else(|| LATEST.into());
-        let drilled = drill(context, connection, &what)?;
-        context.ui.document("vault drill", &drilled.0);
-        Ok(drilled.1)
+        let (snapshot, report, outcome) = drill(context, connection, &what)?;
+        let json = object()
+            .with("snapshot", snapshot.id)
+            .with("ok", report.problems.is_empty())
+            .with("files", report.files)
+            .with("bytes", report.bytes)
+            .with("conversations", report.conversations)
+            .with("problems", report.problems);
+        context.ui.document("vault drill", &json);
+        Ok(outcome)
     }
 }
 
@@ -70,21 +64,19 @@ pub(super) fn run_newest(
     context: &Context,
     connection: &ConnectionArgs,
 ) -> Result<Outcome, CommandError> {
-    drill(context, connection, LATEST).map(|(_, outcome)| outcome)
+    drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
 fn drill(
     context: &Context,
     connection: &ConnectionArgs,
     what: &str,
-) -> Result<(DrillJson, Outcome), CommandError> {
+) -> Result<(Snapshot, DrillReport, Outcome), CommandError> {
     let (connection, timeout) = connection.for_drill();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, what)?;
     let settings = &context.settings;
     let manager = &settings.manager_home;
-    atomic::create_private_folder(manager)?;
-    atomic::create_private_folder(&folder(manager))?;
     let codex = Program::find(settings.codex_bin.as_deref(), &context.env).ok();
     let options = DrillOptions {
         manager_home: manager,
@@ -107,21 +99,12 @@ fn drill(
     };
     let is_recorded = record(context, &snapshot, &report.problems);
     show(context, &snapshot, &report, codex.is_some());
-    let ok = report.problems.is_empty();
-    let outcome = if ok {
+    let outcome = if report.problems.is_empty() {
         Outcome::partial_if(!is_recorded)
     } else {
         Outcome::CheckFailed
     };
-    let json = DrillJson {
-        snapshot: snapshot.id,
-        ok,
-        files: report.files,
-        bytes: report.bytes,
-        conversations: report.conversations,
-        problems: report.problems,
-    };
-    Ok((json, outcome))
+    Ok((snapshot, report, outcome))
 }
 
 /// Records the result for `doctor`. Returns false, after a warning, if that failed.

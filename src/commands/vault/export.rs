@@ -6,16 +6,17 @@ use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::store;
 use crate::io::atomic;
 use crate::ui::Style;
+use crate::ui::json_object::object;
 use crate::ui::time::bytes;
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::views::account::warn_not_recorded;
 use clap::Args;
-use serde::Serialize;
 use std::path::PathBuf;
 
 /// Make an archive of a snapshot
@@ -32,18 +33,6 @@ pub(super) struct VaultExportArgs {
     /// The folder of the archive [default: backups/ of the manager home]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct SnapshotExportJson {
-    snapshot: String,
-    archive: String,
-    path: PathBuf,
-    metadata_path: PathBuf,
-    files: u64,
-    bytes: u64,
-    archive_bytes: u64,
 }
 
 impl VaultExportArgs {
@@ -78,12 +67,7 @@ impl VaultExportArgs {
             let refreshed = store::refresh(manager);
             is_noted = warn_not_recorded(&context.ui, refreshed.err());
         }
-        let name = published
-            .archive
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = file_name(&published.archive);
         let (ui, metadata) = (&context.ui, &published.metadata);
         ui.report(ui.paint(Style::Strong, &name));
         ui.report(format_args!(
@@ -91,18 +75,15 @@ impl VaultExportArgs {
             snapshot.short_id(),
             bytes(metadata.archive_bytes)
         ));
-        ui.document(
-            "vault export",
-            &SnapshotExportJson {
-                snapshot: snapshot.id.clone(),
-                archive: name,
-                files: metadata.files,
-                bytes: metadata.bytes,
-                archive_bytes: metadata.archive_bytes,
-                path: published.archive.clone(),
-                metadata_path: published.sidecar.clone(),
-            },
-        );
+        let json = object()
+            .with("snapshot", &snapshot.id)
+            .with("archive", &name)
+            .with("path", &published.archive)
+            .with("metadata_path", &published.sidecar)
+            .with("files", metadata.files)
+            .with("bytes", metadata.bytes)
+            .with("archive_bytes", metadata.archive_bytes);
+        ui.document("vault export", &json);
         Ok(Outcome::partial_if(!is_noted))
     }
 }

@@ -9,11 +9,10 @@ use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
+use crate::ui::json_object::object;
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::retention_table::{self, RetentionSubject};
-use crate::views::retention_table::{DecisionJson, row};
+use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use clap::Args;
-use serde::Serialize;
 
 /// Remove old snapshots from the vault
 ///
@@ -43,14 +42,6 @@ fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<(), C
         }
     }
     Ok(())
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct ForgetJson {
-    keep: Vec<DecisionJson>,
-    drop: Vec<DecisionJson>,
-    dry_run: bool,
 }
 
 impl ForgetArgs {
@@ -93,17 +84,11 @@ impl ForgetArgs {
             restic.run(&["prune"])?;
             ui.prose(format_args!("{count} removed"));
         }
-        let json = |decisions: Vec<retention::RetentionDecision>| {
-            decisions.into_iter().map(|d| row(d, context)).collect()
-        };
-        ui.document(
-            "vault forget",
-            &ForgetJson {
-                keep: json(plan.keep),
-                drop: json(plan.drop),
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("keep", rows_json(plan.keep, context))
+            .with("drop", rows_json(plan.drop, context))
+            .with("dry_run", self.dry_run);
+        ui.document("vault forget", &json);
         Ok(Outcome::Done)
     }
 }

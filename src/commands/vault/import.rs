@@ -5,6 +5,7 @@ use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Ui;
+use crate::ui::json_object::object;
 use crate::vault::import::{self, ImportOutcome};
 use crate::vault::{TreeLock, VaultError, snapshot};
 use clap::Args;
@@ -28,13 +29,7 @@ pub(super) struct VaultImportArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct VaultImportJson {
-    archives: Vec<ImportedArchiveJson>,
-    dry_run: bool,
-}
-
+/// The result for an archive in JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct ImportedArchiveJson {
     archive: String,
@@ -86,13 +81,10 @@ impl VaultImportArgs {
             }
         }
         let failed = rows.iter().any(|row| row.problem.is_some());
-        ui.document(
-            "vault import",
-            &VaultImportJson {
-                archives: rows,
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("archives", rows)
+            .with("dry_run", self.dry_run);
+        ui.document("vault import", &json);
         Ok(Outcome::partial_if(failed))
     }
 }

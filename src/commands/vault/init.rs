@@ -10,12 +10,12 @@ use crate::error::{CommandError, Outcome};
 use crate::io::OrdinaryPath;
 use crate::io::secret::SecretBytes;
 use crate::io::shell;
+use crate::ui::json_object::object;
 use crate::vault::fault::Fault;
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
 use crate::vault::{VaultError, folder, snapshot};
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
 
@@ -38,16 +38,6 @@ pub(super) struct VaultInitArgs {
     dry_run: bool,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct VaultInitJson {
-    repository: String,
-    created: Option<bool>,
-    snapshots: Option<usize>,
-    password: &'static str,
-    dry_run: bool,
-}
-
 /// Returns true if the user part of the URL has a password.
 fn has_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
@@ -65,6 +55,18 @@ fn source_of(password: Option<&Password>) -> &'static str {
     }
 }
 
+/// Prints the JSON document. `opened` has whether the vault was created, and the number of its snapshots; `None` in a
+/// dry run.
+fn show_json(context: &Context, repository: &str, password: &str, opened: Option<(bool, usize)>) {
+    let json = object()
+        .with("repository", repository)
+        .with("created", opened.map(|(created, _)| created))
+        .with("snapshots", opened.map(|(_, count)| count))
+        .with("password", password)
+        .with("dry_run", opened.is_none());
+    context.ui.document("vault init", &json);
+}
+
 impl VaultInitArgs {
     pub(super) fn run(
         self,
@@ -79,16 +81,7 @@ impl VaultInitArgs {
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown}"));
-            ui.document(
-                "vault init",
-                &VaultInitJson {
-                    repository: shown,
-                    created: None,
-                    snapshots: None,
-                    password: source_of(found.as_ref()),
-                    dry_run: true,
-                },
-            );
+            show_json(context, &shown, source_of(found.as_ref()), None);
             return Ok(Outcome::Done);
         }
         connection.check_program(context)?;
@@ -111,16 +104,7 @@ impl VaultInitArgs {
         let done = if created { "created" } else { "opened" };
         ui.report(format_args!("{done} the vault {shown}"));
         ui.note("make the first snapshot: codex-manager vault backup");
-        ui.document(
-            "vault init",
-            &VaultInitJson {
-                repository: shown,
-                created: Some(created),
-                snapshots: Some(snapshots),
-                password: source,
-                dry_run: false,
-            },
-        );
+        show_json(context, &shown, source, Some((created, snapshots)));
         Ok(Outcome::Done)
     }
 

@@ -9,15 +9,13 @@ use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Outcome};
-use crate::io::atomic;
 use crate::io::quantity::pluralize;
-use crate::io::staging::Staging;
 use crate::restore::needed_paths::needed_paths;
 use crate::restore::plan::Selection;
 use crate::steps::restore_options::RestoreOptions;
 use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::vault::contents::SnapshotContents;
-use crate::vault::{folder, staging_folder};
+use crate::vault::create_staging;
 use crate::views::restore_report::describe;
 use clap::Args;
 use std::path::Path;
@@ -81,9 +79,7 @@ impl VaultRestoreArgs {
             source.contents.narrow(&paths);
         }
         let manager = &context.settings.manager_home;
-        atomic::create_private_folder(manager)?;
-        atomic::create_private_folder(&folder(manager))?;
-        let staging = Staging::inside(&staging_folder(manager))?;
+        let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
         let path = staging.path(&id);
         let bar = context.ui.bar("downloading", 0);
@@ -103,7 +99,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     }
     let snapshot = &source.snapshot;
     let tags = snapshot.tags.as_ref();
-    let login = match tags.and_then(|tags| tags.email.as_ref()) {
+    let login = match tags.and_then(|tags| tags.metadata.email.as_ref()) {
         Some(email) => format!("the login of {email}"),
         None => "the login".into(),
     };

@@ -3,6 +3,7 @@
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{bytes, rfc3339};
 use crate::vault::snapshot::{self, Snapshot};
@@ -37,28 +38,6 @@ pub(super) struct SnapshotsArgs {
     table: TableArgs,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Serialize)]
-struct SnapshotsJson {
-    repository: String,
-    snapshots: Vec<SnapshotJson>,
-}
-
-#[derive(Serialize)]
-struct SnapshotJson {
-    id: String,
-    time: String,
-    host: String,
-    email: Option<String>,
-    account_id: Option<String>,
-    profile: Option<String>,
-    mode: Option<&'static str>,
-    label: Option<String>,
-    files: Option<u64>,
-    bytes: Option<u64>,
-    is_own: bool,
-}
-
 impl SnapshotsArgs {
     pub(super) fn run(
         self,
@@ -72,33 +51,34 @@ impl SnapshotsArgs {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }
         show(context, &snapshots);
-        let rows = snapshots.into_iter().map(|s| row(context, s)).collect();
-        context.ui.document(
-            "vault snapshots",
-            &SnapshotsJson {
-                repository: restic.location(),
-                snapshots: rows,
-            },
-        );
+        let rows: Vec<_> = snapshots.iter().map(|s| row(context, s)).collect();
+        let json = object()
+            .with("repository", restic.location())
+            .with("snapshots", rows);
+        context.ui.document("vault snapshots", &json);
         Ok(Outcome::Done)
     }
 }
 
-fn row(context: &Context, snapshot: Snapshot) -> SnapshotJson {
+/// Returns a snapshot in JSON. The keys are an interface.
+fn row<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a> {
     let tags = snapshot.tags.as_ref();
-    SnapshotJson {
-        time: rfc3339(&snapshot.time, context.settings.zone),
-        email: tags.and_then(|tags| tags.email.clone()),
-        account_id: tags.and_then(|tags| tags.account_id.clone()),
-        profile: tags.and_then(|tags| tags.profile.clone()),
-        mode: tags.map(|tags| tags.mode.name()),
-        label: tags.and_then(|tags| tags.label.clone()),
-        files: tags.map(|tags| tags.files),
-        bytes: tags.map(|tags| tags.bytes),
-        is_own: tags.is_some(),
-        id: snapshot.id,
-        host: snapshot.host,
-    }
+    let metadata = tags.map(|tags| &tags.metadata);
+    object()
+        .with("id", &snapshot.id)
+        .with("time", rfc3339(&snapshot.time, context.settings.zone))
+        .with("host", &snapshot.host)
+        .with("email", metadata.and_then(|made| made.email.as_ref()))
+        .with(
+            "account_id",
+            metadata.and_then(|made| made.account_id.as_ref()),
+        )
+        .with("profile", tags.and_then(|tags| tags.profile.as_ref()))
+        .with("mode", metadata.map(|made| made.mode.name()))
+        .with("label", metadata.and_then(|made| made.label.as_ref()))
+        .with("files", metadata.map(|made| made.files))
+        .with("bytes", metadata.map(|made| made.bytes))
+        .with("is_own", tags.is_some())
 }
 
 fn show(context: &Context, snapshots: &[Snapshot]) {
@@ -110,16 +90,16 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
     let mut table = Table::new(ui, COLUMNS);
     let (zone, now) = (context.settings.zone, context.now());
     for snapshot in snapshots {
-        let tags = snapshot.tags.as_ref();
-        let mode = tags.map(|tags| tags.mode.name());
-        let label = tags.and_then(|tags| tags.label.as_deref());
+        let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
+        let mode = metadata.map(|made| made.mode.name());
+        let label = metadata.and_then(|made| made.label.as_deref());
         let kind = match (mode, label) {
             (Some(mode), Some(label)) => format!("{mode} {label}"),
             (Some(mode), None) => mode.to_owned(),
             (None, _) => "other program".to_owned(),
         };
-        let account = tags.map(|tags| tags.email.as_deref().unwrap_or("signed out"));
-        let size = tags.map(|tags| tags.bytes);
+        let account = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
+        let size = metadata.map(|made| made.bytes);
         table.row([
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
             Cell::time(Some(snapshot.time), zone, &now),

@@ -1,0 +1,102 @@
+//! JSON objects without a type of their own: a command names the keys of its document where it prints it.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// A JSON object with its keys in the order in which they were added, as those of a struct are.
+///
+/// `serde_json::json!` sorts the keys. Its feature `preserve_order` would change the order in files of Codex that
+/// are read and written again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonObject<F>(F);
+
+/// The fields of a [`JsonObject`].
+pub(crate) trait JsonFields {
+    /// Writes the fields in their order.
+    ///
+    /// # Errors
+    /// A value cannot be serialized, or the output fails.
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error>;
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JsonField<V>(&'static str, V);
+
+/// Returns an object without keys.
+pub(crate) fn object() -> JsonObject<()> {
+    JsonObject(())
+}
+
+impl<F: JsonFields> JsonObject<F> {
+    /// Adds a key. `None` is written as `null`.
+    pub(crate) fn with<V: Serialize>(
+        self,
+        key: &'static str,
+        value: V,
+    ) -> JsonObject<(F, JsonField<V>)> {
+        JsonObject((self.0, JsonField(key, value)))
+    }
+
+    /// Adds a key, or none for `None`.
+    pub(crate) fn with_some<V: Serialize>(
+        self,
+        key: &'static str,
+        value: Option<V>,
+    ) -> JsonObject<(F, Option<JsonField<V>>)> {
+        JsonObject((self.0, value.map(|value| JsonField(key, value))))
+    }
+
+    /// Adds the keys of another object.
+    pub(crate) fn and<G: JsonFields>(self, other: JsonObject<G>) -> JsonObject<(F, G)> {
+        JsonObject((self.0, other.0))
+    }
+}
+
+impl JsonFields for () {
+    fn write<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
+        Ok(())
+    }
+}
+
+impl<V: Serialize> JsonFields for JsonField<V> {
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        map.serialize_entry(self.0, &self.1)
+    }
+}
+
+impl<F: JsonFields> JsonFields for Option<F> {
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        self.as_ref().map_or(Ok(()), |fields| fields.write(map))
+    }
+}
+
+impl<F: JsonFields, G: JsonFields> JsonFields for (F, G) {
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        self.0.write(map)?;
+        self.1.write(map)
+    }
+}
+
+impl<F: JsonFields> Serialize for JsonObject<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.0.write(&mut map)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_order_and_missing_ones_are_left_out() {
+        let inner = object().with("z", 1).with("a", None::<u8>);
+        let outer = object()
+            .with("m", inner)
+            .with_some("left_out", None::<u8>)
+            .with_some("b", Some("text"))
+            .and(object().with("a", [true]));
+        let text = serde_json::to_string(&outer).unwrap();
+        assert_eq!(text, r#"{"m":{"z":1,"a":null},"b":"text","a":[true]}"#);
+    }
+}
