@@ -13,9 +13,8 @@ mod usage_view;
 mod window;
 mod window_use;
 
-use crate::choices::index_access::IndexAccess;
+use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, millis};
-use crate::choices::skipped::warn_skipped;
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
