@@ -131,15 +131,17 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
     if context.ui.is_verbose() {
         print_steps(context, log || command.keeps_log(context));
     }
-    let log = log && !command.keeps_log(context);
-    let log = log.then(|| RunLog::begin(context, &LogSettings::default(), None));
-    let result = tighten_manager_home(context, &command)
-        .and_then(|()| unfinished::recover(context, &command))
-        .and_then(|()| command.run(context, tree));
-    if let Some(log) = log {
-        log.end(context, &result);
+    let keeps_own_log = command.keeps_log(context);
+    let work = || {
+        tighten_manager_home(context, &command)?;
+        unfinished::recover(context, &command)?;
+        command.run(context, tree)
+    };
+    if log && !keeps_own_log {
+        RunLog::around(context, &LogSettings::default(), None, work)
+    } else {
+        work()
     }
-    result
 }
 
 /// Closes a manager home that others can write to, before a login gets there. `doctor` reports it.

@@ -16,9 +16,14 @@ use crate::views::account::{
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(crate) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
+    Ok(entry_named(text, context)?.identity)
+}
+
+/// Like [`named`], with what is known of the account.
+pub(crate) fn entry_named(text: &str, context: &Context) -> Result<AccountEntry, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = position(&accounts, text, context)?;
-    Ok(accounts.swap_remove(position).entry.identity)
+    Ok(accounts.swap_remove(position).entry)
 }
 
 /// Returns the index in `accounts` of the account that `text` names.
@@ -35,6 +40,21 @@ pub(crate) fn position(
         return Err(CommandError::failed(message).hint(first_login(context)));
     }
     Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
+}
+
+/// Returns the known accounts, followed by the `others` that are not among them.
+pub(crate) fn entries_with<'a>(
+    accounts: impl IntoIterator<Item = &'a Account>,
+    others: impl IntoIterator<Item = Identity>,
+) -> Vec<AccountEntry> {
+    let known = accounts.into_iter().map(|account| account.entry.clone());
+    let mut entries: Vec<_> = known.collect();
+    for identity in others {
+        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
+            entries.push(AccountEntry::new(identity));
+        }
+    }
+    entries
 }
 
 /// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.

@@ -2,6 +2,7 @@
 
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
+use crate::choices::account_choice;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, typed_name};
@@ -10,7 +11,6 @@ use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::similar;
 use crate::quota::account::{Account, AccountEntry};
-use crate::quota::state::Verdict;
 use crate::views::account;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -187,20 +187,17 @@ pub(crate) fn find_file(context: &Context, name: &Path) -> Option<PathBuf> {
 
 /// Returns the known accounts, followed by those that only archives have.
 pub(crate) fn entries_of<'r>(
-    accounts: &[(Account, Verdict)],
+    accounts: impl IntoIterator<Item = &'r Account>,
     records: impl IntoIterator<Item = &'r ArchiveRecord>,
 ) -> Vec<AccountEntry> {
-    let mut entries: Vec<_> = accounts.iter().map(|(a, _)| a.entry.clone()).collect();
     let mut seen = HashSet::new();
-    for record in records {
-        if seen.insert(identity_fields(&record.metadata))
-            && let Some(identity) = record.metadata.identity()
-            && !entries.iter().any(|e| e.identity.is_same(&identity))
-        {
-            entries.push(AccountEntry::new(identity));
-        }
-    }
-    entries
+    let mut metadata = records
+        .into_iter()
+        .map(|record| &record.metadata)
+        .collect::<Vec<_>>();
+    metadata.retain(|metadata| seen.insert(identity_fields(metadata)));
+    let identities = metadata.into_iter().filter_map(Metadata::identity);
+    account_choice::entries_with(accounts, identities)
 }
 
 /// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.

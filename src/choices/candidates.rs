@@ -20,8 +20,7 @@ use std::fs;
 /// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
 /// Because the value name decides, new commands need no code here.
 pub(crate) fn attach(command: Command) -> Command {
-    let of_profiles = command.get_name() == "profile";
-    attach_within(command, of_profiles)
+    attach_within(command, false)
 }
 
 fn attach_within(command: Command, of_profiles: bool) -> Command {

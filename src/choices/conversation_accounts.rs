@@ -12,9 +12,7 @@ use std::collections::HashMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConversationAccount {
-    /// The name of its profile.
     pub profile: Option<String>,
-    /// The email of the account.
     pub email: Option<String>,
 }
 

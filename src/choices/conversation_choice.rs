@@ -1,8 +1,7 @@
 //! The conversation that the user names.
 
-use crate::choices::unlisted::unlisted;
-use crate::codex::threads::ThreadFilter;
-use crate::codex::threads::{self, ThreadRow};
+use crate::choices::listed::unlisted;
+use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
@@ -14,7 +13,59 @@ use crate::io::{shell, similar};
 use crate::views::account::{first_login, printable};
 use std::path::{Path, PathBuf};
 
-/// Returns the conversation that `text` names: an id, a prefix of one, a name, or the path of a rollout.
+/// A conversation that the user named.
+pub(crate) struct ChosenConversation<'r> {
+    pub(crate) id: String,
+    /// Its row in Codex's list; `None` if it was found by its rollout only.
+    pub(crate) row: Option<&'r ThreadRow>,
+    pub(crate) rollout: Option<PathBuf>,
+}
+
+impl<'r> ChosenConversation<'r> {
+    /// Returns the conversation that `text` names: an id, a prefix of one, a name, or the path of a rollout.
+    ///
+    /// # Errors
+    /// No conversation or several match.
+    pub(crate) fn named(
+        rows: &'r [ThreadRow],
+        text: &str,
+        context: &Context,
+    ) -> Result<Self, CommandError> {
+        let home = &context.settings.codex_home;
+        if let Some(row) = find(rows, text)? {
+            return Ok(Self::of(row, home));
+        }
+        let id = thread_choice::id_in_path(text).unwrap_or_else(|| text.to_owned());
+        if let Some(rollout) = rollout_of(home, &id, "") {
+            let (row, rollout) = (None, Some(rollout));
+            return Ok(Self { id, row, rollout });
+        }
+        let message = format!("no conversation has this id or name: {}", printable(text));
+        let mut error = CommandError::failed(message);
+        error.hints.extend(suggestion(rows, text));
+        Err(if home.is_dir() {
+            with_list_hints(error)
+        } else {
+            error.hint(first_login(context))
+        })
+    }
+
+    pub(crate) fn of(row: &'r ThreadRow, home: &Path) -> Self {
+        Self {
+            id: row.id.clone(),
+            row: Some(row),
+            rollout: rollout_of(home, &row.id, &row.rollout_path),
+        }
+    }
+}
+
+fn with_list_hints(error: CommandError) -> CommandError {
+    error
+        .hint("list conversations: codex-manager sessions --archived")
+        .hint("find unlisted conversations: codex-manager history check")
+}
+
+/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::named`].
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
@@ -22,43 +73,24 @@ pub(crate) fn session_named(
     text: &str,
     context: &Context,
 ) -> Result<NamedConversation, CommandError> {
-    let home = &context.settings.codex_home;
     let rows = rows(context)?;
-    let row = find(&rows, text)?;
-    let of_path = thread_choice::id_in_path(text);
-    let id = row.map_or(of_path.as_deref().unwrap_or(text), |row| &row.id);
-    let rollout = rollout_of(home, id, row.map_or("", |row| &row.rollout_path));
-    let Some(rollout) = rollout else {
-        let mut error = CommandError::failed(match row {
-            Some(row) => format!(
-                "the home has no rollout of the conversation: {}",
-                row.rollout_path
-            ),
-            None => format!("no conversation has this id or name: {}", printable(text)),
-        });
-        if row.is_none() {
-            error.hints.extend(suggestion(&rows, text));
-        }
-        if !home.is_dir() {
-            return Err(error.hint(first_login(context)));
-        }
-        return Err(error
-            .hint("list conversations: codex-manager sessions --archived")
-            .hint("find unlisted conversations: codex-manager history check"));
-    };
-    let title = row.map(|row| {
-        let title = row.given_name().unwrap_or(&row.title);
-        title.lines().next().unwrap_or_default().to_owned()
-    });
+    let ChosenConversation { id, row, rollout } = ChosenConversation::named(&rows, text, context)?;
+    let title = row.map(|row| row.given_name().unwrap_or(&row.title));
+    let title = title.and_then(|title| title.lines().next());
+    let rollout = rollout.ok_or_else(|| {
+        let recorded = row.map_or("", |row| &row.rollout_path);
+        let message = format!("the home has no rollout of the conversation: {recorded}");
+        with_list_hints(CommandError::failed(message))
+    })?;
     Ok(NamedConversation {
-        id: id.to_owned(),
-        title: title.unwrap_or_default(),
+        title: title.unwrap_or_default().to_owned(),
+        id,
         rollout,
     })
 }
 
-/// Returns all conversations that Codex lists, or without its database those of the search index: archived ones last, otherwise by the time of the last
-/// change, newest first.
+/// Returns all conversations that Codex lists, or without its database those of the search index: archived ones
+/// last, otherwise by the time of the last change, newest first.
 pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     let home = &context.settings.codex_home;
     let mut rows = match threads::find_state_database(home, &context.env) {
@@ -88,7 +120,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
 }
 
 fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
-    let found = unlisted(&ThreadFilter::default(), |_| Ok(Vec::new()), context)?;
+    let found = unlisted(&ThreadFilter::default(), context)?;
     let rows = found.into_iter().map(|session| ThreadRow {
         id: session.id,
         rollout_path: session.rollout_path,
@@ -102,7 +134,7 @@ fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>, CommandErr
 }
 
 /// Returns the hint that suggests names of conversations similar to `text`, ready to paste.
-pub(crate) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
+fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
     let names = rows.iter().filter_map(ThreadRow::given_name);
     let nearest = similar::nearest(text, names);
     let quoted: Vec<_> = nearest
@@ -113,10 +145,7 @@ pub(crate) fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
 }
 
 /// Finds the conversation that `text` names; see [`thread_choice::named`].
-pub(crate) fn find<'a>(
-    rows: &'a [ThreadRow],
-    text: &str,
-) -> Result<Option<&'a ThreadRow>, CommandError> {
+fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
     let has_name = |row: &ThreadRow, name: &str| row.given_name() == Some(name);
     let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_name);
     match found.as_slice() {
@@ -132,7 +161,7 @@ pub(crate) fn find<'a>(
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
-pub(crate) fn rollout_of(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
+fn rollout_of(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
     let by_id = || thread_rollouts::newest_rollout(home, id).and_then(|path| of_home(home, path));
     recorded_rollout(home, recorded).or_else(by_id)
 }

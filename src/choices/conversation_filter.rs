@@ -33,26 +33,24 @@ impl ConversationFilter {
     }
 
     /// Returns true for conversations that may be found.
-    pub(crate) fn accepts(&self, conversation: &FoundConversation) -> bool {
-        let Some(listed) = &self.listed else {
-            return true;
-        };
-        if conversation.listed {
-            return listed.contains(&conversation.session);
+    pub(crate) fn accepts(&self, found: &FoundConversation) -> bool {
+        match &self.listed {
+            Some(listed) if found.listed => listed.contains(&found.session),
+            Some(_) => self.accepts_unlisted(&found.cwd, found.updated_ms),
+            None => true,
         }
-        self.filter
-            .accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
     }
 
     /// Returns true for conversations whose usage counts. Times select requests, not conversations.
-    pub(crate) fn accepts_usage(&self, conversation: &UsageConversation) -> bool {
-        let Some(listed) = &self.listed else {
-            return true;
-        };
-        if conversation.listed {
-            return listed.contains(&conversation.session);
+    pub(crate) fn accepts_usage(&self, found: &UsageConversation) -> bool {
+        match &self.listed {
+            Some(listed) if found.listed => listed.contains(&found.session),
+            Some(_) => self.accepts_unlisted(&found.cwd, None),
+            None => true,
         }
-        self.filter
-            .accepts_unlisted(Path::new(&conversation.cwd), None)
+    }
+
+    fn accepts_unlisted(&self, cwd: &str, updated_ms: Option<i64>) -> bool {
+        self.filter.accepts_unlisted(Path::new(cwd), updated_ms)
     }
 }

@@ -1,4 +1,4 @@
-//! Opens the search index and brings it up to date.
+//! Opens the search index and brings it up to date, and warns of rollouts that it lacks.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads;
@@ -7,10 +7,11 @@ use crate::conversations::index::{
     self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
 };
 use crate::error::CommandError;
+use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
 use crate::io::progress::{Progress, Silent};
 use crate::io::{IoError, atomic};
-use chrono::{DateTime, Utc};
+use crate::views::account::printable;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,7 +22,6 @@ const MIN_BAR_BYTES: u64 = 20_000_000;
 /// The index of a Codex home.
 pub(crate) struct IndexAccess<'a> {
     context: &'a Context,
-    /// The file of the index.
     pub path: PathBuf,
     database: Option<PathBuf>,
     /// The problem because of which the index is not up to date.
@@ -101,6 +101,17 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
+    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
+    /// there is no index, or it is damaged.
+    pub(crate) fn updated_quietly(&self) -> Option<IndexStore> {
+        let mut store = self.existing().ok()??;
+        if let Ok(_lock) = FileLock::try_exclusive(&lock_path(&self.path)) {
+            // If the update fails, the existing index is searched.
+            let _ = index::refresh(&mut store, self.source(), Thoroughness::Changes, &Silent);
+        }
+        Some(store)
+    }
+
     /// Creates the index again.
     ///
     /// # Errors
@@ -121,42 +132,6 @@ impl<'a> IndexAccess<'a> {
         }
         let _lock = self.lock()?;
         Ok(index::remove(&self.path)?)
-    }
-}
-
-/// An index for searching while the user types. Owns what it uses, for a thread.
-pub(crate) struct QuietIndex {
-    path: PathBuf,
-    home: PathBuf,
-    database: Option<PathBuf>,
-    now: DateTime<Utc>,
-}
-
-impl QuietIndex {
-    pub(crate) fn new(context: &Context) -> Self {
-        let access = IndexAccess::new(context);
-        Self {
-            path: access.path,
-            home: context.settings.codex_home.clone(),
-            database: access.database,
-            now: context.now(),
-        }
-    }
-
-    /// Opens the index and brings it up to date, unless another process does; without a message. `None` if
-    /// there is no index, or it is damaged.
-    pub(crate) fn updated(&self) -> Option<IndexStore> {
-        let mut store = IndexStore::open_existing(&self.path).ok()??;
-        if let Ok(_lock) = FileLock::try_exclusive(&lock_path(&self.path)) {
-            let source = IndexSource {
-                home: &self.home,
-                database: self.database.as_deref(),
-                now: self.now,
-            };
-            // If the update fails, the existing index is searched.
-            let _ = index::refresh(&mut store, source, Thoroughness::Changes, &Silent);
-        }
-        Some(store)
     }
 }
 
@@ -205,5 +180,16 @@ impl Progress for LateBar<'_> {
                 bar.add_bytes(bytes);
             }
         });
+    }
+}
+
+/// Warns of rollouts that could not be read.
+pub(crate) fn warn_skipped(skipped: &[SkippedFile], context: &Context) {
+    for file in skipped {
+        context.ui.warn(format_args!(
+            "skipped: {}: {}",
+            printable(&file.reason),
+            file.path.display()
+        ));
     }
 }

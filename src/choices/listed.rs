@@ -1,9 +1,18 @@
-//! Reads Codex's list of conversations.
+//! The conversations of the home: those that Codex lists, and those that only the search index knows.
+//!
+//! Codex up to 0.104 keeps no list in a database. In such a home, all conversations are those of the index,
+//! which is brought up to date first.
 
+use crate::choices::index_access::IndexAccess;
 use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::context::Context;
+use crate::conversations::index::Thoroughness;
+use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::CommandError;
 use crate::history::thread_titles::apply_names;
+use crate::io::progress::is_interrupted;
+use std::collections::HashSet;
+use std::path::Path;
 
 /// Returns the conversations that `filter` selects; none if Codex has no database. Names that stand only in
 /// `session_index.jsonl` are titles too; SQLite orders by the titles without them.
@@ -35,4 +44,66 @@ pub(crate) fn listed_as<T>(
     };
     threads::list_as(&database, filter, convert)
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
+}
+
+/// Returns the conversations that Codex does not list and `filter` selects by folder and time, if there is an index.
+/// A damaged index has none; the next `find` creates it again. In a home without Codex's database, the index is
+/// created.
+///
+/// # Errors
+/// The database cannot be read, or the user interrupts.
+pub(crate) fn unlisted(
+    filter: &ThreadFilter,
+    context: &Context,
+) -> Result<Vec<ListedThread>, CommandError> {
+    if filter.account.is_some() {
+        return Ok(Vec::new());
+    }
+    let access = IndexAccess::new(context);
+    let store = if access.is_only_list() {
+        match access.updated(Thoroughness::All) {
+            Ok((store, _)) => Some(store),
+            Err(e) if is_interrupted() => return Err(e),
+            Err(e) => {
+                let why = e.in_one_line();
+                let ui = &context.ui;
+                ui.warn(format_args!("conversations cannot be listed: {why}"));
+                None
+            }
+        }
+    } else {
+        access.existing().ok().flatten()
+    };
+    let found = store.and_then(|store| evaluate::unlisted(&store).ok());
+    let mut found = found.unwrap_or_default();
+    found.retain(|conversation| {
+        !(filter.without_archived && conversation.archived)
+            && filter.accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
+            && conversation.path.is_file()
+    });
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Codex may list them by now.
+    let ids = found.iter().map(|found| found.session.clone());
+    let filter = ThreadFilter {
+        ids: Some(ids.collect()),
+        ..ThreadFilter::default()
+    };
+    let listed = listed_as(&filter, context, |row| row.id.to_lowercase())?;
+    let listed: HashSet<_> = listed.into_iter().collect();
+    found.retain(|conversation| !listed.contains(&conversation.session));
+    Ok(found.into_iter().map(as_thread).collect())
+}
+
+fn as_thread(found: FoundConversation) -> ListedThread {
+    ListedThread {
+        id: found.session,
+        title: found.title,
+        cwd: found.cwd,
+        rollout_path: found.path.to_string_lossy().into_owned(),
+        archived: found.archived,
+        updated_ms: found.updated_ms,
+        ..ListedThread::default()
+    }
 }

@@ -3,8 +3,7 @@
 //! - an account: [`account_choice`]
 //! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]
 //! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
-//! - conversations by folder, account and time: [`selection_args`], [`conversation_filter`], from [`listed`] and
-//!   [`unlisted`]
+//! - conversations by folder, account and time: [`selection_args`], [`conversation_filter`], from [`listed`]
 //! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
 //! - candidates of a shell's completion: [`candidates`]
 
@@ -15,13 +14,10 @@ pub(crate) mod conversation_accounts;
 pub(crate) mod conversation_choice;
 pub(crate) mod conversation_filter;
 pub(crate) mod conversation_picker;
-pub(crate) mod conversation_view;
 pub(crate) mod index_access;
 pub(crate) mod listed;
 pub(crate) mod retention_args;
 pub(crate) mod selection_args;
-pub(crate) mod skipped;
 pub(crate) mod snapshot_choice;
 pub(crate) mod sync_config;
-pub(crate) mod unlisted;
 pub(crate) mod vault_connection;

@@ -52,13 +52,17 @@ pub(crate) enum PeriodEnd {
 impl SelectionArgs {
     /// Returns the names and values of the filters in use, for a report that has to name them.
     pub(crate) fn facts(&self, context: &Context) -> Vec<(&'static str, String)> {
-        let folder = match (&self.project, self.here) {
-            (Some(project), _) => Some(context.env.absolute(project)),
-            (None, here) => here.then(|| context.env.current_dir.clone()),
-        };
+        let folder = self.folder(context);
         let folder = folder.map(|folder| ("Folder", folder.display().to_string()));
         let account = self.account.clone().map(|account| ("Account", account));
         folder.into_iter().chain(account).collect()
+    }
+
+    fn folder(&self, context: &Context) -> Option<PathBuf> {
+        match (&self.project, self.here) {
+            (Some(project), _) => Some(context.env.absolute(project)),
+            (None, here) => here.then(|| context.env.current_dir.clone()),
+        }
     }
 
     /// Returns the filter of the state database.
@@ -66,11 +70,7 @@ impl SelectionArgs {
     /// # Errors
     /// No account has this name, or `launches.jsonl` cannot be read.
     pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter, CommandError> {
-        let folder = match (&self.project, self.here) {
-            (Some(project), _) => Some(context.env.absolute(project)),
-            (None, true) => Some(context.env.current_dir.clone()),
-            (None, false) => None,
-        };
+        let folder = self.folder(context);
         let account = self.account.as_deref();
         let account = account.map(|text| account_filter(named(text, context)?, context));
         Ok(ThreadFilter {

@@ -1,12 +1,12 @@
 //! The snapshot that the user names.
 
+use crate::choices::account_choice::entries_with;
 use crate::choices::archive_choice::LATEST;
 use crate::choices::vault_connection::host;
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::resolve::resolve;
-use crate::quota::account::AccountEntry;
 use crate::vault::VaultError;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
@@ -56,16 +56,9 @@ fn account_named(
     snapshots: &[Snapshot],
     name: &str,
 ) -> Result<Identity, CommandError> {
-    let known = account::known_accounts(context)?.into_iter();
-    let mut entries: Vec<AccountEntry> = known.map(|account| account.entry).collect();
-    for identity in snapshots
-        .iter()
-        .filter_map(|s| s.tags.as_ref()?.metadata.identity())
-    {
-        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
-            entries.push(AccountEntry::new(identity));
-        }
-    }
+    let known = account::known_accounts(context)?;
+    let identities = snapshots.iter().filter_map(|s| s.tags.as_ref()?.metadata.identity());
+    let mut entries = entries_with(&known, identities);
     let position = resolve(&entries, name)?;
     Ok(entries.swap_remove(position).identity)
 }

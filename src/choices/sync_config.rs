@@ -7,7 +7,6 @@ use crate::sync::config::{ConfigContext, SyncConfig};
 use crate::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
-/// Returns the path of the configuration.
 pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     match given {
         Some(path) => context.env.absolute(path),

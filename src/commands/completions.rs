@@ -3,7 +3,8 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap_complete::Shell;
 use clap_complete::env::Shells;
 use serde_json::json;
 
@@ -23,28 +24,7 @@ pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
 pub(crate) struct CompletionsArgs {
     /// The shell to complete in
     #[arg(value_name = "SHELL")]
-    shell: CompletionShell,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum CompletionShell {
-    Bash,
-    Elvish,
-    Fish,
-    Powershell,
-    Zsh,
-}
-
-impl CompletionShell {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::Elvish => "elvish",
-            Self::Fish => "fish",
-            Self::Powershell => "powershell",
-            Self::Zsh => "zsh",
-        }
-    }
+    shell: Shell,
 }
 
 impl CompletionsArgs {
@@ -53,7 +33,7 @@ impl CompletionsArgs {
     /// # Errors
     /// None that is known.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let shell = self.shell.name();
+        let shell = self.shell.to_string();
         let script = script(self.shell)
             .map_err(|e| CommandError::failed(format!("no script for {shell}")).because(e))?;
         context.ui.line(script.trim_end());
@@ -64,14 +44,14 @@ impl CompletionsArgs {
     }
 }
 
-fn script(shell: CompletionShell) -> std::io::Result<String> {
+fn script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
-    if let Some(completer) = Shells::builtins().completer(shell.name()) {
+    if let Some(completer) = Shells::builtins().completer(&shell.to_string()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     }
     let mut script = String::from_utf8_lossy(&script).into_owned();
-    if matches!(shell, CompletionShell::Bash) {
+    if shell == Shell::Bash {
         // bash splits words at @ (for host names), which would split email addresses.
         script.insert_str(0, "COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n");
     }

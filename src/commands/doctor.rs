@@ -8,13 +8,15 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
-use crate::io::tree;
+use crate::io::{IoError, tree};
 use crate::journal::{JournalError, Recovery};
 use crate::recovery::{self, Interrupted};
+use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::show;
 use clap::Args;
+use std::path::{Path, PathBuf};
 
 /// Check Codex, the homes and the archives
 ///
@@ -139,30 +141,30 @@ impl FixRun<'_> {
 
     fn restrict_permissions(&mut self) {
         let settings = &self.context.settings;
-        for path in permissions::accessible_to_others(&settings.codex_home, &settings.manager_home)
-        {
-            let result = if self.dry_run {
-                Ok(())
-            } else {
-                permissions::restrict_to_owner(&path)
-            };
-            let done = self.would_be();
-            let message = format!("{done}restricted to your user: {}", path.display());
-            self.add("manager.home", result.map(|()| message).map_err(Into::into));
-        }
+        let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
+        let open = permissions::accessible_to_others(codex_home, home);
+        let done = "restricted to your user";
+        self.fix_each("manager.home", &open, done, permissions::restrict_to_owner);
     }
 
     fn remove_temp_files(&mut self) {
         let settings = &self.context.settings;
         let (codex_home, home) = (&settings.codex_home, &settings.manager_home);
-        for path in stale_temp_files(codex_home, home, &self.context.env) {
-            let result = if self.dry_run {
-                Ok(())
-            } else {
-                tree::remove(&path)
-            };
-            let message = format!("{}removed: {}", self.would_be(), path.display());
-            self.add("temp", result.map(|()| message).map_err(Into::into));
+        let stale = stale_temp_files(codex_home, home, &self.context.env);
+        self.fix_each("temp", &stale, "removed", tree::remove);
+    }
+
+    fn fix_each(
+        &mut self,
+        id: &'static str,
+        paths: &[PathBuf],
+        done: &str,
+        fix: impl Fn(&Path) -> Result<(), IoError>,
+    ) {
+        for path in paths {
+            let result = if self.dry_run { Ok(()) } else { fix(path) };
+            let message = format!("{}{done}: {}", self.would_be(), path.display());
+            self.add(id, result.map(|()| message).map_err(Into::into));
         }
     }
 
@@ -175,13 +177,11 @@ impl FixRun<'_> {
                 continue;
             }
             let path = store::backups(home).join(&record.path);
-            match crate::steps::archive_check::repair_sidecar(&path, self.dry_run) {
+            let done = self.would_be();
+            let message = format!("sidecar {done}written again: {}", record.path);
+            match repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
-                Ok(true) => {
-                    let done = self.would_be();
-                    let message = format!("sidecar {done}written again: {}", record.path);
-                    self.add("archives.sidecar", Ok(message));
-                }
+                Ok(true) => self.add("archives.sidecar", Ok(message)),
                 Err(e) => self.add("archives.sidecar", Err(e)),
             }
         }
@@ -232,25 +232,15 @@ impl FixRun<'_> {
             Ok(Some(_)) => self.add(id, Ok("created inventory.json again".into())),
             Err(e) => self.add(id, Err(e.into())),
         }
-        if let Some(result) = recreate_cooldown(self.context) {
+        // The damaged file is kept beside the new one.
+        if is_cooldown_damaged(self.context) {
+            let (now, zone) = (self.context.now(), self.context.settings.zone);
+            let updated = store::note_profiles(home, &now, zone);
+            let message = "created cooldown.json again from the records".to_owned();
+            let result = updated.map(|_| message).map_err(Into::into);
             self.add("manager.cooldown", result);
         }
     }
-}
-
-/// Creates a damaged `cooldown.json` again from the records and keeps the damaged file. Returns `None` if
-/// the file is not damaged.
-fn recreate_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
-    if !is_cooldown_damaged(context) {
-        return None;
-    }
-    let settings = &context.settings;
-    let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
-    let updated = store::note_profiles(home, &now, zone);
-    Some(match updated {
-        Ok(_) => Ok("created cooldown.json again from the records".into()),
-        Err(e) => Err(e.into()),
-    })
 }
 
 /// Returns true if `cooldown.json` is damaged. A file that cannot be read at all is reported by the

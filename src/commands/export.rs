@@ -61,7 +61,6 @@ pub(crate) struct ExportArgs {
     no_redact: bool,
 }
 
-/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ExportFormat {
     /// Markdown for reading and pasting

@@ -115,7 +115,7 @@ impl ListBackupsArgs {
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all.iter().collect();
         if let Some(text) = &self.account {
-            let entries = entries_of(&accounts, &all);
+            let entries = entries_of(accounts.iter().map(|(a, _)| a), &all);
             let wanted = &entries[resolve::resolve(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
         }
@@ -241,7 +241,8 @@ fn show(
     }
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
-    let names = AccountNames::of(&entries_of(accounts, records.iter().copied()));
+    let known = accounts.iter().map(|(account, _)| account);
+    let names = AccountNames::of(&entries_of(known, records.iter().copied()));
     for group in by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));

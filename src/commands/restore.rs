@@ -112,11 +112,7 @@ fn by_account_or_beginning<'r>(
     what: &str,
     context: &Context,
 ) -> Result<&'r ArchiveRecord, CommandError> {
-    let accounts: Vec<_> = account::known_accounts(context)?
-        .into_iter()
-        .map(|a| account::with_verdict(a, context))
-        .collect();
-    let entries = entries_of(&accounts, records);
+    let entries = entries_of(&account::known_accounts(context)?, records);
     let accounts = match resolve::resolve(&entries, what) {
         Ok(i) => {
             let wanted = &entries[i].identity;

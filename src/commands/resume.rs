@@ -2,7 +2,7 @@
 
 use crate::accounts::profile::{Profile, Profiles};
 use crate::choices::account_choice::{named, pick};
-use crate::choices::conversation_choice::{find, rollout_of, rows, suggestion};
+use crate::choices::conversation_choice::{ChosenConversation, rows};
 use crate::choices::conversation_picker::export_page;
 use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::config::read_login;
@@ -14,10 +14,10 @@ use crate::error::{CommandError, Outcome};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::steps::start_codex::StartArgs;
-use crate::views::account::{first_login, printable};
+use crate::views::account::first_login;
 use clap::Args;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Continue a conversation under the account to which it belongs
 ///
@@ -53,13 +53,6 @@ pub(crate) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
-/// The conversation to resume.
-#[derive(Debug)]
-struct ResumeTarget {
-    id: String,
-    rollout: Option<PathBuf>,
-}
-
 /// The account to which a conversation belongs.
 #[derive(Debug)]
 enum ConversationOwner {
@@ -80,7 +73,11 @@ impl ResumeArgs {
         if self.session.is_none() && !self.last {
             return self.pick(context);
         }
-        let conversation = self.conversation(context)?;
+        let rows = rows(context)?;
+        let conversation = match &self.session {
+            Some(text) => ChosenConversation::named(&rows, text, context)?,
+            None => last_of_folder(&rows, context)?,
+        };
         let args = resume_args(&conversation.id, &self.args);
         if self.untracked {
             return self.start.run_directly(&args, context);
@@ -113,7 +110,6 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    /// Lets the user choose the conversation.
     fn pick(mut self, context: &Context) -> Result<Outcome, CommandError> {
         check_conversations(context)?;
         let picker = ConversationPicker {
@@ -132,57 +128,21 @@ impl ResumeArgs {
         self.session = Some(id);
         self.run(context)
     }
-
-    fn conversation(&self, context: &Context) -> Result<ResumeTarget, CommandError> {
-        let rows = rows(context)?;
-        let home = &context.settings.codex_home;
-        let Some(text) = &self.session else {
-            check_conversations(context)?;
-            return Ok(of_row(last_of_folder(&rows, context)?, home));
-        };
-        match find(&rows, text)? {
-            Some(row) => Ok(of_row(row, home)),
-            None => unlisted(&rows, text, home),
-        }
-    }
 }
 
-/// Finds the rollout of a conversation without a row in Codex's list, by its id.
-fn unlisted(rows: &[ThreadRow], id: &str, home: &Path) -> Result<ResumeTarget, CommandError> {
-    let Some(rollout) = rollout_of(home, id, "") else {
-        let message = format!("no conversation has this id or name: {}", printable(id));
-        let mut error = CommandError::failed(message);
-        error.hints.extend(suggestion(rows, id));
-        return Err(error
-            .hint("choose one on a terminal: codex-manager resume")
-            .hint("find unlisted conversations: codex-manager history check"));
-    };
-    Ok(ResumeTarget {
-        id: id.to_owned(),
-        rollout: Some(rollout),
-    })
-}
-
-fn of_row(row: &ThreadRow, home: &Path) -> ResumeTarget {
-    ResumeTarget {
-        id: row.id.clone(),
-        rollout: rollout_of(home, &row.id, &row.rollout_path),
-    }
-}
-
-fn last_of_folder<'a>(
-    rows: &'a [ThreadRow],
+fn last_of_folder<'r>(
+    rows: &'r [ThreadRow],
     context: &Context,
-) -> Result<&'a ThreadRow, CommandError> {
+) -> Result<ChosenConversation<'r>, CommandError> {
+    check_conversations(context)?;
     let here = &context.env.current_dir;
     let mut all = rows.iter().filter(|row| !row.archived);
-    all.find(|row| Path::new(&row.cwd) == here).ok_or_else(|| {
-        CommandError::failed(format!(
-            "no conversation in this folder: {}",
-            here.display()
-        ))
-        .hint("choose one on a terminal: codex-manager resume")
-    })
+    let last = all.find(|row| Path::new(&row.cwd) == here).ok_or_else(|| {
+        let message = format!("no conversation in this folder: {}", here.display());
+        CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
+    })?;
+    let home = &context.settings.codex_home;
+    Ok(ChosenConversation::of(last, home))
 }
 
 /// Refuses a home in which Codex was never used, with the way to begin.
@@ -198,7 +158,7 @@ fn check_conversations(context: &Context) -> Result<(), CommandError> {
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
 fn owner(
-    conversation: &ResumeTarget,
+    conversation: &ChosenConversation<'_>,
     context: &Context,
 ) -> Result<ConversationOwner, CommandError> {
     let manager_home = &context.settings.manager_home;

@@ -63,7 +63,6 @@ pub(crate) struct ShowArgs {
     max_bytes: Option<usize>,
 }
 
-/// The format of a shown conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ShowFormat {
     /// Markdown for reading and pasting

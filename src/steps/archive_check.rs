@@ -15,7 +15,7 @@ use crate::io::file_open;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, document, hash};
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.
 ///
@@ -28,8 +28,17 @@ pub(crate) fn verify_archive(
     dry_run: bool,
 ) -> Result<VerifyReport, CommandError> {
     let bar = context.ui.bar("verifying", 0);
-    let tmp = ScratchFolder::find(context, &context.settings.manager_home, dry_run)?;
-    Ok(verify::verify(path, tmp.path(), &bar)?)
+    // Databases are unpacked there for the check. The folder may exist without being writable, so a staging folder is
+    // created to find out.
+    let own = context.manager_path("tmp");
+    if !dry_run && Staging::inside(&own).is_ok() {
+        return Ok(verify::verify(path, &own, &bar)?);
+    }
+    let parent = context.env.temp_dir();
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("codex-manager-").tempdir_in(&parent);
+    let folder = folder.at("create a folder in", &parent)?;
+    Ok(verify::verify(path, folder.path(), &bar)?)
 }
 
 /// Returns the record of a verified archive. `stamp` is the file's stamp before it was read.
@@ -46,36 +55,6 @@ pub(crate) fn finding_of(
         verified: VerifyRecord { at, ok },
         is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
     })
-}
-
-/// The folder in which databases are unpacked for the check: in the manager home, or in the
-/// system's temp folder if the manager home is not writable.
-pub(crate) enum ScratchFolder {
-    Own(PathBuf),
-    Temporary(tempfile::TempDir),
-}
-
-impl ScratchFolder {
-    fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
-        let own = manager_home.join("tmp");
-        // The folder may exist without being writable, so a staging folder is created to find out.
-        if !dry_run && Staging::inside(&own).is_ok() {
-            return Ok(Self::Own(own));
-        }
-        let parent = context.env.temp_dir();
-        let folder = tempfile::Builder::new()
-            .prefix("codex-manager-")
-            .tempdir_in(&parent)
-            .at("create a folder in", &parent)?;
-        Ok(Self::Temporary(folder))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Own(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
 }
 
 /// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns

@@ -3,11 +3,13 @@
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::scope::{CaptureScope, Excludes};
+use crate::codex::auth::Login;
 use crate::codex::config::CodexConfig;
 use crate::codex::program::Program;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::inventory::cleanup;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::io::OrdinaryPath;
@@ -15,11 +17,9 @@ use crate::io::clock::Timestamp;
 use crate::quota::reset_time;
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
-use crate::steps::home_checks::{refusal_reason, refuses_logins};
-use crate::steps::refresh::inquiry;
-use crate::steps::status_text::read_text;
+use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
+use crate::steps::refresh::{inquiry, known_figures, read_text};
 use crate::ui::time::duration;
-use crate::views::account::warn_all;
 use chrono::Duration;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -46,13 +46,7 @@ impl BackupPlan {
         quota: &QuotaArgs,
         may_query: bool,
     ) -> Result<Self, CommandError> {
-        let home = &context.settings.codex_home;
-        if !home.is_dir() {
-            return Err(
-                CommandError::failed(format!("no Codex home: {}", home.display()))
-                    .hint("start codex once, or name the folder with --codex-home DIR"),
-            );
-        }
+        require_codex_home(context)?;
         let scope = scope(context, capture)?;
         let may_query = may_query && !quota.no_status;
         let report = quota.observe(context, may_query)?;
@@ -95,11 +89,10 @@ impl QuotaArgs {
                     .to_utc(),
             ),
         };
-        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-        warn_all(&context.ui, &known.warnings);
+        let known = known_figures(context)?;
         Ok(status::observe(&StatusOptions {
             home: &settings.codex_home,
-            inquiry: inquiry(context, &known.file, may_query),
+            inquiry: inquiry(context, &known, may_query),
             status_text: text.as_deref(),
             reset_at,
         })?)
@@ -228,5 +221,35 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
         context
             .ui
             .warn(format_args!("no live quota ({problem}); {instead}"));
+    }
+}
+
+/// Refuses a backup of two accounts: the login must be the same before and after the capture.
+pub(crate) fn check_account_unchanged(
+    plan: &BackupPlan,
+    captured: Option<&Login>,
+) -> Result<(), CommandError> {
+    let before = plan.report.identity.as_ref();
+    let after = captured.map(|login| &login.identity);
+    if let (Some(before), Some(after)) = (before, after)
+        && !before.is_same(after)
+    {
+        return Err(CommandError::failed(format!(
+            "the login changed from {before} to {after} while the home was captured"
+        ))
+        .hint("run the same command again; no backup was made"));
+    }
+    Ok(())
+}
+
+/// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
+/// only take space.
+pub(crate) fn remove_stale_temps(context: &Context, manager: &Path) {
+    for e in cleanup::remove_stale_temps(manager) {
+        let message = CommandError::from(e).in_one_line();
+        context.ui.warn(format_args!(
+            "cannot remove leftovers in {}: {message}",
+            manager.join("tmp").display()
+        ));
     }
 }

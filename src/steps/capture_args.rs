@@ -4,7 +4,6 @@ use crate::archive::metadata::{BackupMode, SAFETY_LABEL};
 use crate::error::CommandError;
 use clap::Args;
 
-/// Maximum length of `--label`.
 const MAX_LABEL_CHARS: usize = 200;
 
 /// The options that `backup` and `vault backup` share.

@@ -10,6 +10,18 @@ use crate::restore::pending;
 use crate::views::account::printable;
 use std::path::Path;
 
+/// # Errors
+/// There is no Codex home.
+pub(crate) fn require_codex_home(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    if home.is_dir() {
+        return Ok(());
+    }
+    let message = format!("no Codex home: {}", home.display());
+    Err(CommandError::failed(message)
+        .hint("start codex once, or name the folder with --codex-home DIR"))
+}
+
 /// Checks that no restore of the home runs: its files would be those of two states.
 ///
 /// # Errors

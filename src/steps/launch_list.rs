@@ -23,36 +23,23 @@ struct LaunchView {
     profile: String,
     email: String,
     account_id: Option<String>,
-    #[serde(flatten)]
-    process: LaunchProcessView,
+    started_at: String,
+    ended_at: Option<String>,
+    cwd: String,
+    args: Vec<String>,
+    pid: Option<u32>,
     state: LaunchState,
-    #[serde(flatten)]
-    conversation: LaunchConversationView,
+    /// The last conversation of the launch.
+    session_id: Option<String>,
+    rollout_path: Option<String>,
+    first_token_count_at: Option<String>,
+    last_token_count_at: Option<String>,
     warning: Option<String>,
     exit_code: Option<i32>,
     isolated: bool,
     title: Option<String>,
     /// The ids of earlier conversations of the same launch.
     earlier_session_ids: Vec<String>,
-}
-
-/// The run of Codex.
-#[derive(Debug, Serialize)]
-struct LaunchProcessView {
-    started_at: String,
-    ended_at: Option<String>,
-    cwd: String,
-    args: Vec<String>,
-    pid: Option<u32>,
-}
-
-/// The last conversation of a launch.
-#[derive(Debug, Serialize)]
-struct LaunchConversationView {
-    session_id: Option<String>,
-    rollout_path: Option<String>,
-    first_token_count_at: Option<String>,
-    last_token_count_at: Option<String>,
 }
 
 /// Lists launches. `command` is the name in the JSON document.
@@ -156,23 +143,19 @@ fn view(
         profile: record.profile,
         email: record.identity.email.to_string(),
         account_id: record.identity.account_id,
-        process: LaunchProcessView {
-            started_at: local(&record.run.started_at, context),
-            ended_at: time(record.run.ended_at),
-            cwd: record.run.cwd,
-            args: record.run.args,
-            pid: record.run.child.map(|child| child.pid),
-        },
+        started_at: local(&record.run.started_at, context),
+        ended_at: time(record.run.ended_at),
+        cwd: record.run.cwd,
+        args: record.run.args,
+        pid: record.run.child.map(|child| child.pid),
         state,
         title: last
             .as_ref()
             .and_then(|c| titles.get(&c.session_id.to_lowercase()).cloned()),
-        conversation: LaunchConversationView {
-            first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
-            last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
-            session_id: last.as_ref().map(|c| c.session_id.clone()),
-            rollout_path: last.map(|c| c.rollout_path),
-        },
+        first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
+        last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
+        session_id: last.as_ref().map(|c| c.session_id.clone()),
+        rollout_path: last.map(|c| c.rollout_path),
         warning,
         exit_code: record.run.exit_code,
     }
@@ -197,10 +180,8 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
     table.print(ui);
     for launch in launches {
         if let Some(warning) = &launch.warning {
-            let pid = launch
-                .process
-                .pid
-                .map_or(String::new(), |pid| format!("PID {pid}: "));
+            let pid = launch.pid;
+            let pid = pid.map_or(String::new(), |pid| format!("PID {pid}: "));
             ui.warn(format_args!("{pid}{}", printable(warning)));
         }
     }
@@ -223,23 +204,16 @@ fn cells(launch: &LaunchView, context: &Context) -> [Cell; 6] {
     } else {
         launch.state.name().to_owned()
     };
-    let started = chrono::DateTime::parse_from_rfc3339(&launch.process.started_at);
-    let started = started.map_or_else(
-        |_| launch.process.started_at.clone(),
-        |at| relative(&at, context),
-    );
-    let folder = Path::new(&launch.process.cwd).file_name().map_or_else(
-        || launch.process.cwd.clone(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    let id = launch.conversation.session_id.as_deref();
-    let id = id.unwrap_or_default();
-    let process = &launch.process;
+    let started = chrono::DateTime::parse_from_rfc3339(&launch.started_at);
+    let started = started.map_or_else(|_| launch.started_at.clone(), |at| relative(&at, context));
+    let folder = Path::new(&launch.cwd).file_name();
+    let folder = folder.map_or(launch.cwd.as_str().into(), |name| name.to_string_lossy());
+    let id = launch.session_id.as_deref().unwrap_or_default();
     [
         Cell::new(style, state),
         Cell::plain(&launch.profile),
-        Cell::new(Style::Dim, started).value(&process.started_at),
-        Cell::plain(folder).value(printable(&process.cwd)),
+        Cell::new(Style::Dim, started).value(&launch.started_at),
+        Cell::plain(folder).value(printable(&launch.cwd)),
         Cell::plain(short_id(id)).value(id),
         Cell::plain(launch.title.clone().unwrap_or_default()),
     ]

@@ -2,16 +2,14 @@
 //! back archives and snapshots.
 //!
 //! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
-//! - a backup: [`capture_args`], [`backup_plan`], [`backup_guards`]; a snapshot: [`new_snapshot`]
+//! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]
 //! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
-//! - switching and starting: [`best_login`], [`switch_account`], [`after_switch`], [`start_codex`], [`launch_list`]
+//! - switching and starting: [`best_login`], [`switch_account`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]
-//! - figures: [`refresh`], [`status_text`], [`price_file`], [`usage_today`], [`recommend_template`]
+//! - figures: [`refresh`], [`price_file`], [`recommend_template`]
 //! - files: [`new_file`], [`run_log`], [`permanent_deletion`]
 
-pub(crate) mod after_switch;
 pub(crate) mod archive_check;
-pub(crate) mod backup_guards;
 pub(crate) mod backup_plan;
 pub(crate) mod before_new_codex;
 pub(crate) mod best_login;
@@ -29,9 +27,7 @@ pub(crate) mod run_log;
 pub mod shutdown;
 pub(crate) mod snapshot_source;
 pub(crate) mod start_codex;
-pub(crate) mod status_text;
 pub(crate) mod switch_account;
 pub(crate) mod sync_checks;
 pub(crate) mod sync_index;
 pub(crate) mod sync_shutdown;
-pub(crate) mod usage_today;

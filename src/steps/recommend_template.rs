@@ -2,12 +2,19 @@
 
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
+use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
+use crate::conversations::index::{self, IndexStore};
 use crate::error::CommandError;
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
-use crate::steps::usage_today::UsageToday;
+use crate::steps::price_file;
+use crate::usage::figures::{cost, short};
+use crate::usage::period::{Period, start_of};
+use crate::usage::report;
 use crate::views::account::{full, label, local, printable, relative};
 use crate::views::week_pace::short_pace;
+use chrono::Days;
+use clap::ValueEnum;
 use std::cell::LazyCell;
 
 /// Returns the reason for the rank of an account, as a sentence.
@@ -32,7 +39,8 @@ pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
 }
 
 /// A field of a template, replaced by a property of the recommended account or by the usage of the day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 enum TemplateField {
     Email,
     Profile,
@@ -45,29 +53,12 @@ enum TemplateField {
     NextIn,
     WeeklyLeft,
     WeeklyUsed,
+    #[value(name = "5h_left")]
     FiveHoursLeft,
     WeekPace,
     TodayTokens,
     TodayCost,
 }
-
-const FIELDS: [(&str, TemplateField); 15] = [
-    ("email", TemplateField::Email),
-    ("profile", TemplateField::Profile),
-    ("account_id", TemplateField::AccountId),
-    ("label", TemplateField::Label),
-    ("state", TemplateField::State),
-    ("login", TemplateField::Login),
-    ("reason", TemplateField::Reason),
-    ("next_available_at", TemplateField::NextAvailableAt),
-    ("next_in", TemplateField::NextIn),
-    ("weekly_left", TemplateField::WeeklyLeft),
-    ("weekly_used", TemplateField::WeeklyUsed),
-    ("5h_left", TemplateField::FiveHoursLeft),
-    ("week_pace", TemplateField::WeekPace),
-    ("today_tokens", TemplateField::TodayTokens),
-    ("today_cost", TemplateField::TodayCost),
-];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TemplatePart {
@@ -105,18 +96,17 @@ impl Template {
                     );
                 }
             };
-            let field = FIELDS
-                .iter()
-                .find(|(known, _)| *known == name)
-                .ok_or_else(|| {
-                    let known: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
-                    CommandError::usage(format!("unknown field {{{name}}} in --format"))
-                        .hint(format!("the fields are: {}", known.join(", ")))
-                })?;
+            let field = TemplateField::from_str(name, false).map_err(|_| {
+                let known = TemplateField::value_variants().iter();
+                let known = known.filter_map(ValueEnum::to_possible_value);
+                let known: Vec<_> = known.map(|value| value.get_name().to_owned()).collect();
+                CommandError::usage(format!("unknown field {{{name}}} in --format"))
+                    .hint(format!("the fields are: {}", known.join(", ")))
+            })?;
             if !plain.is_empty() {
                 parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
             }
-            parts.push(TemplatePart::Field(field.1));
+            parts.push(TemplatePart::Field(field));
         }
         plain.push_str(rest);
         if !plain.is_empty() {
@@ -179,6 +169,57 @@ impl TemplateField {
                 percent(window.map(|window| state::left(window, &context.now())))
             }
         }
+    }
+}
+
+/// The requests of the current day, of all accounts of the Codex home.
+struct UsageToday {
+    /// The sums; `None` if there is no index that can be read now.
+    rows: Option<Vec<UsageRow>>,
+}
+
+impl UsageToday {
+    /// Reads the sums from the index. Opens no rollout and changes nothing.
+    fn read(context: &Context) -> Self {
+        let settings = &context.settings;
+        let path = index::path_of(&settings.manager_home, &settings.codex_home);
+        let today = Period::Day.of(&context.now(), settings.zone);
+        let slot_of = |day| start_of(day, settings.zone).timestamp_millis() / SLOT_MS;
+        let read = || {
+            let store = IndexStore::open_read_only(&path).ok()??;
+            let slots = slot_of(today)..slot_of(today + Days::new(1));
+            usage_query::sums(&store, slots, UsageDetail::Slots).ok()
+        };
+        Self { rows: read() }
+    }
+
+    /// Returns the number of tokens, such as `1.20M`; empty without an index.
+    fn tokens(&self) -> String {
+        let rows = self.rows.as_ref();
+        rows.map_or(String::new(), |rows| {
+            let tokens = rows.iter().map(|row| row.tokens);
+            short(
+                tokens
+                    .map(|t| t.input_tokens.saturating_add(t.output_tokens))
+                    .sum(),
+            )
+        })
+    }
+
+    /// Returns the estimated cost, such as `$3.40`; empty without an index or a price.
+    fn cost(&self, context: &Context) -> String {
+        let Some(rows) = &self.rows else {
+            return String::new();
+        };
+        if rows.is_empty() {
+            return "$0.00".to_owned();
+        }
+        let Ok(prices) = price_file::read(None, context) else {
+            return String::new();
+        };
+        let usage = rows.iter().map(|row| ((), row));
+        let totals = report::report(usage, &prices).totals.sum;
+        totals.cost_usd.map_or(String::new(), |_| cost(&totals))
     }
 }
 

@@ -1,12 +1,29 @@
 //! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
 
 use crate::codex::app_server;
+use crate::codex::status_text;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
+use crate::io::IoContext;
+use crate::io::file_open;
+use crate::io::progress::waiting_for_input;
 use crate::views::account::{printable, warn_all};
+use std::io::Read;
+use std::path::Path;
+
+/// Reads the last known figures from `cooldown.json`.
+///
+/// # Errors
+/// The file cannot be read, or was written by a newer version.
+pub(crate) fn known_figures(context: &Context) -> Result<CooldownFile, CommandError> {
+    let settings = &context.settings;
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    Ok(known.file)
+}
 
 /// Builds the parameters of a query from the context.
 pub(crate) fn inquiry<'a>(
@@ -76,6 +93,7 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
 /// `auth.json` cannot be used, or a document was written by a newer version.
 pub(crate) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
+    // The command that shows the figures warns of a damaged file.
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
     let report = observe_live(context, &known.file, None, true)?;
     let is_recorded = record(context, &report);
@@ -101,13 +119,11 @@ pub(crate) fn probe(
     context: &Context,
 ) -> Result<Vec<AccountProbe>, CommandError> {
     let settings = &context.settings;
-    let now = context.now();
-    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-    warn_all(&context.ui, &known.warnings);
+    let known = known_figures(context)?;
     let options = ProbeAllOptions {
         codex_home: &settings.codex_home,
         manager_home: &settings.manager_home,
-        inquiry: inquiry(context, &known.file, !dry_run),
+        inquiry: inquiry(context, &known, !dry_run),
     };
     Ok(probe_all::probe_all(&options, targets)?)
 }
@@ -129,4 +145,20 @@ pub(crate) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
     }
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
     Ok(probes.iter().all(is_complete))
+}
+
+/// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
+const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
+
+pub(crate) fn read_text(path: &Path) -> Result<String, CommandError> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        let stdin = std::io::stdin().lock();
+        waiting_for_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
+    } else {
+        file_open::open_given(path)
+            .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
+    };
+    read.at("read", path)?;
+    Ok(status_text::decode(&bytes))
 }

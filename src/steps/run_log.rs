@@ -13,9 +13,22 @@ pub(crate) struct RunLog {
 }
 
 impl RunLog {
+    /// Runs `work` with a log; see [`Self::begin`].
+    pub(crate) fn around(
+        context: &Context,
+        settings: &LogSettings,
+        machine: Option<&str>,
+        work: impl FnOnce() -> Result<Outcome, CommandError>,
+    ) -> Result<Outcome, CommandError> {
+        let log = Self::begin(context, settings, machine);
+        let result = work();
+        log.end(context, &result);
+        result
+    }
+
     /// Opens the log and records the start of the run. `machine` is the configured name of this
     /// machine; the default is the host name.
-    pub(crate) fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
+    fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
         let name = machine
             .map(str::to_owned)
             .or_else(|| machine::name(&context.env));
@@ -39,7 +52,7 @@ impl RunLog {
     }
 
     /// Records the result of the run. Warns if parts of the log could not be written.
-    pub(crate) fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
+    fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
         match result {
             Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
             Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),

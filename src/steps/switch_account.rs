@@ -9,14 +9,17 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
 use crate::codex::process::Holder;
+use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::history::hidden;
 use crate::inventory::store;
+use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
-use crate::steps::after_switch::{note_hidden_conversations, show_quota, warn_after_switch};
 use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, warn_if_live_elsewhere};
-use crate::ui::Style;
-use crate::views::account::{printable, warn_all};
+use crate::ui::text_width::without_end;
+use crate::ui::{Style, windows};
+use crate::views::account::{known_accounts, printable, warn_all};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -291,24 +294,19 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     }
 }
 
-fn done_view(report: &SwitchReport, to: &Identity, daemon: &'static str) -> UseView {
-    let mut view = view(&report.plan, to, daemon);
-    view.changed = !report.plan.is_current;
-    view.saved_back = report.saved_back.as_ref().map(|saved| PlannedSave {
-        profile: Some(saved.profile.clone()),
-        outcome: saved.outcome,
-    });
-    view.from = report
-        .saved_back
-        .as_ref()
-        .map(|saved| saved.profile.clone())
-        .or(view.from);
-    view.still_running.clone_from(&report.still_running);
-    view
-}
-
 fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
-    let view = done_view(report, to, daemon);
+    let view = view(&report.plan, to, daemon);
+    let saved = report.saved_back.as_ref();
+    let view = UseView {
+        changed: true,
+        from: saved.map(|saved| saved.profile.clone()).or(view.from),
+        saved_back: saved.map(|saved| PlannedSave {
+            profile: Some(saved.profile.clone()),
+            outcome: saved.outcome,
+        }),
+        still_running: report.still_running.clone(),
+        ..view
+    };
     context.ui.document("use", &view);
     let ui = &context.ui;
     let email = printable(&view.to_email);
@@ -341,4 +339,88 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     {
         note_hidden_conversations(from, context);
     }
+}
+
+/// Prints the last known quota of the account that is live now.
+fn show_quota(to: &Identity, context: &Context) {
+    let ui = &context.ui;
+    if ui.wants_json() {
+        return;
+    }
+    // The switch is done, so figures that cannot be read are only missing.
+    let accounts = known_accounts(context).unwrap_or_default();
+    let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
+    let seen = account.and_then(|account| account.entry.observation.as_ref());
+    match seen {
+        Some(seen) => {
+            let (zone, now) = (context.settings.zone, context.now());
+            for line in windows::lines(ui, seen, zone, &now) {
+                ui.report(format_args!("  {line}"));
+            }
+            ui.report(format_args!("  {}", windows::origin(seen, zone, &now)));
+        }
+        None => ui.note("its quota is not known yet; query it: codex-manager status"),
+    }
+}
+
+/// Warns of a login that may not work, and of programs that keep the old account.
+fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
+    let ui = &context.ui;
+    if let Some(kept) = &report.quarantined {
+        let reason = report.plan.unreadable.as_deref().unwrap_or_default();
+        ui.warn(format_args!(
+            "auth.json was {reason}; a copy is kept: {}",
+            kept.display()
+        ));
+    }
+    if report.plan.is_missing {
+        ui.warn("there was no auth.json, so the previous account is unknown");
+    }
+    if report.plan.is_stale {
+        ui.warn(format_args!(
+            "a newer login of this account exists, so this one is probably invalid; if Codex fails, \
+            sign in again: codex-manager profile login {}",
+            printable(&report.plan.profile)
+        ));
+    }
+    if daemon == "running" {
+        ui.warn(
+            "Codex's background daemon was started during the switch and may use the old account",
+        );
+    }
+    for running in &report.still_running {
+        ui.warn(format_args!(
+            "still running under the old account: {running}"
+        ));
+    }
+}
+
+/// Notes the conversations that disappear from Codex's picker, which shows only those of the live
+/// account. If Codex's database does not record accounts, the note is about all conversations.
+fn note_hidden_conversations(from: &Identity, context: &Context) {
+    const TITLE_CHARS: usize = 40;
+    let database = threads::find_state_database(&context.settings.codex_home, &context.env);
+    let found = database
+        .zip(from.account_id.as_deref())
+        .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
+    // Codex up to 0.150 records no accounts, and hides nothing.
+    let Some(found) = found.filter(|found| found.count > 0) else {
+        return;
+    };
+    let email = printable(from.email.as_str());
+    let titles: Vec<_> = found
+        .latest_titles
+        .iter()
+        .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
+        .collect();
+    let conversations = pluralize(found.count, "conversation");
+    let more = if found.count > titles.len() {
+        ", …"
+    } else {
+        ""
+    };
+    let titles = titles.join(", ");
+    context.ui.note(format_args!(
+        "codex resume no longer shows {conversations} of {email}: {titles}{more}; continue them under their account with: codex-manager resume"
+    ));
 }

@@ -2,7 +2,7 @@
 
 use crate::choices::sync_config::{read_quietly, replica};
 use crate::context::Context;
-use crate::doctor::{Check, Status, machine};
+use crate::doctor::{Check, machine};
 use crate::error::CommandError;
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
@@ -35,13 +35,7 @@ pub(crate) fn checks(
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
     for warning in config.warnings.iter().chain(&misspelled(&config)) {
-        push(
-            &mut checks,
-            "sync.config",
-            Status::Warn,
-            warning.clone(),
-            None,
-        );
+        checks.push(Check::warn("sync.config", warning.clone()));
     }
     folders(&config, &mut checks);
     checks.push(sync_shutdown::check(context, &config, path, args));
@@ -51,7 +45,7 @@ pub(crate) fn checks(
 }
 
 /// Warns of newer versions that other machines list and that have not arrived.
-pub(crate) fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     // If the plan fails, a run reports the reason and the remedy.
     let replica = replica(context, config);
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
@@ -59,7 +53,7 @@ pub(crate) fn undelivered(context: &Context, config: &SyncConfig, checks: &mut V
     };
     for message in UndeliveredVersion::by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
-        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 }
 
@@ -68,46 +62,28 @@ pub(crate) fn misspelled(config: &SyncConfig) -> Vec<String> {
     found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
-pub(crate) fn push(
-    checks: &mut Vec<Check>,
-    id: &'static str,
-    status: Status,
-    message: String,
-    fix: Option<&str>,
-) {
-    let check = Check::new(id, status, message);
-    checks.push(match fix {
-        Some(fix) => check.advised(fix),
-        None => check,
-    });
-}
-
-pub(crate) fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
+fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     let (id, local) = ("sync.local", &config.local);
     if local.is_dir() {
         let message = format!("Codex home: {}", local.display());
-        push(checks, id, Status::Ok, message, None);
+        checks.push(Check::ok(id, message));
     } else {
         let message = format!("the Codex home does not exist yet: {}", local.display());
-        push(
-            checks,
-            id,
-            Status::Warn,
-            message,
-            Some("start Codex once, or run a sync, which creates it"),
+        checks.push(
+            Check::warn(id, message).advised("start Codex once, or run a sync, which creates it"),
         );
     }
     let (id, cloud) = ("sync.cloud", &config.cloud);
     if !cloud.is_dir() {
         let message = format!("the cloud folder does not exist: {}", cloud.display());
         let fix = "mount it, start its cloud client, or create it with mkdir";
-        push(checks, id, Status::Fail, message, Some(fix));
+        checks.push(Check::fail(id, message).advised(fix));
     } else if let Err(e) = is_writable(cloud) {
         let message = format!("the cloud folder is not usable: {e}: {}", e.source);
-        push(checks, id, Status::Fail, message, None);
+        checks.push(Check::fail(id, message));
     } else {
         let message = format!("cloud folder: {}", cloud.display());
-        push(checks, id, Status::Ok, message, None);
+        checks.push(Check::ok(id, message));
     }
     let (id, backups) = ("sync.backups", &config.backup.folder);
     // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
@@ -115,35 +91,30 @@ pub(crate) fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     let existing = above.find(|path| path.symlink_metadata().is_ok());
     if let Some(Ok(())) = existing.map(is_writable) {
         let message = format!("backup folder: {}", backups.display());
-        push(checks, id, Status::Ok, message, None);
+        checks.push(Check::ok(id, message));
     } else {
         let message = format!("the backup folder is not writable: {}", backups.display());
-        push(
-            checks,
-            id,
-            Status::Fail,
-            message,
-            Some("set paths.backup_dir"),
-        );
+        checks.push(Check::fail(id, message).advised("set paths.backup_dir"));
     }
     if let Some((_, service)) = machine::sync_service(local) {
         let message = format!("the Codex home is inside a folder of {service}");
         let fix = "move it out: replicated databases and logins break";
-        push(checks, "sync.local", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.local", message).advised(fix));
     }
 }
 
 /// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
-pub(crate) fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
     let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
-            let (message, fix) = match &e {
-                StateError::Io(e) => (format!("{e}: {}", e.source), None),
-                StateError::Newer { .. } => (e.to_string(), Some("upgrade codex-manager")),
-            };
-            push(checks, STATE_ID, Status::Fail, message, fix);
+            checks.push(match &e {
+                StateError::Io(e) => Check::fail(STATE_ID, format!("{e}: {}", e.source)),
+                StateError::Newer { .. } => {
+                    Check::fail(STATE_ID, e.to_string()).advised("upgrade codex-manager")
+                }
+            });
             return;
         }
     };
@@ -163,22 +134,22 @@ pub(crate) fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Che
     if open > 0 {
         let message = format!("{} without a decision", pluralize(open, "conflict copy"));
         let fix = "decide with: codex-manager sync resolve";
-        push(checks, "sync.forks", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.forks", message).advised(fix));
     }
     let stale_files = atomic::stale(&config.local, None);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
         let message = format!("{count} of killed runs");
         let fix = "the next sync run removes them";
-        push(checks, STATE_ID, Status::Warn, message, Some(fix));
+        checks.push(Check::warn(STATE_ID, message).advised(fix));
     }
 }
 
 /// Id of findings about the state of the last sync.
-pub(crate) const STATE_ID: &str = "sync.state";
+const STATE_ID: &str = "sync.state";
 
 /// Returns the finding about the state of the last sync.
-pub(crate) fn state_check(state: &SyncState, replica: &Replica) -> Check {
+fn state_check(state: &SyncState, replica: &Replica) -> Check {
     let file = replica.state_file();
     let file = file.display();
     let damage = match state.file.damage {
@@ -197,7 +168,7 @@ pub(crate) fn state_check(state: &SyncState, replica: &Replica) -> Check {
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.
-pub(crate) fn check_own_manifest(
+fn check_own_manifest(
     config: &SyncConfig,
     replica: &Replica,
     state: &mut SyncState,
@@ -206,26 +177,20 @@ pub(crate) fn check_own_manifest(
     if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
         let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
         let fix = "the next sync run writes it again";
-        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
-        push(checks, "sync.arrival", Status::Fail, message, Some(fix));
+        checks.push(Check::fail("sync.arrival", message).advised(fix));
     }
     if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
-        push(
-            checks,
-            STATE_ID,
-            Status::Warn,
-            format!("{path} {why}"),
-            None,
-        );
+        checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
     }
 }
 
 /// Adds a warning for each file of another machine that cannot be read as its manifest.
-pub(crate) fn check_remote_manifests(
+fn check_remote_manifests(
     config: &SyncConfig,
     manifests: &RemoteManifests,
     checks: &mut Vec<Check>,
@@ -244,26 +209,26 @@ pub(crate) fn check_remote_manifests(
         );
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
                    file: a machine with the same files then lists them at its next sync";
-        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
     for name in &manifests.not_downloaded {
         let message = format!("the manifest of another machine is not downloaded: {name}");
         let fix = "have the cloud client download it";
-        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
     for (name, why) in &manifests.refused {
         let message = format!("{name}: {why}");
-        push(checks, "sync.arrival", Status::Warn, message, None);
+        checks.push(Check::warn("sync.arrival", message));
     }
     for name in &manifests.foreign {
         let message = format!("not the name of a manifest: {name}");
-        push(checks, "sync.arrival", Status::Warn, message, None);
+        checks.push(Check::warn("sync.arrival", message));
     }
 }
 
 /// Checks that a folder can be listed and that its permissions allow writing. Writes nothing, because cloud
 /// clients would replicate a test file.
-pub(crate) fn is_writable(folder: &Path) -> Result<(), IoError> {
+fn is_writable(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};

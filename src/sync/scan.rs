@@ -13,11 +13,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The two copies that a sync compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Side {
-    /// The Codex home of this machine.
+    /// The Codex home of this machine
     Local,
-    /// The cloud folder as mounted on this machine.
+    /// Path of the cloud folder
+    #[value(name = "cloud")]
     Remote,
 }
 

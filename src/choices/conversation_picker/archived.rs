@@ -1,7 +1,6 @@
 //! Asks for a conversation of an archive or a snapshot.
 
-use crate::choices::conversation_picker::plain_list::{QUESTION, refuse};
-use crate::choices::conversation_picker::rows::OfferedConversation;
+use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse};
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
@@ -11,7 +10,6 @@ use crate::error::CommandError;
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
 use std::cmp::Reverse;
 
-/// The nanoseconds of a millisecond.
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// Lets the user choose a conversation of `source`, first from those that are no longer on disk. Returns its
@@ -59,7 +57,6 @@ pub(crate) fn pick_archived(
 /// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
 fn rows(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
     let mut rollouts = rollouts(source.files());
-    let mut rows = Vec::new();
     let listed = threads(source).into_iter().map(|thread| (thread, false));
     let listed: Vec<_> = listed
         .filter(|(thread, _)| rollouts.remove(&thread.id.to_lowercase()).is_some())
@@ -74,16 +71,15 @@ fn rows(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
         };
         Some((thread, true))
     });
-    for (thread, is_unlisted) in listed.into_iter().chain(unlisted) {
-        if thread.source != "subagent" {
-            rows.push(OfferedConversation {
-                thread,
-                account: None,
-                is_unlisted,
-                is_running: false,
-            });
-        }
-    }
+    let all = listed.into_iter().chain(unlisted);
+    let all = all.filter(|(thread, _)| thread.source != "subagent");
+    let rows = all.map(|(thread, is_unlisted)| OfferedConversation {
+        thread,
+        account: None,
+        is_unlisted,
+        is_running: false,
+    });
+    let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     rows
 }

@@ -1,8 +1,7 @@
 //! Finds conversations by their contents while the user types.
 
 use crate::choices::conversation_picker::rows::OfferedConversation;
-use crate::choices::index_access::QuietIndex;
-use crate::codex::rollout_lines::Role;
+use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
@@ -27,7 +26,7 @@ pub(crate) fn content_search(
     scopes: &[PickerScope],
     context: &Context,
 ) -> Task<ContentQuery, Vec<ContentMatch>> {
-    let index = QuietIndex::new(context);
+    let context = context.clone();
     // The index has ids in lower case.
     let ids = |scope: &PickerScope| -> HashSet<String> {
         let rows = scope.items.iter().map(|row| &rows[*row]);
@@ -44,7 +43,7 @@ pub(crate) fn content_search(
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
             return Vec::new();
         }
-        let store = store.get_or_insert_with(|| index.updated());
+        let store = store.get_or_insert_with(|| IndexAccess::new(&context).updated_quietly());
         let (Some(store), Some(scope)) = (store, scopes.get(wanted.scope)) else {
             return Vec::new();
         };
@@ -92,12 +91,7 @@ fn with_open_end(text: &str) -> String {
 }
 
 fn note(hit: &Hit) -> String {
-    let author = match hit.role {
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-        Role::Title => "title",
-    };
+    let author = hit.role.name();
     let text = crate::views::account::printable(&hit.snippet.text);
     match hit.turn {
         Some(turn) => format!("turn {turn}, {author}: {text}"),

@@ -3,11 +3,9 @@
 //! [`rows`] are the conversations of Codex's list, [`archived`] those of an archive. [`preview`] and [`content_search`] run in threads of the
 //! picker, so they own what they use.
 
-mod account_facts;
 mod archived;
 mod content_search;
 mod pick;
-mod plain_list;
 mod preview;
 mod rows;
 

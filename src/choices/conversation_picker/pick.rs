@@ -1,15 +1,15 @@
 //! Asks for a conversation.
 
-use crate::choices::conversation_picker::account_facts::account_facts;
 use crate::choices::conversation_picker::content_search::content_search;
-use crate::choices::conversation_picker::plain_list::{QUESTION, refuse};
 use crate::choices::conversation_picker::preview::preview;
-use crate::choices::conversation_picker::rows::{rows, scopes};
+use crate::choices::conversation_picker::rows::{QUESTION, refuse, rows, scopes};
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};
-use crate::views::account::{printable, short_id};
+use crate::ui::{Style, windows};
+use crate::views::account::{accounts_and_profiles, label, printable, short_id};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -33,7 +33,6 @@ pub(crate) struct ConversationPicker {
     pub enter: &'static str,
     /// The hints of the error without a terminal, about naming a conversation.
     pub usage: &'static [&'static str],
-    /// The conversations to offer.
     pub filter: ThreadFilter,
     /// True to begin with archived conversations.
     pub archived: bool,
@@ -98,6 +97,25 @@ impl ConversationPicker {
         };
         Ok((choice.id, action))
     }
+}
+
+/// Returns each account that has a profile with what is left of its weekly window, the current one first.
+/// Without readable records there are none: they are no reason not to choose a conversation.
+fn account_facts(context: &Context) -> Vec<(Style, String)> {
+    let Ok((mut accounts, _)) = accounts_and_profiles(context) else {
+        return Vec::new();
+    };
+    accounts.retain(|account| account.entry.profile.is_some());
+    accounts.sort_by_key(|account| !account.current);
+    let facts = accounts.iter().map(|account| {
+        let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
+        let name = label(account);
+        match weekly.map(|weekly| state::left(weekly, &context.now())) {
+            Some(left) => (windows::style_of(left), format!("{name} {left:.0} %")),
+            None => (Style::Dim, format!("{name} –")),
+        }
+    });
+    facts.collect()
 }
 
 /// Exports the chosen conversation as an HTML page into the current folder.

@@ -1,8 +1,7 @@
-//! The conversations to choose from.
+//! The conversations to choose from, in the picker and in the plain list without a terminal.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::listed::listed_threads;
-use crate::choices::unlisted::unlisted;
+use crate::choices::listed::{listed_threads, unlisted};
 use crate::codex::home::THREAD_LOCKS;
 use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
@@ -17,6 +16,12 @@ use crate::views::age::age_text;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;
+
+/// The question, also of the error without a terminal.
+pub(crate) const QUESTION: &str = "which conversation?";
+
+/// The number of conversations in the plain list.
+const PLAIN_ROWS: usize = 10;
 
 /// The longest title in the list, in columns.
 const TITLE_WIDTH: usize = 80;
@@ -56,22 +61,10 @@ pub(crate) fn rows(
             thread,
         }
     };
-    let read = |filter: &ThreadFilter| listed_threads(filter, context);
-    let rows = read(&filter)?.into_iter();
+    let rows = listed_threads(&filter, context)?.into_iter();
     let mut rows: Vec<_> = rows.map(|thread| of_thread(thread, false)).collect();
-    let found = unlisted(&filter, read, context)?.into_iter();
-    rows.extend(found.map(|session| {
-        let thread = ListedThread {
-            id: session.id,
-            title: session.title,
-            cwd: session.cwd,
-            rollout_path: session.rollout_path,
-            archived: session.archived,
-            updated_ms: session.updated_ms,
-            ..ListedThread::default()
-        };
-        of_thread(thread, true)
-    }));
+    let found = unlisted(&filter, context)?.into_iter();
+    rows.extend(found.map(|thread| of_thread(thread, true)));
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(rows)
 }
@@ -138,13 +131,33 @@ impl OfferedConversation {
     }
 
     /// Returns its line in a plain list.
-    pub(crate) fn plain(&self, context: &Context) -> String {
+    fn plain(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
         let title = without_end(&title, TITLE_WIDTH);
         format!("{}  {age:>6}  {title}", printable(id))
     }
+}
+
+/// Lists the first conversations on stderr, because stdout is for the result of the command. Returns the error
+/// for a missing argument; its hints are `usage`.
+pub(crate) fn refuse(
+    rows: &[OfferedConversation],
+    usage: &[&str],
+    context: &Context,
+) -> CommandError {
+    if !context.ui.wants_json() {
+        for row in rows.iter().take(PLAIN_ROWS) {
+            context.ui.note(row.plain(context));
+        }
+        let more = rows.len().saturating_sub(PLAIN_ROWS);
+        if more > 0 {
+            context.ui.note(format_args!("and {more} more"));
+        }
+    }
+    let error = CommandError::usage(QUESTION);
+    usage.iter().fold(error, |error, hint| error.hint(*hint))
 }
 
 /// Returns the parts of the list that are not empty: the conversations of this folder, all, archived ones.

@@ -130,16 +130,31 @@ pub(crate) struct TokenUsage {
 }
 
 /// The author of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
-    /// The user of Codex.
+    /// Messages of the user
     User,
+    /// Messages and reasoning of the assistant
     Assistant,
-    /// Tools: their calls and outputs.
+    /// Commands, changed files and outputs
     Tool,
-    /// The title of the conversation, which is no event.
+    /// The title of the conversation, which is no event
+    #[value(skip)]
     Title,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Title => "title",
+        }
+    }
 }
 
 impl EventKind {

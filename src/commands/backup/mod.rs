@@ -1,10 +1,8 @@
 //! `backup`: archives the Codex home.
 
-pub(crate) mod result;
-pub(super) mod show;
+mod show;
 
-use self::result::BackupResult;
-use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
+use self::show::{BackupResult, show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
@@ -25,8 +23,9 @@ use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
 use crate::io::{atomic, time_format};
-use crate::steps::backup_guards::{check_account_unchanged, remove_stale_temps};
-use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
+use crate::steps::backup_plan::{
+    BackupPlan, QuotaArgs, check_account_unchanged, remove_stale_temps,
+};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::new_snapshot::add_snapshot;

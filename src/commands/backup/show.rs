@@ -6,7 +6,6 @@ use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
 use crate::archive::scan;
 use crate::archive::scope::Excludes;
-use crate::commands::backup::result::BackupResult;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome};
@@ -22,6 +21,18 @@ use crate::views::left_out::show_left_out;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The parts of a backup's result that are not in its metadata.
+pub(super) struct BackupResult {
+    pub(super) reused_bytes: u64,
+    pub(super) excluded: Vec<PathNote>,
+    pub(super) skipped: Vec<PathNote>,
+    pub(super) damaged: Vec<PathNote>,
+    /// Conversations that lack messages which the previous archive has.
+    pub(super) losses: Vec<LossJson>,
+    /// Id of the snapshot in the vault, with `--vault`.
+    pub(super) snapshot: Option<String>,
+}
 
 /// The JSON document of `backup --json`. Its keys are a contract.
 #[derive(Serialize)]
@@ -51,6 +62,17 @@ struct BackupLossJson<'a> {
     title: &'a str,
     lost_messages: usize,
     archive: &'a str,
+}
+
+impl<'a> BackupLossJson<'a> {
+    fn of(loss: &'a LossJson) -> Self {
+        Self {
+            session_id: &loss.session_id,
+            title: &loss.title,
+            lost_messages: loss.lost_messages,
+            archive: &loss.place,
+        }
+    }
 }
 
 /// The paths that are not archived, or are damaged in the archive.
@@ -149,17 +171,6 @@ pub(super) fn show_done(
         "restore it with: codex-manager restore {}",
         shell::word(without_suffix(&name))
     ));
-}
-
-impl<'a> BackupLossJson<'a> {
-    fn of(loss: &'a LossJson) -> Self {
-        Self {
-            session_id: &loss.session_id,
-            title: &loss.title,
-            lost_messages: loss.lost_messages,
-            archive: &loss.place,
-        }
-    }
 }
 
 fn warn_of_losses(context: &Context, losses: &[LossJson]) {

@@ -4,15 +4,16 @@ use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
-use crate::codex::home::kind_of;
-use crate::codex::rollout::RolloutName;
 use crate::commands::diff::change::Change;
 use crate::conversations::messages::{self, MessageCounts};
+use crate::copies::archived::rollouts;
+use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
 use crate::io::IoContext;
 use crate::io::progress::is_interrupted;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
@@ -26,29 +27,6 @@ pub(super) struct ConversationDiff {
     pub messages_lost: usize,
 }
 
-/// The rollouts of a conversation in the archive and in the home.
-#[derive(Debug, Default)]
-struct Rollouts {
-    archived: Vec<FileEntry>,
-    live: Vec<FileEntry>,
-}
-
-impl Rollouts {
-    /// A moved rollout is the same file.
-    fn are_equal(&self) -> bool {
-        let facts = |files: &[FileEntry]| {
-            let facts = files.iter().map(|file| {
-                let name = file.path.as_path().file_name().map(ToOwned::to_owned);
-                (name, file.size, file.mtime)
-            });
-            let mut facts: Vec<_> = facts.collect();
-            facts.sort();
-            facts
-        };
-        facts(&self.archived) == facts(&self.live)
-    }
-}
-
 /// Returns the conversations with other messages, those that lost some first.
 ///
 /// # Errors
@@ -58,30 +36,25 @@ pub(super) fn compare(
     live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<ConversationDiff>, CommandError> {
-    let mut all: BTreeMap<String, Rollouts> = BTreeMap::new();
-    for file in archive.contents().files.iter() {
-        if let Some(id) = id_of(&file) {
-            all.entry(id).or_default().archived.push(file);
-        }
-    }
-    for file in live.files.iter() {
-        if let Some(id) = id_of(&file) {
-            all.entry(id).or_default().live.push(file);
-        }
-    }
-    all.retain(|_, rollouts| !rollouts.are_equal());
+    let (archived, live) = (rollouts(archive.files()), rollouts(&live.files));
+    let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let mut changed = Vec::new();
-    for (session_id, rollouts) in all {
+    for id in ids {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
-        let (messages_gained, messages_lost) = count(&rollouts, archive, home)?;
-        let is_known = |files: &[FileEntry]| (!files.is_empty()).then_some(());
-        let presence = Change::between(is_known(&rollouts.archived), is_known(&rollouts.live));
+        let (old, new) = (archived.get(id), live.get(id));
+        let presence = Change::between(old.map(|_| ()), new.map(|_| ()));
+        let old = old.map(Vec::as_slice).unwrap_or_default();
+        let new = new.map(Vec::as_slice).unwrap_or_default();
+        if stamps(old) == stamps(new) {
+            continue;
+        }
+        let (messages_gained, messages_lost) = count(old, new, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
         if let Some(change) = presence.or(has_other_messages.then_some(Change::Changed)) {
             changed.push(ConversationDiff {
-                session_id,
+                session_id: id.clone(),
                 title: String::new(),
                 change,
                 messages_gained,
@@ -93,24 +66,30 @@ pub(super) fn compare(
     Ok(changed)
 }
 
-fn id_of(file: &FileEntry) -> Option<String> {
-    let path = file.path.as_path();
-    let file = RolloutName::of(path).filter(|_| kind_of(path).is_rollout_folder())?;
-    file.id().map(str::to_lowercase)
+/// Returns what two equal rollouts have in common. A moved rollout is the same file.
+fn stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
+    let stamps = files.iter().map(|file| {
+        let name = file.path.as_path().file_name().map(ToOwned::to_owned);
+        (name, file.size, file.mtime)
+    });
+    let mut stamps: Vec<_> = stamps.collect();
+    stamps.sort();
+    stamps
 }
 
 /// Returns the number of messages that only the home has, and of those that only the archive has.
 fn count(
-    rollouts: &Rollouts,
+    old: &[FileEntry],
+    new: &[FileEntry],
     archive: &ArchiveReader,
     home: &Path,
 ) -> Result<(usize, usize), CommandError> {
     let (mut live, mut archived) = (Vec::new(), Vec::new());
-    for file in &rollouts.live {
+    for file in new {
         let path = home.join(file.path.as_path());
         live.extend(messages::read(&path).at("read", &path)?);
     }
-    for file in &rollouts.archived {
+    for file in old {
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()

@@ -8,8 +8,8 @@ use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_filter::ConversationFilter;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::threads;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ThreadFilter};
+use crate::commands::find::found::Found;
 use crate::context::Context;
 use crate::conversations::search::evaluate::Hit;
 use crate::copies::archived::{on_disk, rollouts};
@@ -26,44 +26,30 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A small Codex home with conversations of one archive.
-pub(crate) struct ExtractedHome<'a> {
+pub(super) struct ExtractedHome<'a> {
     /// The folder that Codex's folders of conversations are in.
     pub folder: &'a Path,
     /// Codex's list of conversations of the archive.
     pub database: Option<&'a Path>,
-    /// The filter of the command line.
     pub filter: &'a ConversationFilter,
 }
 
-/// The result of searching the archives.
-#[derive(Default)]
-pub(crate) struct ArchiveSearch {
-    /// The hits of all archives.
-    pub hits: Vec<Hit>,
-    /// The archive from which to restore each conversation, as commands accept its name.
-    pub archives: HashMap<String, String>,
-    /// The number of conversations that were searched.
-    pub conversations: usize,
-    /// True if an archive could not be read.
-    pub is_partial: bool,
-}
-
-/// Searches the archives of the Codex home with `search`. A conversation that is in several archives is
-/// searched in the newest one.
+/// Searches the archives of the Codex home with `search`, and adds the result to `found`. A conversation that is in
+/// several archives is searched in the newest one.
 ///
 /// # Errors
 /// The list of archives or the home cannot be read, the temporary folder cannot be written, `search` fails, or
 /// the user interrupts. An archive that cannot be read is reported and left out.
-pub(crate) fn search_archives(
+pub(super) fn search_archives(
+    found: &mut Found,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>, CommandError>,
-) -> Result<ArchiveSearch, CommandError> {
+) -> Result<(), CommandError> {
     let settings = &context.settings;
     let mut known = on_disk(&settings.codex_home)?;
     let records = store::archives(&settings.manager_home)?;
     let home = settings.codex_home.display().to_string();
-    let mut found = ArchiveSearch::default();
     for record in numbered(&records) {
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
@@ -75,7 +61,7 @@ pub(crate) fn search_archives(
         let name = typed_name(record);
         match search_archive(&path, &mut known, filter, context, &search) {
             Ok((searched, hits)) => {
-                found.conversations += searched.len();
+                found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
                 found.archives.extend(ids.map(|id| (id, name.clone())));
                 found.hits.extend(hits);
@@ -85,13 +71,12 @@ pub(crate) fn search_archives(
             Err(e) => {
                 found.is_partial = true;
                 let problem = e.in_one_line();
-                context
-                    .ui
-                    .warn(format_args!("not searched: {name}: {problem}"));
+                let ui = &context.ui;
+                ui.warn(format_args!("not searched: {name}: {problem}"));
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Searches the conversations of an archive that are not `known`. Returns their ids and the hits.

@@ -1,16 +1,18 @@
 //! `find`: searches the contents of conversations.
 
+mod archives;
+mod found;
+
 use crate::choices::conversation_filter::ConversationFilter;
-use crate::choices::index_access::IndexAccess;
+use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::listed_threads;
 use crate::choices::selection_args::FilterArgs;
-use crate::choices::skipped::warn_skipped;
 use crate::codex::rollout_lines::Role;
-use crate::codex::threads;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{self, ThreadFilter};
 use crate::commands::find::archives::{ExtractedHome, search_archives};
+use crate::commands::find::found::Found;
 use crate::context::Context;
-use crate::conversations::index::{self, IndexSource, IndexStore, Thoroughness};
+use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
 use crate::conversations::search::query::{self, Query};
 use crate::conversations::search::scan::{self, ScanReport};
@@ -18,14 +20,14 @@ use crate::conversations::search::snippet::Snippet;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::{Progress as _, Silent};
 use crate::io::shell;
+use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
 use crate::ui::time;
 use crate::views::account::{local, printable, short_id};
 use chrono::DateTime;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use regex::RegexBuilder;
 use serde::Serialize;
-use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of hits without `--limit`.
@@ -60,10 +62,10 @@ pub(crate) struct FindArgs {
     filter: FilterArgs,
     /// Only messages of the user, of the assistant, or of tools
     #[arg(long, value_name = "ROLE")]
-    role: Option<RoleChoice>,
+    role: Option<Role>,
     /// The order of the results
     #[arg(long, value_name = "ORDER", default_value = "best")]
-    sort: SortChoice,
+    sort: HitOrder,
     /// The largest number of conversations [default: 20]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -79,26 +81,6 @@ pub(crate) struct FindArgs {
     /// Search without bringing the index up to date
     #[arg(long, conflicts_with_all = ["regex", "exact"])]
     no_refresh: bool,
-}
-
-/// The author of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RoleChoice {
-    /// Messages of the user
-    User,
-    /// Messages and reasoning of the assistant
-    Assistant,
-    /// Commands, changed files and outputs
-    Tool,
-}
-
-/// The order of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SortChoice {
-    /// The most relevant first
-    Best,
-    /// The most recently changed conversation first
-    Newest,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,30 +104,11 @@ struct HitView {
     archive: Option<String>,
 }
 
-/// The result of a search.
-struct Found {
-    hits: Vec<Hit>,
-    /// The number of conversations that were read into the index.
-    refreshed: usize,
-    /// The number of conversations that were searched.
-    conversations: i64,
-    /// True if not all conversations could be searched.
-    is_partial: bool,
-    /// The archives of conversations that are not on disk, by id.
-    archives: HashMap<String, String>,
-}
-
 impl FindArgs {
     /// # Errors
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let home = &context.settings.codex_home;
-        if !home.is_dir() {
-            return Err(
-                CommandError::failed(format!("no Codex home: {}", home.display()))
-                    .hint("start codex once, or name the folder with --codex-home DIR"),
-            );
-        }
+        require_codex_home(context)?;
         let threads = self.filter.resolve(context)?;
         let read = |filter: &ThreadFilter| listed_threads(filter, context);
         let filter = ConversationFilter::new(threads.clone(), read)?;
@@ -184,21 +147,6 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    fn role(&self) -> Option<Role> {
-        self.role.map(|role| match role {
-            RoleChoice::User => Role::User,
-            RoleChoice::Assistant => Role::Assistant,
-            RoleChoice::Tool => Role::Tool,
-        })
-    }
-
-    fn order(&self) -> HitOrder {
-        match self.sort {
-            SortChoice::Best => HitOrder::Best,
-            SortChoice::Newest => HitOrder::Newest,
-        }
-    }
-
     fn limit(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
@@ -215,18 +163,14 @@ impl FindArgs {
                 CommandError::failed("there is no search index yet")
                     .hint("create it: leave out --no-refresh")
             })?;
-            let hits = self.evaluate(&store, &query, filter)?;
-            let conversations = store.conversations()?;
             return Ok(Found {
-                hits,
-                refreshed: 0,
-                conversations,
-                is_partial: false,
-                archives: HashMap::new(),
+                hits: self.evaluate(&store, &query, filter)?,
+                conversations: store.conversations()?,
+                ..Found::default()
             });
         }
         let (mut store, mut report) = access.updated(Thoroughness::Changes)?;
-        let mut hits = match evaluate_once(self, &store, &query, filter) {
+        let mut hits = match self.evaluate(&store, &query, filter) {
             Ok(hits) => hits,
             Err(e) if e.is_cured_by_rebuild() => {
                 (store, report) = access.rebuilt()?;
@@ -256,7 +200,7 @@ impl FindArgs {
             conversations: store.conversations()?,
             is_partial: !report.skipped.is_empty() || is_stale && hits.is_empty(),
             hits,
-            archives: HashMap::new(),
+            ..Found::default()
         })
     }
 
@@ -265,8 +209,14 @@ impl FindArgs {
         store: &IndexStore,
         query: &Query,
         filter: &ConversationFilter,
-    ) -> Result<Vec<Hit>, CommandError> {
-        Ok(evaluate_once(self, store, query, filter)?)
+    ) -> Result<Vec<Hit>, IndexError> {
+        let options = SearchOptions {
+            role: self.role,
+            order: self.sort,
+            limit: self.limit(),
+            accepts: &|conversation| filter.accepts(conversation),
+        };
+        evaluate::search(store, query, &options)
     }
 
     /// Searches the rollouts without the index.
@@ -279,10 +229,9 @@ impl FindArgs {
         warn_skipped(&report.skipped, context);
         Ok(Found {
             hits,
-            refreshed: 0,
             conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
             is_partial: !report.skipped.is_empty(),
-            archives: HashMap::new(),
+            ..Found::default()
         })
     }
 
@@ -312,7 +261,7 @@ impl FindArgs {
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
         let conversations = all.len();
-        let mut report = scan::scan(home, all, &pattern, self.role(), &bar)
+        let mut report = scan::scan(home, all, &pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
         Ok((report, conversations))
@@ -322,7 +271,7 @@ impl FindArgs {
     fn sort(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|a, b| {
             let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
-            match self.order() {
+            match self.sort {
                 HitOrder::Best => b.score.total_cmp(&a.score).then(newest),
                 HitOrder::Newest => newest,
             }
@@ -351,17 +300,12 @@ impl FindArgs {
             };
             let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
             index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            self.evaluate(&store, &query, home.filter)
+            Ok(self.evaluate(&store, &query, home.filter)?)
         };
-        let archived = search_archives(filter, context, search)?;
-        let searched = i64::try_from(archived.conversations).unwrap_or(i64::MAX);
-        found.conversations = found.conversations.saturating_add(searched);
-        found.is_partial |= archived.is_partial;
-        if !archived.hits.is_empty() {
-            found.hits.extend(archived.hits);
+        search_archives(found, filter, context, search)?;
+        if !found.archives.is_empty() {
             self.sort(&mut found.hits);
         }
-        found.archives = archived.archives;
         Ok(())
     }
 
@@ -371,21 +315,6 @@ impl FindArgs {
                 .hint("search for text as it is written: codex-manager find --exact TEXT")
         })
     }
-}
-
-fn evaluate_once(
-    args: &FindArgs,
-    store: &IndexStore,
-    query: &Query,
-    filter: &ConversationFilter,
-) -> Result<Vec<Hit>, index::IndexError> {
-    let options = SearchOptions {
-        role: args.role(),
-        order: args.order(),
-        limit: args.limit(),
-        accepts: &|conversation| filter.accepts(conversation),
-    };
-    evaluate::search(store, query, &options)
 }
 
 fn view(hit: &Hit, archive: Option<&String>, context: &Context) -> HitView {
@@ -430,12 +359,7 @@ fn print(hit: &Hit, archive: Option<&String>, context: &Context) {
         ui.paint(Style::Strong, title),
         ui.paint(Style::Dim, about.join(", "))
     ));
-    let author = match hit.role {
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-        Role::Title => "title",
-    };
+    let author = hit.role.name();
     let place = match hit.turn {
         Some(turn) => format!("turn {turn}, {author}:"),
         None => format!("{author}:"),
@@ -468,4 +392,3 @@ fn marked(snippet: &Snippet, context: &Context) -> String {
     text.push_str(&printable(&snippet.text[at..]));
     text
 }
-pub(crate) mod archives;

@@ -1,12 +1,13 @@
 //! `history check`: prints the differences and changes nothing.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::commands::history::home::{findings, require_home};
+use crate::commands::history::home::findings;
 use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
 use crate::views::account::printable;
 use clap::Args;
@@ -38,7 +39,7 @@ impl CheckArgs {
     /// # Errors
     /// The home, its index or its database cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        require_home(context)?;
+        require_codex_home(context)?;
         let mut report = findings(context)?.report;
         find_fixes(&mut report.unreadable, context);
         show(context, &report, self.all);

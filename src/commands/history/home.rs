@@ -4,21 +4,9 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::context::Context;
-use crate::error::CommandError;
 use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
 use crate::history::repair_plan::RepairContext;
-
-pub(super) fn require_home(context: &Context) -> Result<(), CommandError> {
-    let home = &context.settings.codex_home;
-    if home.is_dir() {
-        return Ok(());
-    }
-    Err(
-        CommandError::failed(format!("no Codex home: {}", home.display()))
-            .hint("start codex once, or name the folder with --codex-home DIR"),
-    )
-}
 
 pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     RepairContext {

@@ -1,14 +1,15 @@
 //! `history losses`: names the conversations that lack messages which a copy has.
 
-use crate::commands::history::home::require_home;
 use crate::context::Context;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome};
+use crate::history::thread_choice;
 use crate::inventory::losses;
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::require_codex_home;
 use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::Style;
 use crate::views::account::printable;
@@ -51,7 +52,7 @@ impl LossesArgs {
     /// # Errors
     /// The home or the archives cannot be listed, or `--accept` names no conversation with a loss.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        require_home(context)?;
+        require_codex_home(context)?;
         let settings = &context.settings;
         let live = LiveThreads::read(&settings.codex_home)?;
         let mut search = LossSearch::new(live);
@@ -103,11 +104,10 @@ impl LossesArgs {
     ) -> Result<Vec<String>, CommandError> {
         let mut accepted = Vec::new();
         for text in &self.accept {
-            let id = text.to_lowercase();
-            let fitting = found.losses.iter().filter(|loss| loss.id.starts_with(&id));
-            let fitting: Vec<_> = fitting.map(|loss| loss.id.clone()).collect();
-            match fitting.as_slice() {
-                [one] if !id.is_empty() => accepted.push(one.clone()),
+            let losses = found.losses.iter();
+            let named = thread_choice::named(&losses, text, |l| l.id.clone(), |_, _| false);
+            match named.as_slice() {
+                [one] => accepted.push(one.id.clone()),
                 several => {
                     let name = printable(text);
                     let message = if several.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
-use crate::commands::history::home::{repair_context, require_home};
+use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
@@ -13,20 +13,10 @@ use crate::history::rebuild::{
 };
 use crate::history::repair;
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
-
-/// The values of `--only`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OnlyArg {
-    /// `session_index.jsonl`, the names of conversations
-    SessionIndex,
-    /// `history.jsonl`, the prompts of the user
-    History,
-    /// Both of these files
-    Both,
-}
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`
 ///
@@ -47,7 +37,7 @@ enum OnlyArg {
 pub(super) struct RebuildArgs {
     /// The files to rebuild
     #[arg(long, value_name = "FILE", default_value = "both")]
-    only: OnlyArg,
+    only: RebuildTarget,
     /// The number of conversations, most recent first; 0 for all
     #[arg(
         long,
@@ -98,14 +88,10 @@ impl RebuildArgs {
             CommandError::usage(format!("--max-threads is negative: {}", self.max_threads))
                 .hint("0 means all conversations; nothing was changed")
         })?;
-        require_home(context)?;
+        require_codex_home(context)?;
         let target = repair_context(context);
         let options = RebuildOptions {
-            only: match self.only {
-                OnlyArg::SessionIndex => RebuildTarget::SessionIndex,
-                OnlyArg::History => RebuildTarget::History,
-                OnlyArg::Both => RebuildTarget::Both,
-            },
+            only: self.only,
             max_threads: Some(max_threads).filter(|n| *n > 0),
             include_orphans: self.include_orphans,
             max_bytes: self.max_bytes(context),
@@ -140,7 +126,7 @@ impl RebuildArgs {
     }
 
     fn max_bytes(&self, context: &Context) -> Option<u64> {
-        if self.ignore_history_max_bytes || self.only == OnlyArg::SessionIndex {
+        if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
         }
         let config = CodexConfig::read(&context.settings.codex_home);
@@ -166,7 +152,7 @@ impl RebuildArgs {
             "{}, from {source}",
             pluralize(plan.conversations.refreshed, "conversation")
         ));
-        if self.only != OnlyArg::SessionIndex {
+        if self.only != RebuildTarget::SessionIndex {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
         show_left_out(context, plan, max_threads.unwrap_or_default());

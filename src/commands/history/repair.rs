@@ -2,12 +2,13 @@
 
 use crate::codex::program::Program;
 use crate::commands::history::check;
-use crate::commands::history::home::{findings, repair_context, require_home};
+use crate::commands::history::home::{findings, repair_context};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
 use clap::Args;
 use serde::Serialize;
@@ -45,7 +46,7 @@ impl RepairArgs {
     /// # Errors
     /// A process uses the home, or Codex is needed and not installed.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        require_home(context)?;
+        require_codex_home(context)?;
         let target = repair_context(context);
         let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
         let provider = provider.as_deref().unwrap_or("openai");

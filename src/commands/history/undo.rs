@@ -1,10 +1,11 @@
 //! `history undo`: restores the state before a repair or a rebuild.
 
-use crate::commands::history::home::{repair_context, require_home};
+use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;
 use crate::history::snapshot;
+use crate::steps::home_checks::require_codex_home;
 use crate::ui::time;
 use clap::Args;
 use serde::Serialize;
@@ -41,7 +42,7 @@ impl UndoArgs {
     /// # Errors
     /// There is no such snapshot, it is damaged, or a process uses the home.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        require_home(context)?;
+        require_codex_home(context)?;
         let target = repair_context(context);
         let name = self.snapshot.as_deref();
         let mut snapshot = snapshot::find(target.manager_home, target.home, name)?;

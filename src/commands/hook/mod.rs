@@ -1,7 +1,6 @@
 //! `hook`: prints shell code that shows the recommended account in the prompt, or that starts Codex
 //! under the account of the folder; and instructions for agents.
 
-mod agents;
 mod wrap;
 
 use crate::context::Context;
@@ -157,16 +156,26 @@ when = true
 format = '[\[$output\]]($style) '
 "#;
 
+// Ten lines, because a model reads them in every conversation.
+const AGENTS: &str = r#"## Past conversations
+
+Before you solve a problem anew or ask what was decided, search past conversations:
+- `codex-manager find --json --limit 5 WORDS` prints `hits[]` with `session_id`, `title`, `turn` and `snippet`.
+  All words have to occur; `"two words"` is a phrase. Add `--here` for this folder. Exit code 5: nothing found.
+- `codex-manager show --format md --max-bytes 20000 --turn N SESSION` prints the turn of a hit. Without
+  `--turn N` it prints the conversation from its beginning.
+
+Use other words before you give up. Do not quote tokens or keys that you find.
+"#;
+
 impl HookArgs {
     /// # Errors
     /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
     /// tmux or
     /// starship.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let snippet = if matches!(self.shell, HookShell::Agents) && !self.wrap {
-            agents::SNIPPET.to_owned()
-        } else if self.wrap {
-            self.function()?.to_owned()
+        let snippet = if self.wrap {
+            self.function()?
         } else {
             self.prompt()?
         };
@@ -180,12 +189,13 @@ impl HookArgs {
     }
 
     /// Returns the shell function `codex` of `--wrap`.
-    fn function(&self) -> Result<&'static str, CommandError> {
+    fn function(&self) -> Result<String, CommandError> {
         match self.shell {
-            HookShell::Bash => Ok(wrap::BASH),
-            HookShell::Fish => Ok(wrap::FISH),
-            HookShell::Powershell => Ok(wrap::POWERSHELL),
-            HookShell::Zsh => Ok(wrap::ZSH),
+            HookShell::Bash => Ok(wrap::BASH.to_owned()),
+            HookShell::Fish => Ok(wrap::FISH.to_owned()),
+            HookShell::Powershell => Ok(wrap::POWERSHELL.to_owned()),
+            // zsh has no `type -P`.
+            HookShell::Zsh => Ok(wrap::BASH.replace("type -P", "whence -p")),
             HookShell::Agents | HookShell::Starship | HookShell::Tmux => {
                 Err(CommandError::usage("--wrap needs a shell with functions")
                     .hint("choose bash, fish, powershell or zsh"))
@@ -193,7 +203,7 @@ impl HookArgs {
         }
     }
 
-    /// Returns the code that shows the account in the prompt.
+    /// Returns the code that shows the account in the prompt, or the instructions for agents.
     fn prompt(&self) -> Result<String, CommandError> {
         let every = time_format::parse_span(&self.every)
             .filter(|span| *span >= Duration::minutes(1))
@@ -208,39 +218,30 @@ impl HookArgs {
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
         }
-        let text = match self.shell {
-            HookShell::Agents => agents::SNIPPET,
-            HookShell::Bash => BASH,
-            HookShell::Fish => FISH,
-            HookShell::Powershell => POWERSHELL,
-            HookShell::Starship => STARSHIP,
-            HookShell::Tmux => TMUX,
-            HookShell::Zsh => ZSH,
-        };
-        Ok(text
-            .replace("EVERY", &every.num_seconds().to_string())
-            .replace("FORMAT", &self.quoted_format()))
-    }
-
-    /// Quotes the template as one word of the shell.
-    fn quoted_format(&self) -> String {
         let text = &self.format;
-        match self.shell {
-            HookShell::Powershell => format!("'{}'", text.replace('\'', "''")),
+        let (code, format) = match self.shell {
+            HookShell::Agents => return Ok(AGENTS.to_owned()),
+            HookShell::Bash => (BASH, shell::quoted(text)),
+            HookShell::Zsh => (ZSH, shell::quoted(text)),
             HookShell::Fish => {
                 let text = text.replace('\\', "\\\\").replace('\'', "\\'");
-                format!("'{text}'")
+                (FISH, format!("'{text}'"))
             }
-            HookShell::Agents | HookShell::Bash | HookShell::Zsh => shell::quoted(text),
+            HookShell::Powershell => (POWERSHELL, format!("'{}'", text.replace('\'', "''"))),
+            HookShell::Starship => (STARSHIP, in_quotes(&shell::quoted(text))),
             // tmux parses the line before the shell does: it expands `#`, and `$` in double quotes.
-            HookShell::Tmux => shell::quoted(text)
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('$', "\\$")
-                .replace('#', "##"),
-            HookShell::Starship => shell::quoted(text)
-                .replace('\\', "\\\\")
-                .replace('"', "\\\""),
-        }
+            HookShell::Tmux => {
+                let text = in_quotes(&shell::quoted(text));
+                (TMUX, text.replace('$', "\\$").replace('#', "##"))
+            }
+        };
+        Ok(code
+            .replace("EVERY", &every.num_seconds().to_string())
+            .replace("FORMAT", &format))
     }
+}
+
+/// Escapes `text` for double quotes.
+fn in_quotes(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -16,16 +16,6 @@ function codex {
 }
 "#;
 
-pub(super) const ZSH: &str = r#"# Start Codex under the account of the folder, and as usual where the folder has none.
-function codex {
-  if whence -p codex-manager >/dev/null; then
-    command codex-manager launch --if-folder -- "$@"
-  else
-    command codex "$@"
-  fi
-}
-"#;
-
 pub(super) const FISH: &str = r"# Start Codex under the account of the folder, and as usual where the folder has none.
 function codex --description 'Codex under the account of the folder'
   if command -sq codex-manager

@@ -65,33 +65,13 @@ pub(crate) struct NormalizeArgs {
     dry_run: bool,
 }
 
-/// The records to merge and the skipped files, collected without writing.
-#[derive(Debug)]
-struct NormalizePlan {
-    records: Vec<LegacyRecord>,
-    skipped: Vec<SkippedLegacyFile>,
-}
-
-/// An auth-only archive to be written.
-#[derive(Debug, Clone)]
-pub(crate) struct ArchiveJob {
-    /// Record of the legacy file. The archive is only written if the file still has the record's
-    /// digest.
-    pub record: LegacyRecord,
-    /// Path of the new archive. An existing file is never overwritten.
-    pub path: PathBuf,
-}
-
 impl NormalizeArgs {
     /// Reads legacy files and merges them into the inventory.
     ///
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let NormalizePlan {
-            records,
-            mut skipped,
-        } = self.plan(context)?;
+        let (records, mut skipped) = self.plan(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
@@ -119,7 +99,11 @@ impl NormalizeArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    fn plan(&self, context: &Context) -> Result<NormalizePlan, CommandError> {
+    /// Returns the records to merge and the skipped files. Writes nothing.
+    fn plan(
+        &self,
+        context: &Context,
+    ) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>), CommandError> {
         let options = LegacyOptions {
             session_duration: session_duration(
                 self.session_duration_hours
@@ -135,7 +119,7 @@ impl NormalizeArgs {
                 .map(|p| context.env.absolute(p))
                 .collect()
         };
-        plan_normalize(&places, self.recursive, &options, context)
+        read_records(&places, self.recursive, &options, context)
     }
 
     /// Writes the requested archives and sidecars. A dry run only returns their names.
@@ -157,16 +141,14 @@ impl NormalizeArgs {
             Vec::new()
         };
         if self.dry_run {
-            let archives = archive_writes
-                .into_iter()
-                .map(|job| job.record.archive_name);
+            let archives = archive_writes.iter().map(|r| r.archive_name.clone());
             let sidecars = sidecar_writes.into_iter().map(|(name, _)| name);
             return Ok(WrittenFiles {
                 sidecars: sidecars.collect(),
                 archives: archives.collect(),
             });
         }
-        let archives = write_archives(&archive_writes, skipped, context)?;
+        let archives = write_archives(&archive_writes, backups, skipped, context)?;
         let sidecars = write_sidecars(&sidecar_writes, backups)?;
         if !archives.is_empty() || !sidecars.is_empty() {
             store::refresh(&context.settings.manager_home)?;
@@ -186,12 +168,12 @@ fn session_duration(hours: f64) -> Result<Duration, CommandError> {
     Ok(Duration::seconds((hours * 3600.0).round() as i64))
 }
 
-fn plan_normalize(
+fn read_records(
     places: &[PathBuf],
     recursive: bool,
     options: &LegacyOptions,
     context: &Context,
-) -> Result<NormalizePlan, CommandError> {
+) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>), CommandError> {
     let scan = legacy::scan(places, recursive).map_err(|e| {
         let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
         let error = CommandError::from(e);
@@ -201,25 +183,16 @@ fn plan_normalize(
         }
         error
     })?;
+    let (now, zone) = (context.now(), context.settings.zone);
     let mut skipped = scan.skipped;
     let mut records = Vec::new();
     for path in scan.files {
         match legacy::read(&path) {
-            Ok(file) => records.extend(legacy::record(
-                &file,
-                options,
-                &context.now(),
-                context.settings.zone,
-            )),
-            Err(e) => skipped.push(SkippedLegacyFile {
-                path,
-                reason: e.source.to_string(),
-                is_fault: true,
-            }),
+            Ok(file) => records.extend(legacy::record(&file, options, &now, zone)),
+            Err(e) => skipped.push(fault(path, e.source.to_string())),
         }
     }
-    skipped.sort();
-    Ok(NormalizePlan { records, skipped })
+    Ok((records, skipped))
 }
 
 /// Merges the records into `inventory.json`, then into `cooldown.json`.
@@ -299,13 +272,10 @@ fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
 /// Returns the names of missing sidecars that no new archive comes with.
 fn sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
-    archives: &[ArchiveJob],
+    archives: &[&LegacyRecord],
     backups: &Path,
 ) -> Vec<(String, &'a LegacyRecord)> {
-    let taken: HashSet<&str> = archives
-        .iter()
-        .map(|job| job.record.archive_name.as_str())
-        .collect();
+    let taken: HashSet<&str> = archives.iter().map(|r| r.archive_name.as_str()).collect();
     merged
         .records
         .iter()
@@ -335,52 +305,55 @@ fn write_sidecars(
     Ok(written)
 }
 
-/// Returns the archives to write. A file without a usable login gets none and is added to
+/// Returns the records whose archives are to be written. A file without a usable login gets none and is added to
 /// `skipped`.
-fn archive_jobs(
-    merged: &LegacyMerge,
+fn archive_jobs<'a>(
+    merged: &'a LegacyMerge,
     backups: &Path,
     skipped: &mut Vec<SkippedLegacyFile>,
-) -> Vec<ArchiveJob> {
-    let mut archive_writes = Vec::new();
+) -> Vec<&'a LegacyRecord> {
+    let mut jobs = Vec::new();
     for record in &merged.records {
         if let Some(problem) = &record.problem {
-            skipped.push(SkippedLegacyFile {
-                path: PathBuf::from(&record.source_path),
-                reason: format!("no archive: {problem}"),
-                is_fault: true,
-            });
+            let reason = format!("no archive: {problem}");
+            skipped.push(fault(PathBuf::from(&record.source_path), reason));
             continue;
         }
         let path = backups.join(&record.archive_name);
         if path.symlink_metadata().is_err() {
-            archive_writes.push(ArchiveJob {
-                record: record.clone(),
-                path,
-            });
+            jobs.push(record);
         }
     }
-    archive_writes
+    jobs
 }
 
 /// Writes auth-only archives. Returns their names. A file that changed since it was read is
 /// skipped.
 fn write_archives(
-    archive_writes: &[ArchiveJob],
+    records: &[&LegacyRecord],
+    backups: &Path,
     skipped: &mut Vec<SkippedLegacyFile>,
     context: &Context,
 ) -> Result<Vec<String>, CommandError> {
     let mut written = Vec::new();
     let lock = context.manager_path(LOCK_NAME);
-    for job in archive_writes {
-        match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
+    for record in records {
+        let path = backups.join(&record.archive_name);
+        match legacy::write_archive(record, &path, &lock, context.local_now())? {
             Some(published) => written.push(file_name(&published.archive)),
-            None => skipped.push(SkippedLegacyFile {
-                path: PathBuf::from(&job.record.source_path),
-                reason: "no archive: the file changed while it was read".into(),
-                is_fault: true,
-            }),
+            None => {
+                let reason = "no archive: the file changed while it was read".to_owned();
+                skipped.push(fault(PathBuf::from(&record.source_path), reason));
+            }
         }
     }
     Ok(written)
+}
+
+fn fault(path: PathBuf, reason: String) -> SkippedLegacyFile {
+    SkippedLegacyFile {
+        path,
+        reason,
+        is_fault: true,
+    }
 }

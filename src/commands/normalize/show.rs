@@ -48,21 +48,14 @@ struct RecordView {
     legacy_year: Option<i32>,
     email: String,
     account_id: Option<String>,
-    #[serde(flatten)]
-    window: LegacyWindowView,
-    archive_name: String,
-    source_path: String,
-    problem: Option<String>,
-}
-
-/// The weekly window that the modification time of a legacy file implies.
-#[derive(Debug, Serialize)]
-struct LegacyWindowView {
     session_start_at: Option<String>,
     next_available_at: Option<String>,
     quota_end_detected_at: Option<String>,
     inferred_session_duration_seconds: Option<i64>,
     validation_status: Option<ValidationStatus>,
+    archive_name: String,
+    source_path: String,
+    problem: Option<String>,
 }
 
 /// Prints the JSON document of the merged records.
@@ -94,13 +87,11 @@ fn view(record: &LegacyRecord, context: &Context) -> RecordView {
         legacy_year: metadata.legacy_year,
         email: metadata.email.clone().unwrap_or_default(),
         account_id: metadata.account_id.clone(),
-        window: LegacyWindowView {
-            session_start_at: time(metadata.session_start_at),
-            next_available_at: time(metadata.next_available_at),
-            quota_end_detected_at: time(metadata.quota_end_detected_at),
-            inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
-            validation_status: metadata.validation_status,
-        },
+        session_start_at: time(metadata.session_start_at),
+        next_available_at: time(metadata.next_available_at),
+        quota_end_detected_at: time(metadata.quota_end_detected_at),
+        inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
+        validation_status: metadata.validation_status,
         archive_name: record.archive_name.clone(),
         source_path: record.source_path.clone(),
         problem: record.problem.clone(),

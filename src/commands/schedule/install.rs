@@ -1,8 +1,11 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
-use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files, show_steps};
+use crate::choices::sync_config::check_config;
+use crate::choices::vault_connection::warn_of_unattended;
+use crate::commands::schedule::job_change::{
+    CommonArgs, JobChangeJson, show_files, show_steps, shown_when,
+};
 use crate::commands::schedule::place::{codex_bin, current_place};
-use crate::commands::schedule::run_times::shown_when;
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -86,14 +89,13 @@ impl InstallArgs {
         let done = if dry_run { "would run" } else { "runs" };
         ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
         if job == JobKind::Sync
-            && let Err(e) =
-                crate::choices::sync_config::check_config(context, entry.options.config.as_deref())
+            && let Err(e) = check_config(context, entry.options.config.as_deref())
         {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
         if job == JobKind::Vault {
-            crate::choices::vault_connection::warn_of_unattended(context);
+            warn_of_unattended(context);
         }
         if job == JobKind::Sync && !entry.options.apply {
             ui.note(

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::io::shell;
 use crate::schedule::{FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger};
+use crate::ui::time;
 use clap::Args;
 use serde::Serialize;
 
@@ -66,5 +67,15 @@ pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], schedule
             })
             .collect();
         context.ui.note(format_args!("  {}", words.join(" ")));
+    }
+}
+
+pub(super) fn shown_when(when: Trigger) -> String {
+    match when {
+        Trigger::Every(secs) => {
+            let span = chrono::Duration::seconds(i64::from(secs));
+            format!("every {}", time::duration(span))
+        }
+        Trigger::Daily(hour, minute) => format!("daily at {hour:02}:{minute:02}"),
     }
 }

@@ -4,7 +4,6 @@ mod install;
 mod job_change;
 mod place;
 mod remove;
-mod run_times;
 mod scheduler_commands;
 mod show;
 

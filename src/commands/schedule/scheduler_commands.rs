@@ -15,7 +15,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time that a scheduler has to end a job before the job is given to it again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The interval between two attempts.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The outcome of a command of the scheduler.

@@ -1,7 +1,7 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
+use crate::commands::schedule::job_change::shown_when;
 use crate::commands::schedule::place::{codex_bin, current_place};
-use crate::commands::schedule::run_times::shown_when;
 use crate::commands::schedule::scheduler_commands::run;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

@@ -1,7 +1,6 @@
 //! `sessions index`: shows, rebuilds and removes the search index.
 
-use crate::choices::index_access::IndexAccess;
-use crate::choices::skipped::warn_skipped;
+use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::context::Context;
 use crate::conversations::index::{self, IndexStatus, IndexStore};
 use crate::error::{CommandError, Outcome};
@@ -44,7 +43,7 @@ struct IndexView {
 impl IndexArgs {
     /// # Errors
     /// The index cannot be read, created or deleted.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(&self, context: &Context) -> Result<Outcome, CommandError> {
         let access = IndexAccess::new(context);
         let ui = &context.ui;
         if self.remove {

@@ -1,24 +1,29 @@
 //! `sessions`: lists conversations, and manages the search index.
 
 mod children;
+mod conversation_row;
 mod index_command;
-mod list;
 mod session_list;
-pub(super) mod table;
 
 use crate::choices::conversation_picker::export_page;
 use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::choices::selection_args::FilterArgs;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::config::read_login;
+use crate::codex::home::SESSIONS;
+use crate::codex::threads::{self, ThreadFilter};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::launch_list::show_launches;
+use crate::ui::table::Table;
+use crate::views::account::first_login;
 use crate::views::table_format::TableArgs;
-use clap::Args;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use conversation_row::COLUMNS;
 use index_command::IndexArgs;
-use list::ListOptions;
-use session_list::SortOrder;
+use session_list::{ConversationList, SortOrder, Subagents};
+
+/// The number of conversations shown on a terminal without `--limit`.
+const TERMINAL_LIMIT: usize = 30;
 
 /// List conversations
 ///
@@ -81,7 +86,7 @@ impl SessionsArgs {
     /// # Errors
     /// The list of conversations or the launch registry cannot be read, or a filter is invalid.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        if let Some(SessionsCommand::Index(args)) = self.command {
+        if let Some(SessionsCommand::Index(args)) = &self.command {
             return args.run(context);
         }
         if self.launched {
@@ -92,14 +97,48 @@ impl SessionsArgs {
         if self.pick {
             return pick(filter, self.archived, context);
         }
-        let context = &self.table.apply(context)?;
-        let options = ListOptions {
-            archived: self.archived,
-            subagents: self.subagents,
-            sort: self.sort,
-            limit: self.limit,
+        self.list(filter, &self.table.apply(context)?)
+    }
+
+    /// Prints the conversations that `filter` selects.
+    fn list(&self, filter: ThreadFilter, context: &Context) -> Result<Outcome, CommandError> {
+        let ui = &context.ui;
+        let limit = self
+            .limit
+            .or(ui.is_terminal().then_some(TERMINAL_LIMIT))
+            .unwrap_or(usize::MAX);
+        let filter = ThreadFilter {
+            without_archived: !self.archived,
+            ..filter
         };
-        list::show(filter, options, context)
+        let list = ConversationList::read(&filter, self.sort, limit, context)?;
+        let (is_empty, has_more) = (list.is_empty(), list.has_more);
+        let subagents = match (self.subagents, ui.wants_json()) {
+            (true, _) => Subagents::Listed,
+            (false, true) => Subagents::Omitted,
+            (false, false) => Subagents::Counted,
+        };
+        if ui.wants_json() {
+            ui.streamed_list_document("sessions", "sessions", |print| {
+                list.for_each(subagents, |row| print(&row))
+            })?;
+        } else if !is_empty {
+            let mut table = Table::new(ui, COLUMNS);
+            list.for_each(subagents, |row| {
+                table.row(row.cells(context));
+                true
+            })?;
+            table.print(ui);
+        }
+        if is_empty {
+            ui.note(reason_for_none(&filter, context));
+        } else if has_more {
+            ui.note(format_args!(
+                "there are more: codex-manager sessions --limit {}",
+                limit.saturating_mul(4)
+            ));
+        }
+        Ok(Outcome::Done)
     }
 }
 
@@ -114,5 +153,22 @@ fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outco
     match picker.run(context)? {
         (id, PickedAction::Enter) => context.run(&["resume".into(), id.into()]),
         (id, PickedAction::Export) => export_page(id, context),
+    }
+}
+
+fn reason_for_none(filter: &ThreadFilter, context: &Context) -> String {
+    let home = &context.settings.codex_home;
+    let has_list = threads::find_state_database(home, &context.env).is_some();
+    let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
+    match (has_list, filter.is_restricted()) {
+        (true, true) => "no conversation matches".into(),
+        (true, false) => "there are no conversations".into(),
+        (false, _) if home.join(SESSIONS).is_dir() => {
+            "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
+        }
+        (false, _) if is_signed_out() => {
+            format!("there are no conversations yet; {}", first_login(context))
+        }
+        (false, _) => "there are no conversations yet".into(),
     }
 }

@@ -4,11 +4,10 @@
 //! all rows: Codex's list may have 50,000 of them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
-use crate::choices::conversation_view::{ConversationView, rollout_size, session_view};
-use crate::choices::listed::{listed_as, listed_threads};
-use crate::choices::unlisted::unlisted;
-use crate::codex::threads::{ThreadFilter, ThreadOrder};
+use crate::choices::listed::{listed_as, listed_threads, unlisted};
+use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
+use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_titles::ThreadTitles;
@@ -19,7 +18,6 @@ use std::collections::{HashMap, HashSet};
 /// The number of rows that are read at a time.
 const PART_ROWS: usize = 1000;
 
-/// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum SortOrder {
     /// The most recently changed first
@@ -47,21 +45,12 @@ pub(super) enum Subagents {
     Omitted,
 }
 
-/// A conversation with its place in the list.
-pub(super) struct ListedConversation {
-    pub session: ConversationView,
-    /// The number of conversations above it, of which it is a subagent.
-    pub depth: usize,
-    /// The number of its subagents that are not shown.
-    pub folded: usize,
-}
-
 /// A conversation of which only the order is known.
 struct ListEntry {
     id: String,
     key: SortKey,
     /// The whole conversation if Codex does not list it.
-    unlisted: Option<Box<ConversationView>>,
+    unlisted: Option<Box<ListedThread>>,
 }
 
 /// The values that decide the order. The rows of one list have keys of one kind.
@@ -72,6 +61,17 @@ enum SortKey {
     Title(String),
     /// The row stays where the database has it. Unlisted conversations come last.
     AsRead,
+}
+
+impl SortKey {
+    fn of(thread: &ListedThread, sort: SortOrder) -> Self {
+        match sort {
+            SortOrder::Updated => Self::Updated(Reverse(thread.updated_ms)),
+            SortOrder::Size => Self::Size(Reverse(rollout_size(&thread.rollout_path).0)),
+            SortOrder::Title => Self::Title(thread.title.clone()),
+            SortOrder::Created | SortOrder::Tokens | SortOrder::Project => Self::AsRead,
+        }
+    }
 }
 
 /// The conversations that a filter selects, in order.
@@ -111,26 +111,16 @@ impl<'a> ConversationList<'a> {
                 titles.apply(&mut thread);
             }
             ListEntry {
-                key: match sort {
-                    SortOrder::Updated => SortKey::Updated(Reverse(thread.updated_ms)),
-                    SortOrder::Size => SortKey::Size(Reverse(rollout_size(&thread.rollout_path).0)),
-                    SortOrder::Title => SortKey::Title(thread.title),
-                    SortOrder::Created | SortOrder::Tokens | SortOrder::Project => SortKey::AsRead,
-                },
+                key: SortKey::of(&thread, sort),
                 id: thread.id,
                 unlisted: None,
             }
         })?;
-        let found = unlisted(&filter, |filter| listed_threads(filter, context), context)?;
-        entries.extend(found.into_iter().map(|session| ListEntry {
-            id: session.id.clone(),
-            key: match sort {
-                SortOrder::Updated => SortKey::Updated(Reverse(session.updated_ms)),
-                SortOrder::Size => SortKey::Size(Reverse(session.bytes)),
-                SortOrder::Title => SortKey::Title(session.title.clone()),
-                SortOrder::Created | SortOrder::Tokens | SortOrder::Project => SortKey::AsRead,
-            },
-            unlisted: Some(Box::new(session)),
+        let found = unlisted(&filter, context)?.into_iter();
+        entries.extend(found.map(|thread| ListEntry {
+            key: SortKey::of(&thread, sort),
+            id: thread.id.clone(),
+            unlisted: Some(Box::new(thread)),
         }));
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
@@ -163,7 +153,7 @@ impl<'a> ConversationList<'a> {
     pub(super) fn for_each(
         self,
         subagents: Subagents,
-        mut each: impl FnMut(ListedConversation) -> bool,
+        mut each: impl FnMut(ConversationRow) -> bool,
     ) -> Result<(), CommandError> {
         let read = |filter: &ThreadFilter| match &self.titles {
             None => listed_threads(filter, self.context),
@@ -172,7 +162,8 @@ impl<'a> ConversationList<'a> {
                 thread
             }),
         };
-        let view = |thread| session_view(thread, &self.accounts, self.context);
+        let row = |thread| ConversationRow::of(thread, Some(&self.accounts), self.context);
+        let unlisted = |thread| ConversationRow::of(thread, None, self.context);
         let mut known = HashSet::new();
         if subagents == Subagents::Listed {
             known.extend(self.entries.iter().map(|entry| entry.id.clone()));
@@ -196,19 +187,17 @@ impl<'a> ConversationList<'a> {
                 Subagents::Omitted => Children::default(),
             };
             for entry in part {
-                let listed = || rows.remove(&entry.id).map(view);
-                let session = entry.unlisted.map(|session| *session).or_else(listed);
-                let Some(session) = session else { continue };
-                let own = ListedConversation {
-                    session,
-                    depth: 0,
-                    folded: children.folded(&entry.id),
+                let listed = || rows.remove(&entry.id).map(row);
+                let own = entry.unlisted.map(|thread| unlisted(*thread));
+                let Some(mut own) = own.or_else(listed) else {
+                    continue;
                 };
+                own.folded = children.folded(&entry.id);
                 let below = children.of(&entry.id).into_iter();
-                let below = below.map(|(depth, child)| ListedConversation {
-                    session: view(child.clone()),
-                    depth,
-                    folded: 0,
+                let below = below.map(|(depth, child)| {
+                    let mut child = row(child.clone());
+                    child.depth = depth;
+                    child
                 });
                 if !std::iter::once(own).chain(below).all(&mut each) {
                     return Ok(());

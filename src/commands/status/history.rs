@@ -1,11 +1,13 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
+use crate::choices::account_choice::entry_named;
+use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;
-use crate::inventory::resolve::resolve;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
+use crate::quota::account::AccountEntry;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::{Style, windows};
@@ -34,11 +36,18 @@ struct HistoryView {
     moved: Vec<MovedView>,
 }
 
+/// The name of a window.
 #[derive(Debug, Serialize)]
-struct CourseView {
+struct WindowName {
     limit_id: String,
     label: String,
     minutes: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct CourseView {
+    #[serde(flatten)]
+    window: WindowName,
     points: Vec<PointView>,
 }
 
@@ -53,9 +62,8 @@ struct PointView {
 
 #[derive(Debug, Serialize)]
 struct MovedView {
-    limit_id: String,
-    label: String,
-    minutes: Option<u32>,
+    #[serde(flatten)]
+    window: WindowName,
     from: Option<String>,
     to: Option<String>,
     seen_before: String,
@@ -67,15 +75,10 @@ struct MovedView {
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-    let mut accounts = known_accounts(context)?;
-    let position = match text {
-        Some(text) => resolve(accounts.iter().map(|a| &a.entry), text)?,
-        None => accounts.iter().position(|a| a.current).ok_or_else(|| {
-            CommandError::failed("there is no live account")
-                .hint("name an account: codex-manager status --history --account ACCOUNT")
-        })?,
+    let entry = match text {
+        Some(text) => entry_named(text, context)?,
+        None => live_entry(context)?,
     };
-    let entry = accounts.swap_remove(position).entry;
     let file = observations::load(&context.settings.manager_home, &entry.identity)?;
     let courses = file.courses();
     let all_moved: Vec<_> = courses
@@ -89,12 +92,9 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         looks: file.spans.len(),
         windows: courses
             .iter()
-            .filter_map(|course| CourseView::of(course, context))
+            .filter_map(|c| course_view(c, context))
             .collect(),
-        moved: all_moved
-            .iter()
-            .map(|moved| MovedView::of(moved, context))
-            .collect(),
+        moved: all_moved.iter().map(|m| moved_view(m, context)).collect(),
     };
     context.ui.document("status --history", &view);
     let ui = &context.ui;
@@ -120,48 +120,49 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     Ok(Outcome::Done)
 }
 
-impl CourseView {
-    /// Returns `None` for a window without observations.
-    fn of(course: &WindowHistory, context: &Context) -> Option<Self> {
-        let last = &course.samples.last()?.window;
-        Some(Self {
-            limit_id: last.limit_id.clone(),
-            label: last.label(),
-            minutes: last.minutes,
-            points: course
-                .samples
-                .iter()
-                .map(|sample| PointView::of(sample, context))
-                .collect(),
-        })
-    }
+fn live_entry(context: &Context) -> Result<AccountEntry, CommandError> {
+    let mut accounts = known_accounts(context)?.into_iter();
+    let live = accounts.find(|account| account.current);
+    live.map(|account| account.entry).ok_or_else(|| {
+        CommandError::failed("there is no live account")
+            .hint("name an account: codex-manager status --history --account ACCOUNT")
+    })
 }
 
-impl PointView {
-    fn of(sample: &WindowSample, context: &Context) -> Self {
-        let time = |at: &Timestamp| local(at, context);
+impl WindowName {
+    fn of(window: &Window) -> Self {
         Self {
-            observed_at: time(&sample.observed_at),
-            until: time(&sample.until),
-            used_percent: sample.window.used_percent,
-            resets_at: sample.window.resets_at.as_ref().map(time),
-            change: sample.change,
+            limit_id: window.limit_id.clone(),
+            label: window.label(),
+            minutes: window.minutes,
         }
     }
 }
 
-impl MovedView {
-    fn of(moved: &ResetShift, context: &Context) -> Self {
-        let time = |at: &Timestamp| local(at, context);
-        Self {
-            limit_id: moved.after.limit_id.clone(),
-            label: moved.after.label(),
-            minutes: moved.after.minutes,
-            from: moved.before.resets_at.as_ref().map(time),
-            to: moved.after.resets_at.as_ref().map(time),
-            seen_before: time(&moved.seen_before),
-            seen_after: time(&moved.seen_after),
-        }
+/// Returns `None` for a window without observations.
+fn course_view(course: &WindowHistory, context: &Context) -> Option<CourseView> {
+    let time = |at: &Timestamp| local(at, context);
+    let point = |sample: &WindowSample| PointView {
+        observed_at: time(&sample.observed_at),
+        until: time(&sample.until),
+        used_percent: sample.window.used_percent,
+        resets_at: sample.window.resets_at.as_ref().map(time),
+        change: sample.change,
+    };
+    Some(CourseView {
+        window: WindowName::of(&course.samples.last()?.window),
+        points: course.samples.iter().map(point).collect(),
+    })
+}
+
+fn moved_view(moved: &ResetShift, context: &Context) -> MovedView {
+    let time = |at: &Timestamp| local(at, context);
+    MovedView {
+        window: WindowName::of(&moved.after),
+        from: moved.before.resets_at.as_ref().map(time),
+        to: moved.after.resets_at.as_ref().map(time),
+        seen_before: time(&moved.seen_before),
+        seen_after: time(&moved.seen_after),
     }
 }
 

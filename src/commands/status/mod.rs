@@ -5,17 +5,15 @@ mod history;
 mod report;
 
 use self::report::show;
+use crate::choices::account_choice::entry_named;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::resolve::resolve;
+use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::status;
 use crate::io::time_format;
-use crate::steps::refresh;
-use crate::steps::status_text::read_text;
-use crate::views::account::{accounts_and_profiles, warn_all};
+use crate::steps::refresh::{self, read_text};
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
 use clap::Args;
@@ -83,7 +81,7 @@ impl StatusArgs {
     }
 
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-        let known = load_known(context)?;
+        let known = refresh::known_figures(context)?;
         let is_query = !self.dry_run && !self.is_recent_enough(context, &known)?;
         let report = refresh::observe_live(context, &known, text, is_query)?;
         let is_recorded = !is_query || refresh::record(context, &report);
@@ -104,9 +102,8 @@ impl StatusArgs {
         text: &str,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let (accounts, _) = accounts_and_profiles(context)?;
-        let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
-        let known = load_known(context)?;
+        let entry = entry_named(account, context)?;
+        let known = refresh::known_figures(context)?;
         let report = status::observe_text(
             text,
             &entry.identity,
@@ -120,14 +117,6 @@ impl StatusArgs {
         }
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
-}
-
-/// Reads the last known figures from `cooldown.json`.
-fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
-    let settings = &context.settings;
-    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
-    warn_all(&context.ui, &known.warnings);
-    Ok(known.file)
 }
 
 impl StatusArgs {

@@ -1,7 +1,6 @@
 //! `sync`: synchronizes Codex's state between machines through a replicated folder.
 
 mod init;
-mod log;
 mod open_decision;
 mod plan;
 mod preflight;
@@ -41,9 +40,17 @@ pub(crate) struct SyncArgs {
 enum SyncCommand {
     #[command(alias = "init-config")]
     Init(init::SyncInitArgs),
-    Validate(preflight::ValidateArgs),
-    #[command(alias = "doctor")]
-    Preflight(preflight::PreflightArgs),
+    /// Check the configuration file
+    #[command(after_help = "Examples:
+  codex-manager sync validate -c config.toml")]
+    Validate,
+    /// Check the configuration, the folders and the programs that use them
+    #[command(
+        alias = "doctor",
+        after_help = "Examples:
+  codex-manager sync preflight"
+    )]
+    Preflight,
     Plan(plan::PlanArgs),
     #[command(alias = "sync")]
     Run(run::RunArgs),
@@ -84,8 +91,8 @@ impl SyncArgs {
         let shutdown_args = &self.shutdown_args;
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),
-            SyncCommand::Validate(args) => args.run(context, &path),
-            SyncCommand::Preflight(args) => args.run(context, &path, shutdown_args),
+            SyncCommand::Validate => preflight::validate(context, &path),
+            SyncCommand::Preflight => preflight::preflight(context, &path, shutdown_args),
             SyncCommand::Plan(args) => args.run(context, &path, shutdown_args),
             SyncCommand::Run(args) => args.run(context, &path, shutdown_args),
             SyncCommand::Restore(args) => args.run(context, &path, shutdown_args),

@@ -1,9 +1,8 @@
 //! The conflicts and conflict copies that need a decision, and which of their versions can be kept.
 
-use crate::choices::conversation_choice;
-use crate::codex::threads::ThreadRow;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::history::thread_choice;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
@@ -11,7 +10,6 @@ use crate::sync::resolve::KeepChoice;
 use crate::sync::rollouts;
 use crate::views::sync_plan::{describe_messages, name_of};
 use clap::ValueEnum;
-use std::collections::BTreeMap;
 
 /// The version to keep, as typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,13 +91,9 @@ impl OpenDecision {
 }
 
 impl KeepArg {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Cloud => "cloud",
-            Self::Fork => "fork",
-            Self::Both => "both",
-        }
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
@@ -120,25 +114,11 @@ pub(super) fn find<'a>(
     };
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
-        let rows: BTreeMap<&str, ThreadRow> = open
-            .iter()
-            .filter_map(|decision| {
-                let id = decision.session_id()?;
-                let title = decision.versions().and_then(ConflictingVersions::title);
-                let row = ThreadRow {
-                    id: id.to_owned(),
-                    name: title.unwrap_or_default().to_owned(),
-                    ..ThreadRow::default()
-                };
-                Some((id, row))
-            })
-            .collect();
-        let rows: Vec<ThreadRow> = rows.into_values().collect();
-        let named = conversation_choice::find(&rows, what)?.map(|row| &*row.id);
-        found.extend(
-            open.iter()
-                .filter(|decision| named.is_some() && decision.session_id() == named),
-        );
+        let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
+        let has_title = |decision: &OpenDecision, title: &str| {
+            decision.versions().and_then(ConflictingVersions::title) == Some(title)
+        };
+        found = thread_choice::named(&open.iter(), what, id, has_title);
     }
     match &*found {
         [one] => Ok(one),
@@ -158,22 +138,19 @@ pub(super) fn find<'a>(
 }
 
 pub(super) fn choice(found: &OpenDecision, keep: KeepArg) -> Result<KeepChoice, CommandError> {
-    match (found, keep) {
-        (_, KeepArg::Local) | (OpenDecision::Conflict(_), KeepArg::Cloud) => {
-            Ok(KeepChoice::Current)
-        }
-        (OpenDecision::ConflictCopy(..), KeepArg::Fork) => Ok(KeepChoice::ConflictCopy),
-        (OpenDecision::ConflictCopy(..), KeepArg::Both) => Ok(KeepChoice::Both),
-        (OpenDecision::Conflict(conflict), KeepArg::Both)
-            if rollouts::key(&conflict.path).is_some() =>
-        {
-            Ok(KeepChoice::Both)
-        }
-        (OpenDecision::Conflict(_), _) => Err(CommandError::usage(
-            "not a conversation: choose --keep local or --keep cloud; nothing was changed",
-        )),
-        (OpenDecision::ConflictCopy(..), KeepArg::Cloud) => Err(CommandError::usage(
-            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed",
-        )),
+    if !found.choices().contains(&keep) {
+        return Err(CommandError::usage(match found {
+            OpenDecision::Conflict(_) => {
+                "not a conversation: choose --keep local or --keep cloud; nothing was changed"
+            }
+            OpenDecision::ConflictCopy(..) => {
+                "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
+            }
+        }));
     }
+    Ok(match keep {
+        KeepArg::Local | KeepArg::Cloud => KeepChoice::Current,
+        KeepArg::Fork => KeepChoice::ConflictCopy,
+        KeepArg::Both => KeepChoice::Both,
+    })
 }

@@ -8,15 +8,8 @@ use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks::{checks, misspelled};
 use crate::sync::scope::Scope;
 use crate::views::check_output;
-use clap::Args;
 use serde::Serialize;
 use std::path::Path;
-
-/// Check the configuration file
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager sync validate -c config.toml")]
-pub(super) struct ValidateArgs {}
 
 #[derive(Serialize)]
 struct ValidateJson<'a> {
@@ -25,55 +18,41 @@ struct ValidateJson<'a> {
     warnings: &'a [String],
 }
 
-impl ValidateArgs {
-    #[allow(clippy::unused_self, reason = "like its siblings")]
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
-        let config = read_config(context, path)?;
-        Scope::of(&config)
-            .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
-        let misspelled = misspelled(&config);
-        for warning in &misspelled {
-            context.ui.warn(warning);
-        }
-        context.ui.document(
-            "sync validate",
-            &ValidateJson {
-                path,
-                ok: true,
-                warnings: &[config.warnings, misspelled].concat(),
-            },
-        );
-        context.ui.prose(format_args!("valid: {}", path.display()));
-        Ok(Outcome::Done)
+pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    let config = read_config(context, path)?;
+    Scope::of(&config).map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+    let misspelled = misspelled(&config);
+    for warning in &misspelled {
+        context.ui.warn(warning);
     }
+    context.ui.document(
+        "sync validate",
+        &ValidateJson {
+            path,
+            ok: true,
+            warnings: &[config.warnings, misspelled].concat(),
+        },
+    );
+    context.ui.prose(format_args!("valid: {}", path.display()));
+    Ok(Outcome::Done)
 }
 
-/// Check the configuration, the folders and the programs that use them
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager sync preflight")]
-pub(super) struct PreflightArgs {}
-
-impl PreflightArgs {
-    #[allow(clippy::unused_self, reason = "like its siblings")]
-    pub(super) fn run(
-        self,
-        context: &Context,
-        path: &Path,
-        closing: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
-        let checks = checks(context, path, closing)?;
-        context
-            .ui
-            .list_document("sync preflight", "checks", &checks);
-        for check in &checks {
-            check_output::show(&context.ui, check);
-        }
-        let failed = checks.iter().any(|check| check.status == Status::Fail);
-        Ok(if failed {
-            Outcome::CheckFailed
-        } else {
-            Outcome::Done
-        })
+/// Checks the configuration, the folders and the programs that use them.
+pub(super) fn preflight(
+    context: &Context,
+    path: &Path,
+    flags: &ShutdownArgs,
+) -> Result<Outcome, CommandError> {
+    let checks = checks(context, path, flags)?;
+    let ui = &context.ui;
+    ui.list_document("sync preflight", "checks", &checks);
+    for check in &checks {
+        check_output::show(ui, check);
     }
+    let failed = checks.iter().any(|check| check.status == Status::Fail);
+    Ok(if failed {
+        Outcome::CheckFailed
+    } else {
+        Outcome::Done
+    })
 }

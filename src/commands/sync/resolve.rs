@@ -12,7 +12,7 @@ use crate::steps::sync_index::{lock, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
-use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
+use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::contents;
 use crate::sync::identity;
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
@@ -55,7 +55,7 @@ pub(super) struct ResolveArgs {
     dry_run: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct ResolveJson<'a> {
     conflicts: Vec<ConflictJson<'a>>,
     forks: Vec<ConflictCopyJson<'a>>,
@@ -111,12 +111,15 @@ impl ResolveArgs {
             }
             let _lock = lock(&replica)?;
             shut_down_codex(context, &config, closing)?;
+            let sync = ReplicaContext {
+                context,
+                config: &config,
+                replica: &replica,
+            };
             let resolved = match found {
-                OpenDecision::Conflict(conflict) => {
-                    decide(context, &config, &replica, conflict, keep)?
-                }
+                OpenDecision::Conflict(conflict) => sync.decide(conflict, keep, choice)?,
                 OpenDecision::ConflictCopy(copy, _) => {
-                    settle(context, &config, &replica, copy, choice)?
+                    sync.settle(&copy.name, choice, DecisionOutcome::default(), Vec::new())?
                 }
             };
             Ok(self.say(context, what, keep, resolved))
@@ -148,7 +151,7 @@ impl ResolveArgs {
     ) -> Outcome {
         let kept = match keep {
             KeepArg::Both => "both versions".to_owned(),
-            one => format!("the {} version", format!("{one:?}").to_lowercase()),
+            one => format!("the {} version", one.name()),
         };
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context.ui.prose(format_args!("{verb} {kept} of {what}"));
@@ -172,12 +175,11 @@ impl ResolveArgs {
         context.ui.document(
             "sync resolve",
             &ResolveJson {
-                conflicts: Vec::new(),
-                forks: Vec::new(),
                 resolved: Some(what.to_owned()),
                 new_id: resolved.new_id,
                 snapshot: resolved.snapshot,
                 dry_run: self.dry_run,
+                ..ResolveJson::default()
             },
         );
         Outcome::Done
@@ -202,10 +204,8 @@ impl ResolveArgs {
         let json = ResolveJson {
             conflicts,
             forks,
-            resolved: None,
-            new_id: None,
-            snapshot: None,
             dry_run: self.dry_run,
+            ..ResolveJson::default()
         };
         ui.document("sync resolve", &json);
         if open.is_empty() {
@@ -243,63 +243,126 @@ fn ask(context: &Context, found: &OpenDecision) -> Option<KeepArg> {
     }
 }
 
-/// Syncs one file as decided. The version of a conversation that was not kept is dropped or becomes a
-/// conversation of its own at once. Further versions found on the way become conflict copies with a decision
-/// of their own.
-fn decide(
-    context: &Context,
-    config: &SyncConfig,
-    replica: &Replica,
-    conflict: &Conflict,
-    keep: KeepArg,
-) -> Result<DecisionOutcome, CommandError> {
-    let path = &*conflict.path;
-    let (policy, not_kept) = if keep == KeepArg::Cloud {
-        (ConflictPolicy::PreferCloud, &conflict.local)
-    } else {
-        (ConflictPolicy::PreferLocal, &conflict.remote)
-    };
-    let (full_plan, mut state) = plan::plan(&PlanRequest {
-        policy_override: Some((path, policy)),
-        ..PlanRequest::new(config, replica)
-    })?;
-    let Some(plan) = plan_of_file(path, &full_plan) else {
-        return report_undecided(config, conflict, &full_plan);
-    };
-    let new_copies = new_conflict_copies(&plan);
-    let dropped_copy = match not_kept {
-        Some(seen) if !new_copies.is_empty() => copy_of(seen, &new_copies, config)?,
-        _ => None,
-    };
-    if keep == KeepArg::Both && dropped_copy.is_none() {
-        let why = format!("there is no second version to keep: {path}");
-        return Err(CommandError::failed(why)
-            .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
+/// The sync in which a decision is applied.
+struct ReplicaContext<'a> {
+    context: &'a Context,
+    config: &'a SyncConfig,
+    replica: &'a Replica,
+}
+
+impl ReplicaContext<'_> {
+    /// Syncs one file as decided. The version of a conversation that was not kept is dropped or becomes a
+    /// conversation of its own at once. Further versions found on the way become conflict copies with a decision
+    /// of their own.
+    fn decide(
+        &self,
+        conflict: &Conflict,
+        keep: KeepArg,
+        choice: KeepChoice,
+    ) -> Result<DecisionOutcome, CommandError> {
+        let path = &*conflict.path;
+        let (policy, not_kept) = if keep == KeepArg::Cloud {
+            (ConflictPolicy::PreferCloud, &conflict.local)
+        } else {
+            (ConflictPolicy::PreferLocal, &conflict.remote)
+        };
+        let (full_plan, mut state) = plan::plan(&PlanRequest {
+            policy_override: Some((path, policy)),
+            ..PlanRequest::new(self.config, self.replica)
+        })?;
+        let Some(plan) = plan_of_file(path, &full_plan) else {
+            return report_undecided(self.config, conflict, &full_plan);
+        };
+        let new_copies = new_conflict_copies(&plan);
+        let dropped_copy = match not_kept {
+            Some(seen) if !new_copies.is_empty() => copy_of(seen, &new_copies, self.config)?,
+            _ => None,
+        };
+        if choice == KeepChoice::Both && dropped_copy.is_none() {
+            let why = format!("there is no second version to keep: {path}");
+            return Err(CommandError::failed(why)
+                .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
+        }
+        self.keep_new_copies(&new_copies, &mut state)?;
+        let report = self.apply_one_file(&plan, state)?;
+        let (snapshot, new_id) = (report.snapshot, None);
+        let decided = DecisionOutcome { new_id, snapshot };
+        match dropped_copy {
+            Some(name) => self.settle(&name, choice, decided, report.index_updates),
+            None => {
+                update_codex_index(
+                    self.context,
+                    self.config,
+                    self.replica,
+                    &report.index_updates,
+                )?;
+                Ok(decided)
+            }
+        }
     }
-    keep_new_copies(&new_copies, config, replica, &mut state)?;
-    let report = apply_one_file(context, config, replica, &plan, state)?;
-    let mut arrivals = report.index_updates;
-    let mut resolved = DecisionOutcome {
-        new_id: None,
-        snapshot: report.snapshot,
-    };
-    let choice = if keep == KeepArg::Both {
-        KeepChoice::Both
-    } else {
-        KeepChoice::Current
-    };
-    if let Some(name) = dropped_copy {
-        if resolved.snapshot.is_none() {
-            resolved.snapshot =
-                resolve::back_up_dropped(&name, choice, config, replica, context.now())?;
+
+    /// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
+    /// must not drop them if this process is killed now.
+    fn keep_new_copies(
+        &self,
+        new_copies: &[(String, Sha256Digest)],
+        state: &mut SyncState,
+    ) -> Result<(), CommandError> {
+        if new_copies.is_empty() {
+            return Ok(());
+        }
+        let others = identity::read_remote_manifests(self.config, state)?.resolutions;
+        for (name, _) in new_copies {
+            resolutions::record_keep(name, &mut state.resolutions, &others);
+        }
+        Ok(self.replica.write(state)?)
+    }
+
+    /// Applies the plan for one file. A step that is left for the next run is an error.
+    fn apply_one_file(
+        &self,
+        plan: &SyncPlan,
+        state: SyncState,
+    ) -> Result<ApplyReport, CommandError> {
+        let bar = self.context.ui.bar("syncing", 0);
+        let request = ApplyRequest {
+            config: self.config,
+            replica: self.replica,
+            keep_going: &|| !is_interrupted(),
+            progress: &bar,
+            now: self.context.now(),
+        };
+        let report = apply::apply(plan, state, &request)?;
+        drop(bar);
+        match report.skipped.first() {
+            Some((path, why)) => {
+                Err(CommandError::failed(format!("{why}: {path}"))
+                    .hint("run the same command again"))
+            }
+            None => Ok(report),
+        }
+    }
+
+    /// Applies the choice to the conflict copy `name`, and updates Codex's index with `updates` too. A file that is
+    /// dropped is in the snapshot of `decided`, else in a new one.
+    fn settle(
+        &self,
+        name: &str,
+        choice: KeepChoice,
+        mut decided: DecisionOutcome,
+        mut updates: Vec<IndexUpdate>,
+    ) -> Result<DecisionOutcome, CommandError> {
+        let (config, replica, now) = (self.config, self.replica, self.context.now());
+        if decided.snapshot.is_none() {
+            decided.snapshot = resolve::back_up_dropped(name, choice, config, replica, now)?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::apply_choice(&name, choice, config, replica, &mut state)?;
-        arrivals.extend(new_arrival(&settled));
-        resolved.new_id = settled.new_id;
+        let settled = resolve::apply_choice(name, choice, config, replica, &mut state)?;
+        updates.extend(new_arrival(&settled));
+        update_codex_index(self.context, config, replica, &updates)?;
+        decided.new_id = settled.new_id;
+        Ok(decided)
     }
-    update_codex_index(context, config, replica, &arrivals)?;
-    Ok(resolved)
 }
 
 /// Returns the part of a plan for one file; `None` if it has no step.
@@ -311,24 +374,6 @@ fn plan_of_file(path: &str, whole: &SyncPlan) -> Option<SyncPlan> {
         cloud_contents: whole.cloud_contents,
         ..SyncPlan::default()
     })
-}
-
-/// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
-/// must not drop them if this process is killed now.
-fn keep_new_copies(
-    new_copies: &[(String, Sha256Digest)],
-    config: &SyncConfig,
-    replica: &Replica,
-    state: &mut SyncState,
-) -> Result<(), CommandError> {
-    if new_copies.is_empty() {
-        return Ok(());
-    }
-    let others = identity::read_remote_manifests(config, state)?.resolutions;
-    for (name, _) in new_copies {
-        resolutions::record_keep(name, &mut state.resolutions, &others);
-    }
-    Ok(replica.write(state)?)
 }
 
 /// Returns the names and digests of the conflict copies that a plan creates.
@@ -351,35 +396,6 @@ fn copy_of(
     let text = contents::read(&file, None).at("read", &file)?.digest;
     let matching = copies.iter().find(|(_, digest)| *digest == text);
     Ok(matching.map(|(name, _)| name.clone()))
-}
-
-/// Applies the plan for one file. A step that is left for the next run is an error.
-fn apply_one_file(
-    context: &Context,
-    config: &SyncConfig,
-    replica: &Replica,
-    plan: &SyncPlan,
-    state: SyncState,
-) -> Result<ApplyReport, CommandError> {
-    let bar = context.ui.bar("syncing", 0);
-    let report = apply::apply(
-        plan,
-        state,
-        &ApplyRequest {
-            config,
-            replica,
-            keep_going: &|| !is_interrupted(),
-            progress: &bar,
-            now: context.now(),
-        },
-    )?;
-    drop(bar);
-    match report.skipped.first() {
-        Some((path, why)) => {
-            Err(CommandError::failed(format!("{why}: {path}")).hint("run the same command again"))
-        }
-        None => Ok(report),
-    }
 }
 
 /// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
@@ -413,24 +429,6 @@ fn report_undecided(
     let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why)
         .hint("see the plan: codex-manager sync plan; nothing was changed"))
-}
-
-fn settle(
-    context: &Context,
-    config: &SyncConfig,
-    replica: &Replica,
-    fork: &ConflictCopy,
-    choice: KeepChoice,
-) -> Result<DecisionOutcome, CommandError> {
-    let snapshot = resolve::back_up_dropped(&fork.name, choice, config, replica, context.now())?;
-    let mut state = replica.read()?;
-    let settled = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
-    let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
-    update_codex_index(context, config, replica, &arrivals)?;
-    Ok(DecisionOutcome {
-        new_id: settled.new_id,
-        snapshot,
-    })
 }
 
 fn new_arrival(settled: &resolve::ResolvedCopy) -> Option<IndexUpdate> {

@@ -1,11 +1,11 @@
 //! `sync restore`: restores files that a sync overwrote.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::log;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::quantity::pluralize;
+use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
@@ -17,7 +17,7 @@ use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use crate::views::sync_plan::{PathJson, with_reasons};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use std::path::Path;
 
@@ -36,22 +36,13 @@ pub(super) struct SyncRestoreArgs {
     from: Option<String>,
     /// The side to restore to [default: local, or cloud if the snapshot has no files of this machine]
     #[arg(long, value_enum)]
-    target: Option<TargetArg>,
+    target: Option<Side>,
     /// Show what would be done; write nothing
     #[arg(short = 'n', long, conflicts_with = "apply")]
     dry_run: bool,
     /// Restore the files; without it, `dry_run_default` decides
     #[arg(long)]
     apply: bool,
-}
-
-/// A side, as typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TargetArg {
-    /// The Codex home of this machine
-    Local,
-    /// Path of the cloud folder
-    Cloud,
 }
 
 #[derive(Serialize)]
@@ -88,7 +79,10 @@ impl SyncRestoreArgs {
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
-        log::logged(context, &config, || self.apply(context, &config, flags))
+        let machine = Some(&*config.machine_id);
+        RunLog::around(context, &config.logging, machine, || {
+            self.apply(context, &config, flags)
+        })
     }
 
     fn plan(
@@ -96,17 +90,9 @@ impl SyncRestoreArgs {
         context: &Context,
         config: &SyncConfig,
     ) -> Result<SyncRestorePlan, CommandError> {
-        let target = self.target.map(|target| match target {
-            TargetArg::Local => Side::Local,
-            TargetArg::Cloud => Side::Remote,
-        });
         let replica = replica(context, config);
-        Ok(restore::plan(
-            config,
-            &replica,
-            self.from.as_deref(),
-            target,
-        )?)
+        let from = self.from.as_deref();
+        Ok(restore::plan(config, &replica, from, self.target)?)
     }
 
     fn apply(

@@ -1,13 +1,13 @@
 //! `sync run`: applies a plan.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::log;
-use crate::commands::sync::plan::PlanFlags;
+use crate::commands::sync::plan::{self as plan_command, PlanFlags};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
+use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock, update_codex_index,
@@ -62,7 +62,7 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return crate::commands::sync::plan::show(
+            return plan_command::show(
                 context,
                 &config,
                 &self.plan_flags,
@@ -70,7 +70,8 @@ impl RunArgs {
                 "sync run",
             );
         }
-        log::logged(context, &config, || {
+        let machine = Some(&*config.machine_id);
+        RunLog::around(context, &config.logging, machine, || {
             self.apply(context, &config, shutdown_args)
         })
     }
@@ -84,11 +85,7 @@ impl RunArgs {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
         let request = self.plan_flags.request(config, &replica);
-        let FinalPlan {
-            plan,
-            state,
-            must_shut_down,
-        } = FinalPlan::make(context, &request, shutdown_args)?;
+        let (plan, state, had_to_end_codex) = final_plan(context, &request, shutdown_args)?;
         for conflict in &plan.conflicts {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
@@ -123,7 +120,7 @@ impl RunArgs {
             warn_of_new_users(context, config);
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if must_shut_down || home_users(context, config).is_empty() {
+        if had_to_end_codex || home_users(context, config).is_empty() {
             let updates = &report.index_updates;
             update_codex_index(context, config, &replica, updates)
                 .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
@@ -137,43 +134,29 @@ impl RunArgs {
     }
 }
 
-/// The plan of a run, made after Codex has ended if the run requires that.
-struct FinalPlan {
-    plan: SyncPlan,
-    state: SyncState,
-    /// True if Codex had to end.
-    must_shut_down: bool,
-}
-
-impl FinalPlan {
-    /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-    /// nothing to do, or if a conflict stops the run.
-    fn make(
-        context: &Context,
-        request: &PlanRequest<'_>,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Self, CommandError> {
-        let (config, replica) = (request.config, request.replica);
-        let was_in_use = is_home_in_use(context, config);
-        let (mut plan, mut state) = plan::plan(request)?;
-        let has_pending_updates =
-            !plan.is_stopped(config.policy.rules.conflict) && has_pending_index_updates(replica);
-        let must_shut_down = needs_shutdown(&plan, config) || has_pending_updates;
-        if must_shut_down {
+/// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
+/// nothing to do, or if a conflict stops the run. Returns also true if Codex had to end.
+fn final_plan(
+    context: &Context,
+    request: &PlanRequest<'_>,
+    shutdown_args: &ShutdownArgs,
+) -> Result<(SyncPlan, SyncState, bool), CommandError> {
+    let (config, replica) = (request.config, request.replica);
+    let was_in_use = is_home_in_use(context, config);
+    let (mut plan, mut state) = plan::plan(request)?;
+    let has_pending_updates =
+        !plan.is_stopped(config.policy.rules.conflict) && has_pending_index_updates(replica);
+    let must_shut_down = needs_shutdown(&plan, config) || has_pending_updates;
+    if must_shut_down {
+        shut_down_codex(context, config, shutdown_args)?;
+        flush_pending_index_updates(context, config, replica);
+        if was_in_use {
+            // Plans again, to include what Codex wrote when it ended.
+            (plan, state) = plan::plan(request)?;
             shut_down_codex(context, config, shutdown_args)?;
-            flush_pending_index_updates(context, config, replica);
-            if was_in_use {
-                // Plans again, to include what Codex wrote when it ended.
-                (plan, state) = plan::plan(request)?;
-                shut_down_codex(context, config, shutdown_args)?;
-            }
         }
-        Ok(Self {
-            plan,
-            state,
-            must_shut_down,
-        })
     }
+    Ok((plan, state, must_shut_down))
 }
 
 /// Names the snapshot in the error of a run that could not update Codex's index.

@@ -6,9 +6,8 @@ mod rows;
 mod show;
 mod window;
 
-use crate::choices::index_access::IndexAccess;
+use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::selection_args::{PeriodEnd, SelectionArgs, millis};
-use crate::choices::skipped::warn_skipped;
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};

@@ -56,11 +56,11 @@ pub(crate) struct Hit {
     pub score: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum HitOrder {
-    /// The most relevant first.
+    /// The most relevant first
     Best,
-    /// The most recently changed conversation first.
+    /// The most recently changed conversation first
     Newest,
 }
 

@@ -5,13 +5,13 @@ use serde::Serialize;
 use tempfile::SpooledTempFile;
 
 /// The files to rebuild.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum RebuildTarget {
-    /// `session_index.jsonl`, the names of conversations.
+    /// `session_index.jsonl`, the names of conversations
     SessionIndex,
-    /// `history.jsonl`, the prompts of the user.
+    /// `history.jsonl`, the prompts of the user
     History,
-    /// The index and the history.
+    /// Both of these files
     Both,
 }
 

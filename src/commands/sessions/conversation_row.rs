@@ -1,0 +1,179 @@
+//! A row of the list of conversations: in JSON, in the table and as tab-separated values.
+
+use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
+use crate::codex::home::THREAD_LOCKS;
+use crate::codex::rollout::ZST;
+use crate::codex::threads::ListedThread;
+use crate::context::Context;
+use crate::io::lock;
+use crate::io::quantity::pluralize;
+use crate::ui::Style;
+use crate::ui::table::{Cell, Column};
+use crate::ui::time;
+use crate::views::account::{local, short_id};
+use crate::views::age::age_text;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::Path;
+
+pub(super) const COLUMNS: [Column; 7] = [
+    Column::new("SESSION"),
+    Column::new("AGE").rank(1),
+    Column::new("PROJECT").rank(2).shorten(8),
+    Column::new("ACCOUNT").rank(4).shorten(8),
+    Column::new("SIZE").number().rank(3),
+    Column::new("TITLE").shorten(16),
+    Column::new("STATE").rank(5),
+];
+
+/// A conversation. Its keys in JSON are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct ConversationRow {
+    id: String,
+    title: String,
+    cwd: String,
+    git_branch: Option<String>,
+    profile: Option<String>,
+    email: Option<String>,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+    model: Option<String>,
+    tokens: Option<i64>,
+    bytes: Option<u64>,
+    rollout_path: String,
+    archived: bool,
+    compressed: bool,
+    parent_id: Option<String>,
+    source: Option<String>,
+    #[serde(skip)]
+    updated_ms: Option<i64>,
+    #[serde(skip)]
+    nickname: String,
+    /// True if Codex does not list it.
+    #[serde(skip)]
+    is_unlisted: bool,
+    /// The number of conversations above it, of which it is a subagent.
+    #[serde(skip)]
+    pub depth: usize,
+    /// The number of its subagents that are not shown.
+    #[serde(skip)]
+    pub folded: usize,
+}
+
+impl ConversationRow {
+    /// Returns the row of a conversation; without `accounts`, of one that Codex does not list.
+    pub(super) fn of(
+        thread: ListedThread,
+        accounts: Option<&ConversationAccounts>,
+        context: &Context,
+    ) -> Self {
+        let account = accounts.map_or_else(ConversationAccount::default, |all| all.of(&thread));
+        let (bytes, compressed) = rollout_size(&thread.rollout_path);
+        let time = |ms: Option<i64>| {
+            let at = DateTime::from_timestamp_millis(ms?)?;
+            Some(time::rfc3339(&at, context.settings.zone))
+        };
+        let known = |text: String| Some(text).filter(|text| !text.is_empty());
+        Self {
+            created_at: time(thread.created_ms),
+            updated_at: time(thread.updated_ms),
+            updated_ms: thread.updated_ms,
+            id: thread.id,
+            title: thread.title,
+            cwd: thread.cwd,
+            git_branch: known(thread.git_branch),
+            profile: account.profile,
+            email: account.email,
+            model: known(thread.model),
+            tokens: thread.tokens,
+            bytes,
+            rollout_path: thread.rollout_path,
+            archived: thread.archived,
+            compressed,
+            parent_id: thread.parent_id,
+            source: known(thread.source),
+            nickname: thread.nickname,
+            is_unlisted: accounts.is_none(),
+            depth: 0,
+            folded: 0,
+        }
+    }
+
+    pub(super) fn cells(&self, context: &Context) -> [Cell; 7] {
+        let lock_file = format!("{}.lock", self.id);
+        let writer_lock = context.settings.codex_home.join(THREAD_LOCKS);
+        let is_running = lock::is_held(&writer_lock.join(lock_file));
+        let account = self.profile.as_deref().or(self.email.as_deref());
+        [
+            Cell::plain(short_id(&self.id)).value(&self.id),
+            age(self.updated_ms, context),
+            Cell::plain(folder_name(&self.cwd)).value(&self.cwd),
+            Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
+            Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
+                .value(self.bytes.map_or(String::new(), |size| size.to_string())),
+            self.title(is_running),
+            Cell::new(Style::Dim, self.badges(is_running)),
+        ]
+    }
+
+    /// Returns the title, indented below the conversation of which it is a subagent.
+    fn title(&self, is_running: bool) -> Cell {
+        let indent = match self.depth {
+            0 => String::new(),
+            depth => format!("{}└ ", "  ".repeat(depth - 1)),
+        };
+        let style = if is_running {
+            Style::Good
+        } else {
+            Style::Plain
+        };
+        Cell::new(style, format!("{indent}{}", self.title)).value(&self.title)
+    }
+
+    fn badges(&self, is_running: bool) -> String {
+        let marks = [
+            (is_running, "running"),
+            (self.is_unlisted, "unlisted"),
+            (self.archived, "archived"),
+            (self.compressed, "compressed"),
+        ];
+        let marks = marks.into_iter().filter(|(is_set, _)| *is_set);
+        let mut badges: Vec<_> = marks.map(|(_, name)| name.to_owned()).collect();
+        if self.source.as_deref() == Some("subagent") {
+            let badge = format!("subagent {}", self.nickname);
+            badges.push(badge.trim_end().to_owned());
+        }
+        if self.folded > 0 {
+            badges.push(pluralize(self.folded, "subagent"));
+        }
+        badges.join(", ")
+    }
+}
+
+/// Returns the size of a rollout, and true if only its compressed form exists. Codex may record either name.
+pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
+    let size = |path: &str| {
+        let meta = Path::new(path).metadata().ok();
+        meta.filter(std::fs::Metadata::is_file)
+            .map(|meta| meta.len())
+    };
+    let plain = path.strip_suffix(ZST).unwrap_or(path);
+    if let Some(bytes) = size(plain) {
+        return (Some(bytes), false);
+    }
+    let bytes = size(&format!("{plain}{ZST}"));
+    (bytes, bytes.is_some())
+}
+
+fn folder_name(path: &str) -> &str {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    name.unwrap_or(path)
+}
+
+fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
+    let at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
+    let (Some(at), Some(text)) = (at, age_text(updated_ms, context)) else {
+        return Cell::plain("–").value("");
+    };
+    Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
+}
