@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::io::atomic;
 use crate::io::lock::{FileLock, LockError};
 use crate::sync::config::SyncConfig;
-use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
+use crate::sync::index_updates::{CodexIndex, IndexUpdate};
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
 use crate::sync::state::Replica;
 use std::time::Duration;

@@ -6,6 +6,7 @@
 //! several machines that store the same version write the same file. The files are never changed.
 
 use super::cloud_names;
+use super::contents;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::rollouts;
 use super::scan::{self, Side, Stat};
@@ -13,6 +14,7 @@ use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".fork";
@@ -36,6 +38,15 @@ pub(crate) struct ConflictCopy {
 }
 
 impl ConflictCopy {
+    /// Returns the side to read it from: this machine if it has the file.
+    pub(crate) fn side(&self) -> Side {
+        if self.local.is_some() {
+            Side::Local
+        } else {
+            Side::Remote
+        }
+    }
+
     /// Returns the [`conversation_label`] of its conversation.
     pub(crate) fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
@@ -51,6 +62,11 @@ impl ConflictCopy {
     /// conversation.
     pub(crate) fn digest_prefix(&self) -> &str {
         parse(&self.name).map_or("", |(_, prefix)| prefix)
+    }
+
+    /// Returns true if the bytes of a file match the digest in the name of the copy.
+    pub(crate) fn matches(&self, file: &Path) -> io::Result<bool> {
+        Ok(digest_prefix(&contents::raw_digest(file)?) == self.digest_prefix())
     }
 
     /// Returns the name of another version of the same conversation.
@@ -133,7 +149,7 @@ impl ConflictCopies {
             let folder = folder(side, state, cloud);
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e).at("list", &folder),
             };
             for entry in entries {

@@ -20,6 +20,7 @@ pub(crate) mod line_merge;
 mod manager_folder;
 pub(crate) mod manifest;
 mod mtime;
+pub(crate) mod notice;
 pub(crate) mod pending_index_updates;
 pub mod plan;
 mod read_failure;

@@ -26,7 +26,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, sharing};
 use chrono::{DateTime, Utc};
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The version that the user keeps of a conversation with a conflict copy.
@@ -102,11 +102,7 @@ pub(crate) fn versions_of(
     let current = config
         .local
         .join(conversation_of(conflict_copy, config, state)?);
-    let side = if conflict_copy.local.is_some() {
-        Side::Local
-    } else {
-        Side::Remote
-    };
+    let side = conflict_copy.side();
     let copy = path_of(conflict_copy, side, config, replica);
     ConflictingVersions::read(&config.local, id.to_owned(), &current, &copy).ok()
 }
@@ -134,14 +130,9 @@ pub(crate) fn back_up_dropped(
         (KeepChoice::Both, _) | (KeepChoice::ConflictCopy, None) => return Ok(None),
         (KeepChoice::ConflictCopy, Some(current)) => (config.local.join(&current), current),
         (KeepChoice::Current, current) => {
-            let side = if conflict_copy.local.is_some() {
-                Side::Local
-            } else {
-                Side::Remote
-            };
+            let side = conflict_copy.side();
             let file = path_of(conflict_copy, side, config, replica);
-            let digest = contents::raw_digest(&file).at("read", &file)?;
-            if conflict_copies::digest_prefix(&digest) != conflict_copy.digest_prefix() {
+            if !conflict_copy.matches(&file).at("read", &file)? {
                 return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
             }
             let path = current.unwrap_or_else(|| default_path(conflict_copy));
@@ -183,10 +174,7 @@ fn is_complete_locally(
     replica: &Replica,
 ) -> bool {
     let file = path_of(conflict_copy, Side::Local, config, replica);
-    conflict_copy.local.is_some()
-        && contents::raw_digest(&file).is_ok_and(|digest| {
-            conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix()
-        })
+    conflict_copy.local.is_some() && conflict_copy.matches(&file).unwrap_or_default()
 }
 
 /// Returns the path at which Codex would store the conversation.
@@ -283,7 +271,7 @@ fn listed_beginnings(
     let own = own
         .into_iter()
         .filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
-    let listed = manifests.entries(&key).iter().cloned();
+    let listed = manifests.entries(&key).cloned();
     let listed = listed.chain(own.map(|(_, entry)| entry));
     let is_beginning = |version: &ManifestEntry| {
         // An unreadable text has no known beginnings.
@@ -307,7 +295,9 @@ fn replace_conversation(
     let digest = contents::read(&old, None).at("read", &old)?.digest;
     let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
     record_update(replica, plain, ContentChange::Replaced)?;
-    copy(conflict_copy, &config.local.join(plain))?;
+    let target = config.local.join(plain);
+    let mut file = file_open::open(conflict_copy).at("open", conflict_copy)?;
+    stage_copy(conflict_copy, &[], &mut file, &target)?.replace(&target)?;
     if plain != current {
         sharing::remove_file(&old).at("remove", &old)?;
     }
@@ -332,15 +322,20 @@ fn record_update(replica: &Replica, path: &str, change: ContentChange) -> Result
     PendingIndexUpdates::of(replica).record(arrival.as_slice())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+/// Copies the rest of `from` to a temp file beside `to`, after the line `first`, with the time of the file `source`.
+fn stage_copy(
+    source: &Path,
+    first: &[u8],
+    from: &mut dyn Read,
+    to: &Path,
+) -> Result<TempFile, IoError> {
     let mut temp = TempFile::beside(to)?;
-    let mut file = file_open::open(from).at("open", from)?;
-    io::copy(&mut file, temp.file()).at("copy", from)?;
-    let time = fs::metadata(from).and_then(|meta| meta.modified());
-    temp.file()
-        .set_modified(time.at("look at", from)?)
-        .at("set time", to)?;
-    temp.replace(to)
+    temp.file().write_all(first).at("write", to)?;
+    io::copy(from, temp.file()).at("copy", source)?;
+    let time = fs::metadata(source).and_then(|meta| meta.modified());
+    let time = time.at("look at", source)?;
+    temp.file().set_modified(time).at("set time", to)?;
+    Ok(temp)
 }
 
 /// Creates a conversation of its own from a conflict copy; returns its path and id.
@@ -384,13 +379,7 @@ fn create_conversation(
     let target = config.local.join(&path);
     record_update(replica, &path, ContentChange::New)?;
     atomic::create_private_folder(atomic::parent_of(&target))?;
-    let mut temp = TempFile::beside(&target)?;
-    io::Write::write_all(temp.file(), &first).at("write", &target)?;
-    io::copy(&mut reader, temp.file()).at("copy", conflict_copy)?;
-    let time = fs::metadata(conflict_copy).and_then(|meta| meta.modified());
-    temp.file()
-        .set_modified(time.at("look at", conflict_copy)?)
-        .at("set time", &target)?;
+    let temp = stage_copy(conflict_copy, &first, &mut reader, &target)?;
     if fs::symlink_metadata(&target).is_ok() {
         // A decision that was killed before it was recorded created this file, and it may have been continued
         // since.

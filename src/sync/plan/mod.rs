@@ -24,15 +24,17 @@ mod request;
 mod scan;
 mod steps;
 mod sync_plan;
+mod sync_step;
+mod undelivered_version;
 
 pub use error::PlanError;
-pub use facts::undelivered_version::UndeliveredVersion;
 pub use request::PlanRequest;
 pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
-pub(crate) use steps::sync_step::{
+pub(crate) use sync_plan::SyncPlan;
+pub(crate) use sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-pub(crate) use sync_plan::SyncPlan;
+pub use undelivered_version::UndeliveredVersion;
 
 use self::facts::undelivered::find_undelivered;
 use self::files::{groups_to_plan, plan_file};
@@ -65,7 +67,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     )?;
     let groups = group_files(config, state, sides.local, sides.remote);
     let missing = refuse_unmounted(&inputs, &groups.by_key)?;
-    let undelivered = find_undelivered(&inputs, &groups.by_key, &missing.lost_deletions)?;
+    let undelivered = find_undelivered(&inputs, &groups.by_key, &missing.lost_deletions);
 
     let mut plan = SyncPlan {
         is_complete: true,
@@ -91,7 +93,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     if let Some(path) = mistyped {
         return Err(no_file_to_allow(path, &plan));
     }
-    plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps)?);
+    plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps));
 
     let (steps, held) = hold_mass_deletions(&inputs, plan.out_of_scope, plan.steps);
     plan.notices.held_deletions = held.len();
@@ -103,7 +105,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         latest_date,
         &plan.conflicts,
         plan.notices,
-    )?;
+    );
     let (steps, logins) = drop_login_copies(steps, config);
     plan.notices.extend(logins);
     let (steps, blocked) = drop_blocked_steps(steps, config);

@@ -2,13 +2,14 @@
 
 use super::error::SyncRestoreError;
 use super::plan::{SyncRestorePlan, target_path};
-use super::records::{EntryRecorder, ResolutionRecorder, publish};
+use super::records::{ResolutionRecorder, publish, record_entry};
 use super::snapshot_reader::SnapshotReader;
 use crate::io::IoContext;
 use crate::io::atomic::{self, TempFile};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
+use crate::sync::ledger::Ledger;
 use crate::sync::mtime::set_mtime;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::snapshot_writer;
@@ -51,7 +52,7 @@ pub(crate) fn apply(
         let mut source = SnapshotReader::open(&plan.snapshot).map_err(|e| (0, e))?;
         let mut ledger = match plan.target {
             Side::Local => None,
-            Side::Remote => Some(EntryRecorder::of(replica).map_err(|e| (0, e))?),
+            Side::Remote => Some(Ledger::open(&replica.folder).map_err(|e| (0, e.into()))?),
         };
         let mut resolution_recorder =
             ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
@@ -113,7 +114,7 @@ fn stage(
     config: &SyncConfig,
     source: &mut SnapshotReader,
     kept: &SnapshotFile,
-    entry_recorder: Option<&mut EntryRecorder>,
+    ledger: Option<&mut Ledger>,
 ) -> Result<StagedFile, SyncRestoreError> {
     let path = target_path(plan, config, &kept.path)?;
     let folder = atomic::parent_of(&path);
@@ -133,9 +134,9 @@ fn stage(
         .at("read", &from)?;
     set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
-    if let Some(entry_recorder) = entry_recorder {
+    if let Some(ledger) = ledger {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        entry_recorder.record(kept, Stat::at(&path)?, size, digest)?;
+        record_entry(ledger, kept, Stat::at(&path)?, size, digest)?;
     }
     Ok(StagedFile { temp, path })
 }

@@ -67,36 +67,23 @@ impl ResolutionRecorder {
     }
 }
 
-/// Records the files that this machine puts into the cloud folder.
-pub(super) struct EntryRecorder {
-    ledger: Ledger,
-}
-
-impl EntryRecorder {
-    pub(super) fn of(replica: &Replica) -> Result<Self, SyncRestoreError> {
-        Ok(Self {
-            ledger: Ledger::open(&replica.folder)?,
-        })
-    }
-
-    /// Records a file before it gets its name; durable on return. `over` is the file that it replaces: machines take
-    /// the earlier one of two versions for the older.
-    pub(super) fn record(
-        &mut self,
-        kept: &SnapshotFile,
-        over: Option<Stat>,
-        size: u64,
-        digest: Sha256Digest,
-    ) -> Result<(), IoError> {
-        let least = over.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
-        let entry = ManifestEntry {
-            size,
-            mtime_ns: kept.mtime_ns.max(least),
-            digest,
-        };
-        self.ledger.record(&kept.path, &entry)?;
-        self.ledger.sync()
-    }
+/// Records a file that this machine puts into the cloud folder, before it gets its name; durable on return. `over` is
+/// the file that it replaces: machines take the earlier one of two versions for the older.
+pub(super) fn record_entry(
+    ledger: &mut Ledger,
+    kept: &SnapshotFile,
+    over: Option<Stat>,
+    size: u64,
+    digest: Sha256Digest,
+) -> Result<(), IoError> {
+    let least = over.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
+    let entry = ManifestEntry {
+        size,
+        mtime_ns: kept.mtime_ns.max(least),
+        digest,
+    };
+    ledger.record(&kept.path, &entry)?;
+    ledger.sync()
 }
 
 /// Publishes this machine's manifest. Before the first sync, that sync will do it.

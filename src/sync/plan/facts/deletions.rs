@@ -23,16 +23,16 @@ pub(crate) struct DeletedVersion {
 pub(crate) fn pending_deletions<'i>(
     inputs: &'i Inputs<'_>,
     key: &str,
-) -> Result<impl Iterator<Item = &'i Deletion>, IoError> {
-    let asked = inputs.manifests()?.deletions(key);
-    Ok(asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id)))
+) -> impl Iterator<Item = &'i Deletion> {
+    let asked = inputs.manifests.deletions(key);
+    asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id))
 }
 
 /// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for
 /// each file that is copied to a cloud folder without it.
-pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
-    let asked = pending_deletions(inputs, key)?;
-    Ok(asked.map(|deletion| deletion.id.clone()).collect())
+pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Vec<String> {
+    let asked = pending_deletions(inputs, key);
+    asked.map(|deletion| deletion.id.clone()).collect()
 }
 
 /// Returns the facts about a file, corrected if one side lacks it so that a deletion is copied only for the deleted
@@ -63,10 +63,11 @@ pub(crate) fn with_deletions(
             }
         }
         (Some(local), None)
-            if facts.local == Presence::Unchanged && has_pending_deletion(inputs, key)? =>
+            if facts.local == Presence::Unchanged
+                && pending_deletions(inputs, key).next().is_some() =>
         {
             let digest_text = text_digest(inputs.config, &local.seen)?.1.to_string();
-            let mut deletions = pending_deletions(inputs, key)?;
+            let mut deletions = pending_deletions(inputs, key);
             facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest_text);
         }
         _ => {}
@@ -74,21 +75,14 @@ pub(crate) fn with_deletions(
     Ok(facts)
 }
 
-fn has_pending_deletion(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
-    Ok(pending_deletions(inputs, key)?.next().is_some())
-}
-
 /// Returns the deleted versions of a file: those that machines publish.
-pub(crate) fn deleted_versions(
-    inputs: &Inputs<'_>,
-    key: &str,
-) -> Result<Vec<DeletedVersion>, IoError> {
+pub(crate) fn deleted_versions(inputs: &Inputs<'_>, key: &str) -> Vec<DeletedVersion> {
     // The records of resolutions also hold the ids of cancelled deletions.
-    let others = &inputs.manifests()?.resolutions;
     let own = inputs.state.deleted.get(key).filter(|deletion| {
-        !inputs.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
+        let mut records = inputs.resolutions().into_iter();
+        !records.any(|records| records.contains(&deletion.id))
     });
-    let known = pending_deletions(inputs, key)?.chain(own);
+    let known = pending_deletions(inputs, key).chain(own);
     let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
     digests
         .map(|digest| deleted_version(inputs, key, digest))
@@ -100,10 +94,10 @@ pub(crate) fn deleted_version(
     inputs: &Inputs<'_>,
     key: &str,
     digest: Sha256Digest,
-) -> Result<DeletedVersion, IoError> {
-    let mut listed = inputs.attested_versions(key)?;
+) -> DeletedVersion {
+    let mut listed = inputs.attested_versions(key);
     let version = listed.find(|version| version.digest == digest).cloned();
-    Ok(DeletedVersion { digest, version })
+    DeletedVersion { digest, version }
 }
 
 /// Returns true if a version of a manifest was deleted, or is no longer than a deleted one, so that no machine has to

@@ -2,10 +2,10 @@
 
 use crate::io::IoContext;
 use crate::sync::decide::{FileDecision, FileKind};
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::file_version::{FilePair, is_truncated_prefix};
 use crate::sync::plan::inputs::Inputs;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::secrets::{self, FileSecret};
 
 /// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.

@@ -5,7 +5,7 @@ use super::file_group::{FileGroup, key_of};
 use super::links;
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::line_merge;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, Side, SideListing};
 use crate::sync::state::SyncState;
@@ -55,10 +55,7 @@ pub(crate) fn group_files(
             groups.entry(key_of(&path)).or_default().has_placeholder = true;
         }
         leftover_temps.extend(listing.temp_files);
-        let notes = listing.notes.into_iter();
-        notices.extend(notes.map(|(path, why)| NoticeList::Note.notice(path, why)));
-        let excluded = listing.left_out.into_iter();
-        notices.extend(excluded.map(|(path, why)| NoticeList::Excluded.notice(path, why)));
+        notices.extend(listing.notices);
         links.extend(listing.links.into_iter().map(|link| (side, link)));
         other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }

@@ -2,7 +2,7 @@
 //! would follow the link, and counting those files as deleted would lose them.
 
 use super::file_group::{FileGroup, key_of};
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::scan::{NOT_FOLLOWED, Side};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

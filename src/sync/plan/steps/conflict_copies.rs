@@ -1,15 +1,14 @@
 //! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
-use super::file_plan::{Notice, NoticeList};
-use super::sync_step::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::plan::error::PlanError;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::sync::resolutions;
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
@@ -36,24 +35,14 @@ pub(crate) struct ConflictCopyPlan {
 }
 
 /// Plans all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
-pub(crate) fn plan_conflict_copies(
-    inputs: &Inputs<'_>,
-    steps: &[SyncStep],
-) -> Result<ConflictCopyPlan, PlanError> {
+pub(crate) fn plan_conflict_copies(inputs: &Inputs<'_>, steps: &[SyncStep]) -> ConflictCopyPlan {
     let mut plan = ConflictCopyPlan::default();
     let copies = &inputs.conflict_copies;
-    let resolutions = &inputs.state.resolutions;
-    if copies.all.is_empty() {
-        // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
-        if let Some(manifests) = inputs.manifests_if_read() {
-            plan.learned_resolutions =
-                resolutions::newer_records(resolutions, &manifests.resolutions);
-        }
-        return Ok(plan);
-    }
+    let [own, others] = inputs.resolutions();
+    plan.learned_resolutions = resolutions::newer_records(own, others);
     let conversations = ConversationIndex::of(copies, inputs.state, steps);
     for (name, copy) in &copies.all {
-        if inputs.may_drop(name)? {
+        if inputs.may_drop(name) {
             plan.steps
                 .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
         } else if let Some(step) = containing_step(inputs, copy, &conversations, steps) {
@@ -65,9 +54,7 @@ pub(crate) fn plan_conflict_copies(
             plan.replicate(inputs, copy);
         }
     }
-    let others = &inputs.manifests()?.resolutions;
-    plan.learned_resolutions = resolutions::newer_records(resolutions, others);
-    Ok(plan)
+    plan
 }
 
 impl ConflictCopyPlan {
@@ -149,9 +136,7 @@ fn copy_source(inputs: &Inputs<'_>, copy: &ConflictCopy) -> CopySource {
 fn is_intact(inputs: &Inputs<'_>, side: Side, copy: &ConflictCopy) -> bool {
     let path = inputs.conflict_copy_path(side, &copy.name);
     let is_uncompressed = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
-    let digest = || contents::raw_digest(&path);
-    is_uncompressed.is_ok_and(|yes| yes)
-        && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
+    is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
 }
 
 /// Returns the index of the step that downloads a version containing all lines of the copy.

@@ -1,13 +1,14 @@
 //! Merges of line-based files (`history.jsonl`, `session_index.jsonl`), line by line.
 
-use super::file_plan::{FileOutcome, FilePlan, NoticeList};
-use super::sync_step::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use super::file_plan::{FileOutcome, FilePlan};
 use crate::codex::config::CodexConfig;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::line_merge::{self, Merge};
+use crate::sync::notice::NoticeList;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::file_version::FileVersion;
 use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::sync::scan::Side;
 
 /// The line-based file that Codex truncates to `history.max_bytes`.
