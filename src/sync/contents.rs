@@ -149,7 +149,7 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
         if is_zstd(&head) {
             return Ok(false);
         }
-        return Ok(zeros > 0 || head.contains(&0) || (thorough && contains_zero(&mut file)?));
+        return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zeros(&mut file, 1)?));
     }
     let text = head
         .iter()
@@ -159,15 +159,20 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-fn contains_zero(file: &mut File) -> io::Result<bool> {
+/// Returns true if the rest of the file has this many consecutive zeros.
+fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
+    let mut zeros = 0;
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
             return Ok(false);
         }
-        if buffer[..n].contains(&0) {
-            return Ok(true);
+        for byte in &buffer[..n] {
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            if zeros == count {
+                return Ok(true);
+            }
         }
     }
 }
@@ -177,12 +182,14 @@ fn contains_zero(file: &mut File) -> io::Result<bool> {
 /// boundary, or an unterminated JSON or TOML value.
 pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
+    /// A missing sector reads as zeros.
+    const SECTOR: usize = 512;
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 || !is_text(&head) {
         return Ok(None);
     }
-    if has_hole(&mut file)? {
+    if has_zeros(&mut file, SECTOR)? {
         return Ok(Some("has zeros where its text was"));
     }
     let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
@@ -219,25 +226,6 @@ fn is_text(head: &[u8]) -> bool {
     };
     let is_control = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
     is_valid && !head.iter().any(is_control)
-}
-
-/// Returns true if a sector of the file is missing, that is, 512 consecutive zeros.
-fn has_hole(file: &mut File) -> io::Result<bool> {
-    const SECTOR: usize = 512;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut zeros = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(false);
-        }
-        for byte in &buffer[..n] {
-            zeros = if *byte == 0 { zeros + 1 } else { 0 };
-            if zeros == SECTOR {
-                return Ok(true);
-            }
-        }
-    }
 }
 
 fn is_zstd(head: &[u8]) -> bool {

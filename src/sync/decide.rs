@@ -96,6 +96,17 @@ pub(crate) enum FileDecision {
     DeleteLocal,
 }
 
+impl FileDecision {
+    /// Returns the side that is copied to the other one, with the reason.
+    pub(crate) fn copied_side(self) -> Option<(Side, CopyReason)> {
+        match self {
+            Self::CopyToCloud(why) => Some((Side::Local, why)),
+            Self::CopyToLocal(why) => Some((Side::Remote, why)),
+            _ => None,
+        }
+    }
+}
+
 /// The reason for copying one version over the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyReason {

@@ -99,8 +99,8 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads all manifests but `own`. `former` are the end digests of manifests that this machine wrote under
-    /// other names.
+    /// Reads all manifests but `own`, small files first, so that a huge one does not use up the limits of the others.
+    /// `former` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
         own: &Path,
@@ -111,30 +111,41 @@ impl RemoteManifests {
             former: former.to_vec(),
             ..Self::default()
         };
-        for_each_manifest(cloud, own, limits, |file, read| {
-            let is_ours = manifest::is_manifest_name(&file.name);
-            let mut is_former = false;
+        let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
+        listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+        let mut remaining = *limits;
+        for file in listed.into_iter().filter(|file| file.path != own) {
+            let read = if file.is_downloaded {
+                read_manifest(&file.path, &mut remaining)
+            } else {
+                ManifestRead::NotDownloaded
+            };
+            let machine = manifest::machine_name(&file.name).map(str::to_owned);
+            let end = match &read {
+                ManifestRead::Complete(manifest) => manifest.end,
+                _ => None,
+            };
+            match &machine {
+                Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
+                Some(_) => all.machines += 1,
+                None => all.foreign.push(manager_folder::display_name(&file.name)),
+            }
             match read {
                 ManifestRead::Complete(manifest) => {
-                    is_former = manifest.end.is_some_and(|end| former.contains(&end));
-                    let machine = manifest::machine_name(&file.name).map(str::to_owned);
                     if !all.take(*manifest, machine, limits.versions) {
                         all.refuse(&file.name, "it lists too many versions of one file");
                     }
                 }
-                ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
-                ManifestRead::NotDownloaded if is_ours => {
-                    all.not_downloaded.push(file.name.clone());
-                }
-                ManifestRead::Unusable | ManifestRead::NotDownloaded => {}
                 ManifestRead::OverLimit(why) => all.refuse(&file.name, why),
+                // A file under another name may be anything.
+                _ if machine.is_none() => {}
+                ManifestRead::Unusable => all.incomplete.push(file.name),
+                ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
-            if is_ours {
-                all.machines += usize::from(!is_former);
-            } else if !file.name.is_empty() {
-                all.foreign.push(manager_folder::display_name(&file.name));
-            }
-        })?;
+        }
+        if !is_all {
+            all.refuse("", "there are more files than the limit");
+        }
         Ok(all)
     }
 
@@ -225,40 +236,6 @@ impl RemoteManifests {
         let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
         asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
-}
-
-/// Calls `take` for each file but `own`, small files first, so that a huge one does not use up the limits of
-/// the others. If there are more files than the limit, `take` gets a file without a name at the end.
-fn for_each_manifest(
-    cloud: &Path,
-    own: &Path,
-    limits: &ManifestLimits,
-    mut take: impl FnMut(&ManifestFile, ManifestRead),
-) -> Result<(), IoError> {
-    let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
-    listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
-    let mut remaining = *limits;
-    for file in listed.iter().filter(|file| file.path != own) {
-        let read = if file.is_downloaded {
-            read_manifest(&file.path, &mut remaining)
-        } else {
-            ManifestRead::NotDownloaded
-        };
-        take(file, read);
-    }
-    if !is_all {
-        let rest = ManifestFile {
-            name: String::new(),
-            path: PathBuf::new(),
-            size: 0,
-            is_downloaded: true,
-        };
-        take(
-            &rest,
-            ManifestRead::OverLimit("there are more files than the limit"),
-        );
-    }
-    Ok(())
 }
 
 /// Reads a manifest and subtracts its size from the remaining limits.

@@ -8,6 +8,7 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic;
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoContext, IoError, OrdinaryPath, progress, tree};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -22,8 +23,8 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Size and mtime of a regular file. The names of the fields are those of codexSync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
     /// Length in bytes, as `stat` reports it.
     pub size: u64,

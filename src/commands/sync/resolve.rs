@@ -15,7 +15,6 @@ use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::contents;
 use crate::sync::identity;
-use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::manifest;
 use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
@@ -278,7 +277,6 @@ fn decide(
     }
     keep_new_copies(&new_copies, config, replica, &mut state)?;
     let report = apply_one_file(context, config, replica, &plan, state)?;
-    let mut arrivals = report.index_updates;
     let mut resolved = DecisionOutcome {
         new_id: None,
         snapshot: report.snapshot,
@@ -294,11 +292,9 @@ fn decide(
                 resolve::back_up_dropped(&name, choice, config, replica, context.now())?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::apply_choice(&name, choice, config, replica, &mut state)?;
-        arrivals.extend(new_arrival(&settled));
-        resolved.new_id = settled.new_id;
+        resolved.new_id = resolve::apply_choice(&name, choice, config, replica, &mut state)?;
     }
-    update_codex_index(context, config, replica, &arrivals)?;
+    update_codex_index(context, config, replica)?;
     Ok(resolved)
 }
 
@@ -424,20 +420,7 @@ fn settle(
 ) -> Result<DecisionOutcome, CommandError> {
     let snapshot = resolve::back_up_dropped(&fork.name, choice, config, replica, context.now())?;
     let mut state = replica.read()?;
-    let settled = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
-    let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
-    update_codex_index(context, config, replica, &arrivals)?;
-    Ok(DecisionOutcome {
-        new_id: settled.new_id,
-        snapshot,
-    })
-}
-
-fn new_arrival(settled: &resolve::ResolvedCopy) -> Option<IndexUpdate> {
-    let change = if settled.new_id.is_some() {
-        ContentChange::New
-    } else {
-        ContentChange::Replaced
-    };
-    IndexUpdate::of(settled.written.as_deref()?, change)
+    let new_id = resolve::apply_choice(&fork.name, choice, config, replica, &mut state)?;
+    update_codex_index(context, config, replica)?;
+    Ok(DecisionOutcome { new_id, snapshot })
 }

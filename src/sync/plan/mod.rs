@@ -1,9 +1,11 @@
 //! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
 //! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
 //!
-//! [`plan`] runs these phases in this order. Each is a function of the results before it; `inputs` has what they share.
+//! [`plan`] runs these phases in this order. Each is a function of the results before it. `inputs` has what they share:
+//! what machines recorded about files, in manifests, the ledger and the state, read once before any decision. The types
+//! that all phases use lie beside them: `sync_step`, `undelivered_version`, [`notice`](crate::sync::notice).
 //!
-//! 1. `scan`: lists both sides, and puts all files of one key into a group.
+//! 1. `scan`: reads the state and the manifests, lists both sides, and puts all files of one key into a group.
 //! 2. `guards`: fails if the cloud folder lacks so many known files that it is probably not mounted.
 //! 3. `facts`: finds the versions of other machines that have not arrived.
 //! 4. `files`, for each group: `facts` about the file, its decision by the table in
@@ -14,6 +16,13 @@
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
+//!
+//! I want to change
+//! - which files are synced → [`scope`](crate::sync::scope), `scan`;
+//! - what happens to a file → [`decide`](crate::sync::decide), with the facts from `facts::file_facts`;
+//! - when a remote file counts as delivered → `facts::delivery`; which versions are missing → `facts::undelivered`;
+//! - the steps of a conversation → `steps::conversation`, of other files → `steps::plain`, `steps::lines`;
+//! - what is held back or reported → `guards`.
 
 mod error;
 mod facts;

@@ -11,14 +11,6 @@ use crate::sync::plan::inputs::Inputs;
 use crate::sync::rollouts;
 use crate::sync::state::Deletion;
 
-/// A deleted version whose deletion is not cancelled.
-#[derive(Debug)]
-pub(crate) struct DeletedVersion {
-    digest: Sha256Digest,
-    /// The entry of the version in a manifest, if a machine still lists it.
-    version: Option<ManifestEntry>,
-}
-
 /// Returns the deletions of a file that other machines publish and that are not cancelled.
 pub(crate) fn pending_deletions<'i>(
     inputs: &'i Inputs<'_>,
@@ -75,8 +67,8 @@ pub(crate) fn with_deletions(
     Ok(facts)
 }
 
-/// Returns the deleted versions of a file: those that machines publish.
-pub(crate) fn deleted_versions(inputs: &Inputs<'_>, key: &str) -> Vec<DeletedVersion> {
+/// Returns the digests of the deleted versions of a file, whose deletions are published and not cancelled.
+pub(crate) fn deleted_versions(inputs: &Inputs<'_>, key: &str) -> Vec<Sha256Digest> {
     // The records of resolutions also hold the ids of cancelled deletions.
     let own = inputs.state.deleted.get(key).filter(|deletion| {
         let mut records = inputs.resolutions().into_iter();
@@ -84,29 +76,20 @@ pub(crate) fn deleted_versions(inputs: &Inputs<'_>, key: &str) -> Vec<DeletedVer
     });
     let known = pending_deletions(inputs, key).chain(own);
     let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
-    digests
-        .map(|digest| deleted_version(inputs, key, digest))
-        .collect()
+    digests.collect()
 }
 
-/// Returns a deleted version of a file, with its entry if a machine still lists it.
-pub(crate) fn deleted_version(
+/// Returns true if a listed version was `deleted`, or is no longer than the deleted one, so that no machine has to wait
+/// for it. Of plain files, nothing tells which version is newer.
+pub(crate) fn is_deleted(
     inputs: &Inputs<'_>,
     key: &str,
-    digest: Sha256Digest,
-) -> DeletedVersion {
-    let mut listed = inputs.attested_versions(key);
-    let version = listed.find(|version| version.digest == digest).cloned();
-    DeletedVersion { digest, version }
-}
-
-/// Returns true if a version of a manifest was deleted, or is no longer than a deleted one, so that no machine has to
-/// wait for it. Of plain files, nothing tells which version is newer.
-pub(crate) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
-    deleted.iter().any(|deleted| match &deleted.version {
-        Some(of) if rollouts::is_key(key) && version.digest != deleted.digest => {
-            version.size <= of.size
-        }
+    version: &ManifestEntry,
+    deleted: Sha256Digest,
+) -> bool {
+    let mut attested = inputs.attested_versions(key);
+    match attested.find(|attested| attested.digest == deleted) {
+        Some(of) if rollouts::is_key(key) && version.digest != deleted => version.size <= of.size,
         _ => true,
-    })
+    }
 }

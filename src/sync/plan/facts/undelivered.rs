@@ -124,10 +124,12 @@ impl FileOnSides<'_> {
         };
         if !newer.is_empty() {
             let mut gone = deletions::deleted_versions(inputs, key);
-            if let Some(digest) = lost_deletion.and_then(Sha256Digest::parse) {
-                gone.push(deletions::deleted_version(inputs, key, digest));
-            }
-            newer.retain(|version| !deletions::is_deleted(key, &version.listed.entry, &gone));
+            gone.extend(lost_deletion.and_then(Sha256Digest::parse));
+            newer.retain(|version| {
+                let entry = &version.listed.entry;
+                let mut gone = gone.iter();
+                !gone.any(|deleted| deletions::is_deleted(inputs, key, entry, *deleted))
+            });
         }
         newer
     }

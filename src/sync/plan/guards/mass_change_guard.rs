@@ -34,16 +34,6 @@ pub(crate) struct MissingFiles {
 }
 
 impl MissingFiles {
-    /// Adds a file that the configuration no longer includes. Its state is kept, in case it is included again. If a
-    /// side lost the file meanwhile, the state is forgotten, so that the loss never counts as a deletion.
-    fn add_out_of_scope(&mut self, key: &str, both_sides_have_it: bool) {
-        if both_sides_have_it {
-            self.out_of_scope += 1;
-        } else {
-            self.forgotten.push(key.to_owned());
-        }
-    }
-
     /// Returns the note about files that the configuration no longer includes.
     pub(crate) fn out_of_scope_note(&self) -> Option<Notice> {
         let files = match self.out_of_scope {
@@ -77,7 +67,13 @@ pub(crate) fn refuse_unmounted(
             Some(_) if state.deleted.contains_key(key) => {}
             Some(_) => missing += 1,
             None if is_out_of_scope(last, inputs.scope) => {
-                files.add_out_of_scope(key, both_sides_have(inputs, last)?);
+                // Its state is kept, in case it is included again. If a side lost the file meanwhile, the state is
+                // forgotten, so that the loss never counts as a deletion.
+                if both_sides_have(inputs, last)? {
+                    files.out_of_scope += 1;
+                } else {
+                    files.forgotten.push(key.clone());
+                }
             }
             // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
             None if state.deleted.contains_key(key)

@@ -123,19 +123,9 @@ impl ConversationDraft<'_> {
             return None;
         }
         let is_diverged = facts.relation == Some(Relation::Diverged);
-        let (why, winner) = match decision {
-            FileDecision::CopyToCloud(CopyReason::Policy) => {
-                (conflict_reason(facts), winner(Side::Local))
-            }
-            FileDecision::CopyToLocal(CopyReason::Policy) => {
-                (conflict_reason(facts), winner(Side::Remote))
-            }
-            FileDecision::CopyToCloud(_) if is_diverged => {
-                (REWRITTEN.to_owned(), winner(Side::Local))
-            }
-            FileDecision::CopyToLocal(_) if is_diverged => {
-                (REWRITTEN.to_owned(), winner(Side::Remote))
-            }
+        let (why, winner) = match decision.copied_side() {
+            Some((side, CopyReason::Policy)) => (conflict_reason(facts), winner(side)),
+            Some((side, _)) if is_diverged => (REWRITTEN.to_owned(), winner(side)),
             _ => (
                 DIVERGED_COPY.to_owned(),
                 "the version under the conversation's own name wins",

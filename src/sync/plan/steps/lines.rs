@@ -1,7 +1,7 @@
 //! Plans for line-based files, with the copies that cloud clients made of them.
 
 use super::file_plan::FilePlan;
-use super::merging::{merge_plan, plan_merge};
+use super::merging::plan_merge;
 use super::plain::{PairState, plan_pair, usable_pair};
 use crate::io::IoContext;
 use crate::sync::contents;
@@ -58,9 +58,7 @@ fn plan_copies(
     let mut versions: Vec<&FileVersion> = pair.local.iter().chain(&pair.remote).collect();
     let side_files = versions.len();
     versions.extend(copies);
-    let merge = plan_merge(inputs, pair.key, &versions, side_files)?;
-    let adds_lines = !merge.sides.is_empty();
-    Ok(adds_lines.then(|| merge_plan(pair.key, &versions, &merge)))
+    plan_merge(inputs, pair.key, &versions, side_files)
 }
 
 /// Returns true if all lines of a client's copy are complete: merging them loses nothing. A client can copy a version

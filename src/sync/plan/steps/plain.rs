@@ -2,7 +2,7 @@
 //! not at all; line-based files come here once clients' copies are merged.
 
 use super::file_plan::{FileOutcome, FilePlan, attested_equal, conflict, deletion_step, equal};
-use super::merging::{merge_plan, plan_merge};
+use super::merging::plan_merge;
 use crate::sync::cloud_names;
 use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{
@@ -156,13 +156,9 @@ fn outcome(
             copy(inputs, pair, (from, over.as_ref()), facts, why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
+            // Without a merge, Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
             let merge = plan_merge(inputs, key, &[local, remote], 2)?;
-            Ok(if merge.sides.is_empty() {
-                // Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
-                equal(inputs.state, key, local, remote, None).into()
-            } else {
-                merge_plan(key, &[local, remote], &merge)
-            })
+            Ok(merge.unwrap_or_else(|| equal(inputs.state, key, local, remote, None).into()))
         }
         (FileDecision::Skip, ..) => {
             let why = "differs, and equal_mtime_action is skip";
