@@ -57,7 +57,9 @@ fn account_named(
     name: &str,
 ) -> Result<Identity, CommandError> {
     let known = account::known_accounts(context)?;
-    let identities = snapshots.iter().filter_map(|s| s.tags.as_ref()?.metadata.identity());
+    let identities = snapshots
+        .iter()
+        .filter_map(|s| s.tags.as_ref()?.metadata.identity());
     let mut entries = entries_with(&known, identities);
     let position = resolve(&entries, name)?;
     Ok(entries.swap_remove(position).identity)

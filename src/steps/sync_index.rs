@@ -5,8 +5,8 @@ use crate::error::CommandError;
 use crate::io::atomic;
 use crate::io::lock::{FileLock, LockError};
 use crate::sync::config::SyncConfig;
-use crate::sync::index_updates::{CodexIndex, IndexUpdate, IndexUpdater};
-use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
+use crate::sync::index_updates::CodexIndex;
+use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::state::Replica;
 use std::time::Duration;
 
@@ -24,26 +24,23 @@ pub(crate) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     })
 }
 
-/// Updates Codex's index with the `updates` of this run and the pending ones of earlier runs. The caller
-/// holds the lock of the replica and has made sure that Codex does not use the home.
+/// Updates Codex's index with the pending updates of this run and of earlier ones. The caller holds the lock of the
+/// replica and has made sure that Codex does not use the home.
 pub(crate) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    updates: &[IndexUpdate],
 ) -> Result<(), CommandError> {
-    let noted = PendingIndexUpdates::of(replica);
-    let all = pending_index_updates::merge_updates(
-        noted.read()?.into_iter().chain(updates.iter().cloned()),
-    );
+    let pending = PendingIndexUpdates::of(replica);
     let codex_index = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
     };
-    for note in codex_index.update_index(&config.local, &all, &noted.renamed_ids()?)? {
+    let (updates, renamed) = (pending.read()?, pending.renamed_ids()?);
+    for note in codex_index.update_index(&config.local, &updates, &renamed)? {
         context.ui.note(note);
     }
-    Ok(noted.clear()?)
+    Ok(pending.clear()?)
 }
 
 /// Returns true if an earlier run ended before it updated Codex's index.
@@ -61,7 +58,7 @@ pub(crate) fn flush_pending_index_updates(
     replica: &Replica,
 ) {
     if has_pending_index_updates(replica)
-        && let Err(error) = update_codex_index(context, config, replica, &[])
+        && let Err(error) = update_codex_index(context, config, replica)
     {
         context.ui.warn(error);
     }

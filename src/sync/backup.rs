@@ -325,10 +325,10 @@ fn parse_timestamp(machine: &str, name: &str) -> Option<NaiveDateTime> {
     let rest = name.strip_prefix(machine)?.strip_prefix('-')?;
     let stamp = rest.get(..16)?;
     let tail = rest[16..].strip_suffix(".zip").unwrap_or(&rest[16..]);
-    let own_snapshots = tail
+    let has_number = tail
         .strip_prefix('-')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if !(tail.is_empty() || own_snapshots) {
+    if !(tail.is_empty() || has_number) {
         return None;
     }
     NaiveDateTime::parse_from_str(stamp, TIMESTAMP_FORMAT).ok()

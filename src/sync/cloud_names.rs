@@ -32,13 +32,7 @@ pub(crate) fn classify(path: &str) -> CloudName {
     if is_scratch(path) {
         return CloudName::Scratch;
     }
-    let join = |name: &str| {
-        if folder.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{folder}/{name}")
-        }
-    };
+    let join = |name: &str| rollouts::join(folder, name);
     if let Some(real) = placeholder_target(name) {
         return CloudName::Placeholder(join(&real));
     }

@@ -39,23 +39,8 @@ struct CodexSyncManifest {
 
 #[derive(Deserialize)]
 struct CodexSyncPair {
-    local: Option<FileStat>,
-    cloud: Option<FileStat>,
-}
-
-#[derive(Deserialize)]
-struct FileStat {
-    mtime_ns: i64,
-    size: u64,
-}
-
-impl FileStat {
-    fn stat(&self) -> Stat {
-        Stat {
-            size: self.size,
-            mtime_ns: self.mtime_ns,
-        }
-    }
+    local: Option<Stat>,
+    cloud: Option<Stat>,
 }
 
 /// Returns the files that both sides had after codexSync's last sync and still have, by `key_of` their path.
@@ -95,13 +80,13 @@ pub(super) fn import_state(
         if !cloud.contains(&*found.path) {
             continue;
         }
-        let place = |file: &FileStat| SideFile {
+        let place = |stat: Stat| SideFile {
             path: found.path.clone(),
-            stat: file.stat(),
+            stat,
         };
         let last = SyncedFile {
-            local: place(local),
-            remote: place(cloud_file),
+            local: place(*local),
+            remote: place(*cloud_file),
             contents: None,
         };
         known.insert(key_of(&found.path), last);

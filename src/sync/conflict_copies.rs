@@ -6,13 +6,16 @@
 //! several machines that store the same version write the same file. The files are never changed.
 
 use super::cloud_names;
+use super::contents;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::rollouts;
 use super::scan::{self, Side, Stat};
+use super::state::{SyncState, SyncedFile};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, sharing};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".fork";
@@ -36,9 +39,30 @@ pub(crate) struct ConflictCopy {
 }
 
 impl ConflictCopy {
+    /// Returns the side to read it from: this machine if it has the file.
+    pub(crate) fn side(&self) -> Side {
+        if self.local.is_some() {
+            Side::Local
+        } else {
+            Side::Remote
+        }
+    }
+
     /// Returns the [`conversation_label`] of its conversation.
     pub(crate) fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
+    }
+
+    /// Returns true if the copy is a version of the file with this key.
+    pub(crate) fn belongs_to(&self, key: &str) -> bool {
+        rollouts::is_key(key) && conversation_label(key) == self.conversation()
+    }
+
+    /// Returns its conversation at the last sync.
+    pub(crate) fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
+        let mut files = state.files.iter();
+        let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
+        Some(last)
     }
 
     /// Returns the id of its conversation, if the file name has one.
@@ -51,6 +75,11 @@ impl ConflictCopy {
     /// conversation.
     pub(crate) fn digest_prefix(&self) -> &str {
         parse(&self.name).map_or("", |(_, prefix)| prefix)
+    }
+
+    /// Returns true if the bytes of a file match the digest in the name of the copy.
+    pub(crate) fn matches(&self, file: &Path) -> io::Result<bool> {
+        Ok(digest_prefix(&contents::raw_digest(file)?) == self.digest_prefix())
     }
 
     /// Returns the name of another version of the same conversation.
@@ -77,6 +106,15 @@ fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
 /// Returns the full path of a conflict copy on one side; `state` is the folder of the state.
 pub(crate) fn full_path(side: Side, name: &str, state: &Path, cloud: &Path) -> PathBuf {
     folder(side, state, cloud).join(name)
+}
+
+/// Removes a conflict copy from a side; a missing file is no error.
+pub(crate) fn remove(side: Side, name: &str, state: &Path, cloud: &Path) -> Result<(), IoError> {
+    let path = full_path(side, name, state, cloud);
+    match sharing::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &path),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the first 16 hex digits of a digest, as used in file names.
@@ -133,7 +171,7 @@ impl ConflictCopies {
             let folder = folder(side, state, cloud);
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e).at("list", &folder),
             };
             for entry in entries {

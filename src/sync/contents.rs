@@ -70,29 +70,46 @@ pub(crate) fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(read_from(&mut file, None)?.digest)
 }
 
+/// The first and the last bytes of a file, at most [`TAIL_BYTES`] each.
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    /// Size of the whole file.
+    size: u64,
+}
+
+impl Ends {
+    fn read(file: &File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        let take = size.min(TAIL_BYTES);
+        let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
+        let mut tail = head.clone();
+        position::read_exact_at(file, &mut head, 0)?;
+        position::read_exact_at(file, &mut tail, size - take)?;
+        Ok(Self { head, tail, size })
+    }
+}
+
+fn trailing_zeros(tail: &[u8]) -> usize {
+    tail.iter().rev().take_while(|b| **b == 0).count()
+}
+
 /// Returns why a file looks incomplete; `None` if it looks complete.
 ///
 /// A crash, and clients that allocate space first, leave zeros at the end. An incomplete file of lines ends
 /// within a line; an incomplete compressed file cannot be decompressed.
 pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
-    let file = file_open::open(path)?;
-    let size = file.metadata()?.len();
+    let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
-    let take = size.min(TAIL_BYTES);
-    let mut tail = vec![0; usize::try_from(take).unwrap_or(0)];
-    position::read_exact_at(&file, &mut tail, size - take)?;
-    let zeros = tail.iter().rev().take_while(|b| **b == 0).count();
-    let mut head = [1; 4];
-    let first = head.len().min(tail.len());
-    position::read_exact_at(&file, &mut head[..first], 0)?;
+    let zeros = trailing_zeros(&tail);
     // Complete binary files may end in a few zeros.
-    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(head)) {
+    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
         return Ok(Some("ends in zeros"));
     }
     if of_lines {
-        if is_zstd(head) {
+        if is_zstd(&head) {
             return Ok(read(path, None).err().map(|e| {
                 if rollout::is_oversized(&e) {
                     "decompresses to far more than a conversation of its size can have"
@@ -110,13 +127,8 @@ pub(crate) fn torn_reason(path: &Path, of_lines: bool) -> io::Result<Option<&'st
 
 /// Returns true if the last byte of the file is a newline.
 pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
-    let file = file_open::open(path)?;
-    let mut last = [0];
-    let size = file.metadata()?.len();
-    if size > 0 {
-        position::read_exact_at(&file, &mut last, size - 1)?;
-    }
-    Ok(last == *b"\n")
+    let ends = Ends::read(&file_open::open(path)?)?;
+    Ok(ends.tail.last() == Some(&b'\n'))
 }
 
 /// Returns true if zeros are where a power cut or a client leaves them instead of text: in the whole file, or
@@ -125,24 +137,19 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// With `thorough`, a file of lines is searched completely, because no line contains a zero.
 pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
-    let size = file.metadata()?.len();
+    let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 {
         return Ok(false);
     }
-    let take = size.min(TAIL_BYTES);
-    let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
-    let mut tail = head.clone();
-    position::read_exact_at(&file, &mut head, 0)?;
-    position::read_exact_at(&file, &mut tail, size - take)?;
-    let zeros = tail.iter().rev().take_while(|b| **b == 0).count();
+    let zeros = trailing_zeros(&tail);
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
     if of_lines {
-        if is_zstd([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
+        if is_zstd(&head) {
             return Ok(false);
         }
-        return Ok(zeros > 0 || head.contains(&0) || (thorough && contains_zero(&mut file)?));
+        return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zeros(&mut file, 1)?));
     }
     let text = head
         .iter()
@@ -152,15 +159,20 @@ pub(crate) fn is_zero_filled(path: &Path, of_lines: bool, thorough: bool) -> io:
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-fn contains_zero(file: &mut File) -> io::Result<bool> {
+/// Returns true if the rest of the file has this many consecutive zeros.
+fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
+    let mut zeros = 0;
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
             return Ok(false);
         }
-        if buffer[..n].contains(&0) {
-            return Ok(true);
+        for byte in &buffer[..n] {
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            if zeros == count {
+                return Ok(true);
+            }
         }
     }
 }
@@ -170,17 +182,14 @@ fn contains_zero(file: &mut File) -> io::Result<bool> {
 /// boundary, or an unterminated JSON or TOML value.
 pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
+    /// A missing sector reads as zeros.
+    const SECTOR: usize = 512;
     let mut file = file_open::open(path)?;
-    let size = file.metadata()?.len();
-    let take = size.min(TAIL_BYTES);
-    let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
-    let mut tail = head.clone();
-    position::read_exact_at(&file, &mut head, 0)?;
-    position::read_exact_at(&file, &mut tail, size - take)?;
+    let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 || !is_text(&head) {
         return Ok(None);
     }
-    if has_hole(&mut file)? {
+    if has_zeros(&mut file, SECTOR)? {
         return Ok(Some("has zeros where its text was"));
     }
     let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
@@ -219,37 +228,13 @@ fn is_text(head: &[u8]) -> bool {
     is_valid && !head.iter().any(is_control)
 }
 
-/// Returns true if a sector of the file is missing, that is, 512 consecutive zeros.
-fn has_hole(file: &mut File) -> io::Result<bool> {
-    const SECTOR: usize = 512;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut zeros = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(false);
-        }
-        for byte in &buffer[..n] {
-            zeros = if *byte == 0 { zeros + 1 } else { 0 };
-            if zeros == SECTOR {
-                return Ok(true);
-            }
-        }
-    }
-}
-
-fn is_zstd(head: [u8; 4]) -> bool {
-    head == [0x28, 0xb5, 0x2f, 0xfd]
+fn is_zstd(head: &[u8]) -> bool {
+    head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
 }
 
 /// Returns true if the file is not compressed, so that its text is its bytes.
 pub(crate) fn is_uncompressed(file: &File) -> io::Result<bool> {
-    let mut head = [0; 4];
-    match position::read_exact_at(file, &mut head, 0) {
-        Ok(()) => Ok(!is_zstd(head)),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
-        Err(e) => Err(e),
-    }
+    Ok(!is_zstd(&Ends::read(file)?.head))
 }
 
 #[cfg(test)]

@@ -31,15 +31,6 @@ pub(crate) enum Presence {
     New,
 }
 
-/// The side with the later mtime, by more than the configured tolerance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NewerSide {
-    Local,
-    Remote,
-    /// The times are equal within the tolerance.
-    Neither,
-}
-
 /// The input of a decision about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileFacts {
@@ -53,8 +44,8 @@ pub(crate) struct FileFacts {
     pub relation: Option<Relation>,
     /// True if the longer content has the messages of the other one, but does not begin with its bytes.
     pub is_rewritten: bool,
-    /// The side with the later mtime.
-    pub newer: NewerSide,
+    /// The side with the later mtime; `None` if the times are equal within the configured tolerance.
+    pub newer: Option<Side>,
     /// The evidence that the remote version is older than the local one. Known only for plain files.
     pub former: FormerVersion,
     /// True if another machine requests the deletion of this version.
@@ -103,6 +94,17 @@ pub(crate) enum FileDecision {
     DeleteCloud,
     /// Deletes the local file, because another machine deleted it.
     DeleteLocal,
+}
+
+impl FileDecision {
+    /// Returns the side that is copied to the other one, with the reason.
+    pub(crate) fn copied_side(self) -> Option<(Side, CopyReason)> {
+        match self {
+            Self::CopyToCloud(why) => Some((Side::Local, why)),
+            Self::CopyToLocal(why) => Some((Side::Remote, why)),
+            _ => None,
+        }
+    }
 }
 
 /// The reason for copying one version over the other.
@@ -214,9 +216,9 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 /// Decides by mtime, as codexSync does, between two plain files that no sync has recorded.
 fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match facts.newer {
-        NewerSide::Local => FileDecision::CopyToCloud(CopyReason::Newer),
-        NewerSide::Remote => FileDecision::CopyToLocal(CopyReason::Newer),
-        NewerSide::Neither => match rules.equal_mtime {
+        Some(Side::Local) => FileDecision::CopyToCloud(CopyReason::Newer),
+        Some(Side::Remote) => FileDecision::CopyToLocal(CopyReason::Newer),
+        None => match rules.equal_mtime {
             EqualMtime::Skip => FileDecision::Skip,
             EqualMtime::PreferLocal => FileDecision::CopyToCloud(CopyReason::EqualTimes),
             EqualMtime::PreferCloud => FileDecision::CopyToLocal(CopyReason::EqualTimes),
@@ -227,11 +229,12 @@ fn decide_by_mtime(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 
 fn conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     match (rules.conflict, facts.newer) {
-        (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, NewerSide::Local) => {
+        (ConflictPolicy::PreferLocal, _)
+        | (ConflictPolicy::PreferNewerMtime, Some(Side::Local)) => {
             FileDecision::CopyToCloud(CopyReason::Policy)
         }
         (ConflictPolicy::PreferCloud, _)
-        | (ConflictPolicy::PreferNewerMtime, NewerSide::Remote) => {
+        | (ConflictPolicy::PreferNewerMtime, Some(Side::Remote)) => {
             FileDecision::CopyToLocal(CopyReason::Policy)
         }
         // With equal times neither version is newer, so the user decides.
@@ -295,7 +298,7 @@ mod tests {
             remote,
             relation,
             is_rewritten: false,
-            newer: NewerSide::Neither,
+            newer: None,
             former: FormerVersion::No,
             deletion_requested: false,
         }
@@ -368,9 +371,9 @@ mod tests {
     fn mtimes_decide_only_between_unrecorded_plain_files() {
         for compare in [Compare::Mtime, Compare::MtimeHashFallback] {
             let rules = DecisionRules { compare, ..RULES };
-            for newer in [NewerSide::Local, NewerSide::Remote] {
+            for newer in [Some(Side::Local), Some(Side::Remote)] {
                 let expected = match newer {
-                    NewerSide::Local => D::CopyToCloud(CopyReason::Newer),
+                    Some(Side::Local) => D::CopyToCloud(CopyReason::Newer),
                     _ => D::CopyToLocal(CopyReason::Newer),
                 };
                 for kind in KINDS {
@@ -419,29 +422,29 @@ mod tests {
     fn conflict_policy_decides_conflicts_unless_mtimes_tie() {
         use ConflictPolicy::{Manual, ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
         for (conflict, newer, expected) in [
-            (ManualAbort, NewerSide::Local, D::Conflict),
-            (Manual, NewerSide::Remote, D::Conflict),
+            (ManualAbort, Some(Side::Local), D::Conflict),
+            (Manual, Some(Side::Remote), D::Conflict),
             (
                 PreferCloud,
-                NewerSide::Local,
+                Some(Side::Local),
                 D::CopyToLocal(CopyReason::Policy),
             ),
             (
                 PreferLocal,
-                NewerSide::Remote,
+                Some(Side::Remote),
                 D::CopyToCloud(CopyReason::Policy),
             ),
             (
                 PreferNewerMtime,
-                NewerSide::Local,
+                Some(Side::Local),
                 D::CopyToCloud(CopyReason::Policy),
             ),
             (
                 PreferNewerMtime,
-                NewerSide::Remote,
+                Some(Side::Remote),
                 D::CopyToLocal(CopyReason::Policy),
             ),
-            (PreferNewerMtime, NewerSide::Neither, D::Conflict),
+            (PreferNewerMtime, None, D::Conflict),
         ] {
             let rules = DecisionRules { conflict, ..RULES };
             let facts = FileFacts {

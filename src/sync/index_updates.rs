@@ -84,22 +84,6 @@ impl IndexUpdate {
     }
 }
 
-/// Updates Codex's lists of conversations.
-pub(crate) trait IndexUpdater {
-    /// Updates the lists while Codex does not run. `updates` may contain files that a killed run never wrote;
-    /// those are skipped. `named` are the ids of conversations whose names came from another machine. Returns
-    /// notes for the user.
-    ///
-    /// # Errors
-    /// A database cannot be written. The files are in place.
-    fn update_index(
-        &self,
-        home: &Path,
-        updates: &[IndexUpdate],
-        named: &BTreeSet<String>,
-    ) -> Result<Vec<String>, IndexUpdateError>;
-}
-
 /// The databases of the installed Codex.
 #[derive(Debug)]
 pub(crate) struct CodexIndex<'a> {
@@ -110,6 +94,36 @@ pub(crate) struct CodexIndex<'a> {
 }
 
 impl CodexIndex<'_> {
+    /// Updates Codex's lists of conversations while Codex does not run. `updates` may contain files that a killed run
+    /// never wrote; those are skipped. `named` are the ids of conversations whose names came from another machine.
+    /// Returns notes for the user.
+    ///
+    /// # Errors
+    /// A database cannot be written. The files are in place.
+    pub(crate) fn update_index(
+        &self,
+        home: &Path,
+        updates: &[IndexUpdate],
+        named: &BTreeSet<String>,
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut notes = Vec::new();
+        let rows = self.add_rows(home, updates)?;
+        if rows > 0 {
+            notes.push(format!("added to Codex's index: {rows}"));
+        }
+        let mut named = named.clone();
+        named.extend(self.update_modes(home, updates)?);
+        if !named.is_empty() {
+            let changed = self.update_names(home, &named)?;
+            if changed > 0 {
+                notes.push(format!("renamed in Codex's lists: {changed}"));
+            }
+        }
+        notes.extend(self.update_paths(home, updates)?);
+        self.delete_projections(home, updates)?;
+        Ok(notes)
+    }
+
     /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
     /// changed rows.
     fn update_names(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
@@ -244,30 +258,4 @@ fn moved_rollouts<'a>(home: &Path, updates: &'a [IndexUpdate]) -> Vec<RolloutMov
         }
     });
     moved.collect()
-}
-
-impl IndexUpdater for CodexIndex<'_> {
-    fn update_index(
-        &self,
-        home: &Path,
-        updates: &[IndexUpdate],
-        named: &BTreeSet<String>,
-    ) -> Result<Vec<String>, IndexUpdateError> {
-        let mut notes = Vec::new();
-        let rows = self.add_rows(home, updates)?;
-        if rows > 0 {
-            notes.push(format!("added to Codex's index: {rows}"));
-        }
-        let mut named = named.clone();
-        named.extend(self.update_modes(home, updates)?);
-        if !named.is_empty() {
-            let changed = self.update_names(home, &named)?;
-            if changed > 0 {
-                notes.push(format!("renamed in Codex's lists: {changed}"));
-            }
-        }
-        notes.extend(self.update_paths(home, updates)?);
-        self.delete_projections(home, updates)?;
-        Ok(notes)
-    }
 }

@@ -41,6 +41,8 @@ pub(super) struct MachineManifest {
     pub(super) resolved: BTreeSet<String>,
     /// End digests of manifests that its machine wrote under other names.
     pub(super) former: Vec<Sha256Digest>,
+    /// Number of lines between the header and the end line.
+    pub(super) lines: usize,
 }
 
 impl MachineManifest {
@@ -201,17 +203,18 @@ pub(crate) fn encode(
     Ok(EncodedManifest { bytes, end })
 }
 
-/// The reason why a manifest is not used.
+/// The result of reading one manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ManifestRejection {
-    /// It is incomplete, or has an unknown schema.
-    Incomplete,
-    /// It exceeds the named limit.
+pub(super) enum ManifestRead {
+    Complete(Box<MachineManifest>),
+    /// The manifest is incomplete, has an unknown schema, or is no manifest.
+    Unusable,
+    NotDownloaded,
+    /// The manifest exceeds the named limit.
     OverLimit(&'static str),
 }
 
-/// Parses a manifest of at most `lines` lines of at most `line_bytes` bytes, and returns it with the number
-/// of its lines. Stops reading at the limits.
+/// Parses a manifest of at most `lines` lines of at most `line_bytes` bytes. Stops reading at the limits.
 ///
 /// # Errors
 /// The reader fails.
@@ -219,67 +222,49 @@ pub(super) fn parse(
     mut from: impl BufRead,
     lines: usize,
     line_bytes: u64,
-) -> io::Result<Result<(MachineManifest, usize), ManifestRejection>> {
+) -> io::Result<ManifestRead> {
     let mut hasher = Hasher::default();
     let mut manifest = MachineManifest::default();
     let mut line = Vec::new();
     for count in 0.. {
-        let text = match read_line(&mut from, line_bytes, &mut line)? {
-            Ok(text) => text,
-            Err(rejection) => return Ok(Err(rejection)),
+        line.clear();
+        let limit = line_bytes.saturating_add(1);
+        let read = (&mut from).take(limit).read_until(b'\n', &mut line)? as u64;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            // A power cut or a client leaves zeros where the rest of the file belongs.
+            if read > line_bytes && line.last() != Some(&0) {
+                let why = "one of its lines is longer than the limit";
+                return Ok(ManifestRead::OverLimit(why));
+            }
+            break;
         };
         // The header and the end line do not count.
         if count > lines.saturating_add(1) {
             let why = "it has more lines than the limit";
-            return Ok(Err(ManifestRejection::OverLimit(why)));
+            return Ok(ManifestRead::OverLimit(why));
         }
-        let is_valid = if count == 0 {
-            let header = readable_header(text);
-            let is_readable = header.is_some();
-            manifest.former = header.map(|header| header.former).unwrap_or_default();
-            is_readable
-        } else {
+        if count == 0 {
+            let Some(header) = readable_header(text) else {
+                break;
+            };
+            manifest.former = header.former;
+        } else if !text.is_empty() {
             match serde_json::from_slice(text) {
-                _ if text.is_empty() => true,
                 Ok(ManifestLine::End(digest)) => {
                     if digest != hasher.digest() || !from.fill_buf()?.is_empty() {
                         break;
                     }
                     manifest.end = Some(digest);
-                    return Ok(Ok((manifest, count - 1)));
+                    manifest.lines = count - 1;
+                    return Ok(ManifestRead::Complete(Box::new(manifest)));
                 }
-                Ok(entry) => {
-                    manifest.add(entry);
-                    true
-                }
-                Err(_) => false,
+                Ok(entry) => manifest.add(entry),
+                Err(_) => break,
             }
-        };
-        if !is_valid {
-            break;
         }
         hasher.update(&line);
     }
-    Ok(Err(ManifestRejection::Incomplete))
-}
-
-/// Reads a line with its newline into `line`, and returns its text.
-fn read_line<'a>(
-    from: &mut impl BufRead,
-    line_bytes: u64,
-    line: &'a mut Vec<u8>,
-) -> io::Result<Result<&'a [u8], ManifestRejection>> {
-    line.clear();
-    let limit = line_bytes.saturating_add(1);
-    let read = from.take(limit).read_until(b'\n', line)? as u64;
-    Ok(match line.strip_suffix(b"\n") {
-        Some(text) => Ok(text),
-        // A power cut or a client leaves zeros where the rest of the file belongs.
-        None if read > line_bytes && line.last() != Some(&0) => Err(ManifestRejection::OverLimit(
-            "one of its lines is longer than the limit",
-        )),
-        None => Err(ManifestRejection::Incomplete),
-    })
+    Ok(ManifestRead::Unusable)
 }
 
 /// Parses the first line; `None` if it is not that of a manifest of a known schema.
@@ -325,8 +310,10 @@ mod tests {
     use super::*;
 
     fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
-        let parsed = parse(bytes, 9, 1 << 10).unwrap();
-        parsed.ok().map(|(manifest, _)| manifest)
+        match parse(bytes, 9, 1 << 10).unwrap() {
+            ManifestRead::Complete(manifest) => Some(*manifest),
+            _ => None,
+        }
     }
 
     fn sample() -> MachineManifest {
@@ -341,6 +328,7 @@ mod tests {
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
             former: vec![Sha256Digest::of(b"former")],
+            lines: 3,
         }
     }
 
@@ -381,35 +369,34 @@ mod tests {
         let sample = sample();
         let EncodedManifest { bytes, .. } =
             encode("desk", &sample.files, &SyncState::default()).unwrap();
-        let parse_with_limits = |bytes: &[u8], lines, line_bytes| {
-            let parsed = parse(bytes, lines, line_bytes).unwrap();
-            parsed.map(|(_, lines)| lines)
-        };
+        let parse_with_limits =
+            |bytes: &[u8], lines, line_bytes| parse(bytes, lines, line_bytes).unwrap();
         let lines = bytes.split(|byte| *byte == b'\n');
         let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
-        assert_eq!(parse_with_limits(&bytes, 1, longest), Ok(1));
-        let too_much = |result| matches!(result, Err(ManifestRejection::OverLimit(_)));
+        let complete = parse_with_limits(&bytes, 1, longest);
+        assert!(matches!(complete, ManifestRead::Complete(manifest) if manifest.lines == 1));
+        let too_much = |result| matches!(result, ManifestRead::OverLimit(_));
         assert!(too_much(parse_with_limits(&bytes, 2, longest - 1)));
         assert!(too_much(parse_with_limits(&bytes, 0, longest)));
         assert!(too_much(parse_with_limits(&[b'x'; 4096], 2, longest)));
         for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
             assert_eq!(
                 parse_with_limits(partial, 2, longest),
-                Err(ManifestRejection::Incomplete)
+                ManifestRead::Unusable
             );
         }
         // Bytes after the end line, and an end line of other lines.
         let twice = [&bytes[..], b"\n"].concat();
         assert_eq!(
             parse_with_limits(&twice, 9, longest),
-            Err(ManifestRejection::Incomplete)
+            ManifestRead::Unusable
         );
         let other = String::from_utf8(bytes)
             .unwrap()
             .replace("\"size\":3", "\"size\":4");
         assert_eq!(
             parse_with_limits(other.as_bytes(), 9, longest),
-            Err(ManifestRejection::Incomplete)
+            ManifestRead::Unusable
         );
     }
 

@@ -3,6 +3,14 @@
 //! docs/sync-protocol.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
 //! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
 //! by file, so that an interrupted run leaves only complete files.
+//!
+//! I want to change
+//! - what a sync does with a file → [`plan`], [`decide`]; which files it sees → [`scan`], [`scope`];
+//! - what is written, and in which order → [`apply`];
+//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`remote_manifests`];
+//! - conflicts of conversations → [`conflict_copies`], [`resolve`], [`resolutions`];
+//! - snapshots → [`backup`], [`restore`];
+//! - Codex's lists after a sync → [`index_updates`], [`pending_index_updates`].
 
 pub mod apply;
 pub(crate) mod backup;
@@ -20,6 +28,7 @@ pub(crate) mod line_merge;
 mod manager_folder;
 pub(crate) mod manifest;
 mod mtime;
+pub(crate) mod notice;
 pub(crate) mod pending_index_updates;
 pub mod plan;
 mod read_failure;

@@ -58,14 +58,6 @@ impl PendingIndexUpdates {
         }
     }
 
-    /// Adds conversations; durable on return.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(crate) fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
-        self.add(updates)
-    }
-
     /// Adds conversations that were renamed on another machine; durable on return.
     ///
     /// # Errors
@@ -75,10 +67,14 @@ impl PendingIndexUpdates {
             .into_iter()
             .map(|named| RenamedConversation { named })
             .collect();
-        self.add(&lines)
+        self.record(&lines)
     }
 
-    fn add(&self, lines: &[impl Serialize]) -> Result<(), IoError> {
+    /// Adds conversations; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn record<T: Serialize>(&self, lines: &[T]) -> Result<(), IoError> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -138,7 +134,7 @@ impl PendingIndexUpdates {
 }
 
 /// Combines the updates of each conversation: the last path of its newest rollout and the greatest change.
-pub(crate) fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
+fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<String, usize> = HashMap::new();
     for update in updates {
@@ -179,7 +175,7 @@ mod tests {
             moved: false,
         };
         updates.clear().unwrap();
-        updates.record(&[]).unwrap();
+        updates.record::<IndexUpdate>(&[]).unwrap();
         assert!(!updates.path.exists());
         updates
             .record(&[one("x", "sessions/x", ContentChange::Replaced)])

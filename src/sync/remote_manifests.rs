@@ -5,13 +5,13 @@
 
 use super::cloud_names;
 use super::manager_folder;
-use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRejection, fold_name, key_of};
+use super::manifest::{self, MachineManifest, ManifestEntry, ManifestRead, fold_name, key_of};
 use super::scan;
 use super::state::Deletion;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -40,23 +40,44 @@ pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
     versions: 1_000,
 };
 
-/// Message for a manifest that is not downloaded.
-pub(crate) const NOT_DOWNLOADED: &str =
-    "the manifest of another machine is not downloaded; have the cloud client download it";
+/// A version of a file that other machines list.
+#[derive(Debug)]
+pub(crate) struct ListedVersion {
+    /// Path in the cloud folder.
+    pub path: String,
+    pub entry: ManifestEntry,
+    /// Indexes of the manifests that list it.
+    listed_by: Vec<usize>,
+}
+
+impl ListedVersion {
+    /// Returns true if the version is compressed, so that its size is not that of its text.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.path.ends_with(rollout::ZST)
+    }
+}
+
+/// A manifest that was read.
+#[derive(Debug)]
+struct ManifestSource {
+    /// The machine in its file name; `None` for a client's copy under another name.
+    machine: Option<String>,
+    end: Option<Sha256Digest>,
+}
 
 /// The merged manifests of all other machines.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteManifests {
     /// Versions that other machines list, by key.
-    others: HashMap<String, Vec<ManifestEntry>>,
-    /// Digests of the listed versions that are compressed: their size is not that of their text.
-    compressed: HashSet<Sha256Digest>,
+    files: HashMap<String, Vec<ListedVersion>>,
+    sources: Vec<ManifestSource>,
     /// Deletions that other machines request, by key.
     deleted: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`super::resolutions`].
     pub resolutions: BTreeSet<String>,
-    /// End digests of manifests that their machines replaced by one under another name.
-    pub former: Vec<Sha256Digest>,
+    /// End digests of manifests that machines replaced by one under another name: they were put back from a
+    /// backup, or cloned, and list the versions that they have there.
+    former: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
@@ -78,38 +99,53 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads all manifests but `own`. `former` are the end digests of manifests that this machine wrote under
-    /// other names.
+    /// Reads all manifests but `own`, small files first, so that a huge one does not use up the limits of the others.
+    /// `former` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
         own: &Path,
         former: &[Sha256Digest],
         limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
-        let mut all = Self::default();
-        for_each_manifest(cloud, own, limits, |file, read| {
-            let is_ours = manifest::is_manifest_name(&file.name);
-            let mut is_former = false;
+        let mut all = Self {
+            former: former.to_vec(),
+            ..Self::default()
+        };
+        let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
+        listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+        let mut remaining = *limits;
+        for file in listed.into_iter().filter(|file| file.path != own) {
+            let read = if file.is_downloaded {
+                read_manifest(&file.path, &mut remaining)
+            } else {
+                ManifestRead::NotDownloaded
+            };
+            let machine = manifest::machine_name(&file.name).map(str::to_owned);
+            let end = match &read {
+                ManifestRead::Complete(manifest) => manifest.end,
+                _ => None,
+            };
+            match &machine {
+                Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
+                Some(_) => all.machines += 1,
+                None => all.foreign.push(manager_folder::display_name(&file.name)),
+            }
             match read {
                 ManifestRead::Complete(manifest) => {
-                    is_former = manifest.end.is_some_and(|end| former.contains(&end));
-                    if !all.take(*manifest, is_ours, limits.versions) {
+                    if !all.take(*manifest, machine, limits.versions) {
                         all.refuse(&file.name, "it lists too many versions of one file");
                     }
                 }
-                ManifestRead::Unusable if is_ours => all.incomplete.push(file.name.clone()),
-                ManifestRead::NotDownloaded if is_ours => {
-                    all.not_downloaded.push(file.name.clone());
-                }
-                ManifestRead::Unusable | ManifestRead::NotDownloaded => {}
                 ManifestRead::OverLimit(why) => all.refuse(&file.name, why),
+                // A file under another name may be anything.
+                _ if machine.is_none() => {}
+                ManifestRead::Unusable => all.incomplete.push(file.name),
+                ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
-            if is_ours {
-                all.machines += usize::from(!is_former);
-            } else if !file.name.is_empty() {
-                all.foreign.push(manager_folder::display_name(&file.name));
-            }
-        })?;
+        }
+        if !is_all {
+            all.refuse("", "there are more files than the limit");
+        }
         Ok(all)
     }
 
@@ -120,20 +156,26 @@ impl RemoteManifests {
         self.refused.push((manager_folder::display_name(name), why));
     }
 
-    /// Adds a manifest. A client's copy under another name still attests files, but its requests may be
-    /// outdated, so they are dropped if `is_current` is false. Returns false if a file had more versions than
-    /// `limit`.
-    fn take(&mut self, manifest: MachineManifest, is_current: bool, limit: usize) -> bool {
+    /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
+    /// outdated, so they are dropped. Returns false if a file had more versions than `limit`.
+    fn take(&mut self, manifest: MachineManifest, machine: Option<String>, limit: usize) -> bool {
         let mut fits = true;
+        let is_current = machine.is_some();
+        let source = self.sources.len();
+        let end = manifest.end;
+        self.sources.push(ManifestSource { machine, end });
         for (path, entry) in manifest.files {
-            let versions = self.others.entry(key_of(&path)).or_default();
-            if versions.len() >= limit {
+            let versions = self.files.entry(key_of(&path)).or_default();
+            if let Some(known) = versions.iter_mut().find(|known| known.entry == entry) {
+                known.listed_by.push(source);
+            } else if versions.len() >= limit {
                 fits = false;
-            } else if !versions.contains(&entry) {
-                if path.ends_with(rollout::ZST) {
-                    self.compressed.insert(entry.digest);
-                }
-                versions.push(entry);
+            } else {
+                versions.push(ListedVersion {
+                    path,
+                    entry,
+                    listed_by: vec![source],
+                });
             }
         }
         if is_current {
@@ -152,24 +194,41 @@ impl RemoteManifests {
     }
 
     /// Returns the versions of a file that other machines list; `key` in any letter case and Unicode form.
-    pub(crate) fn entries(&self, key: &str) -> &[ManifestEntry] {
-        self.others.get(&fold_name(key)).map_or(&[], Vec::as_slice)
+    pub(crate) fn versions(&self, key: &str) -> &[ListedVersion] {
+        self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns true if the listed version is compressed.
-    pub(crate) fn is_compressed(&self, version: &ManifestEntry) -> bool {
-        self.compressed.contains(&version.digest)
+    /// Returns the entries of [`Self::versions`].
+    pub(crate) fn entries<'m>(
+        &'m self,
+        key: &str,
+    ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
+        self.versions(key).iter().map(|version| &version.entry)
+    }
+
+    /// Returns the names of the machines that list a version: with `former`, in manifests that they replaced by one
+    /// under another name, else in the others.
+    pub(crate) fn machines_with(&self, version: &ListedVersion, former: bool) -> BTreeSet<&str> {
+        let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
+        let is_former =
+            |source: &ManifestSource| source.end.is_some_and(|end| self.former.contains(&end));
+        sources
+            .filter(|source| is_former(source) == former)
+            .filter_map(|source| source.machine.as_deref())
+            .collect()
     }
 
     /// Returns the key under which other machines list a file; `key` in any letter case and Unicode form.
     pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
-        let found = self.others.get_key_value(&fold_name(key));
+        let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
 
-    /// Returns the keys of all files that other machines list.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.others.keys().map(String::as_str)
+    /// Returns all files that other machines list, with their keys.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[ListedVersion])> {
+        self.files
+            .iter()
+            .map(|(key, versions)| (&**key, &**versions))
     }
 
     /// Returns the deletions of a file that other machines request and that no machine has cancelled.
@@ -179,110 +238,6 @@ impl RemoteManifests {
     }
 }
 
-/// A version of a file, with the machine that lists it.
-#[derive(Debug, Clone)]
-pub(crate) struct ListedVersion {
-    /// Name of the machine, from the file name of its manifest.
-    pub machine: String,
-    /// Path in the cloud folder.
-    pub path: String,
-    /// Size, mtime and digest.
-    pub entry: ManifestEntry,
-    /// True if the machine that wrote the manifest has replaced it by one under another name: it was put back
-    /// from a backup, or is a clone, and lists the versions that it has there.
-    pub is_former: bool,
-}
-
-/// Returns the versions that other machines list for the `wanted` keys, by key. `former` are the end digests
-/// of manifests that machines have replaced.
-///
-/// # Errors
-/// The folder of manifests cannot be listed.
-pub(crate) fn listed_versions(
-    cloud: &Path,
-    own: &Path,
-    former: &[Sha256Digest],
-    wanted: &HashSet<String>,
-    limits: &ManifestLimits,
-) -> Result<HashMap<String, Vec<ListedVersion>>, IoError> {
-    let mut versions: HashMap<String, Vec<ListedVersion>> = HashMap::new();
-    if wanted.is_empty() {
-        return Ok(versions);
-    }
-    for_each_manifest(cloud, own, limits, |file, read| {
-        let (ManifestRead::Complete(manifest), Some(machine)) =
-            (read, manifest::machine_name(&file.name))
-        else {
-            return;
-        };
-        let is_former = manifest.end.is_some_and(|end| former.contains(&end));
-        for (path, entry) in manifest.files {
-            let key = key_of(&path);
-            if wanted.contains(&key) {
-                versions.entry(key).or_default().push(ListedVersion {
-                    machine: machine.to_owned(),
-                    path,
-                    entry,
-                    is_former,
-                });
-            }
-        }
-    })?;
-    Ok(versions)
-}
-
-/// Returns the names of other machines' manifests that are not downloaded. Opens no file.
-pub(crate) fn not_downloaded(cloud: &Path, own: &Path) -> Result<Vec<String>, IoError> {
-    let (listed, _) = list_manifests(cloud, MANIFEST_LIMITS.files)?;
-    let others = listed.into_iter().filter(|file| file.path != own);
-    let others =
-        others.filter(|file| !file.is_downloaded && manifest::is_manifest_name(&file.name));
-    Ok(others.map(|file| file.name).collect())
-}
-
-/// The result of reading one manifest.
-enum ManifestRead {
-    Complete(Box<MachineManifest>),
-    /// The manifest is incomplete, or not a manifest.
-    Unusable,
-    NotDownloaded,
-    OverLimit(&'static str),
-}
-
-/// Calls `take` for each file but `own`, small files first, so that a huge one does not use up the limits of
-/// the others. If there are more files than the limit, `take` gets a file without a name at the end.
-fn for_each_manifest(
-    cloud: &Path,
-    own: &Path,
-    limits: &ManifestLimits,
-    mut take: impl FnMut(&ManifestFile, ManifestRead),
-) -> Result<(), IoError> {
-    let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
-    listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
-    let mut remaining = *limits;
-    for file in listed.iter().filter(|file| file.path != own) {
-        let read = if file.is_downloaded {
-            read_manifest(&file.path, &mut remaining)
-        } else {
-            ManifestRead::NotDownloaded
-        };
-        take(file, read);
-    }
-    if !is_all {
-        let rest = ManifestFile {
-            name: String::new(),
-            path: PathBuf::new(),
-            size: 0,
-            is_downloaded: true,
-        };
-        take(
-            &rest,
-            ManifestRead::OverLimit("there are more files than the limit"),
-        );
-    }
-    Ok(())
-}
-
 /// Reads a manifest and subtracts its size from the remaining limits.
 fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     let read = || -> io::Result<_> {
@@ -290,24 +245,21 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
         let size = file.metadata()?.len();
         if size > remaining.bytes {
             let why = "it is larger than the limit for all manifests";
-            return Ok((Err(ManifestRejection::OverLimit(why)), size));
+            return Ok((ManifestRead::OverLimit(why), size));
         }
         // The file may grow while it is read.
         let reader = BufReader::new(file.take(size));
-        Ok((
-            manifest::parse(reader, remaining.lines, remaining.line_bytes)?,
-            size,
-        ))
+        let read = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
+        Ok((read, size))
     };
-    match read() {
-        Ok((Ok((manifest, lines)), size)) => {
-            remaining.bytes = remaining.bytes.saturating_sub(size);
-            remaining.lines = remaining.lines.saturating_sub(lines);
-            ManifestRead::Complete(Box::new(manifest))
-        }
-        Ok((Err(ManifestRejection::OverLimit(why)), _)) => ManifestRead::OverLimit(why),
-        Ok((Err(ManifestRejection::Incomplete), _)) | Err(_) => ManifestRead::Unusable,
+    let Ok((read, size)) = read() else {
+        return ManifestRead::Unusable;
+    };
+    if let ManifestRead::Complete(manifest) = &read {
+        remaining.bytes = remaining.bytes.saturating_sub(size);
+        remaining.lines = remaining.lines.saturating_sub(manifest.lines);
     }
+    read
 }
 
 /// Lists at most `limit` files of the folder of manifests; the flag is true if these are all.
@@ -407,7 +359,7 @@ mod tests {
         ] {
             let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);
-            assert_eq!(all.entries("skills/a").len(), 1, "{reason}");
+            assert_eq!(all.versions("skills/a").len(), 1, "{reason}");
             let [(path, why)] = &*all.refused else {
                 panic!("{reason}: {:?}", all.refused);
             };
@@ -445,7 +397,6 @@ mod tests {
             let expected: &[&str] = if is_other { &[name] } else { &[] };
             assert_eq!(all.not_downloaded, expected);
             assert_eq!(all.machines, expected.len());
-            assert_eq!(not_downloaded(cloud.path(), &own).unwrap(), expected);
             assert_eq!(scan::is_placeholder(&own), !is_other);
             assert_eq!(manifest::all_paths(cloud.path()).count(), 1);
             // Once the manifest is downloaded, its placeholder is ignored.

@@ -26,7 +26,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, sharing};
 use chrono::{DateTime, Utc};
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The version that the user keeps of a conversation with a conflict copy.
@@ -67,27 +67,13 @@ pub(crate) enum ConflictCopyError {
     },
 }
 
-/// The result of a decision.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ResolvedCopy {
-    /// Path of the written conversation, relative to the home.
-    pub written: Option<String>,
-    /// Id of the conversation that was created, if any.
-    pub new_id: Option<String>,
-}
-
 /// Returns the conversation that a conflict copy belongs to, relative to the home, if its file exists.
 pub(crate) fn conversation_of(
     conflict_copy: &ConflictCopy,
     config: &SyncConfig,
     state: &SyncState,
 ) -> Option<String> {
-    let belongs = |key: &str| {
-        rollouts::is_key(key)
-            && conflict_copies::conversation_label(key) == conflict_copy.conversation()
-    };
-    let known = state.files.iter().find(|(key, _)| belongs(key));
-    let path = &known?.1.local.path;
+    let path = &conflict_copy.last_synced(state)?.local.path;
     config.local.join(path).is_file().then(|| path.clone())
 }
 
@@ -102,11 +88,7 @@ pub(crate) fn versions_of(
     let current = config
         .local
         .join(conversation_of(conflict_copy, config, state)?);
-    let side = if conflict_copy.local.is_some() {
-        Side::Local
-    } else {
-        Side::Remote
-    };
+    let side = conflict_copy.side();
     let copy = path_of(conflict_copy, side, config, replica);
     ConflictingVersions::read(&config.local, id.to_owned(), &current, &copy).ok()
 }
@@ -134,14 +116,9 @@ pub(crate) fn back_up_dropped(
         (KeepChoice::Both, _) | (KeepChoice::ConflictCopy, None) => return Ok(None),
         (KeepChoice::ConflictCopy, Some(current)) => (config.local.join(&current), current),
         (KeepChoice::Current, current) => {
-            let side = if conflict_copy.local.is_some() {
-                Side::Local
-            } else {
-                Side::Remote
-            };
+            let side = conflict_copy.side();
             let file = path_of(conflict_copy, side, config, replica);
-            let digest = contents::raw_digest(&file).at("read", &file)?;
-            if conflict_copies::digest_prefix(&digest) != conflict_copy.digest_prefix() {
+            if !conflict_copy.matches(&file).at("read", &file)? {
                 return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
             }
             let path = current.unwrap_or_else(|| default_path(conflict_copy));
@@ -183,10 +160,7 @@ fn is_complete_locally(
     replica: &Replica,
 ) -> bool {
     let file = path_of(conflict_copy, Side::Local, config, replica);
-    conflict_copy.local.is_some()
-        && contents::raw_digest(&file).is_ok_and(|digest| {
-            conflict_copies::digest_prefix(&digest) == conflict_copy.digest_prefix()
-        })
+    conflict_copy.local.is_some() && conflict_copy.matches(&file).unwrap_or_default()
 }
 
 /// Returns the path at which Codex would store the conversation.
@@ -198,14 +172,15 @@ fn default_path(conflict_copy: &ConflictCopy) -> String {
 }
 
 /// Applies a decision locally; the next sync copies the result to the cloud folder. The caller holds the lock
-/// of the state, has made sure that the home is not in use, and has called [`back_up_dropped`].
+/// of the state, has made sure that the home is not in use, and has called [`back_up_dropped`]. Returns the id of the
+/// conversation that it created, if any.
 pub(crate) fn apply_choice(
     name: &str,
     choice: KeepChoice,
     config: &SyncConfig,
     replica: &Replica,
     state: &mut SyncState,
-) -> Result<ResolvedCopy, ConflictCopyError> {
+) -> Result<Option<String>, ConflictCopyError> {
     let all = ConflictCopies::read(&replica.folder, &config.cloud)?;
     let Some(conflict_copy) = all.all.get(name) else {
         return Err(ConflictCopyError::NotDownloaded(name.to_owned()));
@@ -222,35 +197,23 @@ pub(crate) fn apply_choice(
         .clone()
         .unwrap_or_else(|| default_path(conflict_copy));
     let beginnings = listed_beginnings(&dropped, &path, &manifests, replica)?;
-    let resolved = if choice == KeepChoice::Current {
-        ResolvedCopy {
-            written: None,
-            new_id: None,
-        }
-    } else {
+    let mut new_id = None;
+    if choice != KeepChoice::Current {
         if !is_complete_locally(conflict_copy, config, replica) {
             return Err(ConflictCopyError::NotDownloaded(conflict_copy.name.clone()));
         }
         let current =
             current.ok_or_else(|| ConflictCopyError::NoConversation(conflict_copy.name.clone()))?;
         if choice == KeepChoice::Both {
-            let (path, id) = create_conversation(&file, &current, config, replica)?;
-            ResolvedCopy {
-                written: Some(path),
-                new_id: Some(id),
-            }
+            new_id = Some(create_conversation(&file, &current, config, replica)?);
         } else {
-            let (path, replaced) = replace_conversation(&file, &current, config, replica)?;
+            let replaced = replace_conversation(&file, &current, config, replica)?;
             // The decision is recorded only after the new version is in place. After a kill in between, the
             // old version comes back as a conflict copy, and the user decides again.
             let name = conflict_copy.sibling_name(&replaced);
             resolutions::record_drop(&name, &mut state.resolutions, others);
-            ResolvedCopy {
-                written: Some(path),
-                new_id: None,
-            }
         }
-    };
+    }
     if choice == KeepChoice::ConflictCopy {
         // The version continues, so an earlier decision against it must not count.
         resolutions::record_keep(name, &mut state.resolutions, others);
@@ -263,8 +226,10 @@ pub(crate) fn apply_choice(
         }
     }
     replica.write(state)?;
-    remove_copies(&conflict_copy.name, config, replica)?;
-    Ok(resolved)
+    for side in [Side::Local, Side::Remote] {
+        conflict_copies::remove(side, &conflict_copy.name, &replica.folder, &config.cloud)?;
+    }
+    Ok(new_id)
 }
 
 /// Returns the versions of a conversation that are a beginning of the `dropped` text, by the names that their
@@ -283,7 +248,7 @@ fn listed_beginnings(
     let own = own
         .into_iter()
         .filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
-    let listed = manifests.entries(&key).iter().cloned();
+    let listed = manifests.entries(&key).cloned();
     let listed = listed.chain(own.map(|(_, entry)| entry));
     let is_beginning = |version: &ManifestEntry| {
         // An unreadable text has no known beginnings.
@@ -296,34 +261,24 @@ fn listed_beginnings(
         .collect())
 }
 
-/// Replaces a conversation by its conflict copy; returns its path and the digest of the replaced text.
+/// Replaces a conversation by its conflict copy; returns the digest of the replaced text.
 fn replace_conversation(
     conflict_copy: &Path,
     current: &str,
     config: &SyncConfig,
     replica: &Replica,
-) -> Result<(String, Sha256Digest), IoError> {
+) -> Result<Sha256Digest, IoError> {
     let old = config.local.join(current);
     let digest = contents::read(&old, None).at("read", &old)?.digest;
     let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
     record_update(replica, plain, ContentChange::Replaced)?;
-    copy(conflict_copy, &config.local.join(plain))?;
+    let target = config.local.join(plain);
+    let mut file = file_open::open(conflict_copy).at("open", conflict_copy)?;
+    stage_copy(conflict_copy, &[], &mut file, &target)?.replace(&target)?;
     if plain != current {
         sharing::remove_file(&old).at("remove", &old)?;
     }
-    Ok((plain.to_owned(), digest))
-}
-
-/// Removes the files of a conflict copy on both sides; a missing file is no error.
-fn remove_copies(name: &str, config: &SyncConfig, replica: &Replica) -> Result<(), IoError> {
-    for side in [Side::Local, Side::Remote] {
-        let path = conflict_copies::full_path(side, name, &replica.folder, &config.cloud);
-        match sharing::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at("remove", &path),
-            _ => {}
-        }
-    }
-    Ok(())
+    Ok(digest)
 }
 
 /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
@@ -332,24 +287,29 @@ fn record_update(replica: &Replica, path: &str, change: ContentChange) -> Result
     PendingIndexUpdates::of(replica).record(arrival.as_slice())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+/// Copies the rest of `from` to a temp file beside `to`, after the line `first`, with the time of the file `source`.
+fn stage_copy(
+    source: &Path,
+    first: &[u8],
+    from: &mut dyn Read,
+    to: &Path,
+) -> Result<TempFile, IoError> {
     let mut temp = TempFile::beside(to)?;
-    let mut file = file_open::open(from).at("open", from)?;
-    io::copy(&mut file, temp.file()).at("copy", from)?;
-    let time = fs::metadata(from).and_then(|meta| meta.modified());
-    temp.file()
-        .set_modified(time.at("look at", from)?)
-        .at("set time", to)?;
-    temp.replace(to)
+    temp.file().write_all(first).at("write", to)?;
+    io::copy(from, temp.file()).at("copy", source)?;
+    let time = fs::metadata(source).and_then(|meta| meta.modified());
+    let time = time.at("look at", source)?;
+    temp.file().set_modified(time).at("set time", to)?;
+    Ok(temp)
 }
 
-/// Creates a conversation of its own from a conflict copy; returns its path and id.
+/// Creates a conversation of its own from a conflict copy; returns its id.
 fn create_conversation(
     conflict_copy: &Path,
     current: &str,
     config: &SyncConfig,
     replica: &Replica,
-) -> Result<(String, String), ConflictCopyError> {
+) -> Result<String, ConflictCopyError> {
     let not_convertible = |reason| ConflictCopyError::NotConvertible {
         reason,
         path: conflict_copy.to_path_buf(),
@@ -384,19 +344,13 @@ fn create_conversation(
     let target = config.local.join(&path);
     record_update(replica, &path, ContentChange::New)?;
     atomic::create_private_folder(atomic::parent_of(&target))?;
-    let mut temp = TempFile::beside(&target)?;
-    io::Write::write_all(temp.file(), &first).at("write", &target)?;
-    io::copy(&mut reader, temp.file()).at("copy", conflict_copy)?;
-    let time = fs::metadata(conflict_copy).and_then(|meta| meta.modified());
-    temp.file()
-        .set_modified(time.at("look at", conflict_copy)?)
-        .at("set time", &target)?;
+    let temp = stage_copy(conflict_copy, &first, &mut reader, &target)?;
     if fs::symlink_metadata(&target).is_ok() {
         // A decision that was killed before it was recorded created this file, and it may have been continued
         // since.
         let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
         return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
-            Ok((path, new))
+            Ok(new)
         } else {
             Err(not_convertible(
                 "a different conversation with the new id exists",
@@ -404,5 +358,5 @@ fn create_conversation(
         };
     }
     temp.replace(&target)?;
-    Ok((path, new))
+    Ok(new)
 }

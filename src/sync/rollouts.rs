@@ -103,6 +103,15 @@ pub(crate) fn is_archived(path: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// Returns the path of a name in a folder; an empty folder is the root of a side.
+pub(crate) fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
+}
+
 /// Returns the path of the same file name in another folder.
 pub(crate) fn in_folder(folder: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);

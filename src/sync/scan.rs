@@ -1,12 +1,14 @@
 //! Lists the files of one side that are synced, with size and mtime. Opens no file.
 
 use super::cloud_names::{self, CloudName};
+use super::notice::{Notice, NoticeList};
 use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::atomic;
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoContext, IoError, OrdinaryPath, progress, tree};
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -22,8 +24,8 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Size and mtime of a regular file. The names of the fields are those of codexSync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
     /// Length in bytes, as `stat` reports it.
     pub size: u64,
@@ -125,10 +127,8 @@ pub(crate) struct SideListing {
     pub client_copies: Vec<(String, ListedFile)>,
     /// Paths of files that exist only as placeholders and are not downloaded.
     pub placeholders: Vec<String>,
-    /// Entries of the cloud folder that are ignored, each with the reason.
-    pub notes: Vec<(String, String)>,
-    /// Entries of the home that are not synced, each with the reason.
-    pub left_out: Vec<(String, String)>,
+    /// Entries of the home that are not synced, and of the cloud folder that are ignored.
+    pub notices: Vec<Notice>,
     /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
     /// so the remote counterpart stays where it is.
     pub links: Vec<(String, &'static str)>,
@@ -175,10 +175,10 @@ struct SideWalk<'a> {
 impl SideWalk<'_> {
     fn note(&mut self, path: &str, why: &str) {
         let list = match self.side {
-            Side::Local => &mut self.listing.left_out,
-            Side::Remote => &mut self.listing.notes,
+            Side::Local => NoticeList::Excluded,
+            Side::Remote => NoticeList::Note,
         };
-        list.push((path.to_owned(), why.to_owned()));
+        self.listing.notices.push(list.notice(path, why));
     }
 
     /// Starts the walk at `start` after checking every folder on the way to it for links.
@@ -263,15 +263,7 @@ impl SideWalk<'_> {
                 self.note(&shown, "its name has control characters");
                 continue;
             }
-            let path = if relative.is_empty() {
-                name.to_owned()
-            } else {
-                let mut path = String::with_capacity(relative.len() + 1 + name.len());
-                path.push_str(relative);
-                path.push('/');
-                path.push_str(name);
-                path
-            };
+            let path = rollouts::join(relative, name);
             let kind = entry.file_type().at("look at", folder)?;
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
@@ -289,12 +281,7 @@ impl SideWalk<'_> {
                     self.visit(entry.path(), path)?;
                 }
             } else if kind.is_file() {
-                match entry.metadata() {
-                    Ok(meta) => self.file(path, || entry.path(), &meta),
-                    // The file was removed between the listing and `stat`.
-                    Err(e) if is_absent(&e) => {}
-                    Err(e) => return Err(e).at("look at", entry.path()),
-                }
+                self.entry(&entry, path)?;
             }
             // Sockets, pipes and devices are skipped.
         }
@@ -325,11 +312,7 @@ impl SideWalk<'_> {
                 let Some(name) = name.to_str().filter(plain) else {
                     continue;
                 };
-                let path = if relative.is_empty() {
-                    name.to_owned()
-                } else {
-                    format!("{relative}/{name}")
-                };
+                let path = rollouts::join(relative, name);
                 if !starts.contains(&&*path) {
                     self.visit_beside(&entry, path, starts)?;
                 }
@@ -349,14 +332,7 @@ impl SideWalk<'_> {
         let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
         let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_ours || is_client_entry) {
-            return match entry.metadata() {
-                Ok(meta) => {
-                    self.file(path, || entry.path(), &meta);
-                    Ok(())
-                }
-                Err(e) if is_absent(&e) => Ok(()),
-                Err(e) => Err(e).at("look at", entry.path()),
-            };
+            return self.entry(entry, path);
         }
         let begins = |start: &&str| {
             let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
@@ -370,6 +346,16 @@ impl SideWalk<'_> {
                 &path,
                 "looks like a copy that a cloud client created; left alone",
             );
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &fs::DirEntry, path: String) -> Result<(), IoError> {
+        match entry.metadata() {
+            Ok(meta) => self.file(path, || entry.path(), &meta),
+            // The file was removed between the listing and `stat`.
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(e).at("look at", entry.path()),
         }
         Ok(())
     }

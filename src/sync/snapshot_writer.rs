@@ -161,30 +161,24 @@ impl CopyFailure {
     }
 }
 
-/// The files that were copied to a snapshot, and those that were not.
-#[derive(Default)]
-struct SnapshotFiles {
-    file_entry: Vec<SnapshotFile>,
-    not_copied: Vec<(SnapshotFile, String)>,
-}
-
-impl SnapshotFiles {
-    /// Records the result for one file.
-    fn take(
-        &mut self,
-        mut file_entry: SnapshotFile,
-        copied: Result<u64, CopyFailure>,
-    ) -> Result<(), BackupError> {
-        match copied {
+/// Copies the files with `copy` and adds them to the list; returns those that cannot be read.
+fn copy_all(
+    list: &mut SnapshotList,
+    files: Vec<(PathBuf, SnapshotFile)>,
+    mut copy: impl FnMut(&Path, &SnapshotFile) -> Result<u64, CopyFailure>,
+) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
+    let mut not_copied = Vec::new();
+    for (source, mut file) in files {
+        match copy(&source, &file) {
             Ok(size) => {
-                file_entry.size = size;
-                self.file_entry.push(file_entry);
+                file.size = size;
+                list.files.push(file);
             }
-            Err(CopyFailure::Left(why)) => self.not_copied.push((file_entry, why)),
+            Err(CopyFailure::Left(why)) => not_copied.push((file, why)),
             Err(CopyFailure::Fatal(error)) => return Err(error),
         }
-        Ok(())
     }
+    Ok(not_copied)
 }
 
 /// Copies a file. A read error concerns only this file; a write error ends the snapshot.
@@ -210,18 +204,15 @@ fn write_folder(
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
 ) -> Result<Vec<(SnapshotFile, String)>, BackupError> {
-    let mut sorted = SnapshotFiles::default();
-    for (source, file_entry) in files {
-        let copied = copy_into_folder(root, &source, &file_entry);
-        sorted.take(file_entry, copied)?;
-    }
-    list.files = sorted.file_entry;
+    let not_copied = copy_all(&mut list, files, |source, file| {
+        copy_into_folder(root, source, file)
+    })?;
     if !list.files.is_empty() {
         atomic::write(&root.join(LIST_NAME), &document::encode(root, &list)?)?;
     } else if root.exists() {
         tree::remove(root)?;
     }
-    Ok(sorted.not_copied)
+    Ok(not_copied)
 }
 
 fn copy_into_folder(
@@ -256,15 +247,13 @@ fn write_zip(
         path: path.to_path_buf(),
     };
     let mut temp = TempFile::beside(path)?;
-    let mut sorted = SnapshotFiles::default();
+    let not_copied;
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
-        for (source, file_entry) in files {
-            let copied = copy_into_zip(&mut zip, options, &source, &file_entry, &failed);
-            sorted.take(file_entry, copied)?;
-        }
-        list.files = sorted.file_entry;
+        not_copied = copy_all(&mut list, files, |source, file| {
+            copy_into_zip(&mut zip, options, source, file, &failed)
+        })?;
         zip.start_file(LIST_NAME, options).map_err(failed)?;
         zip.write_all(&document::encode(path, &list)?)
             .at("write", path)?;
@@ -273,7 +262,7 @@ fn write_zip(
     if !list.files.is_empty() {
         temp.replace(path)?;
     }
-    Ok(sorted.not_copied)
+    Ok(not_copied)
 }
 
 fn copy_into_zip(

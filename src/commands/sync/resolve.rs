@@ -15,7 +15,6 @@ use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::contents;
 use crate::sync::identity;
-use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::manifest;
 use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolutions;
@@ -119,7 +118,7 @@ impl ResolveArgs {
             let resolved = match found {
                 OpenDecision::Conflict(conflict) => sync.decide(conflict, keep, choice)?,
                 OpenDecision::ConflictCopy(copy, _) => {
-                    sync.settle(&copy.name, choice, DecisionOutcome::default(), Vec::new())?
+                    sync.settle(&copy.name, choice, DecisionOutcome::default())?
                 }
             };
             Ok(self.say(context, what, keep, resolved))
@@ -288,14 +287,9 @@ impl ReplicaContext<'_> {
         let (snapshot, new_id) = (report.snapshot, None);
         let decided = DecisionOutcome { new_id, snapshot };
         match dropped_copy {
-            Some(name) => self.settle(&name, choice, decided, report.index_updates),
+            Some(name) => self.settle(&name, choice, decided),
             None => {
-                update_codex_index(
-                    self.context,
-                    self.config,
-                    self.replica,
-                    &report.index_updates,
-                )?;
+                update_codex_index(self.context, self.config, self.replica)?;
                 Ok(decided)
             }
         }
@@ -343,24 +337,21 @@ impl ReplicaContext<'_> {
         }
     }
 
-    /// Applies the choice to the conflict copy `name`, and updates Codex's index with `updates` too. A file that is
-    /// dropped is in the snapshot of `decided`, else in a new one.
+    /// Applies the choice to the conflict copy `name`, and updates Codex's index. A file that is dropped is in the
+    /// snapshot of `decided`, else in a new one.
     fn settle(
         &self,
         name: &str,
         choice: KeepChoice,
         mut decided: DecisionOutcome,
-        mut updates: Vec<IndexUpdate>,
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica, now) = (self.config, self.replica, self.context.now());
         if decided.snapshot.is_none() {
             decided.snapshot = resolve::back_up_dropped(name, choice, config, replica, now)?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::apply_choice(name, choice, config, replica, &mut state)?;
-        updates.extend(new_arrival(&settled));
-        update_codex_index(self.context, config, replica, &updates)?;
-        decided.new_id = settled.new_id;
+        decided.new_id = resolve::apply_choice(name, choice, config, replica, &mut state)?;
+        update_codex_index(self.context, config, replica)?;
         Ok(decided)
     }
 }
@@ -429,13 +420,4 @@ fn report_undecided(
     let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why)
         .hint("see the plan: codex-manager sync plan; nothing was changed"))
-}
-
-fn new_arrival(settled: &resolve::ResolvedCopy) -> Option<IndexUpdate> {
-    let change = if settled.new_id.is_some() {
-        ContentChange::New
-    } else {
-        ContentChange::Replaced
-    };
-    IndexUpdate::of(settled.written.as_deref()?, change)
 }

@@ -118,7 +118,7 @@ impl SyncRestoreArgs {
         }
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Local {
-            update_codex_index(context, config, &replica, &arrivals)?;
+            update_codex_index(context, config, &replica)?;
             warn_of_new_users(context, config);
         }
         for (path, why) in &plan.skipped {

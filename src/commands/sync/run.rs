@@ -121,8 +121,7 @@ impl RunArgs {
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if had_to_end_codex || home_users(context, config).is_empty() {
-            let updates = &report.index_updates;
-            update_codex_index(context, config, &replica, updates)
+            update_codex_index(context, config, &replica)
                 .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
         }
         show_report(context, config, &plan, &report);

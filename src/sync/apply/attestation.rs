@@ -54,8 +54,8 @@ pub(super) fn attest_unlisted(
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
-        let listed = others.entries(&manifest::key_of(&last.remote.path));
-        if listed.iter().any(|entry| matches_last_sync(entry, last)) {
+        let mut listed = others.entries(&manifest::key_of(&last.remote.path));
+        if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
         if !(request.keep_going)() {

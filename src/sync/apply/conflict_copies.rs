@@ -1,18 +1,17 @@
 //! File operations on conflict copies: write, replicate, remove.
 
-use super::cloud_check;
 use super::error::{ApplyError, StepFailure, changed_meanwhile};
 use super::run::ApplyRun;
+use super::targets::check_mounted_quickly;
 use crate::codex::rollout;
+use crate::io::IoContext;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, sharing};
 use crate::sync::conflict_copies;
 use crate::sync::contents;
 use crate::sync::mtime::set_mtime;
 use crate::sync::plan::ObservedFile;
 use crate::sync::scan::{Side, Stat};
-use std::io;
 use std::path::{Path, PathBuf};
 
 impl ApplyRun<'_> {
@@ -80,7 +79,7 @@ impl ApplyRun<'_> {
             Side::Local => &self.request.replica.folder,
             Side::Remote => {
                 let cloud = &self.request.config.cloud;
-                cloud_check::check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
+                check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud
             }
         };
@@ -101,15 +100,12 @@ impl ApplyRun<'_> {
 
     /// Removes a conflict copy; a missing file is no error.
     pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
-        let path = self.conflict_copy_path(side, name);
-        match sharing::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
-                action: "remove",
-                path,
-                source: e,
-            }
-            .into()),
-            _ => Ok(()),
-        }
+        let state = &self.request.replica.folder;
+        Ok(conflict_copies::remove(
+            side,
+            name,
+            state,
+            &self.request.config.cloud,
+        )?)
     }
 }

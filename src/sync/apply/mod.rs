@@ -11,7 +11,6 @@
 
 mod attestation;
 mod batch;
-mod cloud_check;
 mod conflict_copies;
 mod copying;
 mod error;
@@ -29,6 +28,7 @@ pub use request::ApplyRequest;
 
 use self::copying::Copier;
 use self::run::{ApplyRun, index_update_of};
+use self::targets::{check_mounted, create_at_first_sync};
 use super::backup;
 use super::identity;
 use super::ledger::Ledger;
@@ -66,8 +66,8 @@ fn apply_steps(
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
     let before = state.clone();
-    cloud_check::create_at_first_sync(plan, &state, &request.config.cloud)?;
-    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    create_at_first_sync(plan, &state, &request.config.cloud)?;
+    check_mounted(plan, &request.config.cloud)?;
     // Recorded before anything else, even if this run is killed: from now on files without attestation are not trusted.
     let found_other_machines =
         !state.has_other_machines && identity::has_remote_manifests(request.config, &state);

@@ -2,10 +2,10 @@
 //! end of a run.
 
 use super::attestation;
-use super::cloud_check;
 use super::error::ApplyError;
 use super::report::ApplyReport;
 use super::request::ApplyRequest;
+use super::targets::check_mounted;
 use crate::io::atomic;
 use crate::sync::identity;
 use crate::sync::ledger::{Ledger, LedgerContents};
@@ -51,7 +51,7 @@ pub(super) fn publish_deletions(
     if state.own.published != before {
         request.replica.write(state)?;
     }
-    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    check_mounted(plan, &request.config.cloud)?;
     let path = identity::own_manifest_path(request.config, state);
     Ok(encoded.write(&request.config.cloud, &path)?)
 }
@@ -92,7 +92,7 @@ pub(super) fn publish_manifest(
     if !(request.keep_going)() {
         return Err(ApplyError::Interrupted);
     }
-    cloud_check::check_mounted(plan, &request.config.cloud)?;
+    check_mounted(plan, &request.config.cloud)?;
     encoded.write(
         &request.config.cloud,
         &identity::own_manifest_path(request.config, &state),

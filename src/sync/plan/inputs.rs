@@ -1,4 +1,4 @@
-//! The inputs that the plans of all files share. Nothing changes them while a plan is made.
+//! What the plans of all files share, read before any decision. Nothing changes it while a plan is made.
 
 use super::request::PlanRequest;
 use crate::io::IoError;
@@ -12,20 +12,14 @@ use crate::sync::resolutions;
 use crate::sync::scan::Side;
 use crate::sync::scope::Scope;
 use crate::sync::state::SyncState;
-use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-/// Entries of this machine's ledger, by key as in manifests.
-#[derive(Debug, Default)]
-pub(super) struct LedgerVersions {
-    pub(super) attested: HashMap<String, Vec<ManifestEntry>>,
-    /// Versions that a killed run may have downloaded without recording them in the state; the newest one last.
-    pub(super) downloaded: HashMap<String, Vec<ManifestEntry>>,
-}
+/// Versions by key as in manifests, the newest one last.
+type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
 
 /// The request, and what machines have recorded about files: the state of the last sync, the ledger, the manifests and
-/// the conflict copies. Manifests and ledger are read at first use: a sync without changes does not need them.
+/// the conflict copies.
 pub(super) struct Inputs<'a> {
     pub(super) request: &'a PlanRequest<'a>,
     pub(super) config: &'a SyncConfig,
@@ -36,18 +30,20 @@ pub(super) struct Inputs<'a> {
     /// True if this machine gets a new manifest name in this run, so its manifest does not exist yet.
     pub(super) is_renamed: bool,
     /// Manifests of the other machines.
-    manifests: OnceCell<RemoteManifests>,
-    /// Entries of this machine's ledger, by key.
-    ledger: OnceCell<LedgerVersions>,
+    pub(super) manifests: RemoteManifests,
+    /// Versions in the ledger that this machine attests.
+    own: VersionsByKey,
+    /// Versions in the ledger that a killed run may have downloaded without recording them in the state.
+    downloaded: VersionsByKey,
 }
 
 impl<'a> Inputs<'a> {
-    /// Reads the conflict copies. `manifests` are those of the other machines, if they were read already.
+    /// Reads the conflict copies and the ledger. `manifests` are those of the other machines.
     pub(super) fn new(
         request: &'a PlanRequest<'a>,
         scope: &'a Scope,
         state: &'a SyncState,
-        manifests: Option<RemoteManifests>,
+        manifests: RemoteManifests,
         is_renamed: bool,
     ) -> Result<Self, IoError> {
         let config = request.config;
@@ -57,6 +53,7 @@ impl<'a> Inputs<'a> {
             // the newer version; the three-way comparison reports a conflict instead.
             rules.compare = Compare::ThreeWay;
         }
+        let ledger = Ledger::read(&request.replica.folder)?;
         Ok(Self {
             request,
             config,
@@ -65,23 +62,10 @@ impl<'a> Inputs<'a> {
             state,
             conflict_copies: ConflictCopies::read(&request.replica.folder, &config.cloud)?,
             is_renamed,
-            manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
-            ledger: OnceCell::new(),
+            manifests,
+            own: by_key(ledger.earlier.into_iter().chain(ledger.files)),
+            downloaded: by_key(ledger.downloaded),
         })
-    }
-
-    /// Returns the manifests of all other machines.
-    pub(super) fn manifests(&self) -> Result<&RemoteManifests, IoError> {
-        if let Some(read) = self.manifests.get() {
-            return Ok(read);
-        }
-        let read = identity::read_remote_manifests(self.config, self.state)?;
-        Ok(self.manifests.get_or_init(|| read))
-    }
-
-    /// Returns the manifests of all other machines if they were read already.
-    pub(super) fn manifests_if_read(&self) -> Option<&RemoteManifests> {
-        self.manifests.get()
     }
 
     /// Returns the path of this machine's manifest.
@@ -89,28 +73,19 @@ impl<'a> Inputs<'a> {
         identity::own_manifest_path(self.config, self.state)
     }
 
-    /// Returns the ledger of this machine.
-    pub(super) fn ledger(&self) -> Result<&LedgerVersions, IoError> {
-        if let Some(read) = self.ledger.get() {
-            return Ok(read);
-        }
-        let contents = Ledger::read(&self.request.replica.folder)?;
-        let mut own = LedgerVersions::default();
-        for (path, entry) in contents.earlier.into_iter().chain(contents.files) {
-            let of_key = own.attested.entry(manifest::key_of(&path)).or_default();
-            of_key.push(entry);
-        }
-        for (path, entry) in contents.downloaded {
-            let of_key = own.downloaded.entry(manifest::key_of(&path)).or_default();
-            of_key.push(entry);
-        }
-        Ok(self.ledger.get_or_init(|| own))
+    /// Returns the versions of a file that this machine attests.
+    pub(super) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
+        versions_of(&self.own, key)
     }
 
-    /// Returns the versions of a file that this machine attests.
-    pub(super) fn ledger_versions(&self, key: &str) -> Result<&[ManifestEntry], IoError> {
-        let own = self.ledger()?.attested.get(&manifest::fold_name(key));
-        Ok(own.map_or(&[], Vec::as_slice))
+    /// Returns the versions of a file that a killed run may have downloaded.
+    pub(super) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
+        versions_of(&self.downloaded, key)
+    }
+
+    /// Returns the versions of a file that other machines or this one attest.
+    pub(super) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
+        self.manifests.entries(key).chain(self.own_versions(key))
     }
 
     /// Returns the decision rules for one path, with the policy that `sync resolve` gives for it.
@@ -137,9 +112,13 @@ impl<'a> Inputs<'a> {
     }
 
     /// Returns true if the user decided on any machine that a version may be dropped.
-    pub(super) fn may_drop(&self, name: &str) -> Result<bool, IoError> {
-        let records = [&self.state.resolutions, &self.manifests()?.resolutions];
-        Ok(resolutions::is_dropped(name, records))
+    pub(super) fn may_drop(&self, name: &str) -> bool {
+        resolutions::is_dropped(name, self.resolutions())
+    }
+
+    /// Returns the resolutions of this machine and of the others.
+    pub(super) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
+        [&self.state.resolutions, &self.manifests.resolutions]
     }
 
     /// Returns the full path of a conflict copy on a side.
@@ -148,17 +127,25 @@ impl<'a> Inputs<'a> {
         conflict_copies::full_path(side, name, folder, &self.config.cloud)
     }
 
-    /// Returns the versions of a file that other machines or this one attest.
-    pub(super) fn attested_versions<'s>(
-        &'s self,
-        key: &str,
-    ) -> Result<impl Iterator<Item = &'s ManifestEntry>, IoError> {
-        let others = self.manifests()?.entries(key);
-        Ok(others.iter().chain(self.ledger_versions(key)?))
-    }
-
     /// Returns true if other machines write manifests, or did.
-    pub(super) fn has_other_machines(&self) -> Result<bool, IoError> {
-        Ok(self.state.has_other_machines || self.manifests()?.machines > 0)
+    pub(super) fn has_other_machines(&self) -> bool {
+        self.state.has_other_machines || self.manifests.machines > 0
     }
+}
+
+fn by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> VersionsByKey {
+    let mut versions = VersionsByKey::new();
+    for (path, entry) in entries {
+        versions
+            .entry(manifest::key_of(&path))
+            .or_default()
+            .push(entry);
+    }
+    versions
+}
+
+fn versions_of<'v>(versions: &'v VersionsByKey, key: &str) -> &'v [ManifestEntry] {
+    versions
+        .get(&manifest::fold_name(key))
+        .map_or(&[], Vec::as_slice)
 }

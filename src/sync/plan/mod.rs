@@ -1,9 +1,11 @@
 //! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
 //! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
 //!
-//! [`plan`] runs these phases in this order. Each is a function of the results before it; `inputs` has what they share.
+//! [`plan`] runs these phases in this order. Each is a function of the results before it. `inputs` has what they share:
+//! what machines recorded about files, in manifests, the ledger and the state, read once before any decision. The types
+//! that all phases use lie beside them: `sync_step`, `undelivered_version`, [`notice`](crate::sync::notice).
 //!
-//! 1. `scan`: lists both sides, and puts all files of one key into a group.
+//! 1. `scan`: reads the state and the manifests, lists both sides, and puts all files of one key into a group.
 //! 2. `guards`: fails if the cloud folder lacks so many known files that it is probably not mounted.
 //! 3. `facts`: finds the versions of other machines that have not arrived.
 //! 4. `files`, for each group: `facts` about the file, its decision by the table in
@@ -14,6 +16,13 @@
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
+//!
+//! I want to change
+//! - which files are synced → [`scope`](crate::sync::scope), `scan`;
+//! - what happens to a file → [`decide`](crate::sync::decide), with the facts from `facts::file_facts`;
+//! - when a remote file counts as delivered → `facts::delivery`; which versions are missing → `facts::undelivered`;
+//! - the steps of a conversation → `steps::conversation`, of other files → `steps::plain`, `steps::lines`;
+//! - what is held back or reported → `guards`.
 
 mod error;
 mod facts;
@@ -24,15 +33,17 @@ mod request;
 mod scan;
 mod steps;
 mod sync_plan;
+mod sync_step;
+mod undelivered_version;
 
 pub use error::PlanError;
-pub use facts::undelivered_version::UndeliveredVersion;
 pub use request::PlanRequest;
 pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
-pub(crate) use steps::sync_step::{
+pub(crate) use sync_plan::SyncPlan;
+pub(crate) use sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-pub(crate) use sync_plan::SyncPlan;
+pub use undelivered_version::UndeliveredVersion;
 
 use self::facts::undelivered::find_undelivered;
 use self::files::{groups_to_plan, plan_file};
@@ -65,7 +76,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     )?;
     let groups = group_files(config, state, sides.local, sides.remote);
     let missing = refuse_unmounted(&inputs, &groups.by_key)?;
-    let undelivered = find_undelivered(&inputs, &groups.by_key, &missing.lost_deletions)?;
+    let undelivered = find_undelivered(&inputs, &groups.by_key, &missing.lost_deletions);
 
     let mut plan = SyncPlan {
         is_complete: true,
@@ -91,7 +102,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     if let Some(path) = mistyped {
         return Err(no_file_to_allow(path, &plan));
     }
-    plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps)?);
+    plan.add_conflict_copies(plan_conflict_copies(&inputs, &plan.steps));
 
     let (steps, held) = hold_mass_deletions(&inputs, plan.out_of_scope, plan.steps);
     plan.notices.held_deletions = held.len();
@@ -103,7 +114,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         latest_date,
         &plan.conflicts,
         plan.notices,
-    )?;
+    );
     let (steps, logins) = drop_login_copies(steps, config);
     plan.notices.extend(logins);
     let (steps, blocked) = drop_blocked_steps(steps, config);

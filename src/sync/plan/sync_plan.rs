@@ -1,13 +1,14 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
-use super::facts::undelivered_version::UndeliveredVersion;
 use super::scan::cloud_check::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
-use super::steps::file_plan::{FileOutcome, FilePlan, Notice, NoticeList};
-use super::steps::sync_step::{Conflict, SyncAction, SyncStep};
+use super::steps::file_plan::{FileOutcome, FilePlan};
+use super::sync_step::{Conflict, SyncAction, SyncStep};
+use super::undelivered_version::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

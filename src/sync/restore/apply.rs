@@ -1,22 +1,31 @@
-//! Puts the files of a snapshot in place.
+//! Puts the files of a snapshot in place, with the records by which other machines accept them: the resolutions of
+//! restored conversations, and the attestation of files that go to the cloud folder.
 
 use super::error::SyncRestoreError;
 use super::plan::{SyncRestorePlan, target_path};
-use super::records::{EntryRecorder, ResolutionRecorder, publish};
 use super::snapshot_reader::SnapshotReader;
-use crate::io::IoContext;
 use crate::io::atomic::{self, TempFile};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
 use crate::sync::backup::SnapshotFile;
 use crate::sync::config::SyncConfig;
+use crate::sync::conflict_copies;
 use crate::sync::contents;
+use crate::sync::identity;
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::mtime::set_mtime;
+use crate::sync::plan::PlanError;
+use crate::sync::resolutions;
+use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::snapshot_writer;
-use crate::sync::state::Replica;
+use crate::sync::state::{Replica, StateJournal, SyncState};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Restores the files, each by one rename, after copying what they replace to a safety snapshot. Returns the
 /// name of that snapshot. Files in the cloud folder are recorded as written by this machine, because other
@@ -47,36 +56,36 @@ pub(crate) fn apply(
         }
     }
     let safety = snapshot_writer::back_up_files(config, replaced_files, now)?;
-    let put = || -> Result<usize, (usize, SyncRestoreError)> {
-        let mut source = SnapshotReader::open(&plan.snapshot).map_err(|e| (0, e))?;
+    let mut done = 0;
+    let put_all = || -> Result<(), SyncRestoreError> {
+        let mut source = SnapshotReader::open(&plan.snapshot)?;
         let mut ledger = match plan.target {
             Side::Local => None,
-            Side::Remote => Some(EntryRecorder::of(replica).map_err(|e| (0, e))?),
+            Side::Remote => Some(Ledger::open(&replica.folder)?),
         };
-        let mut resolution_recorder =
-            ResolutionRecorder::of(config, replica).map_err(|e| (0, e))?;
-        for (done, (kept, over)) in plan.files.iter().zip(over).enumerate() {
-            let staged = stage(plan, config, &mut source, kept, ledger.as_mut());
-            staged
-                .and_then(|staged| {
-                    resolution_recorder.record_keep(kept, staged.temp.path())?;
-                    staged.put(over)
-                })
-                .map_err(|e| (done, e))?;
+        let mut recorder = ResolutionRecorder::of(config, replica)?;
+        for (kept, over) in plan.files.iter().zip(over) {
+            let staged = stage(plan, config, &mut source, kept, ledger.as_mut())?;
+            if let Some(recorder) = &mut recorder {
+                recorder.record_keep(kept, staged.temp.path())?;
+            }
+            staged.put(over)?;
+            done += 1;
         }
-        Ok(plan.files.len())
+        match plan.target {
+            Side::Local => Ok(()),
+            Side::Remote => publish(config, replica),
+        }
     };
-    let stopped = |(done, cause): (usize, SyncRestoreError)| SyncRestoreError::Stopped {
-        done,
-        all: plan.files.len(),
-        safety: safety.clone(),
-        cause: Box::new(cause),
-    };
-    let done = put().map_err(stopped)?;
-    if plan.target == Side::Remote {
-        publish(config, replica).map_err(|e| stopped((done, e)))?;
+    match put_all() {
+        Ok(()) => Ok(safety),
+        Err(cause) => Err(SyncRestoreError::Stopped {
+            done,
+            all: plan.files.len(),
+            safety,
+            cause: Box::new(cause),
+        }),
     }
-    Ok(safety)
 }
 
 /// A restored file, complete and durable, beside its destination.
@@ -113,7 +122,7 @@ fn stage(
     config: &SyncConfig,
     source: &mut SnapshotReader,
     kept: &SnapshotFile,
-    entry_recorder: Option<&mut EntryRecorder>,
+    ledger: Option<&mut Ledger>,
 ) -> Result<StagedFile, SyncRestoreError> {
     let path = target_path(plan, config, &kept.path)?;
     let folder = atomic::parent_of(&path);
@@ -133,9 +142,9 @@ fn stage(
         .at("read", &from)?;
     set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
     temp.sync()?;
-    if let Some(entry_recorder) = entry_recorder {
+    if let Some(ledger) = ledger {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
-        entry_recorder.record(kept, Stat::at(&path)?, size, digest)?;
+        record_entry(ledger, kept, Stat::at(&path)?, size, digest)?;
     }
     Ok(StagedFile { temp, path })
 }
@@ -151,4 +160,80 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = (file, mode);
     Ok(())
+}
+
+/// Records that the user wants the restored versions of conversations, so that earlier decisions against them
+/// no longer count on any machine.
+struct ResolutionRecorder {
+    journal: StateJournal,
+    state: SyncState,
+    others: BTreeSet<String>,
+}
+
+impl ResolutionRecorder {
+    /// Returns `None` before the first sync.
+    fn of(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
+        let mut state = replica.read().map_err(PlanError::from)?;
+        if !state.file.exists {
+            return Ok(None);
+        }
+        let others = identity::read_remote_manifests(config, &state)?.resolutions;
+        if state.file.needs_rewrite {
+            replica.write(&mut state)?;
+        }
+        Ok(Some(Self {
+            journal: replica.journal()?,
+            state,
+            others,
+        }))
+    }
+
+    /// Records the restored version. Call it before the file is renamed to its destination.
+    fn record_keep(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
+        let Some(key) = rollouts::key(&kept.path) else {
+            return Ok(());
+        };
+        let read = contents::read(file, None).at("read", file)?;
+        let name = conflict_copies::file_name(&key, &read.digest);
+        let news = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
+        for record in &news {
+            self.journal.record_resolution(record)?;
+        }
+        if news.is_empty() {
+            Ok(())
+        } else {
+            self.journal.sync()
+        }
+    }
+}
+
+/// Records a file that this machine puts into the cloud folder, before it gets its name; durable on return. `over` is
+/// the file that it replaces: machines take the earlier one of two versions for the older.
+fn record_entry(
+    ledger: &mut Ledger,
+    kept: &SnapshotFile,
+    over: Option<Stat>,
+    size: u64,
+    digest: Sha256Digest,
+) -> Result<(), IoError> {
+    let least = over.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
+    let entry = ManifestEntry {
+        size,
+        mtime_ns: kept.mtime_ns.max(least),
+        digest,
+    };
+    ledger.record(&kept.path, &entry)?;
+    ledger.sync()
+}
+
+/// Publishes this machine's manifest. Before the first sync, that sync will do it.
+fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
+    let mut state = match replica.read() {
+        Ok(state) if state.file.exists => state,
+        _ => return Ok(()),
+    };
+    let files = Ledger::read(&replica.folder)?.files;
+    Ok(identity::publish_manifest(
+        &files, &mut state, config, replica,
+    )?)
 }

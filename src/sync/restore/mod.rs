@@ -6,7 +6,6 @@
 mod apply;
 mod error;
 mod plan;
-mod records;
 mod snapshot_reader;
 
 pub(crate) use apply::apply;

@@ -152,9 +152,15 @@ impl SyncState {
             .retain(|of, known| of != key || !known.is_empty());
     }
 
-    /// Takes a new random name for this machine's manifest.
+    /// Takes a new random name for this machine's manifest: 8 hex digits, enough to distinguish a few machines.
     pub(crate) fn take_new_name(&mut self) {
-        self.own.take_new_name();
+        self.own.writer = random_id()[..8].to_owned();
+        // A client may restore any of them later; they all count as this machine's.
+        for end in std::mem::take(&mut self.own.published) {
+            if !self.own.former.contains(&end) {
+                self.own.former.push(end);
+            }
+        }
         self.file.needs_rewrite = true;
     }
 }
@@ -171,19 +177,4 @@ impl OwnManifests {
         let old = self.published.len().saturating_sub(MAX_PUBLISHED);
         self.published.drain(..old);
     }
-
-    fn take_new_name(&mut self) {
-        self.writer = new_writer();
-        // A client may restore any of them later; they all count as this machine's.
-        for end in std::mem::take(&mut self.published) {
-            if !self.former.contains(&end) {
-                self.former.push(end);
-            }
-        }
-    }
-}
-
-/// Returns a random name of 8 hex digits, enough to distinguish a few machines.
-fn new_writer() -> String {
-    random_id()[..8].to_owned()
 }

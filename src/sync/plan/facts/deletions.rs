@@ -11,28 +11,20 @@ use crate::sync::plan::inputs::Inputs;
 use crate::sync::rollouts;
 use crate::sync::state::Deletion;
 
-/// A deleted version whose deletion is not cancelled.
-#[derive(Debug)]
-pub(crate) struct DeletedVersion {
-    digest: Sha256Digest,
-    /// The entry of the version in a manifest, if a machine still lists it.
-    version: Option<ManifestEntry>,
-}
-
 /// Returns the deletions of a file that other machines publish and that are not cancelled.
 pub(crate) fn pending_deletions<'i>(
     inputs: &'i Inputs<'_>,
     key: &str,
-) -> Result<impl Iterator<Item = &'i Deletion>, IoError> {
-    let asked = inputs.manifests()?.deletions(key);
-    Ok(asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id)))
+) -> impl Iterator<Item = &'i Deletion> {
+    let asked = inputs.manifests.deletions(key);
+    asked.filter(|deletion| !inputs.state.resolutions.contains(&deletion.id))
 }
 
 /// Returns the ids of the pending deletions that a re-created file cancels, even with identical content. Called for
 /// each file that is copied to a cloud folder without it.
-pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Result<Vec<String>, IoError> {
-    let asked = pending_deletions(inputs, key)?;
-    Ok(asked.map(|deletion| deletion.id.clone()).collect())
+pub(crate) fn cancelled_deletions(inputs: &Inputs<'_>, key: &str) -> Vec<String> {
+    let asked = pending_deletions(inputs, key);
+    asked.map(|deletion| deletion.id.clone()).collect()
 }
 
 /// Returns the facts about a file, corrected if one side lacks it so that a deletion is copied only for the deleted
@@ -63,10 +55,11 @@ pub(crate) fn with_deletions(
             }
         }
         (Some(local), None)
-            if facts.local == Presence::Unchanged && has_pending_deletion(inputs, key)? =>
+            if facts.local == Presence::Unchanged
+                && pending_deletions(inputs, key).next().is_some() =>
         {
             let digest_text = text_digest(inputs.config, &local.seen)?.1.to_string();
-            let mut deletions = pending_deletions(inputs, key)?;
+            let mut deletions = pending_deletions(inputs, key);
             facts.deletion_requested = deletions.any(|deletion| deletion.digest == digest_text);
         }
         _ => {}
@@ -74,45 +67,29 @@ pub(crate) fn with_deletions(
     Ok(facts)
 }
 
-fn has_pending_deletion(inputs: &Inputs<'_>, key: &str) -> Result<bool, IoError> {
-    Ok(pending_deletions(inputs, key)?.next().is_some())
-}
-
-/// Returns the deleted versions of a file: those that machines publish.
-pub(crate) fn deleted_versions(
-    inputs: &Inputs<'_>,
-    key: &str,
-) -> Result<Vec<DeletedVersion>, IoError> {
+/// Returns the digests of the deleted versions of a file, whose deletions are published and not cancelled.
+pub(crate) fn deleted_versions(inputs: &Inputs<'_>, key: &str) -> Vec<Sha256Digest> {
     // The records of resolutions also hold the ids of cancelled deletions.
-    let others = &inputs.manifests()?.resolutions;
     let own = inputs.state.deleted.get(key).filter(|deletion| {
-        !inputs.state.resolutions.contains(&deletion.id) && !others.contains(&deletion.id)
+        let mut records = inputs.resolutions().into_iter();
+        !records.any(|records| records.contains(&deletion.id))
     });
-    let known = pending_deletions(inputs, key)?.chain(own);
+    let known = pending_deletions(inputs, key).chain(own);
     let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
-    digests
-        .map(|digest| deleted_version(inputs, key, digest))
-        .collect()
+    digests.collect()
 }
 
-/// Returns a deleted version of a file, with its entry if a machine still lists it.
-pub(crate) fn deleted_version(
+/// Returns true if a listed version was `deleted`, or is no longer than the deleted one, so that no machine has to wait
+/// for it. Of plain files, nothing tells which version is newer.
+pub(crate) fn is_deleted(
     inputs: &Inputs<'_>,
     key: &str,
-    digest: Sha256Digest,
-) -> Result<DeletedVersion, IoError> {
-    let mut listed = inputs.attested_versions(key)?;
-    let version = listed.find(|version| version.digest == digest).cloned();
-    Ok(DeletedVersion { digest, version })
-}
-
-/// Returns true if a version of a manifest was deleted, or is no longer than a deleted one, so that no machine has to
-/// wait for it. Of plain files, nothing tells which version is newer.
-pub(crate) fn is_deleted(key: &str, version: &ManifestEntry, deleted: &[DeletedVersion]) -> bool {
-    deleted.iter().any(|deleted| match &deleted.version {
-        Some(of) if rollouts::is_key(key) && version.digest != deleted.digest => {
-            version.size <= of.size
-        }
+    version: &ManifestEntry,
+    deleted: Sha256Digest,
+) -> bool {
+    let mut attested = inputs.attested_versions(key);
+    match attested.find(|attested| attested.digest == deleted) {
+        Some(of) if rollouts::is_key(key) && version.digest != deleted => version.size <= of.size,
         _ => true,
-    })
+    }
 }

@@ -9,10 +9,10 @@ use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
-use crate::sync::plan::steps::sync_step::ObservedFile;
+use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
 use std::path::Path;
@@ -42,7 +42,10 @@ pub(crate) fn usable_version(
     let state = download_state(inputs, key, found, is_line_file, last)?;
     let is_incomplete = matches!(state, DownloadState::Incomplete(_));
     if is_incomplete && adds_nothing(inputs, key, group, found, is_line_file)? {
-        return Ok(DownloadState::Complete(FileVersion::remote(found)));
+        return Ok(DownloadState::Complete(FileVersion::of(
+            Side::Remote,
+            found,
+        )));
     }
     Ok(state)
 }
@@ -77,15 +80,11 @@ pub(crate) fn download_state(
         return Ok(DownloadState::Incomplete(ZERO_FILLED));
     }
     // Reads the file only if a version of its size is attested.
-    if inputs
-        .attested_versions(key)?
-        .any(|version| version.size == found.stat.size)
-    {
+    let mut attested = inputs.attested_versions(key);
+    if attested.any(|version| version.size == found.stat.size) {
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        if let Some(version) = inputs
-            .attested_versions(key)?
-            .find(|version| version.digest == digest)
-        {
+        let mut attested = inputs.attested_versions(key);
+        if let Some(version) = attested.find(|version| version.digest == digest) {
             return complete(version.mtime_ns, Some(digest));
         }
     }
@@ -119,13 +118,12 @@ fn incompleteness(
     if why.is_some() {
         return Ok(why);
     }
-    let manifests = inputs.manifests()?;
-    let others = manifests.entries(key);
-    let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || !others.is_empty();
+    let is_listed = !inputs.manifests.versions(key).is_empty();
+    let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
     if found.stat.size == 0 && had_content {
         return Ok(Some("is empty, but was not before"));
     }
-    if manifests.machines == 0 && !inputs.state.has_other_machines {
+    if !inputs.has_other_machines() {
         // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
         // no manifest will ever attest it.
         return if is_line_file {
@@ -134,14 +132,14 @@ fn incompleteness(
             contents::truncation_reason(&path).at("read", &path)
         };
     }
-    let known = others.iter().chain(inputs.ledger_versions(key)?);
+    let known = inputs.attested_versions(key);
     if is_line_file && extends_attested_version(&path, found.stat.size, known)? {
         return Ok(None);
     }
-    Ok(Some(if others.is_empty() {
-        "no machine has published this version yet"
-    } else {
+    Ok(Some(if is_listed {
         "the cloud copy is not the version that another machine published"
+    } else {
+        "no machine has published this version yet"
     }))
 }
 
@@ -206,7 +204,7 @@ fn contain_all_attested(
         Ok(false)
     };
     let last = inputs.state.files.get(key);
-    for version in inputs.manifests()?.entries(key) {
+    for version in inputs.manifests.entries(key) {
         if begins_with(version.size, version.digest)? {
             continue;
         }

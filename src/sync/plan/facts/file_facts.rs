@@ -11,8 +11,7 @@ use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SyncConfig};
 use crate::sync::contents;
-use crate::sync::decide::{FileFacts, FileKind, FormerVersion, NewerSide, Presence};
-use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::decide::{FileFacts, FileKind, FormerVersion, Presence};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
@@ -28,12 +27,11 @@ pub(crate) fn collect_facts(
         remote: presence(inputs.config, pair.remote.as_ref(), pair.last)?,
         relation: None,
         is_rewritten: false,
-        newer: NewerSide::Neither,
+        newer: None,
         former: FormerVersion::No,
         deletion_requested: false,
     };
-    let download = interrupted_download(inputs, pair, facts)?;
-    if download.is_some() {
+    if is_interrupted_download(inputs, pair, facts)? {
         (facts.local, facts.remote) = (Presence::Unchanged, Presence::Changed);
     }
     if let (Some(local), Some(remote)) = (&pair.local, &pair.remote) {
@@ -72,7 +70,7 @@ fn with_known_versions(
         return Ok(facts);
     }
     let replaced = inputs.state.replaced_by(pair.key);
-    let own = inputs.ledger_versions(pair.key)?;
+    let own = inputs.own_versions(pair.key);
     let mut is_replaced = false;
     // Without any known version, the file is not read here.
     if !replaced.is_empty() || !own.is_empty() {
@@ -99,7 +97,7 @@ fn former_version(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     is_replaced: bool,
-    newer: NewerSide,
+    newer: Option<Side>,
 ) -> Result<FormerVersion, IoError> {
     let (Some(local), Some(remote)) = (&pair.local, &pair.remote) else {
         return Ok(FormerVersion::No);
@@ -108,7 +106,7 @@ fn former_version(
     // A user who returns to an old text writes it later than the one that it replaces.
     let is_earlier = remote.mtime_ns < local.mtime_ns;
     let is_cut = || is_truncated_prefix(inputs.config, local, remote);
-    if is_replaced && is_unlisted && !inputs.has_other_machines()? {
+    if is_replaced && is_unlisted && !inputs.has_other_machines() {
         return Ok(FormerVersion::Unlisted);
     }
     // A machine may list a partial file that it found before any manifest had arrived.
@@ -116,9 +114,9 @@ fn former_version(
         return Ok(FormerVersion::Older);
     }
     // `--accept-unlisted` uses versions that no machine lists.
-    let looks_older = inputs.request.accept_unlisted && newer == NewerSide::Local;
+    let looks_older = inputs.request.accept_unlisted && newer == Some(Side::Local);
     Ok(
-        if is_unlisted && looks_older && inputs.has_other_machines()? {
+        if is_unlisted && looks_older && inputs.has_other_machines() {
             FormerVersion::Unlisted
         } else {
             FormerVersion::No
@@ -158,32 +156,25 @@ fn presence(
     Ok(Presence::Changed)
 }
 
-/// Returns the ledger entry of a local file that an interrupted run downloaded. It counts as synced, not as a local
-/// edit: then only the remote side has changed.
-fn interrupted_download<'i>(
-    inputs: &'i Inputs<'_>,
+/// Returns true if an interrupted run downloaded the local file. It counts as synced, not as a local edit: then only
+/// the remote side has changed.
+fn is_interrupted_download(
+    inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     facts: FileFacts,
-) -> Result<Option<&'i ManifestEntry>, IoError> {
+) -> Result<bool, IoError> {
     let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
     let is_candidate = is_changed(facts.local) && is_changed(facts.remote);
     let Some(local) = pair.local.as_ref().filter(|_| is_candidate) else {
-        return Ok(None);
+        return Ok(false);
     };
+    let downloads = inputs.downloaded_versions(pair.key);
     let size = local.seen.stat.size;
-    let downloads = inputs
-        .ledger()?
-        .downloaded
-        .get(&manifest::fold_name(pair.key));
-    let same_size = downloads
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.size == size);
-    if same_size.clone().next().is_none() {
-        return Ok(None);
+    if downloads.iter().all(|entry| entry.size != size) {
+        return Ok(false);
     }
     let digest = raw_digest(inputs.config, &local.seen)?;
-    Ok(same_size.rev().find(|entry| entry.digest == digest))
+    Ok(downloads.iter().any(|entry| entry.digest == digest))
 }
 
 /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can say that
@@ -200,6 +191,6 @@ fn must_read(
         _ if !is_first_sync_of_plain_file => true,
         Compare::ThreeWay => true,
         Compare::Mtime => false,
-        Compare::MtimeHashFallback => same_size && facts.newer == NewerSide::Neither,
+        Compare::MtimeHashFallback => same_size && facts.newer.is_none(),
     }
 }

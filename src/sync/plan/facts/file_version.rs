@@ -7,8 +7,8 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
-use crate::sync::decide::{FileKind, NewerSide};
-use crate::sync::plan::steps::sync_step::ObservedFile;
+use crate::sync::decide::FileKind;
+use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 use crate::sync::state::SyncedFile;
 use std::io;
@@ -27,17 +27,8 @@ pub(crate) struct FileVersion {
 }
 
 impl FileVersion {
-    /// A local version. Local files count as complete unless they are filled with zeros.
-    pub(crate) fn local(found: &ListedFile) -> Self {
-        Self::new(Side::Local, found)
-    }
-
-    /// A remote version that is used without a check of its attestation.
-    pub(crate) fn remote(found: &ListedFile) -> Self {
-        Self::new(Side::Remote, found)
-    }
-
-    fn new(side: Side, found: &ListedFile) -> Self {
+    /// A version that is used without a check of its attestation.
+    pub(crate) fn of(side: Side, found: &ListedFile) -> Self {
         Self {
             mtime_ns: found.stat.mtime_ns,
             seen: ObservedFile::of(side, found),
@@ -111,14 +102,18 @@ fn compare_versions(first: &Path, second: &Path) -> io::Result<VersionRelation> 
 }
 
 /// Returns the side with the newer time, or neither within the tolerance.
-pub(crate) fn newer(config: &SyncConfig, local: &FileVersion, remote: &FileVersion) -> NewerSide {
+pub(crate) fn newer(
+    config: &SyncConfig,
+    local: &FileVersion,
+    remote: &FileVersion,
+) -> Option<Side> {
     let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
     if apart.abs() <= config.policy.tolerance_nanos {
-        NewerSide::Neither
+        None
     } else if apart > 0 {
-        NewerSide::Local
+        Some(Side::Local)
     } else {
-        NewerSide::Remote
+        Some(Side::Remote)
     }
 }
 

@@ -9,4 +9,3 @@ pub(super) mod delivery;
 pub(super) mod file_facts;
 pub(super) mod file_version;
 pub(super) mod undelivered;
-pub(super) mod undelivered_version;

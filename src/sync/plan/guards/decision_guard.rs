@@ -2,10 +2,11 @@
 
 use crate::io::IoContext;
 use crate::sync::decide::{FileDecision, FileKind};
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::file_version::{FilePair, is_truncated_prefix};
 use crate::sync::plan::inputs::Inputs;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
+use crate::sync::scan::Side;
 use crate::sync::secrets::{self, FileSecret};
 
 /// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
@@ -64,11 +65,11 @@ fn secret_reason(
     pair: &FilePair<'_>,
     decision: FileDecision,
 ) -> Result<Option<String>, PlanError> {
-    let sources = match decision {
-        FileDecision::CopyToCloud(_) => [&pair.local, &None],
-        FileDecision::CopyToLocal(_) => [&None, &pair.remote],
-        FileDecision::Conflict => [&pair.local, &pair.remote],
-        _ => [&None, &None],
+    let sources = match decision.copied_side() {
+        Some((Side::Local, _)) => [&pair.local, &None],
+        Some((Side::Remote, _)) => [&None, &pair.remote],
+        None if decision == FileDecision::Conflict => [&pair.local, &pair.remote],
+        None => return Ok(None),
     };
     for source in sources.into_iter().flatten() {
         let path = source.seen.full_path(inputs.config);

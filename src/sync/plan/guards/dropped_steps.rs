@@ -2,8 +2,8 @@
 
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
-use crate::sync::plan::steps::sync_step::{CopyOp, Op, SyncStep};
+use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::plan::sync_step::{CopyOp, Op, SyncStep};
 use crate::sync::scan::Side;
 use crate::sync::scope;
 use crate::sync::secrets;

@@ -1,25 +1,26 @@
 //! Report of missing deliveries: the undelivered versions, which machine has the newest version of each waiting
 //! file, and whether `--accept-unlisted` would help.
 
-use crate::io::IoError;
 use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
 use crate::sync::manifest;
+use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::delivery::ZERO_FILLED;
-use crate::sync::plan::facts::undelivered::{UndeliveredFiles, is_conflict_copy};
-use crate::sync::plan::facts::undelivered_version::UndeliveredVersion;
+use crate::sync::plan::facts::undelivered::{
+    MissingVersion, UndeliveredFile, UndeliveredFiles, is_conflict_copy,
+};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::key_of;
-use crate::sync::plan::steps::file_plan::NoticeList;
-use crate::sync::plan::steps::sync_step::Conflict;
 use crate::sync::plan::sync_plan::PlanNotices;
-use crate::sync::remote_manifests::{self, ListedVersion};
+use crate::sync::plan::sync_step::Conflict;
+use crate::sync::plan::undelivered_version::UndeliveredVersion;
+use crate::sync::remote_manifests::ListedVersion;
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::scope::ScopeMatch;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 
 /// Completes the notices: manifests that cannot be read, undelivered versions, and for each waiting file the machine
@@ -27,33 +28,29 @@ use std::fmt::Write as _;
 /// otherwise it could replace a version that is still being delivered by an older one.
 pub(crate) fn report_incomplete(
     inputs: &Inputs<'_>,
-    undelivered: &UndeliveredFiles,
+    undelivered: &UndeliveredFiles<'_>,
     latest_date: Option<&str>,
     conflicts: &[Conflict],
     mut notices: PlanNotices,
-) -> Result<PlanNotices, IoError> {
-    let (cloud, own) = (&inputs.config.cloud, inputs.own_manifest());
-    let placeholders = remote_manifests::not_downloaded(cloud, &own)?;
-    if let Some(read) = inputs.manifests_if_read() {
-        notices.skipped.extend(read.refused.iter().cloned());
-    }
-    let waiting = notices.waiting.iter();
-    let keys = waiting.map(|(path, _)| manifest::key_of(path));
-    let keys: HashSet<String> = keys.chain(undelivered.keys().cloned()).collect();
-    let mut former = inputs.state.own.former.clone();
-    if !keys.is_empty() {
-        former.extend_from_slice(&inputs.manifests()?.former);
-    }
-    let listed = remote_manifests::listed_versions(
-        cloud,
-        &own,
-        &former,
-        &keys,
-        &remote_manifests::MANIFEST_LIMITS,
-    )?;
+) -> PlanNotices {
+    let manifests = &inputs.manifests;
+    notices.skipped.extend(manifests.refused.iter().cloned());
     let reported = reported_keys(&notices, conflicts);
-    let (given_up, missing) =
-        undelivered_versions(inputs, undelivered, &listed, latest_date, &reported)?;
+    let (mut given_up, mut missing) = (Vec::new(), Vec::new());
+    for (key, file) in undelivered
+        .iter()
+        .filter(|(key, _)| !reported.contains(**key))
+    {
+        if let Some((version, is_former)) = undelivered_version(inputs, key, file, latest_date) {
+            let list = if is_former {
+                &mut given_up
+            } else {
+                &mut missing
+            };
+            list.push(version);
+        }
+    }
+    missing.sort();
     notices.undelivered = missing;
     notices.extend(given_up.into_iter().map(|version| {
         let why = format!(
@@ -65,68 +62,51 @@ pub(crate) fn report_incomplete(
     }));
     for (path, why) in &mut notices.waiting {
         let key = manifest::key_of(path);
-        let is_newer = |version: &&_| {
-            undelivered
-                .get(&key)
-                .is_some_and(|file| file.may_include(version))
-        };
-        let versions = listed.get(&key).into_iter().flatten();
-        let versions = versions.filter(|version| !version.is_former);
-        let newest = newest(&key, versions.filter(is_newer)).into_iter();
-        let machines: Vec<&str> = newest.map(|version| &*version.machine).collect();
+        let versions = undelivered
+            .get(&*key)
+            .map_or(&[][..], |file| &file.versions);
+        let machines =
+            newest(inputs, &key, versions, false).map_or_else(BTreeSet::new, |(_, all)| all);
         notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
-        add_newest_machine(inputs, path, why, &machines);
+        add_newest_machine(inputs, path, why, machines);
     }
-    let placeholders = placeholders.iter().map(|name| {
-        NoticeList::Waiting.notice(
-            manager_folder::display_name(name),
-            remote_manifests::NOT_DOWNLOADED,
-        )
+    let placeholders = manifests.not_downloaded.iter();
+    let placeholders = placeholders.map(|name| {
+        let why =
+            "the manifest of another machine is not downloaded; have the cloud client download it";
+        NoticeList::Waiting.notice(manager_folder::display_name(name), why)
     });
     notices.extend(placeholders);
-    Ok(notices)
+    notices
 }
 
-/// Returns the undelivered versions to report, each with the machine that lists the newest one: first those that only
-/// former manifests list, then the others. Files that another list of the plan names already are left out.
-fn undelivered_versions(
+/// Returns the newest version of a file that certainly has not arrived, with the machine that lists it; with true if
+/// only former manifests list it.
+fn undelivered_version(
     inputs: &Inputs<'_>,
-    all: &UndeliveredFiles,
-    listed: &HashMap<String, Vec<ListedVersion>>,
+    key: &str,
+    file: &UndeliveredFile<'_>,
     latest_date: Option<&str>,
-    reported: &HashSet<String>,
-) -> Result<(Vec<UndeliveredVersion>, Vec<UndeliveredVersion>), IoError> {
-    let (mut given_up, mut undelivered) = (Vec::new(), Vec::new());
-    for (key, file) in all {
-        let versions = listed.get(key).into_iter().flatten();
-        let missing = versions.filter(|version| file.is_certain(version));
-        let (former, live): (Vec<_>, Vec<_>) = missing.partition(|version| version.is_former);
-        let is_former = live.is_empty();
-        let missing = if is_former { former } else { live };
-        let Some(newest) = newest(key, missing.into_iter()).into_iter().next() else {
-            continue;
-        };
-        let path = &newest.path;
-        // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
-        let is_reportable = !path.chars().any(char::is_control) && !reported.contains(key);
-        if !is_reportable || file.is_absent && !would_be_downloaded(inputs, newest, latest_date)? {
-            continue;
-        }
-        let list = if is_former {
-            &mut given_up
-        } else {
-            &mut undelivered
-        };
-        list.push(UndeliveredVersion {
-            machine: newest.machine.clone(),
-            path: path.clone(),
-            is_conversation: rollouts::key(path).is_some(),
-            is_new: file.is_new,
-        });
+) -> Option<(UndeliveredVersion, bool)> {
+    let certain = file.versions.iter().filter(|version| version.is_certain);
+    let certain: Vec<_> = certain.copied().collect();
+    let live = newest(inputs, key, &certain, false);
+    let is_former = live.is_none();
+    let (newest, machines) = live.or_else(|| newest(inputs, key, &certain, true))?;
+    let path = &newest.path;
+    // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
+    if path.chars().any(char::is_control)
+        || file.is_absent && !would_be_downloaded(inputs, newest, latest_date)
+    {
+        return None;
     }
-    given_up.sort();
-    undelivered.sort();
-    Ok((given_up, undelivered))
+    let version = UndeliveredVersion {
+        machine: (*machines.first()?).to_owned(),
+        path: path.clone(),
+        is_conversation: rollouts::key(path).is_some(),
+        is_new: file.is_new,
+    };
+    Some((version, is_former))
 }
 
 /// Returns true if a file that neither side has would be synced once it is in the cloud folder.
@@ -134,49 +114,41 @@ fn would_be_downloaded(
     inputs: &Inputs<'_>,
     version: &ListedVersion,
     latest_date: Option<&str>,
-) -> Result<bool, IoError> {
+) -> bool {
     let path = &*version.path;
     // Keys of manifests ignore letter case; names of conflict copies do not, so the key comes from the path.
     if let Some(key) = rollouts::key(path)
-        && is_conflict_copy(inputs, &key, &version.entry)?
+        && is_conflict_copy(inputs, &key, &version.entry)
     {
-        return Ok(false);
+        return false;
     }
+    let config = inputs.config;
     let is_synced = inputs.scope.classify(path) == ScopeMatch::Synced
         && cloud_names::classify(path) == CloudName::Plain;
     let of_day = rollouts::date(path);
-    let is_of_other_day = inputs.config.scope.session_mode == SessionMode::LastDateOnly
+    let is_of_other_day = config.scope.session_mode == SessionMode::LastDateOnly
         && of_day.is_some_and(|day| Some(&*day) < latest_date);
-    let exists = || {
-        inputs
-            .config
-            .root(Side::Remote)
-            .join(path)
-            .symlink_metadata()
-            .is_ok()
-    };
-    Ok(is_synced && !is_of_other_day && !exists())
+    let exists = || config.cloud.join(path).symlink_metadata().is_ok();
+    is_synced && !is_of_other_day && !exists()
 }
 
-/// Returns the newest of these versions of a file, once for each machine that lists it.
-fn newest<'a>(
+/// Returns the newest of these versions of a file, with the machines that list it; only of manifests that were
+/// replaced with `former`, else only of the others.
+fn newest<'i>(
+    inputs: &'i Inputs<'_>,
     key: &str,
-    versions: impl Iterator<Item = &'a ListedVersion>,
-) -> Vec<&'a ListedVersion> {
-    let versions: Vec<_> = versions.collect();
+    versions: &[MissingVersion<'i>],
+    former: bool,
+) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
     let grows = rollouts::is_key(key) || line_merge::is_mergeable(key);
-    let order = |version: &&&ListedVersion| {
+    let order = |version: &ListedVersion| {
         let size = if grows { version.entry.size } else { 0 };
         (size, version.entry.mtime_ns)
     };
-    let Some(best) = versions.iter().max_by_key(order) else {
-        return Vec::new();
-    };
-    let is_best = |version: &&&ListedVersion| version.entry.digest == best.entry.digest;
-    let mut newest: Vec<_> = versions.iter().filter(is_best).copied().collect();
-    newest.sort_by(|a, b| a.machine.cmp(&b.machine));
-    newest.dedup_by(|a, b| a.machine == b.machine);
-    newest
+    let listed = versions.iter().map(|version| version.listed);
+    let listed = listed.map(|version| (version, inputs.manifests.machines_with(version, former)));
+    let listed = listed.filter(|(_, machines)| !machines.is_empty());
+    listed.max_by_key(|(version, _)| order(version))
 }
 
 /// Returns the files whose reason not to be synced is in the plan already, by the key that manifests use.
@@ -190,12 +162,12 @@ fn reported_keys(notices: &PlanNotices, conflicts: &[Conflict]) -> HashSet<Strin
 }
 
 /// Adds to the reason for waiting where the newest version is: on one of the `machines`, or on this one.
-fn add_newest_machine(inputs: &Inputs<'_>, path: &str, why: &mut String, machines: &[&str]) {
-    let newest_on = match machines {
-        [] if has_local_version(inputs, path) => "this machine".to_owned(),
-        [] => String::new(),
-        machines => machines.join(" or "),
-    };
+fn add_newest_machine(inputs: &Inputs<'_>, path: &str, why: &mut String, machines: BTreeSet<&str>) {
+    let mut machines: Vec<&str> = machines.into_iter().collect();
+    if machines.is_empty() && has_local_version(inputs, path) {
+        machines.push("this machine");
+    }
+    let newest_on = machines.join(" or ");
     if why == ZERO_FILLED {
         let on = if newest_on.is_empty() {
             "the machine that has it"

@@ -4,12 +4,12 @@
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::deletions::pending_deletions;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::FileGroup;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
-use crate::sync::plan::steps::sync_step::{SyncAction, SyncStep};
+use crate::sync::plan::sync_step::{SyncAction, SyncStep};
 use crate::sync::scan::{Side, Stat};
 use crate::sync::scope::{Scope, ScopeMatch};
 use crate::sync::state::{Deletion, SyncedFile};
@@ -34,16 +34,6 @@ pub(crate) struct MissingFiles {
 }
 
 impl MissingFiles {
-    /// Adds a file that the configuration no longer includes. Its state is kept, in case it is included again. If a
-    /// side lost the file meanwhile, the state is forgotten, so that the loss never counts as a deletion.
-    fn add_out_of_scope(&mut self, key: &str, both_sides_have_it: bool) {
-        if both_sides_have_it {
-            self.out_of_scope += 1;
-        } else {
-            self.forgotten.push(key.to_owned());
-        }
-    }
-
     /// Returns the note about files that the configuration no longer includes.
     pub(crate) fn out_of_scope_note(&self) -> Option<Notice> {
         let files = match self.out_of_scope {
@@ -73,15 +63,21 @@ pub(crate) fn refuse_unmounted(
             Some(group)
                 if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
             // Deleted by a machine whose manifest is in the folder, so the folder is mounted.
-            Some(_) if pending_deletions(inputs, key)?.next().is_some() => {}
+            Some(_) if pending_deletions(inputs, key).next().is_some() => {}
             Some(_) if state.deleted.contains_key(key) => {}
             Some(_) => missing += 1,
             None if is_out_of_scope(last, inputs.scope) => {
-                files.add_out_of_scope(key, both_sides_have(inputs, last)?);
+                // Its state is kept, in case it is included again. If a side lost the file meanwhile, the state is
+                // forgotten, so that the loss never counts as a deletion.
+                if both_sides_have(inputs, last)? {
+                    files.out_of_scope += 1;
+                } else {
+                    files.forgotten.push(key.clone());
+                }
             }
             // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
             None if state.deleted.contains_key(key)
-                || pending_deletions(inputs, key)?.next().is_some() =>
+                || pending_deletions(inputs, key).next().is_some() =>
             {
                 files.forgotten.push(key.clone());
             }
@@ -105,7 +101,7 @@ pub(crate) fn refuse_unmounted(
             cloud: inputs.config.cloud.clone(),
         });
     }
-    files.lost_deletions = lost_deletions(inputs, files.out_of_scope, lost)?;
+    files.lost_deletions = lost_deletions(inputs, files.out_of_scope, lost);
     Ok(files)
 }
 
@@ -117,12 +113,12 @@ fn lost_deletions(
     inputs: &Inputs<'_>,
     out_of_scope: usize,
     lost: Vec<(&String, &SyncedFile)>,
-) -> Result<BTreeMap<String, String>, PlanError> {
+) -> BTreeMap<String, String> {
     let propagates = inputs.rules.delete == DeletePolicy::Propagate;
     let is_state_current = !inputs.is_renamed && !inputs.state.has_gaps;
     let is_many = lost.len() > deletion_limit(inputs, out_of_scope) && !inputs.request.delete_many;
     if !propagates || !is_state_current || is_many {
-        return Ok(BTreeMap::new());
+        return BTreeMap::new();
     }
     let mut deletions = BTreeMap::new();
     for (key, last) in lost {
@@ -131,12 +127,12 @@ fn lost_deletions(
         };
         let digest = digest.to_string();
         let is_same = |deletion: &Deletion| deletion.digest == digest;
-        let is_published = pending_deletions(inputs, key)?.any(is_same);
+        let is_published = pending_deletions(inputs, key).any(is_same);
         if !is_published {
             deletions.insert(key.clone(), digest);
         }
     }
-    Ok(deletions)
+    deletions
 }
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least

@@ -8,9 +8,9 @@ use crate::sync::codexsync;
 use crate::sync::config::DeletePolicy;
 use crate::sync::identity;
 use crate::sync::manifest;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
-use crate::sync::plan::steps::file_plan::{Notice, NoticeList};
 use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::scan::{self, Side, SideListing};
 use crate::sync::scope::{self, Scope};
@@ -27,8 +27,8 @@ pub(crate) struct ScannedSides {
     pub(crate) cloud_contents: CloudContents,
     /// True if this machine gets a new manifest name, because a clone wrote its manifest.
     pub(crate) is_renamed: bool,
-    /// Manifests of the other machines, if they were read already.
-    pub(crate) manifests: Option<RemoteManifests>,
+    /// Manifests of the other machines.
+    pub(crate) manifests: RemoteManifests,
     pub(crate) notices: Vec<Notice>,
 }
 
@@ -55,7 +55,8 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::import_state(manifest, &local, &remote, key_of)?;
     }
-    let manifests = stat_cache::recheck_stats(&mut state, &remote, config);
+    let manifests = identity::read_remote_manifests(config, &state)?;
+    stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
     let warnings = renamed.into_iter().chain(scope::misspelled_roots(config));
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));

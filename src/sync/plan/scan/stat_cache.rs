@@ -7,7 +7,6 @@ use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{Compare, SyncConfig};
 use crate::sync::contents;
-use crate::sync::identity;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote_manifests::RemoteManifests;
@@ -24,18 +23,13 @@ enum Recheck {
 }
 
 /// Reads the remote files that may have changed despite equal size and time. Resets the recorded mtime of those that
-/// did, so that they count as changed, and records the digest of the others in the state. Returns the manifests of
-/// other machines if they were read.
+/// did, so that they count as changed, and records the digest of the others in the state.
 pub(crate) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,
+    manifests: &RemoteManifests,
     config: &SyncConfig,
-) -> Option<RemoteManifests> {
-    if state.files.is_empty() {
-        return None;
-    }
-    // Ignores errors: the plan reads the manifests again if it needs them, and then reports the error.
-    let manifests = identity::read_remote_manifests(config, state).ok()?;
+) {
     let mut rechecked = Vec::new();
     for file in &remote.files {
         let key = key_of(&file.path);
@@ -45,7 +39,7 @@ pub(crate) fn recheck_stats(
         }
         if let Some(last) = state.files.get(&key)
             && is_as_last_synced(file, &last.remote)
-            && let Some(result) = recheck(state, &key, last, &manifests, config)
+            && let Some(result) = recheck(state, &key, last, manifests, config)
         {
             rechecked.push((key, result));
         }
@@ -65,7 +59,6 @@ pub(crate) fn recheck_stats(
             }
         }
     }
-    Some(manifests)
 }
 
 /// Reads a file if a manifest gives reason to; `None` if there is nothing to record.
@@ -77,9 +70,7 @@ fn recheck(
     config: &SyncConfig,
 ) -> Option<Recheck> {
     let listed = manifests.entries(key);
-    let mut same_size = listed
-        .iter()
-        .filter(|entry| entry.size == last.remote.stat.size);
+    let mut same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
     let known = last_synced_bytes(state, key, last);
     let is_new = |entry: &ManifestEntry| match &known {
         Some(known) => entry.digest != *known && !state.replaced_by(key).contains(&entry.digest),

@@ -1,20 +1,16 @@
 //! Plans for conflict copies that wait for a decision. Each is replicated to both sides until the user resolves it on
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
-use super::file_plan::{Notice, NoticeList};
-use super::sync_step::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
-use crate::sync::conflict_copies::{self, ConflictCopies, ConflictCopy};
+use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::plan::error::PlanError;
+use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{Op, StateUpdate, SyncAction, SyncStep};
 use crate::sync::resolutions;
-use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::{SyncState, SyncedFile};
-use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Reason for removing a conflict copy.
@@ -36,38 +32,25 @@ pub(crate) struct ConflictCopyPlan {
 }
 
 /// Plans all conflict copies. `steps` are those of the conversations, which can make copies obsolete.
-pub(crate) fn plan_conflict_copies(
-    inputs: &Inputs<'_>,
-    steps: &[SyncStep],
-) -> Result<ConflictCopyPlan, PlanError> {
+pub(crate) fn plan_conflict_copies(inputs: &Inputs<'_>, steps: &[SyncStep]) -> ConflictCopyPlan {
     let mut plan = ConflictCopyPlan::default();
     let copies = &inputs.conflict_copies;
-    let resolutions = &inputs.state.resolutions;
-    if copies.all.is_empty() {
-        // Without conflict copies, the resolutions are worth recording only if the manifests were read anyway.
-        if let Some(manifests) = inputs.manifests_if_read() {
-            plan.learned_resolutions =
-                resolutions::newer_records(resolutions, &manifests.resolutions);
-        }
-        return Ok(plan);
-    }
-    let conversations = ConversationIndex::of(copies, inputs.state, steps);
+    let [own, others] = inputs.resolutions();
+    plan.learned_resolutions = resolutions::newer_records(own, others);
     for (name, copy) in &copies.all {
-        if inputs.may_drop(name)? {
+        if inputs.may_drop(name) {
             plan.steps
                 .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
-        } else if let Some(step) = containing_step(inputs, copy, &conversations, steps) {
+        } else if let Some(step) = containing_step(inputs, copy, steps) {
             plan.added_ops.push((step, drop_ops(copy)));
-        } else if is_contained(inputs, copy, &conversations, steps) {
+        } else if is_contained(inputs, copy, steps) {
             plan.steps
                 .extend(update_step(copy, NO_LONGER_NEEDED, drop_ops(copy)));
         } else {
             plan.replicate(inputs, copy);
         }
     }
-    let others = &inputs.manifests()?.resolutions;
-    plan.learned_resolutions = resolutions::newer_records(resolutions, others);
-    Ok(plan)
+    plan
 }
 
 impl ConflictCopyPlan {
@@ -149,60 +132,41 @@ fn copy_source(inputs: &Inputs<'_>, copy: &ConflictCopy) -> CopySource {
 fn is_intact(inputs: &Inputs<'_>, side: Side, copy: &ConflictCopy) -> bool {
     let path = inputs.conflict_copy_path(side, &copy.name);
     let is_uncompressed = file_open::open(&path).and_then(|file| contents::is_uncompressed(&file));
-    let digest = || contents::raw_digest(&path);
-    is_uncompressed.is_ok_and(|yes| yes)
-        && digest().is_ok_and(|d| conflict_copies::digest_prefix(&d) == copy.digest_prefix())
+    is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
 }
 
 /// Returns the index of the step that downloads a version containing all lines of the copy.
-fn containing_step(
-    inputs: &Inputs<'_>,
-    copy: &ConflictCopy,
-    conversations: &ConversationIndex<'_>,
-    steps: &[SyncStep],
-) -> Option<usize> {
+fn containing_step(inputs: &Inputs<'_>, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
     copy.local?;
     let path = inputs.conflict_copy_path(Side::Local, &copy.name);
-    for &index in conversations.steps(copy) {
-        let step = &steps[index];
-        for op in &step.ops {
-            if let Op::Copy(op) = op
-                && op.to.0 == Side::Local
-            {
-                let from = op.from.full_path(inputs.config);
-                if contains_all(&from, &path) && is_intact(inputs, Side::Local, copy) {
-                    return Some(index);
-                }
-            }
+    let contains_copy = |op: &Op| match op {
+        Op::Copy(op) if op.to.0 == Side::Local => {
+            let from = op.from.full_path(inputs.config);
+            contains_all(&from, &path) && is_intact(inputs, Side::Local, copy)
         }
-    }
-    None
+        _ => false,
+    };
+    steps
+        .iter()
+        .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
 }
 
 /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
 /// the copy.
-fn is_contained(
-    inputs: &Inputs<'_>,
-    copy: &ConflictCopy,
-    conversations: &ConversationIndex<'_>,
-    steps: &[SyncStep],
-) -> bool {
-    if copy.local.is_none() {
-        return false;
-    }
-    let path = inputs.conflict_copy_path(Side::Local, &copy.name);
+fn is_contained(inputs: &Inputs<'_>, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
     // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
     // other machines without its lines.
-    let Some(last) = conversations.last.get(copy.conversation()) else {
+    let Some(last) = copy.local.and_then(|_| copy.last_synced(inputs.state)) else {
         return false;
     };
     let main = inputs.config.local.join(&last.local.path);
     // A step that replaces the conversation removes the lines that it has now.
-    let mut of_copy = conversations.steps(copy).iter();
-    let replaced = of_copy.any(|index| steps[*index].change == ContentChange::Replaced);
-    if replaced || !main.is_file() {
+    let is_replaced =
+        |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
+    if steps.iter().any(is_replaced) || !main.is_file() {
         return false;
     }
+    let path = inputs.conflict_copy_path(Side::Local, &copy.name);
     // A truncated copy is contained in its conversation, but its missing rest may not be.
     contains_all(&main, &path) && is_intact(inputs, Side::Local, copy)
 }
@@ -222,48 +186,6 @@ enum CopySource {
     Side(Side),
     /// Neither side has an intact file.
     Unavailable,
-}
-
-/// The conversations that have conflict copies, by the label in the file names of the copies.
-struct ConversationIndex<'a> {
-    /// Indexes of the planned steps of the conversation.
-    steps: HashMap<String, Vec<usize>>,
-    /// The conversation at the last sync.
-    last: HashMap<String, &'a SyncedFile>,
-}
-
-impl<'a> ConversationIndex<'a> {
-    fn of(copies: &ConflictCopies, state: &'a SyncState, steps: &[SyncStep]) -> Self {
-        let wanted: HashSet<&str> = copies
-            .all
-            .values()
-            .map(ConflictCopy::conversation)
-            .collect();
-        let conversation = |key: &str| {
-            let label = rollouts::is_key(key).then(|| conflict_copies::conversation_label(key))?;
-            wanted.contains(&*label).then_some(label)
-        };
-        let mut conversations = Self {
-            steps: HashMap::new(),
-            last: HashMap::new(),
-        };
-        for (index, step) in steps.iter().enumerate() {
-            if let Some(name) = conversation(&step.key) {
-                conversations.steps.entry(name).or_default().push(index);
-            }
-        }
-        for (key, last) in &state.files {
-            if let Some(name) = conversation(key) {
-                conversations.last.insert(name, last);
-            }
-        }
-        conversations
-    }
-
-    fn steps(&self, copy: &ConflictCopy) -> &[usize] {
-        let found = self.steps.get(copy.conversation());
-        found.map_or(&[], Vec::as_slice)
-    }
 }
 
 /// Returns the ops that remove a conflict copy from the sides that have it.

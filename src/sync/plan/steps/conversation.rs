@@ -8,10 +8,10 @@
 
 use super::conversation_draft::ConversationDraft;
 use super::conversation_step::{SideVersions, plan_conversation_sync};
-use super::file_plan::{FileOutcome, FilePlan, NoticeList, equal};
-use super::sync_step::ObservedFile;
+use super::file_plan::{FileOutcome, FilePlan, equal};
 use crate::codex::rollout::{Relation, ZST};
 use crate::sync::contents;
+use crate::sync::notice::NoticeList;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::delivery::{
     DownloadState, download_state, usable_version, zero_filled_notice,
@@ -21,6 +21,7 @@ use crate::sync::plan::facts::file_version::{
 };
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::{FileGroup, display_path};
+use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::read_failure;
 use crate::sync::rollouts;
 use crate::sync::scan::{ListedFile, Side};
@@ -49,7 +50,9 @@ pub(crate) fn plan_conversation(
     if let Some(outcome) = equal_by_stat(inputs, &draft, group) {
         return Ok(outcome.into());
     }
-    let local: Vec<_> = group.local.iter().map(FileVersion::local).collect();
+    let local = group.local.iter();
+    let local = local.map(|found| FileVersion::of(Side::Local, found));
+    let local: Vec<_> = local.collect();
     let mut remote = Vec::new();
     for found in &group.remote {
         match usable_version(inputs, key, group, found, true, draft.last)? {
@@ -86,7 +89,8 @@ fn equal_by_stat(
     if draft.last.is_some() || local.path != remote.path || !inputs.trusts_mtime() {
         return None;
     }
-    let (local, remote) = (FileVersion::local(local), FileVersion::remote(remote));
+    let local = FileVersion::of(Side::Local, local);
+    let remote = FileVersion::of(Side::Remote, remote);
     // Without the tolerance for times: two diverged conversations can have equal size and almost equal times.
     // Only times equal to the nanosecond show that one file is a copy of the other.
     let is_equal = local.seen.stat == remote.seen.stat;
@@ -166,9 +170,8 @@ fn fold_client_copies(
                 _ => {}
             }
         }
-        if is_contained
-            || draft.is_kept_or_resolved(inputs, &text_digest(inputs.config, &seen)?.1)?
-        {
+        let (_, digest) = text_digest(inputs.config, &seen)?;
+        if is_contained || draft.is_kept_or_resolved(inputs, &digest) {
             continue;
         }
         match download_state(inputs, draft.key, found, true, None)? {

@@ -1,16 +1,16 @@
 //! The step for one conversation in the making.
 
-use super::file_plan::Notice;
-use super::sync_step::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::codex::rollout::Relation;
+use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
 use crate::sync::contents;
 use crate::sync::decide::{CopyReason, FileDecision, FileFacts, conflict_reason, winner};
+use crate::sync::notice::Notice;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::file_version::{FileVersion, text_digest};
 use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{CopyOp, ObservedFile, Op, Placement, SyncAction};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use crate::sync::state::SyncedFile;
@@ -36,15 +36,11 @@ pub(crate) struct ConversationDraft<'a> {
 
 impl ConversationDraft<'_> {
     /// Returns true if the version has a conflict copy, gets one in this step, or the user has decided to drop it.
-    pub(crate) fn is_kept_or_resolved(
-        &self,
-        inputs: &Inputs<'_>,
-        digest: &Sha256Digest,
-    ) -> Result<bool, IoError> {
+    pub(crate) fn is_kept_or_resolved(&self, inputs: &Inputs<'_>, digest: &Sha256Digest) -> bool {
         let name = conflict_copies::file_name(self.key, digest);
         let is_kept =
             inputs.conflict_copies.all.contains_key(&name) || self.new_copies.contains(&name);
-        Ok(is_kept || inputs.may_drop(&name)?)
+        is_kept || inputs.may_drop(&name)
     }
 
     /// Adds an op that stores a version as a conflict copy, unless [`Self::is_kept_or_resolved`]. While `sync resolve`
@@ -59,7 +55,7 @@ impl ConversationDraft<'_> {
         let is_kept = if inputs.has_policy_override(self.path) {
             self.new_copies.contains(&name)
         } else {
-            self.is_kept_or_resolved(inputs, &digest)?
+            self.is_kept_or_resolved(inputs, &digest)
         };
         if is_kept {
             return Ok(());
@@ -83,7 +79,7 @@ impl ConversationDraft<'_> {
     ) -> Result<(), PlanError> {
         let new_size = new.seen.stat.size;
         let path = old.full_path(inputs.config);
-        for listed in inputs.attested_versions(self.key)? {
+        for listed in inputs.attested_versions(self.key) {
             if listed.size > new_size {
                 let beginning = contents::read(&path, Some(listed.size)).at("read", &path)?;
                 if beginning.prefix_digest == Some(listed.digest) {
@@ -127,19 +123,9 @@ impl ConversationDraft<'_> {
             return None;
         }
         let is_diverged = facts.relation == Some(Relation::Diverged);
-        let (why, winner) = match decision {
-            FileDecision::CopyToCloud(CopyReason::Policy) => {
-                (conflict_reason(facts), winner(Side::Local))
-            }
-            FileDecision::CopyToLocal(CopyReason::Policy) => {
-                (conflict_reason(facts), winner(Side::Remote))
-            }
-            FileDecision::CopyToCloud(_) if is_diverged => {
-                (REWRITTEN.to_owned(), winner(Side::Local))
-            }
-            FileDecision::CopyToLocal(_) if is_diverged => {
-                (REWRITTEN.to_owned(), winner(Side::Remote))
-            }
+        let (why, winner) = match decision.copied_side() {
+            Some((side, CopyReason::Policy)) => (conflict_reason(facts), winner(side)),
+            Some((side, _)) if is_diverged => (REWRITTEN.to_owned(), winner(side)),
             _ => (
                 DIVERGED_COPY.to_owned(),
                 "the version under the conversation's own name wins",

@@ -2,7 +2,6 @@
 
 use super::conversation_draft::ConversationDraft;
 use super::file_plan::{FileOutcome, FilePlan, attested_equal, conflict, deletion_step, equal};
-use super::sync_step::{CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::IoContext;
 use crate::sync::conflicting_versions::ConflictingVersions;
@@ -13,6 +12,9 @@ use crate::sync::plan::facts::deletions::cancelled_deletions;
 use crate::sync::plan::facts::file_facts::collect_facts;
 use crate::sync::plan::facts::file_version::{FilePair, FileVersion, text_digest};
 use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{
+    Conflict, CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
+};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 
@@ -25,50 +27,55 @@ pub(crate) struct SideVersions {
     pub(crate) duplicates: Vec<ObservedFile>,
 }
 
-/// The main versions of both sides.
-struct MainVersions<'a> {
-    local: Option<&'a FileVersion>,
-    remote: Option<&'a FileVersion>,
+/// The version that both sides get, in one file each.
+struct ChosenVersion<'a> {
+    from: &'a FileVersion,
+    /// The reason to copy it to the other side; `None` if both sides have it.
+    why: Option<CopyReason>,
     /// The remote file under the conversation's own name, which other machines read; the remote main version can also
     /// be a client's copy that has more lines.
     canonical: Option<&'a ObservedFile>,
-    /// The folder that both sides should have, if they differ.
-    common_folder: Option<String>,
-    is_diverged: bool,
+    folder: String,
 }
 
-impl MainVersions<'_> {
-    fn remote_is_client_copy(&self) -> bool {
-        self.remote
-            .is_some_and(|version| Some(&version.seen) != self.canonical)
+impl<'a> ChosenVersion<'a> {
+    fn of(
+        pair: &'a FilePair<'_>,
+        decision: FileDecision,
+        canonical: Option<&'a ObservedFile>,
+    ) -> Option<Self> {
+        let (from, why) = match (decision, &pair.local, &pair.remote) {
+            (FileDecision::CopyToCloud(why), Some(local), _) => (local, Some(why)),
+            (FileDecision::CopyToLocal(why), _, Some(remote)) => (remote, Some(why)),
+            (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(_)) => {
+                (local, None)
+            }
+            _ => return None,
+        };
+        let own = match from.seen.side {
+            Side::Local => &from.seen,
+            Side::Remote => canonical.unwrap_or(&from.seen),
+        };
+        let folder = target_folder(pair, canonical).unwrap_or(rollouts::folder(&own.path));
+        Some(Self {
+            from,
+            why,
+            canonical,
+            folder: folder.to_owned(),
+        })
     }
 
-    /// Returns the folder of both sides, which is that of `path` if they agree.
-    fn folder<'a>(&'a self, path: &'a str) -> &'a str {
-        self.common_folder
-            .as_deref()
-            .unwrap_or(rollouts::folder(path))
+    /// Returns the file of a side that has the version; `None` if it has to be copied there.
+    fn file_on(&self, side: Side, pair: &'a FilePair<'_>) -> Option<&'a ObservedFile> {
+        let version = match side {
+            Side::Local => pair.local.as_ref(),
+            Side::Remote => pair.remote.as_ref(),
+        };
+        let seen = &version?.seen;
+        let has_version = self.why.is_none() || side == self.from.seen.side;
+        let is_own_file = side == Side::Local || Some(seen) == self.canonical;
+        (has_version && is_own_file).then_some(seen)
     }
-}
-
-/// The part of a step that brings both sides to the same version.
-struct Transfer {
-    /// The action with its reason; `None` if nothing is copied from side to side.
-    action: Option<(SyncAction, &'static str)>,
-    /// Number of copied bytes.
-    bytes: u64,
-    change: ContentChange,
-    state_update: StateUpdate,
-}
-
-impl Transfer {
-    /// Nothing is copied or recorded.
-    const NONE: Self = Self {
-        action: None,
-        bytes: 0,
-        change: ContentChange::Unchanged,
-        state_update: StateUpdate::None,
-    };
 }
 
 /// Decides about the two main versions. `canonical` is the remote file under the conversation's own name.
@@ -89,55 +96,47 @@ pub(crate) fn plan_conversation_sync(
     };
     let facts = collect_facts(inputs, &pair)?;
     let decision = decide(facts, inputs.rules_for(pair.path));
-    let mut plan = if let Some(outcome) = outcome_without_ops(inputs, &pair, facts, decision)? {
-        outcome.into()
+    // In a conflict and in a deletion the ops of the draft do not count: nothing of a conversation changes before the
+    // user has decided, and a deletion has ops of its own.
+    let mut plan: FilePlan = if decision == FileDecision::Conflict {
+        FileOutcome::Conflict(conversation_conflict(inputs, &pair, facts)?).into()
+    } else if let Some(step) = deletion_step(inputs, &pair, decision)? {
+        FileOutcome::Step(step).into()
     } else {
+        let chosen = ChosenVersion::of(&pair, decision, canonical);
         let duplicates = local.duplicates.into_iter().chain(remote.duplicates);
         let duplicates = duplicates.collect();
         let decided = (facts, decision);
-        plan_ops(inputs, &mut draft, &pair, canonical, decided, duplicates)?
+        plan_ops(
+            inputs,
+            &mut draft,
+            &pair,
+            chosen.as_ref(),
+            decided,
+            duplicates,
+        )?
     };
     plan.notices = draft.notices;
     plan.published_records = draft.published_records;
     Ok(plan)
 }
 
-/// Returns a conflict or a deletion; `None` for all other decisions. The ops of the draft do not count then: nothing
-/// of a conversation changes before the user has decided, and a deletion has ops of its own.
-fn outcome_without_ops(
+/// Returns the conflict with the messages that only one version has.
+fn conversation_conflict(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
     facts: FileFacts,
-    decision: FileDecision,
-) -> Result<Option<FileOutcome>, PlanError> {
-    let (key, path) = (pair.key, pair.path);
-    Ok(match (decision, &pair.local, &pair.remote) {
-        (FileDecision::Conflict, Some(local), Some(remote)) => {
-            let mut conflict = conflict(pair, facts);
-            if let Some(id) = rollouts::id(key) {
-                let local = local.seen.full_path(inputs.config);
-                let remote = remote.seen.full_path(inputs.config);
-                let versions = ConflictingVersions::read(&inputs.config.local, id, &local, &remote);
-                conflict.versions = Some(versions.at("read", &local)?);
-            }
-            Some(FileOutcome::Conflict(conflict))
-        }
-        (FileDecision::DeleteCloud, None, Some(version)) => {
-            let digest = text_digest(inputs.config, &version.seen)?.1;
-            let update = StateUpdate::PublishDeletion(digest);
-            let action = SyncAction::DeleteCloud;
-            Some(FileOutcome::Step(deletion_step(
-                key, path, action, version, update,
-            )))
-        }
-        (FileDecision::DeleteLocal, Some(version), None) => {
-            let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
-            Some(FileOutcome::Step(deletion_step(
-                key, path, action, version, update,
-            )))
-        }
-        _ => None,
-    })
+) -> Result<Conflict, PlanError> {
+    let mut conflict = conflict(pair, facts);
+    if let (Some(local), Some(remote), Some(id)) =
+        (&conflict.local, &conflict.remote, rollouts::id(pair.key))
+    {
+        let config = inputs.config;
+        let (local, remote) = (local.full_path(config), remote.full_path(config));
+        let versions = ConflictingVersions::read(&config.local, id, &local, &remote);
+        conflict.versions = Some(versions.at("read", &local)?);
+    }
+    Ok(conflict)
 }
 
 /// Plans the step that brings both sides to the same version in one file each.
@@ -145,166 +144,129 @@ fn plan_ops(
     inputs: &Inputs<'_>,
     draft: &mut ConversationDraft<'_>,
     pair: &FilePair<'_>,
-    canonical: Option<&ObservedFile>,
+    chosen: Option<&ChosenVersion<'_>>,
     (facts, decision): (FileFacts, FileDecision),
     duplicates: Vec<ObservedFile>,
 ) -> Result<FilePlan, PlanError> {
-    let mains = MainVersions {
-        local: pair.local.as_ref(),
-        remote: pair.remote.as_ref(),
-        canonical,
-        common_folder: target_folder(draft, pair.local.as_ref(), canonical),
-        is_diverged: facts.relation == Some(Relation::Diverged),
-    };
-    let transfer = match (decision, mains.local, mains.remote) {
-        (FileDecision::CopyToCloud(why), Some(version), _) => {
-            add_upload(inputs, draft, &mains, version, why)?
-        }
-        (FileDecision::CopyToLocal(why), _, Some(version)) => {
-            add_download(inputs, draft, &mains, version, why)?
-        }
-        (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(remote)) => {
-            add_moves(inputs, draft, &mains, local, remote)?
-        }
-        _ => Transfer::NONE,
-    };
+    let is_diverged = facts.relation == Some(Relation::Diverged);
+    let mut state_update = StateUpdate::None;
+    if let Some(chosen) = chosen {
+        keep_loser(inputs, draft, pair, chosen, is_diverged)?;
+        state_update = add_copies_and_moves(inputs, draft, pair, chosen)?;
+    }
     draft.remove_duplicates(duplicates);
     if draft.ops.is_empty() {
         return equal_conversation(inputs, pair, facts);
     }
-    let conflict = draft.conflict_note(decision, facts);
-    let (action, reason) = transfer
-        .action
-        .unwrap_or_else(|| draft.action_without_copy());
+    let copied = draft.ops.iter().find_map(|op| match op {
+        Op::Copy(copy) => Some(copy.from.stat.size),
+        _ => None,
+    });
+    let (action, reason) = match chosen {
+        Some(ChosenVersion {
+            from,
+            why: Some(why),
+            ..
+        }) => {
+            let action = match from.seen.side {
+                Side::Local => SyncAction::CopyToCloud,
+                Side::Remote => SyncAction::CopyToLocal,
+            };
+            (action, why.text(from.seen.side))
+        }
+        Some(_) if copied.is_some() => (SyncAction::CopyToCloud, "the cloud client had renamed it"),
+        _ => draft.action_without_copy(),
+    };
     let step = SyncStep {
         key: pair.key.to_owned(),
         path: pair.path.to_owned(),
         action,
         reason: reason.to_owned(),
-        bytes: transfer.bytes,
+        bytes: copied.unwrap_or(0),
+        conflict: draft.conflict_note(decision, facts),
         ops: std::mem::take(&mut draft.ops),
-        state_update: transfer.state_update,
-        change: transfer.change,
-        conflict,
+        state_update,
+        change: chosen.map_or(ContentChange::Unchanged, |chosen| {
+            local_change(pair, chosen, is_diverged)
+        }),
     };
     Ok(FileOutcome::Step(step).into())
 }
 
-/// Adds the ops that copy the local version to the cloud folder.
-fn add_upload(
+/// Adds an op that keeps the version that the chosen one replaces, if it has lines of its own, and records what no
+/// machine has to wait for any more.
+fn keep_loser(
     inputs: &Inputs<'_>,
     draft: &mut ConversationDraft<'_>,
-    mains: &MainVersions<'_>,
-    version: &FileVersion,
-    why: CopyReason,
-) -> Result<Transfer, PlanError> {
-    match mains.remote {
-        None => draft.published_records = cancelled_deletions(inputs, draft.key)?,
-        Some(remote) if mains.is_diverged => draft.keep_conflict_copy(inputs, &remote.seen)?,
-        Some(remote) if why == CopyReason::Rewritten => {
-            draft.give_up_rewritten(inputs, &remote.seen, version)?;
+    pair: &FilePair<'_>,
+    chosen: &ChosenVersion<'_>,
+    is_diverged: bool,
+) -> Result<(), PlanError> {
+    let Some(why) = chosen.why else {
+        return Ok(());
+    };
+    let loser = match chosen.from.seen.side {
+        Side::Local => &pair.remote,
+        Side::Remote => &pair.local,
+    };
+    match loser {
+        None if chosen.from.seen.side == Side::Local => {
+            draft.published_records = cancelled_deletions(inputs, draft.key);
         }
-        Some(_) => {}
+        Some(loser) if is_diverged => draft.keep_conflict_copy(inputs, &loser.seen)?,
+        Some(loser) if why == CopyReason::Rewritten => {
+            draft.give_up_rewritten(inputs, &loser.seen, chosen.from)?;
+        }
+        _ => {}
     }
-    let folder = mains.folder(&version.seen.path);
-    let remote = add_copy(
-        inputs,
-        draft,
-        version,
-        Side::Remote,
-        folder,
-        mains.canonical,
-    )?;
-    let local = draft.add_move(&version.seen, folder);
-    Ok(Transfer {
-        action: Some((SyncAction::CopyToCloud, why.text(Side::Local))),
-        bytes: version.seen.stat.size,
-        change: ContentChange::Unchanged,
-        state_update: StateUpdate::Synced { local, remote },
-    })
+    Ok(())
 }
 
-/// Adds the ops that copy the remote version to this machine, and a client's copy to the conversation's own name.
-fn add_download(
+/// Adds the ops that give each side the chosen version under the conversation's own name in the common folder.
+fn add_copies_and_moves(
     inputs: &Inputs<'_>,
     draft: &mut ConversationDraft<'_>,
-    mains: &MainVersions<'_>,
-    version: &FileVersion,
-    why: CopyReason,
-) -> Result<Transfer, PlanError> {
-    let old = mains.local.map(|local| &local.seen);
-    if mains.is_diverged
-        && let Some(old) = old
-    {
-        draft.keep_conflict_copy(inputs, old)?;
-    }
-    let change = match old {
-        None => ContentChange::New,
-        Some(_) if mains.is_diverged || why == CopyReason::Rewritten => ContentChange::Replaced,
-        Some(_) => ContentChange::Extended,
+    pair: &FilePair<'_>,
+    chosen: &ChosenVersion<'_>,
+) -> Result<StateUpdate, PlanError> {
+    let mut place = |side| match chosen.file_on(side, pair) {
+        Some(seen) => Ok(draft.add_move(seen, &chosen.folder)),
+        None => {
+            let old = match side {
+                Side::Local => pair.local.as_ref().map(|local| &local.seen),
+                Side::Remote => chosen.canonical,
+            };
+            add_copy(inputs, draft, chosen.from, side, &chosen.folder, old)
+        }
     };
-    if why == CopyReason::Rewritten
-        && let Some(old) = old
-    {
-        draft.give_up_rewritten(inputs, old, version)?;
-    }
-    let folder = mains.folder(
-        mains
-            .canonical
-            .map_or(&version.seen.path, |file| &file.path),
-    );
-    let local = add_copy(inputs, draft, version, Side::Local, folder, old)?;
-    let remote = if mains.remote_is_client_copy() {
-        add_copy(
-            inputs,
-            draft,
-            version,
-            Side::Remote,
-            folder,
-            mains.canonical,
-        )?
+    // The copied file moves last: a copy reads it under the name that the plan observed.
+    let (local, remote) = if chosen.from.seen.side == Side::Local {
+        let remote = place(Side::Remote)?;
+        (place(Side::Local)?, remote)
     } else {
-        draft.add_move(&version.seen, folder)
+        (place(Side::Local)?, place(Side::Remote)?)
     };
-    Ok(Transfer {
-        action: Some((SyncAction::CopyToLocal, why.text(Side::Remote))),
-        bytes: version.seen.stat.size,
-        change,
-        state_update: StateUpdate::Synced { local, remote },
-    })
+    Ok(StateUpdate::Synced { local, remote })
 }
 
-/// Adds the ops that move two equal versions to the common folder, and copy a client's copy to the conversation's
-/// own name.
-fn add_moves(
-    inputs: &Inputs<'_>,
-    draft: &mut ConversationDraft<'_>,
-    mains: &MainVersions<'_>,
-    local: &FileVersion,
-    remote: &FileVersion,
-) -> Result<Transfer, PlanError> {
-    let folder = mains.folder(&local.seen.path);
-    let local_placement = draft.add_move(&local.seen, folder);
-    let is_client_copy = mains.remote_is_client_copy();
-    let remote_placement = if is_client_copy {
-        add_copy(inputs, draft, local, Side::Remote, folder, mains.canonical)?
-    } else {
-        draft.add_move(&remote.seen, folder)
-    };
-    let why = "the cloud client had renamed it";
-    Ok(Transfer {
-        action: is_client_copy.then_some((SyncAction::CopyToCloud, why)),
-        bytes: if is_client_copy {
-            local.seen.stat.size
-        } else {
-            0
-        },
-        change: ContentChange::Unchanged,
-        state_update: StateUpdate::Synced {
-            local: local_placement,
-            remote: remote_placement,
-        },
-    })
+/// Returns the effect of the step on the text of the local conversation.
+fn local_change(
+    pair: &FilePair<'_>,
+    chosen: &ChosenVersion<'_>,
+    is_diverged: bool,
+) -> ContentChange {
+    match chosen.why {
+        Some(why) if chosen.from.seen.side == Side::Remote => {
+            if pair.local.is_none() {
+                ContentChange::New
+            } else if is_diverged || why == CopyReason::Rewritten {
+                ContentChange::Replaced
+            } else {
+                ContentChange::Extended
+            }
+        }
+        _ => ContentChange::Unchanged,
+    }
 }
 
 /// Returns the plan for a conversation without ops: both sides are equal, and this machine attests the remote file if
@@ -345,11 +307,7 @@ fn add_copy(
     } else {
         rollouts::file_name(draft.key).to_owned()
     };
-    let to = if folder.is_empty() {
-        name
-    } else {
-        format!("{folder}/{name}")
-    };
+    let to = rollouts::join(folder, &name);
     let over = Stat::at(&inputs.config.root(side).join(&to))?;
     draft.ops.push(Op::Copy(CopyOp {
         from: from.seen.clone(),
@@ -370,28 +328,18 @@ fn add_copy(
 
 /// Returns the folder for a conversation that the sides have in different folders: the one it was moved to since
 /// the last sync, else the one that is not the archive. `None` if both sides agree.
-fn target_folder(
-    draft: &ConversationDraft<'_>,
-    local: Option<&FileVersion>,
-    remote: Option<&ObservedFile>,
-) -> Option<String> {
-    let (local, remote) = (local?, remote?);
-    let local = rollouts::folder(&local.seen.path);
-    let remote = rollouts::folder(&remote.path);
-    if local == remote {
-        return None;
+fn target_folder<'a>(pair: &'a FilePair<'_>, remote: Option<&'a ObservedFile>) -> Option<&'a str> {
+    let local = rollouts::folder(&pair.local.as_ref()?.seen.path);
+    let remote = rollouts::folder(&remote?.path);
+    let last = pair.last.map(|last| rollouts::folder(&last.local.path));
+    match last {
+        _ if local == remote => None,
+        Some(last) if last == remote => Some(local),
+        Some(last) if last == local => Some(remote),
+        // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
+        _ if rollouts::is_archived(local) || local == "archived_sessions" => Some(remote),
+        _ => Some(local),
     }
-    let last = draft.last.map(|last| rollouts::folder(&last.local.path));
-    Some(
-        match last {
-            Some(last) if last == remote => local,
-            Some(last) if last == local => remote,
-            // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
-            _ if rollouts::is_archived(local) || local == "archived_sessions" => remote,
-            _ => local,
-        }
-        .to_owned(),
-    )
 }
 
 /// Returns true for compressed conversations. Clients append their mark to the complete name, so `.zst` can be in

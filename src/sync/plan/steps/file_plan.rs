@@ -1,13 +1,15 @@
 //! The plan for one file: its outcome, and what is reported and recorded besides.
 
-use super::sync_step::{Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::codex::rollout;
+use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
-use crate::sync::decide::{CopyReason, FileFacts, conflict_reason};
+use crate::sync::decide::{FileDecision, FileFacts, conflict_reason};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::facts::file_version::{FilePair, FileVersion};
-use crate::sync::scan::Side;
+use crate::sync::notice::Notice;
+use crate::sync::plan::facts::file_version::{FilePair, FileVersion, text_digest};
+use crate::sync::plan::inputs::Inputs;
+use crate::sync::plan::sync_step::{Conflict, Op, StateUpdate, SyncAction, SyncStep};
 use crate::sync::state::{SideFile, SyncState, SyncedFile};
 
 #[derive(Debug, Default)]
@@ -34,42 +36,6 @@ pub(crate) enum FileOutcome {
     Conflict(Conflict),
 }
 
-/// A reason that output prints after the path.
-#[derive(Debug)]
-pub(crate) struct Notice {
-    pub(crate) list: NoticeList,
-    pub(crate) path: String,
-    pub(crate) why: String,
-}
-
-/// The list of `PlanNotices` that gets a notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoticeList {
-    /// The sync waits for the file.
-    Waiting,
-    /// The sync waits for the file because no machine attests its present content.
-    WaitingUnlisted,
-    /// The file stays as it is on both sides.
-    Skipped,
-    /// The file is not synced, for a reason that does not make the run partial.
-    Warning,
-    /// A fact that needs no action.
-    Note,
-    /// The entry of the Codex home is never synced, or the configuration excludes it.
-    Excluded,
-}
-
-impl NoticeList {
-    /// Creates a notice for this list.
-    pub(crate) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
-        Notice {
-            list: self,
-            path: path.into(),
-            why: why.into(),
-        }
-    }
-}
-
 impl From<Notice> for FilePlan {
     fn from(notice: Notice) -> Self {
         Self {
@@ -88,74 +54,30 @@ impl From<FileOutcome> for FilePlan {
     }
 }
 
-/// A version to copy to the other side.
-pub(crate) struct PlannedCopy<'a> {
-    pub(crate) key: &'a str,
-    /// Relative path that output and JSON show.
-    pub(crate) path: &'a str,
-    pub(crate) from: &'a FileVersion,
-    /// The side that gets the version.
-    pub(crate) to: Side,
-    /// The version of that side, whose path the copy gets.
-    pub(crate) replaced: Option<&'a FileVersion>,
-    pub(crate) reason: CopyReason,
-    /// Explanation of the conflict that the copy resolves.
-    pub(crate) conflict: Option<String>,
-    /// Modification time of the copy.
-    pub(crate) mtime_ns: i64,
-    /// Digest of the plain file that the copy replaces.
-    pub(crate) replaced_digest: Option<Sha256Digest>,
-}
-
-impl PlannedCopy<'_> {
-    /// Returns the step that copies the version to the other side.
-    pub(crate) fn step(self) -> SyncStep {
-        let from = self.from;
-        let path = self
-            .replaced
-            .map_or(&from.seen.path, |replaced| &replaced.seen.path);
-        let source = Placement::existing(from.seen.path.clone(), &from.seen);
-        let target = Placement::written(path.clone());
-        let (action, local, remote) = match self.to {
-            Side::Local => (SyncAction::CopyToLocal, target, source),
-            Side::Remote => (SyncAction::CopyToCloud, source, target),
-        };
-        SyncStep {
-            key: self.key.to_owned(),
-            path: self.path.to_owned(),
-            action,
-            reason: self.reason.text(from.seen.side).into(),
-            bytes: from.seen.stat.size,
-            ops: vec![Op::Copy(CopyOp {
-                from: from.seen.clone(),
-                to: (self.to, path.clone()),
-                over: self.replaced.map(|version| version.seen.stat),
-                mtime_ns: self.mtime_ns,
-                expect: from.digest,
-                replaced: self.replaced_digest,
-            })],
-            state_update: StateUpdate::Synced { local, remote },
-            change: ContentChange::Unchanged,
-            conflict: self.conflict,
-        }
-    }
-}
-
-/// Returns the step that copies a deletion to the other side.
+/// Returns the step that copies a deletion to the other side; `None` for other decisions.
 pub(crate) fn deletion_step(
-    key: &str,
-    path: &str,
-    action: SyncAction,
-    victim: &FileVersion,
-    state_update: StateUpdate,
-) -> SyncStep {
+    inputs: &Inputs<'_>,
+    pair: &FilePair<'_>,
+    decision: FileDecision,
+) -> Result<Option<SyncStep>, IoError> {
+    let (action, victim, state_update) = match (decision, &pair.local, &pair.remote) {
+        (FileDecision::DeleteCloud, _, Some(remote)) => {
+            let (_, digest) = text_digest(inputs.config, &remote.seen)?;
+            let update = StateUpdate::PublishDeletion(digest);
+            (SyncAction::DeleteCloud, remote, update)
+        }
+        (FileDecision::DeleteLocal, Some(local), _) => {
+            (SyncAction::DeleteLocal, local, StateUpdate::Forget)
+        }
+        _ => return Ok(None),
+    };
     let reason = match action {
         SyncAction::DeleteCloud => "deleted on this machine, and delete_policy is propagate",
         _ => "deleted on another machine, and delete_policy is propagate",
     };
-    SyncStep {
-        key: key.to_owned(),
-        path: path.to_owned(),
+    Ok(Some(SyncStep {
+        key: pair.key.to_owned(),
+        path: pair.path.to_owned(),
         action,
         reason: reason.into(),
         bytes: 0,
@@ -163,7 +85,7 @@ pub(crate) fn deletion_step(
         state_update,
         change: ContentChange::Unchanged,
         conflict: None,
-    }
+    }))
 }
 
 /// Returns the outcome for a file of which both sides have the same version; `contents` is the length and digest of its

@@ -1,17 +1,18 @@
 //! Plans for line-based files, with the copies that cloud clients made of them.
 
-use super::file_plan::{FilePlan, NoticeList};
-use super::merging::{merge_plan, plan_merge};
+use super::file_plan::FilePlan;
+use super::merging::plan_merge;
 use super::plain::{PairState, plan_pair, usable_pair};
-use super::sync_step::ObservedFile;
 use crate::io::IoContext;
 use crate::sync::contents;
 use crate::sync::decide::FileKind;
+use crate::sync::notice::NoticeList;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::delivery::{DownloadState, download_state};
 use crate::sync::plan::facts::file_version::{FilePair, FileVersion, has_complete_lines};
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::FileGroup;
+use crate::sync::plan::sync_step::ObservedFile;
 use crate::sync::scan::{ListedFile, Side};
 
 /// Plans a line-based file, and merges the copies that cloud clients made of it.
@@ -30,7 +31,7 @@ pub(crate) fn plan_line_file(
         match download_state(inputs, key, copy, true, None)? {
             DownloadState::Complete(version) => copies.push(version),
             DownloadState::Incomplete(_) if has_complete_text(inputs, copy)? => {
-                copies.push(FileVersion::remote(copy));
+                copies.push(FileVersion::of(Side::Remote, copy));
             }
             DownloadState::Incomplete(why) => {
                 notices.push(NoticeList::WaitingUnlisted.notice(&copy.path, why));
@@ -57,9 +58,7 @@ fn plan_copies(
     let mut versions: Vec<&FileVersion> = pair.local.iter().chain(&pair.remote).collect();
     let side_files = versions.len();
     versions.extend(copies);
-    let merge = plan_merge(inputs, pair.key, &versions, side_files)?;
-    let adds_lines = !merge.sides.is_empty();
-    Ok(adds_lines.then(|| merge_plan(pair.key, &versions, &merge)))
+    plan_merge(inputs, pair.key, &versions, side_files)
 }
 
 /// Returns true if all lines of a client's copy are complete: merging them loses nothing. A client can copy a version

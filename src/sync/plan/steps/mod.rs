@@ -1,7 +1,7 @@
 //! The steps that carry out decisions: one file for each kind of file.
 //!
 //! `plain`, `lines` and `conversation` return a [`FilePlan`](file_plan::FilePlan): a
-//! [`SyncStep`](sync_step::SyncStep), a conflict, or a notice that says why the file is left alone. `conflict_copies`
+//! [`SyncStep`](super::sync_step::SyncStep), a conflict, or a notice that says why the file is left alone. `conflict_copies`
 //! plans the conflict copies after all conversations.
 
 pub(super) mod conflict_copies;
@@ -12,4 +12,3 @@ pub(super) mod file_plan;
 pub(super) mod lines;
 mod merging;
 pub(super) mod plain;
-pub(super) mod sync_step;

@@ -1,17 +1,15 @@
 //! Plans for files that each side has at most once. Plain files (skills, prompts, settings) are copied completely or
 //! not at all; line-based files come here once clients' copies are merged.
 
-use super::file_plan::{
-    FileOutcome, FilePlan, NoticeList, PlannedCopy, attested_equal, conflict, deletion_step, equal,
-};
-use super::merging::{merge_plan, plan_merge};
-use super::sync_step::{StateUpdate, SyncAction};
-use crate::io::hash::Sha256Digest;
+use super::file_plan::{FileOutcome, FilePlan, attested_equal, conflict, deletion_step, equal};
+use super::merging::plan_merge;
 use crate::sync::cloud_names;
 use crate::sync::config::DeletePolicy;
 use crate::sync::decide::{
-    CopyReason, FileDecision, FileFacts, FileKind, NewerSide, conflict_reason, decide, winner,
+    CopyReason, FileDecision, FileFacts, FileKind, conflict_reason, decide, winner,
 };
+use crate::sync::index_updates::ContentChange;
+use crate::sync::notice::NoticeList;
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::facts::deletions;
 use crate::sync::plan::facts::delivery::{DownloadState, usable_version, zero_filled_notice};
@@ -22,6 +20,7 @@ use crate::sync::plan::facts::file_version::{
 use crate::sync::plan::guards::decision_guard::reason_to_leave;
 use crate::sync::plan::inputs::Inputs;
 use crate::sync::plan::scan::file_group::{FileGroup, display_path};
+use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::sync::scan::{ListedFile, Side};
 
 /// Plans a plain file. Skips it if one side has two names for it; copies made by cloud clients are only reported.
@@ -68,7 +67,10 @@ pub(crate) fn usable_pair<'a>(
         path,
         kind,
         last: inputs.state.files.get(key),
-        local: group.local.first().map(FileVersion::local),
+        local: group
+            .local
+            .first()
+            .map(|found| FileVersion::of(Side::Local, found)),
         remote: None,
     };
     let is_line_file = kind == FileKind::Lines;
@@ -110,10 +112,10 @@ fn equal_by_stat(
     let (None, Some(local), FileKind::Plain) = (pair.last, &pair.local, pair.kind) else {
         return None;
     };
-    let remote = FileVersion::remote(found);
+    let remote = FileVersion::of(Side::Remote, found);
     let is_equal = local.seen.stat.size == remote.seen.stat.size
         && inputs.trusts_mtime()
-        && newer(inputs.config, local, &remote) == NewerSide::Neither;
+        && newer(inputs.config, local, &remote).is_none();
     is_equal.then(|| equal(inputs.state, pair.key, local, &remote, None))
 }
 
@@ -147,36 +149,27 @@ fn outcome(
         (FileDecision::RecordEqual, Some(local), Some(remote)) => {
             found_equal(inputs, key, (local, remote))
         }
-        (FileDecision::CopyToCloud(why), Some(local), _) => upload(inputs, pair, local, facts, why),
-        (FileDecision::CopyToLocal(why), _, Some(remote)) => {
-            download(inputs, pair, remote, facts, why)
+        (FileDecision::CopyToCloud(why), Some(from), over) => {
+            copy(inputs, pair, (from, over.as_ref()), facts, why)
+        }
+        (FileDecision::CopyToLocal(why), over, Some(from)) => {
+            copy(inputs, pair, (from, over.as_ref()), facts, why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
+            // Without a merge, Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
             let merge = plan_merge(inputs, key, &[local, remote], 2)?;
-            Ok(if merge.sides.is_empty() {
-                // Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
-                equal(inputs.state, key, local, remote, None).into()
-            } else {
-                merge_plan(key, &[local, remote], &merge)
-            })
+            Ok(merge.unwrap_or_else(|| equal(inputs.state, key, local, remote, None).into()))
         }
         (FileDecision::Skip, ..) => {
             let why = "differs, and equal_mtime_action is skip";
             Ok(NoticeList::Skipped.notice(path, why).into())
         }
         (FileDecision::Conflict, ..) => Ok(FileOutcome::Conflict(conflict(pair, facts)).into()),
-        (FileDecision::DeleteCloud, _, Some(remote)) => {
-            let digest = text_digest(inputs.config, &remote.seen)?.1;
-            let deleted = last_contents.map_or(digest, |(_, last_digest)| last_digest);
-            let update = StateUpdate::PublishDeletion(deleted);
-            let step = deletion_step(key, path, SyncAction::DeleteCloud, remote, update);
-            Ok(FileOutcome::Step(step).into())
+        _ => {
+            let deletion = deletion_step(inputs, pair, decision)?;
+            let outcome = deletion.map_or(FileOutcome::Left, FileOutcome::Step);
+            Ok(outcome.into())
         }
-        (FileDecision::DeleteLocal, Some(local), _) => {
-            let (action, update) = (SyncAction::DeleteLocal, StateUpdate::Forget);
-            Ok(FileOutcome::Step(deletion_step(key, path, action, local, update)).into())
-        }
-        _ => Ok(FilePlan::default()),
     }
 }
 
@@ -195,74 +188,53 @@ fn found_equal(
     })
 }
 
-/// Returns the plan that copies the local version to the cloud folder.
-fn upload(
+/// Returns the plan that copies a version to the other side, `over` the version that this side has.
+fn copy(
     inputs: &Inputs<'_>,
     pair: &FilePair<'_>,
-    local: &FileVersion,
+    (from, over): (&FileVersion, Option<&FileVersion>),
     facts: FileFacts,
     reason: CopyReason,
 ) -> Result<FilePlan, PlanError> {
-    let published_records = match pair.remote {
-        Some(_) => Vec::new(),
-        None => deletions::cancelled_deletions(inputs, pair.key)?,
-    };
-    // A change is later than what it replaces, whatever the clock of this machine says: see `former_version`.
-    let least = match &pair.remote {
-        Some(remote) if pair.kind == FileKind::Plain && reason != CopyReason::OlderCloud => {
-            remote.mtime_ns.saturating_add(1)
+    let over_plain = over.filter(|_| pair.kind == FileKind::Plain);
+    let replaced = over_plain.map(|version| raw_digest(inputs.config, &version.seen));
+    let path = &over.unwrap_or(from).seen.path;
+    let source = Placement::existing(from.seen.path.clone(), &from.seen);
+    let target = Placement::written(path.clone());
+    let mut plan = FilePlan::default();
+    let mut mtime_ns = from.mtime_ns;
+    let (action, to, local, remote) = match from.seen.side {
+        Side::Remote => (SyncAction::CopyToLocal, Side::Local, target, source),
+        Side::Local => {
+            if over.is_none() {
+                plan.published_records = deletions::cancelled_deletions(inputs, pair.key);
+            }
+            // A change is later than what it replaces, whatever the clock of this machine says: see `former_version`.
+            if let Some(remote) = over_plain.filter(|_| reason != CopyReason::OlderCloud) {
+                mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
+            }
+            (SyncAction::CopyToCloud, Side::Remote, source, target)
         }
-        _ => local.mtime_ns,
     };
-    let copy = PlannedCopy {
-        mtime_ns: local.mtime_ns.max(least),
-        key: pair.key,
-        path: pair.path,
-        from: local,
-        to: Side::Remote,
-        replaced: pair.remote.as_ref(),
-        reason,
-        conflict: policy_note(inputs, facts, reason, Side::Local),
-        replaced_digest: replaced_digest(inputs, pair.kind, pair.remote.as_ref())?,
-    };
-    Ok(FilePlan {
-        outcome: FileOutcome::Step(copy.step()),
-        published_records,
-        ..FilePlan::default()
-    })
-}
-
-/// Returns the plan that copies the remote version to this machine.
-fn download(
-    inputs: &Inputs<'_>,
-    pair: &FilePair<'_>,
-    remote: &FileVersion,
-    facts: FileFacts,
-    reason: CopyReason,
-) -> Result<FilePlan, PlanError> {
-    let copy = PlannedCopy {
-        mtime_ns: remote.mtime_ns,
-        key: pair.key,
-        path: pair.path,
-        from: remote,
-        to: Side::Local,
-        replaced: pair.local.as_ref(),
-        reason,
-        conflict: policy_note(inputs, facts, reason, Side::Remote),
-        replaced_digest: replaced_digest(inputs, pair.kind, pair.local.as_ref())?,
-    };
-    Ok(FileOutcome::Step(copy.step()).into())
-}
-
-/// Returns the digest of the version of a plain file that a copy replaces.
-fn replaced_digest(
-    inputs: &Inputs<'_>,
-    kind: FileKind,
-    replaced: Option<&FileVersion>,
-) -> Result<Option<Sha256Digest>, PlanError> {
-    let replaced = replaced.filter(|_| kind == FileKind::Plain);
-    let digest = replaced.map(|version| raw_digest(inputs.config, &version.seen));
-    Ok(digest.transpose()?)
+    plan.outcome = FileOutcome::Step(SyncStep {
+        key: pair.key.to_owned(),
+        path: pair.path.to_owned(),
+        action,
+        reason: reason.text(from.seen.side).into(),
+        bytes: from.seen.stat.size,
+        ops: vec![Op::Copy(CopyOp {
+            from: from.seen.clone(),
+            to: (to, path.clone()),
+            over: over.map(|version| version.seen.stat),
+            mtime_ns,
+            expect: from.digest,
+            replaced: replaced.transpose()?,
+        })],
+        state_update: StateUpdate::Synced { local, remote },
+        change: ContentChange::Unchanged,
+        conflict: policy_note(inputs, facts, reason, from.seen.side),
+    });
+    Ok(plan)
 }
 
 /// Describes the conflict that `conflict.policy` decides in favour of the version on `from`, if it does.

@@ -189,8 +189,7 @@ pub enum StateUpdate {
 }
 
 /// The kind of a step, as tables and JSON show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncAction {
     /// Copies the local version to the cloud folder.
     CopyToCloud,
@@ -203,10 +202,8 @@ pub enum SyncAction {
     /// Renames the remote file: the conversation was archived or unarchived on this machine.
     MoveCloud,
     /// Stores a version as a conflict copy.
-    #[serde(rename = "keep-fork")]
     KeepConflictCopy,
     /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
-    #[serde(rename = "settle-fork")]
     UpdateConflictCopy,
     /// Removes a second file of the same conversation.
     RemoveDuplicate,

@@ -1,0 +1,37 @@
+//! Reports about files: a path with a reason, and the list of the plan that shows them.
+
+/// A reason that output prints after the path.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    pub(crate) list: NoticeList,
+    pub(crate) path: String,
+    pub(crate) why: String,
+}
+
+/// The list of a plan that gets a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoticeList {
+    /// The sync waits for the file.
+    Waiting,
+    /// The sync waits for the file because no machine attests its present content.
+    WaitingUnlisted,
+    /// The file stays as it is on both sides.
+    Skipped,
+    /// The file is not synced, for a reason that does not make the run partial.
+    Warning,
+    /// A fact that needs no action.
+    Note,
+    /// The entry of the Codex home is never synced, or the configuration excludes it.
+    Excluded,
+}
+
+impl NoticeList {
+    /// Creates a notice for this list.
+    pub(crate) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
+        Notice {
+            list: self,
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+}
