@@ -40,17 +40,15 @@ const COLUMNS: [Column; 15] = [
 ];
 
 /// Prints the accounts in the given order.
-pub(crate) fn show<'a>(
-    rows: impl Iterator<Item = (&'a Account, &'a Verdict)> + Clone,
-    context: &Context,
-) {
-    let names = AccountNames::of(rows.clone().map(|(account, _)| &account.entry));
+pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, context: &Context) {
+    let rows: Vec<_> = rows.collect();
+    let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
-    for (account, verdict) in rows.clone() {
+    for (account, verdict) in &rows {
         table.row(cells(account, verdict, &names, context));
     }
     table.print(&context.ui);
-    if rows.clone().any(|(account, _)| lacks_login(account)) {
+    if rows.iter().any(|(account, _)| lacks_login(account)) {
         context.ui.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
         );

@@ -1,4 +1,4 @@
-//! What every change of a profile needs: the lock on the account before it, and the update of `cooldown.json` after it.
+//! The steps around each change of a profile: the lock on the account before it, and the update of `cooldown.json` after it.
 
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::Profiles;
