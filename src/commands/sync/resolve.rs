@@ -287,18 +287,12 @@ impl ReplicaContext<'_> {
         let report = self.apply_one_file(&plan, state)?;
         let (snapshot, new_id) = (report.snapshot, None);
         let decided = DecisionOutcome { new_id, snapshot };
-        match dropped_copy {
-            Some(name) => self.settle(&name, choice, decided, report.index_updates),
-            None => {
-                update_codex_index(
-                    self.context,
-                    self.config,
-                    self.replica,
-                    &report.index_updates,
-                )?;
-                Ok(decided)
-            }
+        let updates = report.index_updates;
+        if let Some(name) = dropped_copy {
+            return self.settle(&name, choice, decided, updates);
         }
+        update_codex_index(self.context, self.config, self.replica, &updates)?;
+        Ok(decided)
     }
 
     /// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
