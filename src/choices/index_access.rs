@@ -11,10 +11,11 @@ use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
 use crate::io::progress::{Progress, Silent};
 use crate::io::{IoError, atomic};
+use crate::ui::progress::Bar;
 use crate::views::account::printable;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 /// The bytes from which reading takes so long that a progress bar is shown.
 const MIN_BAR_BYTES: u64 = 20_000_000;
@@ -142,44 +143,30 @@ fn lock_path(index: &Path) -> PathBuf {
 /// A progress bar that appears only if there is much to read.
 struct LateBar<'a> {
     context: &'a Context,
-    bar: Mutex<Option<crate::ui::progress::Bar>>,
+    bar: OnceLock<Bar>,
 }
 
 impl<'a> LateBar<'a> {
     fn new(context: &'a Context) -> Self {
-        Self {
-            context,
-            bar: Mutex::new(None),
-        }
-    }
-
-    fn with(&self, apply: impl FnOnce(&mut Option<crate::ui::progress::Bar>)) {
-        apply(
-            &mut self
-                .bar
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        let bar = OnceLock::new();
+        Self { context, bar }
     }
 }
 
 impl Progress for LateBar<'_> {
     fn expect_bytes(&self, total: u64) {
-        self.with(|shown| match shown {
-            Some(bar) => bar.expect_bytes(total),
-            None if total >= MIN_BAR_BYTES => {
-                *shown = Some(self.context.ui.bar("indexing", total));
-            }
-            None => {}
-        });
+        if let Some(bar) = self.bar.get() {
+            bar.expect_bytes(total);
+        } else if total >= MIN_BAR_BYTES {
+            self.bar
+                .get_or_init(|| self.context.ui.bar("indexing", total));
+        }
     }
 
     fn add_bytes(&self, bytes: u64) {
-        self.with(|bar| {
-            if let Some(bar) = bar {
-                bar.add_bytes(bytes);
-            }
-        });
+        if let Some(bar) = self.bar.get() {
+            bar.add_bytes(bytes);
+        }
     }
 }
 

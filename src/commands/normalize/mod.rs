@@ -339,12 +339,12 @@ fn write_archives(
     let lock = context.manager_path(LOCK_NAME);
     for record in records {
         let path = backups.join(&record.archive_name);
-        match legacy::write_archive(record, &path, &lock, context.local_now())? {
-            Some(published) => written.push(file_name(&published.archive)),
-            None => {
-                let reason = "no archive: the file changed while it was read".to_owned();
-                skipped.push(fault(PathBuf::from(&record.source_path), reason));
-            }
+        let now = context.local_now();
+        if let Some(published) = legacy::write_archive(record, &path, &lock, now)? {
+            written.push(file_name(&published.archive));
+        } else {
+            let reason = "no archive: the file changed while it was read".to_owned();
+            skipped.push(fault(PathBuf::from(&record.source_path), reason));
         }
     }
     Ok(written)

@@ -286,13 +286,11 @@ impl ReplicaContext<'_> {
         let report = self.apply_one_file(&plan, state)?;
         let (snapshot, new_id) = (report.snapshot, None);
         let decided = DecisionOutcome { new_id, snapshot };
-        match dropped_copy {
-            Some(name) => self.settle(&name, choice, decided),
-            None => {
-                update_codex_index(self.context, self.config, self.replica)?;
-                Ok(decided)
-            }
+        if let Some(name) = dropped_copy {
+            return self.settle(&name, choice, decided);
         }
+        update_codex_index(self.context, self.config, self.replica)?;
+        Ok(decided)
     }
 
     /// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
