@@ -1,7 +1,6 @@
 //! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
 //!
-//! The restores are held at a sample of their calls. `CODEX_MANAGER_HELD_CALLS=0..100` holds them at each of these calls
-//! instead; each number of `CODEX_MANAGER_HELD_PASS` from 0 to 4 gives every call another kind of turn.
+//! The restores are held at a sample of their calls, or at the calls of a range.
 
 #![allow(
     clippy::print_stdout,
@@ -16,6 +15,7 @@ use crate::support::lab::{Lab, rollouts};
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::RunningCodex;
 use crate::support::sample::{backup, put, sample_home};
+use crate::support::variables;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::json;
 use std::fs;
@@ -262,15 +262,10 @@ pub(crate) fn assert_databases_whole(home: &Path, context: &str) {
     }
 }
 
-/// Returns the number that is the value of an environment variable.
-fn number(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Chooses the calls at which a restore is held, with their places among all calls.
 fn chosen(all: &[Point]) -> Vec<(usize, Point)> {
     let numbered = |point: &Point| all.iter().position(|p| p == point).expect("of all");
-    let range = std::env::var("CODEX_MANAGER_HELD_CALLS").ok();
+    let range: Option<String> = variables::value("CODEX_MANAGER_HELD_CALLS");
     let points = match range.as_ref().and_then(|text| text.split_once("..")) {
         Some((from, to)) => {
             let [from, to]: [usize; 2] = [from, to].map(|end| end.parse().expect("a number"));
@@ -292,12 +287,11 @@ fn hold(options: &[&str], offset: usize) {
     // These write staged files, and messages before the plan.
     all.retain(|point| !["write", "pwrite64"].contains(&&*point.call));
     let chosen = chosen(&all);
-    let is_sample = std::env::var_os("CODEX_MANAGER_HELD_CALLS").is_none();
-    let pass = number("CODEX_MANAGER_HELD_PASS").unwrap_or(0);
+    let pass: Option<usize> = variables::value("CODEX_MANAGER_HELD_PASS");
     let mut counts = [0; 4];
     for (n, (place, point)) in chosen.iter().enumerate() {
         scene.reset();
-        let kind = if is_sample { n } else { place + pass };
+        let kind = pass.map_or(n, |pass| place + pass);
         let turn = TURNS[(kind + offset) % TURNS.len()];
         let context = format!(
             "{turn:?} at {} {}, {place} of {options:?}",

@@ -11,6 +11,7 @@
 use super::env::TestEnv;
 use super::faults::Dice;
 use super::skips::skip;
+use super::variables;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -134,10 +135,7 @@ pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
 
 /// Selects `number` evenly distributed points. `CODEX_MANAGER_FAULT_POINTS` overrides the number.
 pub(crate) fn sample_of(number: usize, points: &[Point], dice: &mut Dice) -> Vec<Point> {
-    let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(number);
+    let wanted = variables::value("CODEX_MANAGER_FAULT_POINTS").unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
     let first = usize::try_from(dice.below(step as u64)).expect("in range");
     points.iter().skip(first).step_by(step).cloned().collect()

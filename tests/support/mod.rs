@@ -32,6 +32,7 @@ pub(crate) mod terminal;
 pub(crate) mod tool_install;
 pub(crate) mod two_machines;
 pub(crate) mod usage_lines;
+pub(crate) mod variables;
 
 /// Creates a named pipe.
 pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {
