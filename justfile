@@ -10,7 +10,7 @@ ci:
 
 # all tests, or those whose path contains a name: `just test sync_races` runs tests/sync_races.rs
 test *names:
-    cargo test -- {{names}}
+    cargo test -- --test-threads $((2 * {{num_cpus()}})) {{names}}
 
 # the unit tests of src, or those of a room: `just unit archive::`
 unit *names:
@@ -22,7 +22,8 @@ seed number *names:
 
 # accepts what tests compare with: inline snapshots (`cargo install cargo-insta`) and generated pages
 bless *names:
-    UPDATE_DOCS=1 cargo insta test --accept -- {{names}}
+    UPDATE_DOCS=1 INSTA_UPDATE=new INSTA_FORCE_PASS=1 cargo test -- {{names}}
+    cargo insta accept
 
 # inputs that nobody meant, for a while
 fuzz seconds="60":
