@@ -1,5 +1,6 @@
 //! Vault commands that are killed at random moments, and concurrent ones. The tests print the seed.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::TestEnv;
 use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::restic;
@@ -69,15 +70,20 @@ fn assert_no_leftovers(env: &TestEnv) {
     assert!(debris.is_empty(), "{debris:?}");
 }
 
+/// Runs the command. Returns the time that it takes, in microseconds.
+fn run_time(env: &TestEnv, args: &[&str]) -> u64 {
+    let began = Instant::now();
+    let _ = env.run(args);
+    u64::try_from(began.elapsed().as_micros()).unwrap()
+}
+
 fn kill_at_random(
     env: &TestEnv,
     dice: &mut Dice,
     args: &[&str],
     mut before: impl FnMut(&mut Dice, u64),
 ) {
-    let began = Instant::now();
-    let _ = env.run(args);
-    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    let whole = run_time(env, args);
     for i in 0..variables::sequences(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
@@ -122,8 +128,10 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     };
     let archive = crate::support::sample::backup(&env, &[]);
     let archive = archive.to_str().unwrap().to_owned();
+    // An import takes about as long, and only the first one copies something.
+    let whole = run_time(&env, &["vault", "drill"]);
     for _ in 0..variables::sequences(KILLS) {
-        let delay = Duration::from_micros(dice.below(2_000_000));
+        let delay = Duration::from_micros(dice.below(whole));
         let _ = ended_before_kill(&env, &["vault", "import", &archive], delay);
     }
     let _ = env.run(["vault", "import", &archive]).code(0);
@@ -163,7 +171,7 @@ fn restic_killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> Option<
             let _ = rustix::process::kill_process(restic, rustix::process::Signal::KILL);
             return child.wait().unwrap().code();
         }
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -183,9 +191,7 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
         &["vault", "forget", "--keep-last", "1", "--yes"],
     ];
     // A delay within the time of a whole command, or every restic ends before it is killed.
-    let began = Instant::now();
-    let _ = env.run(["vault", "backup"]).code(0);
-    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    let whole = run_time(&env, &["vault", "backup"]);
     let mut killed = 0;
     for i in 0..variables::sequences(RESTIC_KILLS) {
         for args in commands {
