@@ -8,9 +8,22 @@ default:
 ci:
     .ci/run
 
-# the tests
-test:
-    cargo test
+# all tests, or those whose path contains a name: `just test sync_races` runs tests/sync_races.rs
+test *names:
+    cargo test -- --test-threads $((2 * {{num_cpus()}})) {{names}}
+
+# the unit tests of src, or those of a room: `just unit archive::`
+unit *names:
+    cargo test --lib -- {{names}}
+
+# a random test with the seed that its failure printed: `just seed 42 losses`
+seed number *names:
+    CODEX_MANAGER_TEST_SEED={{number}} cargo test --test suite -- {{names}} --nocapture
+
+# accepts what tests compare with: inline snapshots (`cargo install cargo-insta`) and generated pages
+bless *names:
+    UPDATE_DOCS=1 INSTA_UPDATE=new INSTA_FORCE_PASS=1 cargo test -- {{names}}
+    cargo insta accept
 
 # inputs that nobody meant, for a while
 fuzz seconds="60":
@@ -50,6 +63,10 @@ bench-sync:
 # history rebuild beside a Python parser
 bench-history:
     benches/history.sh
+
+# lines of code of each room
+lines:
+    benches/lines.py
 
 # licences, advisories, duplicates
 deny:

@@ -28,11 +28,6 @@ impl Home {
         let lab = Lab::of_version(version)?;
         // Codex up to 0.60 takes no `--skip-git-repo-check` after `resume`, and 0.150 wants more than a folder `.git`.
         fs::create_dir(lab.world.path(".git")).expect("folder");
-        // Codex 0.98 asks the real server for its models, in each turn and for 9 s.
-        let path = lab.home().join("config.toml");
-        let config = fs::read_to_string(&path).expect("config.toml");
-        let config = config.replace("[features]", "[features]\nremote_models = false");
-        fs::write(&path, config).expect("write");
         let id = said(&lab, "count the apples");
         Some(Self { lab, version, id })
     }

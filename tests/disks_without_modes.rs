@@ -2,7 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
-use crate::support::injection::{RENAME, can_inject, ended_before_call};
+use crate::support::injection::{RENAME, can_inject, ended_before_call, sample_of};
 use crate::support::lab::{Lab, rollout};
 use crate::support::profiles::live_login;
 use crate::support::restic;
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Allows logins in all homes of the disk.
 fn allow_logins(env: &TestEnv) {
@@ -147,68 +148,77 @@ fn every_main_command_works_with_both_homes_on_ntfs() {
     run_every_command("ntfs");
 }
 
-/// Kills a restore at its renames. `remount` also takes the disk away before the next command.
+/// Kills restores at a sample of their renames. `remount` also takes the disk away before the next command.
 fn kill_restores(kind: &str, remount: bool) {
+    const KILLS: usize = 8;
     if !can_inject() {
         return;
     }
-    let mut dice = Dice::new();
-    let mut killed = 0;
-    for number in 1..40 {
-        if dice.below(4) != 0 {
-            continue;
-        }
-        let env = TestEnv::new();
-        let (disk, image) = (env.path("home"), env.path("home.img"));
-        let Some(mut mount) = Mount::without_modes(kind, &disk) else {
-            return;
-        };
-        sample_home(&env);
-        allow_logins(&env);
-        let archive = text(&backup(&env, &[]));
-        let archived = env.tree("home/.codex");
-        put(&env, "AGENTS.md", "changed");
-        put(&env, "skills/new/SKILL.md", "new");
-        let changed = env.tree("home/.codex");
-        let args = ["restore", &archive, "--yes"];
-        if ended_before_call(&env, &args, RENAME, number) {
-            break;
-        }
-        killed += 1;
-        if remount {
-            drop(mount);
-            mount = Mount::of_image(kind, &image, &disk).expect("mounts again");
-        }
-        let next = env.run(["list-backups"]).code(0);
-        let context = format!("rename {number}: {next}");
-        let skills = env.codex_home().join("skills/new/SKILL.md");
-        let expected = if skills.exists() { &changed } else { &archived };
-        let tops = [
-            "AGENTS.md",
-            "skills",
-            "sessions",
-            "config.toml",
-            "auth.json",
-            "notes.txt",
-        ];
-        // exFAT rounds times.
-        let contents = |tree: &Tree| -> Vec<(PathBuf, String)> {
-            let files = tree.only(&tops).0.into_iter();
-            let digest = |text: String| text.rsplit(' ').next().unwrap_or_default().to_owned();
-            files.map(|(path, text)| (path, digest(text))).collect()
-        };
-        let found = contents(&env.tree("home/.codex"));
-        assert_eq!(found, contents(expected), "{context}");
-        let left = leftovers(&disk);
-        let is_kept = |path: &PathBuf| path.to_string_lossy().contains(".kept-");
-        assert!(
-            left.iter().all(|path| remount && is_kept(path)),
-            "{context}\n{left:?}"
-        );
-        let _ = env.run(["restore", &archive, "--yes"]).code(0);
-        drop(mount);
+    let renames: Vec<usize> = (1..40).collect();
+    let numbers = sample_of(KILLS, &renames, &mut Dice::new());
+    // A restore waits for the clock of exFAT, which has steps of two seconds.
+    let killed: Option<Vec<bool>> = thread::scope(|scope| {
+        let halves = numbers.chunks(KILLS / 4).map(|numbers| {
+            let kill = move |number: &usize| kill_restore(kind, remount, *number);
+            scope.spawn(move || numbers.iter().map(kill).collect::<Vec<_>>())
+        });
+        let running: Vec<_> = halves.collect();
+        let done = running.into_iter().map(|one| one.join().expect("a thread"));
+        done.flatten().collect()
+    });
+    assert!(killed.is_none_or(|killed| killed.contains(&true)));
+}
+
+/// Returns true if the restore was killed, false if it ended before the rename with this number, and `None` if no disk
+/// can be mounted.
+fn kill_restore(kind: &str, remount: bool, number: usize) -> Option<bool> {
+    let env = TestEnv::new();
+    let (disk, image) = (env.path("home"), env.path("home.img"));
+    let mut mount = Mount::without_modes(kind, &disk)?;
+    sample_home(&env);
+    allow_logins(&env);
+    let archive = text(&backup(&env, &[]));
+    let archived = env.tree("home/.codex");
+    put(&env, "AGENTS.md", "changed");
+    put(&env, "skills/new/SKILL.md", "new");
+    let changed = env.tree("home/.codex");
+    let args = ["restore", &archive, "--yes"];
+    if ended_before_call(&env, &args, RENAME, number) {
+        return Some(false);
     }
-    assert!(killed > 0);
+    if remount {
+        drop(mount);
+        mount = Mount::of_image(kind, &image, &disk).expect("mounts again");
+    }
+    let next = env.run(["list-backups"]).code(0);
+    let context = format!("rename {number}: {next}");
+    let skills = env.codex_home().join("skills/new/SKILL.md");
+    let expected = if skills.exists() { &changed } else { &archived };
+    let tops = [
+        "AGENTS.md",
+        "skills",
+        "sessions",
+        "config.toml",
+        "auth.json",
+        "notes.txt",
+    ];
+    // exFAT rounds times.
+    let contents = |tree: &Tree| -> Vec<(PathBuf, String)> {
+        let files = tree.only(&tops).0.into_iter();
+        let digest = |text: String| text.rsplit(' ').next().unwrap_or_default().to_owned();
+        files.map(|(path, text)| (path, digest(text))).collect()
+    };
+    let found = contents(&env.tree("home/.codex"));
+    assert_eq!(found, contents(expected), "{context}");
+    let left = leftovers(&disk);
+    let is_kept = |path: &PathBuf| path.to_string_lossy().contains(".kept-");
+    assert!(
+        left.iter().all(|path| remount && is_kept(path)),
+        "{context}\n{left:?}"
+    );
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    drop(mount);
+    Some(true)
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 /// A command without subcommands.
+#[derive(Clone)]
 pub(crate) struct Leaf {
     /// The words that select it, such as `["profile", "save"]`.
     pub words: Vec<String>,

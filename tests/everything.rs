@@ -2,8 +2,7 @@
 //! machines that sync, some killed or terminated. After each burst every acknowledged message is in one place, the
 //! databases are whole, no refresh token was used twice, and the next command finds nothing to complain about.
 //!
-//! `CODEX_MANAGER_SEQUENCES` sets the number of seeds, `CODEX_MANAGER_BURSTS` the number of bursts of each. A failure
-//! prints the seed and the steps.
+//! A failure prints the seed and the steps.
 
 #![allow(
     clippy::print_stdout,
@@ -20,6 +19,7 @@ use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::processes;
 use crate::support::restic;
 use crate::support::sign_in::SignIn;
+use crate::support::variables;
 use codex_manager::testing::codex::process::find_codex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -487,21 +487,15 @@ impl Drop for Machines {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn i2_i5_i10_everything_at_once_loses_no_message_and_no_login() {
-    let first = number("CODEX_MANAGER_TEST_SEED", Dice::new().below(1 << 40));
-    for seed in first..first + number("CODEX_MANAGER_SEQUENCES", SEQUENCES) {
+    for seed in variables::seeds(SEQUENCES) {
         let began = Instant::now();
         let mut dice = Dice::seeded(seed);
         let Some(mut machines) = Machines::new(seed) else {
             return;
         };
-        let bursts = number("CODEX_MANAGER_BURSTS", BURSTS);
+        let bursts = variables::value("CODEX_MANAGER_BURSTS").unwrap_or(BURSTS);
         for number in 0..bursts {
             machines.burst(number, &mut dice);
         }

@@ -7,6 +7,7 @@ use crate::support::env::TestEnv;
 use crate::support::fuzzing::{self, Read, unpack};
 use crate::support::hostile::{self, Entry, Parts, Piece, gzip};
 use crate::support::sample::put;
+use crate::support::variables;
 use codex_manager::testing::archive::ArchiveError;
 use codex_manager::testing::archive::format::Compression;
 use codex_manager::testing::archive::manifest::ArchiveManifest;
@@ -17,10 +18,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Returns the number of inputs per test. `FUZZ_ROUNDS` sets it: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
+/// Returns the number of inputs of each test.
 fn rounds() -> u64 {
-    let asked = std::env::var("FUZZ_ROUNDS").ok();
-    asked.and_then(|n| n.parse().ok()).unwrap_or(300)
+    variables::sequences(300)
 }
 
 /// Boundary values that often expose errors.

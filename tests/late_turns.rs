@@ -1,7 +1,6 @@
 //! Turns of the real Codex (0.169) while a restore runs: no acknowledged message is lost, and no database is damaged.
 //!
-//! The restores are held at a sample of their calls. `CODEX_MANAGER_HELD_CALLS=0..100` holds them at each of these calls
-//! instead; each number of `CODEX_MANAGER_HELD_PASS` from 0 to 4 gives every call another kind of turn.
+//! The restores are held at a sample of their calls, or at the calls of a range.
 
 #![allow(
     clippy::print_stdout,
@@ -16,17 +15,22 @@ use crate::support::lab::{Lab, rollouts};
 use crate::support::mock_backend::ToolCall;
 use crate::support::real_codex::RunningCodex;
 use crate::support::sample::{backup, put, sample_home};
+use crate::support::variables;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// The number of calls at which the restore is held, for each way of restoring.
 const POINTS: usize = 4;
+
+/// The time limit of a turn.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The staging folder of a restore, which exists from its plan to its end.
 const STAGING: &str = "home/..codex.codex-manager-restore";
@@ -130,23 +134,26 @@ impl Scene {
         turn: Turn,
         prompt: &str,
     ) -> Option<(Output, Option<Place>)> {
+        const LIMIT_IF_LOCKED: Duration = Duration::from_secs(2);
         let mut running = None;
         let mut is_acknowledged = false;
         let mut is_planned = false;
         let at = (point.call.as_str(), point.number);
         let output = stopped_at(&self.lab.world, args, at, || {
             is_planned = self.lab.world.path(STAGING).exists();
+            let is_locked = is_database_locked(&self.lab.home());
+            let limit = if is_locked { LIMIT_IF_LOCKED } else { LIMIT };
             let codex = self.start(turn, prompt);
             if turn == Turn::Running {
                 wait_for_open_database(codex.pid());
                 running = Some(codex);
             } else {
-                is_acknowledged = is_acknowledged_by(codex);
+                is_acknowledged = is_acknowledged_by(codex, limit);
             }
         })?;
         self.lab.backend.call_tools(&[]);
         if let Some(codex) = running {
-            is_acknowledged = is_acknowledged_by(codex);
+            is_acknowledged = is_acknowledged_by(codex, LIMIT);
         }
         let place = if is_planned {
             Some(Place::Kept)
@@ -197,10 +204,22 @@ impl Scene {
     }
 }
 
+/// Returns true if a process has locked one of Codex's databases. Codex (0.169) waits for the end of the lock without a
+/// time limit.
+fn is_database_locked(home: &Path) -> bool {
+    let locks = fs::read_to_string("/proc/locks").expect("the locks");
+    let files = fs::read_dir(home).expect("list").flatten();
+    let is_database = |path: PathBuf| path.extension().is_some_and(|end| end == "sqlite");
+    let mut inodes = files
+        .filter(|file| is_database(file.path()))
+        .map(|file| format!(":{} ", file.ino()));
+    let locks = locks.lines().filter(|lock| lock.contains(" WRITE "));
+    inodes.any(|inode| locks.clone().any(|lock| lock.contains(&inode)))
+}
+
 /// Returns true if Codex ends with success. Ends one that waits for a lock of the held restore.
-fn is_acknowledged_by(codex: RunningCodex) -> bool {
-    const LIMIT: Duration = Duration::from_secs(30);
-    let until = Instant::now() + LIMIT;
+fn is_acknowledged_by(codex: RunningCodex, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
     while codex.is_running() {
         if Instant::now() > until {
             codex.kill();
@@ -262,15 +281,10 @@ pub(crate) fn assert_databases_whole(home: &Path, context: &str) {
     }
 }
 
-/// Returns the number that is the value of an environment variable.
-fn number(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Chooses the calls at which a restore is held, with their places among all calls.
 fn chosen(all: &[Point]) -> Vec<(usize, Point)> {
     let numbered = |point: &Point| all.iter().position(|p| p == point).expect("of all");
-    let range = std::env::var("CODEX_MANAGER_HELD_CALLS").ok();
+    let range: Option<String> = variables::value("CODEX_MANAGER_HELD_CALLS");
     let points = match range.as_ref().and_then(|text| text.split_once("..")) {
         Some((from, to)) => {
             let [from, to]: [usize; 2] = [from, to].map(|end| end.parse().expect("a number"));
@@ -292,12 +306,11 @@ fn hold(options: &[&str], offset: usize) {
     // These write staged files, and messages before the plan.
     all.retain(|point| !["write", "pwrite64"].contains(&&*point.call));
     let chosen = chosen(&all);
-    let is_sample = std::env::var_os("CODEX_MANAGER_HELD_CALLS").is_none();
-    let pass = number("CODEX_MANAGER_HELD_PASS").unwrap_or(0);
+    let pass: Option<usize> = variables::value("CODEX_MANAGER_HELD_PASS");
     let mut counts = [0; 4];
     for (n, (place, point)) in chosen.iter().enumerate() {
         scene.reset();
-        let kind = if is_sample { n } else { place + pass };
+        let kind = pass.map_or(n, |pass| place + pass);
         let turn = TURNS[(kind + offset) % TURNS.len()];
         let context = format!(
             "{turn:?} at {} {}, {place} of {options:?}",
@@ -429,24 +442,25 @@ fn a_database_opened_during_a_restore_is_never_combined_with_the_log_of_another(
         let (go, is_going) = mpsc::channel();
         let (database, live) = (path.clone(), path.clone());
         let mut writer = None;
+        let end = Arc::new(AtomicBool::new(false));
+        let has_ended = Arc::clone(&end);
         let output = stopped_at(&env, &args, ("renameat2", number), || {
             writer = Some(std::thread::spawn(move || {
                 write_as_codex(&database, &opened, &is_going)
             }));
             is_opened.recv().unwrap();
-            // From now on the restore continues, and at its end the connection reads for the first time.
+            // From now on the restore continues, and the connection reads for the first time when the restore has
+            // replaced the database, or has ended.
             std::thread::spawn(move || {
-                let before = fs::metadata(&live).map(|meta| meta.ino());
-                let until = Instant::now() + Duration::from_secs(2);
-                while Instant::now() < until
-                    && fs::metadata(&live).map(|meta| meta.ino()).ok()
-                        == before.as_ref().ok().copied()
-                {
+                let inode = || fs::metadata(&live).map(|meta| meta.ino()).ok();
+                let before = inode();
+                while !has_ended.load(Ordering::Acquire) && inode() == before {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 let _ = go.send(());
             });
         });
+        end.store(true, Ordering::Release);
         let Some(output) = output else { break };
         tried += 1;
         let message = String::from_utf8_lossy(&output.stderr).into_owned();

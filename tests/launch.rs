@@ -1,6 +1,7 @@
 //! Tests of `launch`, `resume` and `launches` with a script in place of Codex: arguments, environment,
 //! exit code and records.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::processes;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
@@ -245,7 +246,7 @@ fn wait_for(path: &Path) {
             "not written within the time limit: {}",
             path.display()
         );
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -489,7 +490,8 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
     let copy = env.path("bin/codex");
     fs::copy("/bin/sh", &copy).unwrap();
     let file = env.path(&path).display().to_string();
-    for (redirection, state) in [("<", "ended"), (">>", "bound")] {
+    // Nothing shows that a file is never bound.
+    for (redirection, state, seconds) in [("<", "ended", 2), (">>", "bound", 60)] {
         let script = format!(
             "exec 3{redirection}\"{file}\"; touch $HOME/{state}; while [ ! -e $HOME/{state}-done ]; do sleep 0.05; done"
         );
@@ -500,7 +502,7 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
             .spawn()
             .unwrap();
         wait_for(&env.path(&format!("home/{state}")));
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end && launches(&env)[0]["session_id"].is_null() {
             std::thread::sleep(Duration::from_millis(20));
         }

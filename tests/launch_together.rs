@@ -6,6 +6,7 @@
     reason = "TOML quotes as Rust does"
 )]
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, creator, messages, rollout, rows};
 use crate::support::launched::{
@@ -156,7 +157,7 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
         != 2
     {
         assert!(Instant::now() < deadline, "{:?}", find_codex(&home));
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     // The first launch ends; the login stays for the other one.
     crate::support::processes::signal("KILL", first.codex());

@@ -9,6 +9,7 @@ use crate::support::lab::{Lab, rollout};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::real_codex::RealCodex;
 use crate::support::restic;
+use crate::support::variables;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -656,10 +657,7 @@ fn run_sequence(seed: u64) {
 
 #[test]
 fn every_dropped_message_is_found_and_nothing_else_is_a_loss() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let first = number("CODEX_MANAGER_TEST_SEED").unwrap_or_else(|| Dice::new().below(1 << 40));
-    let count = number("CODEX_MANAGER_SEQUENCES").unwrap_or(6);
-    for seed in first..first + count {
+    for seed in variables::seeds(6) {
         run_sequence(seed);
     }
 }

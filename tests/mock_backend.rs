@@ -236,7 +236,7 @@ fn the_backend_stops_with_pending_turns_delays_and_blackholes() {
     assert!(alice.wait_for_held_turn(SOON));
     let start = Instant::now();
     drop(backend);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
     for mut stream in open {
         let _ = stream.read_to_end(&mut Vec::new());
     }

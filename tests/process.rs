@@ -55,7 +55,7 @@ fn sleeper(folder: &Path, name: &str) -> Command {
 }
 
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let limit = Instant::now() + Duration::from_secs(2);
+    let limit = Instant::now() + Duration::from_secs(60);
     loop {
         match look() {
             None if Instant::now() < limit => std::thread::sleep(Duration::from_millis(10)),

@@ -3,7 +3,7 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::hostile::Parts;
-use crate::support::injection::{can_inject, ended_before_call, stopped_at, traced};
+use crate::support::injection::{can_inject, ended_before_call, kill_numbers, stopped_at, traced};
 use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, sample_home_at, set_time,
     text,
@@ -211,7 +211,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
     let args = ["restore", &archive, "--no-safety-backup"];
     let mut kills = 0;
     for call in ["linkat", "renameat2", "unlinkat"] {
-        for number in 1..40 {
+        for number in kill_numbers(40) {
             // Each restore has another file to replace.
             put(&env, "AGENTS.md", format!("{call} {number}"));
             if ended_before_call(&env, &args, call, number) {
@@ -243,7 +243,7 @@ fn i1_a_turn_added_after_a_killed_restore_survives_its_recovery() {
             let _ = env.run(args).code(0);
         }
     }
-    assert!(kills > 10, "{kills}");
+    assert!(kills > 3, "{kills}");
 }
 
 /// On an overlay over two file systems, a link has another identity than the file that it links.

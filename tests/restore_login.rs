@@ -14,7 +14,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 const FIRST: &str = "rt.acct-alice.f1.1";
 const SECOND: &str = "rt.acct-alice.f1.2";
@@ -139,23 +138,7 @@ fn spawn_blocked_on_login_lock(lab: &Lab, args: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn();
     let child = child.expect("start codex-manager");
-    let lock = lab.home().join("auth.lock");
-    let open = |pid: u32| {
-        let fds = fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        fds.filter_map(|fd| fs::read_link(fd.path()).ok())
-            .any(|file| file == lock)
-    };
-    let limit = Instant::now() + Duration::from_secs(20);
-    while !open(child.id()) {
-        assert!(
-            Instant::now() < limit && processes::alive(child.id()),
-            "the command did not block on the lock"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    processes::wait_for_open_file(child.id(), &lab.home().join("auth.lock"));
     child
 }
 
@@ -175,8 +158,6 @@ fn a_backup_and_a_restore_wait_while_codex_renews_the_login() {
     ] {
         let held = HeldLock::exclusive(&alias);
         let child = spawn_blocked_on_login_lock(&lab, args);
-        // The lock is held longer than by Codex, to show that the command does not continue.
-        std::thread::sleep(Duration::from_millis(300));
         assert!(processes::alive(child.id()), "{args:?} did not wait");
         let renewed = SignIn::alice()
             .generation(generation)

@@ -417,7 +417,7 @@ fn world() -> TestEnv {
 }
 
 #[test]
-fn install_show_and_remove() {
+fn an_installed_job_is_shown_and_removed() {
     let env = world();
     let before = env.tree("home");
     let run = env

@@ -2,8 +2,8 @@
 //! is lost, and launches are recorded and bound to the account of their conversation. Uses the real
 //! Codex and a mock backend that rotates tokens and revokes reused ones.
 //!
-//! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed, the steps, the
-//! output of Codex, the location of each token, and the requests to the backend.
+//! A failure prints the seed, the steps, the output of Codex, the location of each token, and the requests to the
+//! backend.
 
 #![allow(
     clippy::print_stdout,
@@ -16,6 +16,7 @@ use crate::support::lab::{Lab, creator, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
+use crate::support::variables;
 use codex_manager::testing::codex::process::find_codex;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -347,18 +348,7 @@ fn token(path: &Path) -> Option<String> {
 
 #[test]
 fn i2_i5_no_sequence_of_killed_commands_spends_a_refresh_token_twice() {
-    let wanted = std::env::var("CODEX_MANAGER_SEQUENCES");
-    let wanted = wanted
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(SEQUENCES);
-    let by_hand = std::env::var("CODEX_MANAGER_TEST_SEED").ok();
-    let first: u64 = by_hand.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::UNIX_EPOCH);
-        u64::try_from(since.expect("after 1970").as_micros()).expect("in range")
-    });
-    for seed in first..first + wanted {
+    for seed in variables::seeds(SEQUENCES) {
         let began = Instant::now();
         let mut dice = Dice::seeded(seed);
         let Some(mut sequence) = Sequence::begin(seed, &mut dice) else {

@@ -379,7 +379,7 @@ fn a_silent_network_ends_at_the_time_limit_without_leftover_processes() {
     let started = Instant::now();
     let run = world.status().code(6);
     assert!(
-        started.elapsed() < Duration::from_secs(12),
+        started.elapsed() < Duration::from_secs(120),
         "{:?}",
         started.elapsed()
     );
@@ -403,7 +403,8 @@ fn an_interrupted_status_leaves_no_processes() {
     processes::signal("INT", running.id());
     let status = running.wait().expect("wait");
     assert_eq!(status.code(), Some(130));
-    assert!(started.elapsed() < Duration::from_secs(2));
+    // Before the time limit of the answer.
+    assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(find_holders(&world.env.codex_home(), &[]), []);
 }
 

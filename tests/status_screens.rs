@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const ZONE: &str = "Asia/Kolkata";
 
 /// The number of concurrent terminals.
-const WORKERS: usize = 4;
+const WORKERS: usize = 8;
 
 /// An account, and the limits that its `/status` has to show.
 struct Case {

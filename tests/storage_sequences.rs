@@ -1,7 +1,5 @@
 //! Random sequences of turns, all `storage` commands (some of them killed), sync, backup and restore on
-//! two machines. No line is lost, and no conversation exists twice.
-//!
-//! `CODEX_MANAGER_SEQUENCES` sets the number of sequences. A failure prints the seed and the steps.
+//! two machines. No line is lost, and no conversation exists twice. A failure prints the seed and the steps.
 
 #![allow(
     clippy::print_stdout,
@@ -12,6 +10,7 @@ use crate::support::env::Run;
 use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::pair::Pair;
+use crate::support::variables;
 use codex_manager::testing::codex::rollout::open_plain;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -284,10 +283,9 @@ impl Drop for Sequence {
 
 #[test]
 fn i2_storage_sync_backup_and_restore_lose_no_line() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let sequences = number("CODEX_MANAGER_SEQUENCES").unwrap_or(SEQUENCES);
-    let first = number("CODEX_MANAGER_TEST_SEED").unwrap_or_else(|| Dice::new().below(1 << 40));
-    for seed in first..first + sequences {
+    let seeds = variables::seeds(SEQUENCES);
+    println!("{seeds:?}");
+    for seed in seeds {
         let mut dice = Dice::seeded(seed);
         let (machines, _codex) = Machines::new();
         let mut sequence = Sequence(machines, seed);
@@ -296,5 +294,4 @@ fn i2_storage_sync_backup_and_restore_lose_no_line() {
         }
         sequence.0.check();
     }
-    println!("{sequences} sequences from seed {first}");
 }

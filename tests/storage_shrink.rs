@@ -371,7 +371,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 /// The number of points that the test tries per command and kind of fault.
-const POINTS: usize = 40;
+const POINTS: usize = 12;
 
 #[test]
 fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {

@@ -231,24 +231,27 @@ impl Conversations {
         drop(server);
 
         prepared.restore();
-        for state in STATES {
+        let resumed = STATES.map(|state| {
             let home = self.lab.home();
             let id = &self.ids[state];
             let done = self
                 .lab
                 .codex
                 .exec_resume(&home, &self.lab.backend, id, "resumed");
-            let text = if done.status.success() {
+            if done.status.success() {
                 assert_eq!(done.session_id(), Some(&**id), "{done}");
-                "goes on".to_owned()
-            } else {
-                let last = done.stderr.lines().find(|line| line.starts_with("Error"));
-                self.readable(last.unwrap_or(&done.stderr))
-            };
-            let read = self.ask(&mut self.server(), "thread/read", state);
+                return "goes on".to_owned();
+            }
+            let last = done.stderr.lines().find(|line| line.starts_with("Error"));
+            self.readable(last.unwrap_or(&done.stderr))
+        });
+        let mut server = self.server();
+        for (state, text) in STATES.into_iter().zip(resumed) {
+            let read = self.ask(&mut server, "thread/read", state);
             let read = outcome(read.map(|answer| texts(&answer)));
             seen.add(state, "resume", &format!("{text}: {read}"));
         }
+        drop(server);
         seen.forms.push(("resume", self.forms()));
 
         prepared.restore();

@@ -273,7 +273,7 @@ fn the_trash_is_emptied_on_request() {
 }
 
 /// The number of points that the test tries per command and kind of fault.
-const POINTS: usize = 25;
+const POINTS: usize = 12;
 
 #[test]
 fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {

@@ -245,7 +245,7 @@ fn a_damaged_database_is_reported_and_left_alone() {
 }
 
 /// The number of points that the test tries per kind of fault.
-const POINTS: usize = 30;
+const POINTS: usize = 12;
 
 #[test]
 fn i2_i3_a_vacuum_that_fails_anywhere_loses_no_row() {

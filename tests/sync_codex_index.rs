@@ -1,6 +1,6 @@
 //! Updates of the local Codex index by a sync, also after a killed run.
 
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
 use crate::support::pair::{Pair, actions};
 use crate::sync_shutdown::a_codex;
 use rusqlite::{Connection, OptionalExtension};
@@ -172,7 +172,7 @@ fn the_next_run_indexes_files_of_a_killed_run() {
         return;
     }
     for call in ["rename", "renameat2", "fsync", "fdatasync", "unlink"] {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
             pair.sync(&[(&path(1), &text(1, "")), (&path(2), &text(2, ""))]);

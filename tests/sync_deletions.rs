@@ -1,6 +1,6 @@
 //! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
 use crate::support::pair::{Pair, actions};
 use std::fs;
 
@@ -54,7 +54,7 @@ fn i2_a_few_deletions_of_a_killed_run_are_completed() {
     // The result is the same whichever machine syncs first.
     for names in [["a", "b"], ["b", "a"]] {
         for call in ["unlink", "fsync"] {
-            for number in 1..=KILLS {
+            for number in kill_numbers(KILLS) {
                 let pair = propagating(&["a", "b"], 40);
                 for n in 0..3 {
                     fs::remove_file(pair.home("a").join(skill(n))).unwrap();
@@ -168,7 +168,7 @@ fn i2_a_recreated_file_cancels_its_deletion_even_if_the_run_is_killed() {
     }
     let gone = skill(7);
     for call in ["fsync", "renameat2", "rename"] {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = propagating(&["a", "b", "c"], 12);
             fs::remove_file(pair.home("b").join(&gone)).unwrap();
             for name in ["b", "a", "c"] {

@@ -2,7 +2,7 @@
 
 use crate::support::faults::Mount;
 use crate::support::injection::{
-    Fault, Point, can_inject, ended_before_call, run_with_fault, traced,
+    Fault, Point, can_inject, ended_before_call, kill_numbers, run_with_fault, traced,
 };
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use codex_manager::testing::io::hash::Sha256Digest;
@@ -32,7 +32,7 @@ fn i2_a_killed_sync_leaves_complete_files_and_continues() {
     }
     let longer = format!("{META}{{\"n\":1}}\n");
     for call in CALLS {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             pair.put("a", ROLLOUT, META);
             pair.put("a", SKILL, "one");
@@ -77,7 +77,7 @@ fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
         return;
     }
     for call in CALLS {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             let snapshot = "backups-b/b-20261101T000000Z";
             for path in [SKILL, "AGENTS.md"] {
@@ -131,7 +131,7 @@ fn i2_a_killed_first_sync_of_many_files_continues() {
     ];
     let of_b = ("skills/of-b/SKILL.md", "of b");
     for call in CALLS {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             for (path, text) in of_a {
                 pair.put("a", path, text);

@@ -7,7 +7,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, set_mtime};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -438,7 +438,7 @@ fn i2_a_killed_move_to_another_disk_is_completed() {
     let name = ROLLOUT.rsplit('/').next().unwrap();
     let archived = format!("archived_sessions/{name}");
     for call in ["rename", "renameat2", "fsync", "unlink"] {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
                 return;

@@ -1,6 +1,6 @@
 //! Decisions about versions of conversations: their scope and duration. A decision drops no other version.
 
-use crate::support::injection::{can_inject, ended_before_call};
+use crate::support::injection::{can_inject, ended_before_call, kill_numbers};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use std::fs;
 use std::path::Path;
@@ -130,7 +130,7 @@ fn i2_a_killed_keep_both_drops_no_version() {
         return;
     }
     for call in ["fsync", "rename", "unlink"] {
-        for number in 1..=KILLS {
+        for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             pair.configure("b", NO_BACKUP);
             let [mine, other] = pair.diverge();
@@ -167,7 +167,7 @@ fn i2_a_killed_keep_fork_leaves_the_conversation_undecided() {
         return;
     }
     for call in ["fsync", "rename"] {
-        for number in 1..=2 * KILLS {
+        for number in kill_numbers(2 * KILLS) {
             let pair = Pair::new();
             for name in ["a", "b"] {
                 pair.configure(

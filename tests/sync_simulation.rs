@@ -4,16 +4,16 @@
 //! restored to an earlier day. In some, users rewind, migrate and compact conversations with Codex, or delete plain files with `delete_policy = "propagate"`. A second test has
 //! users that keep both versions of conflict copies, and a cloud folder that is emptied and filled again.
 //!
-//! The seed determines the whole schedule. `CODEX_MANAGER_SYNC_SCHEDULES` sets the number of schedules,
-//! `CODEX_MANAGER_SYNC_FIRST` the seed of the first one, and `CODEX_MANAGER_SYNC_SEED` runs a single one.
+//! The seed determines the whole schedule. The default seeds are always the same.
 
 use crate::support::cloud::{Cloud, Machine, Rng, Settling};
+use crate::support::variables::{self, SEED};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// Number of schedules without `CODEX_MANAGER_SYNC_SCHEDULES`.
+/// The default number of schedules.
 const DEFAULT_SCHEDULES: u64 = 60;
 /// Seeds of schedules that once failed; they always run.
 const REGRESSION_SEEDS: [u64; 10] = [
@@ -45,29 +45,19 @@ fn no_machine_waits_after_decisions_an_image_and_an_emptied_folder() {
 
 /// Runs the schedules that the environment selects, in two threads.
 fn run_schedules(decisions: Decisions, default: u64, regressions: &[u64]) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    if let Some(seed) = number("CODEX_MANAGER_SYNC_SEED") {
-        run_schedule(seed, decisions);
-        return;
-    }
-    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(default);
-    let first = number("CODEX_MANAGER_SYNC_FIRST").unwrap_or(0);
-    let next = AtomicU64::new(0);
+    let seeds: Vec<u64> = match variables::value(SEED) {
+        Some(seed) => (seed..seed + variables::sequences(1)).collect(),
+        None => (0..variables::sequences(default))
+            .chain(regressions.iter().copied())
+            .collect(),
+    };
+    let seeds = Mutex::new(seeds.into_iter());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let did_more = index
-                        .checked_sub(count)
-                        .and_then(|i| usize::try_from(i).ok());
-                    let seed = match did_more {
-                        None => first + index,
-                        Some(i) => match regressions.get(i) {
-                            Some(seed) => *seed,
-                            None => return,
-                        },
-                    };
+                    let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(seed) = next else { return };
                     let failed =
                         std::panic::catch_unwind(|| run_schedule(seed, decisions)).is_err();
                     assert!(!failed, "seed {seed}");

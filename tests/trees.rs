@@ -3,6 +3,7 @@
 
 use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
+use crate::support::variables::{self, SEED};
 use codex_manager::testing::archive::format::Compression;
 use codex_manager::testing::archive::manifest::ArchiveManifest;
 use codex_manager::testing::archive::reuse::PreviousArchive;
@@ -437,20 +438,8 @@ fn is_deterministic(env: &TestEnv, first: &Path) {
 
 #[test]
 fn any_tree_is_restored_from_each_of_its_archives() {
-    let cases = std::env::var("TREES_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(24);
-    let seed = std::env::var("TREES_SEED")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or_else(|| {
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .expect("after 1970");
-            u64::from(now.subsec_nanos())
-        });
-    println!("TREES_SEED={seed} repeats this");
+    let cases = u32::try_from(variables::sequences(24)).expect("in range");
+    let seed = variables::seed();
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -467,6 +456,6 @@ fn any_tree_is_restored_from_each_of_its_archives() {
         Ok(())
     });
     if let Err(e) = outcome {
-        panic!("TREES_SEED={seed}: {e}");
+        panic!("{SEED}={seed}: {e}");
     }
 }

@@ -7,6 +7,7 @@ use crate::support::lab::Lab;
 use crate::support::usage_lines::{
     Tokens, at, context, conversation, count, line, record, store, sum, text_of, tokens,
 };
+use crate::support::variables;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -241,8 +242,8 @@ fn the_real_codex_is_counted_as_its_server_answered() {
     assert_eq!(window["account"], "alice@example.com");
 }
 
-/// The default number of random conversations; `CODEX_MANAGER_USAGE_SEQUENCES` overrides it.
-const SEQUENCES: u32 = 1000;
+/// The default number of random conversations.
+const SEQUENCES: u64 = 1000;
 
 /// Writes a random conversation. Returns the tokens of its requests.
 fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
@@ -279,10 +280,7 @@ fn random_lines(dice: &mut Dice, number: u32) -> (Vec<String>, Tokens) {
 
 #[test]
 fn random_conversations_are_counted_as_they_were_made() {
-    let wanted = std::env::var("CODEX_MANAGER_USAGE_SEQUENCES").ok();
-    let sequences = wanted
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(SEQUENCES);
+    let sequences = u32::try_from(variables::sequences(SEQUENCES)).unwrap();
     let mut dice = Dice::new();
     let env = TestEnv::new();
     let mut expected = BTreeMap::new();

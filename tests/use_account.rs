@@ -5,6 +5,7 @@ use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
+use crate::support::processes::wait_for_open_file;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
@@ -557,7 +558,7 @@ fn use_waits_for_codexs_login_lock() {
         .stdout(std::process::Stdio::piped())
         .spawn();
     let child = child.expect("start");
-    std::thread::sleep(Duration::from_millis(400));
+    wait_for_open_file(child.id(), &env.codex_home().join("auth.json.lock"));
     assert_eq!(
         live_login(&env),
         auth_json(&alice(0)),

@@ -1,5 +1,6 @@
 //! `use` while Codex runs: its interface and daemon, renewals, and its locks.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::held_lock::HeldLock;
@@ -102,7 +103,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     let end = Instant::now() + LIMIT;
     while running_daemon_turns(&home).is_empty() {
         assert!(Instant::now() < end, "no turn of the daemon is recorded");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
@@ -137,7 +138,7 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     let end = Instant::now() + LIMIT;
     while !is_reported() && processes::alive(pid) {
         assert!(Instant::now() < end, "the daemon got no request to stop");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     alice.release_turns();
     let done = Run::of_output(switch.wait_with_output().expect("wait")).code(0);
@@ -198,7 +199,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
     let end = Instant::now() + LIMIT;
     while !has_open(switch.id(), &path) {
         assert!(Instant::now() < end, "the switch did not open the lock");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     assert!(processes::alive(pid));
     drop(held);

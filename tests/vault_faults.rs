@@ -1,5 +1,6 @@
 //! Faults of a vault: each has a separate error, loses no snapshot and leaves no restic process.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::restic;
@@ -55,7 +56,7 @@ pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < EVENT_TIMEOUT, "{what}");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -1,27 +1,24 @@
 //! Vault commands that are killed at random moments, and concurrent ones. The tests print the seed.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::TestEnv;
 use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
+use crate::support::variables;
 use crate::vault::set_up;
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Default number of kills of each command; `CODEX_MANAGER_VAULT_KILLS` overrides it.
+/// Default number of kills of each command.
 const KILLS: u64 = 10;
 
 /// Number of kills of the restic of each command.
 const RESTIC_KILLS: u64 = 3;
 
-fn kills(default: u64) -> u64 {
-    let wanted = std::env::var("CODEX_MANAGER_VAULT_KILLS").ok();
-    wanted.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Minimum number of rounds in which four homes use one vault.
-const MIN_ROUNDS: u32 = 3;
+/// Default number of rounds in which four homes use one vault.
+const ROUNDS: u64 = 3;
 
 /// Returns a home of 8 MB with a vault and one snapshot.
 fn vault_env(dice: &mut Dice) -> Option<TestEnv> {
@@ -73,16 +70,21 @@ fn assert_no_leftovers(env: &TestEnv) {
     assert!(debris.is_empty(), "{debris:?}");
 }
 
+/// Runs the command. Returns the time that it takes, in microseconds.
+fn run_time(env: &TestEnv, args: &[&str]) -> u64 {
+    let began = Instant::now();
+    let _ = env.run(args);
+    u64::try_from(began.elapsed().as_micros()).unwrap()
+}
+
 fn kill_at_random(
     env: &TestEnv,
     dice: &mut Dice,
     args: &[&str],
     mut before: impl FnMut(&mut Dice, u64),
 ) {
-    let began = Instant::now();
-    let _ = env.run(args);
-    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
-    for i in 0..kills(KILLS) {
+    let whole = run_time(env, args);
+    for i in 0..variables::sequences(KILLS) {
         before(dice, i);
         let delay = Duration::from_micros(dice.below(whole));
         let _ = ended_before_kill(env, args, delay);
@@ -126,8 +128,10 @@ fn i2_a_killed_import_loses_no_snapshot_and_leaves_no_files() {
     };
     let archive = crate::support::sample::backup(&env, &[]);
     let archive = archive.to_str().unwrap().to_owned();
-    for _ in 0..kills(KILLS) {
-        let delay = Duration::from_micros(dice.below(2_000_000));
+    // An import takes about as long, and only the first one copies something.
+    let whole = run_time(&env, &["vault", "drill"]);
+    for _ in 0..variables::sequences(KILLS) {
+        let delay = Duration::from_micros(dice.below(whole));
         let _ = ended_before_kill(&env, &["vault", "import", &archive], delay);
     }
     let _ = env.run(["vault", "import", &archive]).code(0);
@@ -167,7 +171,7 @@ fn restic_killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> Option<
             let _ = rustix::process::kill_process(restic, rustix::process::Signal::KILL);
             return child.wait().unwrap().code();
         }
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -187,11 +191,9 @@ fn i2_a_killed_restic_loses_no_snapshot_and_leaves_no_files() {
         &["vault", "forget", "--keep-last", "1", "--yes"],
     ];
     // A delay within the time of a whole command, or every restic ends before it is killed.
-    let began = Instant::now();
-    let _ = env.run(["vault", "backup"]).code(0);
-    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    let whole = run_time(&env, &["vault", "backup"]);
     let mut killed = 0;
-    for i in 0..kills(RESTIC_KILLS) {
+    for i in 0..variables::sequences(RESTIC_KILLS) {
         for args in commands {
             grow(&env, &mut dice, i % 8);
             // The first one is killed as soon as it runs.
@@ -213,11 +215,6 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
     let Some(mut env) = vault_env(&mut dice) else {
         return;
     };
-    // CODEX_MANAGER_VAULT_SECONDS=300 runs for longer.
-    let wanted = std::env::var("CODEX_MANAGER_VAULT_SECONDS").ok();
-    let seconds = wanted.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut rounds = 0;
     let homes = ["a", "b", "c", "d"];
     for name in homes {
         sample_home_at(&env.path(name));
@@ -227,8 +224,7 @@ fn i10_concurrent_backups_and_forgets_lose_no_snapshot() {
         let config = env.manager_home().join("config.toml");
         fs::copy(config, manager.join("config.toml")).unwrap();
     }
-    while rounds < MIN_ROUNDS || Instant::now() < until {
-        rounds += 1;
+    for _ in 0..variables::sequences(ROUNDS) {
         let mut running = Vec::new();
         for (i, name) in homes.into_iter().enumerate() {
             let folder = env.path(name).join("notes.txt");

@@ -1,6 +1,8 @@
 //! `vault` with an S3 server on loopback.
 
+use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
 use crate::support::restic::{self, S3_KEYS, S3Server};
 use crate::support::sample::{put, sample_home};
 use serde_json::Value;
@@ -89,16 +91,8 @@ fn each_refusal_of_an_s3_server_has_its_own_error() {
 
 /// Starts a backup of data that does not compress, and waits until some of it was uploaded.
 fn start_upload(env: &TestEnv) -> std::process::Child {
-    // Bytes that do not compress, more than one pack of restic's.
-    let mut state = 1_u64;
-    let noise: Vec<u8> = (0..6 << 20)
-        .flat_map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 32).to_le_bytes()
-        })
-        .collect();
+    // More than one pack of restic's.
+    let noise = Dice::seeded(1).bytes(48 << 20);
     put(env, "skills/mine/noise.bin", noise);
     let mut command = env.command(["vault", "backup", "--timeout", "5"]);
     let child = command
@@ -115,7 +109,7 @@ fn start_upload(env: &TestEnv) -> std::process::Child {
     let begun = std::time::Instant::now();
     while packs() == before {
         assert!(begun.elapsed().as_secs() < 60, "no data arrived");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     child
 }
@@ -159,7 +153,7 @@ fn restic_ends_when_the_manager_is_killed() {
     let begun = std::time::Instant::now();
     while is_running(restic) {
         assert!(begun.elapsed().as_secs() < 60, "restic still runs");
-        std::thread::yield_now();
+        std::thread::sleep(POLL_INTERVAL);
     }
     server.restart();
     let json = env.run(["vault", "snapshots", "--json"]).code(0).json();

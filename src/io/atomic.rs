@@ -276,9 +276,8 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(beneath::reach(path)?)?;
-    owner::inherit_folder(path);
-    Ok(())
+    let reached = beneath::reach(path)?;
+    owner::create_folder(path, || builder.create(&reached))
 }
 
 /// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary.

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Returns true if this process may give files to other users.
 pub(crate) fn is_root() -> bool {
@@ -17,36 +19,75 @@ pub(crate) fn is_root() -> bool {
     }
 }
 
+/// Held while a folder is created and gets its owner. Other threads that unpack an archive create entries in the folder
+/// as soon as it exists, and would give them the owner root.
+#[cfg(unix)]
+static NEW_FOLDER: Mutex<()> = Mutex::new(());
+
+#[cfg(unix)]
+fn wait_for_new_folder() -> MutexGuard<'static, ()> {
+    NEW_FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Gives the file or folder that this process has just created at `path` the owner of its folder. A system that
 /// refuses this, as in a container, is no error.
 pub(crate) fn inherit(created: &File, path: &Path) {
     #[cfg(unix)]
-    if is_root()
-        && let Some(Ok(folder)) = path.parent().map(Path::metadata)
-    {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        if folder.uid() != 0 {
-            let _ = fchown(created, Some(folder.uid()), Some(folder.gid()));
-        }
+    if is_root() {
+        let _waited = wait_for_new_folder();
+        give(created, path);
     }
     #[cfg(not(unix))]
     let _ = (created, path);
+}
+
+#[cfg(unix)]
+fn give(created: &File, path: &Path) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    if let Some(Ok(folder)) = path.parent().map(Path::metadata)
+        && folder.uid() != 0
+    {
+        let _ = fchown(created, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+/// Creates a folder by `create`, with the owner of its folder.
+pub(crate) fn create_folder(
+    path: &Path,
+    create: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    #[cfg(unix)]
+    if is_root() {
+        let _waited = wait_for_new_folder();
+        create()?;
+        give_folder(path);
+        return Ok(());
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    create()
 }
 
 /// Like [`inherit`], for a new folder.
 pub(crate) fn inherit_folder(path: &Path) {
     #[cfg(unix)]
     if is_root() {
-        use rustix::fs::{Mode, OFlags, open};
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder =
-            super::beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
-        if let Ok(folder) = folder {
-            inherit(&folder.into(), path);
-        }
+        let _waited = wait_for_new_folder();
+        give_folder(path);
     }
     #[cfg(not(unix))]
     let _ = path;
+}
+
+#[cfg(unix)]
+fn give_folder(path: &Path) {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder =
+        super::beneath::reach(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
+    if let Ok(folder) = folder {
+        give(&folder.into(), path);
+    }
 }
 
 /// Creates the file `path` (0600) with the owner of its folder, if root runs this process and nothing has that name,

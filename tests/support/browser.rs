@@ -6,6 +6,7 @@
     reason = "the rules for the environment are the program's"
 )]
 
+use super::POLL_INTERVAL;
 use super::skips::skip;
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
@@ -99,7 +100,7 @@ impl Browser {
                 if child.try_wait().expect("a state").is_some() {
                     break;
                 }
-                std::thread::yield_now();
+                std::thread::sleep(POLL_INTERVAL);
             }
             connections += self.answer();
             (

@@ -7,31 +7,23 @@
 
 use super::env::{Run, TestEnv};
 use super::skips::skip;
+use super::variables::{self, SEED};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A generator of random numbers. It prints its seed; setting `CODEX_MANAGER_TEST_SEED` to the same
-/// seed repeats a failure.
+/// A generator of random numbers. It prints its seed; setting [`SEED`] to the same seed repeats a failure.
 pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Creates a generator with a seed from the variable, or from the clock.
     pub(crate) fn new() -> Self {
-        let by_hand = std::env::var("CODEX_MANAGER_TEST_SEED").ok();
-        let seed = by_hand.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-            let now = std::time::SystemTime::now();
-            let since = now
-                .duration_since(std::time::UNIX_EPOCH)
-                .expect("after 1970");
-            u64::try_from(since.as_nanos() & u128::from(u64::MAX)).expect("masked")
-        });
-        Self::seeded(seed)
+        Self::seeded(variables::seed())
     }
 
     /// Creates a generator with this seed, and prints the seed.
     pub(crate) fn seeded(seed: u64) -> Self {
-        println!("CODEX_MANAGER_TEST_SEED={seed}");
+        println!("{SEED}={seed}");
         // Mixes the bits, so that adjacent seeds give unrelated numbers.
         Self((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }

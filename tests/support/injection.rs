@@ -11,6 +11,8 @@
 use super::env::TestEnv;
 use super::faults::Dice;
 use super::skips::skip;
+use super::variables;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The number of points that a test tries for each command and kind of fault. The sample starts at a
 /// random point, so a few runs cover all points.
-const POINTS: usize = 24;
+const POINTS: usize = 16;
 
 /// The calls that change a disk.
 const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftruncate,\
@@ -132,12 +134,15 @@ pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
     sample_of(POINTS, points, dice)
 }
 
+/// Returns about a third of the numbers up to `last`, for a test that creates its homes again for each kill.
+pub(crate) fn kill_numbers(last: usize) -> Vec<usize> {
+    let all: Vec<usize> = (1..=last).collect();
+    sample_of(last.div_ceil(3), &all, &mut Dice::new())
+}
+
 /// Selects `number` evenly distributed points. `CODEX_MANAGER_FAULT_POINTS` overrides the number.
-pub(crate) fn sample_of(number: usize, points: &[Point], dice: &mut Dice) -> Vec<Point> {
-    let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(number);
+pub(crate) fn sample_of<T: Clone>(number: usize, points: &[T], dice: &mut Dice) -> Vec<T> {
+    let wanted = variables::value("CODEX_MANAGER_FAULT_POINTS").unwrap_or(number);
     let step = points.len().div_ceil(wanted).max(1);
     let first = usize::try_from(dice.below(step as u64)).expect("in range");
     points.iter().skip(first).step_by(step).cloned().collect()
@@ -198,7 +203,10 @@ pub(crate) fn ended_before_call_without_exchange(
 
 fn run_killed(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: usize) -> bool {
     let inject = format!("inject={call}:signal=KILL:when={number}");
-    let options = [also, &["-o", "/dev/null", "-e", &inject]].concat();
+    // strace formats the traced calls only, and injects into these only.
+    let trace = format!("trace={call},renameat2");
+    let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let options = [&options[..], also].concat();
     let mut strace = strace(env, &options, args);
     strace.stdin(Stdio::null()).stdout(Stdio::null());
     strace.stderr(Stdio::null());
@@ -271,9 +279,8 @@ pub(crate) fn stopped_at(
             }
             // Repeated: SIGCONT is lost while the threads are still stopping. It fails if the
             // process has ended.
-            let mut kill = Command::new("kill");
-            let kill = kill.args(["-CONT", process]).stderr(Stdio::null());
-            let _ = kill.status().expect("kill");
+            let process = process.parse().ok().and_then(Pid::from_raw);
+            let _ = kill_process(process.expect("a process"), Signal::CONT);
         }
         if child.try_wait().expect("wait for strace").is_some() {
             break;

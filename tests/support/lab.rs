@@ -52,6 +52,11 @@ impl Lab {
     pub(crate) fn of_version(version: &'static str) -> Option<Self> {
         let lab = Self::with(RealCodex::of_version(version)?);
         signed_in_home(&lab.home(), &lab.backend, &SignIn::bob());
+        // Codex 0.98 asks the real server for its models, in each turn and for 9 s.
+        let path = lab.home().join("config.toml");
+        let config = fs::read_to_string(&path).expect("config.toml");
+        let config = config.replace("[features]", "[features]\nremote_models = false");
+        fs::write(&path, config).expect("write");
         let _ = lab.manager(["profile", "save", "bob"]).code(0);
         write_auth(&lab.home(), &SignIn::alice());
         let _ = lab.manager(["profile", "save", "alice"]).code(0);

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,26 @@ pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
         if left.is_empty() || Instant::now() > end {
             return left;
         }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until a process has a file open, as before it waits for the lock of the file. Polls, because an open file of
+/// another process gives no event.
+#[track_caller]
+pub(crate) fn wait_for_open_file(pid: u32, path: &Path) {
+    let end = Instant::now() + Duration::from_secs(60);
+    let is_open = || {
+        let files = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == path))
+    };
+    while !is_open() {
+        assert!(
+            Instant::now() < end && alive(pid),
+            "{pid} opens no {}",
+            path.display()
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

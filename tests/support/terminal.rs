@@ -3,12 +3,14 @@
 //! It records all output of the program. It answers the queries that Codex sends to a terminal before
 //! it draws.
 
+use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -226,7 +228,14 @@ fn pair(columns: u16) -> (File, File) {
     tcsetwinsize(&master, size(columns, LINES)).expect("set the size");
     let name = ptsname(&master, Vec::new()).expect("ptsname");
     let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
-    let slave = OpenOptions::new().read(true).write(true).open(path);
+    // A session leader would get SIGHUP at the end of the program.
+    let flags = OFlags::NOCTTY.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let slave = options
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(path);
     (File::from(master), slave.expect("open the terminal"))
 }
 

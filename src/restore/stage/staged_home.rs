@@ -186,10 +186,15 @@ impl Stage {
     ) -> Result<Option<PathBuf>, IoError> {
         let root = self.root_of(folder);
         let (mut live, mut relative) = (root.live.clone(), root.prefix.clone());
-        for part in folder.strip_prefix(&root.prefix).unwrap_or(folder) {
+        // Compared once, because folders may be a thousand levels deep.
+        let both = last_clear.iter().zip(folder);
+        let shared = both.take_while(|(last, part)| last == part).count();
+        let clear = shared.saturating_sub(root.prefix.iter().count());
+        let below = folder.strip_prefix(&root.prefix).unwrap_or(folder);
+        for (depth, part) in below.iter().enumerate() {
             live.push(part);
             relative.push(part);
-            if last_clear.starts_with(&relative) {
+            if depth < clear {
                 continue;
             }
             match live.symlink_metadata() {
