@@ -12,7 +12,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
-use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
+use crate::storage::trash::{self, ConversationTrash, TrashError, Unit};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{self, bytes};
@@ -162,14 +162,8 @@ impl TrashArgs {
                 if progress::is_interrupted() {
                     break;
                 }
-                let discarded = Discarded {
-                    id: &selected.id,
-                    title: &selected.title,
-                    rollouts: &selected.rollouts,
-                    bytes: selected.bytes,
-                };
-                let result = trash.discard(home, state.as_deref(), &discarded, context.now());
-                items.push(TrashItem::of_selected(selected, &result.map(drop)));
+                let result = trash.discard(home, state.as_deref(), selected, context.now());
+                items.push(TrashItem::of_selected(selected, &result));
             }
             removed = remove_expired(&trash, context)?;
         }
