@@ -7,6 +7,7 @@
 
 use super::selection::Selected;
 use crate::codex::database::DatabaseError;
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, Relation, RolloutName};
 use crate::codex::threads::saved_row::{self, SavedRow};
 use crate::codex::writer_lock::WriterLock;
@@ -31,6 +32,9 @@ const DOCUMENT: &str = "conversation.json";
 
 /// The name of the journal of `storage trash`.
 const JOURNAL: &str = "trash";
+
+/// The number of conversations that are moved by one transaction. Each has an open lock meanwhile.
+pub(crate) const MAX_BATCH: usize = 64;
 
 /// The beginning of the name of a unit that an earlier version has not completed.
 const PENDING: &str = ".pending-";
@@ -183,26 +187,74 @@ impl ConversationTrash {
         })
     }
 
-    /// Moves a conversation of `home` to the trash. Durable on return. `database` is the state
-    /// database. `selected` has the size when it was chosen.
-    ///
-    /// # Errors
-    /// Nothing was changed, or [`recover`] undoes it.
+    /// Moves conversations of `home` to the trash, at most [`MAX_BATCH`]. Durable on return. `database` is the state
+    /// database. Returns the result for each: those that Codex has open, or that changed since they were chosen, stay.
     pub(crate) fn discard(
         &self,
         home: &Path,
         database: Option<&Path>,
+        chosen: &[Selected],
+        now: DateTime<Utc>,
+    ) -> Vec<Result<(), TrashError>> {
+        match (self.discard_together(home, database, chosen, now), chosen) {
+            (Ok(results), _) => results,
+            (Err(JournalError::Written { .. }), [one]) => {
+                vec![Err(TrashError::Changed(one.id.clone()))]
+            }
+            (Err(e), [_]) => vec![Err(e.into())],
+            // One of them stopped the transaction.
+            (Err(_), _) => chosen
+                .chunks(1)
+                .flat_map(|one| self.discard(home, database, one, now))
+                .collect(),
+        }
+    }
+
+    /// Moves conversations by one transaction.
+    ///
+    /// # Errors
+    /// Nothing was changed, or [`recover`] undoes it.
+    fn discard_together(
+        &self,
+        home: &Path,
+        database: Option<&Path>,
+        chosen: &[Selected],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Result<(), TrashError>>, JournalError> {
+        let mut exchange = FileExchange::begin(&self.manager_home, JOURNAL, home, &UnitPolicy)?;
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+        let mut locks = Vec::new();
+        let mut results = Vec::new();
+        for selected in chosen {
+            let staged = self.stage(&mut exchange, home, database, selected, now);
+            if staged.is_ok() {
+                for path in &selected.rollouts {
+                    let top = folders.iter().find(|folder| path.starts_with(folder));
+                    let top = top.map_or_else(|| atomic::parent_of(path), PathBuf::as_path);
+                    exchange.remove_below(path, top)?;
+                }
+            }
+            results.push(staged.map(|lock| locks.push(lock)));
+        }
+        if !locks.is_empty() {
+            exchange.commit(&UnitPolicy)?;
+        }
+        Ok(results)
+    }
+
+    /// Stages the unit of a conversation. Returns the lock that keeps Codex from writing it.
+    fn stage(
+        &self,
+        exchange: &mut FileExchange,
+        home: &Path,
+        database: Option<&Path>,
         selected: &Selected,
         now: DateTime<Utc>,
-    ) -> Result<(), TrashError> {
+    ) -> Result<WriterLock, TrashError> {
         let id = &selected.id;
-        let busy = || TrashError::Busy(id.clone());
-        let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
-        let sizes = selected
-            .rollouts
-            .iter()
-            .map(|path| path.metadata().map(|meta| meta.len()));
-        let bytes: u64 = sizes.flatten().sum();
+        let lock = WriterLock::take(home, id)?.ok_or_else(|| TrashError::Busy(id.clone()))?;
+        let sizes = selected.rollouts.iter().map(|path| path.metadata());
+        let bytes: u64 = sizes.flatten().map(|meta| meta.len()).sum();
         if bytes != selected.bytes {
             return Err(TrashError::Changed(id.clone()));
         }
@@ -224,21 +276,13 @@ impl ConversationTrash {
             files: files_of(selected),
             modes: selected.rollouts.iter().map(|path| mode(path)).collect(),
         };
-        let target = self
-            .folder
-            .join(format!("{}-{id}", now.format(NAME_FORMAT)));
+        let name = format!("{}-{id}", now.format(NAME_FORMAT));
+        let target = self.folder.join(name);
         if target.symlink_metadata().is_ok() {
             return Err(TrashError::Occupied(target));
         }
-        let mut exchange = FileExchange::begin(&self.manager_home, JOURNAL, home, &UnitPolicy)?;
         exchange.replace(&target, |staged| conversation.write(staged))?;
-        for path in &selected.rollouts {
-            exchange.remove(path)?;
-        }
-        match exchange.commit(&UnitPolicy) {
-            Err(JournalError::Written { .. }) => Err(TrashError::Changed(id.clone())),
-            done => Ok(done?),
-        }
+        Ok(lock)
     }
 
     /// Puts a conversation back as it was. Durable on return. Repeated safely.

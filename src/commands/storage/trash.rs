@@ -12,7 +12,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
-use crate::storage::trash::{self, ConversationTrash, TrashError, Unit};
+use crate::storage::trash::{self, ConversationTrash, MAX_BATCH, TrashError, Unit};
 use crate::ui::Style;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::{self, bytes};
@@ -158,12 +158,13 @@ impl TrashArgs {
         } else if !selection.conversations.is_empty() {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(&context.settings.manager_home)?;
-            for selected in &selection.conversations {
+            for batch in selection.conversations.chunks(MAX_BATCH) {
                 if progress::is_interrupted() {
                     break;
                 }
-                let result = trash.discard(home, state.as_deref(), selected, context.now());
-                items.push(TrashItem::of_selected(selected, &result));
+                let results = trash.discard(home, state.as_deref(), batch, context.now());
+                let moved = batch.iter().zip(&results);
+                items.extend(moved.map(|(one, result)| TrashItem::of_selected(one, result)));
             }
             removed = remove_expired(&trash, context)?;
         }
