@@ -2,6 +2,7 @@
 
 use super::vacuum;
 use crate::codex::home::{DB_BACKUPS, HomeEntryKind};
+use crate::io::shell;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -12,9 +13,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct KindUsage {
     /// The name of the kind, such as `rollouts` or `databases`.
     pub kind: &'static str,
-    /// The size of its files.
     pub bytes: u64,
-    /// The number of its files.
     pub files: usize,
     /// The bytes that could be freed without losing anything that Codex or the user needs.
     pub reclaimable_bytes: u64,
@@ -66,7 +65,8 @@ impl Usage {
             .into_iter()
             .map(|(kind, (bytes, files))| {
                 let remove = |names: &[&str]| {
-                    let paths: Vec<_> = names.iter().map(|n| shown(&home.join(n))).collect();
+                    let paths = names.iter().map(|name| home.join(name));
+                    let paths: Vec<_> = paths.map(|p| shell::word(&p.to_string_lossy())).collect();
                     Some(format!("rm -rf {}", paths.join(" ")))
                 };
                 let (reclaimable_bytes, command) = match kind {
@@ -92,16 +92,6 @@ impl Usage {
             .collect();
         kinds.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.kind.cmp(b.kind)));
         kinds
-    }
-}
-
-fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    if text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 
