@@ -246,7 +246,7 @@ fn recreate_cooldown(context: &Context) -> Option<Result<String, CommandError>> 
     }
     let settings = &context.settings;
     let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
-    let updated = store::note_profiles(home, &now, zone);
+    let updated = store::note_profiles_and(home, &now, zone, |_| {});
     Some(match updated {
         Ok(_) => Ok("created cooldown.json again from the records".into()),
         Err(e) => Err(e.into()),

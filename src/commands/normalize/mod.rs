@@ -204,13 +204,8 @@ fn plan_normalize(
     let mut skipped = scan.skipped;
     let mut records = Vec::new();
     for path in scan.files {
-        match legacy::read(&path) {
-            Ok(file) => records.extend(legacy::record(
-                &file,
-                options,
-                &context.now(),
-                context.settings.zone,
-            )),
+        match legacy::record(&path, options, &context.now(), context.settings.zone) {
+            Ok(record) => records.extend(record),
             Err(e) => skipped.push(SkippedLegacyFile {
                 path,
                 reason: e.source.to_string(),
@@ -240,7 +235,6 @@ fn apply_normalize(
     let updated = document::update::<InventoryFile, _>(
         &context.manager_path("inventory.json"),
         &context.manager_path(LOCK_NAME),
-        |_| InventoryFile::default(),
         |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
     )?;
     if let Some(kept) = updated.moved_aside {

@@ -1,6 +1,6 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
-use crate::choices::account_choice::position;
+use crate::choices::account_choice::named;
 use crate::commands::status::report::{StatusJson, show};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -27,9 +27,7 @@ struct AccountJson {
 /// # Errors
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
 pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
-    let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = position(&accounts, text, context)?;
-    let identity = accounts.swap_remove(position).entry.identity;
+    let identity = named(text, context)?;
     let mut targets = probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
     let probes = probe(&targets, dry_run, context)?;

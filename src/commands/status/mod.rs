@@ -5,17 +5,17 @@ mod history;
 mod report;
 
 use self::report::show;
+use crate::choices::account_choice::account_named;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::resolve::resolve;
 use crate::inventory::status;
 use crate::io::time_format;
 use crate::steps::refresh;
 use crate::steps::status_text::read_text;
-use crate::views::account::{accounts_and_profiles, warn_all};
+use crate::views::account::warn_all;
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
 use clap::Args;
@@ -104,8 +104,7 @@ impl StatusArgs {
         text: &str,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let (accounts, _) = accounts_and_profiles(context)?;
-        let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
+        let entry = account_named(account, context)?.entry;
         let known = load_known(context)?;
         let report = status::observe_text(
             text,
