@@ -1,6 +1,5 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
-use super::report::MAX_LARGEST;
 use super::walk::RolloutUsage;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
@@ -9,6 +8,9 @@ use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The number of largest conversations in a report.
+pub(super) const MAX_LARGEST: usize = 10;
 
 /// Rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;

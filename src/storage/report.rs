@@ -1,6 +1,6 @@
 //! The report on the disk usage of a home.
 
-use super::facts::{facts, read_facts};
+use super::facts::{MAX_LARGEST, facts, read_facts};
 use super::kinds::KindUsage;
 use super::walk::RolloutUsage;
 use crate::history::id::ConversationId;
@@ -9,9 +9,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
-
-/// The number of largest conversations in a report.
-pub(crate) const MAX_LARGEST: usize = 10;
 
 /// The longest period, in days, over which growth is measured.
 const GROWTH_DAYS: i64 = 30;
