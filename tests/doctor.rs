@@ -337,7 +337,7 @@ fn every_check_is_documented() {
     let rows: Vec<_> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"))
-        .filter_map(|row| row.split_once("` | "))
+        .filter_map(|row| Some(row.split_once("` | ")?.0))
         .collect();
     assert_eq!(rows, codex_manager::testing::doctor::CHECKS);
 }

@@ -478,6 +478,30 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
 }
 
 #[test]
+fn a_move_that_an_earlier_version_left_incomplete_is_undone() {
+    let env = home();
+    let state = |env: &TestEnv| (rows(&env.codex_home()), names(&env.codex_home()));
+    let before = (state(&env), rollouts(&env.codex_home()));
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    let trash = env.manager_home().join("trash/conversations");
+    let units = || {
+        let entries = fs::read_dir(&trash).unwrap().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+    };
+    let unit = units().last().expect("a unit");
+    let name = unit.file_name().expect("a name").to_string_lossy();
+    fs::rename(&unit, trash.join(format!(".pending-{name}"))).unwrap();
+    // Killed before it wrote the document.
+    fs::create_dir(trash.join(".pending-empty")).unwrap();
+    let run = env.run(["storage"]).code(0);
+    assert!(run.stderr.contains("storage trash was undone"), "{run}");
+    assert_eq!((state(&env), rollouts(&env.codex_home())), before);
+    assert_eq!(units().count(), 0);
+}
+
+#[test]
 fn undelete_takes_ids_and_names_and_refuses_what_is_ambiguous() {
     let env = home();
     let _ = env.run(["storage", "trash", &id(2), &id(3)]).code(0);

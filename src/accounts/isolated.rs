@@ -10,7 +10,7 @@
 use super::lease::{AccountLocks, LeaseError, key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
-use super::save::SaveReport;
+use super::save::{LoginToKeep, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
@@ -32,22 +32,14 @@ const LAUNCH_LOCK: &str = "launch.lock";
 /// without [`IsolatedLogin::release`], the next lock on the account returns the login.
 #[derive(Debug)]
 pub(crate) struct IsolatedLogin {
-    home: PathBuf,
+    pub(crate) home: PathBuf,
     account: Identity,
-    fingerprint: String,
+    /// The fingerprint of the login; see [`AuthSnapshot::fingerprint`].
+    pub(crate) fingerprint: String,
     running: FileLock,
 }
 
 impl IsolatedLogin {
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
-    }
-
-    /// The fingerprint of the login; see [`AuthSnapshot::fingerprint`].
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
     /// Returns the login to its profile, as Codex left it, unless another launch runs on the home.
     ///
     /// # Errors
@@ -239,24 +231,18 @@ impl Profiles {
             return Ok(None);
         }
         let path = home.join(AUTH_JSON);
-        let saved = match AuthFile::read(&path)? {
-            AuthFile::Missing => None,
-            AuthFile::Unreadable { bytes, .. } => {
-                self.quarantine_bytes(&bytes)?;
+        let saved = match self.login_to_keep(&AuthFile::read(&path)?)? {
+            LoginToKeep::Missing => None,
+            LoginToKeep::Quarantined(_) => {
                 remove_login(&path)?;
                 None
             }
-            AuthFile::Present(snapshot) => {
-                let Some(login) = snapshot.login.clone() else {
-                    self.quarantine_bytes(&snapshot.bytes)?;
-                    remove_login(&path)?;
-                    return self.restore_ownership(account, &home, now);
-                };
+            LoginToKeep::Login(snapshot, login) => {
                 // The profile has the newest bytes before the only other copy goes; it becomes the
                 // owner after that, so that there are never two.
-                self.save_back(&snapshot, &login, OwnerLocation::Live(&home), now)?;
+                self.save_back(snapshot, login, OwnerLocation::Live(&home), now)?;
                 remove_login(&path)?;
-                Some(self.save_back(&snapshot, &login, OwnerLocation::Profile, now)?)
+                Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
             }
         };
         // The user may have signed in to another account there.

@@ -9,7 +9,7 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
-use super::save::SaveReport;
+use super::save::{LoginToKeep, SaveReport};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{self, CodexConfig, CredentialStore};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
@@ -21,6 +21,7 @@ use crate::io::lock::{FileLock, LockError};
 use crate::io::progress::is_interrupted;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic, hash, space, tree};
+use crate::journal::join_holders;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -46,16 +47,14 @@ pub enum LeaseError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// Another codex-manager process holds the lock on the account.
     #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
     /// The Codex of an earlier probe still runs and may be renewing the login.
-    #[error("the Codex of an earlier status query of {of} is still running: {}", join(.holders))]
+    #[error("the Codex of an earlier status query of {of} is still running: {}", join_holders(.holders))]
     ProbeRunning {
-        /// The account of the login.
         of: Identity,
         /// The Codex processes that still run.
         holders: Vec<Holder>,
@@ -77,16 +76,11 @@ pub enum LeaseError {
     Moved(String),
     /// The owner copy is in a Codex home.
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
-    Live {
-        profile: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
     #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
     Isolated {
         profile: String,
-        /// The scratch home of the account.
         home: PathBuf,
         /// The Codex programs that run there.
         holders: Vec<Holder>,
@@ -94,18 +88,10 @@ pub enum LeaseError {
     /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
     /// disk.
     #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
-    HomeUnreadable {
-        profile: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    HomeUnreadable { profile: String, home: PathBuf },
     /// The owner copy may be in the system keyring of a Codex home that does not use auth.json.
     #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
-    InKeyring {
-        profile: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    InKeyring { profile: String, home: PathBuf },
     /// Codex might be unable to store a renewed login in this folder.
     #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
     DiskFull(PathBuf),
@@ -122,16 +108,11 @@ pub enum LeaseError {
     Interrupted,
 }
 
-fn join(holders: &[Holder]) -> String {
-    let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    holders.join(", ")
-}
-
 fn listed(holders: &[Holder]) -> String {
     if holders.is_empty() {
         return String::new();
     }
-    format!(": {}", join(holders))
+    format!(": {}", join_holders(holders))
 }
 
 /// The locks on one or more accounts. No other codex-manager process touches their logins until
@@ -318,21 +299,12 @@ impl Profiles {
             return Ok(None);
         }
         wait_until_idle(&home, account, now, patience)?;
-        let saved = match AuthFile::read(&home.join(AUTH_JSON))? {
-            AuthFile::Present(snapshot) => {
-                if let Some(login) = &snapshot.login {
-                    Some(self.save_back(&snapshot, login, OwnerLocation::Profile, now)?)
-                } else {
-                    self.quarantine_bytes(&snapshot.bytes)?;
-                    None
-                }
-            }
-            AuthFile::Unreadable { bytes, .. } => {
-                self.quarantine_bytes(&bytes)?;
-                None
+        let saved = match self.login_to_keep(&AuthFile::read(&home.join(AUTH_JSON))?)? {
+            LoginToKeep::Login(snapshot, login) => {
+                Some(self.save_back(snapshot, login, OwnerLocation::Profile, now)?)
             }
             // The manager was killed before it wrote the login.
-            AuthFile::Missing => None,
+            LoginToKeep::Missing | LoginToKeep::Quarantined(_) => None,
         };
         if saved.is_none() {
             self.mark_as_owner(account)?;

@@ -3,6 +3,16 @@
 //! A refresh token can be spent once, so at any time exactly one copy of a login is the owner: the
 //! one in a Codex home, in a profile, or in the scratch home of a probe. All other copies are
 //! history. Before a live auth.json is replaced, its login is saved to the profile of its account.
+//!
+//! I want to …
+//!
+//! - read profiles, or tell which home has a login → `profile`
+//! - put a login into a profile → `save`; by a name that the user gave → `profile_ops`
+//! - move a login for a while → `lease` (a probe), `isolated` (a launch); both lock accounts by `lease`
+//! - make another account live → `switch`
+//! - sign in to a new account → `new_login`
+//! - remove profiles, or remember removed ones → `removed`
+//! - tell the account of a running Codex → `running`
 
 pub(crate) mod isolated;
 pub(crate) mod lease;

@@ -9,7 +9,7 @@ use super::lease::LeaseError;
 use super::owner::OwnerLocation;
 use super::profile::{ProfileError, Profiles};
 use super::profile_ops::check_name;
-use super::save::SaveReport;
+use super::save::{LoginToKeep, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -22,7 +22,7 @@ use crate::io::document::{self, Document};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, lock, owner, tree};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,16 +157,12 @@ impl LoginHome {
         patience: Duration,
     ) -> Result<Option<RecoveredLogin>, LeaseError> {
         let profiles = Profiles::of(manager_home);
-        let found = match self.auth()? {
-            AuthFile::Missing => None,
-            AuthFile::Present(snapshot) => Some(match snapshot.login.clone() {
-                Some(login) => RecoveredLogin::Login(Box::new(adopt(
-                    &profiles, &self.note, &snapshot, login, now, patience,
-                )?)),
-                None => RecoveredLogin::Kept(profiles.quarantine_bytes(&snapshot.bytes)?),
-            }),
-            AuthFile::Unreadable { bytes, .. } => {
-                Some(RecoveredLogin::Kept(profiles.quarantine_bytes(&bytes)?))
+        let found = match profiles.login_to_keep(&self.auth()?)? {
+            LoginToKeep::Missing => None,
+            LoginToKeep::Quarantined(path) => Some(RecoveredLogin::Kept(path)),
+            LoginToKeep::Login(snapshot, login) => {
+                let adopted = adopt(&profiles, &self.note, (snapshot, login), now, patience)?;
+                Some(RecoveredLogin::Login(Box::new(adopted)))
             }
         };
         tree::remove(&self.folder)?;
@@ -219,38 +215,29 @@ impl LoginHome {
 }
 
 fn left_behind(parent: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<_> = fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(LOGIN_HOME_PREFIX)
-        })
-        .map(|entry| entry.path())
-        .filter(|folder| folder.is_dir() && lock::is_free(&folder.join(".lock")))
-        .collect();
-    folders.sort();
+    let entries = tree::list(parent).unwrap_or_default().into_iter();
+    let is_login_home = |name: &OsStr| name.to_string_lossy().starts_with(LOGIN_HOME_PREFIX);
+    let homes = entries.filter(|(name, kind)| kind.is_dir() && is_login_home(name));
+    let folders = homes.map(|(name, _)| parent.join(name));
     folders
+        .filter(|folder| lock::is_free(&folder.join(".lock")))
+        .collect()
 }
 
 fn adopt(
     profiles: &Profiles,
     note: &LoginNote,
-    snapshot: &AuthSnapshot,
-    login: Login,
+    (snapshot, login): (&AuthSnapshot, &Login),
     now: Timestamp,
     patience: Duration,
 ) -> Result<AdoptedLogin, LeaseError> {
     let home = &note.codex_home;
     let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-    let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, &login), home, now)?;
+    let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
-        live: renew_live(profiles, home, (snapshot, &login), now, patience)?,
+        live: renew_live(profiles, home, (snapshot, login), now, patience)?,
         wanted: note.profile.clone(),
-        login,
+        login: login.clone(),
         saved,
         taken_by,
     })

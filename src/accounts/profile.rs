@@ -15,7 +15,7 @@ use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoError, OrdinaryPath, atomic};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -392,17 +392,8 @@ impl Profiles {
     /// Every folder in `profiles/` except hidden ones, ordered by name.
     fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
         let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => {
-                let path = self.folder.clone();
-                return Err(IoError {
-                    action: "list",
-                    path,
-                    source,
-                }
-                .into());
-            }
+            entries => entries.at("list", &self.folder)?,
         };
         let mut names: Vec<_> = entries
             .flatten()

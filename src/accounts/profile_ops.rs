@@ -5,7 +5,7 @@ use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
     write_profile_json,
 };
-use super::save::{SaveOutcome, SaveReport, keep_in_history, save_outcome};
+use super::save::{SaveOutcome, SaveReport, history_names, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
@@ -14,7 +14,6 @@ use crate::io::clock::Timestamp;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, tree};
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The longest profile name, in bytes.
@@ -45,7 +44,6 @@ pub(crate) struct HistoryLogin {
 pub(crate) struct RestoredLogin {
     /// The file name that the login had in `history/`.
     pub login: String,
-    /// The freshness of the restored login.
     pub freshness: Freshness,
     /// True if a newer login of the account was seen: the refresh token is probably spent.
     pub is_stale: bool,
@@ -263,17 +261,10 @@ impl Profiles {
     /// An I/O error.
     pub(crate) fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
-        let mut names: Vec<_> = fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| e.file_name().into_string().ok())
-            .filter(|name| name.strip_suffix(".json").is_some())
-            .collect();
-        names.sort();
-        names.reverse();
+        let names = history_names(&folder).unwrap_or_default();
         names
             .into_iter()
+            .rev()
             .map(|name| {
                 let auth = AuthFile::read(&folder.join(&name))?;
                 Ok(HistoryLogin { name, auth })

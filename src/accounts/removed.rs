@@ -6,6 +6,7 @@
 use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
 use super::profile_ops::{check_free, find_named, unknown};
+use super::save::stamp;
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
@@ -39,7 +40,6 @@ impl Document for DeletedFile {
 pub(crate) struct PurgedLogin {
     /// The account; `None` if the file cannot be read.
     pub of: Option<Identity>,
-    /// The freshness of the login.
     pub freshness: Freshness,
 }
 
@@ -97,13 +97,7 @@ impl Profiles {
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
         atomic::create_private_folder(&trash)?;
-        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-        let mut place = trash.join(format!("{name}-{stamp}"));
-        let mut number = 1;
-        while place.exists() {
-            number += 1;
-            place = trash.join(format!("{name}-{stamp}-{number}"));
-        }
+        let place = atomic::free_path(&trash.join(format!("{name}-{}", stamp(now))));
         atomic::rename(&self.folder.join(name), &place)?;
         atomic::sync_folder(&self.folder)?;
         Ok(place)

@@ -9,6 +9,7 @@ use super::switch::{self, SwitchFile};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
+use crate::io::{clock, disk_clock};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;
 
@@ -71,18 +72,9 @@ impl AccountHistory {
 /// The time of the last rename to `path` or change of the file there. Follows a link, as Codex
 /// does.
 fn replaced_at(path: &Path) -> Option<DateTime<Utc>> {
-    let meta = path.metadata().ok()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // A file can be put there with an old modification time; this one cannot be set.
-        let nanos = u32::try_from(meta.ctime_nsec()).unwrap_or(0);
-        DateTime::from_timestamp(meta.ctime(), nanos)
-    }
-    #[cfg(not(unix))]
-    {
-        meta.modified().ok().map(DateTime::from)
-    }
+    // A file can be put there with an old modification time; the ctime cannot be set.
+    let changed_ns = disk_clock::changed_ns(&path.metadata().ok()?);
+    Some(clock::from_unix_nanos(i128::from(changed_ns)))
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, hash, sharing, tree};
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The number of older logins that a profile keeps in `history/`.
@@ -44,6 +43,14 @@ pub enum SaveOutcome {
     Unchanged,
     /// The login in the profile is newer; the saved one went to its history.
     KeptNewer,
+}
+
+/// The content of an auth.json that is about to be removed or replaced.
+pub(super) enum LoginToKeep<'a> {
+    Missing,
+    Login(&'a AuthSnapshot, &'a Login),
+    /// It was no login, and is at this path now.
+    Quarantined(PathBuf),
 }
 
 impl Profiles {
@@ -145,11 +152,7 @@ impl Profiles {
         }
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        let stem = format!("auth-{}", stamp(now));
-        let names = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
-        let mut places = names.map(|name| folder.join(name));
-        let free = places.find(|place| place.symlink_metadata().is_err());
-        let kept = free.unwrap_or_else(|| folder.join(stem));
+        let kept = atomic::free_path(&folder.join(format!("auth-{}", stamp(now))));
         tree::share(path, &kept)?;
         // There may be a login in it.
         tree::close_to_others(&kept)?;
@@ -168,6 +171,20 @@ impl Profiles {
         Ok(path)
     }
 
+    /// Returns the login in an auth.json that is about to be removed or replaced. Content that is no login goes
+    /// to quarantine.
+    pub(super) fn login_to_keep<'a>(&self, auth: &'a AuthFile) -> Result<LoginToKeep<'a>, IoError> {
+        let bytes = match auth {
+            AuthFile::Missing => return Ok(LoginToKeep::Missing),
+            AuthFile::Unreadable { bytes, .. } => bytes,
+            AuthFile::Present(snapshot) => match &snapshot.login {
+                Some(login) => return Ok(LoginToKeep::Login(snapshot, login)),
+                None => &snapshot.bytes,
+            },
+        };
+        self.quarantine_bytes(bytes).map(LoginToKeep::Quarantined)
+    }
+
     /// The email as a safe folder name, with a number if the name is taken.
     fn free_name(&self, identity: &Identity) -> String {
         let base = safe_label(identity.email.as_str());
@@ -182,7 +199,7 @@ impl Profiles {
 }
 
 /// Formats an instant for a file name, in UTC with microseconds.
-fn stamp(now: Timestamp) -> impl std::fmt::Display {
+pub(super) fn stamp(now: Timestamp) -> impl std::fmt::Display {
     now.to_utc().format("%Y%m%dT%H%M%S%6fZ")
 }
 
@@ -300,6 +317,15 @@ pub(crate) fn save_outcome(
     }
 }
 
+/// Returns the sorted names of the logins in a `history/`.
+pub(super) fn history_names(history: &Path) -> Result<Vec<String>, IoError> {
+    let entries = tree::list_if_exists(history)?.into_iter();
+    let names = entries.filter_map(|(name, _)| name.into_string().ok());
+    Ok(names
+        .filter(|name| name.strip_suffix(".json").is_some())
+        .collect())
+}
+
 /// Adds a login to `history/`, unless it is already there, and removes the oldest so that
 /// [`MAX_HISTORY_LOGINS`] remain. Age is that of the login, not of the file.
 pub(super) fn keep_in_history(
@@ -310,17 +336,11 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let kept: Vec<_> = fs::read_dir(&history)
-        .at("list", &history)?
-        .flatten()
-        .filter_map(|e| e.file_name().into_string().ok())
-        .filter(|name| name.strip_suffix(".json").is_some())
-        .collect();
+    let kept = history_names(&history)?;
     if kept.iter().any(|name| name.contains(digest)) {
         return Ok(());
     }
-    let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-    let name = format!("{stamp}-{digest}.json");
+    let name = format!("{}-{digest}.json", stamp(now));
     atomic::write(&history.join(&name), bytes.expose())?;
     let surplus = (kept.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {
@@ -343,6 +363,7 @@ pub(super) fn keep_in_history(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn login(user: &str, refreshed: &str) -> AuthSnapshot {
         use base64::Engine;

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 /// The reason why a file yields no login.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The archive cannot be read.

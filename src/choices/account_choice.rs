@@ -16,14 +16,34 @@ use crate::views::account::{
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
 pub(crate) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
-    Ok(entry_named(text, context)?.identity)
+    Ok(account_named(text, context)?.entry.identity)
 }
 
-/// Like [`named`], with what is known of the account.
-pub(crate) fn entry_named(text: &str, context: &Context) -> Result<AccountEntry, CommandError> {
+/// As [`named`], with all that is known of the account.
+pub(crate) fn account_named(text: &str, context: &Context) -> Result<Account, CommandError> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = position(&accounts, text, context)?;
-    Ok(accounts.swap_remove(position).entry)
+    Ok(accounts.swap_remove(position))
+}
+
+/// Returns the account that `text` names, else the live one. `example` is a command that names one.
+///
+/// # Errors
+/// None or several match, or no account is live.
+pub(crate) fn named_or_live(
+    text: Option<&str>,
+    example: &str,
+    context: &Context,
+) -> Result<Account, CommandError> {
+    if let Some(text) = text {
+        return account_named(text, context);
+    }
+    let (accounts, _) = accounts_and_profiles(context)?;
+    let live = accounts.into_iter().find(|account| account.current);
+    live.ok_or_else(|| {
+        CommandError::failed("no account is signed in here")
+            .hint(format!("name an account: {example}"))
+    })
 }
 
 /// Returns the index in `accounts` of the account that `text` names.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// An email in its original spelling. Comparison ignores letter case.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
@@ -99,7 +99,7 @@ impl LoginKind {
 /// One account. Its identity is the pair (user id, workspace account id); the email is its label.
 ///
 /// The ids are absent if only a file name names the account, and for all kinds but ChatGPT.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The label: an email, or the kind and six hex digits, as in `api-key-0f3a99`.
     pub email: Email,

@@ -235,7 +235,7 @@ impl FixRun<'_> {
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.settings.zone);
-            let updated = store::note_profiles(home, &now, zone);
+            let updated = store::note_profiles_and(home, &now, zone, |_| {});
             let message = "created cooldown.json again from the records".to_owned();
             let result = updated.map(|_| message).map_err(Into::into);
             self.add("manager.cooldown", result);

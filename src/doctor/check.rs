@@ -5,99 +5,54 @@ use crate::io::shell;
 use serde::Serialize;
 use std::path::Path;
 
-/// All checks: the id, which is an interface for scripts, and a description.
-pub const CHECKS: [(&str, &str); 46] = [
-    ("codex.binary", "the Codex program and its version"),
-    ("home", "the Codex home: exists, is readable, is private"),
-    ("home.config", "its config.toml"),
-    ("home.store", "the credential store that Codex uses"),
-    (
-        "home.login",
-        "auth.json: account, validity, permissions, hard links",
-    ),
-    (
-        "home.files",
-        "folders, pipes or devices in place of Codex's files",
-    ),
-    (
-        "home.databases",
-        "the databases: readable, with the tables that Codex needs to start",
-    ),
-    ("home.conversations", "conversations that no database lists"),
-    (
-        "home.losses",
-        "conversations that lack messages which a copy has, as of the last backup or `history losses`",
-    ),
-    (
-        "home.compressed",
-        "compressed conversations that this Codex does not read",
-    ),
-    ("home.daemon", "Codex's background daemon and its account"),
-    ("home.cloud", "a Codex home inside a synced folder"),
-    (
-        "home.disk",
-        "a Codex home on a network file system or a disk without file modes",
-    ),
-    ("manager.config", "config.toml of the manager home"),
-    (
-        "manager.home",
-        "the manager home: exists, is writable, is private",
-    ),
-    ("manager.inventory", "inventory.json"),
-    ("manager.cooldown", "cooldown.json"),
-    ("manager.profiles", "the profiles and their logins"),
-    (
-        "manager.launches",
-        "launches.jsonl, and running launches of other accounts",
-    ),
-    ("manager.foreign", "unknown files in the manager home"),
-    (
-        "manager.python",
-        "archives of the Python codex-manager that were not imported",
-    ),
-    ("manager.cloud", "a manager home inside a synced folder"),
-    (
-        "manager.disk",
-        "a manager home on a network file system or a disk without file modes",
-    ),
-    (
-        "archives",
-        "the number of archives and the age of the newest",
-    ),
-    (
-        "archives.codex",
-        "whether the last archive is from before the installed version of Codex",
-    ),
-    ("archives.verified", "the time of the last verification"),
-    ("archives.damaged", "damaged or missing archives"),
-    ("archives.sidecar", "archives without a valid sidecar"),
-    ("archives.foreign", "unknown files among the archives"),
-    ("archives.trash", "the size of the trash"),
-    ("vault.backup", "the age of the last snapshot in the vault"),
-    (
-        "vault.password",
-        "other users' access to the password file of the vault",
-    ),
-    (
-        "vault.drill",
-        "the age and the result of the last vault drill",
-    ),
-    ("restore", "an interrupted restore"),
-    ("temp", "stale temp files"),
-    ("clock", "the system's clock"),
-    ("zone", "the time zone"),
-    ("space", "free disk space for the next archive"),
-    ("sync.config", "sync.toml, if a sync is set up"),
-    ("sync.local", "the local folder of the sync"),
-    ("sync.cloud", "the cloud folder"),
-    (
-        "sync.backups",
-        "the folder for backups of overwritten files",
-    ),
-    ("sync.codex", "Codex programs that block a sync"),
-    ("sync.state", "the last sync, and interrupted ones"),
-    ("sync.arrival", "files that have not fully arrived"),
-    ("sync.forks", "conflict copies that need a decision"),
+/// The ids of all checks, which are an interface for scripts. `docs/doctor.md` describes them.
+pub const CHECKS: [&str; 46] = [
+    "codex.binary",
+    "home",
+    "home.config",
+    "home.store",
+    "home.login",
+    "home.files",
+    "home.databases",
+    "home.conversations",
+    "home.losses",
+    "home.compressed",
+    "home.daemon",
+    "home.cloud",
+    "home.disk",
+    "manager.config",
+    "manager.home",
+    "manager.inventory",
+    "manager.cooldown",
+    "manager.profiles",
+    "manager.launches",
+    "manager.foreign",
+    "manager.python",
+    "manager.cloud",
+    "manager.disk",
+    "archives",
+    "archives.codex",
+    "archives.verified",
+    "archives.damaged",
+    "archives.sidecar",
+    "archives.foreign",
+    "archives.trash",
+    "vault.backup",
+    "vault.password",
+    "vault.drill",
+    "restore",
+    "temp",
+    "clock",
+    "zone",
+    "space",
+    "sync.config",
+    "sync.local",
+    "sync.cloud",
+    "sync.backups",
+    "sync.codex",
+    "sync.state",
+    "sync.arrival",
+    "sync.forks",
 ];
 
 /// The severity of a finding; the highest one decides the exit code.
@@ -140,7 +95,7 @@ pub(crate) enum Remedy {
 impl Check {
     /// Creates a finding without consequence and fix.
     pub(crate) fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
-        debug_assert!(CHECKS.iter().any(|(known, _)| *known == id), "{id}");
+        debug_assert!(CHECKS.contains(&id), "{id}");
         Self {
             id,
             status,

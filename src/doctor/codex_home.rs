@@ -15,12 +15,13 @@ use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::losses;
 use crate::inventory::remedies;
+use crate::io::file_id;
 use crate::io::file_open;
 use crate::io::processes;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The time limit of `codex --version`.
@@ -259,7 +260,7 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
         }
         Ok(AuthFile::Present(snapshot)) => {
             let identity = snapshot.login.map(|l| l.identity.to_string());
-            if path.metadata().is_ok_and(|m| links(&m) > 1) {
+            if file_id::has_second_link(&path) {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
                     .fixed_by(remedies::make_its_own(&path))
@@ -321,14 +322,7 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
         .because("its conversations are not listed and not backed up")
         .advised("mount its disk, or make it readable");
     }
-    let has_some = folders.iter().any(|folder| {
-        let files = walkdir::WalkDir::new(folder).follow_links(true);
-        files
-            .into_iter()
-            .flatten()
-            .any(|entry| entry.file_type().is_file() && RolloutName::of(entry.path()).is_some())
-    });
-    if !has_some {
+    if rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
     let Some(database) = threads::find_state_database(home, input.env) else {
@@ -354,17 +348,25 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
     }
 }
 
+fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
+    let entries = folders
+        .into_iter()
+        .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
+    let files = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| {
+        let rollout = RolloutName::of(entry.path())?;
+        Some((entry.into_path(), rollout))
+    })
+}
+
 /// Reports compressed conversations if the installed Codex does not read them.
 fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::reads_zst(version))?;
-    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
-    let files = folders
-        .iter()
-        .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
-    let found = files.flatten().find(|entry| {
-        RolloutName::of(entry.path()).is_some_and(|conversation| conversation.compressed)
-    })?;
-    let path = found.path().display();
+    let (path, _) = rollouts(home).find(|(_, rollout)| rollout.compressed)?;
+    let path = path.display();
     let check = Check::fail(
         "home.compressed",
         format!("Codex {version} does not read compressed conversations: {path}"),
@@ -374,17 +376,4 @@ fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
             .because("it does not find them")
             .fixed_by("codex-manager storage expand"),
     )
-}
-
-fn links(meta: &fs::Metadata) -> u64 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        meta.nlink()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = meta;
-        1
-    }
 }

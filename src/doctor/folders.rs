@@ -1,8 +1,7 @@
 //! The entries of a folder, as findings name them.
 
 use super::permissions;
-use crate::io::shell;
-use std::fs;
+use crate::io::{shell, tree};
 use std::path::{Path, PathBuf};
 
 /// Returns the advice for a folder that cannot be listed.
@@ -16,13 +15,9 @@ pub(super) fn advice_to_make_readable(path: &Path) -> String {
 
 /// Returns the entries of a folder whose names `is_known` rejects, sorted.
 pub(super) fn unknown_entries(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
-    found
+    let entries = tree::list(folder).unwrap_or_default().into_iter();
+    let unknown = entries.filter(|(name, _)| !is_known(&name.to_string_lossy()));
+    unknown.map(|(name, _)| folder.join(name)).collect()
 }
 
 /// Returns "3, first PATH", or the only path, for a message.

@@ -9,12 +9,10 @@ use std::path::Path;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DoctorInput<'a> {
-    /// The path of the Codex home.
     pub(crate) codex_home: &'a Path,
     pub(crate) manager_home: &'a Path,
     /// The Codex program, if a flag or the configuration names one.
     pub(crate) codex_bin: Option<&'a Path>,
-    /// The environment variables of the process.
     pub(crate) env: &'a Environment,
     /// The time against which ages are measured.
     pub(crate) now: DateTime<Utc>,

@@ -3,10 +3,11 @@
 use super::check::{Check, Remedy};
 use super::folders::{advice_to_make_readable, first_of, unknown_entries};
 use super::input::DoctorInput;
-use super::manager_files::is_manager_file;
-use super::{archives, launches, permissions};
+use super::permissions::is_manager_file;
+use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::file::ConfigFile;
@@ -19,6 +20,8 @@ use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
 use crate::io::shell;
 use crate::journal::{self, KeptAs};
+use crate::launch::record::LaunchRecord;
+use crate::launch::registry::LaunchRegistry;
 use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
 use std::io::ErrorKind;
@@ -36,7 +39,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         checks.push(inventory(home));
         checks.push(cooldown_file(input));
         checks.extend(profiles(input));
-        checks.extend(launches::run_checks(input));
+        checks.extend(launches(input));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let path_text = home.display();
@@ -190,10 +193,9 @@ fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
             continue;
         }
         if let Some((fault, fix)) = profile_fault(profile, &profiles, input.codex_home) {
-            let check = Check::fail(ID, fault).because(WHY);
-            checks.push(match fix {
-                Remedy::Command(command) => check.fixed_by(command),
-                Remedy::Advice(words) => check.advised(words),
+            checks.push(Check {
+                fix: Some(fix),
+                ..Check::fail(ID, fault).because(WHY)
             });
         }
     }
@@ -285,6 +287,59 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
 /// The advice for a document of a newer version. It is never rewritten, because this version would drop
 /// the fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
+
+/// Checks the launch registry: damaged lines, and running Codex programs whose account is no longer the live one.
+/// Returns `None` if no launch is recorded.
+fn launches(input: &DoctorInput<'_>) -> Option<Check> {
+    const ID: &str = "manager.launches";
+    let launches = match LaunchRegistry::of(input.manager_home).read() {
+        Ok(launches) => launches,
+        Err(e) => {
+            return Some(
+                Check::fail(ID, e.to_string())
+                    .because("new launches are not recorded, and resume cannot find the account"),
+            );
+        }
+    };
+    if launches.damaged_lines() > 0 {
+        let lines = pluralize(launches.damaged_lines(), "line");
+        return Some(
+            Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
+                .because("those launches are not listed")
+                .advised("no action is needed: the other lines are used"),
+        );
+    }
+    if launches.is_empty() {
+        return None;
+    }
+    let live = read_login(input.codex_home).ok();
+    let live = live.as_ref().and_then(|live| live.login());
+    let has_other_account = |record: &LaunchRecord| {
+        let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
+        record.run.isolated_home.is_none() && !is_live && record.is_running()
+    };
+    let others: Vec<_> = launches
+        .unsettled()
+        .filter(has_other_account)
+        .map(|record| record.identity.email.to_string())
+        .collect();
+    Some(if others.is_empty() {
+        Check::ok(
+            ID,
+            format!("{} recorded", pluralize(launches.len(), "launch")),
+        )
+    } else {
+        Check::warn(
+            ID,
+            format!(
+                "a running Codex uses an account that is not the live one: {}",
+                others.join(", ")
+            ),
+        )
+        .because("it cannot renew its login")
+        .fixed_by("codex-manager launches")
+    })
+}
 
 /// Names unknown entries of the manager home. They are never changed.
 fn foreign(home: &Path) -> Option<Check> {

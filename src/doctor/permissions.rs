@@ -1,8 +1,8 @@
 //! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
 //! unknown names, files of the Codex home and files with several hard links are never changed.
 
-use super::manager_files::is_manager_file;
 use crate::archive::names;
+use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::conversations::index;
 use crate::error::CommandError;
 use crate::inventory::{observations, store, trash};
@@ -10,9 +10,44 @@ use crate::inventory::{observations, store, trash};
 use crate::io::access;
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoError, OrdinaryPath, modes, tree};
+use crate::launch::{program, registry};
+use crate::logging;
 use crate::vault;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+
+/// The names of all files and folders that codex-manager creates at the top of the manager home.
+const MANAGER_FILES: [&str; 21] = [
+    "backups",
+    "profiles",
+    "sync",
+    "sync.toml",
+    "sync-backups",
+    "tmp",
+    "trash",
+    "inventory.json",
+    "losses.json",
+    "cooldown.json",
+    registry::FILE_NAME,
+    program::FILE_NAME,
+    CONFIG_FILE,
+    "config.rejected.toml",
+    ".lock",
+    logging::FOLDER,
+    "history",
+    "schedule",
+    observations::FOLDER,
+    index::FOLDER,
+    vault::FOLDER,
+];
+
+/// Returns true for names that codex-manager gives to files of the manager home, including copies of
+/// damaged and imported documents.
+pub(super) fn is_manager_file(name: &str) -> bool {
+    let kept = [".damaged", ".python-backup"];
+    let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
+    MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(TEMP_PREFIX)
+}
 
 /// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
 /// cannot be distinguished then.
@@ -83,13 +118,9 @@ fn matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBu
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
     }
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| accepts(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect()
+    let entries = tree::list(folder).unwrap_or_default().into_iter();
+    let accepted = entries.filter(|(name, _)| accepts(&name.to_string_lossy()));
+    accepted.map(|(name, _)| folder.join(name)).collect()
 }
 
 fn is_archive_file(name: &str) -> bool {
@@ -268,5 +299,23 @@ pub(crate) fn is_writable(folder: &Path) -> bool {
     {
         let _ = folder;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_documents_are_manager_files() {
+        for name in [
+            "cooldown.json.python-backup-2",
+            "inventory.json.damaged",
+            ".codex-manager-tmp-x",
+            ".lock",
+        ] {
+            assert!(is_manager_file(name), "{name}");
+        }
+        assert!(!is_manager_file("notes.txt"));
     }
 }

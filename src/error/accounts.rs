@@ -86,7 +86,7 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("wait for it to finish, or stop it with --force, which aborts its turn; nothing was changed"),
             SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, &error)
-                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+                .hint("pass the path of codex: --codex-bin FILE; nothing was changed"),
             SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, &error).hint(
                 "it may still be ending: run the same command again; no login was changed",
             ),

@@ -32,6 +32,7 @@ impl From<crate::inventory::status::StatusError> for CommandError {
         use crate::inventory::status::StatusError;
         match error {
             StatusError::Io(e) => e.into(),
+            StatusError::Document(e) => e.into(),
             StatusError::Interrupted => Self::interrupted(),
             StatusError::Text(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("paste the whole output of /status in Codex, including the lines of the limits"),
@@ -43,16 +44,6 @@ impl From<crate::inventory::status::StatusError> for CommandError {
                 .hint("or name the account of the text: codex-manager status --status-file FILE --account NAME"),
             StatusError::NotOfAccount { .. } => Self::wrap(ErrorKind::Refused, &error)
                 .hint("name the account of the text, or leave out --account; nothing was changed"),
-        }
-    }
-}
-
-impl From<crate::inventory::probe_all::ProbeAllError> for CommandError {
-    fn from(error: crate::inventory::probe_all::ProbeAllError) -> Self {
-        use crate::inventory::probe_all::ProbeAllError;
-        match error {
-            ProbeAllError::Status(e) => e.into(),
-            ProbeAllError::Document(e) => e.into(),
         }
     }
 }

@@ -12,7 +12,7 @@ impl From<crate::launch::session::LaunchError> for CommandError {
             LaunchError::Profile(e) => e.into(),
             LaunchError::Isolation(e) => e.into(),
             LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, &error)
-                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+                .hint("pass the path of codex: --codex-bin FILE; nothing was changed"),
             LaunchError::NoConversation(ref subcommand) => {
                 let hint = match subcommand.as_str() {
                     "logout" => {
@@ -41,17 +41,6 @@ impl From<crate::launch::isolated_home::IsolationError> for CommandError {
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
             IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, &error)
                 .hint("run without --isolated; nothing was changed"),
-        }
-    }
-}
-
-impl From<crate::launch::settle::SettleError> for CommandError {
-    fn from(error: crate::launch::settle::SettleError) -> Self {
-        use crate::launch::settle::SettleError;
-        match error {
-            SettleError::Io(e) => e.into(),
-            SettleError::Profile(e) => e.into(),
-            SettleError::Document(e) => e.into(),
         }
     }
 }

@@ -67,9 +67,7 @@ pub(crate) struct RetentionCandidate {
     pub is_single_login: bool,
     /// The time of the backup; `None` if the archive does not record it.
     pub made_at: Option<DateTime<Utc>>,
-    /// The size of the archive file.
     pub bytes: u64,
-    /// The known condition of the archive.
     pub soundness: Soundness,
 }
 
@@ -122,7 +120,7 @@ impl RetentionCandidate {
 
     /// Returns true if it may be one of the archives that a rule keeps: it is good, and not from
     /// the future.
-    pub(super) fn counts(&self, now: &DateTime<Utc>) -> bool {
+    pub(super) fn is_eligible_for_rules(&self, now: &DateTime<Utc>) -> bool {
         let is_good = !matches!(
             self.soundness,
             Soundness::Damaged(_) | Soundness::Unreadable(_)

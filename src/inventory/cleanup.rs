@@ -4,9 +4,8 @@
 //! ([`crate::io::temp_name`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and
 //! unfinished backups of a sync ([`crate::sync::backup`]).
 
-use crate::io::{IoError, atomic, staging};
+use crate::io::{IoError, atomic, staging, tree};
 use crate::sync::backup;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -32,30 +31,19 @@ const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 fn folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for (name, levels) in TEMP_FILE_FOLDERS {
-        let folder = if name.is_empty() {
-            manager_home.to_path_buf()
-        } else {
-            manager_home.join(name)
-        };
-        collect_folders(folder, levels, &mut found);
+        collect_folders(manager_home.join(name), levels, &mut found);
     }
     found
 }
 
 fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(&folder) else {
+    let Ok(entries) = tree::list(&folder) else {
         return;
     };
-    if levels > 0 {
-        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    for (name, kind) in entries {
         // A staging folder is removed as a whole.
-        let is_staging = |entry: &fs::DirEntry| staging::is_staging_name(&entry.file_name());
-        for entry in entries
-            .flatten()
-            .filter(is_folder)
-            .filter(|e| !is_staging(e))
-        {
-            collect_folders(entry.path(), levels - 1, found);
+        if levels > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
+            collect_folders(folder.join(name), levels - 1, found);
         }
     }
     found.push(folder);
@@ -88,6 +76,7 @@ pub(crate) fn remove_stale_temps(manager_home: &Path) -> Vec<IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn leftovers_are_found_in_every_folder_that_is_written_and_in_no_other() {

@@ -1,7 +1,7 @@
 //! Finds and reads legacy `21apr_me@x.com_auth.json` files and merges their records into the
 //! inventory. The files themselves are never changed.
 
-use super::records::{FileStamp, InventoryFile, LegacyRecord};
+use super::records::{FileStamp, InventoryFile, LegacyRecord, implies_quota_end};
 use crate::archive::ArchiveError;
 use crate::archive::entry::FileEntry;
 use crate::archive::entry_name::EntryName;
@@ -18,7 +18,7 @@ use crate::codex::identity::{Email, Identity};
 use crate::io::atomic::{self, TempFile};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::file_open;
-use crate::io::hash::Hasher;
+use crate::io::hash;
 use crate::io::json_path::as_shown;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, OrdinaryPath, document};
@@ -34,7 +34,7 @@ use walkdir::WalkDir;
 
 /// The largest file whose content is parsed. Real ones are below 10 kB; larger files only get a
 /// digest.
-const MAX_PARSED_BYTES: usize = 16 * 1024 * 1024;
+const MAX_PARSED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The explanation of `session_start_at` in a legacy record.
 const INFERENCE_BASIS: &str =
@@ -43,7 +43,6 @@ const INFERENCE_BASIS: &str =
 /// A file without a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct SkippedLegacyFile {
-    /// The path of the file.
     #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// The reason, as a sentence fragment.
@@ -125,40 +124,31 @@ fn classify(
     files: &mut BTreeSet<PathBuf>,
     skipped: &mut BTreeSet<SkippedLegacyFile>,
 ) {
-    if is_legacy_name(&path) {
+    let is_fault = is_legacy_name(&path);
+    let reason = if is_fault {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_file() => {
                 files.insert(path);
+                return;
             }
-            Ok(meta) => {
-                let reason = if meta.is_dir() {
-                    "a folder"
-                } else {
-                    "not a regular file"
-                };
-                skipped.insert(SkippedLegacyFile {
-                    path,
-                    reason: reason.into(),
-                    is_fault: true,
-                });
-            }
-            Err(e) => {
-                let dangling = e.kind() == std::io::ErrorKind::NotFound;
-                let reason = if dangling {
-                    "a broken symbolic link".into()
-                } else {
-                    e.to_string()
-                };
-                skipped.insert(SkippedLegacyFile {
-                    path,
-                    reason,
-                    is_fault: true,
-                });
-            }
+            Ok(meta) if meta.is_dir() => "a folder".into(),
+            Ok(_) => "not a regular file".into(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => "a broken symbolic link".into(),
+            Err(e) => e.to_string(),
         }
-        return;
-    }
-    let reason = match name_of(&path) {
+    } else {
+        unrecognized(name_of(&path)).into()
+    };
+    skipped.insert(SkippedLegacyFile {
+        path,
+        reason,
+        is_fault,
+    });
+}
+
+/// Returns the reason why a file with this name is no legacy file.
+fn unrecognized(name: Option<&str>) -> &'static str {
+    match name {
         None => "a name that is not UTF-8",
         Some("auth.json") => {
             "the live login of Codex; save it with: codex-manager profile save NAME"
@@ -167,68 +157,22 @@ fn classify(
             "the month is not in lower case"
         }
         Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
-    };
-    skipped.insert(SkippedLegacyFile {
-        path,
-        reason: reason.into(),
-        is_fault: false,
-    });
-}
-
-/// A legacy file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LegacyFile {
-    /// The path of the file.
-    pub path: PathBuf,
-    /// Size and mtime of the bytes that were read.
-    pub stamp: FileStamp,
-    /// The SHA-256 of the file, in hex.
-    pub sha256: String,
-    /// The account of its login, or the reason why there is none.
-    pub login: Result<Identity, String>,
-}
-
-/// Reads a legacy file. Memory holds at most [`MAX_PARSED_BYTES`] of it.
-///
-/// # Errors
-/// The file cannot be read.
-pub(crate) fn read(path: &Path) -> Result<LegacyFile, IoError> {
-    let (stamp, sha256, bytes) = read_bounded(path)?;
-    let login = match bytes.map(AuthSnapshot::parse) {
-        None => Err("too large for an auth.json".to_owned()),
-        Some(Ok(snapshot)) => snapshot
-            .login
-            .map(|login| login.identity)
-            .ok_or_else(|| "no login in it".to_owned()),
-        Some(Err((_, reason))) => Err(reason),
-    };
-    Ok(LegacyFile {
-        path: path.to_path_buf(),
-        stamp,
-        sha256,
-        login,
-    })
+    }
 }
 
 /// Returns stamp, digest and bytes of a file; no bytes if there are more than [`MAX_PARSED_BYTES`].
 fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
-    let mut bytes = Vec::new();
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let n = file.read(&mut buffer).at("read", path)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        if bytes.len() <= MAX_PARSED_BYTES {
-            bytes.extend_from_slice(&buffer[..n]);
-        }
+    let stamp = FileStamp::of(&meta);
+    if stamp.bytes > MAX_PARSED_BYTES {
+        let (digest, _) = hash::sha256_of(&mut file).at("read", path)?;
+        return Ok((stamp, digest, None));
     }
-    let bytes = (bytes.len() <= MAX_PARSED_BYTES).then_some(bytes);
-    Ok((FileStamp::of(&meta), hasher.finish(), bytes))
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
+    read.at("read", path)?;
+    Ok((stamp, hash::sha256(&bytes), Some(bytes)))
 }
 
 /// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
@@ -324,30 +268,46 @@ fn login_only_manifest(
     }
 }
 
-/// Builds the record of a legacy file, without an archive name, which [`merge`] sets. Returns
-/// `None` if the file's name has another form.
+/// Returns the account of a login, or the reason why there is none.
+fn account_in(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
+    let bytes = bytes.ok_or_else(|| "too large for an auth.json".to_owned())?;
+    let snapshot = AuthSnapshot::parse(bytes).map_err(|(_, reason)| reason)?;
+    let login = snapshot.login.ok_or_else(|| "no login in it".to_owned())?;
+    Ok(login.identity)
+}
+
+/// Reads a legacy file. The record has no archive name, which [`merge`] sets. Returns `None` if the
+/// file's name has another form.
+///
+/// # Errors
+/// The file cannot be read.
 pub(crate) fn record(
-    file: &LegacyFile,
+    path: &Path,
     options: &LegacyOptions,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Option<LegacyRecord> {
-    let filename = name_of(&file.path)?;
-    let name = LegacyName::parse(filename)?;
-    let inference = legacy::infer(&name, &file.stamp.modified_at(), options, now, zone);
+) -> Result<Option<LegacyRecord>, IoError> {
+    let Some((filename, name)) =
+        name_of(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
+    else {
+        return Ok(None);
+    };
+    let (stamp, sha256, bytes) = read_bounded(path)?;
+    let inference = legacy::infer(&name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
-    let (identity, problem) = match &file.login {
+    let login = account_in(bytes);
+    let (identity, problem) = match &login {
         Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
     let observation =
         legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
-    let folder = file.path.parent().unwrap_or(Path::new(""));
-    Some(LegacyRecord {
-        source_path: file.path.to_string_lossy().into_owned(),
-        file: file.stamp.clone(),
-        sha256: file.sha256.clone(),
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Some(LegacyRecord {
+        source_path: path.to_string_lossy().into_owned(),
+        file: stamp,
+        sha256,
         archive_name: String::new(),
         metadata: Metadata {
             email: Some(name.email.to_owned()),
@@ -371,7 +331,7 @@ pub(crate) fn record(
             ..Metadata::default()
         },
         problem,
-    })
+    }))
 }
 
 /// The result of [`merge`].
@@ -379,7 +339,6 @@ pub(crate) fn record(
 pub(crate) struct LegacyMerge {
     /// All records of this run with their archive names, in the given order.
     pub records: Vec<LegacyRecord>,
-    /// The number of new records.
     pub added: usize,
     /// The number of known records that changed.
     pub updated: usize,
@@ -481,5 +440,5 @@ fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
         record.metadata.manager_version.clear();
         record
     };
-    timeless(a) == timeless(b) && a.decides() == b.decides()
+    timeless(a) == timeless(b) && implies_quota_end(&a.metadata) == implies_quota_end(&b.metadata)
 }

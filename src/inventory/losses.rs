@@ -78,7 +78,5 @@ pub(crate) fn update(
     change: impl FnOnce(&mut LossRecord),
 ) -> Result<(), DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let rebuild = |_: &DocumentState<LossRecord>| LossRecord::default();
-    document::update(&path, &manager_home.join(LOCK_NAME), rebuild, change)?;
-    Ok(())
+    document::update(&path, &manager_home.join(LOCK_NAME), change).map(drop)
 }

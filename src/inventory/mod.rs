@@ -1,5 +1,14 @@
 //! The stored facts about accounts and archives: last quota figures, and records of archives and
 //! legacy files.
+//!
+//! I want to …
+//!
+//! - list archives, or record one → `catalog` (the folder), `store` (the index), `records` (its documents)
+//! - change which archives `prune` keeps → `retention` (the rules), `candidate` (the facts they need)
+//! - move archives to the trash or back → `trash`
+//! - ask Codex for the quota of an account → `status` (one account), `probe_all` (several)
+//! - change what is stored of an account → `cooldown`, `observations` (its history)
+//! - read files of older programs → `legacy` (old login files), `python` (its `cooldown.json`)
 
 pub(crate) mod accounts;
 pub(crate) mod archive_names;

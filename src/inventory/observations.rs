@@ -8,7 +8,7 @@ use crate::codex::identity::Identity;
 use crate::codex::window::Window;
 use crate::io::atomic;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::document::{self, Document, DocumentError};
 use crate::io::hash;
 use crate::quota::reset_history::{self, WindowHistory};
 use crate::quota::window::{Observation, SAME_WINDOW};
@@ -154,8 +154,8 @@ pub(crate) fn add(
 ) -> Result<usize, DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
-    let fresh = |_: &DocumentState<ObservationsFile>| ObservationsFile::default();
-    let updated = document::update(&path, &manager_home.join(LOCK_NAME), fresh, |file| {
+    let lock = manager_home.join(LOCK_NAME);
+    let updated = document::update(&path, &lock, |file: &mut ObservationsFile| {
         file.identity.get_or_insert_with(|| identity.clone());
         let before = file.spans.len();
         spans.into_iter().for_each(|span| file.add(span));

@@ -9,7 +9,6 @@ use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
-use crate::io::document::DocumentError;
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,14 +19,12 @@ const MAX_CONCURRENT_PROBES: usize = 4;
 /// The longest wait for another codex-manager process that holds a login.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The options of [`probe_all`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProbeAllOptions<'a> {
     /// The live Codex home.
     pub codex_home: &'a Path,
     /// The manager home with the profiles.
     pub manager_home: &'a Path,
-    /// The settings of each probe.
     pub inquiry: Inquiry<'a>,
 }
 
@@ -46,7 +43,6 @@ pub(crate) enum ProbeLocation {
 pub(crate) struct ProbeTarget {
     /// The name of its profile; the live account may have none.
     pub profile: Option<String>,
-    /// The account of the login.
     pub identity: Identity,
     /// The home in which it is probed.
     pub place: ProbeLocation,
@@ -63,17 +59,6 @@ pub(crate) struct AccountProbe {
     pub obstacle: Option<LeaseError>,
     /// Warnings from recording the answer.
     pub warnings: Vec<String>,
-}
-
-/// An error that ends probing early. Earlier answers are recorded.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProbeAllError {
-    /// The home of an account cannot be read.
-    #[error(transparent)]
-    Status(#[from] StatusError),
-    /// An answer could not be recorded.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
 }
 
 impl AccountProbe {
@@ -135,16 +120,16 @@ pub(crate) fn targets(
 /// in the order of `targets`.
 ///
 /// # Errors
-/// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts.
+/// An auth.json cannot be read, an answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
 pub(crate) fn probe_all(
     options: &ProbeAllOptions<'_>,
     targets: &[ProbeTarget],
-) -> Result<Vec<AccountProbe>, ProbeAllError> {
+) -> Result<Vec<AccountProbe>, StatusError> {
     let mut probes = Vec::new();
-    parallel::ordered::<_, _, _, ProbeAllError>(
+    parallel::ordered::<_, _, _, StatusError>(
         MAX_CONCURRENT_PROBES,
         |target: &ProbeTarget| probe(options, target),
-        |probe: Result<AccountProbe, ProbeAllError>| {
+        |probe: Result<AccountProbe, StatusError>| {
             probes.push(probe?);
             Ok(())
         },
@@ -161,10 +146,7 @@ pub(crate) fn probe_all(
 }
 
 /// Probes one account and records the answer.
-fn probe(
-    options: &ProbeAllOptions<'_>,
-    target: &ProbeTarget,
-) -> Result<AccountProbe, ProbeAllError> {
+fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
         ProbeLocation::Live => (
             observe(options, options.codex_home, options.inquiry.ask_codex)?,
@@ -193,7 +175,7 @@ fn probe(
 fn probe_profile(
     options: &ProbeAllOptions<'_>,
     target: &ProbeTarget,
-) -> Result<(StatusReport, Option<LeaseError>), ProbeAllError> {
+) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
     let profiles = Profiles::of(options.manager_home);
     let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
     let is_api_key = target.identity.kind.is_billed_by_use();
@@ -204,7 +186,7 @@ fn probe_profile(
     let lease =
         match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
             Ok(lease) => lease,
-            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted.into()),
+            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
             Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
         };
     let report = observe(options, lease.home(), true);

@@ -13,7 +13,6 @@ use std::fs;
 /// Size and mtime, which detect a changed file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileStamp {
-    /// The size of the file.
     pub bytes: u64,
     /// The mtime in nanoseconds since 1970.
     pub mtime_ns: i64,
@@ -144,14 +143,11 @@ pub(crate) struct LegacyRecord {
     pub problem: Option<String>,
 }
 
-impl LegacyRecord {
-    /// Returns true if the record implies a quota end. A file from the future at the time of
-    /// reading implies none.
-    pub(crate) fn decides(&self) -> bool {
-        self.metadata
-            .quota_end_detected_at
-            .is_some_and(|at| at <= self.metadata.created_at)
-    }
+/// Returns true if the facts of a legacy file imply a quota end. A file from the future at the time of
+/// reading implies none.
+pub(super) fn implies_quota_end(metadata: &Metadata) -> bool {
+    let ended = metadata.quota_end_detected_at;
+    ended.is_some_and(|at| at <= metadata.created_at)
 }
 
 /// The content of `inventory.json`.

@@ -6,6 +6,7 @@ use crate::archive::metadata::BackupMode;
 use crate::codex::auth::Login;
 use crate::codex::config::read_login;
 use crate::codex::program::Program;
+use crate::io::atomic;
 use crate::io::environment::Environment;
 use crate::io::shell;
 use std::path::Path;
@@ -65,13 +66,6 @@ pub(crate) fn make_its_own(path: &Path) -> String {
 /// Returns the command that renames whatever is at `path` to a free name beside it.
 pub(crate) fn put_aside(path: &Path) -> String {
     let word = |path: &Path| shell::word(&path.to_string_lossy());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let free = (1..=u32::MAX)
-        .map(|n| match n {
-            1 => path.with_file_name(format!("{name}.aside")),
-            n => path.with_file_name(format!("{name}.aside-{n}")),
-        })
-        .find(|path| path.symlink_metadata().is_err());
-    let free = free.unwrap_or_else(|| path.to_path_buf());
+    let free = atomic::free_path(&atomic::with_suffix(path, ".aside"));
     format!("mv {} {}", word(path), word(&free))
 }

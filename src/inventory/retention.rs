@@ -63,7 +63,11 @@ impl RetentionPlan {
         now: &DateTime<Utc>,
         zone: Zone,
     ) {
-        let counting: Vec<_> = group.iter().copied().filter(|c| c.counts(now)).collect();
+        let counting: Vec<_> = group
+            .iter()
+            .copied()
+            .filter(|c| c.is_eligible_for_rules(now))
+            .collect();
         let mut reasons = rule_reasons(&counting, policy, now, zone);
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         if let Some(place) = counting.iter().position(is_verified)
@@ -73,7 +77,7 @@ impl RetentionPlan {
         }
         let mut reasons = reasons.into_iter();
         for candidate in group.iter().copied() {
-            let kept = if candidate.counts(now) {
+            let kept = if candidate.is_eligible_for_rules(now) {
                 reasons.next().flatten()
             } else {
                 None
@@ -92,7 +96,9 @@ impl RetentionPlan {
                     self.keep(candidate, "damaged, but there is no undamaged one");
                 }
                 Soundness::Damaged(detail) => self.drop(candidate, format!("damaged: {detail}")),
-                _ if !candidate.counts(now) => self.keep(candidate, "dated in the future"),
+                _ if !candidate.is_eligible_for_rules(now) => {
+                    self.keep(candidate, "dated in the future");
+                }
                 _ => match kept {
                     Some(rules) => self.keep(candidate, rules + counted_apart),
                     None => self.drop(candidate, "no rule keeps it"),
@@ -188,7 +194,7 @@ pub(crate) fn needs_full_read(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<
         if go.is_empty() || is_proved {
             return None;
         }
-        stay.into_iter().find(|c| c.counts(now))
+        stay.into_iter().find(|c| c.is_eligible_for_rules(now))
     });
     newest.map(|candidate| candidate.archive.clone()).collect()
 }

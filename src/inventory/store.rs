@@ -82,7 +82,6 @@ fn update_inventory(
     document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
-        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
         change,
     )
     .and_then(|updated| {
@@ -145,22 +144,17 @@ fn note_record(
         listed_problem: None,
         verified: None,
     };
-    let updated = document::update(
-        &manager_home.join(FILE_NAME),
-        &manager_home.join(LOCK_NAME),
-        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
-        |inventory| {
-            let known = &mut inventory.archives;
-            match known.binary_search_by(|r| r.path.cmp(&record.path)) {
-                Ok(i) => known[i] = record.clone(),
-                Err(i) => known.insert(i, record.clone()),
-            }
-            if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
-                inventory.archives = listed;
-            }
-        },
-    )?;
-    Ok(updated.moved_aside)
+    update_inventory(manager_home, |inventory| {
+        let known = &mut inventory.archives;
+        match known.binary_search_by(|r| r.path.cmp(&record.path)) {
+            Ok(i) => known[i] = record.clone(),
+            Err(i) => known.insert(i, record.clone()),
+        }
+        if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
+            inventory.archives = listed;
+        }
+        Ok(())
+    })
 }
 
 /// The result of `verify` for one archive.
@@ -170,7 +164,6 @@ pub(crate) struct VerifyFinding {
     pub archive: PathBuf,
     /// The stamp of the file that was read. If the file changed since, the result is not recorded.
     pub stamp: Option<FileStamp>,
-    /// The result to record.
     pub verified: VerifyRecord,
     /// True if the sidecar describes another archive, so the metadata is taken from the archive
     /// itself.
@@ -236,16 +229,7 @@ pub(crate) fn note_verified_locked(
     Ok(true)
 }
 
-/// Records in `cooldown.json` which accounts have a profile.
-pub(crate) fn note_profiles(
-    manager_home: &Path,
-    now: &DateTime<Utc>,
-    zone: Zone,
-) -> Result<CooldownUpdate<()>, ProfileError> {
-    note_profiles_and(manager_home, now, zone, |_| {})
-}
-
-/// Like [`note_profiles`], with a further change in the same write.
+/// Records in `cooldown.json` which accounts have a profile, with a further change in the same write.
 pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,

@@ -288,18 +288,9 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
 /// Returns the folders of the trash, oldest first.
 fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let trash = folder(manager_home);
-    let entries = match fs::read_dir(&trash) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).at("list", &trash),
-    };
-    let mut batches = Vec::new();
-    for entry in entries {
-        let entry = entry.at("list", &trash)?;
-        if entry.file_type().at("read", entry.path())?.is_dir() {
-            batches.push(entry.path());
-        }
-    }
+    let entries = tree::list_if_exists(&trash)?.into_iter();
+    let folders = entries.filter(|(_, kind)| kind.is_dir());
+    let mut batches: Vec<_> = folders.map(|(name, _)| trash.join(name)).collect();
     batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
     Ok(batches)
 }
@@ -328,17 +319,9 @@ fn newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, I
 }
 
 fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(batch).at("list", batch)? {
-        let name = entry.at("list", batch)?.file_name();
-        found.extend(
-            name.to_str()
-                .filter(|n| names::is_archive_name(n))
-                .map(Into::into),
-        );
-    }
-    found.sort();
-    Ok(found)
+    let entries = tree::list(batch).at("list", batch)?.into_iter();
+    let names = entries.filter_map(|(name, _)| name.into_string().ok());
+    Ok(names.filter(|name| names::is_archive_name(name)).collect())
 }
 
 fn is_inside(path: &str) -> bool {

@@ -393,6 +393,14 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Returns the first of `path`, `path`+`-2`, `path`+`-3`, … that does not exist.
+pub(crate) fn free_path(path: &Path) -> PathBuf {
+    let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
+    let numbered = (2_u64..).map(|n| with_suffix(path, &format!("-{n}")));
+    let mut all = std::iter::once(path.to_path_buf()).chain(numbered);
+    all.find(is_free).unwrap_or_else(|| path.to_path_buf())
+}
+
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {

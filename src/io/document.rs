@@ -220,24 +220,20 @@ pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -
 
 /// Reads, changes and writes the document at `path` under the lock `lock`.
 ///
-/// `rebuild` creates a missing or damaged document; the damaged one is moved aside first. An unchanged
+/// A missing or damaged document is an empty one; the damaged one is moved aside first. An unchanged
 /// document is not written.
-pub(crate) fn update<T: Document + PartialEq + Clone, R>(
+pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,
-    rebuild: impl FnOnce(&DocumentState<T>) -> T,
     change: impl FnOnce(&mut T) -> R,
 ) -> Result<DocumentUpdate<R>, DocumentError> {
     let _held = FileLock::exclusive_unless_interrupted(lock)?;
-    let found = read::<T>(path)?;
-    let (before, mut document, moved_aside) = match found {
-        DocumentState::Good(document) => (Some(document.clone()), document, None),
-        DocumentState::Absent => (None, rebuild(&found), None),
-        DocumentState::Damaged(_) => {
-            let fresh = rebuild(&found);
-            (None, fresh, Some(move_aside(path)?))
-        }
+    let (before, moved_aside) = match read::<T>(path)? {
+        DocumentState::Good(document) => (Some(document), None),
+        DocumentState::Absent => (None, None),
+        DocumentState::Damaged(_) => (None, Some(move_aside(path)?)),
     };
+    let mut document = before.clone().unwrap_or_default();
     let value = change(&mut document);
     if before.as_ref() != Some(&document) {
         write(path, &document)?;

@@ -140,6 +140,23 @@ pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
+/// Returns true if the regular file at `path` has more than one hard link. Follows a link. False on Windows, where
+/// the standard library has no number of links.
+pub(crate) fn has_second_link(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // The link count of a folder grows with its subfolders.
+        path.metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.nlink() > 1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@
 
 use super::{beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The error text for a folder, pipe, socket or device in the place of a file.
@@ -120,6 +120,17 @@ pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Re
     }
     let why = format!("larger than {limit} bytes");
     Err(io::Error::new(ErrorKind::FileTooLarge, why))
+}
+
+/// Returns true if the last byte of a file of lines is no newline: a killed process or a full disk has left a
+/// partial line. Moves the position.
+pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    Ok(last != *b"\n")
 }
 
 /// Checks that `path` is a regular file or does not exist, for libraries that open files

@@ -35,6 +35,14 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
     Ok(names)
 }
 
+/// As [`list`]; a missing folder has no entries.
+pub(crate) fn list_if_exists(folder: &Path) -> Result<Vec<(OsString, FileType)>, IoError> {
+    match list(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.at("list", folder),
+    }
+}
+
 /// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
 /// above it.
 pub(crate) fn remove_empty_folders(folder: &Path) {

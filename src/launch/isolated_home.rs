@@ -40,7 +40,6 @@ const MCP_CREDENTIALS: &str = ".credentials.json";
 /// The reason why an isolated home cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IsolationError {
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// A folder of the isolated home is no link, so conversations in it would be invisible elsewhere.
@@ -61,14 +60,8 @@ pub(crate) enum IsolationError {
 /// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
 /// files are shared; logins, databases, caches and files of running processes are not.
 fn is_shared(name: &Path) -> bool {
-    if SHARED_FOLDERS
-        .iter()
-        .chain(&SHARED_FILES)
-        .any(|own| name == Path::new(own))
-    {
-        return true;
-    }
-    if name == Path::new(MCP_CREDENTIALS) {
+    let mut own = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
+    if own.any(|own| name == Path::new(own)) || name == Path::new(MCP_CREDENTIALS) {
         return true;
     }
     match kind_of(name) {

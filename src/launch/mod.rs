@@ -5,6 +5,14 @@
 //! that the process had open, else rollouts that were created during the launch in its folder by its
 //! account. Rate limits are never evidence. Only bound rollouts and candidates of a launch that just
 //! ended are opened.
+//!
+//! I want to …
+//!
+//! - change the arguments, the environment or the account of a launched Codex → `session`
+//! - change what is recorded → `record` (a line), `registry` (the file)
+//! - change how a conversation is found → `binding` (the evidence), `settle` (the decision)
+//! - share another file with isolated homes → `isolated_home`
+//! - choose the account of a folder → `folders`
 
 pub(crate) mod binding;
 pub(crate) mod folders;

@@ -8,6 +8,7 @@ use crate::codex::arguments::NO_DAEMON;
 use crate::codex::program::Program;
 use crate::io::atomic;
 use crate::io::child::{ChildGroup, ChildOutput};
+use crate::io::disk_clock;
 use crate::io::document::{self, Document};
 use crate::io::environment::Environment;
 use serde::{Deserialize, Serialize};
@@ -66,21 +67,10 @@ pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: 
 
 fn stamp(path: &Path) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
-    #[cfg(unix)]
-    let changed_ns = {
-        use std::os::unix::fs::MetadataExt;
-        meta.ctime() * 1_000_000_000 + meta.ctime_nsec()
-    };
-    #[cfg(not(unix))]
-    let changed_ns = meta
-        .modified()
-        .ok()
-        .and_then(|at| chrono::DateTime::<chrono::Utc>::from(at).timestamp_nanos_opt())
-        .unwrap_or_default();
     Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),
         bytes: meta.len(),
-        changed_ns,
+        changed_ns: disk_clock::changed_ns(&meta),
         has_no_daemon: false,
     })
 }

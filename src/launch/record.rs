@@ -43,7 +43,6 @@ impl ProcessId {
 /// A conversation that a launch started or resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BoundConversation {
-    /// The id of the conversation.
     pub session_id: String,
     /// The path of its rollout in the real Codex home.
     pub rollout_path: String,
@@ -75,9 +74,7 @@ pub(crate) struct LaunchRecord {
     pub schema: u64,
     /// The name of the profile at that time.
     pub profile: String,
-    /// The account of the launch.
     pub identity: Identity,
-    /// The run of Codex.
     #[serde(flatten)]
     pub run: CodexRun,
     /// A digest of the login's refresh token at the start of Codex.

@@ -11,8 +11,9 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, file_open};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
-use std::collections::{HashMap, HashSet};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,6 @@ const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
 /// The number of superseded lines below which the file is not compacted.
 const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 
-/// The registry of a manager home.
 #[derive(Debug, Clone)]
 pub(crate) struct LaunchRegistry {
     path: PathBuf,
@@ -94,8 +94,12 @@ impl LaunchRegistry {
     fn append_locked(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         let is_new = !self.path.exists();
         let mut lines = Vec::new();
-        if !is_new && !self.ends_in_newline()? {
-            lines.push(b'\n');
+        if !is_new {
+            let is_torn = file_open::open(&self.path)
+                .and_then(|mut file| file_open::ends_in_partial_line(&mut file));
+            if is_torn.at("read", &self.path)? {
+                lines.push(b'\n');
+            }
         }
         for record in records {
             document::push_line(&mut lines, record).at("encode", &self.path)?;
@@ -138,20 +142,6 @@ impl LaunchRegistry {
         atomic::write(&self.path, &text)
     }
 
-    fn ends_in_newline(&self) -> Result<bool, IoError> {
-        let read = || -> std::io::Result<bool> {
-            let mut file = file_open::open(&self.path)?;
-            if file.seek(SeekFrom::End(0))? == 0 {
-                return Ok(true);
-            }
-            file.seek(SeekFrom::End(-1))?;
-            let mut last = [0];
-            file.read_exact(&mut last)?;
-            Ok(last == *b"\n")
-        };
-        read().at("read", &self.path)
-    }
-
     /// Reads all launches, without a lock. A missing file has no launches.
     ///
     /// # Errors
@@ -185,20 +175,9 @@ struct IndexedLine {
     is_settled: bool,
 }
 
-/// The indexed fields of a line with another order of fields, which another program has written.
-#[derive(Deserialize)]
-struct LineHead {
-    launch_id: String,
-    #[serde(default)]
-    settled: bool,
-    #[serde(default)]
-    schema: u64,
-}
-
 impl Launches {
     fn index(bytes: Vec<u8>) -> Self {
-        let mut last: HashMap<&[u8], IndexedLine> = HashMap::new();
-        let mut foreign: HashMap<String, IndexedLine> = HashMap::new();
+        let mut last: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
         let mut damaged = Vec::new();
         let mut total = 0;
         let mut start = 0;
@@ -211,36 +190,14 @@ impl Launches {
                 continue;
             }
             total += 1;
-            if let Some((id, is_settled)) = own_head(line) {
-                last.insert(id, IndexedLine { range, is_settled });
-            } else if let Ok(head) = serde_json::from_slice::<LineHead>(line)
-                && head.schema <= SCHEMA
-            {
-                let is_settled = head.settled;
-                foreign.insert(head.launch_id, IndexedLine { range, is_settled });
-            } else {
-                damaged.push(range);
+            match own_head(line).or_else(|| foreign_head(line)) {
+                Some((id, is_settled)) => {
+                    last.insert(id, IndexedLine { range, is_settled });
+                }
+                None => damaged.push(range),
             }
         }
-        // If an id has lines in both forms, the later line counts.
-        let mut by_id: Vec<(Vec<u8>, IndexedLine)> = last
-            .into_iter()
-            .map(|(id, line)| (id.to_vec(), line))
-            .chain(
-                foreign
-                    .into_iter()
-                    .map(|(id, line)| (id.into_bytes(), line)),
-            )
-            .collect();
-        by_id.sort_by(|(a, x), (b, y)| a.cmp(b).then(x.range.start.cmp(&y.range.start)));
-        let mut lines: Vec<(Vec<u8>, IndexedLine)> = Vec::with_capacity(by_id.len());
-        for (id, line) in by_id {
-            match lines.last_mut() {
-                Some(previous) if previous.0 == id => previous.1 = line,
-                _ => lines.push((id, line)),
-            }
-        }
-        let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+        let lines: Vec<_> = last.into_values().collect();
         Self {
             superseded: total - lines.len() - damaged.len(),
             bytes,
@@ -291,7 +248,7 @@ impl Launches {
 }
 
 /// Returns the launch id and `settled` of a line that this program has written, without parsing the rest.
-fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
+fn own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;
     let (id, rest) = rest.split_at(end);
@@ -301,7 +258,22 @@ fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
     };
     let is_plain = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let is_whole = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
-    (is_whole && is_plain).then_some((id, is_settled))
+    (is_whole && is_plain).then_some((Cow::Borrowed(id), is_settled))
+}
+
+/// Returns the same of a line with another order of fields, which another program has written.
+fn foreign_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
+    #[derive(Deserialize)]
+    struct LineHead {
+        launch_id: String,
+        #[serde(default)]
+        settled: bool,
+        #[serde(default)]
+        schema: u64,
+    }
+    let head: LineHead = serde_json::from_slice(line).ok()?;
+    let id = Cow::Owned(head.launch_id.into_bytes());
+    (head.schema <= SCHEMA).then_some((id, head.settled))
 }
 
 #[cfg(test)]
@@ -442,9 +414,15 @@ mod tests {
     #[test]
     fn own_lines_are_indexed_without_a_json_parser() {
         let line = serde_json::to_vec(&record("20260101-a", false)).unwrap();
-        assert_eq!(own_head(&line), Some((&b"20260101-a"[..], false)));
+        assert_eq!(
+            own_head(&line),
+            Some((Cow::Borrowed(&b"20260101-a"[..]), false))
+        );
         let line = serde_json::to_vec(&record("20260101-a", true)).unwrap();
-        assert_eq!(own_head(&line), Some((&b"20260101-a"[..], true)));
+        assert_eq!(
+            own_head(&line),
+            Some((Cow::Borrowed(&b"20260101-a"[..]), true))
+        );
         assert_eq!(own_head(&line[..line.len() - 1]), None);
     }
 }

@@ -10,6 +10,7 @@ use crate::accounts::profile::Profiles;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
+use crate::codex::rollout::RolloutName;
 use crate::history::thread_rollouts;
 use crate::inventory::store;
 use crate::io::attached::{Attached, AttachedExit};
@@ -272,10 +273,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
 }
 
 fn is_older(path: &Path, record: &LaunchRecord) -> bool {
-    let name = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
-    let id = name.and_then(|name| Some(name.get(name.len().checked_sub(36)?..)?.to_owned()));
-    let created = id.as_deref().and_then(thread_rollouts::created_at);
+    let name = RolloutName::of(path);
+    let id = name.as_ref().and_then(RolloutName::rollout_id);
+    let created = id.and_then(thread_rollouts::created_at);
     created.is_none_or(|at| at < record.run.started_at.to_utc())
 }

@@ -41,11 +41,8 @@ pub(crate) struct LaunchRequest<'a> {
     pub manager_home: &'a Path,
     /// The configured Codex program; `None` to search `PATH`.
     pub codex_bin: Option<&'a Path>,
-    /// The environment of Codex.
     pub env: &'a Environment,
-    /// The account to use.
     pub account: &'a Identity,
-    /// The arguments of Codex.
     pub args: &'a [OsString],
     /// The id of the conversation to resume, if the caller knows it.
     pub session_id: Option<&'a str>,
@@ -53,7 +50,6 @@ pub(crate) struct LaunchRequest<'a> {
     pub isolated: bool,
     /// True to stop Codex's background daemon.
     pub stop_daemon: bool,
-    /// The time of the launch.
     pub now: Timestamp,
 }
 
@@ -62,7 +58,6 @@ pub(crate) struct LaunchRequest<'a> {
 pub(crate) struct LaunchPlan {
     /// The name of the account's profile; the email if it has none.
     pub profile: String,
-    /// The email of the account.
     pub email: String,
     /// The workspace account id.
     pub account_id: Option<String>,
@@ -98,7 +93,6 @@ pub(crate) enum LaunchError {
     /// The isolated home cannot be prepared.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The subcommand in the arguments runs no conversation.
@@ -255,7 +249,7 @@ pub(crate) fn prepare<'a>(
         )?;
         let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
         on_step("moved the login to the isolated home");
-        let fingerprint = login.fingerprint().to_owned();
+        let fingerprint = login.fingerprint.clone();
         (isolated, account_locks) = (Some(login), Some(lock));
         fingerprint
     } else {
@@ -275,7 +269,7 @@ pub(crate) fn prepare<'a>(
             .unwrap_or_default()
     };
     let launch_id = new_launch_id(request.now);
-    let isolated_home = isolated.as_ref().map(IsolatedLogin::home);
+    let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
     let mut command = codex_command(&request, &program, isolated_home);
     command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
     let dropped_variables = login_variables(request.env).collect();

@@ -3,32 +3,16 @@
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
 use super::registry::{LaunchRegistry, Launches};
-use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads::{self, live};
 use crate::history::thread_rollouts;
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::io::IoError;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::quota::session_usage::SessionUsage;
 use std::path::Path;
-
-/// The reason why ended launches could not be settled.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SettleError {
-    /// An operation on a file failed.
-    #[error(transparent)]
-    Io(#[from] IoError),
-    /// A profile cannot be read.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// `cooldown.json` cannot be read or written.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchEnd {
@@ -222,7 +206,7 @@ pub(crate) fn settle_ended(
     env: &Environment,
     now: Timestamp,
     zone: Zone,
-) -> Result<(Launches, Vec<String>), SettleError> {
+) -> Result<(Launches, Vec<String>), DocumentError> {
     let registry = LaunchRegistry::of(manager_home);
     let launches = registry.read()?;
     let mut settled = Vec::new();

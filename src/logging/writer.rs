@@ -2,10 +2,10 @@
 
 use super::file::{LogLocation, LogName};
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, file_open};
 use chrono::NaiveDate;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,14 +77,8 @@ impl LogWriter {
 
 /// Ends a partial line that a killed process or a full disk has left, so that the next line is complete.
 fn end_partial_line(file: &mut File) -> io::Result<()> {
-    let mut last = [b'\n'];
-    if file.metadata()?.len() > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
+    if file_open::ends_in_partial_line(file)? {
+        file.write_all(b"\n")?;
     }
-    if last == *b"\n" {
-        Ok(())
-    } else {
-        file.write_all(b"\n")
-    }
+    Ok(())
 }

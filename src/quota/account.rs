@@ -76,7 +76,7 @@ impl WeeklyEvidence {
 }
 
 /// The entry of an account in `cooldown.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "EntryOnDisk")]
 pub struct AccountEntry {
     /// The account of the entry.
@@ -192,18 +192,7 @@ impl AccountEntry {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
-            plan: None,
-            profile: None,
-            login: LoginState::Unknown,
-            expired_at: None,
-            archived: false,
-            observation: None,
-            quota_end: None,
-            weekly: None,
-            held_until: None,
-            held_since: None,
-            last_used_at: None,
-            session: None,
+            ..Self::default()
         }
     }
 

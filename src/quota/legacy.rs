@@ -81,10 +81,9 @@ pub(crate) struct LegacyInference {
     pub next_available_at: Timestamp,
     /// The year that completes the token.
     pub legacy_year: i32,
-    /// `Match` if the token names the calendar day of `next_available_at`.
+    /// `Match` if the token names the calendar day of `next_available_at`, and the time of the file is not in
+    /// the future.
     pub validation: ValidationStatus,
-    /// True if the file counts as evidence about quota. False if its time is in the future.
-    pub decides: bool,
 }
 
 /// Infers the quota from a legacy name and time at `now`; calendar days are those of `zone`.
@@ -102,7 +101,6 @@ pub(crate) fn infer(
     let start = ended - options.session_duration;
     let next_available_at = zone.at(&(start + Duration::days(7)));
     let available_on = next_available_at.date_naive();
-    let decides = *modified_at <= *now;
     let current_year = options.year.unwrap_or_else(|| zone.at(now).year());
     let fits = |year| name.date_in(year) == Some(available_on);
     let year = if fits(current_year) || options.year.is_some() || !fits(available_on.year()) {
@@ -115,12 +113,11 @@ pub(crate) fn infer(
         session_start_at: zone.at(&start),
         next_available_at,
         legacy_year: year,
-        validation: if decides && fits(year) {
+        validation: if *modified_at <= *now && fits(year) {
             ValidationStatus::Match
         } else {
             ValidationStatus::Mismatch
         },
-        decides,
     }
 }
 
@@ -235,7 +232,6 @@ mod tests {
         ] {
             let inference = run(&LegacyCase { name, ..CASE });
             assert_eq!(inference.validation, Mismatch, "{name}");
-            assert!(inference.decides, "{name}");
             assert_eq!(inference.next_available_at, run(&CASE).next_available_at);
         }
     }
@@ -351,7 +347,7 @@ mod tests {
             now: "2026-04-14T17:54:59+05:30",
             ..CASE
         });
-        assert_eq!((inference.validation, inference.decides), (Mismatch, false));
+        assert_eq!(inference.validation, Mismatch);
     }
 
     proptest! {

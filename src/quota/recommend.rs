@@ -28,7 +28,6 @@ pub(crate) enum Strategy {
 pub(crate) struct RankedAccount<'a> {
     /// The account, with its login state.
     pub account: &'a Account,
-    /// The state of the account.
     pub verdict: Verdict,
     /// The remaining weekly quota in percent, if known.
     pub weekly_left: Option<f64>,

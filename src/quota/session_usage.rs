@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct SessionUsage {
     /// The path of the rollout that contains it.
     pub rollout_path: String,
-    /// The id of the conversation.
     pub session_id: String,
     /// The time of the `token_count` event.
     pub captured_at: Timestamp,

@@ -125,7 +125,7 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
     // Without windows, an explicit permission of the server is evidence enough.
     let says = |observation: &Observation| {
-        codex(observation).next().is_some() || observation.usage_allowed == Some(true)
+        codex_windows(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
     let known = observation.is_some_and(says) || unseen.is_some();
     let (state, next_available_at, cause) = match last {
@@ -161,7 +161,7 @@ pub(crate) fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
     }
 }
 
-fn codex(observation: &Observation) -> impl Iterator<Item = &Window> {
+fn codex_windows(observation: &Observation) -> impl Iterator<Item = &Window> {
     observation
         .windows
         .iter()
@@ -186,7 +186,7 @@ fn blockers_of(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
     let windows = exhausted(observation, now).map(of_window);
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
-    let has_reset = codex(observation).any(|window| window.resets_at.is_some());
+    let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
     if blockers.is_empty() && observation.usage_allowed == Some(false) && !has_reset {
         blockers.push(Blocker {
             cause: Cause::Refused,
@@ -203,8 +203,9 @@ fn exhausted<'a>(
     now: &'a DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Window> {
     let is_full = |window: &Window| window.used_percent >= 100.0;
-    let is_refused = observation.usage_allowed == Some(false) && !codex(observation).any(is_full);
-    codex(observation).filter(move |window| {
+    let is_refused =
+        observation.usage_allowed == Some(false) && !codex_windows(observation).any(is_full);
+    codex_windows(observation).filter(move |window| {
         let is_ahead = window.resets_at.is_some_and(|at| at > *now);
         is_full(window) || (is_refused && is_ahead)
     })

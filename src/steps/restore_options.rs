@@ -351,7 +351,7 @@ pub(crate) fn record_result(
         failures.extend(recorded.failures.into_iter().map(Into::into));
     }
     if target == RestoreTarget::Home {
-        match store::note_profiles(manager, &now, zone) {
+        match store::note_profiles_and(manager, &now, zone, |_| {}) {
             Ok(recorded) => warn_all(ui, &recorded.warnings),
             Err(e) => failures.push(e.into()),
         }

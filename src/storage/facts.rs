@@ -1,8 +1,7 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
-use super::report::MAX_LARGEST;
-use super::rollout_usage::RolloutUsage;
-use crate::codex::threads;
+use super::walk::RolloutUsage;
+use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
 use crate::history::rollout;
 use crate::io::{parallel, progress};
@@ -10,42 +9,37 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The number of largest conversations in a report.
+pub(super) const MAX_LARGEST: usize = 10;
+
 /// Rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;
 
 /// Interned names, because many conversations share a project and an account.
 #[derive(Default)]
-pub(super) struct InternedNames {
-    known: HashMap<Arc<str>, u32>,
-    names: Vec<Arc<str>>,
-}
+struct InternedNames(HashSet<Arc<str>>);
 
 impl InternedNames {
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.known.get(name) {
-            return *number;
+    /// Returns the name, or "unknown" if it is empty.
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        let name = if name.is_empty() { "unknown" } else { name };
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
         }
-        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         let name: Arc<str> = name.into();
-        self.names.push(Arc::clone(&name));
-        self.known.insert(name, number);
-        number
-    }
-
-    /// Returns the name with a number, or "unknown".
-    pub(super) fn name(&self, number: u32) -> String {
-        let name = self.names.get(number as usize);
-        or_unknown(name.map(ToString::to_string).unwrap_or_default())
+        self.0.insert(Arc::clone(&name));
+        name
     }
 }
+
+/// The project and the account of a conversation.
+pub(super) type ProjectAndAccount = (Arc<str>, Arc<str>);
 
 /// Facts about conversations from the database.
 #[derive(Default)]
 pub(super) struct ConversationFacts {
-    pub(super) projects: InternedNames,
-    pub(super) accounts: InternedNames,
-    /// The numbers of project and account by conversation.
-    rows: HashMap<ConversationId, (u32, u32)>,
+    names: InternedNames,
+    rows: HashMap<ConversationId, ProjectAndAccount>,
     /// The titles of the largest conversations.
     pub(super) titles: HashMap<ConversationId, String>,
 }
@@ -61,13 +55,11 @@ pub(super) fn read_facts(rollouts: &[RolloutUsage], state: Option<&Path>) -> Con
         threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
-                let title = row.given_name().unwrap_or(&row.title);
-                let title = rollout::first_line(title).unwrap_or_default();
-                known.titles.insert(id.clone(), title);
+                known.titles.insert(id.clone(), title_of(&row));
             }
             let facts = (
-                known.projects.number(&row.cwd),
-                known.accounts.number(&row.account_id),
+                known.names.intern(&row.cwd),
+                known.names.intern(&row.account_id),
             );
             known.rows.insert(id, facts);
         })
@@ -78,24 +70,24 @@ pub(super) fn read_facts(rollouts: &[RolloutUsage], state: Option<&Path>) -> Con
         .unwrap_or_default()
 }
 
-/// Returns the name, or "unknown" if it is empty.
-pub(super) fn or_unknown(name: String) -> String {
-    if name.is_empty() {
-        "unknown".into()
-    } else {
-        name
-    }
+/// Returns the name, or the first line of the title; empty if unknown.
+pub(super) fn title_of(row: &ThreadRow) -> String {
+    let title = row.given_name().unwrap_or(&row.title);
+    rollout::first_line(title).unwrap_or_default()
 }
 
-/// Returns the numbers of project and account of each rollout, from its row, else from its first
-/// line. An unreadable rollout counts as unknown.
-pub(super) fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) -> Vec<(u32, u32)> {
-    let nothing = (known.projects.number(""), known.accounts.number(""));
+/// Returns the project and account of each rollout, from its row, else from its first line. An
+/// unreadable rollout counts as unknown.
+pub(super) fn facts(
+    rollouts: &[RolloutUsage],
+    known: &mut ConversationFacts,
+) -> Vec<ProjectAndAccount> {
+    let nothing = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();
     for (i, found) in rollouts.iter().enumerate() {
         match found.id.as_ref().and_then(|id| known.rows.get(id)) {
-            Some(row) => facts[i] = *row,
+            Some(row) => facts[i] = row.clone(),
             None => unknown.push(i),
         }
     }
@@ -110,10 +102,7 @@ pub(super) fn facts(rollouts: &[RolloutUsage], known: &mut ConversationFacts) ->
         read,
         |result| {
             if let Some((i, project, account)) = result {
-                facts[i] = (
-                    known.projects.number(&project),
-                    known.accounts.number(&account),
-                );
+                facts[i] = (known.names.intern(&project), known.names.intern(&account));
             }
             progress::check_interrupt()
         },

@@ -118,7 +118,7 @@ pub(crate) fn convert(
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
     };
-    if !is_same_text(plain, compressed).at("compare", source)? {
+    if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
     match temp.publish(&target)? {
@@ -254,11 +254,6 @@ impl Write for CountingWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Returns true if a compressed rollout has exactly the bytes of a plain one.
-fn is_same_text(plain: &Path, compressed: &Path) -> io::Result<bool> {
-    Ok(rollout::compare(plain, compressed)? == Relation::Equal)
 }
 
 fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {

@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct KindUsage {
     /// The name of the kind, such as `rollouts` or `databases`.
     pub kind: &'static str,
-    /// The size of its files.
     pub bytes: u64,
-    /// The number of its files.
     pub files: usize,
     /// The bytes that could be freed without losing anything that Codex or the user needs.
     pub reclaimable_bytes: u64,

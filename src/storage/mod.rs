@@ -2,17 +2,20 @@
 //!
 //! One walk reads names and sizes. Project and account of a conversation come from the database;
 //! only rollouts without a row are opened, for their first line.
+//!
+//! I want to …
+//!
+//! - measure another kind of file → `kinds`; another figure of the report → `report`
+//! - compress conversations, or expand them → `shrink` (which ones), `form` (one file)
+//! - change what goes to the trash, or how → `selection`, `trash`
+//! - rewrite databases → `vacuum`; their originals → `originals`
 
 mod facts;
 mod form;
-mod growth;
 mod kinds;
-mod manager_usage;
 mod originals;
 mod report;
-mod rollout_usage;
 pub(crate) mod selection;
-mod shares;
 pub(crate) mod shrink;
 pub(crate) mod trash;
 pub(crate) mod vacuum;
@@ -48,7 +51,7 @@ pub(crate) fn measure(
         });
     }
     let shrink_gain = shrink::gain(&walk.rollouts, now);
-    let growth = growth::of(&walk.rollouts, now);
+    let growth = report::growth_of(&walk.rollouts, now);
     let free_bytes = space::free_bytes(home);
     let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
     let mut report = StorageReport {
@@ -62,9 +65,9 @@ pub(crate) fn measure(
         growth,
         unreadable: walk.unreadable,
         free_bytes,
-        manager: manager_usage::measure(manager_home),
+        manager: report::manager_usage(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
-    shares::add_shares(walk.rollouts, state, &mut report);
+    report::add_shares(walk.rollouts, state, &mut report);
     report
 }

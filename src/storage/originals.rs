@@ -3,7 +3,7 @@
 use crate::codex::home::database_sidecars;
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::json_path::ListedPath;
-use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use crate::io::{IoError, atomic, file_id, tree};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,8 @@ pub(super) fn keep(
     databases: &[PathBuf],
     now: DateTime<Utc>,
 ) -> Result<PathBuf, IoError> {
-    let folder = free_folder(root, now);
+    // It sorts after all earlier ones.
+    let folder = atomic::free_path(&root.join(now.format("%Y%m%dT%H%M%SZ").to_string()));
     atomic::create_private_folder(&folder)?;
     let mut files = Vec::new();
     for (n, database) in databases.iter().enumerate() {
@@ -105,24 +106,9 @@ fn is_undone(files: &[(PathBuf, PathBuf)]) -> Result<bool, IoError> {
 
 /// Returns the folders of originals, oldest first.
 pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let entries = match tree::list(root) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", root)?,
-    };
-    let folders = entries.into_iter().filter(|(_, kind)| kind.is_dir());
+    let entries = tree::list_if_exists(root)?.into_iter();
+    let folders = entries.filter(|(_, kind)| kind.is_dir());
     let mut folders: Vec<_> = folders.map(|(name, _)| root.join(name)).collect();
     folders.sort();
     Ok(folders)
-}
-
-/// Returns a path that sorts after all earlier ones.
-fn free_folder(root: &Path, now: DateTime<Utc>) -> PathBuf {
-    let name = now.format("%Y%m%dT%H%M%SZ").to_string();
-    let mut folder = root.join(&name);
-    let mut n = 2;
-    while folder.symlink_metadata().is_ok() {
-        folder = root.join(format!("{name}-{n}"));
-        n += 1;
-    }
-    folder
 }

@@ -1,22 +1,24 @@
 //! The report on the disk usage of a home.
 
-use super::growth::Growth;
+use super::facts::{MAX_LARGEST, facts, read_facts};
 use super::kinds::KindUsage;
+use super::walk::RolloutUsage;
 use crate::history::id::ConversationId;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
 
-/// The number of largest conversations in a report.
-pub(crate) const MAX_LARGEST: usize = 10;
+/// The longest period, in days, over which growth is measured.
+const GROWTH_DAYS: i64 = 30;
 
 /// The disk usage of the conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct UsageShare {
     /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
-    /// The size of its rollouts.
     pub bytes: u64,
-    /// The number of its rollouts.
     pub conversations: usize,
 }
 
@@ -26,7 +28,6 @@ pub(crate) struct LargeConversation {
     pub id: Option<ConversationId>,
     /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// The size of its rollout.
     pub bytes: u64,
     /// The folder that it works in.
     pub project: String,
@@ -41,7 +42,6 @@ pub(crate) struct LargeConversation {
 pub(crate) struct ManagerUsage {
     /// Its name, such as `backups`.
     pub name: String,
-    /// The size of its files.
     pub bytes: u64,
 }
 
@@ -50,7 +50,6 @@ pub(crate) struct ManagerUsage {
 pub(crate) struct StorageReport {
     /// The size of all files below the home.
     pub total_bytes: u64,
-    /// The number of files.
     pub files: usize,
     /// The usage by kind of file, largest first.
     pub kinds: Vec<KindUsage>,
@@ -72,4 +71,122 @@ pub(crate) struct StorageReport {
     pub manager: Vec<ManagerUsage>,
     /// The number of days until the disk is full at this growth; null without a growth.
     pub full_in_days: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Growth {
+    /// The length of the period, at most 30 days.
+    pub days: i64,
+    /// The size of conversations that began in the period.
+    pub bytes: u64,
+    /// The average growth per day.
+    pub bytes_per_day: u64,
+}
+
+/// Measures the conversations that began in the last 30 days. Returns `None` if there are no
+/// conversations, or all are of today.
+pub(super) fn growth_of(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
+    let today = now.date_naive();
+    let first = today - TimeDelta::days(GROWTH_DAYS);
+    let recent: Vec<_> = rollouts
+        .iter()
+        .filter_map(|found| {
+            let day = found.began.or(found.changed.map(|at| at.date_naive()))?;
+            (day > first && day <= today).then_some((day, found.bytes))
+        })
+        .collect();
+    let oldest = rollouts
+        .iter()
+        .filter_map(|found| found.began)
+        .min()
+        .or_else(|| recent.iter().map(|(day, _)| *day).min())?;
+    let days = (today - oldest.max(first)).num_days();
+    let bytes: u64 = recent.iter().map(|(_, bytes)| bytes).sum();
+    let divisor = u64::try_from(days).ok().filter(|days| *days > 0)?;
+    Some(Growth {
+        days,
+        bytes,
+        bytes_per_day: bytes / divisor,
+    })
+}
+
+/// The usage of the manager home by top-level entry, largest first. The trash of archives is an entry
+/// of its own.
+pub(super) fn manager_usage(manager_home: &Path) -> Vec<ManagerUsage> {
+    let trash = Path::new("backups/.trash");
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in WalkDir::new(manager_home)
+        .follow_root_links(true)
+        .into_iter()
+        .flatten()
+    {
+        let relative = entry
+            .path()
+            .strip_prefix(manager_home)
+            .unwrap_or(entry.path());
+        let top = if relative.starts_with(trash) {
+            Some(trash)
+        } else {
+            relative.iter().next().map(Path::new)
+        };
+        if let (Some(top), Ok(meta)) = (top, entry.metadata())
+            && meta.is_file()
+        {
+            *sums.entry(top.display().to_string()).or_default() += meta.len();
+        }
+    }
+    let usage = sums
+        .into_iter()
+        .map(|(name, bytes)| ManagerUsage { name, bytes });
+    let mut usage: Vec<_> = usage.collect();
+    usage.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    usage
+}
+
+/// Adds the usage by project, month and account, and the largest conversations.
+pub(super) fn add_shares(
+    mut rollouts: Vec<RolloutUsage>,
+    state: Option<&Path>,
+    report: &mut StorageReport,
+) {
+    rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    let mut known = read_facts(&rollouts, state);
+    let facts = facts(&rollouts, &mut known);
+    let (mut projects, mut months, mut accounts) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
+        add(&mut projects, &project, found.bytes);
+        add(&mut accounts, &account, found.bytes);
+        let changed = found.changed.map(|at| at.date_naive());
+        let month = found.began.or(changed);
+        let month = month.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
+        add(&mut months, &month, found.bytes);
+        if i < MAX_LARGEST {
+            let title = found.id.as_ref().and_then(|id| known.titles.remove(id));
+            report.largest.push(LargeConversation {
+                id: found.id,
+                path: found.path.into(),
+                bytes: found.bytes,
+                project: project.to_string(),
+                title: title.unwrap_or_default(),
+                archived: found.archived,
+            });
+        }
+    }
+    report.projects = largest_first(projects);
+    report.accounts = largest_first(accounts);
+    report.months = months.into_values().collect();
+}
+
+fn add(to: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
+    let share = to.entry(name.to_owned()).or_default();
+    name.clone_into(&mut share.name);
+    share.bytes += bytes;
+    share.conversations += 1;
+}
+
+fn largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
+    let mut shares: Vec<_> = shares.into_values().collect();
+    shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    shares
 }

@@ -1,10 +1,9 @@
 //! Chooses the conversations that go to the trash, and finds the ones that need them.
 
-use super::facts::{facts, read_facts};
-use super::rollout_usage::RolloutUsage;
+use super::facts::{facts, read_facts, title_of};
+use super::walk::RolloutUsage;
 use super::walk::UsageWalk;
 use crate::codex::database::DatabaseError;
-use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::id::ConversationId;
@@ -62,13 +61,7 @@ impl ShrinkSelection {
         filter: &TrashFilter,
         now: DateTime<Utc>,
     ) -> Result<Self, DatabaseError> {
-        let mut walk = UsageWalk::default();
-        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
-        walk.add_rollouts(
-            &home.join(ARCHIVED_SESSIONS),
-            HomeEntryKind::ArchivedSessions,
-        );
-        let mut rollouts = walk.rollouts;
+        let mut rollouts = UsageWalk::of_rollouts(home).rollouts;
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows(state)?;
         let mut selection = Self::default();
@@ -86,7 +79,6 @@ impl ShrinkSelection {
         let mut chosen: BTreeMap<String, Selected> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
-            let project = known.projects.name(project);
             let row = rows.get(id);
             let age = rollout.changed.map(|at| now - at);
             let passes = named.as_ref().is_none_or(|named| named.contains(id))
@@ -100,7 +92,7 @@ impl ShrinkSelection {
                     || filter
                         .projects
                         .iter()
-                        .any(|folder| Path::new(&project).starts_with(folder)))
+                        .any(|folder| Path::new(&*project).starts_with(folder)))
                 && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
             if !passes {
                 continue;
@@ -108,7 +100,7 @@ impl ShrinkSelection {
             let selected = chosen.entry(id.to_string()).or_default();
             selected.id = id.to_string();
             selected.title = row.map(title_of).unwrap_or_default();
-            selected.project = project;
+            selected.project = project.to_string();
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }
@@ -165,11 +157,6 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
             let is_empty = scan.messages.is_empty() && scan.turn.context.is_none();
             is_begun && is_empty && scan.bad_lines == 0
         })
-}
-
-fn title_of(row: &ThreadRow) -> String {
-    let title = row.given_name().unwrap_or(&row.title);
-    rollout::first_line(title).unwrap_or_default()
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.

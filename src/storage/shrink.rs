@@ -2,9 +2,9 @@
 
 use super::facts::{facts, read_facts};
 use super::form::{self, ConversionError, Form};
-use super::rollout_usage::RolloutUsage;
+use super::walk::RolloutUsage;
 use super::walk::UsageWalk;
-use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS};
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::id::ConversationId;
 use crate::io::json_path::as_shown;
 use crate::io::processes::ProcessTable;
@@ -37,7 +37,6 @@ const SAMPLE_ROLLOUTS: usize = 64;
 /// Chooses the rollouts to convert.
 #[derive(Debug, Clone)]
 pub(crate) struct ShrinkFilter {
-    /// The form to convert to.
     pub to: Form,
     /// The time since the last change. Does not apply to conversations in `sessions`.
     pub older_than: TimeDelta,
@@ -52,7 +51,6 @@ pub(crate) struct ShrinkFilter {
 /// A rollout that is to be converted, or that is not, for a reason.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ShrinkItem {
-    /// The id of the conversation.
     pub session_id: ConversationId,
     /// The path of the rollout before the conversion.
     #[serde(serialize_with = "as_shown")]
@@ -63,7 +61,6 @@ pub(crate) struct ShrinkItem {
     pub after_bytes: u64,
     /// The change that is planned or was made.
     pub action: ShrinkAction,
-    /// The reason why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The folder that the conversation works in.
@@ -71,7 +68,6 @@ pub(crate) struct ShrinkItem {
     pub project: String,
 }
 
-/// The change of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShrinkAction {
@@ -103,12 +99,7 @@ impl ShrinkPlan {
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
-        let mut walk = UsageWalk::default();
-        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
-        walk.add_rollouts(
-            &home.join(ARCHIVED_SESSIONS),
-            HomeEntryKind::ArchivedSessions,
-        );
+        let walk = UsageWalk::of_rollouts(home);
         let mut rollouts = walk.rollouts;
         let unknown_sessions = unknown_sessions(&rollouts, &filter.sessions);
         rollouts.retain(|rollout| filter.matches(rollout, now));
@@ -118,8 +109,8 @@ impl ShrinkPlan {
         let open = OpenFiles::read(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
-            let project = known.projects.name(project);
-            if !filter.projects.is_empty() && !is_below(Path::new(&project), &filter.projects) {
+            let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
+            if !filter.projects.is_empty() && !filter.projects.iter().any(is_below) {
                 continue;
             }
             let Some(session_id) = rollout.id else {
@@ -138,7 +129,7 @@ impl ShrinkPlan {
                 },
                 reason: is_open.then(|| "a process has it open".to_owned()),
                 path,
-                project,
+                project: project.to_string(),
             });
         }
         Self {
@@ -255,7 +246,6 @@ impl ShrinkItem {
 }
 
 impl ShrinkAction {
-    /// True if the rollout is converted.
     pub(crate) fn converts(self) -> bool {
         matches!(self, Self::Compress | Self::Expand)
     }
@@ -322,10 +312,6 @@ fn unknown_sessions(rollouts: &[RolloutUsage], sessions: &[String]) -> Vec<Strin
     let ids = || rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
     let is_unknown = |session: &&String| !ids().any(|id| has_prefix(id, session));
     sessions.iter().filter(is_unknown).cloned().collect()
-}
-
-fn is_below(project: &Path, folders: &[PathBuf]) -> bool {
-    folders.iter().any(|folder| project.starts_with(folder))
 }
 
 /// The files of conversations that processes have open. Complete on Linux only; elsewhere, the lock of

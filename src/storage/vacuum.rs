@@ -56,7 +56,6 @@ pub(crate) enum VacuumError {
 /// A database, and the space that a vacuum frees.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct VacuumItem {
-    /// The path of the database.
     #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
     /// Its size with its write-ahead log.

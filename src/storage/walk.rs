@@ -1,10 +1,13 @@
 //! The walk through a home that counts its files.
 
 use super::kinds::Usage;
-use super::rollout_usage::RolloutUsage;
-use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS, kind_of};
+use crate::codex::rollout::RolloutName;
+use crate::history::id::ConversationId;
 use crate::io::{atomic, progress, temp_name};
+use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::BTreeSet;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -27,8 +30,19 @@ pub(super) struct UsageWalk {
 }
 
 impl UsageWalk {
+    /// Finds all rollouts of `home`.
+    pub(super) fn of_rollouts(home: &Path) -> Self {
+        let mut walk = Self::default();
+        walk.add_rollouts(&home.join(SESSIONS), HomeEntryKind::Sessions);
+        walk.add_rollouts(
+            &home.join(ARCHIVED_SESSIONS),
+            HomeEntryKind::ArchivedSessions,
+        );
+        walk
+    }
+
     /// Adds the rollouts in `folder`, which is of this kind.
-    pub(super) fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
+    fn add_rollouts(&mut self, folder: &Path, kind: HomeEntryKind) {
         for entry in interruptible(folder) {
             let Ok(entry) = entry else { continue };
             if temp_name::is_temp_name(entry.file_name()) {
@@ -70,4 +84,40 @@ impl UsageWalk {
             self.rollouts.extend(RolloutUsage::of(path, kind, &meta));
         }
     }
+}
+
+/// A rollout with the facts from its name and metadata.
+pub(super) struct RolloutUsage {
+    pub(super) path: Box<Path>,
+    pub(super) id: Option<ConversationId>,
+    pub(super) began: Option<NaiveDate>,
+    pub(super) changed: Option<DateTime<Utc>>,
+    pub(super) bytes: u64,
+    pub(super) archived: bool,
+    pub(super) compressed: bool,
+}
+
+impl RolloutUsage {
+    /// Returns `None` for a file that is no rollout.
+    pub(super) fn of(path: &Path, kind: HomeEntryKind, meta: &Metadata) -> Option<Self> {
+        if !kind.is_rollout_folder() {
+            return None;
+        }
+        let conversation = RolloutName::of(path)?;
+        Some(Self {
+            id: conversation.id().map(ConversationId::of),
+            began: day_of(&conversation.name),
+            changed: meta.modified().ok().map(Into::into),
+            bytes: meta.len(),
+            archived: kind == HomeEntryKind::ArchivedSessions,
+            compressed: conversation.compressed,
+            path: path.into(),
+        })
+    }
+}
+
+/// Parses the day in `rollout-2026-11-20T10-48-02-….jsonl`.
+fn day_of(name: &str) -> Option<NaiveDate> {
+    let day = name.strip_prefix("rollout-")?.get(..10)?;
+    NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }

@@ -8,7 +8,7 @@ use crate::io::flush;
 use crate::io::{IoContext, IoError, atomic, document, file_open, sharing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const LEDGER_FILE: &str = "written.jsonl";
@@ -39,7 +39,7 @@ impl Ledger {
         let mut options = std::fs::OpenOptions::new();
         options.read(true).append(true);
         let mut file = sharing::open_or_create(&mut options, &path).at("open", &path)?;
-        if is_torn(&mut file).at("read", &path)? {
+        if file_open::ends_in_partial_line(&mut file).at("read", &path)? {
             file.write_all(b"\n").at("write", &path)?;
         }
         Ok(Self {
@@ -121,17 +121,6 @@ impl Ledger {
         }
         atomic::write(&path, &bytes)
     }
-}
-
-/// Returns true if the file does not end with a newline.
-fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
-    }
-    let mut end = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut end)?;
-    Ok(end != *b"\n")
 }
 
 /// The parsed content of a ledger.

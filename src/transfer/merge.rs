@@ -13,7 +13,7 @@ use crate::archive::names;
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
-use crate::io::document::{self, DocumentError, DocumentState};
+use crate::io::document::{self, DocumentError};
 use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
@@ -395,8 +395,7 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
     document::update(
         &home.join(store::FILE_NAME),
         &home.join(LOCK_NAME),
-        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
-        |inventory| {
+        |inventory: &mut InventoryFile| {
             let new = new_records(package, inventory);
             let new = new.into_iter().cloned().collect();
             legacy::merge(inventory, new, |_, name| backups.join(name).exists());

@@ -74,11 +74,5 @@ pub(crate) fn update(
     change: impl FnOnce(&mut VaultState),
 ) -> Result<(), DocumentError> {
     let lock = folder(manager_home).join(".state.lock");
-    document::update(
-        &path(manager_home),
-        &lock,
-        |_| VaultState::default(),
-        change,
-    )
-    .map(drop)
+    document::update(&path(manager_home), &lock, change).map(drop)
 }

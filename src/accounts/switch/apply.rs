@@ -8,7 +8,7 @@ use super::switch_record::remember;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::owner::OwnerLocation;
 use crate::accounts::profile::{LoginOwner, Profiles};
-use crate::accounts::save::SaveReport;
+use crate::accounts::save::{LoginToKeep, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::daemon::{self, Daemon};
 use crate::codex::process::{Holder, find_codex, running_daemon_turns};
@@ -192,21 +192,15 @@ fn save_back(
     live: &AuthFile,
     report: &mut SwitchReport,
 ) -> Result<(), SwitchError> {
-    match live {
-        AuthFile::Present(old) => {
-            if let Some(login) = &old.login {
-                // Until the rename it is live.
-                let owner = OwnerLocation::Live(request.codex_home);
-                let saved = profiles.save_back(old, login, owner, request.now)?;
-                report.saved_back = Some(saved);
-            } else {
-                report.quarantined = Some(profiles.quarantine_bytes(&old.bytes)?);
-            }
+    match profiles.login_to_keep(live)? {
+        LoginToKeep::Missing => {}
+        LoginToKeep::Quarantined(path) => report.quarantined = Some(path),
+        LoginToKeep::Login(old, login) => {
+            // Until the rename it is live.
+            let owner = OwnerLocation::Live(request.codex_home);
+            let saved = profiles.save_back(old, login, owner, request.now)?;
+            report.saved_back = Some(saved);
         }
-        AuthFile::Unreadable { bytes, .. } => {
-            report.quarantined = Some(profiles.quarantine_bytes(bytes)?);
-        }
-        AuthFile::Missing => {}
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::codex::identity::Identity;
 use crate::codex::process::Holder;
 use crate::codex::program::ProgramError;
 use crate::io::IoError;
+use crate::journal::join_holders;
 use std::path::PathBuf;
 
 /// The reason why a switch failed. The live login may have been saved to its profile and the daemon
@@ -19,7 +20,6 @@ pub(crate) enum SwitchError {
     /// The login is in use by another process or leased to a probe.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// No profile holds a login of this account.
@@ -34,21 +34,13 @@ pub(crate) enum SwitchError {
     },
     /// The auth.json of the profile is the login of another account.
     #[error("the auth.json of the profile {profile} is the login of {of}")]
-    OtherAccount {
-        profile: String,
-        /// The account of the login.
-        of: Identity,
-    },
+    OtherAccount { profile: String, of: Identity },
     /// An export moved the login of this profile to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The owner copy is in another Codex home.
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
-    LiveElsewhere {
-        profile: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    LiveElsewhere { profile: String, home: PathBuf },
     /// A newer login of the account was seen.
     #[error(
         "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
@@ -58,7 +50,10 @@ pub(crate) enum SwitchError {
     #[error("Codex did not release its lock on the login in time: {}", .0.display())]
     Locked(PathBuf),
     /// A running Codex may be spending the refresh token of the live login.
-    #[error("the live login is due for renewal, and Codex may be renewing it now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error(
+        "the live login is due for renewal, and Codex may be renewing it now: {}",
+        join_holders(holders)
+    )]
     Renewing {
         /// The Codex processes that may renew it.
         holders: Vec<Holder>,
@@ -69,7 +64,6 @@ pub(crate) enum SwitchError {
     /// The background daemon runs turns that a stop would cut off.
     #[error("Codex's background daemon (PID {pid}) is at work on {}", turns.join(", "))]
     DaemonAtWork {
-        /// The process id of the daemon.
         pid: u32,
         /// The conversations with a running turn.
         turns: Vec<String>,

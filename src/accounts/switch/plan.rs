@@ -5,7 +5,7 @@ use super::request::SwitchRequest;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{LoginOwner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::{SaveOutcome, save_outcome};
-use crate::codex::auth::{AuthFile, Freshness, Login};
+use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub(crate) fn plan_switch(
     };
     let login = usable_login(target)?;
     check_other_homes(target, is_outdated, request)?;
-    plan.is_stale = is_stale(&target.newest(), &login.freshness);
+    plan.is_stale = target.newest().is_newer_than(&login.freshness);
     if plan.is_stale && !request.force_stale {
         let profile = target.name.clone();
         return Err(SwitchError::Stale { profile });
@@ -157,10 +157,6 @@ fn check_other_homes(
     }
 }
 
-fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
-    newest.is_newer_than(login)
-}
-
 /// Plans a switch from the current state on disk. Takes no lock and writes nothing. A login that a
 /// killed launch left in its isolated home counts as returned: [`apply`](super::apply()) returns it
 /// first.
@@ -180,7 +176,7 @@ mod tests {
     use super::super::request::DaemonPolicy;
     use super::*;
     use crate::accounts::profile::ProfileFile;
-    use crate::codex::auth::{AuthSnapshot, Login};
+    use crate::codex::auth::{AuthSnapshot, Freshness, Login};
     use crate::io::clock::Timestamp;
     use crate::io::secret::SecretBytes;
     use std::path::Path;

@@ -29,13 +29,11 @@ pub(crate) struct SwitchRequest<'a> {
     pub codex_home: &'a Path,
     /// The manager home with the profiles.
     pub manager_home: &'a Path,
-    /// The account that goes live.
     pub to: &'a Identity,
     /// Go live even with a login older than the newest one seen.
     pub force_stale: bool,
     /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,
-    /// The time of the switch.
     pub now: Timestamp,
     /// The longest wait for the locks of Codex and of other codex-manager processes.
     pub lock_timeout: Duration,

@@ -20,7 +20,6 @@ pub(crate) struct SwitchFile {
     /// The account that the switch made live.
     #[serde(default)]
     pub current: Option<Identity>,
-    /// The time of the switch.
     #[serde(default)]
     pub at: Option<Timestamp>,
     /// The time of the switch before it in the same home: `previous` was live from then to `at`.
@@ -102,11 +101,7 @@ pub(super) fn remember(
         file.current = Some(request.to.clone());
         file.at = Some(request.now);
     };
-    document::update(
-        &state_path(request.manager_home),
-        &canonical(request.manager_home).join(".lock"),
-        |_| SwitchFile::default(),
-        change,
-    )?;
+    let lock = canonical(request.manager_home).join(".lock");
+    document::update(&state_path(request.manager_home), &lock, change)?;
     Ok(())
 }

@@ -187,8 +187,8 @@ fn read_records(
     let mut skipped = scan.skipped;
     let mut records = Vec::new();
     for path in scan.files {
-        match legacy::read(&path) {
-            Ok(file) => records.extend(legacy::record(&file, options, &now, zone)),
+        match legacy::record(&path, options, &now, zone) {
+            Ok(record) => records.extend(record),
             Err(e) => skipped.push(fault(path, e.source.to_string())),
         }
     }
@@ -213,7 +213,6 @@ fn apply_normalize(
     let updated = document::update::<InventoryFile, _>(
         &context.manager_path("inventory.json"),
         &context.manager_path(LOCK_NAME),
-        |_| InventoryFile::default(),
         |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
     )?;
     if let Some(kept) = updated.moved_aside {

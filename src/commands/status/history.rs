@@ -1,17 +1,16 @@
 //! `status --history`: shows the recorded windows of an account over time, and resets that moved.
 
-use crate::choices::account_choice::entry_named;
+use crate::choices::account_choice::named_or_live;
 use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::observations;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
-use crate::quota::account::AccountEntry;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::{Style, windows};
-use crate::views::account::{absolute, known_accounts, local, printable};
+use crate::views::account::{absolute, local, printable};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.
@@ -75,10 +74,8 @@ struct MovedView {
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-    let entry = match text {
-        Some(text) => entry_named(text, context)?,
-        None => live_entry(context)?,
-    };
+    let example = "codex-manager status --history --account ACCOUNT";
+    let entry = named_or_live(text, example, context)?.entry;
     let file = observations::load(&context.settings.manager_home, &entry.identity)?;
     let courses = file.courses();
     let all_moved: Vec<_> = courses
@@ -118,15 +115,6 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         ui.line(describe_moved_reset(moved, context));
     }
     Ok(Outcome::Done)
-}
-
-fn live_entry(context: &Context) -> Result<AccountEntry, CommandError> {
-    let mut accounts = known_accounts(context)?.into_iter();
-    let live = accounts.find(|account| account.current);
-    live.map(|account| account.entry).ok_or_else(|| {
-        CommandError::failed("there is no live account")
-            .hint("name an account: codex-manager status --history --account ACCOUNT")
-    })
 }
 
 impl WindowName {

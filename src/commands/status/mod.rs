@@ -5,7 +5,7 @@ mod history;
 mod report;
 
 use self::report::show;
-use crate::choices::account_choice::entry_named;
+use crate::choices::account_choice::account_named;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
@@ -102,7 +102,7 @@ impl StatusArgs {
         text: &str,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
-        let entry = entry_named(account, context)?;
+        let entry = account_named(account, context)?.entry;
         let known = refresh::known_figures(context)?;
         let report = status::observe_text(
             text,

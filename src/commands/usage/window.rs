@@ -1,5 +1,6 @@
 //! `usage --window`: what used up a weekly window of an account.
 
+use crate::choices::account_choice::named_or_live;
 use crate::choices::selection_args::{PeriodEnd, account_filter, millis};
 use crate::codex::identity::Identity;
 use crate::codex::threads::{self, ThreadFilter};
@@ -9,7 +10,6 @@ use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
 use crate::error::CommandError;
 use crate::inventory::observations;
-use crate::inventory::resolve::resolve;
 use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
 use crate::ui::json_object::object;
@@ -18,7 +18,7 @@ use crate::ui::{Style, time};
 use crate::usage::figures::short;
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use crate::views::account::{accounts_and_profiles, full, label, printable, short_id};
+use crate::views::account::{full, label, printable, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -66,7 +66,7 @@ pub(super) fn run(
     prices: &Prices,
     context: &Context,
 ) -> Result<(), CommandError> {
-    let account = account_of(account, context)?;
+    let account = named_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let rows = part_rows(&used, &conversations);
@@ -87,21 +87,6 @@ pub(super) fn run(
     context.ui.document("usage", &json);
     show(&account, &used, &rows, exhausted_at, context);
     Ok(())
-}
-
-fn account_of(name: Option<&str>, context: &Context) -> Result<Account, CommandError> {
-    let (mut accounts, _) = accounts_and_profiles(context)?;
-    let position = match name {
-        Some(name) => resolve(accounts.iter().map(|account| &account.entry), name)?,
-        None => accounts
-            .iter()
-            .position(|account| account.current)
-            .ok_or_else(|| {
-                CommandError::failed("no account is signed in here")
-                    .hint("name an account: codex-manager usage --window ACCOUNT")
-            })?,
-    };
-    Ok(accounts.swap_remove(position))
 }
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.

@@ -1,9 +1,9 @@
 //! The content of `cooldown.json`.
 
 use crate::accounts::profile::{LoginOwner, Profile};
-use crate::archive::metadata::BackupMode;
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::codex::identity::Identity;
-use crate::inventory::records::{ArchiveRecord, InventoryFile};
+use crate::inventory::records::{ArchiveRecord, InventoryFile, implies_quota_end};
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::quota::account::{AccountEntry, LoginState};
@@ -144,16 +144,20 @@ impl CooldownFile {
                 continue;
             };
             self.found_login(&identity, record.problem.is_none());
-            if let (Some(ended), Some(next), true) = (
-                metadata.quota_end_detected_at,
-                metadata.next_available_at,
-                record.decides(),
-            ) {
-                self.observe(&identity, legacy::observation(ended, next));
-            }
+            self.observe_legacy(&identity, metadata);
         }
         for record in &inventory.archives {
             self.add_archive(record);
+        }
+    }
+
+    /// Records the quota end that a legacy file implies.
+    fn observe_legacy(&mut self, identity: &Identity, metadata: &Metadata) {
+        if let (Some(ended), Some(next)) =
+            (metadata.quota_end_detected_at, metadata.next_available_at)
+            && implies_quota_end(metadata)
+        {
+            self.observe(identity, legacy::observation(ended, next));
         }
     }
 
@@ -165,13 +169,7 @@ impl CooldownFile {
         let exists = record.archive.is_some();
         self.found_login(&identity, exists && metadata.mode != BackupMode::Sessions);
         if metadata.legacy_auth_filename.is_some() {
-            if let (Some(ended), Some(next)) =
-                (metadata.quota_end_detected_at, metadata.next_available_at)
-                && ended <= metadata.created_at
-            {
-                self.observe(&identity, legacy::observation(ended, next));
-            }
-            return;
+            return self.observe_legacy(&identity, metadata);
         }
         if !metadata.windows.is_empty() {
             self.observe(

@@ -48,49 +48,35 @@ pub fn load(
     zone: Zone,
 ) -> Result<LoadedCooldown, DocumentError> {
     let path = manager_home.join(FILE_NAME);
+    let loaded = |(file, warnings), origin| LoadedCooldown {
+        file,
+        warnings,
+        origin,
+    };
     let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let (file, warnings) = rebuild(manager_home)?;
-            return Ok(LoadedCooldown {
-                file,
-                warnings,
-                origin: CooldownOrigin::Absent,
-            });
+            return Ok(loaded(rebuild(manager_home)?, CooldownOrigin::Absent));
         }
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {
-            return Ok(LoadedCooldown {
-                file,
-                warnings: Vec::new(),
-                origin: CooldownOrigin::Native,
-            });
+            return Ok(loaded((file, Vec::new()), CooldownOrigin::Native));
         }
         DocumentState::Damaged(problem) => problem,
         DocumentState::Absent => String::new(),
     };
-    if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
-        return Ok(LoadedCooldown {
-            file,
-            warnings,
-            origin: CooldownOrigin::Python,
-        });
+    if let Some(converted) = python::parse(&bytes, manager_home, now, zone) {
+        return Ok(loaded(converted, CooldownOrigin::Python));
     }
-    let (file, mut warnings) = rebuild(manager_home)?;
-    warnings.insert(
-        0,
-        format!(
-            "damaged ({problem}), rebuilt from profiles and archives: {}",
-            path.display()
-        ),
+    let mut rebuilt = rebuild(manager_home)?;
+    let warning = format!(
+        "damaged ({problem}), rebuilt from profiles and archives: {}",
+        path.display()
     );
-    Ok(LoadedCooldown {
-        file,
-        warnings,
-        origin: CooldownOrigin::Damaged,
-    })
+    rebuilt.1.insert(0, warning);
+    Ok(loaded(rebuilt, CooldownOrigin::Damaged))
 }
 
 /// The result of [`update`].

@@ -363,7 +363,7 @@ proptest! {
         let key = |c: &RetentionCandidate| (c.class, c.identity.clone(), c.home.clone());
         let newest = |set: &[RetentionCandidate], like: &RetentionCandidate, verified: bool| {
             set.iter()
-                .filter(|c| key(c) == key(like) && c.counts(&now()))
+                .filter(|c| key(c) == key(like) && c.is_eligible_for_rules(&now()))
                 .filter(|c| !verified || c.soundness == Soundness::Verified)
                 .map(|c| (c.made_at, c.archive.clone()))
                 .max()
@@ -375,7 +375,7 @@ proptest! {
             if candidate.class == ArchiveClass::Full {
                 prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
             }
-            let same = |c: &&RetentionCandidate| key(c) == key(candidate) && c.counts(&now());
+            let same = |c: &&RetentionCandidate| key(c) == key(candidate) && c.is_eligible_for_rules(&now());
             let had = all.iter().filter(same).count();
             let has = kept.iter().filter(same).count();
             prop_assert!(has >= had.min(rules.last as usize));

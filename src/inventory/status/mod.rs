@@ -24,7 +24,7 @@ use crate::io::clock::Zone;
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoError, atomic};
+use crate::io::{IoError, atomic, file_id};
 use crate::quota::account::LoginState;
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -33,7 +33,6 @@ use std::time::{Duration, Instant};
 /// The settings of a query that do not depend on the account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inquiry<'a> {
-    /// The environment of Codex.
     pub env: &'a Environment,
     /// The Codex program; searched on `PATH` if `None`.
     pub codex_bin: Option<&'a Path>,
@@ -50,12 +49,10 @@ pub(crate) struct Inquiry<'a> {
     pub ask_codex: bool,
 }
 
-/// The options of [`observe`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StatusOptions<'a> {
     /// The Codex home whose account is reported.
     pub home: &'a Path,
-    /// The settings of the query.
     pub inquiry: Inquiry<'a>,
     /// Pasted `/status` text. If present, Codex is not asked.
     pub status_text: Option<&'a str>,
@@ -63,12 +60,15 @@ pub(crate) struct StatusOptions<'a> {
     pub reset_at: Option<DateTime<Utc>>,
 }
 
-/// An error of [`observe`] or [`observe_text`].
+/// An error of a query. [`observe`] and [`observe_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
     /// A file cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// An answer could not be recorded.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// The pasted text has no quota.
     #[error("the status text cannot be used")]
     Text(#[source] StatusTextError),
@@ -77,18 +77,10 @@ pub(crate) enum StatusError {
     UnreadableAccount(String),
     /// The pasted text is about another account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
-    AnotherAccount {
-        text: Email,
-        /// The email of the home's account.
-        home: Email,
-    },
+    AnotherAccount { text: Email, home: Email },
     /// The pasted text is about another account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
-    NotOfAccount {
-        text: Email,
-        /// The email of the given account.
-        named: Email,
-    },
+    NotOfAccount { text: Email, named: Email },
     #[error("interrupted")]
     Interrupted,
 }
@@ -254,7 +246,7 @@ fn obstacle(
     store: CredentialStore,
     auth: Result<&AuthFile, &IoError>,
 ) -> Option<StatusProblem> {
-    if has_second_link(path) {
+    if file_id::has_second_link(path) {
         return Some(StatusProblem::HardLinked(path.to_path_buf()));
     }
     if !store.reads_auth_json() {
@@ -277,20 +269,6 @@ fn obstacle(
             })
         }
     }
-}
-
-#[cfg(unix)]
-fn has_second_link(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // Only regular files: the link count of a folder grows with its subfolders.
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.nlink() > 1)
-}
-
-#[cfg(not(unix))]
-fn has_second_link(_path: &Path) -> bool {
-    // The standard library has no link count on this system.
-    false
 }
 
 fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {

@@ -11,13 +11,11 @@ use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
 /// The account of a home and its quota.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct StatusReport {
     /// The account; `None` if the home is signed out or the account cannot be determined.
     pub identity: Option<Identity>,
-    /// The plan of the account.
     pub plan: Option<String>,
-    /// The credential store of the home.
     pub store: CredentialStore,
     /// The windows, with source and time.
     pub observation: Option<Observation>,
@@ -36,13 +34,8 @@ impl StatusReport {
     pub(super) fn new(identity: Option<Identity>, store: CredentialStore) -> Self {
         Self {
             identity,
-            plan: None,
             store,
-            observation: None,
-            is_fresh: false,
-            problem: None,
-            notes: Vec::new(),
-            login: LoginState::Unknown,
+            ..Self::default()
         }
     }
 
@@ -75,7 +68,6 @@ pub(crate) enum StatusProblem {
     /// auth.json is not what Codex writes, so Codex cannot read it either.
     #[error("auth.json is {reason}: {}", path.display())]
     Unreadable {
-        /// The path of auth.json.
         path: PathBuf,
         /// The defect, as a sentence fragment.
         reason: String,
@@ -83,7 +75,6 @@ pub(crate) enum StatusProblem {
     /// auth.json is a folder, a pipe or another special file.
     #[error("auth.json is {reason}: {}", path.display())]
     NoFile {
-        /// The path of auth.json.
         path: PathBuf,
         /// The kind of file, as a sentence fragment.
         reason: String,
@@ -91,7 +82,6 @@ pub(crate) enum StatusProblem {
     /// The system refuses to read auth.json.
     #[error("auth.json cannot be read ({reason}): {}", path.display())]
     Denied {
-        /// The path of auth.json.
         path: PathBuf,
         /// The text of the system's error.
         reason: String,
