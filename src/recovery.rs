@@ -11,7 +11,6 @@ use crate::restore::pending;
 use crate::storage::trash::TrashError;
 use crate::storage::{trash as conversation_trash, vacuum};
 use crate::vault;
-use chrono::Utc;
 use std::path::Path;
 
 /// The command that was killed.
@@ -79,7 +78,7 @@ pub(crate) fn recover_all(
         })
         .collect();
     let prune = trash::recover(manager_home).map_err(Into::into);
-    let history = repair::recover(manager_home, env, now.with_timezone(&Utc));
+    let history = repair::recover(manager_home, env);
     let vacuum = vacuum::recover(manager_home, env);
     let trash = conversation_trash::recover(manager_home);
     let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);

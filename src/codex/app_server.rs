@@ -1,8 +1,6 @@
 //! Probes: asks Codex itself for the account and the quota windows of a home.
 //!
-//! A private `codex app-server` speaks JSON lines over its standard streams: requests
-//! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and
-//! notifications in between. It reads auth.json afresh and does not attach to a running daemon.
+//! A private `codex app-server` ([`super::rpc`]) reads auth.json afresh and does not attach to a running daemon.
 //!
 //! A probe writes. Codex 0.169 creates its databases in the home. Before it answers `initialize` it
 //! renews a login whose access token ends within about five minutes, and stores the new login in the
@@ -15,17 +13,18 @@ mod rate_limits;
 
 pub use self::rate_limits::AccountLimits;
 
-use super::auth::AuthFile;
+use super::auth::{AuthFile, text};
 use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
-use crate::io::child::{ChildGroup, ChildOutput};
+use super::rpc::{AppServer, Received, Reply, RpcError};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,13 +38,6 @@ pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The part of the time limit that is reserved for app-server to end by itself. After a complete
 /// answer it may take four times as long.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The interval at which a wait checks for an interruption by the user.
-const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-const INITIALIZE_ID: u64 = 0;
-const ACCOUNT_ID: u64 = 1;
-const LIMITS_ID: u64 = 2;
 
 /// The parameters of a [`probe`].
 #[derive(Debug, Clone, Copy)]
@@ -174,14 +166,12 @@ fn after_colon(text: &str) -> String {
 /// caller has to read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
     let started = Instant::now();
-    let mut command = options.program.command(options.home, options.env);
-    command.arg("app-server");
-    let child = match ChildGroup::spawn(&mut command) {
-        Ok(child) => child,
+    let server = match AppServer::start(options.program, options.home, options.env) {
+        Ok(server) => server,
         Err(e) => return ProbeReport::failed(ProbeFailure::Crashed(printable(&e.to_string()))),
     };
     let mut session = ProbeSession {
-        child,
+        server,
         account: None,
         limits: None,
         is_renewing: is_renewal_due(options.home, &options.now),
@@ -197,10 +187,10 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         EXIT_TIMEOUT * 4
     };
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
-        session.child.leave();
+        session.server.child.leave();
     } else {
         let end = session.deadline.min(Instant::now() + grace);
-        session.child.finish(end);
+        session.server.child.finish(end);
     }
     let answer = |reply: Option<Reply>| match (reply, &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
@@ -220,17 +210,8 @@ fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
         .is_ok_and(|auth| auth.login().is_some_and(|login| login.is_renewal_due(now)))
 }
 
-/// The reply to one request: its `result`, or its `error`.
-type Reply = Result<Value, RpcError>;
-
-#[derive(Debug)]
-struct RpcError {
-    code: i64,
-    message: String,
-}
-
 struct ProbeSession {
-    child: ChildGroup,
+    server: AppServer,
     account: Option<Reply>,
     limits: Option<Reply>,
     /// True while Codex may be spending the refresh token: it must not be killed then.
@@ -243,55 +224,42 @@ struct ProbeSession {
 
 impl ProbeSession {
     fn run(&mut self) -> Result<(), ProbeFailure> {
-        let info = json!({
-            "name": "codex-manager",
-            "title": "codex-manager",
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        self.request(INITIALIZE_ID, "initialize", &json!({ "clientInfo": info }))?;
+        let initialize = self.server.initialize();
+        let initialize = self.sent(initialize)?;
         if self.is_renewing {
             self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
         }
         loop {
-            let (id, reply) = self.next_reply()?;
-            if id != INITIALIZE_ID {
-                continue;
-            }
-            match reply {
-                Ok(_) => break,
-                Err(error) => return Err(classify(&error)),
+            match self.next_reply()? {
+                (id, Ok(_)) if id == initialize => break,
+                (id, Err(error)) if id == initialize => return Err(classify(&error)),
+                _ => {}
             }
         }
         if self.is_renewing {
             self.is_renewing = false;
             self.deadline = Instant::now() + self.timeout;
         }
-        self.send(&json!({ "method": "initialized" }))?;
-        self.request(
-            ACCOUNT_ID,
-            "account/read",
-            &json!({ "refreshToken": false }),
-        )?;
-        self.send(&json!({ "id": LIMITS_ID, "method": "account/rateLimits/read" }))?;
+        let confirmed = self.server.confirm();
+        self.sent(confirmed)?;
+        let params = json!({ "refreshToken": false });
+        let account = self.server.request("account/read", &params);
+        let account = self.sent(account)?;
+        let limits = self.server.request("account/rateLimits/read", &Value::Null);
+        let limits = self.sent(limits)?;
         while self.account.is_none() || self.limits.is_none() {
             match self.next_reply()? {
-                (ACCOUNT_ID, reply) if self.account.is_none() => self.account = Some(reply),
-                (LIMITS_ID, reply) if self.limits.is_none() => self.limits = Some(reply),
+                (id, reply) if id == account => self.account = Some(reply),
+                (id, reply) if id == limits => self.limits = Some(reply),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn request(&mut self, id: u64, method: &str, params: &Value) -> Result<(), ProbeFailure> {
-        self.send(&json!({ "id": id, "method": method, "params": params }))
-    }
-
-    fn send(&mut self, message: &Value) -> Result<(), ProbeFailure> {
-        match self.child.send(&message.to_string()) {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.crashed()),
-        }
+    /// Codex has ended if it accepts no request.
+    fn sent<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
+        result.map_err(|_| self.crashed())
     }
 
     /// Waits for the next reply to any request. Other lines are skipped.
@@ -304,30 +272,23 @@ impl ProbeSession {
                 .deadline
                 .checked_sub(EXIT_TIMEOUT.min(self.timeout / 5));
             let limit = limit.unwrap_or(self.deadline);
-            let now = Instant::now();
-            if now >= limit {
+            if Instant::now() >= limit {
                 return Err(ProbeFailure::TimedOut(self.timeout));
             }
-            match self
-                .child
-                .read_line(limit.min(now + INTERRUPT_POLL_INTERVAL))
-            {
-                ChildOutput::TimedOut => {}
-                ChildOutput::Closed => return Err(self.crashed()),
-                ChildOutput::Line(line) => {
-                    if let Some(reply) = reply_of(&line) {
-                        return Ok(reply);
-                    }
-                }
+            match self.server.receive(limit) {
+                Received::Nothing => {}
+                Received::Closed => return Err(self.crashed()),
+                Received::Reply(id, reply) => return Ok((id, reply)),
             }
         }
     }
 
     /// Returns the failure of a Codex that has ended, with the reason on its standard error.
     fn crashed(&mut self) -> ProbeFailure {
-        self.child
+        self.server
+            .child
             .finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
-        ProbeFailure::Crashed(printable(&crash_reason(&self.child.stderr())))
+        ProbeFailure::Crashed(printable(&crash_reason(&self.server.child.stderr())))
     }
 }
 
@@ -347,23 +308,6 @@ fn crash_reason(stderr: &str) -> String {
         Some(error) => error.to_owned(),
         None => lines[lines.len().saturating_sub(3)..].join("; "),
     }
-}
-
-/// Parses a reply: an object with a number as `id`, no `method`, and a `result` or `error`.
-fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
-    let mut message: Value = serde_json::from_slice(line).ok()?;
-    let id = message.get("id")?.as_u64()?;
-    if message.get("method").is_some() {
-        return None;
-    }
-    if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-        let reply = RpcError {
-            code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
-            message: text(error, "message").unwrap_or_else(|| error.to_string()),
-        };
-        return Some((id, Err(reply)));
-    }
-    Some((id, Ok(message.get_mut("result")?.take())))
 }
 
 /// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login. All other
@@ -438,14 +382,6 @@ fn account_of(result: &Value) -> Option<ProbedAccount> {
             .get("workspaceRouting")
             .and_then(|routing| text(routing, "chatgptAccountId")),
     })
-}
-
-fn text(value: &Value, key: &str) -> Option<String> {
-    value
-        .get(key)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-        .map(Into::into)
 }
 
 #[cfg(test)]

@@ -376,7 +376,8 @@ fn openai_claims(claims: &Value) -> &Value {
         .unwrap_or(&Value::Null)
 }
 
-fn text(value: &Value, key: &str) -> Option<String> {
+/// Returns the text of a field, unless it is empty.
+pub(super) fn text(value: &Value, key: &str) -> Option<String> {
     value
         .get(key)
         .and_then(Value::as_str)

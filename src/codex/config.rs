@@ -146,7 +146,6 @@ fn with_keys_of(home: &Path, keys: &[&str]) -> String {
 /// The settings of a home that this program uses.
 #[derive(Debug, Clone)]
 pub(crate) struct CodexConfig {
-    /// The store of logins.
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
     pub sqlite_home: Option<PathBuf>,

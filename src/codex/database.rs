@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The time limit for a writer that blocks a snapshot because the database is not in WAL mode.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time limit for another process that locks a database which is to be changed.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database that could not be used, with its path.
 #[derive(Debug, thiserror::Error)]
@@ -80,25 +82,7 @@ impl DatabaseError {
     /// Returns true if the machine is the cause (disk, memory, permissions, another process), so that
     /// the error proves nothing about the database.
     pub(crate) fn is_of_machine(&self) -> bool {
-        use rusqlite::ErrorCode as Code;
-        match self {
-            Self::Damaged { .. } | Self::NotOfCodex { .. } => false,
-            Self::Sqlite { source: why, .. } => matches!(
-                why.sqlite_error_code(),
-                Some(
-                    Code::SystemIoFailure
-                        | Code::CannotOpen
-                        | Code::OutOfMemory
-                        | Code::DiskFull
-                        | Code::DatabaseBusy
-                        | Code::DatabaseLocked
-                        | Code::PermissionDenied
-                        | Code::ReadOnly
-                        | Code::OperationInterrupted
-                        | Code::FileLockingProtocolFailed
-                )
-            ),
-        }
+        matches!(self, Self::Sqlite { source, .. } if is_of_machine(source))
     }
 
     /// Returns true if the disk of the written file is full.
@@ -106,17 +90,26 @@ impl DatabaseError {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
+}
 
-    /// Replaces the path of a damaged copy by that of its source.
-    fn with_path_of(self, source: &Path) -> Self {
-        match self {
-            Self::Damaged { detail, .. } => Self::Damaged {
-                path: source.to_path_buf(),
-                detail,
-            },
-            other => other,
-        }
-    }
+/// Returns true if the machine is the cause of an error of SQLite.
+pub(crate) fn is_of_machine(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            Code::SystemIoFailure
+                | Code::CannotOpen
+                | Code::OutOfMemory
+                | Code::DiskFull
+                | Code::DatabaseBusy
+                | Code::DatabaseLocked
+                | Code::PermissionDenied
+                | Code::ReadOnly
+                | Code::OperationInterrupted
+                | Code::FileLockingProtocolFailed
+        )
+    )
 }
 
 pub(super) trait SqliteContext<T> {
@@ -177,20 +170,13 @@ pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
         let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
-        let connection = match &quiet {
-            Some(_) => connection::open(source, Access::ReadImmutable),
-            None => connection::open(source, Access::Read),
-        }
-        .on("open", source)?;
+        let connection = open_source(source, quiet.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
         if quiet.is_some() && quiet != state_without_wal(source) {
             continue;
         }
-        let copied = result
-            .and_then(|()| check(target))
-            .map_err(|e| e.with_path_of(source));
-        return match copied {
+        return match result.and_then(|()| check(target)) {
             // A read or write error below SQLite can also damage the copy: check the source itself.
             Err(DatabaseError::Damaged { detail, .. }) => {
                 Err(diagnose_damaged_copy(source, &detail))
@@ -201,16 +187,19 @@ pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError
     unreachable!("the loop above has no end")
 }
 
+fn open_source(source: &Path, is_quiet: bool) -> Result<Connection, DatabaseError> {
+    let access = if is_quiet {
+        Access::ReadImmutable
+    } else {
+        Access::Read
+    };
+    connection::open(source, access).on("open", source)
+}
+
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
-    let opened = match state_without_wal(source) {
-        Some(_) => connection::open(source, Access::ReadImmutable),
-        None => connection::open(source, Access::Read),
-    };
-    let checked = opened
-        .on("open", source)
-        .and_then(|connection| check_open(&connection, source));
-    match checked {
+    let opened = open_source(source, state_without_wal(source).is_some());
+    match opened.and_then(|connection| check_open(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
             path: source.to_path_buf(),
@@ -333,20 +322,30 @@ pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u
     Ok(deleted as u64)
 }
 
-/// Opens a database for writing to its list of conversations, and waits as long as `timeout` for other processes.
-pub(super) fn open_for_changes(
-    path: &Path,
-    timeout: Duration,
-) -> Result<Connection, DatabaseError> {
+/// Opens a database for writing to its list of conversations, and waits for another process that locks it.
+pub(super) fn open_for_changes(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = connection::open(path, Access::Write).on("open", path)?;
-    connection.busy_timeout(timeout).on("open", path)?;
+    connection.busy_timeout(LOCK_TIMEOUT).on("open", path)?;
     connection::check_threads(&connection).on("open", path)?;
     Ok(connection)
 }
 
+/// Runs `change` in one transaction of `connection`, commits it and closes the database.
+pub(super) fn in_transaction<T>(
+    mut connection: Connection,
+    path: &Path,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    let transaction = connection.transaction().on("change", path)?;
+    let result = change(&transaction).on("change", path)?;
+    transaction.commit().on(COMMIT, path)?;
+    connection.close().map_err(|(_, e)| e).on(COMMIT, path)?;
+    Ok(result)
+}
+
 /// Opens a private (staged) database for writing, without a journal file beside it.
 pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = open_for_changes(path, WRITER_TIMEOUT)?;
+    let connection = open_for_changes(path)?;
     // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
     // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
     connection

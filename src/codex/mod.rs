@@ -3,6 +3,15 @@
 //!
 //! Formats change between versions, so the modules parse what they need and keep the rest verbatim.
 //! Each quirk has a test, against the real Codex where it can be reproduced there.
+//!
+//! I want to …
+//!
+//! - know what a file of the home is → [`home`]; read a login → [`auth`], a setting → [`config`]
+//! - start Codex → [`program`]; ask it → [`rpc`]: [`app_server`] for an account, [`thread_list`] for conversations
+//! - know who uses a home → [`process`], [`daemon`], [`writer_lock`]
+//! - read a database → [`database_view`]; rows of conversations → [`threads`]; turns → [`projections`]
+//! - read another kind of line in rollouts → the table in [`rollout_lines`]
+//! - recognize another secret → `redaction/forms.txt`
 
 pub mod app_server;
 pub(crate) mod arguments;
@@ -21,6 +30,7 @@ pub(crate) mod projections;
 pub(crate) mod redaction;
 pub mod rollout;
 pub(crate) mod rollout_lines;
+pub(crate) mod rpc;
 pub(crate) mod sign_in;
 pub mod status_text;
 pub(crate) mod thread_list;

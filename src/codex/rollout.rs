@@ -72,6 +72,11 @@ impl RolloutName {
         })
     }
 
+    /// The name of a rollout in either form.
+    pub(crate) fn of_any(path: &Path) -> Option<Self> {
+        Self::of(path).or_else(|| Self::of_document(path))
+    }
+
     /// Returns the id of the thread that the rollout belongs to.
     pub(crate) fn id(&self) -> Option<&str> {
         self.ids().map(|(thread, _)| thread)
@@ -96,6 +101,13 @@ impl RolloutName {
         let thread = before.strip_suffix('_').and_then(split_uuid);
         Some((thread.map_or(rollout, |(_, thread)| thread), rollout))
     }
+}
+
+/// Returns the id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of their
+/// creation.
+pub(crate) fn rollout_id_of(path: &Path) -> Option<String> {
+    let file = RolloutName::of(path)?;
+    file.rollout_id().map(str::to_lowercase)
 }
 
 /// Splits off a UUID at the end of `text`.

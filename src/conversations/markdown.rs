@@ -46,24 +46,17 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             let at = at.map_or(String::new(), |at| format!(" · {at}"));
             let _ = write!(text, "\n## Turn {}{at}\n", entry.turn);
         }
-        let (role, heading) = match entry.kind {
-            EntryKind::User => ("user", "### User"),
-            EntryKind::Assistant => ("assistant", "### Assistant"),
-            EntryKind::Reasoning => ("reasoning", "### Reasoning"),
-            EntryKind::ToolCall | EntryKind::Files | EntryKind::ToolOutput => ("tool", ""),
-            EntryKind::Image => ("image", ""),
-            EntryKind::Compaction => ("compaction", ""),
+        let heading = match entry.kind {
+            EntryKind::User => "### User\n",
+            EntryKind::Assistant => "### Assistant\n",
+            EntryKind::Reasoning => "### Reasoning\n",
+            _ => "",
         };
+        let role = entry.kind.role();
         if self.role != Some(role) || role == "user" {
             self.role = Some(role);
-            let _ = writeln!(
-                text,
-                "\n{heading}{}",
-                if heading.is_empty() { "" } else { "\n" }
-            );
-            if heading.is_empty() {
-                text.pop();
-            }
+            let separator = if heading.is_empty() { "" } else { "\n" };
+            let _ = write!(text, "\n{heading}{separator}");
         } else if role != "tool" {
             text.push('\n');
         }
@@ -108,7 +101,6 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Returns the longest run of backticks in a text.
 fn longest_backticks(text: &str) -> usize {
     let runs = text.split(|c| c != '`').map(str::len);
     runs.max().unwrap_or(0)

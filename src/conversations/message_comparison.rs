@@ -14,9 +14,7 @@ use std::path::Path;
 /// The messages that one version has behind those that both begin with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OwnMessages {
-    /// Messages of the user.
     pub prompts: usize,
-    /// Messages of the assistant.
     pub answers: usize,
 }
 

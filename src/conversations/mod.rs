@@ -3,7 +3,16 @@
 //! [`reader`] is the one reader of the contents of rollouts. [`index`] keeps the words of
 //! all conversations in a SQLite database below the manager home; it holds no text, because the rollouts
 //! do. [`search`] evaluates queries by the index and reads the messages that it shows from the rollouts.
-//! [`message_comparison`] compares two versions of a rollout. [`transcript`], [`markdown`] and [`html`] are a conversation to read.
+//! [`message_comparison`] compares two versions of a rollout. [`transcript`], [`markdown`] and [`html`] are a
+//! conversation to read.
+//!
+//! I want to …
+//!
+//! - read the events of a rollout, each once → [`reader`]; only its messages → [`messages`]
+//! - index something else → `index::ingest` and the tables in `index::store`, whose version must then be raised
+//! - find out why a change is not in the index → `index::candidates` (which conversations), `index::plan` (which bytes)
+//! - change the words of the index → `index::tokens`; the query language → [`search::query`]; the order → [`search::evaluate`]
+//! - count tokens → [`tally`] and `index::usage_ingest`
 
 pub(crate) mod html;
 mod images;

@@ -31,7 +31,6 @@ const MAX_STORED_CALLS: usize = 8;
 /// The state after reading the beginning of a rollout, for reading on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
-    /// The number of the current turn.
     pub turn: u32,
     texts: VecDeque<RecentText>,
     /// Digests of the ids of tool calls.

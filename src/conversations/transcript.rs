@@ -13,11 +13,9 @@ const MAX_TAIL_BYTES: u64 = 256 * 1024;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TranscriptEntry {
-    /// The number of the turn.
     pub turn: u32,
     /// The time at which Codex wrote it.
     pub at: Option<DateTime<Utc>>,
-    /// The kind of the entry.
     pub kind: EntryKind,
     /// The name of the tool, for a call.
     pub tool: Option<String>,
@@ -66,9 +64,7 @@ impl EntryKind {
 pub(crate) struct TranscriptOptions {
     /// True for the outputs of tools too.
     pub outputs: bool,
-    /// True for images too.
     pub images: bool,
-    /// True for reasoning too.
     pub reasoning: bool,
     /// The only turn to return, if given.
     pub turn: Option<u32>,

@@ -2,11 +2,10 @@
 
 use crate::archive::entry::FileEntry;
 use crate::archive::file_list::FileList;
-use crate::codex::home::kind_of;
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread};
-use crate::copies::source::ConversationSource;
+use crate::copies::source::{ConversationSource, rollout_files};
 use crate::history::files;
 use crate::io::IoError;
 use crate::restore::needed_paths::newest_state_database;
@@ -17,18 +16,10 @@ use std::path::Path;
 /// one. A conversation that was rewound has several.
 pub(crate) fn rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
     let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
-    for file in files.iter() {
-        let path = file.path.as_path();
-        if !kind_of(path).is_rollout_folder() {
-            continue;
-        }
-        let conversation = RolloutName::of(path);
-        let Some(conversation) = conversation else {
-            continue;
-        };
-        if let (Some(id), Some(rollout)) = (conversation.id(), conversation.rollout_id()) {
+    for (name, file) in rollout_files(files) {
+        if let (Some(id), Some(rollout)) = (name.id(), name.rollout_id()) {
             let ids = (id.to_lowercase(), rollout.to_lowercase());
-            if !conversation.compressed || !rollouts.contains_key(&ids) {
+            if !name.compressed || !rollouts.contains_key(&ids) {
                 rollouts.insert(ids, file);
             }
         }

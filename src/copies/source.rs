@@ -9,13 +9,13 @@ use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::RolloutName;
 use crate::error::CommandError;
+use crate::history::lines::{JsonlLine, LineReader};
 use crate::history::{rollout, session_index, thread_choice};
 use crate::io::IoContext;
 use crate::io::progress::Silent;
 use crate::restore::RestoreError;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -76,6 +76,15 @@ impl ConversationSource for ArchiveReader {
     }
 }
 
+/// Returns the rollouts among the files of an archive or a snapshot.
+pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutName, FileEntry)> {
+    files.iter().filter_map(|file| {
+        let path = file.path.as_path();
+        let name = RolloutName::of(path).filter(|_| kind_of(path).is_rollout_folder());
+        Some((name?, file))
+    })
+}
+
 /// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
 /// name in the session index of `source`; and of the rollouts that it continues.
 pub(crate) fn conversations(
@@ -94,12 +103,9 @@ pub(crate) fn find(
         return Err(CommandError::usage("--session needs an id or a name"));
     }
     let by_id = |id: &str| -> Vec<String> {
-        let files = source.files().iter();
-        files
-            .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
-            .filter_map(|f| RolloutName::of(f.path.as_path()))
-            .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
-            .map(|c| c.name)
+        rollout_files(source.files())
+            .filter(|(name, _)| name.id().is_some_and(|own| own.starts_with(id)))
+            .map(|(name, _)| name.name)
             .collect()
     };
     let of_path = thread_choice::id_in_path(wanted);
@@ -142,14 +148,10 @@ fn with_parents(
     let mut next = 0;
     while next < names.len() {
         let parent = parent_of(source, &names[next])?;
-        let file = parent.and_then(|id| {
-            let files = source.files().iter();
-            files
-                .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
-                .filter_map(|f| RolloutName::of(f.path.as_path()))
-                .find(|c| c.rollout_id() == Some(&id))
-        });
-        names.extend(file.map(|f| f.name).filter(|name| !names.contains(name)));
+        let mut rollouts = rollout_files(source.files());
+        let found = parent.and_then(|id| rollouts.find(|(c, _)| c.rollout_id() == Some(&id)));
+        let found = found.map(|(file, _)| file.name);
+        names.extend(found.filter(|name| !names.contains(name)));
         next += 1;
     }
     Ok(names)
@@ -157,9 +159,8 @@ fn with_parents(
 
 /// Returns the id of the rollout that the rollout `name` continues.
 fn parent_of(source: &dyn ConversationSource, name: &str) -> Result<Option<String>, CommandError> {
-    let mut files = source.files().iter();
-    let entry = files.find(|f| RolloutName::of(f.path.as_path()).is_some_and(|c| c.name == name));
-    let Some(entry) = entry else {
+    let mut rollouts = rollout_files(source.files());
+    let Some((_, entry)) = rollouts.find(|(file, _)| file.name == name) else {
         return Ok(None);
     };
     let beginning = source.beginning(&entry)?;
@@ -197,33 +198,20 @@ impl Sink for RolloutHeadSink<'_> {
 /// The number of conversations that the hint for an ambiguous name lists.
 const MAX_LISTED_CONVERSATIONS: usize = 8;
 
-/// The longest line of `session_index.jsonl` that is parsed, in bytes.
-const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
-
 /// Returns the ids of the conversations that `session_index.jsonl` names `wanted`. The last line of an
 /// id counts.
 fn ids_by_name(source: &dyn ConversationSource, wanted: &str) -> Result<Vec<String>, CommandError> {
-    let index = source.session_index()?;
+    let mut lines = LineReader::new(source.session_index()?);
     let mut ids: Vec<String> = Vec::new();
-    let mut lines = BufReader::new(index);
-    let mut line = Vec::new();
-    // A longer line is not from Codex.
-    while (&mut lines)
-        .take(MAX_INDEX_LINE_BYTES)
-        .read_until(b'\n', &mut line)
-        .at("read", session_index::FILE_NAME)?
-        > 0
-    {
-        if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {
-            let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
-            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
-                ids.retain(|known| known != id);
-                if name == wanted {
-                    ids.push(id.to_owned());
-                }
+    while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {
+        if let JsonlLine::Whole(line) = line
+            && let Some(entry) = session_index::parse(line)
+        {
+            ids.retain(|known| *known != entry.id);
+            if entry.thread_name == wanted {
+                ids.push(entry.id);
             }
         }
-        line.clear();
     }
     Ok(ids)
 }

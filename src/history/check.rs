@@ -25,9 +25,7 @@ use std::sync::Arc;
 pub(crate) struct Findings {
     /// The canonical path of the home, as Codex writes it into its database.
     pub home: PathBuf,
-    /// The rollouts on disk.
     pub conversations: Conversations,
-    /// The projections of the rollouts.
     pub projections: Projections,
     /// True if the database has a readable table of conversations.
     pub has_table: bool,
@@ -217,7 +215,6 @@ fn damage_of(path: &Path) -> String {
 /// A conversation on disk that has no row, so Codex does not list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MissingRow {
-    /// The conversation on disk.
     pub id: ConversationId,
     /// The absolute path of its rollout.
     pub path: PathBuf,
@@ -228,9 +225,7 @@ pub(crate) struct MissingRow {
 /// A row whose path or archived flag differs from the conversation's rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct StalePath {
-    /// The conversation of the row.
     pub id: ConversationId,
-    /// The path in the row.
     pub recorded: String,
     /// The absolute path of the rollout.
     pub path: PathBuf,
@@ -246,9 +241,7 @@ pub(crate) struct StalePath {
 /// A row for which this home has no rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct OrphanRow {
-    /// The conversation of the row.
     pub id: ConversationId,
-    /// The path in the row.
     pub recorded: String,
     /// Its given name, else the first line of its title.
     pub title: String,
@@ -266,9 +259,7 @@ pub(crate) struct DuplicateRollouts {
 /// A name given by the user that is in the index but no longer in the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LostName {
-    /// The conversation that lost its name.
     pub id: ConversationId,
-    /// The name in the index.
     pub name: String,
     /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
@@ -278,7 +269,6 @@ pub(crate) struct LostName {
 /// A conversation of another account, which the picker of `codex resume` hides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct HiddenConversation {
-    /// The conversation that the picker hides.
     pub id: ConversationId,
     /// The workspace account that created it.
     #[serde(serialize_with = "as_text")]
@@ -358,11 +348,7 @@ struct Differences {
     /// Indexed by the position of a conversation's first rollout: 0 without a row, else 1 + the
     /// position of the rollout that the row names.
     rollout_of_row: Vec<u8>,
-    listed: usize,
-    stale_path: Vec<StalePath>,
-    orphans: Vec<OrphanRow>,
-    names_missing: Vec<LostName>,
-    unreadable: Vec<UnreadableConversation>,
+    report: CheckReport,
     problem: Option<IoError>,
 }
 
@@ -370,11 +356,7 @@ impl Differences {
     fn new(conversations: usize) -> Self {
         Self {
             rollout_of_row: vec![0; conversations],
-            listed: 0,
-            stale_path: Vec::new(),
-            orphans: Vec::new(),
-            names_missing: Vec::new(),
-            unreadable: Vec::new(),
+            report: CheckReport::default(),
             problem: None,
         }
     }
@@ -388,7 +370,7 @@ impl Differences {
             .filter(|_| !range.is_empty())
         else {
             let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
-            self.orphans.push(OrphanRow {
+            self.report.orphan_rows.push(OrphanRow {
                 id,
                 recorded: row.rollout_path.clone(),
                 title,
@@ -412,27 +394,28 @@ impl Differences {
         let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
         *rollout_of_row =
             u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
-        let counts = &files[place.unwrap_or(0)].file;
+        let rollout = &files[place.unwrap_or(0)];
+        let used = &rollout.file;
         let row_id = || id.with_text(|text| (text != row.id).then(|| row.id.as_str().into()));
-        if place.is_some() && row.archived == counts.is_archived {
-            self.listed += 1;
+        if place.is_some() && row.archived == used.is_archived {
+            self.report.listed += 1;
         } else {
-            self.stale_path.push(StalePath {
+            self.report.stale_path.push(StalePath {
                 recorded: row.rollout_path.clone(),
-                path: counts.path(sides.home),
+                path: used.path(sides.home),
                 foreign: place.is_none() && !recorded.starts_with(sides.real_home),
-                archived: counts.is_archived,
+                archived: used.is_archived,
                 row_id: row_id(),
                 id: id.clone(),
             });
         }
-        let rollout = &files[place.unwrap_or(0)];
         let check = sides.readability.as_ref();
-        self.unreadable
+        self.report
+            .unreadable
             .extend(check.and_then(|check| check.problem(row, rollout)));
         match lost_name(row, sides.index, &id) {
             Ok(None) => {}
-            Ok(Some(name)) => self.names_missing.push(LostName {
+            Ok(Some(name)) => self.report.names_missing.push(LostName {
                 row_id: row_id(),
                 name,
                 id,
@@ -444,41 +427,36 @@ impl Differences {
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
     fn report(
-        mut self,
+        self,
         sides: &CheckInput<'_>,
         live_account: Option<&str>,
     ) -> Result<CheckReport, HistoryError> {
         if let Some(problem) = self.problem {
             return Err(problem.into());
         }
-        self.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        self.orphans.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        self.names_missing.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        self.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let mut report = CheckReport {
-            listed: self.listed,
-            stale_path: self.stale_path,
-            orphan_rows: self.orphans,
-            names_missing: self.names_missing,
-            unreadable: self.unreadable,
-            ..CheckReport::default()
-        };
+        let mut report = self.report;
+        report.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report.orphan_rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report
+            .names_missing
+            .sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut start = 0;
         for files in sides.conversations.files.chunk_by(|a, b| a.id == b.id) {
             let rollout_of_row = usize::from(self.rollout_of_row[start]);
             start += files.len();
             report.on_disk += 1;
             let first = rollout_of_row.saturating_sub(1).min(files.len() - 1);
-            let counts = &files[first];
+            let used = &files[first];
             if rollout_of_row == 0 {
                 report.missing.push(MissingRow {
-                    id: counts.id.clone(),
-                    path: counts.file.path(sides.home),
-                    archived: counts.file.is_archived,
+                    id: used.id.clone(),
+                    path: used.file.path(sides.home),
+                    archived: used.file.is_archived,
                 });
             }
             let others = files.iter().enumerate().filter(|(i, _)| *i != first);
-            let ordered: Vec<_> = [counts].into_iter().chain(others.map(|(_, c)| c)).collect();
+            let ordered: Vec<_> = [used].into_iter().chain(others.map(|(_, c)| c)).collect();
             let mut ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
             ids.sort_unstable();
             let is_rewound = ids.windows(2).all(|pair| pair[0] != pair[1])
@@ -489,15 +467,15 @@ impl Differences {
                     .iter()
                     .filter_map(|c| c.file.compressed_copy(sides.home));
                 report.duplicates.push(DuplicateRollouts {
-                    id: counts.id.clone(),
+                    id: used.id.clone(),
                     paths: paths.chain(twins).collect(),
                 });
             }
-            if let (Some(account), Some(live)) = (&counts.account, live_account)
+            if let (Some(account), Some(live)) = (&used.account, live_account)
                 && **account != *live
             {
                 report.hidden.push(HiddenConversation {
-                    id: counts.id.clone(),
+                    id: used.id.clone(),
                     account_id: Arc::clone(account),
                 });
             }

@@ -3,7 +3,7 @@
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use crate::codex::projections::RolloutCut;
-use crate::codex::rollout::RolloutName;
+use crate::codex::rollout::{RolloutName, rollout_id_of};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,8 +28,7 @@ pub(crate) struct ConversationRollout {
 impl ConversationRollout {
     /// Returns the id of the rollout in lower case; `None` if its name has none.
     pub(crate) fn rollout_id(&self) -> Option<String> {
-        let file = RolloutName::of(&self.file.relative)?;
-        file.rollout_id().map(str::to_lowercase)
+        rollout_id_of(&self.file.relative)
     }
 
     /// The same for a rollout that a rewind began.

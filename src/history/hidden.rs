@@ -11,7 +11,6 @@ const MAX_TITLES: usize = 3;
 /// The conversations of one account that are not archived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HiddenConversations {
-    /// The number of conversations.
     pub count: usize,
     /// The titles of those that were changed last, newest first, at most [`MAX_TITLES`].
     pub latest_titles: Vec<String>,
@@ -26,54 +25,36 @@ pub(crate) fn count_hidden(
     database: &Path,
     account_id: &str,
 ) -> Result<Option<HiddenConversations>, DatabaseError> {
-    let start = || {
-        (
-            AccountColumn::NoRows,
-            0,
-            Vec::<(Option<i64>, String)>::new(),
-        )
-    };
-    let found = threads::fold_rows(
-        database,
-        start,
-        |(says, count, latest_titles), row: ThreadRow| {
-            *says = match (*says, row.account_id.is_empty()) {
-                (AccountColumn::Used, _) | (_, false) => AccountColumn::Used,
-                _ => AccountColumn::Unused,
-            };
-            if row.archived || row.account_id != account_id {
-                return;
-            }
-            *count += 1;
-            let title = row.given_name().unwrap_or(&row.title).trim();
-            let title = if title.is_empty() { &row.id } else { title };
-            let first_line = title.lines().next().unwrap_or_default().to_owned();
-            latest_titles.push((row.updated_ms, first_line));
-            latest_titles.sort_by(|a, b| b.cmp(a));
-            latest_titles.truncate(MAX_TITLES);
-        },
-    )?;
-    Ok(found.and_then(|(says, count, latest_titles)| {
-        let latest_titles = latest_titles
-            .into_iter()
-            .map(|(_, called)| called)
-            .collect();
-        (says != AccountColumn::Unused).then_some(HiddenConversations {
-            count,
-            latest_titles,
-        })
+    let found = threads::fold_rows(database, AccountRows::default, |found, row: ThreadRow| {
+        found.has_rows = true;
+        found.names_accounts |= !row.account_id.is_empty();
+        if row.archived || row.account_id != account_id {
+            return;
+        }
+        found.count += 1;
+        let title = row.given_name().unwrap_or(&row.title).trim();
+        let title = if title.is_empty() { &row.id } else { title };
+        let first_line = title.lines().next().unwrap_or_default().to_owned();
+        found.latest.push((row.updated_ms, first_line));
+        found.latest.sort_by(|a, b| b.cmp(a));
+        found.latest.truncate(MAX_TITLES);
+    })?;
+    // If no row has an account, an older Codex wrote them all.
+    let known = found.filter(|found| found.names_accounts || !found.has_rows);
+    Ok(known.map(|found| HiddenConversations {
+        count: found.count,
+        latest_titles: found.latest.into_iter().map(|(_, title)| title).collect(),
     }))
 }
 
-/// Use of the account column in the rows read so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AccountColumn {
-    /// The table is empty.
-    NoRows,
-    /// No row has an account: an older Codex wrote them all.
-    Unused,
-    /// Some row has an account.
-    Used,
+/// The rows of an account among those read so far.
+#[derive(Default)]
+struct AccountRows {
+    has_rows: bool,
+    names_accounts: bool,
+    count: usize,
+    /// The titles of the newest conversations, by the time of their last change.
+    latest: Vec<(Option<i64>, String)>,
 }
 
 #[cfg(test)]

@@ -61,7 +61,6 @@ pub(crate) struct LineReader<R> {
 }
 
 impl<R: Read> LineReader<R> {
-    /// Reads lines from `reader`.
     pub(crate) fn new(reader: R) -> Self {
         Self::in_chunks(reader, READ_BYTES)
     }

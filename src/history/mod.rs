@@ -4,6 +4,16 @@
 //! places: the table `threads` of the state database, `session_index.jsonl` for names and
 //! `history.jsonl` for prompts. [`check`] compares, [`repair`] corrects the database, [`rebuild`]
 //! writes the two files again, and [`snapshot`] keeps the state before each and restores it.
+//!
+//! I want to …
+//!
+//! - read a rollout's metadata, prompts, title or last time → [`rollout`]; its messages and tools →
+//!   `conversations::reader`
+//! - list the rollouts of a home → [`files`]; those of one thread, with its rewinds → [`thread_rollouts`]
+//! - follow the path in a row to a file → [`rollout::recorded_rollout`], never directly
+//! - know the name of a conversation → [`thread_titles`], [`session_index`]
+//! - report another difference → [`check`], and [`unreadable`] for turns that Codex does not show
+//! - correct it → [`repair_plan`], then [`repair`]; build a row as Codex does → [`row`]
 
 pub(crate) mod check;
 pub(crate) mod conversations;
@@ -30,6 +40,7 @@ pub(crate) mod unreadable;
 
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
+use crate::codex::rpc::AppServerError;
 use crate::io::document::DocumentError;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
@@ -92,6 +103,15 @@ pub enum HistoryError {
     Interrupted,
 }
 
+impl From<AppServerError> for HistoryError {
+    fn from(error: AppServerError) -> Self {
+        match error {
+            AppServerError::Failed(reason) => Self::NotRebuilt(reason),
+            AppServerError::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
 impl From<JournalError> for HistoryError {
     fn from(error: JournalError) -> Self {
         match error {
@@ -128,8 +148,10 @@ fn for_each_file<T: Send>(
     mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
     let mut number = 0;
-    parallel::ordered(
+    let is_begun = |_: &PathBuf| !is_interrupted();
+    parallel::ordered_each(
         MAX_OPEN_FILES,
+        paths.take_while(is_begun),
         |path: PathBuf| (work(&path), path),
         |(result, path): (io::Result<T>, PathBuf)| {
             let this = number;
@@ -145,16 +167,9 @@ fn for_each_file<T: Send>(
                 }
             }
         },
-        |submitter| {
-            for path in paths {
-                if is_interrupted() {
-                    return Err(HistoryError::Interrupted);
-                }
-                if submitter.submit(path).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        },
-    )
+    )?;
+    if is_interrupted() {
+        return Err(HistoryError::Interrupted);
+    }
+    Ok(())
 }

@@ -16,7 +16,6 @@ pub(crate) const FILE_NAME: &str = "history.jsonl";
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct HistoryEntry {
-    /// The id of the conversation.
     pub session_id: String,
     /// The time in seconds since 1970.
     pub ts: i64,
@@ -50,11 +49,4 @@ pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u6
         }
     }
     Ok(bad_lines)
-}
-
-/// Appends an entry as one line of compact JSON.
-pub(crate) fn render(entry: &HistoryEntry, to: &mut Vec<u8>) {
-    // Cannot fail: strings and a number.
-    let _ = serde_json::to_writer(&mut *to, entry);
-    to.push(b'\n');
 }

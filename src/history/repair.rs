@@ -17,14 +17,12 @@ use crate::codex::program::Program;
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::ZST;
 use crate::codex::threads::live;
-use crate::codex::threads::{self, NewRow, RowChange};
+use crate::codex::threads::{self, RowChange, RowValues};
+use crate::io::atomic;
 use crate::io::environment::Environment;
-use crate::io::file_open;
-use crate::io::{IoContext, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -129,10 +127,7 @@ fn change_projections(
         return Ok(projections::add(database, &scratch.database, &new)?);
     }
     let target = plan.projections_path(context);
-    let mut temp = atomic::TempFile::beside(&target)?;
-    let mut source = file_open::open(&scratch.database).at("read", &scratch.database)?;
-    io::copy(&mut source, temp.file()).at("write", &target)?;
-    Ok(temp.replace(&target)?)
+    snapshot::copy_file(&scratch.database, &target, |_| Ok(()))
 }
 
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
@@ -171,10 +166,10 @@ fn build_rows(
     changes: &[RepairChange],
     provider: &str,
     skipped: &mut Vec<SkippedFile>,
-) -> Result<HashMap<usize, NewRow>, HistoryError> {
+) -> Result<HashMap<usize, RowValues>, HistoryError> {
     let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
-    let recorded = |i: usize| Path::new(changes[i].to.as_deref().unwrap_or_default());
+    let recorded = |i: usize| Path::new(&changes[i].to);
     let paths = added.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
         let modified = path.metadata()?.modified()?;
@@ -293,11 +288,8 @@ fn install(
     for sidecar in database_sidecars(target) {
         exchange.remove(&sidecar)?;
     }
-    exchange.replace(target, |staged| -> Result<(), HistoryError> {
-        let mut temp = atomic::TempFile::beside(staged)?;
-        let mut source = file_open::open(created).at("read", created)?;
-        io::copy(&mut source, temp.file()).at("write", staged)?;
-        Ok(temp.replace(staged)?)
+    exchange.replace(target, |staged| {
+        snapshot::copy_file(created, staged, |_| Ok(()))
     })?;
     Ok(exchange.commit(policy)?)
 }
@@ -315,7 +307,7 @@ pub(crate) fn undo(
     let policy = &IdleHome { env: context.env };
     let exchange = snapshots.begin_exchange(&snapshot.document.codex_home, policy)?;
     let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
-    let restored = snapshots.restore(snapshot, exchange, policy, now);
+    let restored = snapshot::restore(snapshot, exchange, policy, now);
     restored.inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             present.discard();
@@ -334,26 +326,10 @@ fn unrewritten(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<Fil
 ///
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
-pub(crate) fn recover(
-    manager_home: &Path,
-    env: &Environment,
-    now: DateTime<Utc>,
-) -> Result<Recovery, HistoryError> {
-    let policy = &IdleHome { env };
-    if snapshot::interrupted_old_undo(manager_home)?.is_some() {
-        let snapshots = RepairSnapshots::lock(manager_home)?;
-        // Read again under the lock: another command may have finished it.
-        if let Some(mut snapshot) = snapshot::interrupted_old_undo(manager_home)? {
-            let home = snapshot.document.codex_home.clone();
-            require_unused_home(&RepairContext {
-                home: &home,
-                manager_home,
-                env,
-            })?;
-            let exchange = snapshots.begin_exchange(&home, policy)?;
-            snapshots.restore(&mut snapshot, exchange, policy, now)?;
-            return Ok(Recovery::Finished(Vec::new()));
-        }
-    }
-    Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
+pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
+    Ok(FileExchange::recover(
+        manager_home,
+        JOURNAL,
+        &IdleHome { env },
+    )?)
 }

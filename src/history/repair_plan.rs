@@ -14,7 +14,6 @@ use crate::io::quantity::pluralize;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RepairAction {
@@ -35,12 +34,11 @@ pub(crate) enum RepairAction {
 pub(crate) struct RepairChange {
     /// The conversation; empty if the whole database is recreated.
     pub id: ConversationId,
-    /// The kind of the change.
     pub action: RepairAction,
     /// The value before: a path, or the problem of the database. Null if there was none.
     pub from: Option<String>,
     /// The value after: a path, a name, or the number of conversations.
-    pub to: Option<String>,
+    pub to: String,
     /// True if the rollout is below `archived_sessions/`.
     #[serde(skip)]
     pub(super) archived: bool,
@@ -55,7 +53,7 @@ impl RepairChange {
             id,
             action,
             from,
-            to: Some(to),
+            to,
             archived: false,
             row_id: None,
         }
@@ -67,7 +65,7 @@ impl RepairChange {
             Some(id) => id.clone().into_string(),
             None => self.id.to_string(),
         };
-        let to = self.to.clone().unwrap_or_default();
+        let to = self.to.clone();
         match self.action {
             RepairAction::Path => Some(RowChange::Path {
                 id,
@@ -84,14 +82,12 @@ impl RepairChange {
     }
 }
 
-/// The result of [`plan`].
 #[derive(Debug)]
 pub(crate) struct RepairPlan {
     /// The changes, in the order of their application: a new row precedes its name.
     pub changes: Vec<RepairChange>,
     /// True if the database is missing or unusable, so that Codex has to recreate it.
     pub recreates_database: bool,
-    /// The path of the current database.
     pub database: Option<PathBuf>,
     /// Rollouts that could not be read; their conversations get no row or name.
     pub skipped: Vec<SkippedFile>,
@@ -114,7 +110,6 @@ pub(crate) struct RepairPlan {
 /// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RepairContext<'a> {
-    /// The Codex home to repair.
     pub home: &'a Path,
     /// The manager home, which keeps the snapshots.
     pub manager_home: &'a Path,

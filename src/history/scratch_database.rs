@@ -11,12 +11,10 @@ use super::id::ConversationId;
 use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::{Program, is_before};
-use crate::codex::redaction::printable;
+use crate::codex::rpc::AppServer;
 use crate::codex::threads::staged::{self, UnmatchedRows};
 use crate::codex::{database_view, threads};
-use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
-use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
 use crate::io::{atomic, tree};
 use serde_json::{Value, json};
@@ -34,26 +32,15 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time in which the database may stay the same before it is complete. In 0.110 and 0.120 the
 /// app-server creates it and indexes nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The interval at which a wait checks for Ctrl-C.
-const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest time that Codex may take to exit.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The interval at which Codex is asked whether its database is complete.
+const BACKFILL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A database that Codex created. Its staging folder is removed on drop.
 #[derive(Debug)]
 pub(crate) struct ScratchDatabase {
     /// The path of the database; its write-ahead log is already merged into it.
     pub database: PathBuf,
-    _staging: Staging,
-}
-
-impl ScratchDatabase {
-    pub(super) fn new(database: PathBuf, staging: Staging) -> Self {
-        Self {
-            database,
-            _staging: staging,
-        }
-    }
+    pub(super) _staging: Staging,
 }
 
 /// The real locations of rollouts, for rewriting the rows.
@@ -112,11 +99,14 @@ pub(crate) fn create(
     };
     staged::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
     database::check(&database)?;
-    Ok(ScratchDatabase::new(database, staging))
+    Ok(ScratchDatabase {
+        database,
+        _staging: staging,
+    })
 }
 
 fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
-    let failed = |text: &str| HistoryError::NotRebuilt(printable(text));
+    let failed = |text: &str| HistoryError::NotRebuilt(text.to_owned());
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
     run_app_server(scratch, program, env, |ask| {
         let (mut seen, mut changed_at, mut is_first) = (None, Instant::now(), true);
@@ -139,7 +129,7 @@ fn run(scratch: &Path, program: &Program, env: &Environment) -> Result<(), Histo
             }
             if !is_first {
                 // Codex 0.110 answers at once, and indexes in the background.
-                std::thread::sleep(INTERRUPT_POLL_INTERVAL);
+                std::thread::sleep(BACKFILL_POLL_INTERVAL);
             }
             is_first = false;
             ask("thread/list", &json!({"limit": 1}))?;
@@ -160,23 +150,17 @@ pub(super) fn run_app_server(
     env: &Environment,
     work: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
 ) -> Result<(), HistoryError> {
-    let failed = |text: &str| HistoryError::NotRebuilt(printable(text));
-    let mut command = program.command(scratch, env);
-    command.env_remove("CODEX_SQLITE_HOME").arg("app-server");
-    let mut child = ChildGroup::spawn(&mut command).map_err(|e| failed(&e.to_string()))?;
-    let introduction = json!({"clientInfo":
-        {"name": "codex-manager", "title": "codex-manager", "version": env!("CARGO_PKG_VERSION")}});
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
-    ask(&mut child, 0, "initialize", &introduction, deadline)?;
-    child
-        .send(&json!({"method": "initialized"}).to_string())
-        .map_err(|e| failed(&e.to_string()))?;
-    let mut id = 0;
+    let mut problem = || {
+        let is_over = Instant::now() > deadline;
+        is_over.then(|| "it did not answer within 10 minutes".to_owned())
+    };
+    let mut server = AppServer::open(program, scratch, env, &mut problem)?;
     work(&mut |method, params| {
-        id += 1;
-        ask(&mut child, id, method, params, deadline)
+        server.call(method, params, &mut problem)?;
+        Ok(())
     })?;
-    child.finish(Instant::now() + EXIT_TIMEOUT);
+    server.finish();
     Ok(())
 }
 
@@ -205,46 +189,4 @@ fn backfill_state(scratch: &Path) -> Option<BackfillState> {
         })
     });
     state.ok()
-}
-
-fn ask(
-    child: &mut ChildGroup,
-    id: u64,
-    method: &str,
-    params: &Value,
-    deadline: Instant,
-) -> Result<(), HistoryError> {
-    let request = json!({"id": id, "method": method, "params": params});
-    child
-        .send(&request.to_string())
-        .map_err(|e| HistoryError::NotRebuilt(e.to_string()))?;
-    loop {
-        if is_interrupted() {
-            return Err(HistoryError::Interrupted);
-        }
-        match child.read_line(Instant::now() + INTERRUPT_POLL_INTERVAL) {
-            ChildOutput::Line(line) => {
-                let Ok(answer) = serde_json::from_slice::<Value>(&line) else {
-                    continue;
-                };
-                if answer.get("id") != Some(&json!(id)) || answer.get("method").is_some() {
-                    continue;
-                }
-                return match answer.pointer("/error/message").and_then(Value::as_str) {
-                    None => Ok(()),
-                    Some(error) => Err(HistoryError::NotRebuilt(printable(error))),
-                };
-            }
-            ChildOutput::Closed => {
-                child.finish(Instant::now() + EXIT_TIMEOUT);
-                return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
-            }
-            ChildOutput::TimedOut if Instant::now() > deadline => {
-                return Err(HistoryError::NotRebuilt(
-                    "it did not answer within 10 minutes".into(),
-                ));
-            }
-            ChildOutput::TimedOut => {}
-        }
-    }
 }

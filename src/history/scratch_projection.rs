@@ -74,7 +74,11 @@ pub(crate) fn create(
     database::checkpoint_wal(&made)?;
     projections::cut(&made, &cuts)?;
     database::check(&made)?;
-    Ok((ScratchDatabase::new(made, staging), cuts))
+    let scratch = ScratchDatabase {
+        database: made,
+        _staging: staging,
+    };
+    Ok((scratch, cuts))
 }
 
 /// Copies a rollout up to its cut, as the only one of a conversation with its own id.

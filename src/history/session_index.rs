@@ -176,7 +176,8 @@ fn leading_id(line: &[u8]) -> Option<&str> {
     (!id.contains('\\')).then_some(id.trim())
 }
 
-fn parse(line: &[u8]) -> Option<IndexEntry> {
+/// Parses a line; `None` if it is damaged.
+pub(crate) fn parse(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }
 

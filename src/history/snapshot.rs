@@ -22,8 +22,6 @@ use std::time::{Duration, SystemTime};
 
 const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
-/// A file of earlier versions, with the name of the snapshot that a killed undo was restoring.
-const OLD_MARK: &str = ".undoing";
 
 /// The operation that a snapshot precedes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,7 +38,6 @@ pub(crate) enum SnapshotReason {
 pub(crate) struct RepairSnapshotFile {
     /// The Codex home whose files are in the snapshot.
     pub codex_home: PathBuf,
-    /// The time at which it was taken.
     pub created_at: DateTime<Utc>,
     /// The operation that followed.
     #[serde(rename = "before")]
@@ -67,7 +64,6 @@ pub(crate) struct SnapshotEntry {
     pub rewrite: Option<FileRewrite>,
 }
 
-/// The copy of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotContent {
     /// The name of the copy in the snapshot folder.
@@ -85,7 +81,6 @@ pub(crate) struct SnapshotContent {
 pub(crate) struct RepairSnapshot {
     /// `history/<time>/` in the manager home.
     pub folder: PathBuf,
-    /// The content of its `snapshot.json`.
     pub document: RepairSnapshotFile,
 }
 
@@ -137,7 +132,7 @@ impl RepairSnapshots {
         Ok(())
     }
 
-    /// Begins the exchange that [`RepairSnapshots::restore`] needs.
+    /// Begins the exchange that [`restore`] needs.
     pub(super) fn begin_exchange(
         &self,
         home: &Path,
@@ -145,44 +140,6 @@ impl RepairSnapshots {
     ) -> Result<FileExchange, HistoryError> {
         let manager_home = atomic::parent_of(&self.folder);
         Ok(FileExchange::begin(manager_home, JOURNAL, home, policy)?)
-    }
-
-    /// Restores a snapshot and records that in it, or changes nothing. Logs of a database are
-    /// written into it, so that no log is ever beside another database.
-    pub(super) fn restore(
-        &self,
-        snapshot: &mut RepairSnapshot,
-        mut exchange: FileExchange,
-        policy: &dyn RecoveryPolicy,
-        now: DateTime<Utc>,
-    ) -> Result<(), HistoryError> {
-        verify(snapshot)?;
-        snapshot.document.undone_at = Some(now);
-        let (folder, document) = (&snapshot.folder, &snapshot.document);
-        for file in &document.files {
-            let appended = file.rewrite.as_ref().map(|by| by.appended(&file.path));
-            let appended = appended.transpose()?.flatten();
-            match (&file.content, &appended) {
-                (Some(content), _) if !is_sidecar(&file.path) => {
-                    exchange.replace(&file.path, |staged| {
-                        stage(snapshot, file, content, staged)?;
-                        let lines = appended.as_ref();
-                        lines.map_or(Ok(()), |lines| lines.append_to(staged))
-                    })?;
-                }
-                (None, Some(lines)) => {
-                    exchange.replace(&file.path, |staged| lines.append_to(staged))?;
-                }
-                _ => exchange.remove(&file.path)?,
-            }
-        }
-        exchange.replace(
-            &folder.join(DOCUMENT),
-            |staged| -> Result<(), HistoryError> { Ok(document::write(staged, document)?) },
-        )?;
-        exchange.commit(policy)?;
-        let mark = self.folder.join(OLD_MARK);
-        if mark.exists() { remove(&mark) } else { Ok(()) }
     }
 
     /// Copies files into a new snapshot, each with the rewrite that is to follow. Durable on return;
@@ -221,6 +178,41 @@ impl RepairSnapshots {
             }
         }
     }
+}
+
+/// Restores a snapshot and records that in it, or changes nothing. Logs of a database are
+/// written into it, so that no log is ever beside another database.
+pub(super) fn restore(
+    snapshot: &mut RepairSnapshot,
+    mut exchange: FileExchange,
+    policy: &dyn RecoveryPolicy,
+    now: DateTime<Utc>,
+) -> Result<(), HistoryError> {
+    verify(snapshot)?;
+    snapshot.document.undone_at = Some(now);
+    let (folder, document) = (&snapshot.folder, &snapshot.document);
+    for file in &document.files {
+        let appended = file.rewrite.as_ref().map(|by| by.appended(&file.path));
+        let appended = appended.transpose()?.flatten();
+        match (&file.content, &appended) {
+            (Some(content), _) if !is_sidecar(&file.path) => {
+                exchange.replace(&file.path, |staged| {
+                    stage(snapshot, file, content, staged)?;
+                    let lines = appended.as_ref();
+                    lines.map_or(Ok(()), |lines| lines.append_to(staged))
+                })?;
+            }
+            (None, Some(lines)) => {
+                exchange.replace(&file.path, |staged| lines.append_to(staged))?;
+            }
+            _ => exchange.remove(&file.path)?,
+        }
+    }
+    exchange.replace(
+        &folder.join(DOCUMENT),
+        |staged| -> Result<(), HistoryError> { Ok(document::write(staged, document)?) },
+    )?;
+    Ok(exchange.commit(policy)?)
 }
 
 fn write_snapshot(
@@ -305,27 +297,6 @@ pub(crate) fn find(
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
 }
 
-/// Returns the snapshot that a killed command of an earlier version was restoring.
-pub(crate) fn interrupted_old_undo(
-    manager_home: &Path,
-) -> Result<Option<RepairSnapshot>, HistoryError> {
-    let folder = manager_home.join(FOLDER);
-    let mark = folder.join(OLD_MARK);
-    let name = match file_open::read_to_string(&mark) {
-        Ok(name) => name,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).at("read", &mark).map_err(Into::into),
-    };
-    let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let Some(folder) = Some(&*name).filter(is_name).map(|name| folder.join(name)) else {
-        return Ok(None);
-    };
-    let found = document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?.good();
-    // It was restored, but the mark not removed.
-    let found = found.filter(|document| document.undone_at.is_none());
-    Ok(found.map(|document| RepairSnapshot { folder, document }))
-}
-
 /// Checks the digest of every copy.
 fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
@@ -403,12 +374,20 @@ fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
 
 /// Copies a file out of a snapshot, with its mode and mtime.
 fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
+    copy_file(from, target, |copy| set_attributes(copy, content))
+}
+
+/// Copies a file durably over `target`, whole or not at all, and passes the copy to `finish` before it is in place.
+pub(super) fn copy_file(
+    from: &Path,
+    target: &Path,
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), HistoryError> {
     let mut source = file_open::open(from).at("read", from)?;
     let mut temp = atomic::TempFile::beside(target)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
-    set_attributes(temp.file(), content).at("write", target)?;
-    temp.replace(target)?;
-    Ok(())
+    finish(temp.file()).at("write", target)?;
+    Ok(temp.replace(target)?)
 }
 
 fn remove(path: &Path) -> Result<(), HistoryError> {

@@ -28,8 +28,7 @@ pub(crate) fn named<T: Copy>(
 
 /// Returns the id in the path or the name of a rollout.
 pub(crate) fn id_in_path(text: &str) -> Option<String> {
-    let path = Path::new(text);
-    let file = RolloutName::of(path).or_else(|| RolloutName::of_document(path))?;
+    let file = RolloutName::of_any(Path::new(text))?;
     file.id().map(str::to_owned)
 }
 

@@ -9,7 +9,7 @@ use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::RolloutName;
+use crate::codex::rollout::{RolloutName, rollout_id_of};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -133,8 +133,8 @@ impl RewoundThreads {
         }
         for (id, rollouts) in &mut threads {
             rollouts.extend(others.remove(id).map(|file| file.path(home)));
-            rollouts.sort_by_key(|path| rollout_id(path));
-            rollouts.dedup_by_key(|path| rollout_id(path));
+            rollouts.sort_by_key(|path| rollout_id_of(path));
+            rollouts.dedup_by_key(|path| rollout_id_of(path));
         }
         Self(threads)
     }
@@ -159,7 +159,7 @@ impl RewoundThreads {
             };
             let found = earlier
                 .iter_mut()
-                .find(|slice| rollout_id(&slice.path).as_ref() == Some(&base));
+                .find(|slice| rollout_id_of(&slice.path).as_ref() == Some(&base));
             let Some(slice) = found else { break };
             slice.end = end;
             next.clone_from(&slice.path);
@@ -168,24 +168,14 @@ impl RewoundThreads {
     }
 }
 
-fn name_of(path: &Path) -> Option<RolloutName> {
-    RolloutName::of(path).or_else(|| RolloutName::of_document(path))
-}
-
-/// Ids of rollouts begin with their time, so their order is that of their creation.
-fn rollout_id(path: &Path) -> Option<String> {
-    let file = RolloutName::of(path)?;
-    file.rollout_id().map(str::to_lowercase)
-}
-
 /// Returns each thread, by its id in lower case, with the rollout that Codex continues if no row names it: the
 /// newest one that is not archived. In the order of the paths. Files without an id are left out.
 pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
-    let rank = |file: &RolloutFile| (!file.is_archived, rollout_id(&file.relative));
+    let rank = |file: &RolloutFile| (!file.is_archived, rollout_id_of(&file.relative));
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
-        let name = name_of(&file.relative);
+        let name = RolloutName::of_any(&file.relative);
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
@@ -209,7 +199,7 @@ pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFil
 pub(crate) fn newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
-        let name = name_of(&file.relative);
+        let name = RolloutName::of_any(&file.relative);
         name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
     });
     let (_, newest) = newest_of_each(files).pop()?;
@@ -228,8 +218,7 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path());
     files.find(|path| {
-        let file = RolloutName::of(path);
-        let id = file.as_ref().and_then(RolloutName::rollout_id);
+        let id = rollout_id_of(path);
         id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
     })
 }

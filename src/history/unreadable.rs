@@ -23,7 +23,6 @@ const REPAIR: &str = "codex-manager history repair";
 /// A conversation that Codex cannot open, or shows without some turns. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct UnreadableConversation {
-    /// The conversation that Codex lists.
     pub id: ConversationId,
     /// Its given name, else the first line of its title.
     pub title: String,
@@ -35,7 +34,6 @@ pub(crate) struct UnreadableConversation {
     pub turns_shown: usize,
     /// The command that makes Codex show all turns; `None` if no archive has them.
     pub fix: Option<String>,
-    /// The cause of the problem.
     #[serde(skip)]
     pub cause: UnreadableCause,
     /// The id exactly as the row has it.

@@ -87,6 +87,29 @@ where
     ordered_on(threads(), in_flight, work, take, produce)
 }
 
+/// Like [`ordered`], for jobs that are known beforehand.
+///
+/// # Errors
+/// The error of `take`; further jobs are not begun then.
+pub(crate) fn ordered_each<J, R, E>(
+    in_flight: usize,
+    jobs: impl IntoIterator<Item = J>,
+    work: impl Fn(J) -> R + Sync,
+    take: impl FnMut(R) -> Result<(), E> + Send,
+) -> Result<(), E>
+where
+    J: Send,
+    R: Send,
+    E: Send,
+{
+    ordered(in_flight, work, take, |submitter| {
+        let mut jobs = jobs.into_iter();
+        // The error of `take` is returned.
+        let _ = jobs.try_for_each(|job| submitter.submit(job));
+        Ok(())
+    })
+}
+
 /// Like [`ordered`], with a given number of threads, for work that waits for disks more than it
 /// computes.
 ///

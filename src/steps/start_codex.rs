@@ -115,7 +115,7 @@ impl StartArgs {
         let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
             CommandError::failed("cannot start Codex")
                 .because(e)
-                .hint("name Codex with --codex-bin FILE")
+                .hint("pass the path of codex: --codex-bin FILE")
         })?;
         if self.dry_run {
             show_untracked_plan(program.path(), args, context);

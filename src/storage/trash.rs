@@ -9,7 +9,7 @@ use super::selection::Selected;
 use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::codex::threads::saved_row::{self, SavedRow};
+use crate::codex::threads::{RowValues, saved_row};
 use crate::codex::writer_lock::WriterLock;
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
@@ -52,7 +52,7 @@ pub(crate) struct TrashedConversation {
     pub(crate) home: ListedPath,
     /// The state database with its row; `None` if it had no row.
     database: Option<ListedPath>,
-    row: Option<SavedRow>,
+    row: Option<RowValues>,
     /// Its lines in the index of names, as they were.
     names: Vec<String>,
     /// Its rollouts: the path in the home, and the file name in the unit.

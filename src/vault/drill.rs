@@ -12,7 +12,8 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::verify;
 use crate::codex::home::kind_of;
 use crate::codex::program::Program;
-use crate::codex::thread_list::{self, ThreadListError};
+use crate::codex::rpc::AppServerError;
+use crate::codex::thread_list;
 use crate::io::Progress;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
@@ -108,8 +109,11 @@ pub(crate) fn drill(
             report.problems.push(problem.to_owned());
         }
         Ok(count) => report.conversations = Some(count),
-        Err(ThreadListError::Interrupted) => return Err(VaultError::Interrupted),
-        Err(e) => report.problems.push(e.to_string()),
+        Err(AppServerError::Interrupted) => return Err(VaultError::Interrupted),
+        Err(e) => {
+            let problem = format!("Codex lists no conversations: {e}");
+            report.problems.push(problem);
+        }
     }
     Ok(report)
 }

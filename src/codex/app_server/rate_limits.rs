@@ -1,6 +1,7 @@
 //! Parses the answer to `account/rateLimits/read`.
 
-use super::{ProbeFailure, text};
+use super::ProbeFailure;
+use crate::codex::auth::text;
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Duration, Utc};

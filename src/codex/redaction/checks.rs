@@ -1,6 +1,7 @@
 //! Tells secrets from placeholders, names and code that have the same form.
 
 use memchr::memmem;
+use serde::Deserialize;
 
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
@@ -13,7 +14,8 @@ const PLACEHOLDERS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
 /// The condition for a match to be a secret, in a text that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum FormCheck {
     Any,
     Real,
@@ -36,22 +38,6 @@ pub(super) enum FormCheck {
 }
 
 impl FormCheck {
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "any" => Self::Any,
-            "real" => Self::Real,
-            "varied" => Self::Varied,
-            "random" => Self::Random,
-            "human" => Self::Human,
-            "password" => Self::Password,
-            "url" => Self::Url,
-            "named" => Self::Named,
-            "provider" => Self::Provider,
-            "message" => Self::Message,
-            _ => return None,
-        })
-    }
-
     /// Returns true if the form is a name with a value.
     pub(super) fn has_name(self) -> bool {
         matches!(self, Self::Password | Self::Named | Self::Provider)

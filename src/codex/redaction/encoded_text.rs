@@ -31,7 +31,6 @@ const WITHOUT_WIDTH: [&str; 6] = [
     "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}",
 ];
 
-/// A text without its escapes.
 #[derive(Debug)]
 pub(super) struct UnescapedText<'a> {
     pub text: Cow<'a, str>,

@@ -6,6 +6,9 @@
 use super::checks::{self, FormCheck};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
+use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
@@ -30,10 +33,8 @@ const ASSIGN: &str = r#"[A-Za-z0-9_.-]*\\{0,4}["'`]?\*{0,2}\]?(?:[ \t]*:?[ \t]{0
 /// A value: in quotes up to the closing one, else up to a blank or punctuation.
 const VALUE: &str = r#"(?:[bru@]?\\{0,4}(?:"{3}|'{3})?(?:"([^"\\\n]+)|'([^'\\\n]+)|`([^`\n]+))|([^\s"'`<>,;&\\)\]}(]+))"#;
 
-/// The place of a secret in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundSecret {
-    /// The kind in `forms.txt`.
     pub(crate) kind: &'static str,
     pub(crate) place: Range<usize>,
 }
@@ -47,7 +48,8 @@ pub(crate) enum TextKind {
 }
 
 /// The place at which a pattern begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum FormPlace {
     Start,
     Within,
@@ -90,15 +92,8 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         }
         forms.push(SecretForm {
             kind,
-            place: match place {
-                "start" => FormPlace::Start,
-                "within" => FormPlace::Within,
-                "any" => FormPlace::Any,
-                "name" => FormPlace::Name,
-                "block" => FormPlace::Block,
-                _ => return None,
-            },
-            check: FormCheck::parse(check)?,
+            place: variant(place)?,
+            check: variant(check)?,
             pattern_text,
             pattern: OnceLock::new(),
         });
@@ -114,6 +109,12 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         form_of,
     })
 });
+
+/// Returns the variant of an enum with this name.
+fn variant<T: DeserializeOwned>(name: &str) -> Option<T> {
+    let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    T::deserialize(name).ok()
+}
 
 /// Returns the secrets in a text, in the order of their ends. Their places are between characters, and may
 /// overlap.
@@ -149,7 +150,6 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
-    /// Returns the place of the secret at a keyword.
     fn secret_at(&self, text: &[u8], keyword: usize, of: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
             FormPlace::Start if is_inside_word(text, keyword) => return None,

@@ -6,7 +6,6 @@ use memchr::memmem;
 pub(super) struct Envelope<'a> {
     /// The time of the line, unparsed.
     pub timestamp: &'a str,
-    /// The type of the line.
     pub kind: &'a [u8],
     /// The bytes after the kind.
     rest: &'a [u8],

@@ -14,7 +14,6 @@ pub(crate) struct RolloutEvent {
     pub at: Option<DateTime<Utc>>,
     /// The offset of the line in the plain text of the rollout.
     pub offset: u64,
-    /// The kind with its content.
     pub kind: EventKind,
 }
 
@@ -39,7 +38,6 @@ pub(crate) enum EventKind {
     Image(String),
     /// Codex replaced the messages so far by a summary, which is the text.
     Compaction(String),
-    /// The metadata of the conversation.
     Meta(Box<SessionMetaLine>),
     /// The settings of the following turn.
     TurnContext(Box<TurnContext>),
@@ -48,7 +46,6 @@ pub(crate) enum EventKind {
     Request(Box<RequestRecord>),
 }
 
-/// The metadata of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SessionMetaLine {
     /// The metadata as Codex wrote it.
@@ -61,7 +58,6 @@ pub(crate) struct SessionMetaLine {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct TurnContext {
-    /// The name of the model.
     pub model: Option<String>,
     /// The folder that Codex works in.
     pub cwd: Option<String>,
@@ -105,7 +101,6 @@ pub(crate) struct TokenEvent {
 pub(crate) struct RequestRecord {
     /// The conversation that made the request.
     pub thread_id: String,
-    /// The tokens of the request.
     pub usage: TokenUsage,
     /// The sum of the conversation, which includes that of the original in a fork.
     #[serde(default, rename = "thread_token_usage")]

@@ -21,7 +21,6 @@ pub(crate) struct LineItem {
     pub origin: ItemOrigin,
     /// The id that a tool call shares with its output and its completed item.
     pub call_id: Option<String>,
-    /// The kind with its content.
     pub kind: EventKind,
 }
 
@@ -33,11 +32,7 @@ pub(crate) struct LineItems {
 }
 
 pub(super) fn item(origin: ItemOrigin, kind: EventKind) -> LineItem {
-    LineItem {
-        origin,
-        call_id: None,
-        kind,
-    }
+    call(origin, None, kind)
 }
 
 pub(super) fn call(origin: ItemOrigin, call_id: Option<Cow<'_, str>>, kind: EventKind) -> LineItem {

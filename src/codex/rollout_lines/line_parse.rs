@@ -23,7 +23,6 @@ struct AnyLine<'a> {
     id: Option<IgnoredAny>,
 }
 
-/// The result of [`read`].
 pub(crate) enum LineContent<'a> {
     /// Nothing of it is wanted. Only its beginning was read, so the rest may be damaged.
     Skipped {

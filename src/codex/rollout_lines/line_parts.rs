@@ -5,7 +5,6 @@
 pub(crate) struct LineParts(u16);
 
 impl LineParts {
-    /// The metadata of the conversation.
     pub(crate) const META: Self = Self(1);
     /// Messages of the user as the model gets them.
     pub(crate) const USER_ITEMS: Self = Self(1 << 1);

@@ -36,14 +36,12 @@ pub(super) enum Label<'a> {
 pub(super) struct LimitLabel<'a> {
     /// The words of the limit's own name; none for a window of the last heading.
     pub(super) name: Vec<&'a str>,
-    /// The length of the window.
     pub(super) minutes: Option<u32>,
     /// True for the second window of unknown length: `Secondary usage limit`.
     pub(super) is_secondary: bool,
     is_usage: bool,
 }
 
-/// Splits a text into its fields.
 pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;

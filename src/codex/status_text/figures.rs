@@ -6,7 +6,6 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
-/// The parsed value of a window.
 #[derive(Debug, PartialEq)]
 pub(super) struct WindowFigure {
     pub(super) used_percent: f64,

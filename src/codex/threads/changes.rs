@@ -1,31 +1,13 @@
 //! Changes rows of a home that no process uses.
 
+use super::row_values::RowValues;
 use super::rows::PAGINATED;
 use super::schema::Schema;
 use crate::codex::database::{self, COMMIT, DatabaseError, SqliteContext};
-use rusqlite::types::Value;
-use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
-use std::collections::BTreeMap;
+use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::Path;
-use std::time::Duration;
 
-/// The time limit for a transaction of another process.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The values of a new row by column. Columns that the database does not have are skipped.
-pub(crate) type NewRow = BTreeMap<String, NewValue>;
-
-/// A value of a new row.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(untagged)]
-pub(crate) enum NewValue {
-    /// A value of SQLite type TEXT.
-    Text(String),
-    /// A value of SQLite type INTEGER.
-    Number(i64),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RowChange {
     /// Sets the rollout path of a row, and its archived flag.
     Path {
@@ -36,11 +18,16 @@ pub(crate) enum RowChange {
         archived: bool,
     },
     /// Adds a row. Does nothing if the conversation has a row by now.
-    Insert(NewRow),
+    Insert(RowValues),
     /// Sets the name of a conversation, in the column from which Codex reads it.
-    Name { id: String, name: String },
-    /// Sets the mode of a conversation.
-    Mode { id: String, mode: &'static str },
+    Name {
+        id: String,
+        name: String,
+    },
+    Mode {
+        id: String,
+        mode: &'static str,
+    },
 }
 
 /// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.
@@ -53,7 +40,7 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
     path: &Path,
     changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut connection = database::open_for_changes(path, LOCK_TIMEOUT)?;
+    let mut connection = database::open_for_changes(path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
@@ -66,7 +53,12 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
 
 fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqlite::Result<()> {
     match change {
-        RowChange::Path { id, path, archived } => set_path(connection, schema, id, path, *archived),
+        RowChange::Path { id, path, archived } => {
+            connection
+                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+                .execute([id, path])?;
+            set_archived(connection, schema, id, *archived)
+        }
         RowChange::Insert(row) => insert(connection, schema, row),
         RowChange::Name { id, name } => set_name(connection, schema, id, name),
         RowChange::Mode { id, mode } => {
@@ -76,16 +68,13 @@ fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqli
     }
 }
 
-fn set_path(
+/// Sets the archived flag of a row, and its time, as far as the schema has them.
+pub(super) fn set_archived(
     connection: &Connection,
     schema: &Schema,
     id: &str,
-    path: &str,
     archived: bool,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
-        .execute(params![id, path])?;
     if schema.has("archived") {
         connection
             .prepare_cached("UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2")?
@@ -102,26 +91,11 @@ fn set_path(
     Ok(())
 }
 
-fn insert(connection: &Connection, schema: &Schema, row: &NewRow) -> rusqlite::Result<()> {
-    if let Some(missing) = schema.required().find(|name| !row.contains_key(*name)) {
-        return Err(rusqlite::Error::InvalidColumnName(missing.to_owned()));
+fn insert(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
+    match schema.required().find(|name| !row.has(name)) {
+        Some(missing) => Err(rusqlite::Error::InvalidColumnName(missing.to_owned())),
+        None => row.insert_into(connection, schema).map(|_| ()),
     }
-    let known = row.iter().filter(|(name, _)| schema.has(name));
-    let (names, values): (Vec<_>, Vec<_>) = known
-        .map(|(name, value)| (format!("\"{name}\""), value))
-        .unzip();
-    let places = vec!["?"; names.len()].join(",");
-    let values = values.into_iter().map(|value| match value {
-        NewValue::Text(text) => Value::Text(text.clone()),
-        NewValue::Number(number) => Value::Integer(*number),
-    });
-    connection
-        .prepare_cached(&format!(
-            "INSERT OR IGNORE INTO threads({}) VALUES({places})",
-            names.join(",")
-        ))?
-        .execute(params_from_iter(values))?;
-    Ok(())
 }
 
 fn set_name(

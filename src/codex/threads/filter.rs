@@ -36,7 +36,6 @@ pub(crate) struct ThreadFilter {
     pub without_archived: bool,
     /// True to leave out conversations of subagents.
     pub without_subagents: bool,
-    /// The order of the rows.
     pub order: ThreadOrder,
     /// The largest number of rows.
     pub limit: Option<usize>,

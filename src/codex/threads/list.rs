@@ -23,7 +23,6 @@ pub(crate) struct ListedThread {
     pub has_name: bool,
     /// The folder that the conversation works in.
     pub cwd: String,
-    /// The branch of its repository.
     pub git_branch: String,
     /// The model of its last turn.
     pub model: String,
@@ -31,19 +30,15 @@ pub(crate) struct ListedThread {
     pub source: String,
     /// The workspace account that created it.
     pub account_id: String,
-    /// The user that created it.
     pub user_id: String,
     /// The conversation that started it; only for subagents.
     pub parent_id: Option<String>,
-    /// The nickname of a subagent.
     pub nickname: String,
     /// The time of its creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
     /// The time of its last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
-    /// The number of tokens used.
     pub tokens: Option<i64>,
-    /// True if the conversation is archived.
     pub archived: bool,
 }
 
@@ -84,9 +79,7 @@ pub(crate) fn list_as<T>(
 /// The numbers of conversations in a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ThreadCounts {
-    /// The number of all conversations.
     pub all: i64,
-    /// The number of archived conversations.
     pub archived: i64,
 }
 
@@ -114,72 +107,61 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
-const ROLLOUT_PATH: ThreadColumn = ThreadColumn::Named("rollout_path");
-const NAME: ThreadColumn = ThreadColumn::Named("name");
-// Only the first line is shown, and a title may be a whole first message.
-const TITLE: ThreadColumn = ThreadColumn::FirstLine("title");
-const FIRST_MESSAGE: ThreadColumn = ThreadColumn::FirstLine("first_user_message");
-const MODE: ThreadColumn = ThreadColumn::Named("history_mode");
-const CWD: ThreadColumn = ThreadColumn::Named("cwd");
-const BRANCH: ThreadColumn = ThreadColumn::Named("git_branch");
-const MODEL: ThreadColumn = ThreadColumn::Named("model");
-const SOURCE: ThreadColumn = ThreadColumn::Named("source");
-const THREAD_SOURCE: ThreadColumn = ThreadColumn::Named("thread_source");
-const ACCOUNT: ThreadColumn = ThreadColumn::Named("creator_account_id");
-const USER: ThreadColumn = ThreadColumn::Named("creator_user_id");
-const NICKNAME: ThreadColumn = ThreadColumn::Named("agent_nickname");
-const TOKENS: ThreadColumn = ThreadColumn::Named("tokens_used");
-const ARCHIVED: ThreadColumn = ThreadColumn::Named("archived");
-
-/// The columns from which a [`ListedThread`] is made.
+/// The columns from which a [`ListedThread`] is made. Only first lines are shown, and a title may be a whole
+/// first message.
 const COLUMNS: [ThreadColumn; 19] = [
     ThreadColumn::Id,
-    ROLLOUT_PATH,
-    NAME,
-    TITLE,
-    FIRST_MESSAGE,
-    MODE,
-    CWD,
-    BRANCH,
-    MODEL,
-    SOURCE,
-    THREAD_SOURCE,
-    ACCOUNT,
-    USER,
+    ThreadColumn::ROLLOUT_PATH,
+    ThreadColumn::NAME,
+    ThreadColumn::TITLE_LINE,
+    ThreadColumn::FIRST_MESSAGE_LINE,
+    ThreadColumn::MODE,
+    ThreadColumn::CWD,
+    ThreadColumn::BRANCH,
+    ThreadColumn::MODEL,
+    ThreadColumn::SOURCE,
+    ThreadColumn::THREAD_SOURCE,
+    ThreadColumn::ACCOUNT,
+    ThreadColumn::USER,
     ThreadColumn::Parent,
-    NICKNAME,
+    ThreadColumn::NICKNAME,
     ThreadColumn::CreatedMs,
     ThreadColumn::UpdatedMs,
-    TOKENS,
-    ARCHIVED,
+    ThreadColumn::TOKENS,
+    ThreadColumn::ARCHIVED,
 ];
 
 fn listed(row: &Row<'_>) -> ListedThread {
     let values = Values::new(&COLUMNS, row);
     let text = |column| values.text(column);
-    let name = text(NAME);
-    let is_paginated = text(MODE) == PAGINATED;
-    let source = text(SOURCE);
+    let name = text(ThreadColumn::NAME);
+    let is_paginated = text(ThreadColumn::MODE) == PAGINATED;
+    let source = text(ThreadColumn::SOURCE);
     ListedThread {
         id: text(ThreadColumn::Id),
-        rollout_path: text(ROLLOUT_PATH),
+        rollout_path: text(ThreadColumn::ROLLOUT_PATH),
         // Codex takes the name of a conversation in the old form from its index of names only (0.169).
         has_name: is_paginated && !name.trim().is_empty(),
-        title: shown_title(&name, &text(TITLE), &text(FIRST_MESSAGE), is_paginated),
-        cwd: text(CWD),
-        git_branch: text(BRANCH),
-        model: text(MODEL),
+        title: shown_title(
+            &name,
+            &text(ThreadColumn::TITLE_LINE),
+            &text(ThreadColumn::FIRST_MESSAGE_LINE),
+            is_paginated,
+        ),
+        cwd: text(ThreadColumn::CWD),
+        git_branch: text(ThreadColumn::BRANCH),
+        model: text(ThreadColumn::MODEL),
         parent_id: Some(text(ThreadColumn::Parent))
             .filter(|id| !id.is_empty())
             .or_else(|| parent_in(&source)),
-        source: source_name(&source, &text(THREAD_SOURCE)),
-        account_id: text(ACCOUNT),
-        user_id: text(USER),
-        nickname: text(NICKNAME),
+        source: source_name(&source, &text(ThreadColumn::THREAD_SOURCE)),
+        account_id: text(ThreadColumn::ACCOUNT),
+        user_id: text(ThreadColumn::USER),
+        nickname: text(ThreadColumn::NICKNAME),
         created_ms: values.time(ThreadColumn::CreatedMs),
         updated_ms: values.time(ThreadColumn::UpdatedMs),
-        tokens: values.number(TOKENS),
-        archived: values.flag(ARCHIVED),
+        tokens: values.number(ThreadColumn::TOKENS),
+        archived: values.flag(ThreadColumn::ARCHIVED),
     }
 }
 

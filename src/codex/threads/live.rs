@@ -4,27 +4,26 @@
 //! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the
 //! new ones.
 
+use super::changes::set_archived;
+use super::schema::Schema;
 use super::staged;
-use crate::codex::database::{self, DatabaseError, SqliteContext as _};
+use crate::codex::database::{self, DatabaseError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// The time limit for another process that locks a database.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-fn open(path: &Path) -> Result<Connection, DatabaseError> {
-    database::open_for_changes(path, LOCK_TIMEOUT)
+fn change<T>(
+    database: &Path,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    database::in_transaction(database::open_for_changes(database)?, database, change)
 }
 
 /// The new location of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutMove<'a> {
-    /// The id of the conversation.
     pub id: &'a str,
     /// The absolute path of its rollout, in its plain form.
     pub path: PathBuf,
-    /// True if it is archived.
     pub archived: bool,
 }
 
@@ -34,26 +33,18 @@ pub(crate) fn update_locations(
     database: &Path,
     moved: &[RolloutMove<'_>],
 ) -> Result<usize, DatabaseError> {
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    let mut changed = 0;
-    for conversation in moved {
-        let path = conversation.path.to_string_lossy();
-        changed += transaction
-            .execute(
+    change(database, |transaction| {
+        let schema = Schema::of(transaction)?;
+        let mut changed = 0;
+        for conversation in moved {
+            changed += transaction.execute(
                 "UPDATE threads SET rollout_path=?2 WHERE id=?1 AND rollout_path<>?2",
-                params![conversation.id, path],
-            )
-            .on("change", database)?;
-        // Fails on a schema without these columns, which has no such flag.
-        let _ = transaction.execute(
-            "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
-             coalesce(archived_at, updated_at) END WHERE id=?1 AND archived<>?2",
-            params![conversation.id, conversation.archived],
-        );
-    }
-    transaction.commit().on("change", database)?;
-    Ok(changed)
+                params![conversation.id, conversation.path.to_string_lossy()],
+            )?;
+            set_archived(transaction, &schema, conversation.id, conversation.archived)?;
+        }
+        Ok(changed)
+    })
 }
 
 /// Rewrites the rollout paths below the folder `from` to the same paths below `to`. Codex may have the
@@ -67,17 +58,13 @@ pub(crate) fn rebase_rollout_paths(
     to: &Path,
 ) -> Result<usize, DatabaseError> {
     let beginning = |folder: &Path| format!("{}/", folder.display());
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    let changed = transaction
-        .execute(
+    change(database, |transaction| {
+        transaction.execute(
             "UPDATE threads SET rollout_path = ?2 || substr(rollout_path, length(?1) + 1) \
              WHERE substr(rollout_path, 1, length(?1)) = ?1",
             params![beginning(from), beginning(to)],
         )
-        .on("change", database)?;
-    transaction.commit().on("change", database)?;
-    Ok(changed)
+    })
 }
 
 /// Stores these names in the rows of paginated conversations, by id. Other conversations are not listed
@@ -88,27 +75,24 @@ pub(crate) fn set_names(
     names: &[(String, String)],
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
 ) -> Result<usize, DatabaseError> {
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    let known = "SELECT title, first_user_message FROM threads \
-                 WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
-    // On a schema without these columns Codex reads names from `session_index.jsonl` only.
-    let Ok(mut known) = transaction.prepare(known) else {
-        return Ok(0);
-    };
-    let mut changed = 0;
-    for (id, name) in names {
-        let output = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
-        let output: Option<[String; 2]> = output.optional().on("read", database)?;
-        if output.is_some_and(|output| is_given(id, name, output.each_ref().map(String::as_str))) {
-            let sql = "UPDATE threads SET name=?2 WHERE id=?1";
-            let update = transaction.execute(sql, [id, name]);
-            changed += update.on("change", database)?;
+    change(database, |transaction| {
+        let known = "SELECT title, first_user_message FROM threads \
+                     WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
+        // On a schema without these columns Codex reads names from `session_index.jsonl` only.
+        let Ok(mut known) = transaction.prepare(known) else {
+            return Ok(0);
+        };
+        let mut changed = 0;
+        for (id, name) in names {
+            let row = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+            let row: Option<[String; 2]> = row.optional()?;
+            if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
+                let sql = "UPDATE threads SET name=?2 WHERE id=?1";
+                changed += transaction.execute(sql, [id, name])?;
+            }
         }
-    }
-    drop(known);
-    transaction.commit().on("change", database)?;
-    Ok(changed)
+        Ok(changed)
+    })
 }
 
 /// Stores the forms of rollouts in the rows of their conversations, by id. Returns the ids of the changed rows.
@@ -116,27 +100,27 @@ pub(crate) fn set_history_modes(
     database: &Path,
     modes: &[(String, String)],
 ) -> Result<Vec<String>, DatabaseError> {
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
-    // A schema without this column is that of a Codex that knows one form.
-    let Ok(mut update) = transaction.prepare(sql) else {
-        return Ok(Vec::new());
-    };
-    let mut changed = Vec::new();
-    for (id, mode) in modes {
-        if update.execute([id, mode]).on("change", database)? > 0 {
-            changed.push(id.clone());
+    change(database, |transaction| {
+        let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
+        // A schema without this column is that of a Codex that knows one form.
+        let Ok(mut update) = transaction.prepare(sql) else {
+            return Ok(Vec::new());
+        };
+        let mut changed = Vec::new();
+        for (id, mode) in modes {
+            if update.execute([id, mode])? > 0 {
+                changed.push(id.clone());
+            }
         }
-    }
-    drop(update);
-    transaction.commit().on("change", database)?;
-    Ok(changed)
+        Ok(changed)
+    })
 }
 
 /// Deletes the projections of conversations whose rollouts were replaced.
 pub(crate) fn delete_projections(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
-    staged::delete_projections_in(open(database)?, database, ids)
+    change(database, |transaction| {
+        staged::delete_projections_in(transaction, ids)
+    })
 }
 
 /// Rewrites the project folders of conversations: replaces the prefix `from` of a path by `to`, at a
@@ -148,19 +132,15 @@ pub(crate) fn map_project_folders(
 ) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
-    let mut connection = open(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    // The path may come from Windows: the rest gets the separators of this system.
-    let changed = transaction
-        .execute(
+    change(database, |transaction| {
+        // The path may come from Windows: the rest gets the separators of this system.
+        transaction.execute(
             "UPDATE threads SET cwd = ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') \
              WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
              AND ?1 <> '' AND ?1 <> ?2",
             params![from, to],
         )
-        .on("change", database)?;
-    transaction.commit().on("change", database)?;
-    Ok(changed)
+    })
 }
 
 #[cfg(test)]

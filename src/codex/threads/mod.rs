@@ -13,14 +13,16 @@ mod filter;
 mod list;
 mod list_sql;
 pub(crate) mod live;
+mod row_values;
 mod rows;
 pub(crate) mod saved_row;
 mod schema;
 pub(crate) mod staged;
 mod state_database;
 
-pub(crate) use self::changes::{NewRow, NewValue, RowChange, apply_changes};
+pub(crate) use self::changes::{RowChange, apply_changes};
 pub(crate) use self::filter::{AccountFilter, ThreadFilter, ThreadOrder};
 pub(crate) use self::list::{ListedThread, ThreadCounts, count, list, list_as};
+pub(crate) use self::row_values::RowValues;
 pub(crate) use self::rows::{PAGINATED, ThreadRow, fold_rows, rows_of, subagents_of};
 pub(crate) use self::state_database::{find_databases, find_state_database, state_folder};

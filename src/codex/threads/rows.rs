@@ -25,9 +25,7 @@ pub(crate) struct ThreadRow {
     pub title: String,
     /// The name that the user chose, for paginated conversations.
     pub name: String,
-    /// The first message of the user.
     pub first_user_message: String,
-    /// True if the conversation is archived.
     pub archived: bool,
     /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
     pub mode: String,
@@ -105,29 +103,18 @@ pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, Databas
     })
 }
 
-const ID: ThreadColumn = ThreadColumn::Id;
-const ROLLOUT_PATH: ThreadColumn = ThreadColumn::Named("rollout_path");
-const TITLE: ThreadColumn = ThreadColumn::Named("title");
-const NAME: ThreadColumn = ThreadColumn::Named("name");
-const FIRST_MESSAGE: ThreadColumn = ThreadColumn::Named("first_user_message");
-const ARCHIVED: ThreadColumn = ThreadColumn::Named("archived");
-const MODE: ThreadColumn = ThreadColumn::Named("history_mode");
-const CWD: ThreadColumn = ThreadColumn::Named("cwd");
-const ACCOUNT: ThreadColumn = ThreadColumn::Named("creator_account_id");
-
-/// The columns that a [`ThreadRow`] has.
 const COLUMNS: [ThreadColumn; 11] = [
-    ID,
-    ROLLOUT_PATH,
+    ThreadColumn::Id,
+    ThreadColumn::ROLLOUT_PATH,
     ThreadColumn::CreatedMs,
     ThreadColumn::UpdatedMs,
-    TITLE,
-    NAME,
-    FIRST_MESSAGE,
-    ARCHIVED,
-    MODE,
-    CWD,
-    ACCOUNT,
+    ThreadColumn::TITLE,
+    ThreadColumn::NAME,
+    ThreadColumn::FIRST_MESSAGE,
+    ThreadColumn::ARCHIVED,
+    ThreadColumn::MODE,
+    ThreadColumn::CWD,
+    ThreadColumn::ACCOUNT,
 ];
 
 fn fold_selected_rows<T>(
@@ -163,16 +150,16 @@ fn fold_selected_rows<T>(
 fn thread_row(row: &Row<'_>) -> ThreadRow {
     let values = Values::new(&COLUMNS, row);
     ThreadRow {
-        id: values.text(ID),
-        rollout_path: values.text(ROLLOUT_PATH),
+        id: values.text(ThreadColumn::Id),
+        rollout_path: values.text(ThreadColumn::ROLLOUT_PATH),
         created_ms: values.time(ThreadColumn::CreatedMs),
         updated_ms: values.time(ThreadColumn::UpdatedMs),
-        title: values.text(TITLE),
-        name: values.text(NAME),
-        first_user_message: values.text(FIRST_MESSAGE),
-        archived: values.flag(ARCHIVED),
-        mode: values.text(MODE),
-        cwd: values.text(CWD),
-        account_id: values.text(ACCOUNT),
+        title: values.text(ThreadColumn::TITLE),
+        name: values.text(ThreadColumn::NAME),
+        first_user_message: values.text(ThreadColumn::FIRST_MESSAGE),
+        archived: values.flag(ThreadColumn::ARCHIVED),
+        mode: values.text(ThreadColumn::MODE),
+        cwd: values.text(ThreadColumn::CWD),
+        account_id: values.text(ThreadColumn::ACCOUNT),
     }
 }

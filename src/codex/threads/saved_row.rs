@@ -2,63 +2,20 @@
 //!
 //! Codex may have the database open: each change is one transaction. Rows of other tables stay.
 
+use super::row_values::RowValues;
 use super::schema::Schema;
 use super::staged;
 use crate::codex::database::{self, COMMIT, DatabaseError, SqliteContext};
 use crate::codex::database_view;
+use rusqlite::Connection;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
-
-/// The time limit for a transaction of another process.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The values of a row by column.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct SavedRow(BTreeMap<String, SavedValue>);
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SavedValue {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(String),
-    Blob(Vec<u8>),
-}
-
-impl From<Value> for SavedValue {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(number) => Self::Integer(number),
-            Value::Real(number) => Self::Real(number),
-            Value::Text(text) => Self::Text(text),
-            Value::Blob(bytes) => Self::Blob(bytes),
-        }
-    }
-}
-
-impl From<&SavedValue> for Value {
-    fn from(value: &SavedValue) -> Self {
-        match value {
-            SavedValue::Null => Self::Null,
-            SavedValue::Integer(number) => Self::Integer(*number),
-            SavedValue::Real(number) => Self::Real(*number),
-            SavedValue::Text(text) => Self::Text(text.clone()),
-            SavedValue::Blob(bytes) => Self::Blob(bytes.clone()),
-        }
-    }
-}
 
 /// Reads the row of the conversation `id`; `None` if it has none. Changes no file.
 ///
 /// # Errors
 /// The database cannot be read, or has no table `threads`.
-pub(crate) fn read(path: &Path, id: &str) -> Result<Option<SavedRow>, DatabaseError> {
+pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseError> {
     database_view::read(path, |connection| {
         let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
         let names: Vec<String> = select.column_names().map(Into::into).collect();
@@ -66,13 +23,11 @@ pub(crate) fn read(path: &Path, id: &str) -> Result<Option<SavedRow>, DatabaseEr
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let values = names.iter().enumerate().map(|(i, name)| {
-            let value: Value = row.get(i)?;
-            Ok((name.clone(), value.into()))
-        });
-        values
-            .collect::<rusqlite::Result<_>>()
-            .map(|row| Some(SavedRow(row)))
+        let mut values = RowValues::default();
+        for (i, name) in names.iter().enumerate() {
+            values.set(name, row.get::<_, Value>(i)?);
+        }
+        Ok(Some(values))
     })
 }
 
@@ -92,29 +47,17 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
-pub(crate) fn insert(path: &Path, row: &SavedRow) -> Result<(), DatabaseError> {
-    let connection = open(path)?;
-    let schema = Schema::of(&connection).on("read", path)?;
-    let known = row.0.iter().filter(|(name, _)| schema.has(name));
-    let (names, values): (Vec<_>, Vec<_>) = known
-        .map(|(name, value)| (format!("\"{name}\""), Value::from(value)))
-        .unzip();
-    let places = vec!["?"; names.len()].join(",");
-    let sql = format!(
-        "INSERT OR IGNORE INTO threads({}) VALUES({places})",
-        names.join(",")
-    );
-    let transaction = connection.unchecked_transaction().on("change", path)?;
-    let added = transaction.execute(&sql, params_from_iter(values));
-    if added.on(COMMIT, path)? > 0 {
-        staged::complete_times(&transaction);
-    }
-    transaction.commit().on(COMMIT, path)?;
-    connection.close().map_err(|(_, e)| e).on(COMMIT, path)
+pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> {
+    database::in_transaction(open(path)?, path, |transaction| {
+        if row.insert_into(transaction, &Schema::of(transaction)?)? > 0 {
+            staged::complete_times(transaction);
+        }
+        Ok(())
+    })
 }
 
 fn open(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection = database::open_for_changes(path, LOCK_TIMEOUT)?;
+    let connection = database::open_for_changes(path)?;
     // Rows of other tables that belong to the conversation must stay for its return.
     connection
         .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=FULL;")
@@ -144,7 +87,7 @@ mod tests {
         delete(&path, "a").unwrap();
         assert_eq!(read(&path, "a").unwrap(), None);
         let text = serde_json::to_string(&row).unwrap();
-        let again: SavedRow = serde_json::from_str(&text).unwrap();
+        let again: RowValues = serde_json::from_str(&text).unwrap();
         database
             .execute_batch("ALTER TABLE threads DROP COLUMN r")
             .unwrap();
@@ -152,7 +95,7 @@ mod tests {
         insert(&path, &again).unwrap();
         let back = read(&path, "a").unwrap().expect("a row");
         let mut expected = row;
-        let _ = expected.0.remove("r");
+        let _ = expected.remove("r");
         assert_eq!(back, expected);
         let tools: i64 = database
             .query_row("SELECT count(*) FROM tools", [], |r| r.get(0))

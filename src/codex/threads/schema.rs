@@ -125,6 +125,26 @@ pub(super) enum ThreadColumn {
     Parent,
 }
 
+impl ThreadColumn {
+    pub(super) const ROLLOUT_PATH: Self = Self::Named("rollout_path");
+    pub(super) const NAME: Self = Self::Named("name");
+    pub(super) const TITLE: Self = Self::Named("title");
+    pub(super) const TITLE_LINE: Self = Self::FirstLine("title");
+    pub(super) const FIRST_MESSAGE: Self = Self::Named("first_user_message");
+    pub(super) const FIRST_MESSAGE_LINE: Self = Self::FirstLine("first_user_message");
+    pub(super) const MODE: Self = Self::Named("history_mode");
+    pub(super) const CWD: Self = Self::Named("cwd");
+    pub(super) const BRANCH: Self = Self::Named("git_branch");
+    pub(super) const MODEL: Self = Self::Named("model");
+    pub(super) const SOURCE: Self = Self::Named("source");
+    pub(super) const THREAD_SOURCE: Self = Self::Named("thread_source");
+    pub(super) const ACCOUNT: Self = Self::Named("creator_account_id");
+    pub(super) const USER: Self = Self::Named("creator_user_id");
+    pub(super) const NICKNAME: Self = Self::Named("agent_nickname");
+    pub(super) const TOKENS: Self = Self::Named("tokens_used");
+    pub(super) const ARCHIVED: Self = Self::Named("archived");
+}
+
 /// The values of a row that [`Schema::select`] reads. A missing column, NULL and an unexpected type have no value.
 pub(super) struct Values<'a> {
     columns: &'a [ThreadColumn],

@@ -1,18 +1,17 @@
 //! Changes the rows of conversations in staged databases: rewrites the paths of rollouts, copies rows
 //! from a live database, deletes projections.
 
+use super::changes::set_archived;
+use super::schema::Schema;
 use crate::codex::connection::check_threads;
 use crate::codex::database::{
-    DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
+    DatabaseError, SqliteContext as _, in_transaction, open_for_changes, open_immutable,
+    open_private,
 };
 use crate::codex::{home, rollout};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The time limit for another process that locks a database.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns true if the database has this table; `threads` in another form is an error.
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
@@ -32,15 +31,13 @@ pub(crate) fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, Databa
     if !has_table(&connection, "threads").on("read", path)? {
         return Ok(Vec::new());
     }
-    let mut rows = connection
-        .prepare("SELECT id, rollout_path FROM threads")
-        .on("read", path)?;
-    let rows = rows
-        .query_map([], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })
-        .on("read", path)?;
-    rows.collect::<rusqlite::Result<_>>().on("read", path)
+    let mut rows = Vec::new();
+    each_thread(&connection, |id, path| {
+        rows.push((id.to_owned(), path.to_owned()));
+        Ok(())
+    })
+    .on("read", path)?;
+    Ok(rows)
 }
 
 /// The treatment of rows whose conversation has no rollout.
@@ -80,50 +77,38 @@ pub(crate) fn rewrite_rollout_paths(
         (Path::new(old) != new).then_some((new, archived))
     };
     let mut is_needed = false;
-    {
-        let connection = open_immutable(database)?;
-        if !has_table(&connection, "threads").on("read", database)? {
-            return Ok(0);
-        }
-        each_thread(&connection, |id, old| {
-            is_needed |= update(id, old).is_some();
-            Ok(())
-        })
-        .on("read", database)?;
+    let connection = open_immutable(database)?;
+    if !has_table(&connection, "threads").on("read", database)? {
+        return Ok(0);
     }
+    each_thread(&connection, |id, old| {
+        is_needed |= update(id, old).is_some();
+        Ok(())
+    })
+    .on("read", database)?;
+    drop(connection);
     if !is_needed {
         return Ok(0);
     }
-    let mut connection = open_private(database)?;
-    let transaction = connection.transaction().on("change", database)?;
-    let mut changed = 0;
-    // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
-    each_thread(&transaction, |id, old| {
-        let Some((new, archived)) = update(id, old) else {
-            return Ok(());
-        };
-        changed += 1;
-        // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
-        transaction
-            .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
-            .execute(params![id, new.to_string_lossy()])?;
-        if let Some(archived) = archived {
-            // Fails on a schema without this column, which has no such flag.
-            let _ = transaction.execute(
-                "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
-                 coalesce(archived_at, updated_at) END WHERE id=?1",
-                params![id, archived],
-            );
-        }
-        Ok(())
+    in_transaction(open_private(database)?, database, |transaction| {
+        let schema = Schema::of(transaction)?;
+        let mut changed = 0;
+        // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
+        each_thread(transaction, |id, old| {
+            let Some((new, archived)) = update(id, old) else {
+                return Ok(());
+            };
+            changed += 1;
+            // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
+            transaction
+                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+                .execute(params![id, new.to_string_lossy()])?;
+            archived.map_or(Ok(()), |archived| {
+                set_archived(transaction, &schema, id, archived)
+            })
+        })?;
+        Ok(changed)
     })
-    .on("change", database)?;
-    transaction.commit().on("change", database)?;
-    connection
-        .close()
-        .map_err(|(_, e)| e)
-        .on("close", database)?;
-    Ok(changed)
 }
 
 /// Calls `visit` with the id and rollout path of each thread.
@@ -223,7 +208,7 @@ pub(in crate::codex) fn add_projections(
     from: &Path,
     ids: &HashSet<String>,
 ) -> Result<(), DatabaseError> {
-    let connection = open_for_changes(database, LOCK_TIMEOUT)?;
+    let connection = open_for_changes(database)?;
     connection
         .execute_batch("PRAGMA synchronous=FULL")
         .on("open", database)?;
@@ -331,25 +316,23 @@ pub(crate) fn delete_projections(
     ids: &HashSet<String>,
 ) -> Result<(), DatabaseError> {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    delete_projections_in(open_private(database)?, database, &ids)
+    in_transaction(open_private(database)?, database, |transaction| {
+        delete_projections_in(transaction, &ids)
+    })
 }
 
-/// Does it in one transaction of `connection` and closes it.
 pub(super) fn delete_projections_in(
-    mut connection: Connection,
-    path: &Path,
+    transaction: &Connection,
     ids: &[&str],
-) -> Result<(), DatabaseError> {
-    let transaction = connection.transaction().on("change", path)?;
-    for table in tables_of_threads(&transaction).on("read", path)? {
+) -> rusqlite::Result<()> {
+    for table in tables_of_threads(transaction)? {
         let sql = format!("DELETE FROM {} WHERE thread_id=?1", quoted(&table));
-        let mut delete = transaction.prepare(&sql).on("change", path)?;
+        let mut delete = transaction.prepare(&sql)?;
         for id in ids {
-            delete.execute([id]).on("change", path)?;
+            delete.execute([id])?;
         }
     }
-    transaction.commit().on("change", path)?;
-    connection.close().map_err(|(_, e)| e).on("close", path)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         SHOWN
     };
     for change in changes.iter().take(shown) {
-        let to = printable(change.to.as_deref().unwrap_or_default());
+        let to = printable(&change.to);
         let id = printable(&change.id.to_string());
         match change.action {
             RepairAction::Path => ui.prose(format_args!("fix path  {id}  {to}")),

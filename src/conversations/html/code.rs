@@ -7,7 +7,6 @@
 use super::escape::{escaped, push_escaped, push_span};
 use std::fmt::Write as _;
 
-/// The words and marks of a language.
 struct Language {
     /// The names after ```` ``` ````, separated by blanks.
     names: &'static str,
@@ -41,7 +40,7 @@ const SCRIPT: Language = Language {
     ..C_LIKE
 };
 
-const LANGUAGES: [Language; 17] = [
+const LANGUAGES: [Language; 12] = [
     Language {
         names: "rust rs",
         quotes: "",
@@ -68,13 +67,13 @@ const LANGUAGES: [Language; 17] = [
         ..SCRIPT
     },
     Language {
-        names: "javascript js jsx typescript ts tsx mjs vue svelte",
+        names: "javascript js jsx typescript ts tsx mjs vue svelte go golang",
         long_quotes: &["`"],
-        keywords: "abstract any as async await boolean break case catch class const continue declare default \
-                   delete do else enum export extends false finally for from function get if implements import \
-                   in instanceof interface keyof let new null number of private protected public readonly \
-                   return set static string super switch this throw true try type typeof undefined var void \
-                   while yield",
+        keywords: "abstract as async await break case catch chan class const continue declare default defer delete \
+                   do else enum export extends fallthrough false finally for from func function get go goto if \
+                   implements import in instanceof interface keyof let new nil null of package private protected \
+                   public readonly return select set static struct super switch this throw true try type typeof \
+                   undefined var void while yield",
         ..C_LIKE
     },
     Language {
@@ -84,7 +83,7 @@ const LANGUAGES: [Language; 17] = [
         ..C_LIKE
     },
     Language {
-        names: "toml ini conf cfg properties env dotenv",
+        names: "toml ini conf cfg properties env dotenv hcl terraform tf",
         line_comments: &["#", ";"],
         long_quotes: &["\"\"\"", "'''"],
         keywords: "true false",
@@ -98,62 +97,37 @@ const LANGUAGES: [Language; 17] = [
         ..SCRIPT
     },
     Language {
-        names: "go golang",
-        long_quotes: &["`"],
-        keywords: "break case chan const continue default defer else error fallthrough false for func go goto \
-                   if import interface map nil package range return select struct switch true type var",
+        names: "c h cpp c++ cc hpp cxx objc objective-c cuda glsl java kotlin kt kts scala groovy csharp cs c# swift \
+                dart php zig proto protobuf solidity sol",
+        keywords: "abstract alignas as async auto await bool boolean break byte case catch char class comptime \
+                   const constexpr continue default defer define delete do double else endif enum explicit extends \
+                   extension extern false final finally float fn for foreach friend fun func function guard if \
+                   ifdef ifndef implements import in include inline int int32 int64 interface internal is lateinit \
+                   let long match namespace new nil noexcept null nullptr operator override package private \
+                   protected protocol pub public readonly record return sealed self short signed sizeof static \
+                   string struct super switch template this throw throws trait true try type typealias typedef \
+                   typename uint256 union unsigned using usingnamespace val var variable virtual void volatile when \
+                   where while with yield",
         ..C_LIKE
     },
     Language {
-        names: "c h cpp c++ cc hpp cxx objc objective-c cuda glsl",
-        keywords: "alignas auto bool break case catch char class const constexpr continue default define delete \
-                   do double else endif enum explicit extern false float for friend if ifdef ifndef include \
-                   inline int long namespace new noexcept nullptr operator override private protected public \
-                   return short signed sizeof static struct switch template this throw true try typedef \
-                   typename union unsigned using virtual void volatile while",
-        ..C_LIKE
-    },
-    Language {
-        names: "java kotlin kt kts scala groovy csharp cs c# swift dart php",
-        keywords: "abstract actor as async await boolean break byte case catch char class const continue data \
-                   default defer do double else enum extends extension false final finally float for foreach \
-                   fun func function get guard if implements import in init inner int interface internal is \
-                   lateinit let long match namespace new nil null object override package private protected \
-                   protocol public readonly record return sealed self set short static string struct super \
-                   switch this throw throws trait true try typealias using val var virtual void when where \
-                   while with yield",
-        ..C_LIKE
-    },
-    Language {
-        names: "ruby rb elixir ex perl pl r julia jl crystal",
-        keywords: "alias and begin break case class def defmodule do else elsif end ensure false for function \
-                   if import in module my next nil not or require rescue return self sub super then true \
-                   unless until use using when while yield",
-        ..SCRIPT
-    },
-    Language {
-        names: "dockerfile docker makefile make cmake just justfile nix",
+        names: "ruby rb elixir ex perl pl r julia jl crystal dockerfile docker makefile make cmake just justfile nix \
+                graphql",
         keywords: "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL RUN SHELL USER VOLUME WORKDIR \
-                   define else endef endif export if ifdef ifeq include let in",
+                   alias and begin break case class def define defmodule do else elsif end endef endif ensure \
+                   export false for function if ifdef ifeq import in include let module my next nil not or require \
+                   rescue return self sub super then true unless until use using when while yield",
         ..SCRIPT
     },
     Language {
-        names: "sql sqlite postgresql mysql",
+        names: "sql sqlite postgresql mysql lua haskell hs",
         line_comments: &["--"],
-        keywords: "add all alter and as asc begin between by case check column commit constraint create cross \
-                   default delete desc distinct drop else end exists foreign from full group having if in \
-                   index inner insert into is join key left like limit not null on or order outer pragma \
-                   primary references returning right rollback select set table then transaction union unique \
-                   update using values view when where with without",
-        ..C_LIKE
-    },
-    Language {
-        names: "lua haskell hs",
-        line_comments: &["--"],
-        block_comment: Some(("--[[", "]]")),
-        keywords: "and break case class data deriving do else elseif end false for function if import in \
-                   instance let local module newtype nil not of or repeat return then true type until where \
-                   while",
+        keywords: "add all alter and as asc begin between break by case check class column commit constraint create \
+                   cross data default delete deriving desc distinct do drop else elseif end exists false for \
+                   foreign from full function group having if import in index inner insert instance into is join \
+                   key left let like limit local module newtype nil not null of on or order outer pragma primary \
+                   references repeat return returning right rollback select set table then transaction true type \
+                   union unique until update using values view when where while with without",
         ..C_LIKE
     },
     Language {
@@ -168,15 +142,6 @@ const LANGUAGES: [Language; 17] = [
         quotes: "",
         long_quotes: &["\""],
         key_marks: "=",
-        ..C_LIKE
-    },
-    Language {
-        names: "zig proto protobuf solidity sol hcl terraform tf graphql",
-        line_comments: &["//", "#"],
-        keywords: "address bool comptime const contract data else enum error event false fn for function if \
-                   import input int32 int64 interface message module mutation null optional output package pub \
-                   public query repeated resource return returns rpc service string struct switch syntax true \
-                   try type uint256 union usingnamespace var variable while",
         ..C_LIKE
     },
 ];

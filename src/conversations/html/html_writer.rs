@@ -5,6 +5,7 @@ use super::escape::{escaped, push_escaped};
 use super::image::image_html;
 use super::message::{markdown_html, typed_html};
 use super::page::page_end;
+use crate::conversations::index::tokens::beginning;
 use crate::conversations::markdown::one_line;
 use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry};
@@ -119,7 +120,6 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         page
     }
 
-    /// Returns the end of the page.
     pub(crate) fn end(&mut self, redacted: usize) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
@@ -149,7 +149,6 @@ fn compaction(summary: &str) -> String {
     format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>")
 }
 
-/// Returns the language of a call's text.
 fn call_language(tool: &str, text: &str) -> &'static str {
     if text.starts_with('{') || text.starts_with('[') {
         "json"
@@ -218,7 +217,7 @@ fn push_output(page: &mut String, output: &str) {
 
 fn push_output_block(page: &mut String, output: &str) {
     let output = output.trim_matches(['\n', '\r']);
-    let shown = beginning(output);
+    let shown = beginning(output, MAX_OUTPUT_BYTES);
     let is_diff = shown.starts_with("diff --git ") || shown.starts_with("--- a/");
     push_code_block(page, shown, if is_diff { "diff" } else { "" });
     let left_out = output.len() - shown.len();
@@ -229,14 +228,6 @@ fn push_output_block(page: &mut String, output: &str) {
             "<p class=\"note\">{kilobytes} kB more are left out</p>"
         );
     }
-}
-
-fn beginning(output: &str) -> &str {
-    let mut end = output.len().min(MAX_OUTPUT_BYTES);
-    while !output.is_char_boundary(end) {
-        end -= 1;
-    }
-    &output[..end]
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Finds the conversations that an update of the index compares with it.
 
-use super::error::{IndexContext as _, IndexError};
-use super::plan::{self, IndexCandidate, ShownFields};
+use super::error::IndexError;
+use super::plan::{self, IndexCandidate, NOT_INDEXED, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::ThreadFilter;
 use crate::codex::threads::{self, ListedThread, ThreadCounts};
@@ -27,7 +27,6 @@ pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
 pub(crate) struct IndexSource<'a> {
     /// The Codex home with the rollouts.
     pub home: &'a Path,
-    /// The state database of the home.
     pub database: Option<&'a Path>,
     /// The current time, for the interval of walks.
     pub now: DateTime<Utc>,
@@ -127,14 +126,9 @@ pub(super) fn all_candidates(
 
 /// Returns the ids of the conversations in the index, with the paths of their rollouts.
 fn sessions(store: &IndexStore) -> Result<Vec<(String, String)>, IndexError> {
-    let read = || -> rusqlite::Result<Vec<_>> {
-        let mut statement = store
-            .connection
-            .prepare("SELECT session, path FROM conversation")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect()
-    };
-    read().of_index(&store.path)
+    store.rows("SELECT session, path FROM conversation", [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Returns the conversations that changed according to Codex's database.
@@ -247,14 +241,10 @@ pub(super) fn orphaned_copies(
         return Ok(Vec::new());
     }
     let known: HashSet<_> = found.on_disk.iter().map(|c| &c.session).collect();
-    let read = || -> rusqlite::Result<Vec<(String, String, bool)>> {
-        let mut statement = store
-            .connection
-            .prepare("SELECT session, path, archived FROM conversation WHERE size=-1")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        rows.collect()
-    };
-    let mut orphaned = read().of_index(&store.path)?;
+    let sql = "SELECT session, path, archived FROM conversation WHERE size=?1";
+    let mut orphaned: Vec<(String, String, bool)> = store.rows(sql, [NOT_INDEXED], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
     orphaned.retain(|(session, ..)| !known.contains(session));
     let ids = orphaned.iter().map(|(session, ..)| session.clone());
     let filter = ThreadFilter {

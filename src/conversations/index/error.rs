@@ -1,6 +1,6 @@
 //! The error of the index.
 
-use crate::codex::database::DatabaseError;
+use crate::codex::database::{self, DatabaseError};
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,9 @@ pub(crate) enum IndexError {
     /// Codex's database cannot be read.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// SQLite failed on the index.
     #[error("cannot use the search index: {}", path.display())]
     Sqlite {
         path: PathBuf,
-        /// The error that SQLite reported.
         source: rusqlite::Error,
     },
     #[error("interrupted")]
@@ -28,29 +26,7 @@ impl IndexError {
     /// Returns true if creating the index again can help. False if the disk is full or read-only, if the file
     /// cannot be read, or if another process has it locked: a new index would fail the same way.
     pub(crate) fn is_cured_by_rebuild(&self) -> bool {
-        use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
-            OperationInterrupted, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
-        };
-        let Self::Sqlite { source, .. } = self else {
-            return false;
-        };
-        let code = source.sqlite_error_code();
-        !matches!(
-            code,
-            Some(
-                CannotOpen
-                    | DatabaseBusy
-                    | DatabaseLocked
-                    | DiskFull
-                    | FileLockingProtocolFailed
-                    | OperationInterrupted
-                    | OutOfMemory
-                    | PermissionDenied
-                    | ReadOnly
-                    | SystemIoFailure
-            )
-        )
+        matches!(self, Self::Sqlite { source, .. } if !database::is_of_machine(source))
     }
 }
 

@@ -4,7 +4,7 @@
 //! Memory holds a few blocks, however large a rollout is.
 
 use super::error::{IndexContext as _, IndexError};
-use super::plan::{self, IngestTask};
+use super::plan::{self, IngestTask, NOT_INDEXED};
 use super::store::{IndexStore, Place, TextId};
 use super::tokens::{index_text, output_beginning};
 use super::usage_ingest::ConversationUsage;
@@ -29,13 +29,12 @@ const MAX_BLOCKS: usize = 4;
 /// The number of bytes of rollouts after which the changes are committed.
 const COMMIT_BYTES: u64 = 64 << 20;
 
-enum Job {
+/// A step of the ingestion of a conversation; `L` are lines before or after they are parsed.
+enum IngestStep<L> {
     Begin(Box<IngestTask>),
-    Lines(LineBlock),
-    End {
-        /// The place behind the last line, and the bytes before it.
-        end: Result<(Place, Vec<u8>), String>,
-    },
+    Lines(L),
+    /// The place behind the last line, and the bytes before it.
+    End(Result<(Place, Vec<u8>), String>),
 }
 
 /// Complete lines of a rollout.
@@ -52,15 +51,10 @@ struct LineBlock {
     read: u64,
 }
 
-enum Parsed {
-    Begin(Box<IngestTask>),
-    Lines {
-        lines: Vec<ParsedLine>,
-        read: u64,
-    },
-    End {
-        end: Result<(Place, Vec<u8>), String>,
-    },
+struct ParsedBlock {
+    lines: Vec<ParsedLine>,
+    /// The number of bytes of the rollout.
+    read: u64,
 }
 
 struct ParsedLine {
@@ -70,7 +64,6 @@ struct ParsedLine {
     words: Vec<Option<(Role, String)>>,
 }
 
-/// The result of an ingestion.
 #[derive(Debug, Default)]
 pub(super) struct IngestReport {
     /// The number of conversations of which something was read.
@@ -91,10 +84,10 @@ pub(super) fn ingest(
     let result = parallel::ordered(
         MAX_BLOCKS,
         parse,
-        |parsed| writer.take(parsed, progress),
+        |step| writer.take(step, progress),
         |submitter| {
             for task in tasks {
-                if !produce(task, &|job| submitter.submit(job).is_ok())? {
+                if !produce(task, &|step| submitter.submit(step).is_ok())? {
                     break;
                 }
             }
@@ -104,11 +97,14 @@ pub(super) fn ingest(
     writer.finish(result)
 }
 
+/// Passes a step on, and returns false if the consumer failed.
+type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
+
 /// Reads the rollouts of a task. Returns false if the consumer failed.
-fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, IndexError> {
+fn produce(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
     let earlier = task.earlier.clone();
-    if !submit(Job::Begin(Box::new(task))) {
+    if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
     let Some(from) = from else {
@@ -144,7 +140,7 @@ fn produce(task: IngestTask, submit: &dyn Fn(Job) -> bool) -> Result<bool, Index
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
         Err(e) => Err(e.to_string()),
     };
-    Ok(submit(Job::End { end }))
+    Ok(submit(IngestStep::End(end)))
 }
 
 /// Submits the lines of a rollout in blocks like `empty`. Returns the end of the last line; `None` if the consumer
@@ -153,7 +149,7 @@ fn read_lines(
     path: &Path,
     from: u64,
     empty: &LineBlock,
-    submit: &dyn Fn(Job) -> bool,
+    submit: &SubmitStep<'_>,
 ) -> io::Result<Option<u64>> {
     let mut lines = RawLines::open(path, from)?;
     let mut block = empty.clone();
@@ -166,46 +162,51 @@ fn read_lines(
         if block.bytes.len() >= BLOCK_BYTES {
             block.read = lines.end() - begin;
             begin = lines.end();
-            if !submit(Job::Lines(std::mem::replace(&mut block, empty.clone()))) {
+            if !submit(IngestStep::Lines(std::mem::replace(
+                &mut block,
+                empty.clone(),
+            ))) {
                 return Ok(None);
             }
         }
     }
     block.read = lines.end() - begin;
-    Ok(submit(Job::Lines(block)).then(|| lines.end()))
+    Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
 }
 
-fn parse(job: Job) -> Parsed {
-    match job {
-        Job::Begin(task) => Parsed::Begin(task),
-        Job::End { end } => Parsed::End { end },
-        Job::Lines(block) => {
-            let mut start = 0;
-            let mut lines = Vec::new();
-            for (offset, end) in &block.lines {
-                let bytes = &block.bytes[start..*end];
-                start = *end;
-                let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
-                    continue;
-                };
-                if block.shown.is_some_and(|shown| *offset >= shown) {
-                    items.items.retain(|item| item.kind.is_figure());
-                }
-                let words = items.items.iter().map(|item| words(&item.kind)).collect();
-                lines.push(ParsedLine {
-                    place: Place {
-                        rollout: block.rollout,
-                        offset: *offset,
-                    },
-                    items,
-                    words,
-                });
-            }
-            Parsed::Lines {
-                lines,
-                read: block.read,
-            }
+fn parse(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
+    match step {
+        IngestStep::Begin(task) => IngestStep::Begin(task),
+        IngestStep::End(end) => IngestStep::End(end),
+        IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
+    }
+}
+
+fn parse_block(block: &LineBlock) -> ParsedBlock {
+    let mut start = 0;
+    let mut lines = Vec::new();
+    for (offset, end) in &block.lines {
+        let bytes = &block.bytes[start..*end];
+        start = *end;
+        let Some(mut items) = rollout_lines::parse(bytes, LineParts::ALL) else {
+            continue;
+        };
+        if block.shown.is_some_and(|shown| *offset >= shown) {
+            items.items.retain(|item| item.kind.is_figure());
         }
+        let words = items.items.iter().map(|item| words(&item.kind)).collect();
+        lines.push(ParsedLine {
+            place: Place {
+                rollout: block.rollout,
+                offset: *offset,
+            },
+            items,
+            words,
+        });
+    }
+    ParsedBlock {
+        lines,
+        read: block.read,
     }
 }
 
@@ -243,7 +244,6 @@ impl CopiedBeginning {
     }
 }
 
-/// The conversation that is being written.
 struct OpenConversation {
     task: Box<IngestTask>,
     id: i64,
@@ -292,15 +292,19 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn take(&mut self, parsed: Parsed, progress: &dyn Progress) -> Result<(), IndexError> {
-        match parsed {
-            Parsed::Begin(task) => self.begin(task),
-            Parsed::Lines { lines, read } => {
+    fn take(
+        &mut self,
+        step: IngestStep<ParsedBlock>,
+        progress: &dyn Progress,
+    ) -> Result<(), IndexError> {
+        match step {
+            IngestStep::Begin(task) => self.begin(task),
+            IngestStep::Lines(ParsedBlock { lines, read }) => {
                 progress.add_bytes(read);
                 self.uncommitted += read;
                 lines.into_iter().try_for_each(|line| self.line(line))
             }
-            Parsed::End { end } => self.end(end),
+            IngestStep::End(end) => self.end(end),
         }
     }
 
@@ -348,14 +352,14 @@ impl<'a> Writer<'a> {
     }
 
     fn insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
-        let connection = &self.store.connection;
+        let candidate = &task.candidate;
+        let path = candidate.path.to_string_lossy();
         // Without its file until it is read to its end, so that it is read again after a failure.
-        connection
-            .prepare_cached(
-                "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', -1, 0)",
-            )?
-            .execute([&*task.candidate.session, &*task.candidate.path.to_string_lossy()])?;
-        Ok(connection.last_insert_rowid())
+        self.store.execute(
+            "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', ?3, 0)",
+            params![candidate.session, path, NOT_INDEXED],
+        )?;
+        Ok(self.store.connection.last_insert_rowid())
     }
 
     /// Stores the rollouts of a conversation that was rewound, for its places.
@@ -364,23 +368,17 @@ impl<'a> Writer<'a> {
         let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
         let all: Vec<_> = all.map(|path| path.to_string_lossy()).collect();
         let rollouts = (all.len() > 1).then(|| serde_json::to_string(&all).unwrap_or_default());
-        self.store
-            .connection
-            .prepare_cached("UPDATE conversation SET rollouts=?2 WHERE id=?1")?
-            .execute(params![id, rollouts])?;
-        Ok(())
+        let sql = "UPDATE conversation SET rollouts=?2 WHERE id=?1";
+        self.store.execute(sql, params![id, rollouts])
     }
 
     /// Stores the fields that lists show, and the words of the title.
     fn set_fields(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
-        let connection = &self.store.connection;
-        connection
-            .prepare_cached(
-                "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
-                 listed=?8 WHERE id=?1",
-            )?
-            .execute(params![
+        self.store.execute(
+            "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
+             listed=?8 WHERE id=?1",
+            params![
                 id,
                 task.candidate.path.to_string_lossy(),
                 shown.title,
@@ -389,7 +387,8 @@ impl<'a> Writer<'a> {
                 shown.updated,
                 shown.archived,
                 shown.listed,
-            ])?;
+            ],
+        )?;
         let old = task.indexed.as_ref().map(|old| &*old.shown.title);
         if old.unwrap_or_default() != shown.title || task.from == Some(0) {
             self.set_title(id, &shown.title)?;
@@ -399,13 +398,10 @@ impl<'a> Writer<'a> {
 
     fn set_title(&self, id: i64, title: &str) -> rusqlite::Result<()> {
         let TextId(row) = TextId::of_title(id);
-        let connection = &self.store.connection;
-        connection
-            .prepare_cached("DELETE FROM words WHERE rowid=?1")?
-            .execute([row])?;
-        connection
-            .prepare_cached("DELETE FROM message WHERE id=?1")?
-            .execute([row])?;
+        self.store
+            .execute("DELETE FROM words WHERE rowid=?1", [row])?;
+        self.store
+            .execute("DELETE FROM message WHERE id=?1", [row])?;
         let words = index_text(title);
         if !words.is_empty() {
             self.insert_text(row, &words, None, None, None)?;
@@ -421,14 +417,10 @@ impl<'a> Writer<'a> {
         at: Option<i64>,
         offset: Option<i64>,
     ) -> rusqlite::Result<()> {
-        let connection = &self.store.connection;
-        connection
-            .prepare_cached("INSERT INTO words(rowid, text) VALUES(?1, ?2)")?
-            .execute(params![row, words])?;
-        connection
-            .prepare_cached("INSERT INTO message VALUES(?1, ?2, ?3, ?4)")?
-            .execute(params![row, turn, at, offset])?;
-        Ok(())
+        let sql = "INSERT INTO words(rowid, text) VALUES(?1, ?2)";
+        self.store.execute(sql, params![row, words])?;
+        let sql = "INSERT INTO message VALUES(?1, ?2, ?3, ?4)";
+        self.store.execute(sql, params![row, turn, at, offset])
     }
 
     fn line(&mut self, line: ParsedLine) -> Result<(), IndexError> {
@@ -505,13 +497,10 @@ impl<'a> Writer<'a> {
             let usage = open.usage.end(self.store)?;
             self.set_fields(open.id, &open.task)?;
             let stamp = &open.task.stamp;
-            self.store
-                .connection
-                .prepare_cached(
-                    "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, next=?7, \
-                     state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END), usage=?11 WHERE id=?1",
-                )?
-                .execute(params![
+            self.store.execute(
+                "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, next=?7, \
+                 state=?8, parent=coalesce(?9, CASE WHEN ?10 THEN parent END), usage=?11 WHERE id=?1",
+                params![
                     open.id,
                     stamp.file,
                     stamp.size,
@@ -523,8 +512,8 @@ impl<'a> Writer<'a> {
                     open.parent,
                     open.task.from.is_some_and(|from| from > 0),
                     usage,
-                ])?;
-            Ok(())
+                ],
+            )
         };
         close().of_index(&self.store.path)?;
         if self.uncommitted >= COMMIT_BYTES {
@@ -549,8 +538,6 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
     for id in ids {
         delete.execute([id])?;
     }
-    connection
-        .prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?
-        .execute([first, last])?;
-    Ok(())
+    let sql = "DELETE FROM message WHERE id BETWEEN ?1 AND ?2";
+    store.execute(sql, [first, last])
 }

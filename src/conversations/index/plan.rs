@@ -1,14 +1,15 @@
 //! Decides which rollouts have to be read: compares the rollouts on disk with the index.
 
-use super::error::{IndexContext as _, IndexError};
+use super::error::IndexError;
 use super::store::{IndexStore, Place};
 use crate::codex::rollout::{RolloutName, is_plain};
 use crate::codex::threads::ListedThread;
 use crate::conversations::reader::ReaderState;
 use crate::history::rollout::{self, SessionMeta};
-use crate::history::thread_rollouts::RolloutSlice;
+use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::{file_id, file_open, position};
 use chrono::{DateTime, Utc};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,10 @@ use std::time::UNIX_EPOCH;
 
 /// The number of bytes before the end of the indexed part that are compared before reading on.
 const TAIL_BYTES: u64 = 64;
+
+/// The size of a conversation in the index that has to be read from its beginning: it is new, or repeats the beginning
+/// of one that was removed.
+pub(super) const NOT_INDEXED: i64 = -1;
 
 #[derive(Debug, Clone)]
 pub(super) struct IndexCandidate {
@@ -60,7 +65,6 @@ pub(super) struct IndexedConversation {
     /// The place behind the last line that was read.
     pub end: Place,
     tail: Vec<u8>,
-    /// The number of the next text.
     pub next: i64,
     pub state: ReaderState,
     /// The state of the count of its tokens.
@@ -99,7 +103,6 @@ pub(super) struct IngestTask {
     pub candidate: IndexCandidate,
     pub stamp: RolloutStamp,
     pub shown: ShownFields,
-    /// The conversation in the index, if it is there.
     pub indexed: Option<IndexedConversation>,
     /// The offset from which the rollout is read; `None` if only the fields changed.
     pub from: Option<u64>,
@@ -126,55 +129,66 @@ pub(super) fn indexed(
         None => "WHERE ?1 IS NULL",
     };
     let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
-    let read = || -> rusqlite::Result<_> {
-        let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
-        let mut statement = store.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map([list], |row| {
-            let state: Option<Vec<u8>> = row.get(9)?;
-            let state = state.map(|state| ReaderState::of_bytes(&state));
-            let conversation = IndexedConversation {
-                id: row.get(0)?,
-                path: row.get(2)?,
-                stamp: RolloutStamp {
-                    file: row.get(3)?,
-                    size: row.get(4)?,
-                    mtime: row.get(5)?,
-                },
-                end: Place::of_number(row.get(6)?),
-                tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-                next: row.get(8)?,
-                state: state.unwrap_or_default(),
-                usage: row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default(),
-                shown: ShownFields {
-                    title: row.get(10)?,
-                    cwd: row.get(11)?,
-                    created: row.get(12)?,
-                    updated: row.get(13)?,
-                    archived: row.get(14)?,
-                    listed: row.get(15)?,
-                },
-            };
-            Ok((row.get(1)?, conversation))
-        })?;
-        rows.collect()
-    };
-    read().of_index(&store.path)
+    let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
+    store.rows(&sql, [list], |row| {
+        let state: Option<Vec<u8>> = row.get(9)?;
+        let state = state.map(|state| ReaderState::of_bytes(&state));
+        let conversation = IndexedConversation {
+            id: row.get(0)?,
+            path: row.get(2)?,
+            stamp: RolloutStamp {
+                file: row.get(3)?,
+                size: row.get(4)?,
+                mtime: row.get(5)?,
+            },
+            end: Place::of_number(row.get(6)?),
+            tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
+            next: row.get(8)?,
+            state: state.unwrap_or_default(),
+            usage: row.get::<_, Option<Vec<u8>>>(16)?.unwrap_or_default(),
+            shown: ShownFields {
+                title: row.get(10)?,
+                cwd: row.get(11)?,
+                created: row.get(12)?,
+                updated: row.get(13)?,
+                archived: row.get(14)?,
+                listed: row.get(15)?,
+            },
+        };
+        Ok((row.get(1)?, conversation))
+    })
 }
 
-/// Finds other rollouts of the home.
-pub(super) trait RolloutSearch {
-    /// Returns the rollout of the conversation `id`.
-    fn find(&self, id: &str) -> Option<PathBuf>;
+/// The rollouts of the home that is indexed.
+pub(super) struct HomeRollouts<'a> {
+    pub store: &'a IndexStore,
+    pub home: &'a Path,
+    /// The rollouts of an update that looks at all of them.
+    pub paths: &'a HashMap<String, PathBuf>,
+    /// Listed at the first conversation that was rewound. Few are.
+    pub rewound: &'a OnceCell<RewoundThreads>,
+}
 
-    /// Returns the rollouts that a rewound conversation had before.
-    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice>;
+impl HomeRollouts<'_> {
+    fn find(&self, id: &str) -> Option<PathBuf> {
+        if let Some(path) = self.paths.get(id) {
+            return Some(path.clone());
+        }
+        let found = indexed(self.store, Some(&[id])).ok()?;
+        Some(PathBuf::from(&found.get(id)?.path))
+    }
+
+    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
+        let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
+        rewound.earlier(&candidate.session, &candidate.path)
+    }
 }
 
 /// Returns what has to be done for a candidate; `None` if nothing has, or if its file is gone.
 pub(super) fn task(
     mut candidate: IndexCandidate,
     indexed: Option<IndexedConversation>,
-    disk: &dyn RolloutSearch,
+    disk: &HomeRollouts<'_>,
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::of(&candidate.path)?;
     let is_unchanged = indexed.as_ref().is_some_and(|old| old.stamp == stamp);
@@ -233,7 +247,7 @@ pub(super) fn task(
 
 /// Returns true if lines were appended to a plain rollout, and nothing else was changed as far as can be seen.
 fn grew(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
-    if old.stamp.size < 0
+    if old.stamp.size == NOT_INDEXED
         || now.size < old.stamp.size
         || now.file != old.stamp.file
         || !is_plain(path)

@@ -10,13 +10,13 @@ use super::candidates::{
 };
 use super::error::{IndexContext as _, IndexError};
 use super::ingest::{self, IngestReport, delete_texts};
-use super::plan::{self, IndexCandidate, IngestTask, RolloutSearch};
+use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
 use super::store::{self, IndexStore, Merging};
 use crate::codex::threads;
 use crate::history::SkippedFile;
-use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::progress::{Progress, is_interrupted};
 use chrono::{DateTime, TimeDelta};
+use rusqlite::params;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,6 @@ pub(crate) enum Thoroughness {
     All,
 }
 
-/// The result of an update.
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
     /// The number of conversations of which something was read.
@@ -61,7 +60,6 @@ pub(crate) struct RefreshReport {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct IndexStatus {
-    /// The number of conversations.
     pub conversations: i64,
     /// The number of messages, calls and outputs.
     pub texts: i64,
@@ -72,7 +70,6 @@ pub(crate) struct IndexStatus {
     pub last_walk_ms: Option<i64>,
 }
 
-/// Returns the figures of an index.
 pub(crate) fn status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
     Ok(IndexStatus {
         conversations: store.number("SELECT count(*) FROM conversation")?,
@@ -199,9 +196,11 @@ fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
             return Err(IndexError::Interrupted);
         }
         let before = connection.total_changes();
-        connection
-            .prepare_cached("INSERT INTO words(words, rank) VALUES('merge', ?1)")
-            .and_then(|mut merge| merge.execute([pages]))
+        store
+            .execute(
+                "INSERT INTO words(words, rank) VALUES('merge', ?1)",
+                [pages],
+            )
             .of_index(&store.path)?;
         // The statement itself is one change.
         if connection.total_changes() - before < 2 {
@@ -226,8 +225,10 @@ fn unread_bytes(task: &IngestTask) -> u64 {
 
 /// Removes conversations from the index. Those that repeat a removed one are marked to be read again.
 fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
-    let remove = || -> rusqlite::Result<()> {
-        let connection = &store.connection;
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
             let find = "SELECT id FROM conversation WHERE session=?1";
@@ -235,44 +236,12 @@ fn remove(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
                 .prepare_cached(find)?
                 .query_row([session], |row| row.get(0))?;
             delete_texts(store, id)?;
-            connection
-                .prepare_cached("DELETE FROM conversation WHERE id=?1")?
-                .execute([id])?;
-            connection
-                .prepare_cached("UPDATE conversation SET size=-1 WHERE parent=?1")?
-                .execute([session])?;
+            store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
+            let sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
+            store.execute(sql, params![session, NOT_INDEXED])?;
         }
         transaction.commit()
-    };
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    remove().of_index(&store.path)
-}
-
-/// The rollouts of the home that is indexed.
-struct HomeRollouts<'a> {
-    store: &'a IndexStore,
-    home: &'a Path,
-    /// The rollouts of an update that looks at all of them.
-    paths: &'a HashMap<String, PathBuf>,
-    /// Listed at the first conversation that was rewound. Few are.
-    rewound: &'a OnceCell<RewoundThreads>,
-}
-
-impl RolloutSearch for HomeRollouts<'_> {
-    fn find(&self, id: &str) -> Option<PathBuf> {
-        if let Some(path) = self.paths.get(id) {
-            return Some(path.clone());
-        }
-        let found = plan::indexed(self.store, Some(&[id])).ok()?;
-        Some(PathBuf::from(&found.get(id)?.path))
-    }
-
-    fn earlier(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
-        let rewound = self.rewound.get_or_init(|| RewoundThreads::read(self.home));
-        rewound.earlier(&candidate.session, &candidate.path)
-    }
+    })
 }
 
 fn plan_tasks(

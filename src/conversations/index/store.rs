@@ -18,7 +18,7 @@ use super::usage_tables::TABLES as USAGE_TABLES;
 use crate::codex::connection::{self, Access};
 use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,8 @@ use std::time::Duration;
 /// The folder of indexes in the manager home.
 pub(crate) const FOLDER: &str = "index";
 
-/// The version of the tables. An index of another version is created again.
+/// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
+/// more: rollouts that did not change are not read again.
 const SCHEMA: i64 = 5;
 
 /// The time limit for another process that writes.
@@ -107,7 +108,6 @@ impl TextId {
         Self(Self::range(conversation).1)
     }
 
-    /// Returns the number of the conversation.
     pub(crate) fn conversation(self) -> i64 {
         self.0 >> (TEXT_BITS + ROLE_BITS)
     }
@@ -161,7 +161,6 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct IndexStore {
     pub(super) connection: Connection,
-    /// The file of the database.
     pub(super) path: PathBuf,
 }
 
@@ -240,7 +239,7 @@ impl IndexStore {
             return Ok(None);
         }
         let store = Self::connect_as(path, access, wait)?;
-        let version = store.pragma("user_version")?;
+        let version = store.number("PRAGMA user_version")?;
         Ok((version == SCHEMA).then_some(store))
     }
 
@@ -260,12 +259,6 @@ impl IndexStore {
             connection,
             path: path.to_path_buf(),
         })
-    }
-
-    fn pragma(&self, name: &str) -> Result<i64, IndexError> {
-        let sql = format!("PRAGMA {name}");
-        let value = self.connection.query_row(&sql, [], |row| row.get(0));
-        value.of_index(&self.path)
     }
 
     /// Creates an empty index, in place of any other.
@@ -291,7 +284,38 @@ impl IndexStore {
         query(&self.connection).of_index(&self.path)
     }
 
-    /// Returns the file of the database.
+    /// Returns what `read` makes of the rows of a query.
+    pub(crate) fn rows<T, B: FromIterator<T>>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<B, IndexError> {
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map(values, read)?;
+            rows.collect()
+        })
+    }
+
+    /// Returns what `read` makes of the only row of a query, if it has one.
+    pub(crate) fn row<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, IndexError> {
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row(values, read).optional()
+        })
+    }
+
+    pub(super) fn execute(&self, sql: &str, values: impl Params) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.execute(values).map(|_| ())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -307,41 +331,26 @@ impl IndexStore {
 
     /// Returns a number of the table `meta`.
     pub(super) fn meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT value FROM meta WHERE key=?1")
-            .of_index(&self.path)?;
-        let value = statement.query_row([key], |row| row.get(0)).optional();
-        value.of_index(&self.path)
+        self.row("SELECT value FROM meta WHERE key=?1", [key], |row| {
+            row.get(0)
+        })
     }
 
-    /// Sets a number of the table `meta`.
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("INSERT OR REPLACE INTO meta VALUES(?1, ?2)")
-            .of_index(&self.path)?;
-        let set = statement.execute((key, value)).map(|_| ());
+        let set = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
         set.of_index(&self.path)
     }
 
     /// Sets how the parts of the index are merged. Stored with the index.
     pub(super) fn set_merging(&self, merging: Merging) -> Result<(), IndexError> {
         for (name, wanted) in merging.settings() {
-            let set = || -> rusqlite::Result<()> {
-                let old = self
-                    .connection
-                    .prepare_cached("SELECT v FROM words_config WHERE k=?1")?
-                    .query_row([name], |row| row.get::<_, i64>(0))
-                    .optional()?;
-                if old != Some(wanted) {
-                    self.connection
-                        .prepare_cached("INSERT INTO words(words, rank) VALUES(?1, ?2)")?
-                        .execute((name, wanted))?;
-                }
-                Ok(())
-            };
-            set().of_index(&self.path)?;
+            let sql = "SELECT v FROM words_config WHERE k=?1";
+            let old = self.row(sql, [name], |row| row.get::<_, i64>(0))?;
+            if old != Some(wanted) {
+                let sql = "INSERT INTO words(words, rank) VALUES(?1, ?2)";
+                let set = self.execute(sql, (name, wanted));
+                set.of_index(&self.path)?;
+            }
         }
         Ok(())
     }

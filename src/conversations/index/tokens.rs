@@ -23,7 +23,12 @@ const MIN_BASE64_BYTES: usize = 256;
 
 /// Returns the beginning of a tool's output that is indexed.
 pub(crate) fn output_beginning(text: &str) -> &str {
-    let mut end = text.len().min(MAX_OUTPUT_BYTES);
+    beginning(text, MAX_OUTPUT_BYTES)
+}
+
+/// Returns the whole characters in the first bytes of a text.
+pub(crate) fn beginning(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -145,13 +150,8 @@ pub(crate) fn runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     })
 }
 
-/// Returns the indexed beginning of a word.
 pub(crate) fn indexed_word(word: &str) -> &str {
-    let mut end = word.len().min(MAX_WORD_BYTES);
-    while !word.is_char_boundary(end) {
-        end -= 1;
-    }
-    &word[..end]
+    beginning(word, MAX_WORD_BYTES)
 }
 
 /// Returns the words with which a run of a script without blanks is indexed: three characters from each

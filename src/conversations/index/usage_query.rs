@@ -2,9 +2,10 @@
 
 use super::error::IndexError;
 use super::store::IndexStore;
+use super::usage_store;
 pub(crate) use super::usage_tables::SLOT_MS;
 use crate::codex::rollout_lines::TokenUsage;
-use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
 use rusqlite::Row;
 use std::collections::HashMap;
@@ -28,34 +29,26 @@ pub(crate) struct UsageRow {
     pub conversation: i64,
     /// The slot: the time in milliseconds divided by [`SLOT_MS`]; 0 for all.
     pub slot: i64,
-    /// The name of the model.
     pub model: Rc<str>,
-    /// The number of requests.
     pub requests: u64,
-    /// The tokens of the requests.
     pub tokens: TokenUsage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageRequest {
-    /// The number of the conversation.
     pub conversation: i64,
     /// The time of the answer.
     pub at: DateTime<Utc>,
-    /// The name of the model.
     pub model: Rc<str>,
-    /// The tokens that it used.
     pub tokens: TokenUsage,
 }
 
 /// The used part of a window at a time, as a conversation recorded it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct UsageQuota {
-    /// The number of the conversation.
     pub conversation: i64,
     /// The time of the observation.
     pub at: DateTime<Utc>,
-    /// The window with its used part.
     pub window: Window,
 }
 
@@ -148,23 +141,16 @@ pub(crate) fn requests(
     period: &Range<DateTime<Utc>>,
 ) -> Result<Vec<UsageRequest>, IndexError> {
     let models = models(store)?;
-    store.run(|connection| {
-        let mut statement = connection.prepare_cached(
-            "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
-             WHERE at>=?1 AND at<?2 ORDER BY at",
-        )?;
-        let rows = statement.query_map(millis(period), |row| {
-            Ok(UsageRequest {
-                conversation: row.get(0)?,
-                at: time(row.get(1)?),
-                model: models
-                    .get(&row.get(2)?)
-                    .cloned()
-                    .unwrap_or_else(|| "".into()),
-                tokens: tokens(row, 3)?,
-            })
-        })?;
-        rows.collect()
+    let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
+               WHERE at>=?1 AND at<?2 ORDER BY at";
+    store.rows(sql, millis(period), |row| {
+        let model = models.get(&row.get(2)?).cloned();
+        Ok(UsageRequest {
+            conversation: row.get(0)?,
+            at: time(row.get(1)?),
+            model: model.unwrap_or_default(),
+            tokens: tokens(row, 3)?,
+        })
     })
 }
 
@@ -178,26 +164,14 @@ pub(crate) fn quotas(
     minutes: u32,
 ) -> Result<Vec<UsageQuota>, IndexError> {
     let [from, until] = millis(period);
-    store.run(|connection| {
-        let mut statement = connection.prepare_cached(
-            "SELECT conversation, at, used, resets FROM quota WHERE at>=?1 AND at<?2 AND minutes=?3 \
-             ORDER BY at",
-        )?;
-        let rows = statement.query_map((from, until, minutes), |row| {
-            let resets: Option<i64> = row.get(3)?;
-            let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
-            Ok(UsageQuota {
-                conversation: row.get(0)?,
-                at: time(row.get(1)?),
-                window: Window {
-                    limit_id: CODEX_LIMIT.to_owned(),
-                    minutes: Some(minutes),
-                    used_percent: row.get(2)?,
-                    resets_at: resets_at.map(|at| at.fixed_offset()),
-                },
-            })
-        })?;
-        rows.collect()
+    let sql = "SELECT conversation, at, used, resets FROM quota WHERE at>=?1 AND at<?2 AND minutes=?3 \
+               ORDER BY at";
+    store.rows(sql, (from, until, minutes), |row| {
+        Ok(UsageQuota {
+            conversation: row.get(0)?,
+            at: time(row.get(1)?),
+            window: usage_store::window(minutes, row.get(2)?, row.get(3)?),
+        })
     })
 }
 
@@ -208,32 +182,23 @@ pub(crate) fn quotas(
 pub(crate) fn conversations(
     store: &IndexStore,
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
-    store.run(|connection| {
-        let mut statement = connection.prepare_cached(
-            "SELECT id, session, title, cwd, listed FROM conversation \
-             WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)",
-        )?;
-        let rows = statement.query_map([], |row| {
-            let conversation = UsageConversation {
-                session: row.get(1)?,
-                title: row.get(2)?,
-                cwd: row.get(3)?,
-                listed: row.get(4)?,
-            };
-            Ok((row.get(0)?, conversation))
-        })?;
-        rows.collect()
+    let sql = "SELECT id, session, title, cwd, listed FROM conversation \
+               WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
+    store.rows(sql, [], |row| {
+        let conversation = UsageConversation {
+            session: row.get(1)?,
+            title: row.get(2)?,
+            cwd: row.get(3)?,
+            listed: row.get(4)?,
+        };
+        Ok((row.get(0)?, conversation))
     })
 }
 
 fn models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
-    store.run(|connection| {
-        let mut statement = connection.prepare_cached("SELECT id, name FROM model")?;
-        let rows = statement.query_map([], |row| {
-            let name: String = row.get(1)?;
-            Ok((row.get(0)?, name.into()))
-        })?;
-        rows.collect()
+    store.rows("SELECT id, name FROM model", [], |row| {
+        let name: String = row.get(1)?;
+        Ok((row.get(0)?, name.into()))
     })
 }
 

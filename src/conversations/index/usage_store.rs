@@ -12,8 +12,7 @@ use std::collections::HashMap;
 pub(super) fn delete(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     for table in ["request", "slot", "quota"] {
         let sql = format!("DELETE FROM {table} WHERE conversation=?1");
-        let mut delete = store.connection.prepare_cached(&sql)?;
-        delete.execute([conversation])?;
+        store.execute(&sql, [conversation])?;
     }
     Ok(())
 }
@@ -64,10 +63,9 @@ impl UsageWriter {
             *sum = sum.saturating_add(part);
         }
         let [input, cached, output, reasoning] = parts.map(stored);
-        store
-            .connection
-            .prepare_cached("INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![
+        store.execute(
+            "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
                 self.conversation,
                 self.next_request,
                 at,
@@ -76,7 +74,8 @@ impl UsageWriter {
                 cached,
                 output,
                 reasoning
-            ])?;
+            ],
+        )?;
         self.next_request += 1;
         Ok(())
     }
@@ -97,16 +96,11 @@ impl UsageWriter {
                 continue;
             }
             let resets = window.resets_at.map(|at| at.timestamp());
-            store
-                .connection
-                .prepare_cached("INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![
-                    self.conversation,
-                    at.timestamp_millis(),
-                    minutes,
-                    window.used_percent,
-                    resets
-                ])?;
+            let (id, at) = (self.conversation, at.timestamp_millis());
+            store.execute(
+                "INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![id, at, minutes, window.used_percent, resets],
+            )?;
             self.windows.insert(minutes, window.clone());
         }
         Ok(())
@@ -157,17 +151,20 @@ fn last_windows(store: &IndexStore, conversation: i64) -> rusqlite::Result<HashM
     )?;
     let windows = statement.query_map([conversation], |row| {
         let minutes = row.get(0)?;
-        let resets: Option<i64> = row.get(2)?;
-        let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
-        let window = Window {
-            limit_id: CODEX_LIMIT.to_owned(),
-            minutes: Some(minutes),
-            used_percent: row.get(1)?,
-            resets_at: resets_at.map(|at| at.fixed_offset()),
-        };
-        Ok((minutes, window))
+        Ok((minutes, window(minutes, row.get(1)?, row.get(2)?)))
     })?;
     windows.collect()
+}
+
+/// Returns a window as the table `quota` has it, with its reset in seconds since 1970.
+pub(super) fn window(minutes: u32, used_percent: f64, resets: Option<i64>) -> Window {
+    let resets_at = resets.and_then(|at| DateTime::from_timestamp(at, 0));
+    Window {
+        limit_id: CODEX_LIMIT.to_owned(),
+        minutes: Some(minutes),
+        used_percent,
+        resets_at: resets_at.map(|at| at.fixed_offset()),
+    }
 }
 
 /// Returns the number of a model, and adds the model if it is new.

@@ -11,7 +11,7 @@ use super::texts::TextReader;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{IndexError, IndexStore, Place, TextId};
 use crate::io::progress::is_interrupted;
-use rusqlite::{CachedStatement, OptionalExtension as _, Row, params};
+use rusqlite::{Row, params};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,7 +33,6 @@ pub(crate) struct FoundConversation {
     pub cwd: String,
     /// The time of its last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
-    /// True if it is archived.
     pub archived: bool,
     /// True if Codex lists it.
     pub listed: bool,
@@ -42,11 +41,9 @@ pub(crate) struct FoundConversation {
 /// A conversation that matches, with its best text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Hit {
-    /// The conversation that matches.
     pub conversation: FoundConversation,
     /// The turn of the text; `None` for the title.
     pub turn: Option<u32>,
-    /// The author of the text.
     pub role: Role,
     /// The time of the text in milliseconds since 1970.
     pub at_ms: Option<i64>,
@@ -64,11 +61,9 @@ pub(crate) enum HitOrder {
     Newest,
 }
 
-/// The options of a search besides its query.
 pub(crate) struct SearchOptions<'a> {
     /// Only texts of this author; titles are no texts of an author.
     pub role: Option<Role>,
-    /// The order of the hits.
     pub order: HitOrder,
     /// The largest number of hits.
     pub limit: usize,
@@ -95,12 +90,8 @@ fn found(row: &Row<'_>) -> rusqlite::Result<FoundConversation> {
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
-    store.run(|connection| {
-        let sql = format!("SELECT {COLUMNS} FROM conversation WHERE listed=0");
-        let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([], found)?;
-        rows.collect()
-    })
+    let sql = format!("SELECT {COLUMNS} FROM conversation WHERE listed=0");
+    store.rows(&sql, [], found)
 }
 
 /// Searches the index.
@@ -138,10 +129,6 @@ struct Candidate {
 }
 
 impl Search<'_> {
-    fn statement(&self, sql: &str) -> Result<CachedStatement<'_>, IndexError> {
-        self.store.run(|connection| connection.prepare_cached(sql))
-    }
-
     fn reader(&self) -> PostingReader<'_> {
         PostingReader {
             store: self.store,
@@ -218,19 +205,17 @@ impl Search<'_> {
     /// Sets the times of candidates, which are ordered by number: of many by reading an index of all times.
     fn set_times(&self, candidates: &mut [Candidate]) -> Result<(), IndexError> {
         if candidates.len() < MAX_LOOKUPS {
-            let mut time = self.statement("SELECT updated FROM conversation WHERE id=?1")?;
-            return self.store.run(|_| {
-                for candidate in candidates {
-                    let updated = time.query_row([candidate.number], |row| row.get(0));
-                    candidate.updated_ms = updated.optional()?.flatten();
-                }
-                Ok(())
-            });
+            let sql = "SELECT updated FROM conversation WHERE id=?1";
+            for candidate in candidates {
+                let updated = self.store.row(sql, [candidate.number], |row| row.get(0))?;
+                candidate.updated_ms = updated.flatten();
+            }
+            return Ok(());
         }
-        let mut times = self.statement(
-            "SELECT id, updated FROM conversation INDEXED BY conversation_updated ORDER BY id",
-        )?;
-        self.store.run(|_| {
+        self.store.run(|connection| {
+            let sql =
+                "SELECT id, updated FROM conversation INDEXED BY conversation_updated ORDER BY id";
+            let mut times = connection.prepare_cached(sql)?;
             let mut rows = times.query([])?;
             let mut candidates = candidates.iter_mut().peekable();
             while let Some(row) = rows.next()? {
@@ -250,10 +235,8 @@ impl Search<'_> {
     }
 
     fn conversation(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
-        let mut statement =
-            self.statement(&format!("SELECT {COLUMNS} FROM conversation WHERE id=?1"))?;
-        self.store
-            .run(|_| statement.query_row([number], found).optional())
+        let sql = format!("SELECT {COLUMNS} FROM conversation WHERE id=?1");
+        self.store.row(&sql, [number], found)
     }
 
     fn sort(&self, candidates: &mut [Candidate]) {
@@ -442,16 +425,12 @@ impl<'a> ConversationTexts<'a> {
 
     /// Returns the texts with the words of all `terms`: the title, then the others in the order of the rollout.
     fn ids(&self, terms: &[&Term]) -> Result<Vec<TextId>, IndexError> {
-        let mut statement = self.search.statement(
-            "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3",
-        )?;
+        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
         let expression = expression(terms.iter().copied());
         let (first, last) = TextId::range(self.number);
-        let mut ids: Vec<TextId> = self.search.store.run(|_| {
-            let rows = statement.query_map(params![expression, first, last], |row| {
-                Ok(TextId(row.get(0)?))
-            })?;
-            rows.collect()
+        let store = self.search.store;
+        let mut ids: Vec<TextId> = store.rows(sql, params![expression, first, last], |row| {
+            Ok(TextId(row.get(0)?))
         })?;
         ids.retain(|id| self.search.is_searched(*id));
         ids.sort_by_key(|id| id.role() != Role::Title);
@@ -463,18 +442,13 @@ impl<'a> ConversationTexts<'a> {
         if id.role() == Role::Title {
             return Ok((TextPlace::default(), vec![self.title.clone()]));
         }
-        let mut statement = self
-            .search
-            .statement("SELECT turn, at, offset FROM message WHERE id=?1")?;
-        let place = self.search.store.run(|_| {
-            let place = statement.query_row([id.0], |row| {
-                Ok(TextPlace {
-                    turn: row.get(0)?,
-                    at: row.get(1)?,
-                    line: row.get::<_, Option<i64>>(2)?.map(Place::of_number),
-                })
-            });
-            place.optional()
+        let sql = "SELECT turn, at, offset FROM message WHERE id=?1";
+        let place = self.search.store.row(sql, [id.0], |row| {
+            Ok(TextPlace {
+                turn: row.get(0)?,
+                at: row.get(1)?,
+                line: row.get::<_, Option<i64>>(2)?.map(Place::of_number),
+            })
         })?;
         let place = place.unwrap_or_default();
         let Some(line) = place.line else {
@@ -492,16 +466,13 @@ impl<'a> ConversationTexts<'a> {
         Ok((place, texts))
     }
 
-    /// Returns the path of a rollout of the conversation.
     fn rollout(&self, number: usize) -> Result<PathBuf, IndexError> {
-        let mut statement = self
-            .search
-            .statement("SELECT rollouts FROM conversation WHERE id=?1")?;
-        let list: Option<String> = self
-            .search
-            .store
-            .run(|_| statement.query_row([self.number], |row| row.get(0)))?;
-        let list = list.and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
+        let sql = "SELECT rollouts FROM conversation WHERE id=?1";
+        let store = self.search.store;
+        let list: Option<Option<String>> = store.row(sql, [self.number], |row| row.get(0))?;
+        let list = list
+            .flatten()
+            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
         let path =
             list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
         Ok(path.unwrap_or_else(|| self.path.clone()))

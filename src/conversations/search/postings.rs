@@ -22,7 +22,6 @@ pub(super) const MAX_LOOKUPS: usize = if cfg!(test) { 3 } else { 500 };
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Posting {
     pub conversation: i64,
-    /// The number of texts.
     pub texts: u32,
     /// The best of them to show: one of the user or the assistant rather than one of a tool.
     pub best: TextId,
@@ -37,7 +36,6 @@ pub(super) struct PostingList {
     pub conversations: usize,
 }
 
-/// Reads postings from an index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PostingReader<'a> {
     pub store: &'a IndexStore,
@@ -148,8 +146,9 @@ impl PostingReader<'_> {
         let from = postings.pop().map_or(0, |last| last.conversation);
         let ranges = split(from..=self.store.last_conversation()?, parallel::threads());
         let (path, role) = (self.store.path(), self.role);
-        parallel::ordered(
+        parallel::ordered_each(
             ranges.len(),
+            ranges.iter().cloned(),
             |range| {
                 let mut part = Vec::new();
                 let store = IndexStore::connect(path)?;
@@ -158,14 +157,6 @@ impl PostingReader<'_> {
             },
             |part: Result<Vec<Posting>, IndexError>| {
                 postings.append(&mut part?);
-                Ok(())
-            },
-            |submitter| {
-                for range in ranges.iter().cloned() {
-                    if submitter.submit(range).is_err() {
-                        break;
-                    }
-                }
                 Ok(())
             },
         )
@@ -201,7 +192,6 @@ fn read(
     Ok(())
 }
 
-/// Adds a text to the posting of its conversation.
 fn add(id: TextId, role: Option<Role>, postings: &mut Vec<Posting>) {
     if role.is_some_and(|role| id.role() != role) {
         return;

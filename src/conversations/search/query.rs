@@ -11,7 +11,6 @@ use crate::conversations::index::tokens::{
 /// A parsed query. Has at least one term that is not negated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// The terms in the order of the query.
     pub terms: Vec<Term>,
 }
 
@@ -28,13 +27,11 @@ pub(crate) struct Term {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexWord {
-    /// The word in folded form.
     pub word: String,
     /// True for all words that begin with it.
     pub is_prefix: bool,
 }
 
-/// A condition on the text of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TextCheck {
     /// The folded text contains this, at the boundaries of words.

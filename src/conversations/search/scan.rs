@@ -87,8 +87,9 @@ pub(crate) fn scan(
     progress: &dyn Progress,
 ) -> io::Result<ScanReport> {
     let mut report = ScanReport::default();
-    parallel::ordered(
+    parallel::ordered_each(
         MAX_OPEN_ROLLOUTS,
+        conversations,
         |conversation: FoundConversation| {
             let found = first_match(home, &conversation, pattern, role);
             (conversation, found)
@@ -104,14 +105,6 @@ pub(crate) fn scan(
                     path: conversation.path,
                     reason: e.to_string(),
                 }),
-            }
-            Ok(())
-        },
-        |submitter| {
-            for conversation in conversations {
-                if submitter.submit(conversation).is_err() {
-                    break;
-                }
             }
             Ok(())
         },

@@ -26,12 +26,9 @@ impl NeededArchives {
     /// # Errors
     /// The home or the archives cannot be listed, or the user interrupts.
     pub(crate) fn find(context: &Context) -> Result<Self, CommandError> {
-        let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
-        places::add_archives(&mut search, context)?;
-        let accepted = losses::read(&context.settings.manager_home)?.accepted;
-        let found = search.run(&accepted)?;
+        let (search, found) = compare_archives(context)?;
         let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
-        let needed = found.losses.iter().map(|loss| {
+        let needed = found.iter().map(|loss| {
             let names = loss.needed_names(&search.places, is_archive);
             (last_copy(&loss.id), names)
         });
@@ -48,15 +45,20 @@ impl NeededArchives {
     }
 }
 
+fn compare_archives(context: &Context) -> Result<(LossSearch, Vec<Loss>), CommandError> {
+    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+    places::add_archives(&mut search, context)?;
+    let accepted = losses::read(&context.settings.manager_home)?.accepted;
+    let found = search.run(&accepted)?.losses;
+    Ok((search, found))
+}
+
 /// Refuses if no archive outside of the trash has messages that a conversation lacks.
 ///
 /// # Errors
 /// The trash has the last copy of messages, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
-    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
-    places::add_archives(&mut search, context)?;
-    let accepted = losses::read(&context.settings.manager_home)?.accepted;
-    let found = search.run(&accepted)?;
+    let (search, found) = compare_archives(context)?;
     let is_archive = |kind: &CopyPlaceKind| {
         matches!(
             kind,
@@ -67,7 +69,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
         let mut places = search.places.iter();
         places.any(|place| place.kind == CopyPlaceKind::TrashedArchive && place.name == *name)
     };
-    let last = found.losses.iter().find_map(|loss| {
+    let last = found.iter().find_map(|loss| {
         let needed = loss.needed_names(&search.places, is_archive);
         let in_trash = needed
             .into_iter()

@@ -1,6 +1,6 @@
 //! Compares one conversation with its copies.
 
-use crate::codex::rollout::{self, Relation};
+use crate::codex::rollout::{self, Relation, RolloutName};
 use crate::conversations::messages::{self, Message, MessageCounts};
 use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
@@ -114,8 +114,7 @@ pub(crate) fn thread(
 ) -> Result<LostMessages, CommandError> {
     let mut left: Vec<&RolloutCopy> = copies.iter().collect();
     for rollout in live {
-        let path = &rollout.path;
-        let _ = take_beginnings(&mut left, &rollout.name, rollout.is_compressed, path)?;
+        let _ = take_beginnings(&mut left, &rollout.file, &rollout.path)?;
     }
     let mut lost = LostMessages::new();
     if left.is_empty() {
@@ -131,7 +130,7 @@ pub(crate) fn thread(
         let path = content(copy, sources, folder.path())?;
         let found = messages::read(&path).at("read", &path)?;
         // Shorter versions are not extracted.
-        let shorter = take_beginnings(&mut left, &copy.name, copy.is_compressed, &path)?;
+        let shorter = take_beginnings(&mut left, &copy.file, &path)?;
         for copy in shorter.into_iter().chain([copy]) {
             let end = copy.text_len().unwrap_or(u64::MAX);
             let end = found.partition_point(|message| message.offset < end);
@@ -164,37 +163,32 @@ fn content(
     Ok(path)
 }
 
-/// Takes out the copies of the rollout `name` that the file at `path` begins with.
+/// Takes out the copies of the rollout `file` that the file at `path` begins with.
 fn take_beginnings<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
-    name: &str,
-    is_compressed: bool,
+    file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
     let marks = |of_compressed: bool| -> Vec<Mark> {
         let same = copies
             .iter()
-            .filter(|copy| copy.name == name && copy.is_compressed == of_compressed);
+            .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
         same.filter_map(|copy| mark(copy)).collect()
     };
-    let (plain, mut compressed) = (marks(false), marks(true));
-    compressed.retain(|_| is_compressed);
-    let plain = match plain.as_slice() {
-        [] => plain,
-        // A rollout that cannot be decompressed to the end has the text before the damage.
-        _ => prefix::in_text(path, plain).unwrap_or_default(),
-    };
-    let compressed = match compressed.as_slice() {
-        [] => compressed,
-        _ => prefix::in_bytes(path, compressed).at("read", path)?,
+    // A rollout that cannot be decompressed to the end has the text before the damage.
+    let plain = prefix::in_text(path, marks(false)).unwrap_or_default();
+    let compressed = if file.compressed {
+        prefix::in_bytes(path, marks(true)).at("read", path)?
+    } else {
+        Vec::new()
     };
     let is_beginning = |copy: &mut &RolloutCopy| {
-        let marks = if copy.is_compressed {
+        let marks = if copy.file.compressed {
             &compressed
         } else {
             &plain
         };
-        copy.name == name
+        copy.file.name == file.name
             && match &copy.content {
                 CopyContent::Entry(_) => mark(copy).is_some_and(|mark| marks.contains(&mark)),
                 CopyContent::File(copy) => matches!(

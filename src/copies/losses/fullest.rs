@@ -6,7 +6,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::codex::rollout::RolloutName;
 use crate::context::Context;
 use crate::conversations::messages;
-use crate::copies::source::{self, ConversationSource};
+use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, typed_name};
 use crate::inventory::store;
@@ -106,12 +106,10 @@ pub(crate) fn archive_with(wanted: &str, context: &Context) -> Result<PathBuf, C
 
 /// Returns the rollouts of a conversation itself.
 fn rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
-    let files = archive.files().iter().filter(|entry| {
-        let file = RolloutName::of(entry.path.as_path());
-        let own = file.as_ref().and_then(RolloutName::id);
-        own.is_some_and(|own| own.eq_ignore_ascii_case(id))
-    });
-    files.collect()
+    rollout_files(archive.files())
+        .filter(|(file, _)| file.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
+        .map(|(_, entry)| entry)
+        .collect()
 }
 
 fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize, CommandError> {

@@ -2,8 +2,8 @@
 
 use crate::archive::file_list::FileList;
 use crate::archive::scan::mtime_ns_of;
-use crate::codex::home::kind_of;
 use crate::codex::rollout::RolloutName;
+use crate::copies::source::rollout_files;
 use crate::history::files;
 use crate::io::IoError;
 use std::collections::HashMap;
@@ -11,11 +11,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
 pub(crate) struct LiveRollout {
-    /// The file name without `.zst`.
-    pub name: String,
+    pub file: RolloutName,
     pub path: PathBuf,
-    pub is_compressed: bool,
-    /// The size in bytes.
     pub size: u64,
     /// Time of the last change in nanoseconds since 1970.
     pub mtime: i64,
@@ -47,11 +44,9 @@ impl LiveThreads {
     /// Takes the rollouts of the files that an archive of the home has.
     pub(crate) fn of_archive(home: &Path, files: &FileList) -> Self {
         let mut threads = Self::default();
-        for file in files.iter() {
-            let relative = file.path.as_path();
-            if kind_of(relative).is_rollout_folder() {
-                threads.add(home.join(relative), None, file.size, file.mtime);
-            }
+        for (_, file) in rollout_files(files) {
+            let path = home.join(file.path.as_path());
+            threads.add(path, None, file.size, file.mtime);
         }
         threads
     }
@@ -64,8 +59,7 @@ impl LiveThreads {
             return;
         };
         self.0.entry(id).or_default().push(LiveRollout {
-            is_compressed: file.compressed,
-            name: file.name,
+            file,
             path,
             size,
             mtime,

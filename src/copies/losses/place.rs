@@ -4,7 +4,6 @@ use crate::io::shell;
 use crate::vault::snapshot::short_id;
 use std::path::Path;
 
-/// A place with copies of conversations.
 #[derive(Debug, Clone)]
 pub(crate) struct CopyPlace {
     /// The name of the archive, the id of the snapshot, or the path of the file.

@@ -76,15 +76,7 @@ pub(crate) fn add_archives(
         let opened = ArchiveReader::open(&file.path);
         (file, opened)
     };
-    parallel::ordered(parallel::threads(), open, take, |jobs| {
-        for file in files {
-            // The error of `take` is returned.
-            if jobs.submit(file).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    })?;
+    parallel::ordered_each(parallel::threads(), files, open, take)?;
     Ok(is_whole)
 }
 

@@ -1,15 +1,14 @@
 //! A copy of a rollout in a place.
 
 use crate::archive::entry::FileEntry;
+use crate::codex::rollout::RolloutName;
 use crate::copies::source::ConversationSource;
 use std::path::PathBuf;
 
 /// A copy of a rollout that may have what the live one lacks.
 #[derive(Debug)]
 pub(crate) struct RolloutCopy {
-    /// The file name of the rollout without `.zst`.
-    pub name: String,
-    pub is_compressed: bool,
+    pub file: RolloutName,
     pub content: CopyContent,
     /// The numbers of the places that have it, the newest first.
     pub places: Vec<usize>,
@@ -25,17 +24,17 @@ impl RolloutCopy {
     /// Returns the length of the plain text, if the size of the copy is that.
     pub(crate) fn text_len(&self) -> Option<u64> {
         match &self.content {
-            CopyContent::Entry(entry) if !self.is_compressed => Some(entry.size),
+            CopyContent::Entry(entry) if !self.file.compressed => Some(entry.size),
             _ => None,
         }
     }
 
-    pub(crate) fn is_same(&self, name: &str, is_compressed: bool, entry: &FileEntry) -> bool {
+    pub(crate) fn is_same(&self, file: &RolloutName, entry: &FileEntry) -> bool {
         let CopyContent::Entry(own) = &self.content else {
             return false;
         };
         let content = |entry: &FileEntry| (entry.size, entry.sha256.ok_or(entry.mtime));
-        (&*self.name, self.is_compressed, content(own)) == (name, is_compressed, content(entry))
+        self.file == *file && content(own) == content(entry)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Compares the live conversations with their copies.
 
 use crate::archive::entry::FileEntry;
-use crate::codex::home::kind_of;
 use crate::codex::rollout::RolloutName;
 use crate::copies::losses::compare::{self, Loss};
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
+use crate::copies::source::rollout_files;
 use crate::error::CommandError;
 use crate::inventory::losses::AcceptedLosses;
 use crate::io::parallel;
@@ -26,7 +26,6 @@ pub(crate) struct LossSearch {
 
 #[derive(Debug, Default)]
 pub(crate) struct FoundLosses {
-    /// By the id of the conversation.
     pub losses: Vec<Loss>,
     /// The conversations that could not be compared.
     pub failures: Vec<(String, CommandError)>,
@@ -45,19 +44,14 @@ impl LossSearch {
     /// Adds the copies of an archive or a snapshot. Add the newest one first.
     pub(crate) fn add_source(&mut self, place: CopyPlace, source: CopyOrigin) {
         let number = self.places.len();
-        for entry in source.files().iter() {
-            if kind_of(entry.path.as_path()).is_rollout_folder() {
-                self.add_entry(entry, number);
-            }
+        for (file, entry) in rollout_files(source.files()) {
+            self.add_entry(file, entry, number);
         }
         self.places.push(place);
         self.sources.push(Some(source));
     }
 
-    fn add_entry(&mut self, entry: FileEntry, place: usize) {
-        let Some(file) = RolloutName::of(entry.path.as_path()) else {
-            return;
-        };
+    fn add_entry(&mut self, file: RolloutName, entry: FileEntry, place: usize) {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
@@ -65,22 +59,18 @@ impl LossSearch {
         let Some(live) = self.live.0.get(&id) else {
             return;
         };
-        let is_unchanged = live.iter().any(|live| {
-            (&live.name, live.is_compressed) == (&file.name, file.compressed)
-                && (live.size, live.mtime) == (entry.size, entry.mtime)
-        });
+        let is_unchanged = live
+            .iter()
+            .any(|live| live.file == file && (live.size, live.mtime) == (entry.size, entry.mtime));
         if is_unchanged {
             return;
         }
         let copies = self.copies.entry(id).or_default();
-        let known = copies
-            .iter_mut()
-            .find(|copy| copy.is_same(&file.name, file.compressed, &entry));
+        let known = copies.iter_mut().find(|copy| copy.is_same(&file, &entry));
         match known {
             Some(copy) => copy.places.push(place),
             None => copies.push(RolloutCopy {
-                name: file.name,
-                is_compressed: file.compressed,
+                file,
                 content: CopyContent::Entry(entry),
                 places: vec![place],
             }),
@@ -94,8 +84,7 @@ impl LossSearch {
         };
         if self.live.0.contains_key(&id) {
             let copy = RolloutCopy {
-                name: file.name,
-                is_compressed: file.compressed,
+                file,
                 content: CopyContent::File(path),
                 places: vec![self.places.len()],
             };
@@ -132,18 +121,11 @@ impl LossSearch {
             }
             Ok(())
         };
-        parallel::ordered(parallel::threads() * 2, compare, take, |jobs| {
-            for id in self.copies.keys() {
-                // The error of `take` is returned.
-                if jobs.submit(id).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        })?;
+        let ids = self.copies.keys();
+        parallel::ordered_each(parallel::threads() * 2, ids, compare, take)?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
-            let newest = live.iter().max_by_key(|rollout| &rollout.name);
+            let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
             loss.rollout_path = newest.map(|rollout| rollout.path.clone());
         }
         Ok(found)

@@ -1,21 +1,18 @@
 //! Builds the lines of the new `session_index.jsonl`.
 
 use super::conversations::{ConversationSet, RebuildConversation};
-use super::spool;
+use super::plan::PlannedHistoryFile;
 use crate::codex::threads::{self, ThreadRow};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::rollout::first_line;
 use crate::history::session_index::{IndexEntry, ThreadNameIndex};
-use crate::io::IoContext;
 use crate::io::rfc3339::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 /// Collects lines in any order.
 #[derive(Default)]
@@ -43,24 +40,13 @@ impl GivenNames {
     }
 }
 
-/// The text and the counts of the new index.
-pub(super) struct IndexText {
-    pub(super) text: SpooledTempFile,
-    pub(super) bytes: u64,
-    pub(super) lines: usize,
-    /// The number of conversations named by their id, because their title is the given name of
-    /// another one.
-    pub(super) titles_taken: usize,
-}
-
 impl IndexLines {
     /// Adds a line for each selected conversation, and the given names of the others.
     pub(super) fn gather(
-        &mut self,
         set: &ConversationSet,
         database: Option<&Path>,
         index: &ThreadNameIndex,
-    ) -> Result<(), HistoryError> {
+    ) -> Result<Self, HistoryError> {
         let new = || TablePass {
             lines: Self::default(),
             done: vec![false; set.conversations.len()],
@@ -96,8 +82,7 @@ impl IndexLines {
                 pass.lines.push(id, &time, &line.thread_name, true);
             }
         }
-        *self = pass.lines;
-        Ok(())
+        Ok(pass.lines)
     }
 
     fn restored(
@@ -135,37 +120,21 @@ impl IndexLines {
     /// Writes the lines, newest first. A derived title that equals the given name of another
     /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
     /// conversation that was changed last (0.169), could open the wrong one.
-    pub(super) fn write(mut self) -> Result<IndexText, HistoryError> {
-        let temp = std::env::temp_dir();
+    /// Returns the number of these titles.
+    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
         self.lines.sort_unstable();
-        let mut written = IndexText {
-            text: spool::create(),
-            bytes: 0,
-            lines: 0,
-            titles_taken: 0,
-        };
-        let mut line = Vec::new();
+        let mut titles_taken = 0;
         for record in self.lines {
             let is_taken = !record.is_given && self.given.has(&record.name);
-            written.titles_taken += usize::from(is_taken);
-            line.clear();
+            titles_taken += usize::from(is_taken);
             let Reverse(id) = record.id;
-            let entry = IndexEntry {
+            file.push(&IndexEntry {
                 thread_name: if is_taken { id.clone() } else { record.name },
                 updated_at: record.updated_at,
                 id,
-            };
-            // Cannot fail: all fields are strings.
-            let _ = serde_json::to_writer(&mut line, &entry);
-            line.push(b'\n');
-            written
-                .text
-                .write_all(&line)
-                .at("write a temp file in", &temp)?;
-            written.bytes += line.len() as u64;
-            written.lines += 1;
+            })?;
         }
-        Ok(written)
+        Ok(titles_taken)
     }
 }
 

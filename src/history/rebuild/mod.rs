@@ -13,7 +13,6 @@ mod index;
 mod plan;
 mod prompts;
 mod scan;
-mod spool;
 
 pub use apply::{RebuiltFile, apply, preview};
 pub use conversations::{ThreadTable, read_table};
@@ -98,19 +97,12 @@ impl RebuildPlan {
         database: Option<&Path>,
         index: &ThreadNameIndex,
     ) -> Result<(), HistoryError> {
-        let mut lines = IndexLines::default();
-        lines.gather(set, database, index)?;
+        let lines = IndexLines::gather(set, database, index)?;
         self.conversations.names_kept = lines.names_kept;
-        let written = lines.write()?;
-        self.conversations.titles_taken = written.titles_taken;
+        let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
+        self.conversations.titles_taken = lines.write(&mut file)?;
         self.unused.bad_lines += index.bad_lines;
-        self.files.push(PlannedHistoryFile {
-            name: session_index::FILE_NAME,
-            lines: written.lines,
-            text: written.text,
-            bytes: written.bytes,
-            read_bytes: index.bytes,
-        });
+        self.files.push(file);
         Ok(())
     }
 
@@ -122,18 +114,11 @@ impl RebuildPlan {
         prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
-        let bad_lines = prompts.compare(home, set, &mut self.prompts)?;
-        self.unused.bad_lines += bad_lines;
-        let written = prompts.write(self.max_bytes)?;
-        self.prompts.entries = written.lines;
-        self.prompts.trimmed = written.trimmed;
-        self.files.push(PlannedHistoryFile {
-            name: super::prompts::FILE_NAME,
-            lines: written.lines,
-            text: written.text,
-            bytes: written.bytes,
-            read_bytes,
-        });
+        self.unused.bad_lines += prompts.compare(home, set, &mut self.prompts)?;
+        let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
+        self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
+        self.prompts.entries = file.lines;
+        self.files.push(file);
         Ok(())
     }
 }

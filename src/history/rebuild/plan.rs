@@ -1,7 +1,9 @@
 //! The plan of a rebuild, and the options from which it is made.
 
 use crate::history::SkippedFile;
+use crate::io::{IoContext, IoError};
 use serde::Serialize;
+use std::io::{self, BufRead, BufReader, Seek, Write};
 use tempfile::SpooledTempFile;
 
 /// The files to rebuild.
@@ -69,6 +71,54 @@ pub struct PlannedHistoryFile {
     pub(super) bytes: u64,
     /// The length of the current file when it was read.
     pub(super) read_bytes: u64,
+}
+
+/// Bytes of a new content that are held in memory. Beyond that it moves to an unnamed temp file.
+const SPOOL_BYTES: usize = 1 << 20;
+
+impl PlannedHistoryFile {
+    pub(super) fn new(name: &'static str, read_bytes: u64) -> Self {
+        Self {
+            name,
+            lines: 0,
+            text: SpooledTempFile::new(SPOOL_BYTES),
+            bytes: 0,
+            read_bytes,
+        }
+    }
+
+    /// Adds an entry as one line of compact JSON, and returns the length of the line.
+    pub(super) fn push(&mut self, entry: &impl Serialize) -> Result<u64, IoError> {
+        // Cannot fail: all fields of entries are strings and numbers.
+        let mut line = serde_json::to_vec(entry).unwrap_or_default();
+        line.push(b'\n');
+        temp_io(self.text.write_all(&line))?;
+        self.bytes += line.len() as u64;
+        self.lines += 1;
+        Ok(line.len() as u64)
+    }
+
+    /// Removes the first lines until the content is at most `target` bytes long. Returns the number of these lines.
+    pub(super) fn trim(&mut self, target: u64) -> Result<usize, IoError> {
+        let mut trimmed = 0;
+        if self.bytes <= target {
+            return Ok(trimmed);
+        }
+        temp_io(self.text.rewind())?;
+        let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
+        let mut whole = BufReader::new(text);
+        while self.bytes > target {
+            self.bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
+            trimmed += 1;
+        }
+        temp_io(io::copy(&mut whole, &mut self.text))?;
+        self.lines -= trimmed;
+        Ok(trimmed)
+    }
+}
+
+fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
+    result.at("use a temp file in", std::env::temp_dir())
 }
 
 /// The result of [`super::plan()`].

@@ -1,17 +1,13 @@
 //! Builds the lines of the new `history.jsonl`.
 
 use super::conversations::ConversationSet;
-use super::plan::PromptCounts;
-use super::spool;
+use super::plan::{PlannedHistoryFile, PromptCounts};
 use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::prompts::{self, HistoryEntry};
 use crate::history::rollout::UserMessage;
-use crate::io::{IoContext, IoError};
 use std::collections::HashSet;
-use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 /// The bytes of prompts above which a rebuild is refused: it sorts them in memory.
 const MAX_BYTES: u64 = 1 << 30;
@@ -19,33 +15,11 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Collects prompts in any order.
 #[derive(Default)]
 pub(super) struct Prompts {
-    lines: Vec<PromptLine>,
+    lines: Vec<HistoryEntry>,
     bytes: u64,
 }
 
-/// A line of the new history. The order of the fields is the order of the lines.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct PromptLine {
-    ts: i64,
-    id: String,
-    text: String,
-}
-
-/// The text and the counts of the new history.
-pub(super) struct PromptText {
-    pub(super) text: SpooledTempFile,
-    pub(super) bytes: u64,
-    pub(super) lines: usize,
-    /// The number of oldest lines removed by the limit.
-    pub(super) trimmed: usize,
-}
-
-fn temp_io<T>(result: io::Result<T>) -> Result<T, IoError> {
-    result.at("use a temp file in", std::env::temp_dir())
-}
-
 impl Prompts {
-    /// Adds a message of the user.
     pub(super) fn add(
         &mut self,
         id: &ConversationId,
@@ -55,9 +29,9 @@ impl Prompts {
         if self.bytes > MAX_BYTES {
             return Err(HistoryError::PromptsTooLarge);
         }
-        self.lines.push(PromptLine {
+        self.lines.push(HistoryEntry {
+            session_id: id.to_string(),
             ts: message.ts,
-            id: id.to_string(),
             text: message.text.clone(),
         });
         Ok(())
@@ -72,7 +46,7 @@ impl Prompts {
         counts: &mut PromptCounts,
     ) -> Result<u64, HistoryError> {
         let lines = self.lines.iter();
-        let texts: HashSet<_> = lines.map(|line| (&*line.id, &*line.text)).collect();
+        let texts: HashSet<_> = lines.map(|line| (&*line.session_id, &*line.text)).collect();
         let bad_lines = prompts::read(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
             if texts.contains(&(&*line.session_id, text)) {
@@ -92,55 +66,24 @@ impl Prompts {
 
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
     /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
-    /// remain.
-    pub(super) fn write(mut self, max_bytes: Option<u64>) -> Result<PromptText, HistoryError> {
-        self.lines.sort_unstable();
+    /// remain. Returns the number of these lines.
+    pub(super) fn write(
+        mut self,
+        file: &mut PlannedHistoryFile,
+        max_bytes: Option<u64>,
+    ) -> Result<usize, HistoryError> {
+        self.lines.sort_unstable_by(|a, b| {
+            (a.ts, &a.session_id, &a.text).cmp(&(b.ts, &b.session_id, &b.text))
+        });
         self.lines.dedup();
-        let mut text = spool::create();
-        let (mut bytes, mut lines, mut newest) = (0, 0, 0);
-        let mut line = Vec::new();
-        for PromptLine {
-            ts,
-            id,
-            text: prompt,
-        } in self.lines
-        {
-            let entry = HistoryEntry {
-                session_id: id,
-                ts,
-                text: prompt,
-            };
-            line.clear();
-            prompts::render(&entry, &mut line);
-            temp_io(text.write_all(&line))?;
-            newest = line.len() as u64;
-            bytes += newest;
-            lines += 1;
+        let mut newest = 0;
+        for entry in self.lines {
+            newest = file.push(&entry)?;
         }
-        let target = max_bytes.map_or(u64::MAX, |max| four_fifths(max).max(newest));
-        if max_bytes.is_none_or(|max| bytes <= max) || bytes <= target {
-            return Ok(PromptText {
-                text,
-                bytes,
-                lines,
-                trimmed: 0,
-            });
+        match max_bytes.filter(|max| file.bytes > *max) {
+            Some(max) => Ok(file.trim(four_fifths(max).max(newest))?),
+            None => Ok(0),
         }
-        temp_io(text.rewind())?;
-        let mut whole = BufReader::new(text);
-        let mut trimmed = 0;
-        while bytes > target {
-            bytes -= temp_io(whole.skip_until(b'\n'))? as u64;
-            trimmed += 1;
-        }
-        let mut text = spool::create();
-        temp_io(io::copy(&mut whole, &mut text))?;
-        Ok(PromptText {
-            text,
-            bytes,
-            lines: lines - trimmed,
-            trimmed,
-        })
     }
 }
 
@@ -151,9 +94,13 @@ fn four_fifths(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Seek};
 
-    fn rendered(messages: &[(i64, &str)], max_bytes: Option<u64>) -> (PromptText, String) {
+    /// Returns the file, its content, and the number of trimmed lines.
+    fn rendered(
+        messages: &[(i64, &str)],
+        max_bytes: Option<u64>,
+    ) -> (PlannedHistoryFile, String, usize) {
         let mut prompts = Prompts::default();
         for (ts, text) in messages {
             let message = UserMessage {
@@ -162,7 +109,8 @@ mod tests {
             };
             prompts.add(&ConversationId::of("s"), &message).unwrap();
         }
-        let mut written = prompts.write(max_bytes).unwrap();
+        let mut written = PlannedHistoryFile::new("history.jsonl", 0);
+        let trimmed = prompts.write(&mut written, max_bytes).unwrap();
         let mut text = String::new();
         written.text.rewind().unwrap();
         written.text.read_to_string(&mut text).unwrap();
@@ -170,7 +118,7 @@ mod tests {
             (text.len() as u64, text.lines().count()),
             (written.bytes, written.lines)
         );
-        (written, text)
+        (written, text, trimmed)
     }
 
     fn ten() -> Vec<(i64, &'static str)> {
@@ -179,24 +127,24 @@ mod tests {
 
     #[test]
     fn a_history_within_the_limit_is_not_trimmed() {
-        let (whole, text) = rendered(&ten(), None);
+        let (whole, text, trimmed) = rendered(&ten(), None);
         assert_eq!(rendered(&ten(), Some(whole.bytes)).1, text);
-        assert_eq!(whole.trimmed, 0);
+        assert_eq!(trimmed, 0);
     }
 
     #[test]
     fn beyond_the_limit_the_oldest_lines_go_until_four_fifths_remain() {
         let whole = rendered(&ten(), None).0.bytes;
-        let (trimmed, text) = rendered(&ten(), Some(whole - 1));
+        let (file, text, trimmed) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.
-        assert_eq!((trimmed.lines, trimmed.trimmed), (7, 3));
+        assert_eq!((file.lines, trimmed), (7, 3));
         assert!(text.starts_with("{\"session_id\":\"s\",\"ts\":13,"));
     }
 
     #[test]
     fn the_newest_line_stays_however_small_the_limit() {
-        let (trimmed, _) = rendered(&ten(), Some(1));
-        assert_eq!((trimmed.lines, trimmed.trimmed), (1, 9));
+        let (file, _, trimmed) = rendered(&ten(), Some(1));
+        assert_eq!((file.lines, trimmed), (1, 9));
         assert_eq!(rendered(&ten()[..1], Some(1)).0.lines, 1);
         assert_eq!(rendered(&[], Some(1)).0.lines, 0);
     }
@@ -204,7 +152,7 @@ mod tests {
     #[test]
     fn exact_duplicates_are_removed_and_ties_sorted_by_text() {
         let messages = [(2, "b"), (1, "z"), (2, "a"), (2, "b"), (-1, "before 1970")];
-        let (_, text) = rendered(&messages, None);
+        let (_, text, _) = rendered(&messages, None);
         let texts: Vec<_> = text
             .lines()
             .map(|line| serde_json::from_str::<HistoryEntry>(line).unwrap().text)

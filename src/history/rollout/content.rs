@@ -10,7 +10,6 @@ use serde_json::Value;
 /// The first `session_meta` line, which describes the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SessionMeta {
-    /// The id of the conversation.
     pub id: ConversationId,
     /// False for the form of Codex before 0.32, which newer versions do not list or open.
     pub has_envelope: bool,
@@ -95,7 +94,6 @@ pub(crate) struct RolloutScan {
     pub title: Option<String>,
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,
-    /// The user's messages, in order.
     pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
@@ -103,10 +101,8 @@ pub(crate) struct RolloutScan {
     pub turn: Turn,
 }
 
-/// Values from the turns of a conversation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Turn {
-    /// The user's first message.
     pub first_message: Option<String>,
     /// The settings of the last turn that records them.
     pub context: Option<TurnContext>,

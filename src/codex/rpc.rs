@@ -1,0 +1,183 @@
+//! Requests to a private `codex app-server`, which speaks JSON lines over its standard streams: requests
+//! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and notifications
+//! in between.
+
+use super::auth::text;
+use super::program::Program;
+use super::redaction::printable;
+use crate::io::child::{ChildGroup, ChildOutput};
+use crate::io::environment::Environment;
+use crate::io::progress::is_interrupted;
+use serde_json::{Value, json};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The interval at which a wait checks for Ctrl-C.
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Maximum time for Codex to exit after its input is closed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The reply to one request: its `result`, or its `error`.
+pub(super) type Reply = Result<Value, RpcError>;
+
+#[derive(Debug)]
+pub(super) struct RpcError {
+    pub code: i64,
+    pub message: String,
+}
+
+/// The reason why an app-server gave no result. The texts are safe to print.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppServerError {
+    /// Codex could not be started, ended early, refused, or made no progress.
+    #[error("{0}")]
+    Failed(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn failed(reason: &str) -> AppServerError {
+    AppServerError::Failed(printable(reason))
+}
+
+/// What [`AppServer::receive`] got.
+pub(super) enum Received {
+    Reply(u64, Reply),
+    Nothing,
+    /// Codex has closed its output.
+    Closed,
+}
+
+/// A running app-server. Killed on drop, unless it has ended.
+pub(crate) struct AppServer {
+    pub(super) child: ChildGroup,
+    next_id: u64,
+}
+
+impl AppServer {
+    pub(super) fn start(program: &Program, home: &Path, env: &Environment) -> io::Result<Self> {
+        let mut command = program.command(home, env);
+        let child = ChildGroup::spawn(command.arg("app-server"))?;
+        Ok(Self { child, next_id: 0 })
+    }
+
+    /// Starts an app-server whose databases are in `home`, and introduces this program; see [`call`](Self::call).
+    pub(crate) fn open(
+        program: &Program,
+        home: &Path,
+        env: &Environment,
+        problem: &mut dyn FnMut() -> Option<String>,
+    ) -> Result<Self, AppServerError> {
+        let env = env.without("CODEX_SQLITE_HOME");
+        let started = Self::start(program, home, &env);
+        let mut server = started.map_err(|e| failed(&e.to_string()))?;
+        let id = server.initialize().map_err(|e| failed(&e.to_string()))?;
+        server.result_of(id, problem)?;
+        let confirmed = server.confirm();
+        confirmed.map_err(|e| failed(&e.to_string()))?;
+        Ok(server)
+    }
+
+    /// Sends the first request, and returns its id.
+    pub(super) fn initialize(&mut self) -> io::Result<u64> {
+        let info = json!({
+            "name": "codex-manager",
+            "title": "codex-manager",
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        self.request("initialize", &json!({ "clientInfo": info }))
+    }
+
+    /// Confirms the reply to the first request. Codex accepts others only afterwards.
+    pub(super) fn confirm(&mut self) -> io::Result<()> {
+        let message = json!({ "method": "initialized" });
+        self.child.send(&message.to_string())
+    }
+
+    /// Sends a request, and returns its id.
+    pub(super) fn request(&mut self, method: &str, params: &Value) -> io::Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut message = json!({ "id": id, "method": method });
+        if !params.is_null() {
+            message["params"] = params.clone();
+        }
+        self.child.send(&message.to_string())?;
+        Ok(id)
+    }
+
+    /// Waits for a reply to any request until `limit`, but no longer than until the next check for Ctrl-C.
+    pub(super) fn receive(&self, limit: Instant) -> Received {
+        let next_check = Instant::now() + INTERRUPT_POLL_INTERVAL;
+        match self.child.read_line(limit.min(next_check)) {
+            ChildOutput::TimedOut => Received::Nothing,
+            ChildOutput::Closed => Received::Closed,
+            ChildOutput::Line(line) => {
+                reply_of(&line).map_or(Received::Nothing, |(id, reply)| Received::Reply(id, reply))
+            }
+        }
+    }
+
+    /// Sends a request and returns its result. `problem` is asked again and again, and ends the wait by the reason
+    /// why it is useless.
+    pub(crate) fn call(
+        &mut self,
+        method: &str,
+        params: &Value,
+        problem: &mut dyn FnMut() -> Option<String>,
+    ) -> Result<Value, AppServerError> {
+        let sent = self.request(method, params);
+        let id = sent.map_err(|e| failed(&e.to_string()))?;
+        self.result_of(id, problem)
+    }
+
+    fn result_of(
+        &mut self,
+        id: u64,
+        problem: &mut dyn FnMut() -> Option<String>,
+    ) -> Result<Value, AppServerError> {
+        loop {
+            if is_interrupted() {
+                return Err(AppServerError::Interrupted);
+            }
+            if let Some(problem) = problem() {
+                return Err(failed(&problem));
+            }
+            match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
+                Received::Reply(of, reply) if of == id => {
+                    return reply.map_err(|error| failed(&error.message));
+                }
+                Received::Reply(..) | Received::Nothing => {}
+                Received::Closed => {
+                    self.finish();
+                    return Err(failed(self.child.stderr().trim()));
+                }
+            }
+        }
+    }
+
+    /// Closes the input of Codex and waits for its end, else kills it.
+    pub(crate) fn finish(&mut self) {
+        self.child.finish(Instant::now() + EXIT_TIMEOUT);
+    }
+}
+
+/// Parses a reply: an object with a number as `id`, no `method`, and a `result` or `error`.
+fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
+    let mut message: Value = serde_json::from_slice(line).ok()?;
+    let id = message.get("id")?.as_u64()?;
+    if message.get("method").is_some() {
+        return None;
+    }
+    if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
+        let text = text(error, "message");
+        let reply = RpcError {
+            code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
+            message: text.unwrap_or_else(|| error.to_string()),
+        };
+        return Some((id, Err(reply)));
+    }
+    Some((id, Ok(message.get_mut("result")?.take())))
+}

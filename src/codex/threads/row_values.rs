@@ -1,0 +1,59 @@
+use super::schema::Schema;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The values of a row of the table `threads` by column.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct RowValues(BTreeMap<String, RowValue>);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct RowValue(#[serde(with = "ValueForm")] Value);
+
+/// The form of a value in the record of the trash.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Value", rename_all = "lowercase")]
+enum ValueForm {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl RowValues {
+    pub(crate) fn set(&mut self, column: &str, value: impl Into<Value>) {
+        self.0.insert(column.to_owned(), RowValue(value.into()));
+    }
+
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.0.contains_key(column)
+    }
+
+    #[cfg(test)]
+    pub(super) fn remove(&mut self, column: &str) {
+        self.0.remove(column);
+    }
+
+    /// Adds the row, unless the conversation has one. Columns that the table lacks are skipped. Returns
+    /// the number of added rows.
+    pub(super) fn insert_into(
+        &self,
+        connection: &Connection,
+        schema: &Schema,
+    ) -> rusqlite::Result<usize> {
+        let known = self.0.iter().filter(|(name, _)| schema.has(name));
+        let (names, values): (Vec<_>, Vec<_>) = known
+            .map(|(name, RowValue(value))| (format!("\"{name}\""), value))
+            .unzip();
+        let places = vec!["?"; names.len()].join(",");
+        let sql = format!(
+            "INSERT OR IGNORE INTO threads({}) VALUES({places})",
+            names.join(",")
+        );
+        connection
+            .prepare_cached(&sql)?
+            .execute(params_from_iter(values))
+    }
+}
