@@ -35,7 +35,7 @@ impl From<VaultError> for CommandError {
                 .hint("set one up: codex-manager vault init URL"),
             VaultError::NoPassword => Self::wrap(ErrorKind::Usage, &error)
                 .hint("give --password-file FILE or --password-command COMMAND, or set RESTIC_PASSWORD_FILE"),
-            VaultError::Restic { fault, .. } => of_fault(fault, error),
+            VaultError::Restic { fault, .. } => of_fault(fault, &error),
             VaultError::NoProgress(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("run the same command again; --timeout SECONDS allows longer pauses; earlier snapshots are unaffected"),
             VaultError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, &error)
@@ -54,8 +54,8 @@ impl From<VaultError> for CommandError {
     }
 }
 
-fn of_fault(fault: Fault, error: VaultError) -> CommandError {
-    let wrapped = CommandError::wrap(ErrorKind::Failed, &error);
+fn of_fault(fault: Fault, error: &VaultError) -> CommandError {
+    let wrapped = CommandError::wrap(ErrorKind::Failed, error);
     match fault {
         Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
         Fault::Exists => wrapped.hint("open it: codex-manager vault init URL, with its password"),

@@ -382,7 +382,7 @@ impl Ui {
             ),
         )];
         for cause in error.causes() {
-            lines.push(self.broken(4, &format!("  caused by: {}", ansi::printable(&cause))));
+            lines.push(self.broken(4, &format!("  caused by: {}", ansi::printable(cause))));
         }
         if !error.hints.is_empty() {
             lines.push(String::new());

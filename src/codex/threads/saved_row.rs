@@ -95,7 +95,7 @@ mod tests {
         insert(&path, &again).unwrap();
         let back = read(&path, "a").unwrap().expect("a row");
         let mut expected = row;
-        let _ = expected.remove("r");
+        expected.remove("r");
         assert_eq!(back, expected);
         let tools: i64 = database
             .query_row("SELECT count(*) FROM tools", [], |r| r.get(0))

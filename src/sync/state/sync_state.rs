@@ -154,7 +154,7 @@ impl SyncState {
 
     /// Takes a new random name for this machine's manifest: 8 hex digits, enough to distinguish a few machines.
     pub(crate) fn take_new_name(&mut self) {
-        self.own.writer = random_id()[..8].to_owned();
+        random_id()[..8].clone_into(&mut self.own.writer);
         // A client may restore any of them later; they all count as this machine's.
         for end in std::mem::take(&mut self.own.published) {
             if !self.own.former.contains(&end) {

@@ -229,15 +229,15 @@ fn add_copies_and_moves(
     pair: &FilePair<'_>,
     chosen: &ChosenVersion<'_>,
 ) -> Result<StateUpdate, PlanError> {
-    let mut place = |side| match chosen.file_on(side, pair) {
-        Some(seen) => Ok(draft.add_move(seen, &chosen.folder)),
-        None => {
-            let old = match side {
-                Side::Local => pair.local.as_ref().map(|local| &local.seen),
-                Side::Remote => chosen.canonical,
-            };
-            add_copy(inputs, draft, chosen.from, side, &chosen.folder, old)
+    let mut place = |side| {
+        if let Some(seen) = chosen.file_on(side, pair) {
+            return Ok(draft.add_move(seen, &chosen.folder));
         }
+        let old = match side {
+            Side::Local => pair.local.as_ref().map(|local| &local.seen),
+            Side::Remote => chosen.canonical,
+        };
+        add_copy(inputs, draft, chosen.from, side, &chosen.folder, old)
     };
     // The copied file moves last: a copy reads it under the name that the plan observed.
     let (local, remote) = if chosen.from.seen.side == Side::Local {

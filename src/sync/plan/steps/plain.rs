@@ -149,10 +149,8 @@ fn outcome(
         (FileDecision::RecordEqual, Some(local), Some(remote)) => {
             found_equal(inputs, key, (local, remote))
         }
-        (FileDecision::CopyToCloud(why), Some(from), over) => {
-            copy(inputs, pair, (from, over.as_ref()), facts, why)
-        }
-        (FileDecision::CopyToLocal(why), over, Some(from)) => {
+        (FileDecision::CopyToCloud(why), Some(from), over)
+        | (FileDecision::CopyToLocal(why), over, Some(from)) => {
             copy(inputs, pair, (from, over.as_ref()), facts, why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
