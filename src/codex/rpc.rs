@@ -42,7 +42,7 @@ fn failed(reason: &str) -> AppServerError {
     AppServerError::Failed(printable(reason))
 }
 
-/// What [`AppServer::receive`] got.
+/// A result of [`AppServer::receive`].
 pub(super) enum Received {
     Reply(u64, Reply),
     Nothing,

@@ -4,7 +4,7 @@ use super::backup::{
     BackupError, LIST_NAME, SnapshotFile, SnapshotList, TIMESTAMP_FORMAT, UNFINISHED_LOCK,
     UNFINISHED_PREFIX, next_number,
 };
-use super::config::{Compression, SyncConfig};
+use super::config::{SnapshotCompression, SyncConfig};
 use super::mtime::set_mtime;
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::scan::Side;
@@ -110,12 +110,12 @@ fn back_up_readable(
     };
     let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
     let (path, end) = match config.backup.compression {
-        Compression::None => (unfinished.path().join("snapshot"), ""),
-        Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
+        SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
+        SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
     };
     snapshot_result.not_copied = match config.backup.compression {
-        Compression::None => write_folder(&path, files, list)?,
-        Compression::Zip => write_zip(&path, files, list)?,
+        SnapshotCompression::None => write_folder(&path, files, list)?,
+        SnapshotCompression::Zip => write_zip(&path, files, list)?,
     };
     if path.exists() {
         snapshot_result.name = Some(publish(&path, folder, &base, end)?);

@@ -71,7 +71,7 @@ pub enum DeletePolicy {
 /// The form of the backup before overwriting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum Compression {
+pub enum SnapshotCompression {
     /// A folder of plain files per snapshot.
     #[default]
     None,

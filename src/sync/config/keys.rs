@@ -1,6 +1,8 @@
 //! The table of all settings of `sync.toml`. Names and defaults are those of codexSync.
 
-use super::choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
+use super::choices::{
+    Compare, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode, SnapshotCompression,
+};
 use super::settings::PathRule;
 use crate::io::settings::{SettingKey, ValueKind, parse_structure};
 use crate::logging::{LogArchiving, LogFormat, Severity};
@@ -98,7 +100,7 @@ pub(super) const KEYS: [SettingKey; 47] = [
     flag("backup.backup_before_overwrite"),
     count("backup.retention_days", "30"),
     count("backup.max_backups", "0"),
-    choice::<Compression>("backup.compression"),
+    choice::<SnapshotCompression>("backup.compression"),
     flag("safety.require_codex_stopped"),
     flag("safety.fail_on_unknown"),
     key(

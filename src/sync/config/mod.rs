@@ -16,7 +16,9 @@ mod parse;
 mod paths;
 mod settings;
 
-pub use choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
+pub use choices::{
+    Compare, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode, SnapshotCompression,
+};
 pub use error::SyncConfigError;
 pub use parse::machine_name;
 pub use paths::ConfigContext;

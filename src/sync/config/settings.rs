@@ -1,6 +1,8 @@
 //! The values of a configuration.
 
-use super::choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
+use super::choices::{
+    Compare, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode, SnapshotCompression,
+};
 use crate::logging::LogSettings;
 use crate::shutdown::ShutdownSettings;
 use std::path::PathBuf;
@@ -90,7 +92,7 @@ pub struct BackupOptions {
     /// Number of its snapshots that this program keeps; 0 is no limit.
     pub max_backups: u64,
     /// The form of new snapshots.
-    pub compression: Compression,
+    pub compression: SnapshotCompression,
 }
 
 /// The tables `[safety]` and `[process_detection]`, and `sync.dry_run_default`: conditions for writing.

@@ -1,4 +1,4 @@
-//! What the plans of all files share, read before any decision. Nothing changes it while a plan is made.
+//! The data that the plans of all files share. It is read before any decision and stays as it is while a plan is made.
 
 use super::request::PlanRequest;
 use crate::io::IoError;
