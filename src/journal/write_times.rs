@@ -98,12 +98,9 @@ impl BeginTime {
         };
         let (first_ns, read_ns) = probe()?;
         let mut probes = ClockProbes::new(first_ns, read_ns);
-        let longest_wait = if has_whole_seconds(first_ns) {
-            LONGEST_TICK
-        } else {
-            Duration::from_millis(20)
-        };
-        while !probes.are_enough() && begun.elapsed() < longest_wait {
+        // On a busy machine a tick of milliseconds is seen late. Without it, a write up to the longest tick before
+        // would count as one of this time.
+        while !probes.are_enough() && begun.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
             let (clock_ns, read_ns) = probe()?;
             probes.add(clock_ns, read_ns);
