@@ -86,8 +86,7 @@ pub(crate) const KEYS: [SettingKey; 24] = [
         .about("the Codex home")
         .variable("CODEX_HOME"),
     key("codex.bin", PROGRAM, "codex").about("the Codex program"),
-    choice::<BeforeNewCodex>("backup.before_new_codex")
-        .about("whether to archive before a new Codex starts"),
+    choice::<BeforeNewCodex>("backup.before_new_codex").about("archive before a new Codex starts"),
     choice::<Compression>("backup.compression").about("compression level of archives"),
     key("backup.exclude", GLOBS, "[]").about("globs of paths that backup excludes"),
     flag("backup.include_tmp").about("archive tmp/ and .tmp/ too"),
@@ -115,8 +114,8 @@ pub(crate) const KEYS: [SettingKey; 24] = [
 /// The settings with one value per folder. In the file each is a table whose keys are folders.
 pub(crate) const FOLDER_KEYS: [SettingKey; 3] = [
     key("folders", PROFILE, "").about("the account of a folder"),
-    flag("trusted").about("whether .codex-account files in a folder are used"),
-    flag("shared_logins").about("whether logins may be stored in a home that others can read"),
+    flag("trusted").about("use .codex-account files in a folder"),
+    flag("shared_logins").about("store logins in a home that others can read"),
 ];
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
 //! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
 //!
-//! [`plan`] runs these phases in this order. Each is a function of the results before it. `inputs` has what they share:
-//! what machines recorded about files, in manifests, the ledger and the state, read once before any decision. The types
-//! that all phases use lie beside them: `sync_step`, `undelivered_version`, [`notice`](crate::sync::notice).
+//! [`plan`] runs these phases in this order. Each uses the results of the phases before it. `inputs` has the records of
+//! all machines about files: the manifests, the ledger and the state. They are read once, before any decision. Types of
+//! several phases are in `sync_step`, `undelivered_version` and [`notice`](crate::sync::notice).
 //!
 //! 1. `scan`: reads the state and the manifests, lists both sides, and puts all files of one key into a group.
 //! 2. `guards`: fails if the cloud folder lacks so many known files that it is probably not mounted.
