@@ -4,7 +4,9 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
+use crate::support::injection::{
+    Fault, Point, can_inject, points, run_with_fault, sample_of, stopped_at,
+};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
@@ -283,14 +285,21 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
     let env = home();
     let home = env.codex_home();
     let whole = (rows(&home), names(&home));
-    let conversation = id(2);
     let mut dice = Dice::new();
-    for command in ["trash", "undelete"] {
+    // Several go in one transaction; if it fails, each goes alone.
+    for (command, chosen) in [("trash", &[2][..]), ("undelete", &[2]), ("trash", &[2, 3])] {
+        let chosen: Vec<String> = chosen.iter().map(|&n| id(n)).collect();
+        let with_ids = |command: &'static str, ids: &[String]| {
+            let words = ["storage", command].map(str::to_owned);
+            words.into_iter().chain(ids.iter().cloned()).collect()
+        };
         if command == "undelete" {
-            let _ = env.run(["storage", "trash", &conversation]).code(0);
+            let trash: Vec<String> = with_ids("trash", &chosen);
+            let _ = env.run(trash).code(0);
         }
         let kept = FolderSnapshot::of(&env.path("home"));
-        let args = ["storage", command, &conversation];
+        let args: Vec<String> = with_ids(command, &chosen);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let all = points(&env, &args);
         let mut tried = 0;
         for fault in [
@@ -300,7 +309,7 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
         ] {
             for point in sample_of(POINTS, &all, &mut dice) {
                 kept.restore();
-                let context = format!("{command} {point:?} {fault:?}");
+                let context = format!("{args:?} {point:?} {fault:?}");
                 let Some(output) = run_with_fault(&env, &args, &point, fault) else {
                     continue;
                 };
@@ -309,16 +318,19 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
                 let listed = env.run(["storage", "undelete", "--json"]);
                 assert_eq!(listed.code, 0, "{context}\n{output:?}\n{listed}");
                 let trashed = ids(&listed.json());
-                let is_live = rollouts(&home).len() == 5;
-                assert!(is_live || trashed == [id(2)], "{context}: lost\n{output:?}");
-                if trashed.is_empty() {
-                    assert_eq!((rows(&home), names(&home)), whole, "{context}\n{output:?}");
-                } else {
-                    let run = env.run(["storage", "undelete", &conversation]);
+                let live = rollouts(&home).len();
+                assert!(trashed.iter().all(|id| chosen.contains(id)), "{context}");
+                assert!(
+                    live == 5 || live + trashed.len() == 5,
+                    "{context}: lost\n{output:?}"
+                );
+                if !trashed.is_empty() {
+                    let undelete: Vec<String> = with_ids("undelete", &trashed);
+                    let run = env.run(undelete);
                     assert_eq!(run.code, 0, "{context}\n{run}");
-                    assert_eq!((rows(&home), names(&home)), whole, "{context}\n{output:?}");
-                    assert_eq!(rollouts(&home).len(), 5, "{context}");
                 }
+                assert_eq!((rows(&home), names(&home)), whole, "{context}\n{output:?}");
+                assert_eq!(rollouts(&home).len(), 5, "{context}");
                 let left = env.tree("home").0.into_keys();
                 let left: Vec<PathBuf> = left
                     .filter(|p| p.to_string_lossy().contains(".pending"))
@@ -327,9 +339,40 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
             }
         }
         kept.restore();
+        if command == "undelete" {
+            let _ = env.run(args).code(0);
+        }
         println!("{command}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
     }
+}
+
+/// One fault stops the transaction of all, and does not come again: then each goes alone.
+#[test]
+fn conversations_go_to_the_trash_alone_if_they_cannot_go_together() {
+    if !can_inject() {
+        return;
+    }
+    let env = home();
+    let (home, second, third) = (env.codex_home(), id(2), id(3));
+    let args = ["storage", "trash", &second, &third];
+    let kept = FolderSnapshot::of(&env.path("home"));
+    let mut alone = 0;
+    for number in 1.. {
+        kept.restore();
+        let point = Point {
+            call: "renameat2".to_owned(),
+            number,
+        };
+        let Some(output) = run_with_fault(&env, &args, &point, Fault::Once("EIO")) else {
+            break;
+        };
+        let listed = env.run(["storage", "undelete", "--json"]).code(0);
+        let trashed = ids(&listed.json());
+        assert_eq!(rollouts(&home).len() + trashed.len(), 5, "{output:?}");
+        alone += u32::from(output.status.success() && trashed.len() == 2);
+    }
+    assert!(alone > 0, "no run went on after the fault");
 }
 
 #[test]
