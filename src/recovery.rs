@@ -80,7 +80,10 @@ pub(crate) fn recover_all(
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env);
     let vacuum = vacuum::recover(manager_home, env);
-    let trash = conversation_trash::recover(manager_home);
+    let trash = conversation_trash::recover(manager_home).map(|number| match number {
+        0 => Recovery::None,
+        _ => Recovery::Finished(Vec::new()),
+    });
     let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);
     for (interrupted, result) in [
         (Interrupted::Prune, prune),

@@ -4,9 +4,7 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::held_lock::HeldLock;
-use crate::support::injection::{
-    Fault, Point, can_inject, points, run_with_fault, sample_of, stopped_at,
-};
+use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_of, stopped_at};
 use crate::support::lab::{Lab, conversation_rows, rollouts};
 use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
@@ -286,7 +284,6 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
     let home = env.codex_home();
     let whole = (rows(&home), names(&home));
     let mut dice = Dice::new();
-    // Several go in one transaction; if it fails, each goes alone.
     for (command, chosen) in [("trash", &[2][..]), ("undelete", &[2]), ("trash", &[2, 3])] {
         let chosen: Vec<String> = chosen.iter().map(|&n| id(n)).collect();
         let with_ids = |command: &'static str, ids: &[String]| {
@@ -345,34 +342,6 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
         println!("{command}: {} points, {tried} faults tried", all.len());
         assert!(tried > POINTS, "{tried}");
     }
-}
-
-/// One fault stops the transaction of all, and does not come again: then each goes alone.
-#[test]
-fn conversations_go_to_the_trash_alone_if_they_cannot_go_together() {
-    if !can_inject() {
-        return;
-    }
-    let env = home();
-    let (home, second, third) = (env.codex_home(), id(2), id(3));
-    let args = ["storage", "trash", &second, &third];
-    let kept = FolderSnapshot::of(&env.path("home"));
-    let mut alone = 0;
-    for number in 1.. {
-        kept.restore();
-        let point = Point {
-            call: "renameat2".to_owned(),
-            number,
-        };
-        let Some(output) = run_with_fault(&env, &args, &point, Fault::Once("EIO")) else {
-            break;
-        };
-        let listed = env.run(["storage", "undelete", "--json"]).code(0);
-        let trashed = ids(&listed.json());
-        assert_eq!(rollouts(&home).len() + trashed.len(), 5, "{output:?}");
-        alone += u32::from(output.status.success() && trashed.len() == 2);
-    }
-    assert!(alone > 0, "no run went on after the fault");
 }
 
 #[test]
@@ -518,30 +487,6 @@ fn a_unit_that_names_files_outside_of_the_home_is_ignored() {
         fs::rename(trash.join(".pending-unit"), &unit).unwrap();
         assert_same_tree(&before, &env.tree("home"));
     }
-}
-
-#[test]
-fn a_move_that_an_earlier_version_left_incomplete_is_undone() {
-    let env = home();
-    let state = |env: &TestEnv| (rows(&env.codex_home()), names(&env.codex_home()));
-    let before = (state(&env), rollouts(&env.codex_home()));
-    let _ = env.run(["storage", "trash", &id(3)]).code(0);
-    let trash = env.manager_home().join("trash/conversations");
-    let units = || {
-        let entries = fs::read_dir(&trash).unwrap().flatten();
-        entries
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-    };
-    let unit = units().last().expect("a unit");
-    let name = unit.file_name().expect("a name").to_string_lossy();
-    fs::rename(&unit, trash.join(format!(".pending-{name}"))).unwrap();
-    // Killed before it wrote the document.
-    fs::create_dir(trash.join(".pending-empty")).unwrap();
-    let run = env.run(["storage"]).code(0);
-    assert!(run.stderr.contains("storage trash was undone"), "{run}");
-    assert_eq!((state(&env), rollouts(&env.codex_home())), before);
-    assert_eq!(units().count(), 0);
 }
 
 #[test]

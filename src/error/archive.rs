@@ -47,8 +47,6 @@ impl From<crate::journal::JournalError> for CommandError {
             }
             JournalError::ForeignFolder(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("inspect it, and remove it if you do not need it; nothing was changed"),
-            JournalError::Completion(_) => Self::wrap(ErrorKind::Failed, &error)
-                .hint("run the same command again; nothing was changed"),
             JournalError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, &error)
                 .hint("restore fewer files at once with --only; nothing was changed"),
             JournalError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, &error)

@@ -10,7 +10,6 @@ impl From<crate::storage::trash::TrashError> for CommandError {
             TrashError::Document(e) => e.into(),
             TrashError::Index(e) => e.into(),
             TrashError::Clock(e) => e.into(),
-            TrashError::Journal(e) => e.into(),
             TrashError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, &error)
                 .hint("close the conversation in Codex, then run the same command again"),
             TrashError::Occupied(_) => {

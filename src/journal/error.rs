@@ -12,9 +12,6 @@ pub(super) enum Direction {
     Forward,
 }
 
-/// The error of a [policy](super::policy::RecoveryPolicy::after_exchange).
-pub(crate) type CompletionError = Box<dyn std::error::Error + Send + Sync>;
-
 /// The reason why a transaction failed or cannot be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -67,9 +64,6 @@ pub enum JournalError {
         /// The folders that the new state was moved to, because these processes may have written to it.
         kept: Vec<PathBuf>,
     },
-    /// The policy could not change what is not in the steps. The old state is live.
-    #[error(transparent)]
-    Completion(CompletionError),
     /// An interrupted transaction cannot be finished now. Nothing was changed.
     #[error(transparent)]
     Deferred(#[from] RecoveryObstacle),

@@ -56,14 +56,8 @@ impl FileExchange {
 
     /// Removes the file at `live`, if there is one.
     pub(crate) fn remove(&mut self, live: &Path) -> Result<(), JournalError> {
-        self.remove_below(live, atomic::parent_of(live))
-    }
-
-    /// As [`FileExchange::remove`], for one of many files in folders below `top`, which is on their file system: all
-    /// have one staging folder, each of which costs several fsyncs.
-    pub(crate) fn remove_below(&mut self, live: &Path, top: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
-            let staged = self.stage(top)?;
+            let staged = self.stage(live)?;
             self.removals.push(Step::new(live.to_path_buf(), staged)?);
         }
         Ok(())
@@ -75,7 +69,7 @@ impl FileExchange {
         live: &Path,
         write: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), E> {
-        let staged = self.stage(atomic::parent_of(live))?;
+        let staged = self.stage(live)?;
         write(&staged)?;
         let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
         self.files.push(step);
@@ -93,11 +87,13 @@ impl FileExchange {
         self.transaction.commit(steps, policy).map(drop)
     }
 
-    /// Returns a free staging path on the file system of the folder `top`.
-    fn stage(&mut self, top: &Path) -> Result<PathBuf, JournalError> {
-        atomic::create_private_folder(top)?;
+    /// Returns a free staging path on the file system of `live`.
+    fn stage(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
+        let parent = atomic::parent_of(live);
+        atomic::create_private_folder(parent)?;
         // One folder for all spellings.
-        let folder = folder::staging_in(&top.canonical().at("look at", top)?);
+        let parent = parent.canonical().at("look at", parent)?;
+        let folder = folder::staging_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;
         }

@@ -25,9 +25,6 @@
 //! is removed. A recovery cannot undo: if files were written, it moves everything that is staged to a folder that
 //! stays ([`KeptAs::Evidence`]).
 //!
-//! **What cannot be exchanged**, such as a row in a database that Codex has open, is changed by
-//! [`RecoveryPolicy::after_exchange`], before the journal says `committed` and again after a kill.
-//!
 //! **A database that another process has open is never exchanged** (`database_locks`).
 //!
 //! I want to …
@@ -55,7 +52,7 @@ mod transaction;
 mod write_times;
 
 pub(crate) use error::join_holders;
-pub(crate) use error::{CompletionError, JournalError, RecoveryObstacle};
+pub(crate) use error::{JournalError, RecoveryObstacle};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
     KeptAs, folder_beside, folder_of_command, folder_within, is_real_folder, kept_as, list_kept,

@@ -1,7 +1,6 @@
 //! The policy that each user of the journal adds to its recovery.
 
 use super::document::{JOURNAL, LOCK};
-use super::error::CompletionError;
 use super::folder::FOLDER_SUFFIX;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::process::{self, Holder, ProcessRole, ProgramNames};
@@ -65,16 +64,6 @@ pub(crate) trait RecoveryPolicy {
         _outgoing: &Path,
         _incoming: Option<&Path>,
     ) -> Result<(), IoError> {
-        Ok(())
-    }
-
-    /// Brings what no step can exchange, such as the rows of an open database, to the state of the files. Called for
-    /// each step when all are done (`is_live`) or all are undone, before the journal says so, and again after a
-    /// kill. `new` is the path of the new state.
-    ///
-    /// # Errors
-    /// After steps that are done, they are undone. A recovery is repeated by the next command.
-    fn after_exchange(&self, _new: &Path, _is_live: bool) -> Result<(), CompletionError> {
         Ok(())
     }
 

@@ -224,7 +224,6 @@ impl Transaction {
         if direction == Direction::Forward && !statuses.iter().any(is_done) {
             // The files are complete and may have been used since. Going forward could lose later
             // changes. The new state may have been live, if an undo was killed.
-            self.complete_outside(Direction::Back, policy)?;
             self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
             self.reset_journal()?;
             return Ok(Direction::Back);
@@ -240,7 +239,6 @@ impl Transaction {
             })?;
         }
         self.exchange_remaining(&remaining, direction, &home, policy)?;
-        self.complete_outside(direction, policy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
         match direction {

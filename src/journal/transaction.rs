@@ -145,10 +145,8 @@ impl Transaction {
         let applied = self.journal.steps.iter().try_for_each(Step::apply);
         let applied = applied.and_then(|()| self.sync_parents());
         let applied = applied.map_err(JournalError::from);
-        let applied = applied.and_then(|()| self.check_replaced(policy));
-        let applied = applied.and_then(|()| self.complete_outside(Direction::Forward, policy));
-        if let Err(cause) = applied {
-            return Err(self.revert(cause, locks, policy)?);
+        if let Err(cause) = applied.and_then(|()| self.check_replaced(policy)) {
+            return Err(self.revert(cause, locks)?);
         }
         // Only now: until the journal says so, the staged files are the only way back.
         if self.record_committed().is_err() {
@@ -265,13 +263,11 @@ impl Transaction {
         &mut self,
         mut cause: JournalError,
         locks: DatabaseLocks,
-        policy: &dyn RecoveryPolicy,
     ) -> Result<JournalError, JournalError> {
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
         self.undo_steps()?;
-        self.complete_outside(Direction::Back, policy)?;
         locks.release();
-        self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
+        self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
         let is_kept = self.journal.keeps_replaced;
         self.reset_journal()?;
         if is_kept {
@@ -283,21 +279,6 @@ impl Transaction {
             }
         }
         Ok(cause)
-    }
-
-    /// Has the policy change what is not in the steps, after they went in this direction.
-    pub(super) fn complete_outside(
-        &self,
-        direction: Direction,
-        policy: &dyn RecoveryPolicy,
-    ) -> Result<(), JournalError> {
-        let is_live = direction == Direction::Forward;
-        for step in &self.journal.steps {
-            let new = if is_live { step.live() } else { &step.staged };
-            let completed = policy.after_exchange(new, is_live);
-            completed.map_err(JournalError::Completion)?;
-        }
-        Ok(())
     }
 
     /// Replaces exchanges by two moves where the file system has no call for an exchange.

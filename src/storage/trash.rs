@@ -1,13 +1,11 @@
 //! The trash of conversations: rollouts, row and names of a conversation as one unit.
 //!
 //! Each unit is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
-//! `conversation.json`. A move is a transaction of [`crate::journal`]: the unit comes, the rollouts go. The row and
-//! the names are in files that Codex has open, which cannot be exchanged, so [`UnitPolicy`] changes them before the
-//! journal ends. Earlier versions built a unit under a name that begins with `.pending-`.
+//! `conversation.json`. Until all is taken out of the Codex home, its name begins with `.pending-`.
+//! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
+//! rest may go too.
 
-use super::selection::Selected;
 use crate::codex::database::DatabaseError;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, Relation, RolloutName};
 use crate::codex::threads::{RowValues, saved_row};
 use crate::codex::writer_lock::WriterLock;
@@ -15,13 +13,13 @@ use crate::history::HistoryError;
 use crate::history::id::ConversationId;
 use crate::history::session_index;
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
-use crate::io::document::{self, Document, DocumentError};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::json_path::ListedPath;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, file_id, tree};
-use crate::journal::{CompletionError, FileExchange, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder of the units, below the manager home.
@@ -30,13 +28,7 @@ const FOLDER: &str = "trash/conversations";
 /// The name of the document of a unit.
 const DOCUMENT: &str = "conversation.json";
 
-/// The name of the journal of `storage trash`.
-const JOURNAL: &str = "trash";
-
-/// The number of conversations that are moved by one transaction. Each has an open lock meanwhile.
-pub(crate) const MAX_BATCH: usize = 64;
-
-/// The beginning of the name of a unit that an earlier version has not completed.
+/// The beginning of the name of a unit that is not complete.
 const PENDING: &str = ".pending-";
 
 /// The format of the time in the name of a unit.
@@ -67,22 +59,6 @@ impl Document for TrashedConversation {
 }
 
 impl TrashedConversation {
-    /// Writes its unit to `folder`. The rollouts are linked, or copied from another file system.
-    fn write(&self, folder: &Path) -> Result<(), TrashError> {
-        atomic::create_private_folder(folder)?;
-        for (path, name) in &self.files {
-            tree::publish_copy(&path.0, &folder.join(name))?;
-        }
-        document::write(&folder.join(DOCUMENT), self)?;
-        for (path, name) in &self.files {
-            // Codex may have archived or deleted it meanwhile.
-            if !is_same_file(&path.0, &folder.join(name))? {
-                return Err(TrashError::Changed(self.id.clone()));
-            }
-        }
-        Ok(())
-    }
-
     /// Returns true if its files are below the home and in the unit. Anything else was not written by
     /// this program.
     fn is_within_home(&self) -> bool {
@@ -130,29 +106,37 @@ pub(crate) enum TrashError {
     /// The index of names cannot be read or written.
     #[error(transparent)]
     Index(#[from] HistoryError),
-    /// The files were not exchanged.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
 }
 
-/// Returns the rollouts of a conversation, each with its name in the trash.
-fn files_of(selected: &Selected) -> Vec<(ListedPath, String)> {
-    let files = selected.rollouts.iter().enumerate().map(|(n, path)| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = if n == 0 {
-            name.into_owned()
-        } else {
-            format!("{n}-{name}")
-        };
-        (ListedPath(path.clone()), name)
-    });
-    files.collect()
+/// A conversation that is to be moved to the trash.
+#[derive(Debug, Clone)]
+pub(crate) struct Discarded<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) rollouts: &'a [PathBuf],
+    /// The size of its rollouts when it was chosen.
+    pub(crate) bytes: u64,
+}
+
+impl Discarded<'_> {
+    /// Returns the rollouts, each with its name in the trash.
+    fn files(&self) -> Vec<(ListedPath, String)> {
+        let files = self.rollouts.iter().enumerate().map(|(n, path)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = if n == 0 {
+                name.into_owned()
+            } else {
+                format!("{n}-{name}")
+            };
+            (ListedPath(path.clone()), name)
+        });
+        files.collect()
+    }
 }
 
 /// The trash of a manager home, locked.
 #[derive(Debug)]
 pub(crate) struct ConversationTrash {
-    manager_home: PathBuf,
     folder: PathBuf,
     _lock: FileLock,
 }
@@ -164,6 +148,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// The size of its rollouts.
     pub(crate) fn bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
         let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
@@ -181,82 +166,33 @@ impl ConversationTrash {
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::exclusive_unless_interrupted(&folder.join(".lock"))?;
         Ok(Self {
-            manager_home: manager_home.to_path_buf(),
             folder,
             _lock: lock,
         })
     }
 
-    /// Moves conversations of `home` to the trash, at most [`MAX_BATCH`]. Durable on return. `database` is the state
-    /// database. Returns the result for each: those that Codex has open, or that changed since they were chosen, stay.
+    /// Moves a conversation of `home` to the trash. Durable on return. `database` is the state
+    /// database.
+    ///
+    /// # Errors
+    /// Nothing was changed, or [`recover`] undoes it.
     pub(crate) fn discard(
         &self,
         home: &Path,
         database: Option<&Path>,
-        chosen: &[Selected],
+        discarded: &Discarded<'_>,
         now: DateTime<Utc>,
-    ) -> Vec<Result<(), TrashError>> {
-        match (self.discard_together(home, database, chosen, now), chosen) {
-            (Ok(results), _) => results,
-            (Err(JournalError::Written { .. }), [one]) => {
-                vec![Err(TrashError::Changed(one.id.clone()))]
-            }
-            (Err(e), [_]) => vec![Err(e.into())],
-            // One of them stopped the transaction.
-            (Err(_), _) => chosen
-                .chunks(1)
-                .flat_map(|one| self.discard(home, database, one, now))
-                .collect(),
-        }
-    }
-
-    /// Moves conversations by one transaction.
-    ///
-    /// # Errors
-    /// Nothing was changed, or [`recover`] undoes it.
-    fn discard_together(
-        &self,
-        home: &Path,
-        database: Option<&Path>,
-        chosen: &[Selected],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Result<(), TrashError>>, JournalError> {
-        let mut exchange = FileExchange::begin(&self.manager_home, JOURNAL, home, &UnitPolicy)?;
-        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-        let mut locks = Vec::new();
-        let mut results = Vec::new();
-        for selected in chosen {
-            let staged = self.stage(&mut exchange, home, database, selected, now);
-            if staged.is_ok() {
-                for path in &selected.rollouts {
-                    let top = folders.iter().find(|folder| path.starts_with(folder));
-                    let top = top.map_or_else(|| atomic::parent_of(path), PathBuf::as_path);
-                    exchange.remove_below(path, top)?;
-                }
-            }
-            results.push(staged.map(|lock| locks.push(lock)));
-        }
-        if !locks.is_empty() {
-            exchange.commit(&UnitPolicy)?;
-        }
-        Ok(results)
-    }
-
-    /// Stages the unit of a conversation. Returns the lock that keeps Codex from writing it.
-    fn stage(
-        &self,
-        exchange: &mut FileExchange,
-        home: &Path,
-        database: Option<&Path>,
-        selected: &Selected,
-        now: DateTime<Utc>,
-    ) -> Result<WriterLock, TrashError> {
-        let id = &selected.id;
-        let lock = WriterLock::take(home, id)?.ok_or_else(|| TrashError::Busy(id.clone()))?;
-        let sizes = selected.rollouts.iter().map(|path| path.metadata());
-        let bytes: u64 = sizes.flatten().map(|meta| meta.len()).sum();
-        if bytes != selected.bytes {
-            return Err(TrashError::Changed(id.clone()));
+    ) -> Result<Unit, TrashError> {
+        let id = discarded.id;
+        let busy = || TrashError::Busy(id.to_owned());
+        let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
+        let sizes = discarded
+            .rollouts
+            .iter()
+            .map(|path| path.metadata().map(|meta| meta.len()));
+        let bytes: u64 = sizes.flatten().sum();
+        if bytes != discarded.bytes {
+            return Err(TrashError::Changed(id.to_owned()));
         }
         let row = match database {
             Some(database) => saved_row::read(database, id)?,
@@ -264,8 +200,8 @@ impl ConversationTrash {
         };
         let names = session_index::lines_of(home, &ConversationId::of(id))?;
         let conversation = TrashedConversation {
-            id: id.clone(),
-            title: selected.title.clone(),
+            id: id.to_owned(),
+            title: discarded.title.to_owned(),
             trashed_at: now,
             home: ListedPath(home.to_path_buf()),
             database: database
@@ -273,16 +209,29 @@ impl ConversationTrash {
                 .map(|path| ListedPath(path.to_path_buf())),
             row,
             names,
-            files: files_of(selected),
-            modes: selected.rollouts.iter().map(|path| mode(path)).collect(),
+            files: discarded.files(),
+            modes: discarded.rollouts.iter().map(|path| mode(path)).collect(),
         };
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
-        let target = self.folder.join(name);
+        let pending = self.folder.join(format!("{PENDING}{name}"));
+        let target = self.folder.join(&name);
         if target.symlink_metadata().is_ok() {
             return Err(TrashError::Occupied(target));
         }
-        exchange.replace(&target, |staged| conversation.write(staged))?;
-        Ok(lock)
+        let unit = Unit {
+            folder: pending,
+            conversation,
+        };
+        let done = unit.write().and_then(|()| unit.take_out());
+        if let Err(e) = done {
+            unit.settle(&self.folder)?;
+            return Err(e);
+        }
+        unit.publish(&target)?;
+        Ok(Unit {
+            folder: target,
+            ..unit
+        })
     }
 
     /// Puts a conversation back as it was. Durable on return. Repeated safely.
@@ -311,7 +260,7 @@ impl ConversationTrash {
         age: TimeDelta,
         now: DateTime<Utc>,
     ) -> Result<Vec<Unit>, TrashError> {
-        let mut units = list(&self.folder)?;
+        let mut units = list(&self.folder, |name| !name.starts_with(b"."))?;
         units.reverse();
         let dated = units.iter().map(|unit| Dated {
             path: unit.folder.join(DOCUMENT),
@@ -342,7 +291,7 @@ impl ConversationTrash {
 /// # Errors
 /// The trash cannot be listed.
 pub(crate) fn units(manager_home: &Path) -> Result<Vec<Unit>, TrashError> {
-    list(&manager_home.join(FOLDER))
+    list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
 }
 
 /// Returns the rollouts of `home` in the trash, the newest first.
@@ -359,95 +308,96 @@ pub(crate) fn rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>,
     Ok(rollouts.collect())
 }
 
-fn list(folder: &Path) -> Result<Vec<Unit>, TrashError> {
+fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
+    let entries = match tree::list(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.at("list", folder)?,
+    };
     let mut units = Vec::new();
-    for (name, kind) in tree::list_if_exists(folder)? {
-        if kind.is_dir() && !name.as_encoded_bytes().starts_with(b".") {
-            units.extend(Unit::read(&folder.join(name))?);
+    for (name, kind) in entries {
+        let unit = folder.join(&name);
+        if kind.is_dir()
+            && is_wanted(name.as_encoded_bytes())
+            && let DocumentState::Good(conversation) = document::read(&unit.join(DOCUMENT))?
+            && TrashedConversation::is_within_home(&conversation)
+        {
+            units.push(Unit {
+                folder: unit,
+                conversation,
+            });
         }
     }
     units.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(units)
 }
 
-/// Finishes or undoes what a killed `storage trash` left incomplete. Costs two `lstat` if there is no trash.
+/// Finishes or undoes what a killed `storage trash` left incomplete. Returns the number of such
+/// conversations. Costs one `lstat` if there is no trash.
 ///
 /// # Errors
 /// The files cannot be written. The next call tries again.
-pub(crate) fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
-    if undo_old_moves(manager_home)? {
-        return Ok(Recovery::Undone(Vec::new()));
+pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
+    let folder = manager_home.join(FOLDER);
+    let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
+    let entries = tree::list(&folder).unwrap_or_default();
+    if !entries
+        .iter()
+        .any(|(name, _)| is_pending(name.as_encoded_bytes()))
+    {
+        return Ok(0);
     }
-    Ok(FileExchange::recover(manager_home, JOURNAL, &UnitPolicy)?)
-}
-
-/// Undoes moves that an earlier version began. Returns false if there are none.
-fn undo_old_moves(manager_home: &Path) -> Result<bool, TrashError> {
-    let trash = manager_home.join(FOLDER);
-    let mut entries = tree::list(&trash).unwrap_or_default();
-    entries.retain(|(name, _)| name.as_encoded_bytes().starts_with(PENDING.as_bytes()));
-    if entries.is_empty() {
-        return Ok(false);
+    let trash = ConversationTrash::lock(manager_home)?;
+    let pending = list(&folder, is_pending)?;
+    for unit in &pending {
+        unit.settle(&trash.folder)?;
     }
-    let _lock = ConversationTrash::lock(manager_home)?;
-    for (name, _) in entries {
-        let folder = trash.join(name);
-        if let Some(unit) = Unit::read(&folder)? {
-            unit.put_in()?;
-        } else if folder.join(DOCUMENT).symlink_metadata().is_ok() {
-            // Not written by this program.
-            continue;
-        }
-        // Without its document, nothing was taken out of the home.
-        tree::remove(&folder)?;
-    }
-    atomic::sync_folder(&trash)?;
-    Ok(true)
-}
-
-/// Takes the row and the names of a conversation out of the home, or puts them back, with its rollouts.
-struct UnitPolicy;
-
-impl RecoveryPolicy for UnitPolicy {
-    fn after_exchange(&self, new: &Path, is_live: bool) -> Result<(), CompletionError> {
-        let Some(unit) = Unit::read(new)? else {
-            return Ok(());
-        };
-        if is_live {
-            Ok(unit.take_out()?)
-        } else {
-            Ok(unit.put_in()?)
+    // Without its document, nothing was taken out of the home.
+    for (name, _) in tree::list(&folder).at("list", &folder)? {
+        let unit = folder.join(&name);
+        let has_document = unit.join(DOCUMENT).symlink_metadata().is_ok();
+        if is_pending(name.as_encoded_bytes()) && !has_document {
+            tree::remove(&unit)?;
         }
     }
-
-    /// The unit has only copies, and links of which the time changes with the rollouts.
-    fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        !path.starts_with(home)
-    }
+    Ok(pending.len())
 }
 
 impl Unit {
-    /// Reads the unit in `folder`; `None` if there is none, or it names files outside of its home.
-    fn read(folder: &Path) -> Result<Option<Self>, DocumentError> {
-        let document = document::read::<TrashedConversation>(&folder.join(DOCUMENT))?;
-        let conversation = document.good().filter(TrashedConversation::is_within_home);
-        Ok(conversation.map(|conversation| Self {
-            folder: folder.to_path_buf(),
-            conversation,
-        }))
+    /// Writes the unit. The rollouts are linked, or copied from another file system.
+    fn write(&self) -> Result<(), TrashError> {
+        atomic::create_private_folder(&self.folder)?;
+        for (path, name) in &self.conversation.files {
+            tree::publish_copy(&path.0, &self.folder.join(name))?;
+        }
+        // Last: without it, nothing was taken out of the home.
+        document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(atomic::sync_folder(atomic::parent_of(&self.folder))?)
     }
 
-    /// Takes the row and the names out of the home, whose rollouts are gone.
+    /// Takes the row, the names and the rollouts out of the home.
     fn take_out(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
+        for (path, name) in &conversation.files {
+            if !is_same_file(&path.0, &self.folder.join(name))? {
+                return Err(TrashError::Changed(conversation.id.clone()));
+            }
+        }
         if let Some(database) = &conversation.database {
             saved_row::delete(&database.0, &conversation.id)?;
         }
-        let id = ConversationId::of(&conversation.id);
-        session_index::take_lines(&conversation.home.0, &id)?;
-        for (_, name) in &conversation.files {
+        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+        self.remove_rollouts()
+    }
+
+    fn remove_rollouts(&self) -> Result<(), TrashError> {
+        for (path, name) in &self.conversation.files {
+            tree::remove(&path.0)?;
             // Until here it was the same file by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
+        }
+        for (path, _) in &self.conversation.files {
+            atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
     }
@@ -475,6 +425,46 @@ impl Unit {
             &id,
             &conversation.names,
         )?)
+    }
+
+    /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
+    fn settle(&self, trash: &Path) -> Result<(), TrashError> {
+        if self.folder.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let files = &self.conversation.files;
+        let is_whole = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        let all_live = files
+            .iter()
+            .all(|(path, _)| path.0.symlink_metadata().is_ok());
+        if is_whole && !all_live {
+            self.take_out_rest()?;
+            let name = self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            return self.publish(&trash.join(name.trim_start_matches(PENDING)));
+        }
+        if is_whole {
+            self.put_in()?;
+        }
+        tree::remove(&self.folder)?;
+        Ok(atomic::sync_folder(trash)?)
+    }
+
+    fn take_out_rest(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        if let Some(database) = &conversation.database {
+            saved_row::delete(&database.0, &conversation.id)?;
+        }
+        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+        self.remove_rollouts()
+    }
+
+    /// Gives the complete unit its name.
+    fn publish(&self, target: &Path) -> Result<(), TrashError> {
+        Ok(atomic::rename_new(&self.folder, target)?)
     }
 
     /// Fails if the home has another rollout of this conversation, in any form, at `path`.

@@ -12,7 +12,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
-use crate::storage::trash::{self, ConversationTrash, MAX_BATCH, TrashError, Unit};
+use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
 use crate::ui::Style;
 use crate::ui::json_object::object;
 use crate::ui::table::{Cell, Column, Table};
@@ -151,13 +151,18 @@ impl TrashArgs {
         } else if !selection.conversations.is_empty() {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(&context.settings.manager_home)?;
-            for batch in selection.conversations.chunks(MAX_BATCH) {
+            for selected in &selection.conversations {
                 if progress::is_interrupted() {
                     break;
                 }
-                let results = trash.discard(home, state.as_deref(), batch, context.now());
-                let moved = batch.iter().zip(&results);
-                items.extend(moved.map(|(one, result)| TrashItem::of_selected(one, result)));
+                let discarded = Discarded {
+                    id: &selected.id,
+                    title: &selected.title,
+                    rollouts: &selected.rollouts,
+                    bytes: selected.bytes,
+                };
+                let result = trash.discard(home, state.as_deref(), &discarded, context.now());
+                items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
             removed = remove_expired(&trash, context)?;
         }

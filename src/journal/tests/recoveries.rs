@@ -1,7 +1,6 @@
 //! Recovers transactions after other programs have changed files.
 
 use super::*;
-use std::cell::RefCell;
 
 #[test]
 fn files_that_codex_replaced_after_the_exchange_stay() {
@@ -113,57 +112,6 @@ fn a_home_in_use_is_not_exchanged() {
         let is_new = state == JournalState::Committing && done > 0;
         let expected = if is_new { NEW } else { OLD };
         assert_eq!(fixture.live_state(), expected, "{state:?} {done}");
-    }
-}
-
-/// Changes something that is not in the steps, and notes whether the new state was live.
-#[derive(Default)]
-struct Outside {
-    fails: bool,
-    calls: RefCell<Vec<bool>>,
-}
-
-impl RecoveryPolicy for Outside {
-    fn after_exchange(&self, _: &Path, is_live: bool) -> Result<(), CompletionError> {
-        self.calls.borrow_mut().push(is_live);
-        if self.fails && is_live {
-            return Err("the database is locked".into());
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn steps_are_undone_if_the_policy_cannot_complete_them() {
-    let fixture = Fixture::new();
-    let (transaction, steps) = fixture.begin();
-    let policy = Outside {
-        fails: true,
-        ..Outside::default()
-    };
-    let outcome = transaction.commit(steps, &policy);
-    assert!(matches!(outcome, Err(JournalError::Completion(_))));
-    assert_eq!(fixture.live_state(), OLD);
-    assert!(!fixture.staging().exists());
-    let calls = policy.calls.into_inner();
-    assert_eq!((calls[0], calls.last()), (true, Some(&false)));
-}
-
-#[test]
-fn a_recovery_completes_what_is_outside_of_the_steps() {
-    for (state, done, is_live) in [
-        (JournalState::Committing, 1, true),
-        (JournalState::Committing, 4, true),
-        (JournalState::Committing, 0, false),
-        (JournalState::Undoing, 1, false),
-        (JournalState::Undoing, 0, false),
-    ] {
-        let fixture = Fixture::new();
-        fixture.killed(state, in_journal(done));
-        let policy = Outside::default();
-        let _ = fixture.recover_with(&policy);
-        let calls: BTreeSet<bool> = policy.calls.into_inner().into_iter().collect();
-        assert_eq!(calls, BTreeSet::from([is_live]), "{state:?} {done}");
     }
 }
 
