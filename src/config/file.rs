@@ -4,7 +4,7 @@ use super::key::{FOLDER_KEYS, KEYS, span};
 use super::setting::{KeyError, Setting, find};
 use super::values::{ConfigValues, Preferences, VaultSettings};
 use crate::io::retention::RetentionPolicy;
-use crate::io::settings::{SettingValues, SettingsError, SettingsFile};
+use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
 use crate::launch::folders::FolderAccounts;
 use chrono::TimeDelta;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,8 @@ impl ConfigFile {
     /// # Errors
     /// The text is not TOML, or has a newer schema.
     pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
-        SettingsFile::parse(path, text).map(Self)
+        let file = SettingsFile::parse(path, text)?;
+        file.with_known_schema().map(Self)
     }
 
     /// Returns the value of `setting`, unvalidated; `None` if the file does not set it.
@@ -72,6 +73,7 @@ impl ConfigFile {
     /// Returns all keys that no setting has.
     pub(crate) fn unknown(&self) -> Vec<KeyError> {
         let names = self.0.names().into_iter();
+        let names = names.filter(|name| name != SCHEMA_KEY);
         names.filter_map(|name| find(&name).err()).collect()
     }
 

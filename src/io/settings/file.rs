@@ -57,20 +57,26 @@ impl SettingsFile {
     /// Parses `text`; `path` is used in errors only.
     ///
     /// # Errors
-    /// The text is not TOML, or has a newer schema.
+    /// The text is not TOML.
     pub(crate) fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
-        let document: DocumentMut = match text.parse() {
-            Ok(document) => document,
-            Err(source) => return Err(SettingsError::Syntax { path, source }),
-        };
-        let file = Self { path, document };
-        match file.document.get(SCHEMA_KEY).map(Item::as_integer) {
-            Some(None) => Err(file.invalid(SCHEMA_KEY, "must be a whole number")),
+        match text.parse() {
+            Ok(document) => Ok(Self { path, document }),
+            Err(source) => Err(SettingsError::Syntax { path, source }),
+        }
+    }
+
+    /// Checks the schema, which only files of codex-manager have.
+    ///
+    /// # Errors
+    /// The file has a newer schema.
+    pub(crate) fn with_known_schema(self) -> Result<Self, SettingsError> {
+        match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
+            Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
             Some(Some(found)) if found > SCHEMA => Err(SettingsError::Newer {
-                path: file.path,
+                path: self.path,
                 found,
             }),
-            _ => Ok(file),
+            _ => Ok(self),
         }
     }
 
@@ -138,11 +144,10 @@ impl SettingsFile {
         }
     }
 
-    /// Returns the dotted names of all values, in the order of the file, except that of the schema.
+    /// Returns the dotted names of all values, in the order of the file.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         collect_names(self.document.as_table(), "", &mut names);
-        names.retain(|name| name != SCHEMA_KEY);
         names
     }
 

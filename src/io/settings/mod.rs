@@ -7,7 +7,6 @@ mod file;
 mod key;
 mod values;
 
-pub(crate) use file::SettingsError;
-pub(crate) use file::SettingsFile;
+pub(crate) use file::{SCHEMA_KEY, SettingsError, SettingsFile};
 pub(crate) use key::{SettingKey, ValueKind, parse_structure};
 pub(crate) use values::SettingValues;

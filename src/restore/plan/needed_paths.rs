@@ -49,3 +49,22 @@ fn state_version(name: &Path) -> Option<u64> {
     let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
     version.strip_suffix(".sqlite")?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_databases_of_codex_have_a_version() {
+        for (name, version) in [
+            ("state_5.sqlite", Some(5)),
+            ("sqlite/state_12.sqlite", Some(12)),
+            (".codex-manager/sqlite/state_4.sqlite", Some(4)),
+            ("skills/x/state_9.sqlite", None),
+            ("state_x.sqlite", None),
+            ("logs_2.sqlite", None),
+        ] {
+            assert_eq!(state_version(Path::new(name)), version, "{name}");
+        }
+    }
+}

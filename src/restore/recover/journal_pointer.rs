@@ -115,3 +115,41 @@ fn read(pointer: &Path) -> Option<(PathBuf, Option<String>)> {
     let marker = marker.and_then(|marker| String::from_utf8(marker).ok());
     Some((json_path::path_of(bytes).ok()?, marker))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_restore_does_not_change_the_pointer_of_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
+        let first = JournalPointer::create(&manager, &folder).unwrap();
+        let second = JournalPointer::create(&manager, &folder);
+        assert!(matches!(second, Err(JournalError::InProgress(_))));
+        let text = fs::read(&first.path).unwrap();
+        assert!(text.starts_with(folder.as_os_str().as_encoded_bytes()));
+        // Removing it as an old one does not either.
+        JournalPointer::remove(&first.path, &folder).unwrap();
+        assert!(first.path.exists());
+        let path = first.path.clone();
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    /// On Windows the name of an open file stays until it is closed.
+    #[cfg(unix)]
+    #[test]
+    fn a_dropped_pointer_does_not_remove_the_file_of_another_restore() {
+        let root = tempfile::tempdir().unwrap();
+        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
+        let first = JournalPointer::create(&manager, &folder).unwrap();
+        fs::remove_file(&first.path).unwrap();
+        let path = first.path.clone();
+        let second = JournalPointer::create(&manager, &folder).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+}

@@ -8,6 +8,7 @@ use crate::codex::database;
 use crate::history::id::ConversationId;
 use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::file_open;
+use crate::io::progress::Silent;
 use crate::io::{IoContext, IoError, atomic};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::needed_paths::newest_state_database;
@@ -111,8 +112,10 @@ pub(crate) fn reinstate_names(
 
 /// Unpacks one file of the archive, even if the plan does not restore it.
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-    let file = atomic::create_private(to)?;
-    Ok(file_extract::extract_entry(archive, entry, &file)?)
+    // Private from its beginning.
+    drop(atomic::create_private(to)?);
+    let place = |found: &FileEntry| (found.path == entry.path).then(|| to.to_path_buf());
+    Ok(file_extract::extract_to(archive, place, &Silent)?)
 }
 
 #[cfg(unix)]

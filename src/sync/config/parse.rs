@@ -11,7 +11,7 @@ use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::file_open;
-use crate::io::settings::{SettingValues, SettingsError, SettingsFile};
+use crate::io::settings::{SettingValues, SettingsError, SettingsFile, ValueKind};
 use crate::logging::LogSettings;
 use crate::shutdown::{
     Confirmation, ShutdownSettings, TargetOs, Termination, default_background_names,
@@ -49,10 +49,10 @@ impl SyncConfig {
     ) -> Result<Self, SyncConfigError> {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = warnings(&file);
-        // codexSync treats an empty string as an absent one.
         for name in file.names() {
-            let text = file.get(&name).and_then(toml_edit::Value::as_str);
-            if text.is_some_and(|text| text.trim().is_empty()) {
+            // No setting is outside of a table: such a value has its warning, also if it has the name of a table.
+            let is_unused = !name.contains('.');
+            if is_unused || is_blank_text(&file, &name) {
                 file.unset(&name);
             }
         }
@@ -105,6 +105,18 @@ impl SyncConfig {
             warnings,
         })
     }
+}
+
+/// Returns true for an empty text: codexSync treats it as an absent one.
+fn is_blank_text(file: &SettingsFile, name: &str) -> bool {
+    let key = KEYS.iter().find(|key| key.name == name);
+    let kind = key.map(|key| key.kind);
+    let is_text = matches!(
+        kind,
+        Some(ValueKind::Text { .. } | ValueKind::Choice { .. })
+    );
+    let text = file.get(name).and_then(toml_edit::Value::as_str);
+    is_text && text.is_some_and(|text| text.trim().is_empty())
 }
 
 /// Returns a warning for each key that has no effect.
@@ -289,6 +301,19 @@ mod tests {
         assert_eq!(config.logging.level, crate::logging::Severity::Debug);
         let default = Path::new("/home/me/.codex-manager/sync-backups");
         assert_eq!(config.backup.folder, default);
+    }
+
+    #[test]
+    fn only_a_blank_text_is_absent_and_values_in_place_of_tables_are_only_warned_of() {
+        let cloud = "[paths]\ncloud_root_dir = \"/c\"\n";
+        assert!(read(&format!("{cloud}[targets]\ninclude_roots = \"\"")).is_err());
+        assert!(read(&format!("{cloud}[safety]\nfail_on_unknown = \"\"")).is_err());
+        for value in ["scheduler = false", "schema = 2", "schema = \"v1\""] {
+            let config = read(&format!("{value}\n{cloud}")).unwrap();
+            let name = value.split(' ').next().unwrap();
+            let warning = format!("unknown key in the configuration: {name}");
+            assert_eq!(config.warnings, [warning], "{value}");
+        }
     }
 
     #[test]
