@@ -344,6 +344,35 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
     }
 }
 
+/// Codex continues the conversation after the kill, before the next command.
+#[test]
+fn i2_a_turn_between_a_killed_move_and_its_recovery_is_kept() {
+    if !can_inject() {
+        return;
+    }
+    let env = home();
+    let conversation = id(3);
+    let path = format!("sessions/2026/10/01/rollout-2026-10-01T00-00-00-{conversation}.jsonl");
+    let path = env.codex_home().join(path);
+    let args = ["storage", "trash", &conversation];
+    let kept = FolderSnapshot::of(&env.path("home"));
+    let mut continued = 0;
+    for point in points(&env, &args) {
+        kept.restore();
+        let killed = run_with_fault(&env, &args, &point, Fault::Killed);
+        if killed.is_none() || !path.exists() {
+            continue;
+        }
+        let turn = "{\"type\":\"turn_context\",\"payload\":{\"turn_id\":\"later\"}}\n";
+        let text = fs::read_to_string(&path).unwrap() + turn;
+        fs::write(&path, &text).unwrap();
+        let _ = env.run(["storage", "undelete", "--json"]).code(0);
+        assert_eq!(fs::read_to_string(&path).ok(), Some(text), "{point:?}");
+        continued += 1;
+    }
+    assert!(continued > 10, "{continued}");
+}
+
 #[test]
 fn codex_lists_and_resumes_what_came_back() {
     let Some(lab) = Lab::new() else { return };
