@@ -49,6 +49,34 @@ fn a_backup_on_condition_is_made_only_after_an_update_of_codex() {
 }
 
 #[test]
+fn a_scheduled_backup_archives_once_a_day_and_after_an_update_of_codex() {
+    let mut env = alice_and_bob();
+    install(&env, "0.169.0");
+    let install_job = ["schedule", "install", "backup", "--if-codex-changed"];
+    let options = ["--dry-run", "--scheduler", "systemd", "--json"];
+    let job = env.run([install_job, options].concat()).code(0).json();
+    assert_eq!(job["when"], serde_json::json!({ "every": 3600 }));
+    let words = job["runs"].as_array().unwrap().iter();
+    let words: Vec<_> = words.map(|word| word.as_str().unwrap()).collect();
+    let run = |env: &mut TestEnv, now: &str, archived: usize| {
+        env.set("CODEX_MANAGER_NOW", now);
+        let _ = env.run([&words[1..], &["--no-status"]].concat()).code(0);
+        assert_eq!(archives(env), archived, "{now}");
+    };
+    run(&mut env, "2026-11-20T09:00:00Z", 1);
+    run(&mut env, "2026-11-20T10:00:00Z", 1);
+    install(&env, "0.170.0");
+    run(&mut env, "2026-11-20T11:00:00Z", 2);
+    run(&mut env, "2026-11-20T12:00:00Z", 2);
+    run(&mut env, "2026-11-21T11:00:00Z", 3);
+    fs::remove_file(env.path("bin/codex")).unwrap();
+    run(&mut env, "2026-11-21T12:00:00Z", 3);
+    run(&mut env, "2026-11-22T12:00:00Z", 4);
+    let other = ["schedule", "install", "status", "--if-codex-changed"];
+    let _ = env.run(other).code(4);
+}
+
+#[test]
 fn a_replaced_binary_is_another_build() {
     let mut env = alice_and_bob();
     let args = ["backup", "--no-status", "--if-codex-changed", "--json"];

@@ -190,6 +190,10 @@ fn only_and_session_change_nothing_else() {
         Some(true)
     );
     assert_same_home(&before, &after);
+    let restored = read(&env, rollout(FIRST));
+    fs::remove_file(env.codex_home().join(rollout(FIRST))).expect("remove");
+    let _ = restore_json(&env, &[&archive, "--session", "A Na"]);
+    assert_eq!(read(&env, rollout(FIRST)), restored);
     let _ = restore_json(&env, &[&archive, "--only", "config.toml"]);
     assert_eq!(read(&env, "config.toml"), "model = \"gpt-5\"\n");
     assert_eq!(read(&env, "AGENTS.md"), "other");

@@ -17,6 +17,7 @@ fn options(job: JobKind, when: Trigger) -> JobOptions {
         job,
         when,
         apply: false,
+        if_codex_changed: false,
         config: None,
         search_path: None,
     }

@@ -43,11 +43,13 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
         id(1)
     );
     assert_eq!(text, expected);
-    let all = env.run(["show", "Fix the parser", "--tools", "--reasoning"]);
-    let all = all.code(1);
+    assert_eq!(env.run(["show", "fix the"]).code(0).stdout, expected);
+    let unknown = env.run(["show", "the parser"]).code(1);
     assert!(
-        all.stderr.contains("no conversation has this id or name"),
-        "{all}"
+        unknown
+            .stderr
+            .contains("no conversation has this id or title"),
+        "{unknown}"
     );
     let all = env
         .run(["show", "01a1", "--tools", "--reasoning"])

@@ -22,7 +22,7 @@ pub(crate) struct ChosenConversation<'r> {
 }
 
 impl<'r> ChosenConversation<'r> {
-    /// Returns the conversation that `text` names: an id, a prefix of one, a name, or the path of a rollout.
+    /// Returns the conversation that `text` names; see [`thread_choice::named`].
     ///
     /// # Errors
     /// No conversation or several match.
@@ -40,7 +40,7 @@ impl<'r> ChosenConversation<'r> {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
-        let message = format!("no conversation has this id or name: {}", printable(text));
+        let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
         error.hints.extend(suggestion(rows, text));
         Err(if home.is_dir() {
@@ -146,8 +146,8 @@ fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
 
 /// Finds the conversation that `text` names; see [`thread_choice::named`].
 fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
-    let has_name = |row: &ThreadRow, name: &str| row.given_name() == Some(name);
-    let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_name);
+    let has_title = |row: &ThreadRow, fits: &dyn Fn(&str) -> bool| row.titles().any(fits);
+    let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_title);
     match found.as_slice() {
         [] => Ok(None),
         [row] => Ok(Some(row)),

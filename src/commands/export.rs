@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
     reason = "independent flags of the command line"
 )]
 pub(crate) struct ExportArgs {
-    /// Ids, prefixes of ids, or names [default: a picker]
+    /// Ids, titles, beginnings of either, or paths of rollouts [default: a picker]
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// The format of the files

@@ -31,7 +31,7 @@ use std::path::Path;
   codex-manager resume 01a1fd26 -- exec \"continue\"
   codex-manager resume 01a1fd26 --profile work --rebind")]
 pub(crate) struct ResumeArgs {
-    /// An id, a prefix of one, a name, or the path of a rollout [default: a picker]
+    /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
     /// The most recently changed conversation of this folder

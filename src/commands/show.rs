@@ -37,7 +37,7 @@ use std::io;
     reason = "independent flags of the command line"
 )]
 pub(crate) struct ShowArgs {
-    /// An id, a prefix of one, a name, or the path of a rollout [default: a picker]
+    /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
     /// Show tool calls and their outputs whole

@@ -14,9 +14,8 @@ use crate::history::{rollout, session_index, thread_choice};
 use crate::io::IoContext;
 use crate::io::progress::Silent;
 use crate::restore::RestoreError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::path::Path;
 use std::sync::Mutex;
 
 /// An archive or a snapshot in which conversations are searched.
@@ -85,8 +84,8 @@ pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutNa
     })
 }
 
-/// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
-/// name in the session index of `source`; and of the rollouts that it continues.
+/// Returns the file names of the rollouts of one conversation, chosen as by [`thread_choice::named`] with the names in
+/// the session index of `source`; and of the rollouts that it continues.
 pub(crate) fn conversations(
     source: &dyn ConversationSource,
     wanted: &str,
@@ -102,25 +101,21 @@ pub(crate) fn find(
     if wanted.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
-    let by_id = |id: &str| -> Vec<String> {
-        rollout_files(source.files())
-            .filter(|(name, _)| name.id().is_some_and(|own| own.starts_with(id)))
-            .map(|(name, _)| name.name)
-            .collect()
-    };
-    let of_path = thread_choice::id_in_path(wanted);
-    let mut rollouts = by_id(&of_path.as_deref().unwrap_or(wanted).to_lowercase());
-    if rollouts.is_empty() {
-        let ids = ids_by_name(source, wanted)?;
-        rollouts = ids.iter().flat_map(|id| by_id(id)).collect();
+    let files = rollout_files(source.files()).map(|(name, _)| name);
+    let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
+    let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
+    let mut found = thread_choice::named(&files.iter(), wanted, id_of, |_, _| false);
+    if found.is_empty() {
+        // Names are read only now: they are far back in an archive.
+        let names = names(source)?;
+        let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
+            names.get(&id_of(file)).is_some_and(|name| fits(name))
+        };
+        found = thread_choice::named(&files.iter(), wanted, id_of, has_title);
     }
-    rollouts.sort();
-    rollouts.dedup();
-    let ids = rollouts.iter().filter_map(|name| {
-        let file = RolloutName::of(Path::new(name))?;
-        file.id().map(str::to_owned)
-    });
-    let ids: BTreeSet<_> = ids.collect();
+    let ids: BTreeSet<_> = found.iter().map(|file| id_of(file)).collect();
+    let rollouts: BTreeSet<_> = found.iter().map(|file| file.name.clone()).collect();
+    let rollouts: Vec<_> = rollouts.into_iter().collect();
     match rollouts.as_slice() {
         [] => Ok(None),
         // A conversation that was rewound has several.
@@ -198,20 +193,16 @@ impl Sink for RolloutHeadSink<'_> {
 /// The number of conversations that the hint for an ambiguous name lists.
 const MAX_LISTED_CONVERSATIONS: usize = 8;
 
-/// Returns the ids of the conversations that `session_index.jsonl` names `wanted`. The last line of an
-/// id counts.
-fn ids_by_name(source: &dyn ConversationSource, wanted: &str) -> Result<Vec<String>, CommandError> {
+/// Returns the names in `session_index.jsonl` by id. The last line of an id counts.
+fn names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
     let mut lines = LineReader::new(source.session_index()?);
-    let mut ids: Vec<String> = Vec::new();
+    let mut names = HashMap::new();
     while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {
         if let JsonlLine::Whole(line) = line
             && let Some(entry) = session_index::parse(line)
         {
-            ids.retain(|known| *known != entry.id);
-            if entry.thread_name == wanted {
-                ids.push(entry.id);
-            }
+            names.insert(entry.id, entry.thread_name);
         }
     }
-    Ok(ids)
+    Ok(names)
 }

@@ -3,27 +3,36 @@
 use crate::codex::rollout::RolloutName;
 use std::path::Path;
 
+/// The least number of characters that name a conversation by the beginning of its title. One letter is rather a typing
+/// error, and `storage trash` acts on what it names.
+const MIN_TITLE_CHARS: usize = 3;
+
 /// Returns those of `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of an id,
-/// else by a name. Ids are compared without regard to case.
+/// else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
+/// `has_title` returns true if a title of the conversation passes the test.
 pub(crate) fn named<T: Copy>(
     all: &(impl Iterator<Item = T> + Clone),
     wanted: &str,
     id: impl Fn(T) -> String,
-    has_name: impl Fn(T, &str) -> bool,
+    has_title: impl Fn(T, &dyn Fn(&str) -> bool) -> bool,
 ) -> Vec<T> {
     if wanted.trim().is_empty() {
         return Vec::new();
     }
     let of_path = id_in_path(wanted);
     let lower = of_path.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
-    let tests: [&dyn Fn(T) -> bool; 3] = [
+    let is_long = lower.chars().count() >= MIN_TITLE_CHARS;
+    let begins = |title: &str| title.to_lowercase().starts_with(&lower);
+    let tests: [&dyn Fn(T) -> bool; 4] = [
         &|one| id(one).to_lowercase() == lower,
         &|one| id(one).to_lowercase().starts_with(&lower),
-        &|one| has_name(one, wanted),
+        &|one| has_title(one, &|title| title == wanted),
+        &|one| is_long && has_title(one, &begins),
     ];
-    let fitting = tests.map(|test| all.clone().filter(|one| test(*one)).collect::<Vec<_>>());
-    let found = fitting.into_iter().find(|found| !found.is_empty());
-    found.unwrap_or_default()
+    let mut fitting = tests
+        .iter()
+        .map(|test| all.clone().filter(|one| test(*one)).collect::<Vec<_>>());
+    fitting.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 /// Returns the id in the path or the name of a rollout.
@@ -37,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conversation_is_named_by_id_path_prefix_or_name() {
+    fn a_conversation_is_named_by_id_path_prefix_or_title() {
         const ID: &str = "01a10000-0000-7000-8000-000000000001";
         let all = [
             (ID, "fix it"),
@@ -50,7 +59,7 @@ mod tests {
                 &all.iter(),
                 wanted,
                 |one| one.0.into(),
-                |one, name| one.1 == name,
+                |one, fits| fits(one.1),
             );
             found.iter().map(|one| one.0).collect::<Vec<_>>()
         };
@@ -61,6 +70,8 @@ mod tests {
         assert_eq!(found("01a2"), ["02"]);
         assert_eq!(found("02"), ["02"], "an id wins over a name");
         assert_eq!(found("fix it"), [ID, "03"]);
+        assert_eq!(found("Fix"), [ID, "03"], "the beginning of a title");
+        assert_eq!(found("fi"), Vec::<&str>::new(), "too short for a title");
         assert_eq!(found(" "), Vec::<&str>::new());
     }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 /// The beginning of the marker line; the options follow as JSON.
 const MARKER: &str = "made by codex-manager schedule: ";
 
+const DAY_SECONDS: u32 = 24 * 60 * 60;
+
 /// The command that a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -53,7 +55,7 @@ impl Trigger {
     fn period_seconds(self) -> u32 {
         match self {
             Self::Every(secs) => secs,
-            Self::Daily(..) => 24 * 60 * 60,
+            Self::Daily(..) => DAY_SECONDS,
         }
     }
 }
@@ -66,6 +68,9 @@ pub struct JobOptions {
     /// True for `sync run --apply`, false for `sync run --dry-run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apply: bool,
+    /// True if `backup` makes an archive as soon as Codex has another version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_codex_changed: bool,
     /// The absolute path of the configuration of `sync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
@@ -73,6 +78,18 @@ pub struct JobOptions {
     /// the current shell must not make an installed job out of date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
+}
+
+impl JobOptions {
+    /// Returns the time between two archives of an unchanged Codex. A job that watches Codex runs more often than that.
+    fn archive_period_seconds(&self) -> u32 {
+        let period = self.when.period_seconds();
+        if self.if_codex_changed {
+            period.max(DAY_SECONDS)
+        } else {
+            period
+        }
+    }
 }
 
 /// The environment of a job. All paths are absolute.
@@ -179,15 +196,18 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.push(mode.into());
         }
         JobKind::Backup => {
-            // Half the time between two runs: a run that starts a little early still makes an archive,
-            // and an archive that the user made shortly before is enough.
-            let minutes = (options.when.period_seconds() / 120).max(1);
+            // Half the time between two archives: a run that starts a little early still makes one, and an archive
+            // that the user made shortly before is enough.
+            let minutes = (options.archive_period_seconds() / 120).max(1);
             words.extend([
                 "backup".into(),
                 "--if-older".into(),
                 format!("{minutes}min"),
-                "--quiet".into(),
             ]);
+            if options.if_codex_changed {
+                words.push("--if-codex-changed".into());
+            }
+            words.push("--quiet".into());
         }
         JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
         JobKind::Vault => {

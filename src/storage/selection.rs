@@ -122,11 +122,10 @@ impl ShrinkSelection {
         let mut named = HashSet::new();
         for wanted in &filter.sessions {
             let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
-            let has_name = |id: &ConversationId, name: &str| {
-                let row = rows.get(id);
-                row.is_some_and(|row| row.given_name() == Some(name))
+            let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
+                rows.get(id).is_some_and(|row| row.titles().any(fits))
             };
-            let found = thread_choice::named(&ids, wanted, ToString::to_string, has_name);
+            let found = thread_choice::named(&ids, wanted, ToString::to_string, has_title);
             let found: HashSet<_> = found.into_iter().collect();
             match found.len() {
                 0 => self.unknown.push(wanted.clone()),

@@ -57,6 +57,11 @@ impl ThreadRow {
                 .starts_with(self.title.trim());
         is_name.then_some(&*self.title)
     }
+
+    /// Returns the name that the user chose and the first message, as far as there are.
+    pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
+        self.given_name().into_iter().chain([&*self.title])
+    }
 }
 
 /// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,

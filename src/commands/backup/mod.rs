@@ -207,10 +207,11 @@ impl BackupArgs {
             return Ok(None);
         }
         let limit = self.if_older.as_deref().map(parse_limit).transpose()?;
-        let codex_build = if self.if_codex_changed {
-            Some(find_build(context)?)
-        } else {
-            None
+        let codex_build = match self.if_codex_changed.then(|| find_build(context)) {
+            None => None,
+            // Without Codex, only the age decides: a scheduled backup goes on when Codex was removed.
+            Some(Err(_)) if limit.is_some() => None,
+            Some(build) => Some(build?),
         };
         let manager = &context.settings.manager_home;
         let records = store::archives(manager)?;

@@ -62,7 +62,7 @@ impl LossesArgs {
         }
         places::add_files(&mut search, context)?;
         let known = losses::read(&settings.manager_home)?;
-        let mut found = search.run(&known.accepted)?;
+        let found = search.run(&known.accepted)?;
         for (id, e) in &found.failures {
             is_whole = false;
             let problem = e.in_one_line();
@@ -70,8 +70,9 @@ impl LossesArgs {
                 .ui
                 .warn(format_args!("not compared: {}: {problem}", printable(id)));
         }
-        let accepted = self.accept(&mut found, context)?;
-        let listed = describe(&found.losses, &search.places, context);
+        let mut listed = describe(&found.losses, &search.places, context);
+        let accepted = self.accept(&found, &listed, context)?;
+        listed.retain(|loss| !accepted.contains(&loss.session_id));
         if self.accept.is_empty() {
             let extent = if self.vault {
                 CheckExtent::All
@@ -96,24 +97,26 @@ impl LossesArgs {
         })
     }
 
-    /// Accepts the losses of the named conversations and removes them from `found`. Returns their ids.
+    /// Accepts the losses of the named conversations. Returns their ids.
     fn accept(
         &self,
-        found: &mut FoundLosses,
+        found: &FoundLosses,
+        listed: &[LossJson],
         context: &Context,
     ) -> Result<Vec<String>, CommandError> {
         let mut accepted = Vec::new();
         for text in &self.accept {
-            let losses = found.losses.iter();
-            let named = thread_choice::named(&losses, text, |l| l.id.clone(), |_, _| false);
+            let id = |loss: &LossJson| loss.session_id.clone();
+            let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
+            let named = thread_choice::named(&listed.iter(), text, id, has_title);
             match named.as_slice() {
-                [one] => accepted.push(one.id.clone()),
+                [one] => accepted.push(one.session_id.clone()),
                 several => {
                     let name = printable(text);
                     let message = if several.is_empty() {
-                        format!("no conversation with lost messages has this id: {name}")
+                        format!("no conversation with lost messages has this id or title: {name}")
                     } else {
-                        format!("{name:?} is the beginning of several ids")
+                        format!("{name:?} matches several conversations")
                     };
                     let error = CommandError::failed(message);
                     return Err(error.hint("list them with: codex-manager history losses"));
@@ -130,7 +133,6 @@ impl LossesArgs {
             }
             record.losses.retain(|loss| !is_accepted(&loss.session_id));
         })?;
-        found.losses.retain(|loss| !accepted.contains(&loss.id));
         for id in &accepted {
             context.ui.report(format_args!("accepted: {id}"));
         }

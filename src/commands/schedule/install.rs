@@ -22,17 +22,19 @@ const INTERVAL_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 /// Write the files of a job, and with --enable activate it
 ///
 /// sync runs as a dry run unless it is installed with --apply. backup creates an archive only if the
-/// last one is older than half the interval. vault makes a snapshot, and once a month a drill.
+/// last one is older than half the interval; with --if-codex-changed it runs every hour, and archives
+/// once a day and after each update of Codex. vault makes a snapshot, and once a month a drill.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
+  codex-manager schedule install backup --if-codex-changed --enable
   codex-manager schedule install sync --every 30min     # a dry run
   codex-manager schedule install sync --every 30min --apply --enable
   codex-manager schedule install status --every 1h --dry-run")]
 pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
-    /// The interval, such as 30min or 12h [default: 1h for sync and status, 24h for backup and vault]
+    /// The interval, such as 30min or 12h [default: 1h for sync, status and --if-codex-changed, 24h for backup and vault]
     #[arg(long, value_name = "DUR", conflicts_with = "daily")]
     every: Option<String>,
     /// Run once a day at this local time
@@ -41,6 +43,9 @@ pub(super) struct InstallArgs {
     /// Let sync change files; without this flag it is a dry run
     #[arg(long)]
     apply: bool,
+    /// Let backup also make an archive when Codex has another version than in the last one
+    #[arg(long, conflicts_with = "daily")]
+    if_codex_changed: bool,
     /// The configuration file of sync
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -120,6 +125,11 @@ impl InstallArgs {
                 "--apply and --config are only for schedule install sync",
             ));
         }
+        if self.job != JobKind::Backup && self.if_codex_changed {
+            return Err(CommandError::usage(
+                "--if-codex-changed is only for schedule install backup",
+            ));
+        }
         let config = self
             .config
             .as_ref()
@@ -133,6 +143,7 @@ impl InstallArgs {
             job: self.job,
             when: self.when()?,
             apply: self.apply,
+            if_codex_changed: self.if_codex_changed,
             config,
             search_path: schedule::search_path(&context.env, self.common.scheduler())?,
         })
@@ -150,6 +161,7 @@ impl InstallArgs {
             return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
         }
         let default = match self.job {
+            JobKind::Backup if self.if_codex_changed => "1h",
             JobKind::Sync | JobKind::Status => "1h",
             JobKind::Backup | JobKind::Vault => "24h",
         };

@@ -38,7 +38,7 @@ const SHOWN: usize = 20;
   codex-manager storage trash --older-than 180d --project ~/old
   codex-manager storage trash --empty-trash")]
 pub(super) struct TrashArgs {
-    /// Conversations: ids, beginnings of ids, or names
+    /// Conversations: ids, titles, or beginnings of either
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// Only conversations that are unchanged for this long: 180d, 12h
@@ -69,7 +69,7 @@ pub(super) struct TrashArgs {
   codex-manager storage undelete
   codex-manager storage undelete 01a1f78b")]
 pub(super) struct UndeleteArgs {
-    /// Conversations in the trash: ids, beginnings of ids, or names
+    /// Conversations in the trash: ids, titles, or beginnings of either
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// Show what would be done
@@ -339,12 +339,11 @@ impl UndeleteArgs {
     }
 }
 
-/// Returns the unit of `home` with this id, beginning of an id, or name; the newest, if the
-/// conversation was moved there twice.
+/// Returns the unit of `home` that `wanted` names; the newest, if the conversation was moved there twice.
 fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, CommandError> {
-    let has_name = |unit: &Unit, name: &str| unit.conversation.title == name;
+    let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
     let id = |unit: &Unit| unit.conversation.id.clone();
-    let mut found = thread_choice::named(&units.iter(), wanted, id, has_name);
+    let mut found = thread_choice::named(&units.iter(), wanted, id, has_title);
     let Some(newest) = found.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {wanted}"))
             .hint("list the trash with: codex-manager storage undelete"));

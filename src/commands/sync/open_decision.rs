@@ -115,8 +115,11 @@ pub(super) fn find<'a>(
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
-        let has_title = |decision: &OpenDecision, title: &str| {
-            decision.versions().and_then(ConflictingVersions::title) == Some(title)
+        let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
+            let versions = decision.versions();
+            versions
+                .and_then(ConflictingVersions::title)
+                .is_some_and(fits)
         };
         found = thread_choice::named(&open.iter(), what, id, has_title);
     }

@@ -44,7 +44,7 @@ const COLUMNS: [Column; 3] = [
   codex-manager sync resolve 01a1f78b --keep both
   codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
 pub(super) struct ResolveArgs {
-    /// A conversation (id, beginning of an id, or title), a path, or the name of a conflict copy
+    /// A conversation (id, title, or the beginning of either), a path, or the name of a conflict copy
     what: Option<String>,
     /// The version to keep
     #[arg(long, value_enum, requires = "what")]
