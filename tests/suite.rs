@@ -115,6 +115,7 @@ mod restore_recovery;
 mod restore_rollouts;
 mod reuse;
 mod rewinds;
+mod rollbacks;
 mod round_trip;
 mod schedule;
 mod sequences;

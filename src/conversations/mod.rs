@@ -24,5 +24,6 @@ pub(crate) mod named_conversation;
 pub(crate) mod part_mark;
 pub(crate) mod reader;
 pub(crate) mod search;
+mod taken_back;
 pub(crate) mod tally;
 pub(crate) mod transcript;

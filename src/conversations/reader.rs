@@ -6,6 +6,7 @@
 //! consumed: Codex may still be writing it.
 
 use super::images::image_urls;
+use super::taken_back;
 use crate::codex::rollout;
 use crate::codex::rollout_lines::{self, ItemOrigin, LineItem, LineItems};
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
@@ -16,6 +17,7 @@ use crate::io::progress::is_interrupted;
 use serde::de::IgnoredAny;
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 /// The number of recent texts among which copies are recognized. Codex writes them within a few lines.
@@ -104,8 +106,10 @@ impl ReaderState {
             if !self.is_new(&item) {
                 return None;
             }
-            if matches!(item.kind, EventKind::User(_)) {
-                self.turn += 1;
+            match item.kind {
+                EventKind::User(_) => self.turn += 1,
+                EventKind::RolledBack(turns) => self.turn = self.turn.saturating_sub(turns),
+                _ => {}
             }
             Some(RolloutEvent {
                 turn: self.turn,
@@ -132,7 +136,8 @@ impl ReaderState {
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
             | EventKind::Tokens(_)
-            | EventKind::Request(_) => return true,
+            | EventKind::Request(_)
+            | EventKind::RolledBack(_) => return true,
         };
         let text = text.trim();
         if text.is_empty() {
@@ -273,6 +278,8 @@ pub(crate) struct EventReader {
     /// The offset at which the next rollout leaves this one.
     end: Option<u64>,
     next: VecDeque<RolloutSlice>,
+    /// The parts that the user took back. Only their figures are events.
+    taken_back: Vec<Range<u64>>,
     selection: LineParts,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
@@ -281,14 +288,19 @@ pub(crate) struct EventReader {
 impl EventReader {
     /// Opens a rollout, plain or compressed.
     pub(crate) fn open(path: &Path, selection: LineParts) -> io::Result<Self> {
-        Self::open_at(path, 0, selection)
+        let slices = [RolloutSlice {
+            path: path.to_path_buf(),
+            end: None,
+        }];
+        Self::open_all(&slices, selection)
     }
 
     /// Opens rollouts that continue each other. Turns are counted through all of them.
     pub(crate) fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
-        let mut reader = Self::open(&first.path, selection)?;
+        let mut reader = Self::open_at(&first.path, 0, selection)?;
         reader.end = first.end;
+        reader.taken_back = taken_back::ranges(first)?;
         reader.next = next.iter().cloned().collect();
         Ok(reader)
     }
@@ -300,6 +312,7 @@ impl EventReader {
             lines: RawLines::open(path, from)?,
             end: None,
             next: VecDeque::new(),
+            taken_back: Vec::new(),
             selection,
             state: ReaderState::default(),
             queue: VecDeque::new(),
@@ -323,13 +336,17 @@ impl EventReader {
                 };
                 self.lines = RawLines::open(&next.path, 0)?;
                 self.end = next.end;
+                self.taken_back = taken_back::ranges(&next)?;
                 continue;
             };
+            let is_taken_back = self.taken_back.iter().any(|part| part.contains(&offset));
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
             let events = self.state.accept(items, offset);
-            self.queue.extend(events.into_iter().flatten());
-            if self.selection == LineParts::TEXTS_AND_IMAGES {
+            let events = events.into_iter().flatten();
+            self.queue
+                .extend(events.filter(|event| !is_taken_back || event.kind.is_figure()));
+            if self.selection == LineParts::TEXTS_AND_IMAGES && !is_taken_back {
                 let turn = self.state.turn;
                 let image = |url| RolloutEvent {
                     turn,

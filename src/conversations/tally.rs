@@ -12,6 +12,8 @@ use crate::codex::rollout_lines::{RequestRecord, TokenEvent, TokenUsage};
 pub(crate) struct Tally {
     /// The last sum that Codex wrote.
     total: Option<TokenUsage>,
+    /// True if the next new sum is that of a request that was counted by its record.
+    is_recorded: bool,
 }
 
 impl Tally {
@@ -24,6 +26,10 @@ impl Tally {
             return event.last.unwrap_or_default();
         };
         let previous = self.total.replace(total);
+        if self.is_recorded && previous != Some(total) {
+            self.is_recorded = false;
+            return TokenUsage::default();
+        }
         let last = event.last.unwrap_or(total);
         match previous {
             // Codex up to 0.150 begins at zero again when a conversation is resumed. A sum of one request is such a
@@ -36,7 +42,8 @@ impl Tally {
 
     /// Returns the tokens of a request; zero for the copy of a request of `thread_id`'s original.
     pub(crate) fn request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
-        self.total = record.total.or(self.total);
+        // The sum in the record is no sum of the conversation: in one that an older Codex began it starts at zero (0.169).
+        self.is_recorded = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
             record.usage
         } else {
@@ -52,21 +59,25 @@ impl Tally {
     /// Encodes the tally for [`Tally::of_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
-        let mut bytes = vec![u8::from(self.total.is_some())];
+        let mut bytes = vec![u8::from(self.total.is_some()) | u8::from(self.is_recorded) << 1];
         bytes.extend(total.parts().into_iter().flat_map(u64::to_le_bytes));
         bytes
     }
 
     /// Decodes a tally. Returns an empty one if the bytes are damaged.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        let mut total = None;
-        if bytes.len() == Self::STORED_BYTES && bytes[0] == 1 {
+        let mut tally = Self::default();
+        if bytes.len() != Self::STORED_BYTES {
+            return tally;
+        }
+        tally.is_recorded = bytes[0] & 2 != 0;
+        if bytes[0] & 1 != 0 {
             let (numbers, _) = bytes[1..].as_chunks::<8>();
             let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
             let mut next = || numbers.next().unwrap_or_default();
-            total = Some(TokenUsage::of_parts([next(), next(), next(), next()]));
+            tally.total = Some(TokenUsage::of_parts([next(), next(), next(), next()]));
         }
-        Self { total }
+        tally
     }
 }
 
@@ -194,17 +205,40 @@ mod tests {
     #[test]
     fn records_count_once_and_only_in_their_own_conversation() {
         let mut tally = Tally::default();
-        let record = |thread: &str, used: TokenUsage, total: TokenUsage| RequestRecord {
+        let record = |thread: &str, used: TokenUsage| RequestRecord {
             thread_id: thread.to_owned(),
             usage: used,
-            total: Some(total),
         };
         let (a, b) = (usage(100, 0, 10), usage(200, 0, 20));
-        let of_parent = record("parent", a, a);
+        let of_parent = record("parent", a);
         assert_eq!(tally.request(&of_parent, "Own"), TokenUsage::default());
-        assert_eq!(tally.request(&record("own", a, b), "Own"), a);
+        assert_eq!(tally.request(&record("own", a), "Own"), a);
         // Codex writes the same request as a sum behind the record.
         assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
         assert_eq!(Tally::of_bytes(b"x"), Tally::default());
+    }
+
+    #[test]
+    fn records_in_a_conversation_that_an_older_codex_began_count_once() {
+        let request = RequestRecord {
+            thread_id: "own".into(),
+            usage: usage(100, 0, 10),
+        };
+        let old = event(Some(usage(9000, 0, 90)), Some(usage(9000, 0, 90)));
+        let mut tally = Tally::default();
+        assert_eq!(tally.count(&old).total_tokens, 9090);
+        for n in 1..=3 {
+            assert_eq!(tally.request(&request, "own"), request.usage);
+            // The quota is written again with the old sum, then the new sum of the whole conversation.
+            let before = event(Some(usage(8900 + 100 * n, 0, 80 + 10 * n)), None);
+            let sum = event(
+                Some(usage(9000 + 100 * n, 0, 90 + 10 * n)),
+                Some(request.usage),
+            );
+            for count in [&before, &sum, &sum] {
+                tally = Tally::of_bytes(&tally.to_bytes());
+                assert_eq!(tally.count(count), TokenUsage::default());
+            }
+        }
     }
 }

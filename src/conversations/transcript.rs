@@ -146,7 +146,8 @@ fn entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         | EventKind::Meta(_)
         | EventKind::TurnContext(_)
         | EventKind::Tokens(_)
-        | EventKind::Request(_) => return None,
+        | EventKind::Request(_)
+        | EventKind::RolledBack(_) => return None,
     };
     Some(TranscriptEntry {
         turn: event.turn,

@@ -44,6 +44,9 @@ pub(crate) enum EventKind {
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
     Request(Box<RequestRecord>),
+    /// The user took this number of turns back. Codex up to 0.150, and newer ones for legacy conversations, leave them in
+    /// the rollout.
+    RolledBack(u32),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -102,9 +105,6 @@ pub(crate) struct RequestRecord {
     /// The conversation that made the request.
     pub thread_id: String,
     pub usage: TokenUsage,
-    /// The sum of the conversation, which includes that of the original in a fork.
-    #[serde(default, rename = "thread_token_usage")]
-    pub total: Option<TokenUsage>,
 }
 
 /// Numbers of tokens, as the model's provider counts them.
@@ -175,7 +175,8 @@ impl EventKind {
             | Self::Meta(_)
             | Self::TurnContext(_)
             | Self::Tokens(_)
-            | Self::Request(_) => None,
+            | Self::Request(_)
+            | Self::RolledBack(_) => None,
         }
     }
 }

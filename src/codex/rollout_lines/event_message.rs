@@ -40,6 +40,16 @@ pub(super) fn reasoning_event(payload: &PayloadText<'_>) -> serde_json::Result<V
     Ok(vec![item(ItemOrigin::Event, kind)])
 }
 
+pub(super) fn rolled_back(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
+    #[derive(Deserialize)]
+    struct RollbackEvent {
+        num_turns: u32,
+    }
+    let event: RollbackEvent = serde_json::from_str(payload.json)?;
+    let kind = EventKind::RolledBack(event.num_turns);
+    Ok(vec![item(ItemOrigin::Event, kind)])
+}
+
 pub(super) fn execution_event(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     execution(payload.json, ItemOrigin::Event)
 }

@@ -2,7 +2,7 @@
 
 use super::content::PayloadText;
 use super::event_message::{
-    agent_message, completed, execution_event, reasoning_event, tokens, user_message,
+    agent_message, completed, execution_event, reasoning_event, rolled_back, tokens, user_message,
 };
 use super::line_item::LineItem;
 use super::line_parts::LineParts;
@@ -72,7 +72,7 @@ pub(super) const ITEM: &str = "response_item";
 const EVENT: &str = "event_msg";
 
 /// All forms that this program uses. Lines of others are skipped.
-const FORMS: [LineForm; 19] = [
+const FORMS: [LineForm; 20] = [
     plain("session_meta", LineParts::META, session_meta),
     plain("turn_context", LineParts::SETTINGS, turn_context),
     plain("token_usage_record", LineParts::REQUESTS, request),
@@ -122,6 +122,12 @@ const FORMS: [LineForm; 19] = [
     typed(EVENT, "exec_command_end", LineParts::TOOLS, execution_event),
     typed(EVENT, "patch_apply_end", LineParts::TOOLS, execution_event),
     typed(EVENT, "token_count", LineParts::TOKENS, tokens),
+    typed(
+        EVENT,
+        "thread_rolled_back",
+        LineParts::ROLLBACKS,
+        rolled_back,
+    ),
 ];
 
 /// Returns the forms of a kind that fit the type of a payload; all of the kind if that type is unknown.

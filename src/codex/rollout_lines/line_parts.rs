@@ -24,12 +24,15 @@ impl LineParts {
     pub(crate) const REQUESTS: Self = Self(1 << 9);
     /// Images in messages and outputs.
     pub(crate) const IMAGES: Self = Self(1 << 10);
+    /// Turns that the user took back.
+    pub(crate) const ROLLBACKS: Self = Self(1 << 11);
     /// Texts and compactions, without figures.
     pub(crate) const TEXTS: Self = Self::USER_ITEMS
         .and(Self::USER_EVENTS)
         .and(Self::ASSISTANT)
         .and(Self::TOOLS)
-        .and(Self::COMPACTIONS);
+        .and(Self::COMPACTIONS)
+        .and(Self::ROLLBACKS);
     pub(crate) const TEXTS_AND_IMAGES: Self = Self::TEXTS.and(Self::IMAGES);
     /// Texts, compactions, settings and tokens.
     pub(crate) const ALL: Self = Self::TEXTS

@@ -433,6 +433,10 @@ impl<'a> Writer<'a> {
             let Some(event) = event else {
                 continue;
             };
+            if let EventKind::RolledBack(_) = event.kind {
+                result = delete_turns_after(self.store, open.id, event.turn);
+                continue;
+            }
             let Some((role, words)) = words else {
                 result = open.usage.add(self.store, &event);
                 if result.is_err() {
@@ -528,9 +532,19 @@ impl<'a> Writer<'a> {
 /// Deletes the usage and the texts of a conversation, including its title.
 pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
     usage_store::delete(store, conversation)?;
+    delete_messages(store, conversation, "")
+}
+
+/// Deletes the texts of the turns behind this one, which the user took back.
+fn delete_turns_after(store: &IndexStore, conversation: i64, turn: u32) -> rusqlite::Result<()> {
+    delete_messages(store, conversation, &format!("AND turn > {turn}"))
+}
+
+fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqlite::Result<()> {
     let (first, last) = TextId::range(conversation);
     let connection = &store.connection;
-    let mut ids = connection.prepare_cached("SELECT id FROM message WHERE id BETWEEN ?1 AND ?2")?;
+    let all = format!("FROM message WHERE id BETWEEN ?1 AND ?2 {which}");
+    let mut ids = connection.prepare(&format!("SELECT id {all}"))?;
     let ids: Vec<i64> = ids
         .query_map([first, last], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
@@ -538,6 +552,5 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
     for id in ids {
         delete.execute([id])?;
     }
-    let sql = "DELETE FROM message WHERE id BETWEEN ?1 AND ?2";
-    store.execute(sql, [first, last])
+    store.execute(&format!("DELETE {all}"), [first, last])
 }

@@ -28,7 +28,7 @@ pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
 /// more: rollouts that did not change are not read again.
-const SCHEMA: i64 = 5;
+const SCHEMA: i64 = 6;
 
 /// The time limit for another process that writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
