@@ -2,6 +2,8 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, rollout, rollouts};
+use crate::support::mock_backend::RESPONSES;
+use crate::support::real_codex::RealCodex;
 use std::time::{Duration, Instant};
 
 const VERSIONS: [&str; 2] = ["0.42.0", "0.98.0"];
@@ -92,5 +94,32 @@ fn use_announces_hidden_conversations_only_if_codex_hides_them() {
         said(&lab, "of alice");
         let run = lab.manager(["use", "bob"]).code(0);
         assert!(!run.stderr.contains("no longer shows"), "{version}: {run}");
+    }
+}
+
+#[test]
+fn requests_of_a_conversation_that_a_new_codex_continues_count_once() {
+    let Some(lab) = Lab::of_version("0.98.0") else {
+        return;
+    };
+    let Some(newest) = RealCodex::get() else {
+        return;
+    };
+    let home = lab.home();
+    let id = said(&lab, "one");
+    lab.resume(&home, &id, "two");
+    let usage = || {
+        let run = lab.manager(["usage", "sessions", "--json"]).code(0).json();
+        let row = &run["rows"][0];
+        (row["requests"].as_u64(), row["total_tokens"].as_u64())
+    };
+    let sent = || lab.backend.requests_to(RESPONSES).len() as u64;
+    let (first, of_old) = (sent(), usage());
+    assert_eq!(of_old.0, Some(first));
+    let tokens = of_old.1.unwrap() / first;
+    for prompt in ["three", "four", "five"] {
+        let done = newest.exec_resume(&home, &lab.backend, &id, prompt);
+        let _ = done.expect_success();
+        assert_eq!(usage(), (Some(sent()), Some(sent() * tokens)), "{prompt}");
     }
 }

@@ -298,3 +298,55 @@ fn a_rewind_travels_with_all_its_rollouts() {
         }
     }
 }
+
+#[test]
+fn find_shows_the_texts_of_a_rewound_conversation_that_codex_moved() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let snippet = || {
+        let found = lab.manager(["find", "six", "--json"]).code(0).json();
+        found["hits"][0]["snippet"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(snippet(), "six");
+    for command in ["archive", "unarchive"] {
+        let moved = lab.codex.run(&lab.home(), &lab.backend, &[command, &id]);
+        let _ = moved.expect_success();
+        assert_eq!(snippet(), "six", "{command}");
+    }
+}
+
+#[test]
+fn shrink_takes_all_rollouts_of_a_rewound_conversation_and_sessions_adds_their_sizes() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let own = || {
+        let mut own = rollouts(&lab.home());
+        own.retain(|path| path.to_string_lossy().contains(&id));
+        own
+    };
+    let size = || {
+        let listed = lab.manager(["sessions", "--json"]).code(0).json();
+        listed["sessions"][0]["bytes"].as_u64().unwrap()
+    };
+    let sum = || -> u64 {
+        own()
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum()
+    };
+    assert_eq!(size(), sum());
+    let args = ["storage", "shrink", "--session", &id, "--yes", "--json"];
+    let shrunk = lab.manager(args).code(0).json();
+    let items = shrunk["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3, "{shrunk}");
+    assert!(
+        items.iter().all(|item| item["action"] == "compress"),
+        "{shrunk}"
+    );
+    assert!(
+        own()
+            .iter()
+            .all(|path| path.extension().is_some_and(|end| end == "zst"))
+    );
+    assert_eq!(size(), sum());
+}

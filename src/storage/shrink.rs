@@ -209,6 +209,9 @@ impl ShrinkPlan {
             },
         );
         for (item, result) in small.iter_mut().zip(results) {
+            // The rollouts of a rewound conversation share a lock, so two threads met there.
+            let is_busy = matches!(result, Some(Err(ConversionError::Busy)));
+            let result = if is_busy { work(item, 1) } else { result };
             item.finish(result);
         }
         !progress::is_interrupted()
@@ -223,7 +226,7 @@ impl ShrinkItem {
                 self.action = ShrinkAction::Skip;
                 // The command that was interrupted says so once, not for each conversation.
                 self.reason = (!progress::is_interrupted())
-                    .then(|| "not begun: the time was over".to_owned());
+                    .then(|| "skipped: the time limit of --max-time was reached".to_owned());
                 return;
             }
             None => return,

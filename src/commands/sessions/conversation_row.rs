@@ -2,9 +2,11 @@
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::codex::home::THREAD_LOCKS;
-use crate::codex::rollout::ZST;
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
+use crate::history::rollout::recorded_rollout;
+use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::Style;
@@ -68,7 +70,9 @@ impl ConversationRow {
         context: &Context,
     ) -> Self {
         let account = accounts.map_or_else(ConversationAccount::default, |all| all.of(&thread));
-        let (bytes, compressed) = rollout_size(&thread.rollout_path);
+        let (newest, compressed) = rollout_size(&thread.rollout_path);
+        let earlier = earlier_size(&thread, &context.settings.codex_home);
+        let bytes = newest.map(|bytes| bytes + earlier);
         let time = |ms: Option<i64>| {
             let at = DateTime::from_timestamp_millis(ms?)?;
             Some(time::rfc3339(&at, context.settings.zone))
@@ -163,6 +167,23 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     }
     let bytes = size(&format!("{plain}{ZST}"));
     (bytes, bytes.is_some())
+}
+
+/// Returns the size of the rollouts before the newest one of a conversation that was rewound.
+fn earlier_size(thread: &ListedThread, home: &Path) -> u64 {
+    let newest = Path::new(&thread.rollout_path);
+    if !RolloutName::of(newest).is_some_and(|file| file.is_rewind()) {
+        return 0;
+    }
+    let Some(newest) = recorded_rollout(home, &thread.rollout_path) else {
+        return 0;
+    };
+    let chain = ThreadChain::of(home, &thread.id, &newest);
+    let earlier = chain.own().iter().filter(|slice| slice.path != newest);
+    earlier
+        .filter_map(|slice| slice.path.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
 }
 
 fn folder_name(path: &str) -> &str {

@@ -191,13 +191,19 @@ pub(super) fn task(
     disk: &HomeRollouts<'_>,
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::of(&candidate.path)?;
-    let is_unchanged = indexed.as_ref().is_some_and(|old| old.stamp == stamp);
+    let is_rewind = RolloutName::of(&candidate.path).is_some_and(|file| file.is_rewind());
+    // Codex moves all rollouts of a rewound conversation, and the index has the paths of all.
+    let is_moved = |old: &IndexedConversation| Path::new(&old.path) != candidate.path;
+    let is_unchanged = indexed
+        .as_ref()
+        .is_some_and(|old| old.stamp == stamp && !(is_rewind && is_moved(old)));
     let from = match &indexed {
         Some(_) if is_unchanged => None,
-        Some(old) if grew(old, &stamp, &candidate.path) => Some(old.end.offset),
+        Some(old) if !(is_rewind && is_moved(old)) && grew(old, &stamp, &candidate.path) => {
+            Some(old.end.offset)
+        }
         _ => Some(0),
     };
-    let is_rewind = RolloutName::of(&candidate.path).is_some_and(|file| file.is_rewind());
     let earlier = if from == Some(0) && is_rewind {
         disk.earlier(&candidate)
     } else {
