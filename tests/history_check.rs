@@ -324,7 +324,7 @@ fn unrepairable_differences_are_reported_and_left_alone() {
       in sessions/2026/01/02: its first lines do not name a conversation
         rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl
     --- stderr
-    restore a lost conversation: codex-manager restore latest --session ID
+    restore a lost conversation: codex-manager restore --session ID
     ");
 }
 

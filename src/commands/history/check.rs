@@ -81,7 +81,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
     }
     if !report.orphan_rows.is_empty() {
-        ui.note("restore a lost conversation: codex-manager restore latest --session ID");
+        ui.note("restore a lost conversation: codex-manager restore --session ID");
     }
 }
 
