@@ -47,10 +47,13 @@ pub(crate) struct Conversations {
 
 impl Conversations {
     pub(super) fn sort(&mut self) {
-        // Without a row that decides, Codex uses a rollout that is not archived, the last by name.
+        // Codex continues the rollout that the last rewind began, also if a kill or a sync left only a part of the
+        // rollouts archived. Else it uses one that is not archived, the last by name.
         self.files.sort_unstable_by(|a, b| {
-            let order =
-                |c: &ConversationRollout| (c.file.is_archived, Reverse(c.file.relative.clone()));
+            let order = |c: &ConversationRollout| {
+                let name = Reverse(c.file.relative.clone());
+                (Reverse(c.rewind_id()), c.file.is_archived, name)
+            };
             a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
         });
     }

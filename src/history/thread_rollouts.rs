@@ -169,9 +169,11 @@ impl RewoundThreads {
 }
 
 /// Returns each thread, by its id in lower case, with the rollout that Codex continues if no row names it: the
-/// newest one that is not archived. In the order of the paths. Files without an id are left out.
+/// newest one, and of two files of it the one that is not archived. In the order of the paths. Files without an id are
+/// left out.
 pub(crate) fn newest_of_each(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
-    let rank = |file: &RolloutFile| (!file.is_archived, rollout_id_of(&file.relative));
+    // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
+    let rank = |file: &RolloutFile| (rollout_id_of(&file.relative), !file.is_archived);
     let mut places: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
