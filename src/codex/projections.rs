@@ -33,7 +33,11 @@ impl Projections {
     /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
     /// has none: Codex creates it again.
     pub(crate) fn beside(state: &Path) -> Self {
-        let folder = state.parent().unwrap_or(Path::new("."));
+        Self::in_folder(state.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Like [`Projections::beside`], for the folder of the databases.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         let database = paths

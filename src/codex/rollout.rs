@@ -110,6 +110,14 @@ pub(crate) fn rollout_id_of(path: &Path) -> Option<String> {
     file.rollout_id().map(str::to_lowercase)
 }
 
+/// Returns true if `path` is a later rollout of the same thread than `other`.
+pub(crate) fn is_later_rollout(path: &Path, other: &Path) -> bool {
+    let [path, other] = [path, other].map(RolloutName::of);
+    path.zip(other).is_some_and(|(path, other)| {
+        path.id() == other.id() && path.rollout_id() > other.rollout_id()
+    })
+}
+
 /// Splits off a UUID at the end of `text`.
 pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
     let (before, id) = text.split_at_checked(text.len().checked_sub(UUID_BYTES)?)?;

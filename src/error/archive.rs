@@ -125,6 +125,8 @@ impl From<crate::restore::RestoreError> for CommandError {
             ),
             RestoreError::Diverged(_) => Self::wrap(ErrorKind::Conflict, &error)
                 .hint("restore without --merge, or into another folder with --to DIR; nothing was changed"),
+            RestoreError::Continued(_) => Self::wrap(ErrorKind::Refused, &error)
+                .hint("restore into another folder with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, &error)
                 .hint("restore into a separate folder with --to DIR; nothing was changed")
                 .hint("if this home was only moved and no other home uses them: codex-manager history repair"),

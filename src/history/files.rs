@@ -130,14 +130,3 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     found.shrink_to_fit();
     (found, errors)
 }
-
-/// Returns the rollout at `relative`, or `None` if the name is not that of a rollout. Does not
-/// access the disk.
-pub(crate) fn at(relative: &Path) -> Option<RolloutFile> {
-    RolloutName::of(relative)?;
-    Some(RolloutFile {
-        relative: relative.into(),
-        is_archived: relative.starts_with(ARCHIVED_SESSIONS),
-        has_compressed_copy: false,
-    })
-}

@@ -1,28 +1,32 @@
 //! Applies the plan of a repair to the state database: corrects paths of rows, adds missing rows, restores lost names.
 //! Rollouts are read and never written.
 
-use super::files::RolloutFile;
-use super::repair_plan::{RepairAction, RepairChange, RepairContext, RepairPlan, plan};
+use super::files::{self, RolloutFile};
+use super::repair_plan::{
+    RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
+};
 use super::rewrite::FileRewrite;
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch_database::{self, ScratchDatabase};
 use super::scratch_projection;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::thread_rollouts::{ThreadChain, newest_of_each};
+use super::unreadable::{ContinuedRollout, unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
 use crate::codex::process::Holder;
 use crate::codex::program::Program;
 use crate::codex::projections::{self, Projections, RolloutCut};
-use crate::codex::rollout::ZST;
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::live;
 use crate::codex::threads::{self, RowChange, RowValues};
 use crate::io::atomic;
 use crate::io::environment::Environment;
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -120,14 +124,64 @@ fn change_projections(
     let Some((scratch, cuts)) = projected else {
         return Ok(());
     };
-    if let Some(database) = &plan.projections {
-        let known = Projections::beside(database);
-        let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
-        let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
-        return Ok(projections::add(database, &scratch.database, &new)?);
+    add_projections(plan.projections.as_deref(), context, scratch, cuts)
+}
+
+/// Adds projections to the database of the home, or creates it if there is none.
+fn add_projections(
+    database: Option<&Path>,
+    context: &RepairContext<'_>,
+    scratch: &ScratchDatabase,
+    cuts: &[RolloutCut],
+) -> Result<(), HistoryError> {
+    let Some(database) = database else {
+        let target = new_projections_path(context);
+        return snapshot::copy_file(&scratch.database, &target, |_| Ok(()));
+    };
+    let known = Projections::beside(database);
+    let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
+    let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
+    Ok(projections::add(database, &scratch.database, &new)?)
+}
+
+/// Returns the rollouts that these conversations continue and that Codex has not projected, and the number of the
+/// conversations. What cannot be read is left out.
+pub(crate) fn unprojected(
+    context: &RepairContext<'_>,
+    threads: &BTreeSet<String>,
+) -> (Vec<ContinuedRollout>, usize) {
+    if threads.is_empty() {
+        return (Vec::new(), 0);
     }
-    let target = plan.projections_path(context);
-    snapshot::copy_file(&scratch.database, &target, |_| Ok(()))
+    let folder = threads::state_folder(context.home, context.env);
+    let projections = Projections::in_folder(&folder);
+    let (files, _) = files::find_readable(context.home);
+    let newest = newest_of_each(files).into_iter();
+    let chains = newest
+        .filter(|(id, _)| threads.contains(id))
+        .map(|(_, file)| unprojected_bases(context.home, &file.path(context.home), &projections));
+    let chains: Vec<_> = chains.filter(|chain| !chain.is_empty()).collect();
+    let count = chains.len();
+    (chains.into_iter().flatten().collect(), count)
+}
+
+/// Has `program` project these rollouts, and adds the projections to the database of the home. No other row is changed,
+/// so no snapshot is made.
+///
+/// # Errors
+/// A process uses the home, Codex fails to project them, or SQLite fails. Then nothing was changed.
+pub(crate) fn project_continued(
+    context: &RepairContext<'_>,
+    program: &Program,
+    rollouts: &[ContinuedRollout],
+) -> Result<(), HistoryError> {
+    let (home, manager_home) = (context.home, context.manager_home);
+    let (scratch, cuts) =
+        scratch_projection::create(home, manager_home, program, context.env, rollouts)?;
+    require_unused_home(context)?;
+    let folder = threads::state_folder(home, context.env);
+    let database = Projections::in_folder(&folder).database;
+    add_projections(database.as_deref(), context, &scratch, &cuts)
 }
 
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
@@ -138,7 +192,7 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut skipped = Vec::new();
     threads::apply_changes(database, |apply| {
         for changes in plan.changes.chunks(ROWS_PER_BATCH) {
-            let mut rows = build_rows(changes, &plan.provider, &mut skipped)?;
+            let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
             for (i, change) in changes.iter().enumerate() {
                 match rows.remove(&i) {
                     Some(row) => apply(&RowChange::Insert(row))?,
@@ -163,6 +217,7 @@ fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
 
 /// Builds the rows of those changes that add one, by their index in `changes`.
 fn build_rows(
+    home: &Path,
     changes: &[RepairChange],
     provider: &str,
     skipped: &mut Vec<SkippedFile>,
@@ -175,7 +230,13 @@ fn build_rows(
         let modified = path.metadata()?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
-        Ok((rollout::scan(path, Depth::Turns, |_| ())?, millis))
+        let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
+        // The title is the first message of the conversation, which a rewound one has in its first rollout.
+        if let Some(first) = first_rollout(home, path) {
+            let first = rollout::scan(&first, Depth::Turns, |_| ())?;
+            scan.turn.first_message = first.turn.first_message;
+        }
+        Ok((scan, millis))
     };
     let mut rows = HashMap::new();
     for_each_file(paths, skipped, read, |n, (scan, modified_ms)| {
@@ -192,6 +253,17 @@ fn build_rows(
         Ok(())
     })?;
     Ok(rows)
+}
+
+/// Returns the first rollout of a thread that was rewound, given its newest one.
+fn first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
+    let name = RolloutName::of(newest)?;
+    if !name.is_rewind() {
+        return None;
+    }
+    let chain = ThreadChain::of(home, name.id()?, newest);
+    let first = chain.own().first()?;
+    (first.path != newest).then(|| first.path.clone())
 }
 
 /// Returns the plain or the compressed file of a rollout, given the recorded path of the plain

@@ -117,6 +117,12 @@ pub(crate) struct RepairContext<'a> {
     pub env: &'a Environment,
 }
 
+/// Returns the path at which Codex creates its database of projections.
+pub(super) fn new_projections_path(context: &RepairContext<'_>) -> PathBuf {
+    let folder = threads::state_folder(context.home, context.env);
+    folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"))
+}
+
 /// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
 /// name index.
 pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
@@ -218,8 +224,7 @@ impl RepairPlan {
 
     /// Returns the path of the database of the projections, also if there is none yet.
     pub(super) fn projections_path(&self, context: &RepairContext<'_>) -> PathBuf {
-        let folder = threads::state_folder(context.home, context.env);
-        let new = || folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"));
+        let new = || new_projections_path(context);
         self.projections.clone().unwrap_or_else(new)
     }
 

@@ -7,6 +7,7 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
+use super::thread_rollouts::find_rollout;
 use crate::codex::projections::{Projections, RolloutCut};
 use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ThreadRow;
@@ -203,6 +204,35 @@ impl<'a> ReadabilityCheck<'a> {
         }
         (None, chain)
     }
+}
+
+/// Returns the rollouts that `leaf` continues, the newest first, if Codex has not projected all of them. None if one of
+/// them is missing: Codex cannot open the conversation.
+pub(super) fn unprojected_bases(
+    home: &Path,
+    leaf: &Path,
+    projections: &Projections,
+) -> Vec<ContinuedRollout> {
+    let base_of = |path: &Path| rollout::head(path).ok().flatten().and_then(|m| m.base());
+    let mut chain = Vec::new();
+    let mut next = base_of(leaf);
+    while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
+        let found = find_rollout(home, &cut.rollout_id);
+        let Some(path) = found.and_then(|path| rollout::of_home(home, path)) else {
+            return Vec::new();
+        };
+        next = base_of(&path);
+        let end = projections.end(&cut.rollout_id);
+        chain.push(ContinuedRollout {
+            is_projected: end.is_some_and(|end| end >= cut.offset),
+            path,
+            cut,
+        });
+    }
+    if chain.iter().all(|rollout| rollout.is_projected) {
+        chain.clear();
+    }
+    chain
 }
 
 fn is_compressed(path: &Path) -> bool {

@@ -18,8 +18,10 @@ use crate::io::tree;
 use crate::journal::{self, JournalError};
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
+use crate::restore::plan::rollout_index::conversation_of;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
+use crate::steps::earlier_turns::project_continued;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
@@ -27,6 +29,7 @@ use crate::views::account::{warn_all, warn_not_recorded};
 use crate::views::restore_diff;
 use crate::views::restore_report::{removed_names, show_plan, show_report};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,6 +133,10 @@ impl RestoreOptions {
             request.planned = journal::next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
+        // A restore of the whole home has the projections of the archive.
+        if target == RestoreTarget::Home && plan.partial {
+            project_continued(context, &request.folder, &restored_threads(&plan));
+        }
         let is_recorded = record_result(context, target, &mut report);
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_login))
@@ -271,6 +278,15 @@ impl RestoreOptions {
         }
         Ok(selection)
     }
+}
+
+/// Returns the ids of the conversations with files that the plan writes or removes.
+fn restored_threads(plan: &RestorePlan) -> BTreeSet<String> {
+    let names = plan.writes.iter().chain(plan.removed.iter());
+    let rollouts = names.filter_map(|name| conversation_of(name.as_path()));
+    rollouts
+        .filter_map(|file| file.id().map(str::to_lowercase))
+        .collect()
 }
 
 /// Asks on a terminal before a whole home is replaced. Returns true without a terminal, with `--yes`, and if

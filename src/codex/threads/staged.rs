@@ -62,8 +62,8 @@ pub(crate) trait RolloutLocations {
 /// of changed rows.
 ///
 /// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
-/// Otherwise the rollout is found by the thread's id, and its folder decides whether the thread is
-/// archived.
+/// Otherwise, or if a rewind began a later one, the rollout is found by the thread's id, and its folder decides
+/// whether the thread is archived.
 pub(crate) fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
@@ -144,8 +144,12 @@ fn target_path(
         let is_plain = path.extension().is_none_or(|e| e != "zst");
         is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
     };
+    let is_rewound = |tail: &Path, by_id: &Option<PathBuf>| {
+        let newest = by_id.as_ref();
+        newest.is_some_and(|newest| rollout::is_later_rollout(newest, tail))
+    };
     match (home_tail(old), rollouts.path_of(id)) {
-        (Some(tail), _) if is_known(&tail) => match unmatched {
+        (Some(tail), by_id) if is_known(&tail) && !is_rewound(&tail, &by_id) => match unmatched {
             UnmatchedRows::Keep => None,
             UnmatchedRows::Rebase => Some((tail, false)),
         },

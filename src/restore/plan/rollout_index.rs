@@ -1,10 +1,10 @@
-//! The rollout of each conversation, by id. Stores hashes of ids, because a home can have half a
+//! The rollouts of each conversation, by id. Stores hashes of ids, because a home can have half a
 //! million conversations.
 
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameId, NameSet, NameTable};
 use crate::codex::home::kind_of;
-use crate::codex::rollout::RolloutName;
+use crate::codex::rollout::{RolloutName, is_later_rollout, rollout_id_of};
 use crate::codex::threads::staged;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -18,6 +18,8 @@ pub(crate) struct RolloutIndex {
     /// By a hash of the id. A collision only hides an entry, because [`RolloutIndex::get`] compares
     /// the id.
     by_id: HashMap<u64, NameId>,
+    /// The rollouts of conversations that were rewound besides their newest ones, by a hash of their own ids.
+    earlier: HashMap<u64, NameId>,
     hashes: RandomState,
     files: NameSet,
 }
@@ -35,25 +37,29 @@ impl RolloutIndex {
                 continue;
             };
             let Some(id) = file.id() else { continue };
-            // The row of a conversation that was rewound names its newest rollout.
-            let is_newer = rollouts.get(id).is_none_or(|known| {
-                let known = conversation_of(known.as_path());
-                known.is_none_or(|known| known.rollout_id() <= file.rollout_id())
-            });
-            if is_newer {
-                rollouts.insert(id, &name);
-            } else {
-                rollouts.files.insert(&name);
-            }
+            rollouts.insert(id, &name);
         }
         rollouts
     }
 
-    /// Sets the file of a conversation.
+    /// Adds a file of a conversation. Of two files of one rollout, the one that is added last counts.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
-        let number = self.names.add(name);
-        self.by_id.insert(self.hashes.hash_one(id), number);
         self.files.insert(name);
+        let known = self.get(id);
+        // The row of a conversation that was rewound names its newest rollout.
+        let (newest, earlier) = match &known {
+            Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
+            Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
+            _ => (name, None),
+        };
+        let number = self.names.add(newest);
+        self.by_id.insert(self.hashes.hash_one(id), number);
+        if let Some(earlier) = earlier
+            && let Some(own) = rollout_id_of(earlier.as_path())
+        {
+            let number = self.names.add(earlier);
+            self.earlier.insert(self.hashes.hash_one(own), number);
+        }
     }
 
     /// Returns true if the index is empty.
@@ -78,6 +84,17 @@ impl RolloutIndex {
         let is_it = RolloutName::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
         is_it.then_some(name)
     }
+
+    /// Returns a rollout by the conversation's id and its own.
+    pub(crate) fn rollout(&self, file: &RolloutName) -> Option<EntryName> {
+        let own = file.rollout_id()?.to_lowercase();
+        let is_it = |name: &EntryName| rollout_id_of(name.as_path()).as_ref() == Some(&own);
+        let newest = self.get(file.id()?).filter(is_it);
+        newest.or_else(|| {
+            let number = self.earlier.get(&self.hashes.hash_one(&own))?;
+            Some(self.names.name(*number)).filter(is_it)
+        })
+    }
 }
 
 /// Returns the conversation of a rollout in the home; `None` for other files.
@@ -86,13 +103,20 @@ pub(crate) fn conversation_of(path: &Path) -> Option<RolloutName> {
     is_rollout.then(|| RolloutName::of(path)).flatten()
 }
 
-/// Several indexes as one. The first that has a conversation wins.
+/// Several indexes as one. The newest rollout of a conversation wins, in the first index that has it.
 pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
-        found.map(|name| name.as_path().to_path_buf())
+        let found = self.0.iter().filter_map(|rollouts| rollouts.get(id));
+        let newest = found.reduce(|known, other| {
+            if is_later_rollout(other.as_path(), known.as_path()) {
+                other
+            } else {
+                known
+            }
+        });
+        newest.map(|name| name.as_path().to_path_buf())
     }
 
     fn has(&self, path: &Path) -> bool {

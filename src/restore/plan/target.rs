@@ -1,6 +1,7 @@
 //! The folder that a restore replaces, as it is now: its files, its users, and the plan for it.
 
 use super::account;
+use super::later_rewinds;
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
@@ -21,6 +22,7 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
         request.merge,
         &live,
     )?;
+    later_rewinds::remove(request, &mut plan, &live)?;
     if request.auth == AuthPolicy::Skip {
         plan.skip_logins();
     }

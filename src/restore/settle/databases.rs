@@ -11,6 +11,7 @@ use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
+use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
@@ -111,7 +112,12 @@ impl DatabaseAdapter<'_> {
     fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
         if self.plan.merge && is_history {
-            self.import_live_rows(name, path, &self.merged.kept_ids, RowGroup::Projections)?;
+            self.import_live_rows(
+                name,
+                path,
+                &self.merged.kept_rollouts,
+                RowGroup::Projections,
+            )?;
         }
         if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
             return Ok(());
@@ -121,7 +127,7 @@ impl DatabaseAdapter<'_> {
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
         let live = if self.plan.partial {
-            RolloutIndex::of_files(self.live)
+            RolloutIndex::of_files(&self.live.without(&self.plan.removed))
         } else {
             RolloutIndex::default()
         };
@@ -200,7 +206,7 @@ impl DatabaseAdapter<'_> {
         Ok(())
     }
 
-    /// Returns the restored rollouts whose live file is in another folder and is removed.
+    /// Returns the restored rollouts of conversations of which a live file with another path is removed.
     fn moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
         for was in self.plan.removed.iter() {
@@ -209,7 +215,7 @@ impl DatabaseAdapter<'_> {
                 continue;
             };
             if let Some(now) = self.stage.rollouts.get(id)
-                && now.as_path().parent() != was.as_path().parent()
+                && without_zst(now.as_path()) != without_zst(was.as_path())
             {
                 moved.insert(id, &now);
             }
@@ -356,18 +362,22 @@ impl DatabaseAdapter<'_> {
         Ok(())
     }
 
+    /// Returns the ids of these rollouts. A rewind begins another one, with a projection of its own.
     fn stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.live.iter() {
             let conversation = conversation_of(file.as_path());
-            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+            let Some((conversation, id)) = conversation
+                .as_ref()
+                .and_then(|c| Some((c, c.rollout_id()?)))
+            else {
                 continue;
             };
             let live = self.stage.home().live.join(file.as_path());
             let replaced_by = self
                 .stage
                 .rollouts
-                .get(id)
+                .rollout(conversation)
                 .map(|name| self.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
             let continues = match replaced_by {

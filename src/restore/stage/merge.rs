@@ -22,8 +22,8 @@ use std::path::Path;
 pub(crate) struct MergeResult {
     /// Conversations that only the home has.
     pub(crate) local_only: RolloutIndex,
-    /// The ids of all conversations whose live file stays, including those in `local_only`.
-    pub(crate) kept_ids: HashSet<String>,
+    /// The ids of all rollouts whose live file stays, including those in `local_only`.
+    pub(crate) kept_rollouts: HashSet<String>,
 }
 
 /// Removes staged rollouts from the plan if the live version is equal or longer, and merges
@@ -53,8 +53,9 @@ pub(crate) fn merge(
             continue;
         };
         let id = conversation.id().unwrap_or(&conversation.name).to_owned();
+        let rollout_id = conversation.rollout_id().unwrap_or(&id).to_owned();
         let Some(name) = archived.get(&conversation.name) else {
-            merged.kept_ids.insert(id.clone());
+            merged.kept_rollouts.insert(rollout_id);
             merged.local_only.insert(&id, &file);
             continue;
         };
@@ -69,7 +70,7 @@ pub(crate) fn merge(
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
-                merged.kept_ids.insert(id);
+                merged.kept_rollouts.insert(rollout_id);
                 // A second live file of the conversation has nothing left to be compared with.
                 archived.remove(&conversation.name);
             }

@@ -1,0 +1,63 @@
+//! The rollouts that rewinds began after an archive was made. A restore of an older state of the conversation removes
+//! them: Codex would go on with the newest rollout.
+
+use super::live_files::LiveFiles;
+use super::request::RestoreRequest;
+use super::restore_plan::{RestorePlan, RestoreTarget};
+use super::rollout_index::conversation_of;
+use crate::archive::entry_name::EntryName;
+use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::history::rollout;
+use crate::restore::error::RestoreError;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. `--merge` keeps them.
+///
+/// # Errors
+/// [`RestoreError::Continued`] if a fork of the home continues one of them.
+pub(crate) fn remove(
+    request: &RestoreRequest<'_>,
+    plan: &mut RestorePlan,
+    live: &LiveFiles,
+) -> Result<(), RestoreError> {
+    // The rollouts of the conversation come before those that it continues.
+    let wanted = request.selection.conversations.first();
+    let wanted = wanted.and_then(|name| RolloutName::of(Path::new(name)));
+    let Some(thread) = wanted.as_ref().and_then(RolloutName::id) else {
+        return Ok(());
+    };
+    if plan.merge || request.target == RestoreTarget::Elsewhere {
+        return Ok(());
+    }
+    let is_of_thread = |name: &EntryName| {
+        conversation_of(name.as_path()).is_some_and(|file| file.id() == Some(thread))
+    };
+    let archived = plan.writes.iter().filter(is_of_thread);
+    let newest = archived.filter_map(|name| rollout_id_of(name.as_path()));
+    let newest = newest.max();
+    let is_later = |name: &EntryName| rollout_id_of(name.as_path()) > newest;
+    let others = live.names.without(&plan.writes);
+    let later: Vec<_> = others
+        .iter()
+        .filter(is_of_thread)
+        .filter(is_later)
+        .collect();
+    if later.is_empty() {
+        return Ok(());
+    }
+    let ids = later
+        .iter()
+        .filter_map(|name| rollout_id_of(name.as_path()));
+    let ids: HashSet<_> = ids.collect();
+    let forks = live.names.iter().filter(|name| !is_of_thread(name));
+    for fork in forks.filter_map(|name| conversation_of(name.as_path()).map(|_| name)) {
+        let head = rollout::head(&request.folder.join(fork.as_path()));
+        let parent = head.ok().flatten().and_then(|meta| meta.parent());
+        if parent.is_some_and(|parent| ids.contains(&parent.to_lowercase())) {
+            return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
+        }
+    }
+    plan.removed.extend(later);
+    Ok(())
+}

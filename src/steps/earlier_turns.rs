@@ -1,0 +1,40 @@
+//! Has Codex show the turns of rollouts that a rewound conversation or a fork continues.
+
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::history::repair;
+use crate::history::repair_plan::RepairContext;
+use crate::io::quantity::pluralize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Has Codex read the rollouts that these conversations continue, where it has not. Otherwise it would show only the
+/// turns of the newest one. Prints a warning with the command that does it later if that fails.
+pub(crate) fn project_continued(context: &Context, home: &Path, threads: &BTreeSet<String>) {
+    let target = RepairContext {
+        home,
+        manager_home: &context.settings.manager_home,
+        env: &context.env,
+    };
+    let (rollouts, count) = repair::unprojected(&target, threads);
+    if rollouts.is_empty() {
+        return;
+    }
+    let conversations = pluralize(count, "conversation");
+    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
+        .map_err(|e| CommandError::failed("Codex was not found").because(e));
+    let done = program.and_then(|program| {
+        context.ui.note(format_args!(
+            "Codex reads the earlier turns of {conversations}"
+        ));
+        Ok(repair::project_continued(&target, &program, &rollouts)?)
+    });
+    if let Err(error) = done {
+        context.ui.warn(format_args!(
+            "Codex does not show the earlier turns of {conversations} yet ({}); with Codex closed: codex-manager history \
+             repair",
+            error.in_one_line()
+        ));
+    }
+}
