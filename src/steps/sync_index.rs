@@ -4,8 +4,9 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::atomic;
 use crate::io::lock::{FileLock, LockError};
+use crate::steps::earlier_turns::project_continued;
 use crate::sync::config::SyncConfig;
-use crate::sync::index_updates::CodexIndex;
+use crate::sync::index_updates::{CodexIndex, ContentChange};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::state::Replica;
 use std::time::Duration;
@@ -40,6 +41,11 @@ pub(crate) fn update_codex_index(
     for note in codex_index.update_index(&config.local, &updates, &renamed)? {
         context.ui.note(note);
     }
+    let changed = updates
+        .iter()
+        .filter(|update| update.change != ContentChange::Unchanged);
+    let threads = changed.map(|update| update.id.to_lowercase()).collect();
+    project_continued(context, &config.local, &threads);
     Ok(pending.clear()?)
 }
 

@@ -7,19 +7,22 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
+use crate::codex::rollout::RolloutName;
 use crate::codex::threads::find_databases;
 use crate::codex::threads::live::{self, RolloutMove};
 use crate::codex::{home, rollout};
+use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
 use crate::history::repair;
 use crate::history::repair_plan::RepairAction;
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::{self, HistoryError, check, files};
+use crate::history::thread_rollouts::newest_of_each;
+use crate::history::{self, HistoryError, check};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 /// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
@@ -67,20 +70,19 @@ impl IndexUpdate {
         Some(Self::new(id, path.to_owned(), change, false))
     }
 
-    /// Returns the update for a file of the conversation `id`. A rewind that is new here is where the conversation
-    /// goes on from now on, with other turns than before.
+    /// Returns the update for a file of the conversation `id`.
     pub(crate) fn new(id: String, path: String, change: ContentChange, moved: bool) -> Self {
-        let is_new_rewind = change == ContentChange::New && rollouts::is_rewind(&path);
         Self {
             id,
-            change: if is_new_rewind {
-                ContentChange::Replaced
-            } else {
-                change
-            },
-            moved: moved || is_new_rewind,
             path,
+            change,
+            moved,
         }
+    }
+
+    /// Returns the id of the rollout, by which Codex keeps what it derived from it.
+    pub(super) fn rollout_id(&self) -> Option<String> {
+        rollouts::rollout_id(&rollouts::key(&self.path)?)
     }
 }
 
@@ -107,7 +109,12 @@ impl CodexIndex<'_> {
         named: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let rows = self.add_rows(home, updates)?;
+        let rollouts = rollouts_of(home, updates);
+        let newest: HashSet<PathBuf> = newest_of_each(rollouts.clone())
+            .into_iter()
+            .map(|(_, file)| file.path(home))
+            .collect();
+        let rows = self.add_rows(home, rollouts)?;
         if rows > 0 {
             notes.push(format!("added to Codex's index: {rows}"));
         }
@@ -119,7 +126,7 @@ impl CodexIndex<'_> {
                 notes.push(format!("renamed in Codex's lists: {changed}"));
             }
         }
-        notes.extend(self.update_paths(home, updates)?);
+        notes.extend(self.update_paths(home, updates, &newest)?);
         self.delete_projections(home, updates)?;
         Ok(notes)
     }
@@ -145,21 +152,18 @@ impl CodexIndex<'_> {
         Ok(changed)
     }
 
-    /// Adds the written conversations to Codex's table; returns the number of new rows.
-    fn add_rows(&self, home: &Path, updates: &[IndexUpdate]) -> Result<usize, IndexUpdateError> {
-        let files = updates
-            .iter()
-            .filter_map(|update| files::at(Path::new(&update.path)));
-        let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
-        if files.is_empty() {
+    /// Adds the written conversations to Codex's table, and has the rows of rewound ones name their newest rollouts;
+    /// returns the number of new rows.
+    fn add_rows(&self, home: &Path, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
+        if rollouts.is_empty() {
             return Ok(0);
         }
-        let changes = repair::register(home, self.env, files)?;
+        let changes = repair::register(home, self.env, rollouts)?;
         let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
         Ok(rows.count())
     }
 
-    /// Records in the rows of replaced conversations which form their file has. Codex shows no turn of a migrated file
+    /// Records in the rows of replaced and rewound conversations which form their file has. Codex shows no turn of a migrated file
     /// if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex reads from
     /// another place now.
     fn update_modes(
@@ -168,7 +172,9 @@ impl CodexIndex<'_> {
         updates: &[IndexUpdate],
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
-        for update in replaced(updates) {
+        let rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
+        let rewound = updates.iter().filter(rewound);
+        for update in replaced(updates).chain(rewound) {
             let meta = history::rollout::head(&home.join(&update.path))
                 .ok()
                 .flatten();
@@ -190,9 +196,10 @@ impl CodexIndex<'_> {
         &self,
         home: &Path,
         updates: &[IndexUpdate],
+        newest: &HashSet<PathBuf>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let moved = moved_rollouts(home, updates);
+        let moved = moved_rollouts(home, updates, newest);
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
@@ -222,13 +229,17 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes what Codex derived from the former text of replaced conversations.
+    /// Deletes what Codex derived from the former text of replaced rollouts. The other rollouts of a conversation keep
+    /// theirs: Codex does not read again what a rewind continues.
     fn delete_projections(
         &self,
         home: &Path,
         updates: &[IndexUpdate],
     ) -> Result<(), IndexUpdateError> {
-        let replaced: Vec<_> = replaced(updates).map(|update| &*update.id).collect();
+        let replaced: Vec<_> = replaced(updates)
+            .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
+            .collect();
+        let replaced: Vec<_> = replaced.iter().map(String::as_str).collect();
         if replaced.is_empty() {
             return Ok(());
         }
@@ -244,11 +255,35 @@ fn replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
     all.filter(|update| update.change == ContentChange::Replaced)
 }
 
-/// Returns the new paths of moved conversations.
-fn moved_rollouts<'a>(home: &Path, updates: &'a [IndexUpdate]) -> Vec<RolloutMove<'a>> {
+/// Returns all rollouts of these conversations on disk. Of those that this run wrote alone, none may be the one that
+/// Codex continues.
+fn rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
+    if updates.is_empty() {
+        return Vec::new();
+    }
+    let threads: HashSet<_> = updates
+        .iter()
+        .map(|update| update.id.to_lowercase())
+        .collect();
+    let (mut files, _) = files::find_readable(home);
+    files.retain(|file| {
+        let name = RolloutName::of(&file.relative);
+        let id = name.as_ref().and_then(RolloutName::id);
+        id.is_some_and(|id| threads.contains(&id.to_lowercase()))
+    });
+    files
+}
+
+/// Returns the new paths of moved conversations, which are those of their newest rollouts.
+fn moved_rollouts<'a>(
+    home: &Path,
+    updates: &'a [IndexUpdate],
+    newest: &HashSet<PathBuf>,
+) -> Vec<RolloutMove<'a>> {
     // A killed run recorded more files than it wrote.
-    let exists = |update: &&IndexUpdate| home.join(&update.path).is_file();
-    let moved = updates.iter().filter(|update| update.moved).filter(exists);
+    let is_newest = |update: &&IndexUpdate| newest.contains(&home.join(&update.path));
+    let moved = updates.iter().filter(|update| update.moved);
+    let moved = moved.filter(is_newest);
     let moved = moved.map(|update| {
         let plain = update.path.strip_suffix(rollout::ZST);
         RolloutMove {

@@ -6,7 +6,6 @@
 //! check the file.
 
 use super::index_updates::IndexUpdate;
-use super::rollouts;
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
 use crate::io::flush;
@@ -93,7 +92,7 @@ impl PendingIndexUpdates {
         atomic::sync_folder(folder)
     }
 
-    /// Returns the pending updates, one per conversation. Unreadable lines are skipped.
+    /// Returns the pending updates, one per rollout. Unreadable lines are skipped.
     ///
     /// # Errors
     /// The file exists but cannot be read.
@@ -133,24 +132,19 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each conversation: the last path of its newest rollout and the greatest change.
+/// Combines the updates of each rollout: its last path and the greatest change.
 fn merge_updates(updates: impl IntoIterator<Item = IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
-    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
     for update in updates {
-        if let Some(&position) = positions.get(&update.id) {
+        let rollout = (update.id.clone(), update.rollout_id());
+        if let Some(&position) = positions.get(&rollout) {
             let known = &mut all[position];
             known.change = known.change.max(update.change);
-            // Ids of rollouts begin with their time.
-            let (old, new) = [&known.path, &update.path]
-                .map(|path| rollouts::key(path).and_then(|key| rollouts::rollout_id(&key)))
-                .into();
-            known.moved |= update.moved || old == new && known.path != update.path;
-            if new >= old {
-                known.path = update.path;
-            }
+            known.moved |= update.moved || known.path != update.path;
+            known.path = update.path;
         } else {
-            positions.insert(update.id.clone(), all.len());
+            positions.insert(rollout, all.len());
             all.push(update);
         }
     }
