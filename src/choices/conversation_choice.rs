@@ -1,6 +1,7 @@
 //! The conversation that the user names.
 
 use crate::choices::listed::unlisted;
+use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
@@ -77,7 +78,10 @@ pub(crate) fn session_named(
     let ChosenConversation { id, row, rollout } = ChosenConversation::named(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
-    let rollout = rollout.ok_or_else(|| {
+    // A path names one rollout of a conversation that was rewound, maybe one that Codex does not show.
+    let named = context.env.absolute(Path::new(text));
+    let named = RolloutName::of(&named).and_then(|_| of_home(&context.settings.codex_home, named));
+    let rollout = named.or(rollout).ok_or_else(|| {
         let recorded = row.map_or("", |row| &row.rollout_path);
         let message = format!("the home has no rollout of the conversation: {recorded}");
         with_list_hints(CommandError::failed(message))

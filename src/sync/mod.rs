@@ -14,6 +14,7 @@
 
 pub mod apply;
 pub(crate) mod backup;
+pub(crate) mod branches;
 pub(crate) mod cloud_names;
 pub(crate) mod codexsync;
 pub mod config;

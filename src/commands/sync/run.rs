@@ -7,6 +7,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::steps::run_log::RunLog;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
@@ -15,6 +16,7 @@ use crate::steps::sync_index::{
 use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, warn_of_new_users};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use crate::sync::branches::branched;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::scan::Side;
@@ -125,6 +127,7 @@ impl RunArgs {
                 .map_err(|error| hint_at_snapshot(context, &plan, &report, error))?;
         }
         show_report(context, config, &plan, &report);
+        warn_of_branches(context, config, &plan);
         if !plan.conflicts.is_empty() {
             return Err(undecided_files(&plan));
         }
@@ -191,6 +194,21 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     let done = report.done.iter().map(|index| &plan.steps[*index]);
     print_unsynced(context, plan, config, done);
     print_done(context, config, plan, report);
+}
+
+/// Warns of conversations that two machines continued, of which Codex shows only the newest branch.
+fn warn_of_branches(context: &Context, config: &SyncConfig, plan: &SyncPlan) {
+    for (id, hidden) in branched(plan, &config.local) {
+        let why = "it was continued on two machines, on one of them after a rewind";
+        let path = &*hidden;
+        events::warn!(path, why, "two branches");
+        let path = config.local.join(path);
+        context.ui.warn(format_args!(
+            "{id}: {why}; both branches are kept, and Codex shows the newest one; read the other one with: codex-manager \
+             show {}",
+            shell::word(&path.to_string_lossy())
+        ));
+    }
 }
 
 /// Prints the document and the snapshot of a run that failed.
