@@ -350,3 +350,246 @@ fn shrink_takes_all_rollouts_of_a_rewound_conversation_and_sessions_adds_their_s
     );
     assert_eq!(size(), sum());
 }
+
+/// Returns the user's messages that Codex shows after it has opened a conversation.
+#[track_caller]
+fn resumed(lab: &Lab, home: &Path, id: &str) -> Vec<String> {
+    let mut server = lab.codex.app_server(home, &lab.backend);
+    server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("a thread");
+    server.close(END).expect("the server ends");
+    lab.user_messages(home, id)
+}
+
+fn newest(home: &Path, id: &str) -> PathBuf {
+    let all = rollouts(home).into_iter();
+    all.rfind(|path| path.to_string_lossy().contains(id))
+        .expect("a rollout")
+}
+
+fn row_path(home: &Path, id: &str) -> Option<PathBuf> {
+    let row = rows(home).into_iter().find(|(row, _)| row == id);
+    row.map(|(_, path)| path)
+}
+
+#[test]
+fn the_newest_rollout_counts_if_only_a_part_is_archived() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    lab.resume(&home, &id, "two");
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "three");
+    // Codex was killed while it archived the conversation.
+    let tip = newest(&home, &id);
+    let archived = home.join("archived_sessions");
+    fs::create_dir_all(&archived).unwrap();
+    fs::rename(&tip, archived.join(tip.file_name().unwrap())).unwrap();
+    let shown = lab.manager(["show", &id, "--json"]).code(0).json();
+    assert_eq!(user_texts(&shown), ["one", "three"]);
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
+}
+
+#[test]
+fn a_restore_leaves_the_projections_of_equal_rollouts() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    lab.back_up();
+    let restore = ["restore", "latest", "--session", &id, "--yes"];
+    let _ = lab.manager(restore).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+    let _ = lab.manager(["history", "check"]).code(0);
+    // A rollout that another one continues was cut short, so it is replaced.
+    let first = rollouts(&home).remove(0);
+    let text = fs::read_to_string(&first).unwrap();
+    let half = text[..text.len() / 2].rfind('\n').unwrap() + 1;
+    fs::write(&first, &text[..half]).unwrap();
+    let _ = lab.manager(restore).code(0);
+    assert_eq!(resumed(&lab, &home, &id), ["one", "two", "six"]);
+    let _ = lab.manager(["history", "check"]).code(0);
+}
+
+#[test]
+fn an_archive_of_before_a_rewind_gives_back_the_conversation_of_then() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    for prompt in ["two", "three"] {
+        lab.resume(&home, &id, prompt);
+    }
+    let archive = lab.back_up();
+    let archive = archive.to_string_lossy().into_owned();
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "four");
+    let _ = lab
+        .manager(["restore", &archive, "--session", &id, "--yes"])
+        .code(0);
+    assert_eq!(resumed(&lab, &home, &id), ["one", "two", "three"]);
+    let shown = lab.manager(["show", &id, "--json"]).code(0).json();
+    assert_eq!(user_texts(&shown), ["one", "two", "three"]);
+    let _ = lab.manager(["history", "check"]).code(0);
+    // Not if a fork goes on from the rewind.
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "five");
+    let fork = lab
+        .codex
+        .app_server_request(&home, &lab.backend, "thread/fork", json!({"threadId": id}))
+        .expect("a fork");
+    let fork = fork["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(&home, &fork, "six");
+    let refused = lab
+        .manager(["restore", &archive, "--session", &id, "--yes"])
+        .code(4);
+    assert!(refused.stderr.contains(&fork), "{}", refused.stderr);
+    assert_eq!(resumed(&lab, &home, &id), ["one", "five"]);
+}
+
+#[test]
+fn a_synced_rewind_hides_no_turn_of_its_base() {
+    for was_synced_before in [false, true] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        lab.say_in(b, "at home on b");
+        let id = lab.say("one");
+        for prompt in ["two", "three"] {
+            lab.resume(&a, &id, prompt);
+        }
+        if was_synced_before {
+            two.sync(&["a", "b"]);
+            assert_eq!(resumed(lab, b, &id), ["one", "two", "three"]);
+        }
+        rewind(lab, &a, &id, 2);
+        lab.resume(&a, &id, "four");
+        two.sync(&["a", "b"]);
+        assert_eq!(resumed(lab, b, &id), ["one", "two", "four"]);
+        let state = rusqlite::Connection::open(b.join("state_5.sqlite")).unwrap();
+        let title: String = state
+            .query_row("SELECT title FROM threads WHERE id=?1", [&id], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(title, "one");
+    }
+}
+
+#[test]
+fn a_base_that_arrives_after_its_rewind_is_not_what_codex_continues() {
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    lab.say_in(b, "at home on b");
+    let id = lab.say("one");
+    lab.resume(&a, &id, "two");
+    rewind(lab, &a, &id, 1);
+    lab.resume(&a, &id, "three");
+    two.sync(&["a"]);
+    let base = rollouts(&lab.world.path("cloud")).remove(0);
+    let late = lab.world.path("late");
+    fs::rename(&base, &late).unwrap();
+    let _ = two.run_sync("b", &["run", "--apply"]);
+    fs::rename(&late, &base).unwrap();
+    two.sync(&["b"]);
+    assert_eq!(row_path(b, &id), Some(newest(b, &id)));
+    assert_eq!(resumed(lab, b, &id), ["one", "three"]);
+}
+
+#[test]
+fn two_branches_are_named_and_both_machines_show_the_newest_one() {
+    for is_rewound_on_both in [false, true] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        for prompt in ["two", "three"] {
+            lab.resume(&a, &id, prompt);
+        }
+        two.sync(&["a", "b"]);
+        if is_rewound_on_both {
+            rewind(lab, b, &id, 2);
+        }
+        lab.resume(b, &id, "of b");
+        let of_b = newest(b, &id);
+        rewind(lab, &a, &id, 1);
+        lab.resume(&a, &id, "of a");
+        two.sync(&["a"]);
+        let warned = two.run_sync("b", &["run", "--apply"]).code(0);
+        assert!(warned.stderr.contains(&id), "{}", warned.stderr);
+        two.sync(&["a", "b"]);
+        for home in [&a, b] {
+            assert_eq!(row_path(home, &id), Some(newest(home, &id)));
+            assert_eq!(resumed(lab, home, &id), ["one", "of a"]);
+        }
+        let of_b = of_b.to_string_lossy().into_owned();
+        let home = b.to_string_lossy().into_owned();
+        let other = lab.manager(["--codex-home", &home, "show", &of_b, "--json"]);
+        let texts = user_texts(&other.code(0).json());
+        assert_eq!(texts.last().map(String::as_str), Some("of b"), "{texts:?}");
+    }
+}
+
+#[test]
+fn what_needs_no_codex_is_repaired_without_it() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let other = lab.say("other");
+    let id = rewound(&lab);
+    for path in fs::read_dir(&home).unwrap().flatten() {
+        if path
+            .file_name()
+            .to_string_lossy()
+            .starts_with("thread_history_1.sqlite")
+        {
+            fs::remove_file(path.path()).unwrap();
+        }
+    }
+    let repair = |code: i32| {
+        let args = ["--codex-bin", "/nonexistent/codex", "history", "repair"];
+        lab.manager(args).code(code)
+    };
+    let _ = repair(1);
+    let right = row_path(&home, &other);
+    let state = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    let wrong = "UPDATE threads SET rollout_path='/elsewhere/x.jsonl' WHERE id=?1";
+    state.execute(wrong, [&other]).unwrap();
+    drop(state);
+    let _ = repair(6);
+    assert_eq!(row_path(&home, &other), right);
+    let _ = lab.manager(["history", "repair"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "six"]);
+}
+
+#[test]
+fn a_projection_stays_while_an_archive_has_what_its_rollout_lost() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    for prompt in ["two", "three"] {
+        lab.resume(&home, &id, prompt);
+    }
+    lab.back_up();
+    let path = newest(&home, &id);
+    let text = fs::read_to_string(&path).unwrap();
+    let turn = text.find("two").unwrap();
+    fs::write(&path, &text[..=text[..turn].rfind('\n').unwrap()]).unwrap();
+    let checked = lab.manager(["history", "check", "--json"]).code(5).json();
+    let found = &checked["unreadable"][0];
+    assert_eq!(
+        (&found["turns_on_disk"], &found["turns_shown"]),
+        (&json!(1), &json!(3))
+    );
+    let fix = found["fix"].as_str().expect("a command").to_owned();
+    assert!(fix.starts_with("codex-manager restore "), "{fix}");
+    let _ = lab.manager(["history", "repair"]).code(6);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "three"]);
+    let _ = lab.manager(fix.split(' ').skip(1)).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(resumed(&lab, &home, &id), ["one", "two", "three"]);
+}

@@ -57,6 +57,18 @@ impl Projections {
     }
 }
 
+/// Returns the number of turns in the projection of a rollout, which Codex shows; zero if it cannot be read.
+pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
+    let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
+    let count = database_view::read(database, |connection| {
+        connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
+    });
+    count
+        .ok()
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(0)
+}
+
 fn ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
     database_view::read(path, |connection| {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";

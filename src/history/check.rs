@@ -322,13 +322,13 @@ impl CheckReport {
         self.missing.is_empty()
             && self.stale_path.is_empty()
             && self.names_missing.is_empty()
-            && !unreadable.any(|one| one.cause.is_repairable())
+            && !unreadable.any(|one| one.is_repairable())
     }
 
     /// The number of differences that a repair does not touch.
     pub(crate) fn unrepairable(&self) -> usize {
         let unreadable = self.unreadable.iter();
-        let unreadable = unreadable.filter(|one| !one.cause.is_repairable());
+        let unreadable = unreadable.filter(|one| !one.is_repairable());
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
     }
 }

@@ -197,7 +197,7 @@ impl RepairPlan {
     }
 
     fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
-        for one in unreadable {
+        for one in unreadable.into_iter().filter(|one| one.is_repairable()) {
             let turns = || pluralize(one.turns_on_disk, "turn");
             let (action, from, to) = match one.cause {
                 UnreadableCause::Mode => (
@@ -209,8 +209,8 @@ impl RepairPlan {
                     self.unprojected.extend(rollouts);
                     (RepairAction::Turns, one.turns_shown.to_string(), turns())
                 }
-                UnreadableCause::Shortened(id) => {
-                    self.shortened.push(id);
+                UnreadableCause::Shortened { rollout_id, .. } => {
+                    self.shortened.push(rollout_id);
                     (RepairAction::Turns, one.turns_shown.to_string(), turns())
                 }
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,

@@ -8,7 +8,7 @@ use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::thread_rollouts::find_rollout;
-use crate::codex::projections::{Projections, RolloutCut};
+use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ThreadRow;
 use serde::Serialize;
@@ -42,6 +42,14 @@ pub(crate) struct UnreadableConversation {
     pub row_id: String,
 }
 
+impl UnreadableConversation {
+    /// Returns true if `history repair` corrects it. Not if an archive has what a rollout lost: the repair would drop
+    /// the projection from which Codex still shows it.
+    pub(crate) fn is_repairable(&self) -> bool {
+        self.cause.is_repairable() && self.fix.as_deref() == Some(REPAIR)
+    }
+}
+
 /// The reason why Codex shows less than a conversation has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UnreadableCause {
@@ -49,8 +57,12 @@ pub(crate) enum UnreadableCause {
     Mode,
     /// Codex has not projected rollouts that the conversation continues: these, the newest first.
     Unprojected(Vec<ContinuedRollout>),
-    /// The rollout with this id is shorter than its projection.
-    Shortened(String),
+    /// A rollout is shorter than its projection.
+    Shortened {
+        rollout_id: String,
+        /// Its size.
+        bytes: u64,
+    },
     /// All lines are in front of the boundary from which on Codex shows those of a subagent.
     Boundary,
     /// The rollout with this id has the earlier turns, and is not on disk.
@@ -58,10 +70,10 @@ pub(crate) enum UnreadableCause {
 }
 
 impl UnreadableCause {
-    /// Returns true if `history repair` corrects it.
-    pub(crate) fn is_repairable(&self) -> bool {
+    /// Returns true if `history repair` can correct it.
+    fn is_repairable(&self) -> bool {
         match self {
-            Self::Mode | Self::Unprojected(_) | Self::Shortened(_) => true,
+            Self::Mode | Self::Unprojected(_) | Self::Shortened { .. } => true,
             Self::Boundary | Self::MissingBase(_) => false,
         }
     }
@@ -74,7 +86,7 @@ impl UnreadableCause {
             Self::Unprojected(_) => {
                 "Codex has not read the earlier rollouts that it continues".to_owned()
             }
-            Self::Shortened(_) => {
+            Self::Shortened { .. } => {
                 "its rollout is shorter than what Codex has read of it".to_owned()
             }
             Self::Boundary => {
@@ -136,11 +148,15 @@ impl<'a> ReadabilityCheck<'a> {
             let counts = rollouts.map(|r| count_turns(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
-        let turns_shown = match cause {
+        let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) if base.is_none() => {
                 leaf_turns + turns(&|rollout| rollout.is_projected)
             }
-            UnreadableCause::Shortened(_) => leaf_turns + turns(&|_| true),
+            UnreadableCause::Shortened { rollout_id, .. } => {
+                let database = self.projections.database.as_deref();
+                let shown = database.map_or(0, |path| projections::count_turns(path, rollout_id));
+                shown + turns(&|_| true)
+            }
             _ => 0,
         };
         let title = first_line(row.given_name().unwrap_or(&row.title));
@@ -175,14 +191,14 @@ impl<'a> ReadabilityCheck<'a> {
         if chain.iter().any(|rollout| !rollout.is_projected) {
             return Some(UnreadableCause::Unprojected(chain));
         }
-        let id = leaf.rollout_id()?;
-        let end = self.projections.end(&id)?;
-        let size = path
+        let rollout_id = leaf.rollout_id()?;
+        let end = self.projections.end(&rollout_id)?;
+        let bytes = path
             .metadata()
             .ok()
             .filter(|_| !is_compressed(&path))?
             .len();
-        (size < end).then_some(UnreadableCause::Shortened(id))
+        (bytes < end).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
     /// Follows a rollout back to the first one. Returns the id of one that is not on disk, and those that are, the

@@ -2,7 +2,6 @@
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::findings;
-use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
@@ -40,8 +39,7 @@ impl CheckArgs {
     /// The home, its index or its database cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_codex_home(context)?;
-        let mut report = findings(context)?.report;
-        find_fixes(&mut report.unreadable, context);
+        let report = findings(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
         Ok(if report.is_consistent() {

@@ -3,6 +3,7 @@
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
+use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
 use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
@@ -16,10 +17,16 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     }
 }
 
+/// Compares the home with Codex's lists, and finds the archives that have what it lacks.
+///
+/// # Errors
+/// See [`compare`].
 pub(super) fn findings(context: &Context) -> Result<Findings, HistoryError> {
     let home = &context.settings.codex_home;
     let database = threads::find_state_database(home, &context.env);
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
-    compare(home, database.as_deref(), live.as_deref())
+    let mut findings = compare(home, database.as_deref(), live.as_deref())?;
+    find_fixes(&mut findings.report.unreadable, context);
+    Ok(findings)
 }

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair;
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
+use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
@@ -55,13 +56,17 @@ impl RepairArgs {
             say_skipped(context, &plan);
             return Ok(self.show_plan(context, &plan));
         }
-        let program = if plan.needs_codex() {
-            let settings = &context.settings;
-            let found = Program::find(settings.codex_bin.as_deref(), &context.env);
-            Some(found.map_err(|e| no_program(e, plan.recreates_database))?)
-        } else {
-            None
-        };
+        let mut program = None;
+        let mut is_partial = false;
+        if plan.needs_codex() {
+            match find_program(context, plan.recreates_database) {
+                Ok(found) => program = Some(found),
+                Err(error) => {
+                    plan = without_codex(context, provider, error)?;
+                    is_partial = true;
+                }
+            }
+        }
         if program.is_some() {
             let note = if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
@@ -93,7 +98,7 @@ impl RepairArgs {
                 dry_run: false,
             },
         );
-        if !after.needs_no_repair() && plan.skipped.is_empty() {
+        if !after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("restore the previous state with: codex-manager history undo"),
@@ -143,6 +148,38 @@ fn say_skipped(context: &Context, plan: &RepairPlan) {
             .ui
             .warn(format_args!("cannot read ({}): {path}", skipped.reason));
     }
+}
+
+/// Plans again without the changes that need Codex, after a warning.
+///
+/// # Errors
+/// `error`, if there are no other changes or Codex has to recreate the database.
+fn without_codex(
+    context: &Context,
+    provider: &str,
+    error: CommandError,
+) -> Result<RepairPlan, CommandError> {
+    let mut findings = findings(context)?;
+    let is_unprojected =
+        |one: &UnreadableConversation| matches!(one.cause, UnreadableCause::Unprojected(_));
+    findings
+        .report
+        .unreadable
+        .retain(|one| !is_unprojected(one));
+    let plan = repair_plan::plan(findings, provider)?;
+    if plan.changes.is_empty() || plan.needs_codex() {
+        return Err(error);
+    }
+    context.ui.warn(format_args!(
+        "{}; the rest is repaired",
+        error.in_one_line()
+    ));
+    Ok(plan)
+}
+
+fn find_program(context: &Context, recreates_database: bool) -> Result<Program, CommandError> {
+    let found = Program::find(context.settings.codex_bin.as_deref(), &context.env);
+    found.map_err(|error| no_program(error, recreates_database))
 }
 
 fn no_program(

@@ -1,4 +1,4 @@
-//! Finds the archives that have what Codex needs to show a conversation.
+//! Finds the archives that have what Codex needs to show a conversation, or what a rollout lost.
 
 use crate::archive::reader::ArchiveReader;
 use crate::codex::rollout::RolloutName;
@@ -10,12 +10,13 @@ use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::inventory::archive_names::{numbered, typed_name};
 use crate::inventory::store;
+use std::path::Path;
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
 /// archive with its turns. Archives that cannot be read are left out.
 pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     let settings = &context.settings;
-    if unreadable.iter().all(|one| one.fix.is_some()) {
+    if !unreadable.iter().any(needs_archive) {
         return;
     }
     let records = store::archives(&settings.manager_home).unwrap_or_default();
@@ -23,7 +24,7 @@ pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
     for record in numbered(&records) {
         let mut open = unreadable
             .iter_mut()
-            .filter(|one| one.fix.is_none())
+            .filter(|one| needs_archive(one))
             .peekable();
         if open.peek().is_none() {
             return;
@@ -45,15 +46,24 @@ pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
     }
 }
 
-/// Returns true if an archive has the missing rollout, or the conversation without the boundary that hides it.
+/// Returns true if no archive with the turns of a conversation is known, and one may have them.
+fn needs_archive(one: &UnreadableConversation) -> bool {
+    let is_shortened = matches!(one.cause, UnreadableCause::Shortened { .. });
+    one.fix.is_none() || is_shortened && one.is_repairable()
+}
+
+/// Returns true if an archive has the missing rollout, a longer copy of a shortened one, or the conversation without the boundary that hides it.
 fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bool, CommandError> {
     let rollouts = rollouts(archive.files());
     match &one.cause {
-        UnreadableCause::MissingBase(id) => Ok(rollouts.values().flatten().any(|entry| {
-            let file = RolloutName::of(entry.path.as_path());
-            let own = file.as_ref().and_then(RolloutName::rollout_id);
-            own.is_some_and(|own| own.eq_ignore_ascii_case(id))
-        })),
+        UnreadableCause::MissingBase(id) => Ok(rollouts
+            .values()
+            .flatten()
+            .any(|entry| is_rollout(entry.path.as_path(), id))),
+        UnreadableCause::Shortened { rollout_id, bytes } => Ok(rollouts
+            .values()
+            .flatten()
+            .any(|entry| entry.size > *bytes && is_rollout(entry.path.as_path(), rollout_id))),
         UnreadableCause::Boundary => {
             let entry = rollouts.get(&one.id.to_string()).and_then(|all| all.last());
             let Some(entry) = entry else {
@@ -65,4 +75,10 @@ fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bo
         }
         _ => Ok(false),
     }
+}
+
+fn is_rollout(path: &Path, id: &str) -> bool {
+    let file = RolloutName::of(path);
+    let own = file.as_ref().and_then(RolloutName::rollout_id);
+    own.is_some_and(|own| own.eq_ignore_ascii_case(id))
 }
