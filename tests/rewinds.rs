@@ -363,7 +363,7 @@ fn resumed(lab: &Lab, home: &Path, id: &str) -> Vec<String> {
 }
 
 fn newest(home: &Path, id: &str) -> PathBuf {
-    let all = rollouts(home).into_iter();
+    let mut all = rollouts(home).into_iter();
     all.rfind(|path| path.to_string_lossy().contains(id))
         .expect("a rollout")
 }
