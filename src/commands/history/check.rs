@@ -2,8 +2,8 @@
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::findings;
-use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
+use crate::copies::unreadable_fixes::find_fixes;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
 use crate::io::quantity::pluralize;
