@@ -57,6 +57,20 @@ fn changed_home() -> TestEnv {
 }
 
 #[test]
+fn settings_that_cannot_be_read_are_not_removed_ones() {
+    let env = changed_home();
+    put(&env, "config.toml", "model = 'b'\nmodel = = 'c'\n");
+    let run = env.run(["diff", "--json"]).code(6);
+    let warning = "the settings are not compared: cannot parse";
+    assert!(run.stderr.contains(warning), "{run}");
+    let document = run.json();
+    let content = document["content"].as_array().unwrap();
+    assert!(content.iter().any(|row| row["kind"] == "skill"), "{run}");
+    let is_setting = |row: &Value| row["kind"] == "setting" || row["kind"] == "mcp-server";
+    assert!(!content.iter().any(is_setting), "{run}");
+}
+
+#[test]
 fn every_kind_of_change_is_named_once() {
     let env = changed_home();
     let before = env.tree("home");

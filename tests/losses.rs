@@ -5,7 +5,7 @@ use crate::rewinds::rewind;
 use crate::support::conversations::{Conversation, assistant, id, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::lab::{Lab, rollout};
+use crate::support::lab::{Lab, rollout, rollouts};
 use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::real_codex::RealCodex;
 use crate::support::restic;
@@ -111,6 +111,91 @@ fn an_accepted_loss_is_not_reported_again_but_a_further_one_is() {
     assert_eq!(found[0]["lost_messages"], 1, "the other one is accepted");
     fs::remove_file(env.codex_home().join(sample(1).relative())).unwrap();
     assert_eq!(losses(&env, 0).len(), 0, "a deleted conversation");
+}
+
+#[test]
+fn an_acceptance_ends_when_the_messages_are_back() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 4);
+    let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
+    assert_eq!(losses(&env, 0).len(), 0);
+    write(&env, &sample(1));
+    assert_eq!(back_up_at(&mut env, "09:00")["losses"], json!([]));
+    compact(&env, &sample(1), 4);
+    let lost = back_up_at(&mut env, "10:00")["losses"].clone();
+    assert_eq!(lost[0]["lost_messages"], 4);
+    assert_eq!(losses(&env, 5)[0]["lost_messages"], 4);
+}
+
+#[test]
+fn an_acceptance_is_for_one_home() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 4);
+    let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
+    let copied = env.path("home/.other");
+    fs::rename(env.codex_home(), &copied).unwrap();
+    let args = ["--codex-home", copied.to_str().unwrap()];
+    write(&env, &sample(1));
+    let path = copied.join(sample(1).relative());
+    fs::copy(env.codex_home().join(sample(1).relative()), &path).unwrap();
+    let _ = env
+        .run([&args[..], &["backup", "--no-status"]].concat())
+        .code(0);
+    compact(&env, &sample(1), 4);
+    fs::copy(env.codex_home().join(sample(1).relative()), &path).unwrap();
+    let found = env.run([&args[..], &["history", "losses", "--json"]].concat());
+    assert_eq!(found.code(5).json()["losses"][0]["lost_messages"], 4);
+    assert_eq!(losses(&env, 0).len(), 0);
+    // A prune from one home keeps what the other one needs.
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    let _ = env
+        .run([&args[..], &["backup", "--no-status"]].concat())
+        .code(0);
+    let pruned = env
+        .run(["prune", "--keep-last", "1", "--json"])
+        .code(0)
+        .json();
+    let mut kept = pruned["keep"].as_array().unwrap().iter();
+    let reason = "has messages that 01a1f78b lost";
+    assert!(kept.any(|kept| kept["reason"] == reason), "{pruned}");
+}
+
+/// An acceptance of an earlier version has no home and no times.
+#[test]
+fn an_acceptance_of_an_earlier_version_counts() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 1);
+    assert_eq!(losses(&env, 5).len(), 1);
+    let document = json!({"schema": 1, "checked_at": null, "losses": [],
+        "accepted": {id(1): [15_778_073_246_084_639_238_u64]}});
+    let path = env.manager_home().join("losses.json");
+    fs::write(path, document.to_string()).unwrap();
+    assert_eq!(losses(&env, 0).len(), 0);
+}
+
+#[test]
+fn a_backup_compares_with_the_last_archive_that_has_a_conversation() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    write(&env, &sample(2));
+    back_up_at(&mut env, "08:00");
+    let path = env.codex_home().join(sample(1).relative());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(back_up_at(&mut env, "09:00")["losses"], json!([]));
+    compact(&env, &sample(1), 4);
+    let lost = back_up_at(&mut env, "10:00")["losses"].clone();
+    assert_eq!(lost[0]["lost_messages"], 4);
+    assert_eq!(
+        lost[0]["archive"],
+        "2026-11-20-080000-signed-out-codex.tar.gz"
+    );
+    assert_eq!(back_up_at(&mut env, "11:00")["losses"], json!([]));
 }
 
 #[test]
@@ -275,6 +360,79 @@ fn forget_keeps_the_last_snapshot_that_the_check_named() {
 }
 
 #[test]
+fn forget_keeps_the_last_snapshot_without_a_check_before() {
+    if restic::program().is_none() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    crate::vault::set_up(&mut env);
+    let _ = env
+        .run(["config", "set", "vault.repository", "vault"])
+        .code(0);
+    env.unset("CODEX_MANAGER_NOW");
+    write(&env, &sample(1));
+    crate::vault::backup(&env);
+    compact(&env, &sample(1), 4);
+    crate::vault::backup(&env);
+    let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
+    let kept = env.run(forget).code(0).json();
+    assert_eq!(kept["drop"], json!([]));
+    assert_eq!(kept["keep"][1]["reason"], "has messages that 01a1f78b lost");
+    let accept = ["history", "losses", "--vault", "--accept", &id(1)];
+    let _ = env.run(accept).code(0);
+    let forgotten = env.run(forget).code(0).json();
+    assert_eq!(forgotten["drop"].as_array().unwrap().len(), 1);
+}
+
+/// Messages that were added after a loss are replaced by the restore.
+#[test]
+fn a_restore_says_where_the_messages_that_it_replaces_are() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 4);
+    assert_eq!(losses(&env, 5)[0]["lost_messages"], 4);
+    let loss = |env: &TestEnv| {
+        let checks = env.run(["doctor", "--json"]).json();
+        let mut checks = checks["checks"].as_array().unwrap().iter();
+        let check = checks.find(|check| check["id"] == "home.losses");
+        check.expect("the check")["message"].clone()
+    };
+    assert_eq!(loss(&env), "1 conversation lost 4 messages");
+    let restore = ["restore", "--session", &id(1), "--yes", "--json"];
+    let planned = env.run([&restore[..], &["--dry-run"]].concat()).code(0);
+    let note = "1 message is only in the Codex home; the safety backup keeps it";
+    assert_eq!(planned.json()["notes"], json!([note]));
+    let restored = env.run(restore).code(0).json();
+    let safety = restored["safety_backup"].as_str().unwrap();
+    let name = safety.strip_suffix("-codex.tar.gz").unwrap();
+    let note = format!("1 message that only the Codex home had is in {name}");
+    assert_eq!(restored["notes"], json!([note]));
+    assert_eq!(loss(&env), "1 conversation lost 1 message", "the summary");
+    let _ = env
+        .run(["restore", name, "--session", &id(1), "--yes"])
+        .code(0);
+    assert_eq!(loss(&env), "1 conversation lost 4 messages");
+}
+
+#[test]
+fn doctor_knows_that_a_restore_brought_the_messages_back() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    let mut short = sample(1);
+    short.lines.truncate(short.lines.len() - 4);
+    write(&env, &short);
+    assert_eq!(losses(&env, 5)[0]["lost_messages"], 4);
+    let _ = env.run(["restore", "--session", &id(1), "--yes"]).code(0);
+    let checks = env.run(["doctor", "--json"]).json();
+    let mut checks = checks["checks"].as_array().unwrap().iter();
+    let check = checks.find(|check| check["id"] == "home.losses");
+    let message = &check.expect("the check")["message"];
+    assert_eq!(message, "no conversation lacks messages");
+}
+
+#[test]
 fn a_check_writes_nothing_if_nothing_is_missing() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
@@ -319,8 +477,8 @@ fn rewinds_forks_and_growth_of_the_real_codex_lose_nothing_and_a_compaction_does
     cut_from(&base, "number-3");
     let found = lab.manager(["history", "losses", "--json"]).code(5).json();
     assert_eq!(found["losses"][0]["session_id"], *id);
-    // The backend answers all questions alike, and another rollout has as many answers.
-    assert_eq!(found["losses"][0]["lost_messages"], 1);
+    // The backend answers all questions alike: an equal answer in another rollout is another message.
+    assert_eq!(found["losses"][0]["lost_messages"], 2);
     let _ = lab.manager(["restore", "--session", &id, "--yes"]).code(0);
     assert_eq!(fs::read_to_string(&base).unwrap(), full);
     let _ = lab.manager(["history", "losses"]).code(0);
@@ -368,6 +526,72 @@ fn a_migration_loses_nothing_and_half_a_migration_does() {
     let _ = lab.manager(["history", "losses"]).code(0);
 }
 
+/// Equal messages are different ones: those of a lost rollout are missing, whatever the other rollouts have.
+#[test]
+fn the_messages_of_a_lost_rewind_are_missed_though_the_base_has_equal_ones() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("continue");
+    for prompt in ["continue", "stop"] {
+        lab.resume(&home, &id, prompt);
+    }
+    let base = rollout(&home, &id);
+    lab.back_up();
+    rewind(&lab, &home, &id, 2);
+    lab.resume(&home, &id, "continue");
+    lab.back_up();
+    let shown = ["continue", "continue", "continue"];
+    assert_eq!(lab.user_messages(&home, &id), shown);
+    let tip = rollouts(&home).into_iter().find(|path| *path != base);
+    fs::remove_file(tip.expect("the rewind")).unwrap();
+    let found = lab.manager(["history", "losses", "--json"]).code(5).json();
+    assert_eq!(found["losses"][0]["lost_messages"], 2, "{found}");
+    let backup = lab.manager(["backup", "--no-status", "--json"]).code(0);
+    assert_eq!(backup.json()["losses"][0]["lost_messages"], 2);
+    let _ = lab.manager(["prune", "--keep-last", "1"]).code(0);
+    let _ = lab.manager(["prune", "--empty-trash", "--yes"]).code(0);
+    let _ = lab.manager(["restore", "--session", &id, "--yes"]).code(0);
+    // Codex 0.169 reads the turns of the base again in a repair, or when the thread is resumed.
+    let _ = lab.manager(["history", "repair", "--yes"]);
+    assert_eq!(lab.user_messages(&home, &id), shown);
+    let _ = lab.manager(["history", "losses"]).code(0);
+}
+
+/// A fork of Codex 0.169 has no turns of its base, only the place at which it leaves it.
+#[test]
+fn i16_the_turns_of_a_missing_base_are_missed_by_the_fork_and_kept() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let base = lab.say("one");
+    lab.resume(&home, &base, "two");
+    let params = json!({"threadId": base});
+    let forked = lab
+        .codex
+        .app_server_request(&home, &lab.backend, "thread/fork", params)
+        .expect("a fork");
+    let fork = forked["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(&home, &fork, "three");
+    let shown = ["one", "two", "three"];
+    assert_eq!(lab.user_messages(&home, &fork), shown);
+    lab.back_up();
+    fs::remove_file(rollout(&home, &base)).unwrap();
+    let backup = lab.manager(["backup", "--no-status", "--json"]).code(0);
+    let lost = &backup.json()["losses"][0];
+    assert_eq!(
+        (&lost["session_id"], &lost["lost_messages"]),
+        (&json!(fork), &json!(4))
+    );
+    let _ = lab.manager(["history", "losses"]).code(5);
+    let _ = lab.manager(["prune", "--keep-last", "1"]).code(0);
+    let _ = lab.manager(["prune", "--empty-trash", "--yes"]).code(0);
+    let checked = lab.manager(["history", "check", "--json"]).code(5).json();
+    let fix = checked["unreadable"][0]["fix"].as_str().expect("a fix");
+    let words: Vec<_> = fix.split(' ').skip(1).chain(["--yes"]).collect();
+    let _ = lab.manager(words).code(0);
+    assert_eq!(lab.user_messages(&home, &fork), shown);
+    let _ = lab.manager(["history", "losses"]).code(0);
+}
+
 /// A thread of the oracle: its rollouts with their messages, role and text.
 #[derive(Debug, Clone, Default)]
 struct Thread {
@@ -383,12 +607,30 @@ struct Oracle {
     dice: Dice,
     threads: BTreeMap<u32, Thread>,
     archives: Vec<Archived>,
+    /// The bases of forks by the name of the rollout, also of deleted ones.
+    bases: BTreeMap<String, Base>,
     texts: u64,
+}
+
+/// A rollout that a fork continues.
+#[derive(Debug, Clone)]
+struct Base {
+    number: u32,
+    name: String,
+    /// The number of messages that the fork shows.
+    messages: usize,
+    json: Value,
 }
 
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap().to_str().unwrap();
     name.strip_suffix(".zst").unwrap_or(name).to_owned()
+}
+
+fn rollout_id_of(path: &Path) -> String {
+    let name = name_of(path);
+    let stem = name.strip_suffix(".jsonl").unwrap();
+    stem[stem.len() - 36..].to_owned()
 }
 
 /// Returns the messages of `copy` that `held` does not have, each as often as it occurs.
@@ -414,12 +656,16 @@ impl Oracle {
         }
     }
 
-    /// Writes a rollout in the form of its thread; the texts are of the user and the assistant in turn.
-    fn write(&self, number: u32, path: &Path, texts: &[String]) {
+    /// Returns a rollout in the form of its thread; the texts are of the user and the assistant in turn.
+    fn text(&self, number: u32, path: &Path, texts: &[String]) -> String {
         let thread = &self.threads[&number];
+        let mut payload = json!({"id": id(number), "cwd": "/home/alice/proj"});
+        if let Some(base) = self.bases.get(&name_of(path)) {
+            payload["history_base"] = base.json.clone();
+        }
         let mut lines = vec![
             json!({"timestamp": "2026-11-20T06:00:00.000Z", "type": "session_meta",
-            "payload": {"id": id(number), "cwd": "/home/alice/proj"}}),
+            "payload": payload}),
         ];
         for (i, text) in texts.iter().enumerate() {
             let is_user = i % 2 == 0;
@@ -450,7 +696,11 @@ impl Oracle {
             }
         }
         let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
-        let text = lines.join("\n") + "\n";
+        lines.join("\n") + "\n"
+    }
+
+    fn write(&self, number: u32, path: &Path, texts: &[String]) {
+        let text = self.text(number, path, texts);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         if path.extension().is_some_and(|e| e == "zst") {
             fs::write(path, zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
@@ -469,7 +719,7 @@ impl Oracle {
         let numbers: Vec<u32> = self.threads.keys().copied().collect();
         let chosen = self.dice.below(numbers.len() as u64);
         let number = numbers.get(usize::try_from(chosen).unwrap()).copied();
-        let kind = self.dice.below(10);
+        let kind = self.dice.below(13);
         let (Some(number), true) = (number, kind > 0 && !numbers.is_empty()) else {
             let number = u32::try_from(self.texts).unwrap() + 1000;
             let path = self.env.codex_home().join(format!(
@@ -497,7 +747,7 @@ impl Oracle {
                 format!("grow {number}")
             }
             3 => {
-                let own = format!("01a2{last:04x}-{number:04x}-7ef3-b0ee-5caab8d3b455");
+                let own = format!("01a2{:04x}-{number:04x}-7ef3-b0ee-5caab8d3b455", self.texts);
                 let path = self.env.codex_home().join(format!(
                     "sessions/2026/11/20/rollout-2026-11-20T07-00-00-{}_{own}.jsonl",
                     id(number)
@@ -508,7 +758,7 @@ impl Oracle {
                 self.rewrite(number, last + 1);
                 format!("rewind {number}")
             }
-            4 => {
+            4 if !self.is_base(number) => {
                 let thread = self.threads.get_mut(&number).unwrap();
                 thread.is_paginated = !thread.is_paginated;
                 for place in 0..=last {
@@ -547,6 +797,14 @@ impl Oracle {
                 }
                 format!("delete {number}")
             }
+            9 if last > 0 => {
+                let thread = self.threads.get_mut(&number).unwrap();
+                let (path, texts) = thread.rollouts.remove(place);
+                fs::remove_file(path).unwrap();
+                format!("lose a rollout of {number} with {texts:?}")
+            }
+            10 | 11 => self.fork_with_base(number, place),
+            _ if self.is_base(number) => "nothing".into(),
             _ => {
                 // Two, so that the roles of the others stay.
                 let len = self.threads[&number].rollouts[place].1.len() as u64;
@@ -575,6 +833,57 @@ impl Oracle {
         format!("fork {number} as {fork}")
     }
 
+    /// A fork of a paginated thread has no messages of its base, only the place at which it leaves it.
+    fn fork_with_base(&mut self, number: u32, place: usize) -> String {
+        let fork = u32::try_from(self.texts).unwrap() + 5000;
+        let own = vec![self.message(), self.message()];
+        let (path, texts) = self.threads[&number].rollouts[place].clone();
+        let base = rollout_id_of(&path);
+        let json = json!({"thread_id": base, "end_ordinal_exclusive": 1,
+            "end_byte_offset": self.text(number, &path, &texts).len()});
+        let name = format!("rollout-2026-11-20T08-00-00-{}.jsonl", id(fork));
+        let base = Base {
+            number,
+            name: name_of(&path),
+            messages: texts.len(),
+            json,
+        };
+        self.bases.insert(name.clone(), base);
+        let thread = Thread {
+            rollouts: vec![(path.with_file_name(name), own)],
+            is_paginated: self.threads[&number].is_paginated,
+        };
+        self.threads.insert(fork, thread);
+        self.rewrite(fork, 0);
+        format!("fork {number} as {fork}, with a base")
+    }
+
+    /// Returns true if a fork continues the thread. Codex does not rewrite such a thread: the place would change.
+    fn is_base(&self, number: u32) -> bool {
+        self.bases.values().any(|base| base.number == number)
+    }
+
+    /// Returns the bases of a thread that are gone with their thread, but archived.
+    fn missing_bases(&self, thread: &Thread) -> Vec<&Base> {
+        let mut missing: Vec<&Base> = Vec::new();
+        for (path, _) in &thread.rollouts {
+            let mut next = self.bases.get(&name_of(path));
+            let is_archived = |base: &&Base| {
+                let mut archives = self.archives.iter();
+                archives.any(|all| {
+                    let rollouts = all.get(&base.number);
+                    rollouts.is_some_and(|rollouts| rollouts.contains_key(&base.name))
+                })
+            };
+            let is_gone = |base: &&Base| !self.threads.contains_key(&base.number);
+            while let Some(base) = next.filter(is_gone).filter(is_archived) {
+                missing.push(base);
+                next = self.bases.get(&base.name);
+            }
+        }
+        missing
+    }
+
     fn back_up(&mut self) {
         let time = format!(
             "{:02}:{:02}",
@@ -596,19 +905,31 @@ impl Oracle {
     fn expected(&self) -> BTreeMap<String, u64> {
         let mut expected = BTreeMap::new();
         for (number, thread) in &self.threads {
-            let mut held: BTreeMap<String, usize> = BTreeMap::new();
-            for (_, texts) in &thread.rollouts {
-                for (i, text) in texts.iter().enumerate() {
-                    *held.entry(format!("{}{text}", i % 2)).or_default() += 1;
-                }
-            }
-            let of_rollout = |texts: &Vec<String>| {
+            let with_roles = |texts: &Vec<String>| -> Vec<String> {
                 let texts = texts.iter().enumerate();
-                let texts: Vec<_> = texts.map(|(i, text)| format!("{}{text}", i % 2)).collect();
-                missing(&held, &texts)
+                texts.map(|(i, text)| format!("{}{text}", i % 2)).collect()
             };
-            let archives = self.archives.iter().filter_map(|all| all.get(number));
-            let most = archives.map(|rollouts| rollouts.values().map(of_rollout).sum::<usize>());
+            let of_rollout = |(name, texts): (&String, &Vec<String>)| {
+                let mut held: BTreeMap<String, usize> = BTreeMap::new();
+                let mut live = thread.rollouts.iter();
+                let live = live.find(|(path, _)| name_of(path) == *name);
+                for text in live.map_or_else(Vec::new, |(_, texts)| with_roles(texts)) {
+                    *held.entry(text).or_default() += 1;
+                }
+                missing(&held, &with_roles(texts))
+            };
+            let bases = self.missing_bases(thread);
+            let of_base = |archived: &Archived, base: &Base| {
+                let rollout = archived
+                    .get(&base.number)
+                    .and_then(|all| all.get(&base.name));
+                rollout.map_or(0, |texts| texts.len().min(base.messages))
+            };
+            let most = self.archives.iter().map(|archived| {
+                let own = archived.get(number).into_iter().flatten();
+                let bases = bases.iter().map(|base| of_base(archived, base));
+                own.map(of_rollout).sum::<usize>() + bases.sum::<usize>()
+            });
             if let Some(most) = most.max().filter(|most| *most > 0) {
                 expected.insert(id(*number), most as u64);
             }
@@ -637,6 +958,7 @@ fn run_sequence(seed: u64) {
         dice: Dice::seeded(seed),
         threads: BTreeMap::new(),
         archives: Vec::new(),
+        bases: BTreeMap::new(),
         texts: 0,
     };
     fs::create_dir_all(oracle.env.codex_home()).unwrap();

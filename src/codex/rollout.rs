@@ -118,6 +118,13 @@ pub(crate) fn is_later_rollout(path: &Path, other: &Path) -> bool {
     })
 }
 
+/// Returns the time in an id, in milliseconds since 1970; `None` if its UUID is not of version 7.
+pub(crate) fn created_ms(id: &str) -> Option<i64> {
+    let is_of_version_7 = id.as_bytes().get(14) == Some(&b'7');
+    let time = id.get(..13).filter(|_| is_of_version_7)?.replace('-', "");
+    i64::from_str_radix(&time, 16).ok()
+}
+
 /// Splits off a UUID at the end of `text`.
 pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
     let (before, id) = text.split_at_checked(text.len().checked_sub(UUID_BYTES)?)?;

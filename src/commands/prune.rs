@@ -30,7 +30,7 @@ use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Move old archives to the trash
 ///
@@ -38,8 +38,8 @@ use std::path::Path;
 /// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
 /// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
 /// full archive that `verify` found good is always kept for each account, and so is the newest good one of
-/// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`;
-/// --empty-trash refuses to delete it.
+/// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`,
+/// and so is the last one with turns that a migration hid; --empty-trash refuses to delete them.
 /// Rules do not count damaged archives. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
@@ -93,7 +93,9 @@ impl PruneArgs {
         let needed = if plan.drop.is_empty() {
             NeededArchives::default()
         } else {
-            NeededArchives::find(context)?
+            let dropped = plan.drop.iter();
+            let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
+            NeededArchives::find(homes.collect(), context)?
         };
         // The lock is held from the final plan to the last move, so that no other process adds or
         // removes an archive in between.

@@ -6,6 +6,7 @@ use super::reader::{self, EventReader};
 use crate::codex::rollout_lines::{EventKind, LineParts, Role};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -58,6 +59,19 @@ pub(crate) struct Message {
     pub offset: u64,
 }
 
+impl Message {
+    /// Returns a digest of the message and its time, in which equal messages at different times differ.
+    pub(crate) fn dated_digest(&self) -> u64 {
+        let dated = format!("{} {}", self.digest, self.at_millis());
+        reader::digest(b't', &dated)
+    }
+
+    /// The time in milliseconds since 1970; zero if it is unknown.
+    fn at_millis(&self) -> i64 {
+        self.at.map_or(0, |at| at.timestamp_millis())
+    }
+}
+
 /// Returns the messages of a rollout, plain or compressed, those behind the place of a rewind too. A damaged
 /// rollout has the messages before the damage.
 ///
@@ -90,26 +104,38 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
 
 /// The number of times that each message occurs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MessageCounts(HashMap<u64, u32>);
+pub(crate) struct MessageCounts {
+    by_digest: HashMap<u64, u32>,
+    by_digest_and_time: HashMap<(u64, i64), u32>,
+}
 
 impl MessageCounts {
     pub(crate) fn add(&mut self, messages: &[Message]) {
         for message in messages {
-            *self.0.entry(message.digest).or_default() += 1;
+            *self.by_digest.entry(message.digest).or_default() += 1;
+            let dated = (message.digest, message.at_millis());
+            *self.by_digest_and_time.entry(dated).or_default() += 1;
         }
     }
 
-    /// Returns the messages of `copy` that are not among these. Of a message that `copy` has more often, the last
-    /// ones.
+    /// Returns the messages of `copy` that are not among these. Of a message that `copy` has more often, those at
+    /// other times, and of these the last ones.
     pub(crate) fn missing(&self, copy: &[Message]) -> Vec<Message> {
-        let mut left = self.0.clone();
-        let is_missing = |message: &&Message| match left.get_mut(&message.digest) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                false
-            }
-            _ => true,
-        };
-        copy.iter().filter(is_missing).copied().collect()
+        let mut left = self.clone();
+        let mut missing: Vec<Message> = copy.to_vec();
+        missing.retain(|message| {
+            let dated = (message.digest, message.at_millis());
+            let is_found = take_one(&mut left.by_digest_and_time, &dated);
+            !(is_found && take_one(&mut left.by_digest, &message.digest))
+        });
+        // A migration may change times.
+        missing.retain(|message| !take_one(&mut left.by_digest, &message.digest));
+        missing
     }
+}
+
+/// Counts one less of `key`. Returns false if there is none left.
+fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
+    let count = counts.get_mut(key).filter(|count| **count > 0);
+    count.map(|count| *count -= 1).is_some()
 }

@@ -12,7 +12,8 @@ use std::path::Path;
 /// The name of the document below the manager home.
 pub(crate) const FILE_NAME: &str = "losses.json";
 
-/// The digests of messages that the user does not miss, by the id of the conversation.
+/// The digests of messages that the user does not miss, by the id of the conversation. The digests include the times;
+/// those of earlier versions did not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 
@@ -25,6 +26,30 @@ impl AcceptedLosses {
     /// Accepts the loss of these messages.
     pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
         self.0.entry(id.to_owned()).or_default().extend(digests);
+    }
+
+    /// Returns the ids of the conversations.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// Adds what `others` has.
+    fn add_all(&mut self, others: &Self) {
+        for (id, digests) in &others.0 {
+            self.add(id, digests.clone());
+        }
+    }
+
+    /// Removes what `others` has.
+    pub(crate) fn remove_all(&mut self, others: &Self) {
+        self.0.retain(|id, digests| {
+            digests.retain(|digest| !others.has(id, *digest));
+            !digests.is_empty()
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -50,8 +75,37 @@ pub(crate) struct LossRecord {
     /// The losses that are not accepted.
     #[serde(default)]
     pub losses: Vec<KnownLoss>,
+    /// The losses accepted by earlier versions, in any home.
+    #[serde(default, skip_serializing_if = "AcceptedLosses::is_empty")]
+    accepted: AcceptedLosses,
+    /// The accepted losses by Codex home.
     #[serde(default)]
-    pub accepted: AcceptedLosses,
+    accepted_in: BTreeMap<String, AcceptedLosses>,
+}
+
+impl LossRecord {
+    /// Returns the losses that were accepted in a Codex home.
+    pub(crate) fn accepted_in(&self, home: &str) -> AcceptedLosses {
+        let mut accepted = self.accepted.clone();
+        if let Some(own) = self.accepted_in.get(home) {
+            accepted.add_all(own);
+        }
+        accepted
+    }
+
+    /// Accepts the loss of messages in a Codex home.
+    pub(crate) fn accept(&mut self, home: &str, id: &str, digests: BTreeSet<u64>) {
+        let accepted = self.accepted_in.entry(home.to_owned()).or_default();
+        accepted.add(id, digests);
+    }
+
+    /// Ends the acceptance of messages that are in a Codex home again.
+    pub(crate) fn withdraw(&mut self, home: &str, returned: &AcceptedLosses) {
+        self.accepted.remove_all(returned);
+        if let Some(accepted) = self.accepted_in.get_mut(home) {
+            accepted.remove_all(returned);
+        }
+    }
 }
 
 impl Document for LossRecord {

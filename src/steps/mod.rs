@@ -24,6 +24,7 @@ pub(crate) mod permanent_deletion;
 pub(crate) mod price_file;
 pub(crate) mod recommend_template;
 pub(crate) mod refresh;
+pub(crate) mod replaced_messages;
 pub(crate) mod restore_options;
 pub(crate) mod run_log;
 pub mod shutdown;

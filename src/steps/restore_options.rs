@@ -23,6 +23,7 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
+use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
@@ -104,11 +105,14 @@ impl RestoreOptions {
             }
             other => other?,
         };
+        let replaced = ReplacedMessages::count(&request, &plan);
+        let replaced_note = replaced.planned(request.safety_backup);
         if self.dry_run {
             let holders = apply::holders(&request);
             let changes =
                 diff.then(|| restore_diff::conversations(archive, &plan, &request.folder));
-            show_plan(context, command, archive, &request, &plan, changes);
+            let notes = replaced_note.as_slice();
+            show_plan(context, command, (archive, &request), &plan, changes, notes);
             for holder in holders {
                 context
                     .ui
@@ -138,6 +142,13 @@ impl RestoreOptions {
             project_continued(context, &request.folder, &restored_threads(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
+        let safety = report.safety.as_ref();
+        let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
+        let kept = safety.map_or(replaced_note, |safety| replaced.kept_in(&safety));
+        report.notes.extend(kept);
+        if target == RestoreTarget::Home {
+            update_losses(&request.selection, replaced, context);
+        }
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_login))
     }

@@ -26,16 +26,26 @@ use std::path::Path;
 /// The number of bytes of a rollout in which its first line is searched. It has 10–25 kB.
 const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 
-/// Adds the snapshots that this machine made of the Codex home, the newest first.
+/// Adds the snapshots in the vault that this machine made of the Codex home, the newest first.
 ///
 /// # Errors
 /// There is no vault, or restic fails.
+pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
+    let restic = ConnectionArgs::default().open(context)?;
+    let snapshots = snapshot::list(&restic)?;
+    add_snapshots(search, &restic, snapshots, context)
+}
+
+/// Adds those of `snapshots` that this machine made of the Codex home, the newest first.
+///
+/// # Errors
+/// restic fails.
 pub(crate) fn add_snapshots(
     search: &mut LossSearch,
+    restic: &Restic,
+    mut snapshots: Vec<Snapshot>,
     context: &Context,
 ) -> Result<(), CommandError> {
-    let restic = ConnectionArgs::default().open(context)?;
-    let mut snapshots = snapshot::list(&restic)?;
     let home = context.settings.codex_home.to_string_lossy();
     snapshots.retain(|found| {
         let is_of_home = found
@@ -46,7 +56,7 @@ pub(crate) fn add_snapshots(
     });
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {
-        let contents = SnapshotContents::read(&restic, &snapshot)?;
+        let contents = SnapshotContents::read(restic, &snapshot)?;
         let place = CopyPlace {
             name: snapshot.id.clone(),
             kind: CopyPlaceKind::Snapshot,

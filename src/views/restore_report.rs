@@ -55,10 +55,10 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,
-    archive: &ArchiveReader,
-    request: &RestoreRequest<'_>,
+    (archive, request): (&ArchiveReader, &RestoreRequest<'_>),
     plan: &RestorePlan,
     changes: Option<Vec<ConversationChange>>,
+    notes: &[String],
 ) {
     let removed = removed_names(&plan.removed);
     if let Some(changes) = &changes {
@@ -71,7 +71,7 @@ pub(crate) fn show_plan(
         .with("removed", &removed)
         .with("safety_backup", None::<()>)
         .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
-        .with("notes", [(); 0])
+        .with("notes", notes)
         .with("dry_run", true)
         .with_some("conversations", changes);
     context.ui.document(command, &json);
@@ -92,6 +92,9 @@ pub(crate) fn show_plan(
     }
     for path in &removed {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
+    }
+    for note in notes {
+        ui.note(format_args!("note: {note}"));
     }
 }
 

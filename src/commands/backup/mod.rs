@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
@@ -32,6 +33,7 @@ use crate::steps::new_snapshot::add_snapshot;
 use crate::views::account::{warn_all, warn_not_recorded};
 use chrono::Duration;
 use clap::Args;
+use std::path::Path;
 
 /// Archive the Codex home
 ///
@@ -130,9 +132,12 @@ impl BackupArgs {
             store::note_archive(manager, &published, &context.now(), context.settings.zone);
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
-        if let Some(previous) = previous {
-            outcome.losses = losses_since(previous, &captured.packed.manifest, context);
-        }
+        outcome.losses = losses_since(
+            previous,
+            &published.archive,
+            &captured.packed.manifest,
+            context,
+        );
         let is_in_vault = !self.vault || {
             outcome.snapshot = add_to_vault(context, &plan);
             outcome.snapshot.is_some()
@@ -283,16 +288,17 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
     }
 }
 
-/// Returns the conversations that lost messages since the previous archive. The archive is made, so a failure is a
+/// Returns the conversations that lost messages since they were archived before. The archive is made, so a failure is a
 /// warning.
 fn losses_since(
-    previous: ArchiveReader,
+    previous: Option<ArchiveReader>,
+    path: &Path,
     new: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    archived::lost_since(previous, new, context).unwrap_or_else(|e| {
+    archived::lost_since(previous, &file_name(path), new, context).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
-            "not compared with the previous archive: {}",
+            "not compared with the previous archives: {}",
             e.in_one_line()
         ));
         Vec::new()

@@ -12,9 +12,9 @@ use crate::io::hash::{Sha256Digest, sha256_of};
 use crate::io::{IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
-use toml_edit::{DocumentMut, Item};
+use toml_edit::{DocumentMut, Item, TomlError};
 
 /// The kind of a thing that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,21 +52,38 @@ pub(super) struct DiffedContent {
 /// The versions of everything that has a name.
 type Versions<T> = BTreeMap<(ContentKind, String), T>;
 
-/// Compares settings, skills, prompts and other files of the user.
+/// Compares the settings in `config.toml`.
 ///
 /// # Errors
-/// The home or the archive cannot be read.
-pub(super) fn compare(
+/// One of the files cannot be read or parsed.
+pub(super) fn compare_settings(
     archive: &ArchiveReader,
-    live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<DiffedContent>, CommandError> {
     let mut text = String::new();
     let mut archived = file_extract::extract_unnamed(archive, HomeEntryKind::Config)?;
-    // A file that is no text has no keys.
-    let _ = archived.read_to_string(&mut text);
-    let current = config::read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
-    let mut changes = differences(&settings(&text), &settings(&current));
+    archived
+        .read_to_string(&mut text)
+        .at("read the archived", CONFIG_TOML)?;
+    let archived = settings(&text, "the archived config.toml")?;
+    let path = home.join(CONFIG_TOML);
+    let text = match config::read_text(&path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
+        text => text.unwrap_or_default(),
+    };
+    let current = settings(&text, &path.display().to_string())?;
+    Ok(differences(&archived, &current))
+}
+
+/// Compares skills, prompts and other files of the user.
+///
+/// # Errors
+/// The home or the archive cannot be read.
+pub(super) fn compare_files(
+    archive: &ArchiveReader,
+    live: &HomeScan,
+    home: &Path,
+) -> Result<Vec<DiffedContent>, CommandError> {
     let archived = files(archive.contents().files.iter());
     let current = files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
@@ -74,11 +91,10 @@ pub(super) fn compare(
         let known = archived.iter().find(|known| known.path == file.path);
         version(file, known, &home.join(file.path.as_path()))
     };
-    changes.extend(differences(
+    Ok(differences(
         &by_name(&archived, of_archive)?,
         &by_name(&current, of_home)?,
-    ));
-    Ok(changes)
+    ))
 }
 
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
@@ -115,14 +131,16 @@ fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<
 }
 
 /// Returns the keys of a `config.toml` with their values. An MCP server is one value.
-fn settings(text: &str) -> Versions<String> {
+fn settings(text: &str, name: &str) -> Result<Versions<String>, CommandError> {
+    let document: DocumentMut = text.parse().map_err(|e: TomlError| {
+        let problem = e.message().trim_end();
+        CommandError::failed(format!("cannot parse {name}: {problem}"))
+    })?;
     let mut found = Versions::new();
-    if let Ok(document) = text.parse::<DocumentMut>() {
-        for (key, item) in document.iter() {
-            add_settings(&mut found, key, item);
-        }
+    for (key, item) in document.iter() {
+        add_settings(&mut found, key, item);
     }
-    found
+    Ok(found)
 }
 
 fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 ///
 /// Compares conversations by messages, not by bytes: a rollout that Codex migrated or compressed has not changed.
 /// Also compares the keys of config.toml, MCP servers, skills, prompts and rules. Prints no values. Exits with 0
-/// whether or not anything changed.
+/// whether or not anything changed, and with 6 if config.toml cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager diff                    # since the latest archive
@@ -69,14 +69,24 @@ impl DiffArgs {
             row.title = titles.get(&row.session_id).cloned().unwrap_or_default();
         }
         let name = archive.path().file_name().unwrap_or_default();
+        let settings = content::compare_settings(&archive, home);
+        if let Err(e) = &settings {
+            let problem = e.in_one_line();
+            context
+                .ui
+                .warn(format_args!("the settings are not compared: {problem}"));
+        }
+        let is_partial = settings.is_err();
+        let mut changes = settings.unwrap_or_default();
+        changes.extend(content::compare_files(&archive, &live, home)?);
         let document = DiffJson {
             archive: without_suffix(&name.to_string_lossy()).to_owned(),
             conversations,
-            content: content::compare(&archive, &live, home)?,
+            content: changes,
         };
         show(&document, context);
         context.ui.document("diff", &document);
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(is_partial))
     }
 }
 

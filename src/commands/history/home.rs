@@ -3,8 +3,8 @@
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
-use crate::commands::history::unreadable_fixes::find_fixes;
 use crate::context::Context;
+use crate::copies::unreadable_fixes::find_fixes;
 use crate::history::HistoryError;
 use crate::history::check::{Findings, compare};
 use crate::history::repair_plan::RepairContext;

@@ -1,16 +1,17 @@
 //! `history losses`: names the conversations that lack messages which a copy has.
 
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome};
 use crate::history::thread_choice;
-use crate::inventory::losses;
+use crate::inventory::losses::{self, KnownLoss};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
-use crate::steps::snapshot_source::add_snapshots;
+use crate::steps::snapshot_source::add_vault;
 use crate::ui::Style;
 use crate::views::account::printable;
 use clap::Args;
@@ -58,11 +59,12 @@ impl LossesArgs {
         let mut search = LossSearch::new(live);
         let mut is_whole = places::add_archives(&mut search, context)?;
         if self.vault {
-            add_snapshots(&mut search, context)?;
+            add_vault(&mut search, context)?;
         }
         places::add_files(&mut search, context)?;
-        let known = losses::read(&settings.manager_home)?;
-        let found = search.run(&known.accepted)?;
+        let acceptance = LossAcceptance::read(search.live(), context)?;
+        acceptance.end_returned(context);
+        let found = search.run(&acceptance.accepted)?;
         for (id, e) in &found.failures {
             is_whole = false;
             let problem = e.in_one_line();
@@ -79,7 +81,7 @@ impl LossesArgs {
             } else {
                 CheckExtent::WithoutVault
             };
-            record(&found.losses, &listed, &search.places, extent, context);
+            record(&found.losses, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
         context.ui.document(
@@ -126,12 +128,15 @@ impl LossesArgs {
         if accepted.is_empty() {
             return Ok(accepted);
         }
-        losses::update(&context.settings.manager_home, |record| {
+        let settings = &context.settings;
+        let home = settings.codex_home.display().to_string();
+        losses::update(&settings.manager_home, |record| {
             let is_accepted = |id: &String| accepted.contains(id);
             for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
-                record.accepted.add(&loss.id, loss.digests());
+                record.accept(&home, &loss.id, loss.dated_digests());
             }
-            record.losses.retain(|loss| !is_accepted(&loss.session_id));
+            let is_settled = |loss: &KnownLoss| loss.home == home && is_accepted(&loss.session_id);
+            record.losses.retain(|loss| !is_settled(loss));
         })?;
         for id in &accepted {
             context.ui.report(format_args!("accepted: {id}"));

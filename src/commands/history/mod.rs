@@ -6,7 +6,6 @@ mod losses;
 mod rebuild;
 mod repair;
 mod undo;
-mod unreadable_fixes;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

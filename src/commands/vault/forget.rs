@@ -3,13 +3,19 @@
 use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::last_copy;
+use crate::copies::losses::live::LiveThreads;
+use crate::copies::losses::place::CopyPlaceKind;
+use crate::copies::losses::search::{Loss, LossSearch};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
+use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::json_object::object;
+use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot};
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use clap::Args;
@@ -17,8 +23,8 @@ use clap::Args;
 /// Remove old snapshots from the vault
 ///
 /// Applies the rules of `prune`, separately for each account, machine and home. The newest full
-/// snapshot of each is always kept, and so is the last one with messages that a conversation lacks, if
-/// `history losses --vault` found that. There is no trash: unused data is deleted from the repository.
+/// snapshot of each is always kept, and so is the last one with messages that a conversation of the Codex home lacks,
+/// until `history losses --vault --accept`. There is no trash: unused data is deleted from the repository.
 /// Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -32,16 +38,60 @@ pub(super) struct ForgetArgs {
     dry_run: bool,
 }
 
-/// Keeps the last snapshot that has messages which a conversation lacked when `history losses --vault` ran.
-fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<(), CommandError> {
+/// Keeps the last snapshot that has messages which a conversation lacks: of the Codex home, or of another home when
+/// `history losses --vault` ran there.
+fn keep_last_copies(
+    plan: &mut RetentionPlan,
+    restic: &Restic,
+    snapshots: &[Snapshot],
+    context: &Context,
+) -> Result<(), CommandError> {
+    let home = context.settings.codex_home.display().to_string();
     let record = losses::read(&context.settings.manager_home)?;
-    for loss in &record.losses {
+    for loss in record.losses.iter().filter(|loss| loss.home != home) {
         let reason = last_copy(&loss.session_id);
         for names in &loss.snapshots {
             plan.keep_one_of(names, &reason);
         }
     }
+    let is_dropped = |snapshot: &&Snapshot| {
+        let mut dropped = plan.drop.iter();
+        dropped.any(|decision| decision.candidate.archive == snapshot.id)
+    };
+    let dropped: Vec<_> = snapshots.iter().filter(is_dropped).cloned().collect();
+    let (_, losses) = compare(restic, dropped, context)?;
+    if losses.is_empty() {
+        return Ok(());
+    }
+    // A snapshot that is kept anyway may have the messages too.
+    let (search, losses) = compare(restic, snapshots.to_vec(), context)?;
+    for loss in losses {
+        let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
+        for places in loss.needed_places(&search.places, is_snapshot) {
+            let names: Vec<_> = places.into_iter().map(|place| place.name).collect();
+            plan.keep_one_of(&names, &last_copy(&loss.id));
+        }
+    }
     Ok(())
+}
+
+/// Compares the Codex home with snapshots.
+///
+/// # Errors
+/// A conversation or a snapshot cannot be read, or the user interrupts.
+fn compare(
+    restic: &Restic,
+    snapshots: Vec<Snapshot>,
+    context: &Context,
+) -> Result<(LossSearch, Vec<Loss>), CommandError> {
+    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+    add_snapshots(&mut search, restic, snapshots, context)?;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    let found = search.run(&acceptance.accepted)?;
+    match found.failures.into_iter().next() {
+        Some((_, e)) => Err(e),
+        None => Ok((search, found.losses)),
+    }
 }
 
 impl ForgetArgs {
@@ -55,7 +105,7 @@ impl ForgetArgs {
         let snapshots = snapshot::list(&restic)?;
         let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
         let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
-        keep_last_copies(&mut plan, context)?;
+        keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;
         retention_table::show(context, &plan, RetentionSubject::Snapshots);
         let count = pluralize(plan.drop.len(), "snapshot");

@@ -1,126 +1,225 @@
 //! Compares the conversations of the home with archives, for `backup` and `prune`.
 
+use crate::archive::file_list::FileList;
 use crate::archive::manifest::ArchiveManifest;
 use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::compare::Loss;
-use crate::copies::losses::last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::LossSearch;
+use crate::copies::losses::{last_copy, short_id};
+use crate::copies::source::{ConversationSource as _, rollout_files};
+use crate::copies::unreadable_fixes::hidden_turns;
 use crate::error::CommandError;
 use crate::inventory::archive_names::{file_name, without_suffix};
 use crate::inventory::losses;
 use crate::inventory::retention::RetentionPlan;
+use crate::inventory::trash;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-/// Archives that have messages which conversations lack.
+/// Copies of which one must stay.
+#[derive(Debug)]
+struct NeededCopy {
+    /// The id of the conversation that needs it.
+    id: String,
+    reason: String,
+    /// The places that have it, the newest first.
+    places: Vec<CopyPlace>,
+    /// The id of the conversation to restore.
+    restored_id: String,
+    /// True if the copy is needed until its loss is accepted.
+    is_lost: bool,
+}
+
+/// Archives that have what conversations lack: messages, or turns that a migration hid.
 #[derive(Debug, Default)]
-pub(crate) struct NeededArchives(Vec<(String, Vec<Vec<String>>)>);
+pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
-    /// Compares the conversations of the Codex home with all archives. A conversation that cannot be compared lacks
-    /// nothing.
+    /// Compares the conversations of the Codex home, and of those `homes` that exist, with all their archives. A
+    /// conversation that cannot be compared lacks nothing.
     ///
     /// # Errors
-    /// The home or the archives cannot be listed, or the user interrupts.
-    pub(crate) fn find(context: &Context) -> Result<Self, CommandError> {
-        let (search, found) = compare_archives(context)?;
+    /// A home or the archives cannot be listed, or the user interrupts.
+    pub(crate) fn find(homes: BTreeSet<PathBuf>, context: &Context) -> Result<Self, CommandError> {
         let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
-        let needed = found.iter().map(|loss| {
-            let names = loss.needed_names(&search.places, is_archive);
-            (last_copy(&loss.id), names)
-        });
-        Ok(Self(needed.collect()))
+        Self::find_among(homes, is_archive, context)
     }
 
-    /// Keeps the last archive that has each of these messages.
-    pub(crate) fn keep(&self, plan: &mut RetentionPlan) {
-        for (reason, sets) in &self.0 {
-            for names in sets {
-                plan.keep_one_of(names, reason);
+    fn find_among(
+        mut homes: BTreeSet<PathBuf>,
+        is_wanted: impl Fn(&CopyPlaceKind) -> bool,
+        context: &Context,
+    ) -> Result<Self, CommandError> {
+        homes.retain(|home| home.is_dir());
+        homes.insert(context.settings.codex_home.clone());
+        let mut needed = Vec::new();
+        for codex_home in homes {
+            let mut context = context.clone();
+            context.settings.codex_home = codex_home;
+            needed.extend(Self::find_of_home(&context, &is_wanted)?);
+        }
+        Ok(Self(needed))
+    }
+
+    fn find_of_home(
+        context: &Context,
+        is_wanted: impl Fn(&CopyPlaceKind) -> bool,
+    ) -> Result<Vec<NeededCopy>, CommandError> {
+        let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
+        places::add_archives(&mut search, context)?;
+        let acceptance = LossAcceptance::read(search.live(), context)?;
+        let mut needed = Vec::new();
+        for loss in search.run(&acceptance.accepted)?.losses {
+            for places in loss.needed_places(&search.places, &is_wanted) {
+                needed.push(NeededCopy {
+                    id: loss.id.clone(),
+                    reason: last_copy(&loss.id),
+                    places,
+                    restored_id: loss.restored_id.clone(),
+                    is_lost: true,
+                });
             }
         }
+        for (id, mut places) in hidden_turns(context)? {
+            places.retain(|place| is_wanted(&place.kind));
+            needed.push(NeededCopy {
+                reason: format!("has turns of {} that Codex hides", short_id(&id)),
+                restored_id: id.clone(),
+                id,
+                places,
+                is_lost: false,
+            });
+        }
+        Ok(needed)
     }
-}
 
-fn compare_archives(context: &Context) -> Result<(LossSearch, Vec<Loss>), CommandError> {
-    let mut search = LossSearch::new(LiveThreads::read(&context.settings.codex_home)?);
-    places::add_archives(&mut search, context)?;
-    let accepted = losses::read(&context.settings.manager_home)?.accepted;
-    let found = search.run(&accepted)?.losses;
-    Ok((search, found))
-}
-
-/// Refuses if no archive outside of the trash has messages that a conversation lacks.
-///
-/// # Errors
-/// The trash has the last copy of messages, the home or the archives cannot be listed, or the user interrupts.
-pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
-    let (search, found) = compare_archives(context)?;
-    let is_archive = |kind: &CopyPlaceKind| {
-        matches!(
-            kind,
-            CopyPlaceKind::Archive(_) | CopyPlaceKind::TrashedArchive
-        )
-    };
-    let is_trashed = |name: &String| {
-        let mut places = search.places.iter();
-        places.any(|place| place.kind == CopyPlaceKind::TrashedArchive && place.name == *name)
-    };
-    let last = found.iter().find_map(|loss| {
-        let needed = loss.needed_names(&search.places, is_archive);
-        let in_trash = needed
-            .into_iter()
-            .find(|names| names.iter().all(is_trashed))?;
-        Some((loss, in_trash))
-    });
-    let Some((loss, names)) = last else {
-        return Ok(());
-    };
-    let message =
-        "the trash has the last copy of messages that a conversation lost; nothing was deleted";
-    let mut error = CommandError::refused(message);
-    if let Some(name) = names.first() {
-        let place = CopyPlace {
-            name: name.clone(),
-            kind: CopyPlaceKind::TrashedArchive,
-        };
-        if let Some(command) = place.command(&loss.id) {
-            error = error.hint(format!("bring them back: {command}"));
+    /// Keeps the last archive that has each of these copies.
+    pub(crate) fn keep(&self, plan: &mut RetentionPlan) {
+        for copy in &self.0 {
+            let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
+            plan.keep_one_of(&names, &copy.reason);
         }
     }
-    Err(error.hint(format!(
-        "if you do not miss them: codex-manager history losses --accept {}",
-        loss.id
-    )))
 }
 
-/// Returns the conversations of a new archive that lack messages which the previous one has, and records them.
+/// Refuses if no archive outside of the trash has messages that a conversation lacks, or turns that a migration hid.
+///
+/// # Errors
+/// The trash has the last copy of them, the home or the archives cannot be listed, or the user interrupts.
+pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
+    let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
+    let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
+    let trashed = trash::archives(&context.settings.manager_home)?.into_iter();
+    let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
+    let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
+    let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
+    let needed = NeededArchives::find_among(homes.collect(), is_either, context)?;
+    let last = needed.0.into_iter().find_map(|copy| {
+        let is_in_trash = copy.places.iter().all(|place| is_trashed(&place.kind));
+        let place = copy.places.first().filter(|_| is_in_trash)?.clone();
+        Some((copy, place))
+    });
+    let Some((copy, place)) = last else {
+        return Ok(());
+    };
+    let what = if copy.is_lost {
+        "messages that a conversation lost"
+    } else {
+        "turns of a conversation that Codex hides"
+    };
+    let mut error = CommandError::refused(format!(
+        "the trash has the last copy of {what}; nothing was deleted"
+    ));
+    if let Some(command) = place.command(&copy.restored_id) {
+        error = error.hint(format!("bring them back: {command}"));
+    }
+    Err(error.hint(if copy.is_lost {
+        let command = format!("codex-manager history losses --accept {}", copy.id);
+        format!("if you do not miss them: {command}")
+    } else {
+        let command = format!("codex-manager storage trash {}", copy.id);
+        format!("if you do not miss the conversation: {command}")
+    }))
+}
+
+/// Returns the conversations of the new archive `name` that lack messages which the previous one has, and records them.
+/// A rollout that the previous one lacks is compared with its last archived copy.
 ///
 /// Files that are in both with one size and time are not read; of a file that grew, the beginning is hashed.
 ///
 /// # Errors
 /// The user interrupts, or the record of accepted losses cannot be read.
 pub(crate) fn lost_since(
-    previous: ArchiveReader,
+    previous: Option<ArchiveReader>,
+    name: &str,
     new: &ArchiveManifest,
     context: &Context,
 ) -> Result<Vec<LossJson>, CommandError> {
-    let settings = &context.settings;
-    let live = LiveThreads::of_archive(&settings.codex_home, &new.files);
+    let live = LiveThreads::of_archive(&context.settings.codex_home, &new.files);
     let mut search = LossSearch::new(live);
-    let name = file_name(previous.path());
-    let place = CopyPlace {
-        kind: CopyPlaceKind::Archive(without_suffix(&name).to_owned()),
-        name,
-    };
-    search.add_source(place, Box::new(previous));
-    let accepted = losses::read(&settings.manager_home)?.accepted;
-    let found: Vec<Loss> = search.run(&accepted)?.losses;
+    let mut wanted = rollout_ids(&new.files);
+    let mut known = vec![name.to_owned()];
+    if let Some(previous) = previous {
+        for id in rollout_ids(previous.files()) {
+            wanted.remove(&id);
+        }
+        let name = file_name(previous.path());
+        known.push(name.clone());
+        let place = CopyPlace {
+            kind: CopyPlaceKind::Archive(without_suffix(&name).to_owned()),
+            name,
+        };
+        search.add_source(place, Box::new(previous));
+    }
+    places::add_newest_copies(&mut search, wanted, &known, context)?;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    acceptance.end_returned(context);
+    let found: Vec<Loss> = search.run(&acceptance.accepted)?.losses;
     let listed = describe(&found, &search.places, context);
     let extent = CheckExtent::LastArchive;
-    record(&found, &listed, &search.places, extent, context);
+    record(&found, &listed, &search.places, &extent, context);
     Ok(listed)
+}
+
+/// Compares the conversations of the Codex home that had losses, and those in `changed`, with all archives again after
+/// a restore, and records the result. Compares nothing if there was no loss, unless `is_shortened`.
+///
+/// # Errors
+/// The home, the archives or the record of losses cannot be read, or the user interrupts.
+pub(crate) fn check_restored(
+    changed: BTreeSet<String>,
+    is_shortened: bool,
+    context: &Context,
+) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let home = settings.codex_home.display().to_string();
+    let known = losses::read(&settings.manager_home)?;
+    let mut ids = changed;
+    let lost = known.losses.iter().filter(|loss| loss.home == home);
+    let lost: Vec<_> = lost.map(|loss| loss.session_id.clone()).collect();
+    if lost.is_empty() && known.accepted_in(&home).is_empty() && !is_shortened {
+        return Ok(());
+    }
+    ids.extend(lost);
+    let mut search = LossSearch::new(LiveThreads::read(&settings.codex_home)?);
+    places::add_archives(&mut search, context)?;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    acceptance.end_returned(context);
+    let found = search.run_for(&acceptance.accepted, |id| ids.contains(id))?;
+    let listed = describe(&found.losses, &search.places, context);
+    let extent = CheckExtent::Conversations(ids);
+    record(&found.losses, &listed, &search.places, &extent, context);
+    Ok(())
+}
+
+fn rollout_ids(files: &FileList) -> BTreeSet<String> {
+    let names = rollout_files(files).map(|(name, _)| name);
+    let ids = names.filter_map(|name| name.rollout_id().map(str::to_lowercase));
+    ids.collect()
 }

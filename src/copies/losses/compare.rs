@@ -11,11 +11,50 @@ use crate::inventory::losses::AcceptedLosses;
 use crate::io::IoContext;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+/// A message that a rollout of a conversation lacks.
+#[derive(Debug, Clone)]
+pub(crate) struct LostMessage {
+    pub message: Message,
+    pub rollout_id: String,
+}
+
 /// The messages that a conversation lacks, by the number of the place that has them.
-pub(crate) type LostMessages = BTreeMap<usize, Vec<Message>>;
+pub(crate) type LostMessages = BTreeMap<usize, Vec<LostMessage>>;
+
+/// A lost message as several copies have it: its rollout, its digest, and the number of equal ones before it.
+type LostOccurrence<'a> = (&'a str, u64, usize);
+
+/// A conversation with the copies of what Codex shows of it.
+pub(crate) struct ComparedThread<'a> {
+    pub live: &'a [LiveRollout],
+    pub copies: Vec<&'a RolloutCopy>,
+    /// The rollouts of deleted conversations that it continues, with the offsets at which it leaves them.
+    pub bases: HashMap<String, u64>,
+}
+
+impl ComparedThread<'_> {
+    /// Returns the end of what counts of a copy, as an offset in its plain text.
+    fn end_of(&self, copy: &RolloutCopy) -> u64 {
+        let len = copy.text_len().unwrap_or(u64::MAX);
+        let cut = self.bases.get(&copy.rollout_id());
+        cut.map_or(len, |cut| len.min(*cut))
+    }
+
+    /// Counts the messages of a live rollout.
+    fn count_live(&self, rollout_id: &str) -> Result<MessageCounts, CommandError> {
+        let mut counts = MessageCounts::default();
+        for rollout in self.live {
+            let id = rollout.file.rollout_id();
+            if id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id)) {
+                counts.add(&messages::read(&rollout.path).at("read", &rollout.path)?);
+            }
+        }
+        Ok(counts)
+    }
+}
 
 /// A conversation that lacks messages.
 #[derive(Debug)]
@@ -27,7 +66,9 @@ pub(crate) struct Loss {
     /// The number of the place with the fullest copy.
     pub place: usize,
     /// The messages that the fullest copy has and the conversation lacks.
-    pub messages: Vec<Message>,
+    pub messages: Vec<LostMessage>,
+    /// The id of the conversation to restore. It is that of a deleted one if the place has only that.
+    pub restored_id: String,
     lost: LostMessages,
 }
 
@@ -39,12 +80,16 @@ impl Loss {
         accepted: &AcceptedLosses,
     ) -> Option<Self> {
         for messages in lost.values_mut() {
-            messages.retain(|message| !accepted.has(&id, message.digest));
+            messages.retain(|lost| {
+                let digests = [lost.message.digest, lost.message.dated_digest()];
+                !digests.iter().any(|digest| accepted.has(&id, *digest))
+            });
         }
         let (place, messages) = lost
             .iter()
             .max_by_key(|(place, messages)| (messages.len(), Reverse(**place)))?;
         (!messages.is_empty()).then(|| Self {
+            restored_id: id.clone(),
             id,
             rollout_path: None,
             place: *place,
@@ -55,88 +100,102 @@ impl Loss {
 
     /// Returns the time of the first message that is missing.
     pub(crate) fn first_lost(&self) -> Option<DateTime<Utc>> {
-        self.messages.iter().filter_map(|message| message.at).min()
+        self.messages
+            .iter()
+            .filter_map(|lost| lost.message.at)
+            .min()
     }
 
-    /// Returns the digests of all messages that any copy has and the conversation lacks.
-    pub(crate) fn digests(&self) -> BTreeSet<u64> {
+    /// Returns the digests, with their times, of all messages that any copy has and the conversation lacks.
+    pub(crate) fn dated_digests(&self) -> BTreeSet<u64> {
         let messages = self.lost.values().flatten();
-        messages.map(|message| message.digest).collect()
+        messages.map(|lost| lost.message.dated_digest()).collect()
     }
 
-    /// Returns sets of names of places of which each must keep one, so that no message is gone; in each set the newest
-    /// first.
-    pub(crate) fn needed_names(
+    /// Returns sets of places of which each must keep one, so that no message is gone; in each set the newest first.
+    pub(crate) fn needed_places(
         &self,
         places: &[CopyPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
-    ) -> Vec<Vec<String>> {
-        let digests = |messages: &Vec<Message>| -> BTreeSet<u64> {
-            messages.iter().map(|message| message.digest).collect()
-        };
+    ) -> Vec<Vec<CopyPlace>> {
         let wanted = self
             .lost
             .iter()
             .map(|(place, lost)| (&places[*place], lost));
         let wanted = wanted.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
-            .map(|(place, lost)| (place.name.clone(), digests(lost)))
+            .map(|(place, lost)| (place, occurrences(lost)))
             .collect();
-        let mut missed: BTreeSet<u64> = places.iter().flat_map(|(_, has)| has).copied().collect();
+        let mut missed: BTreeSet<LostOccurrence<'_>> =
+            places.iter().flat_map(|(_, has)| has).copied().collect();
         let mut needed = Vec::new();
         while !missed.is_empty() {
-            let of = |has: &BTreeSet<u64>| -> BTreeSet<u64> {
-                has.intersection(&missed).copied().collect()
-            };
             let best = places
                 .iter()
-                .map(|(_, has)| of(has))
+                .map(|(_, has)| has & &missed)
                 .max_by_key(BTreeSet::len);
             let Some(best) = best.filter(|best| !best.is_empty()) else {
                 break;
             };
             let able = places.iter().filter(|(_, has)| has.is_superset(&best));
-            needed.push(able.map(|(name, _)| name.clone()).collect());
-            missed.retain(|digest| !best.contains(digest));
+            needed.push(able.map(|(place, _)| CopyPlace::clone(place)).collect());
+            missed.retain(|lost| !best.contains(lost));
         }
         needed
     }
 }
 
-/// Returns the messages that the copies have and no live rollout of the thread has.
+fn occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
+    let mut occurrences = BTreeSet::new();
+    let mut counts: HashMap<(&str, u64), usize> = HashMap::new();
+    for lost in messages {
+        let (rollout_id, digest) = (lost.rollout_id.as_str(), lost.message.digest);
+        let count = counts.entry((rollout_id, digest)).or_default();
+        occurrences.insert((rollout_id, digest, *count));
+        *count += 1;
+    }
+    occurrences
+}
+
+/// Returns the messages that the copies have and the live rollouts lack.
+///
+/// A copy is compared with the rollout of its id only: another rollout of the thread may have an equal message, such
+/// as "continue", in its own turns.
 ///
 /// # Errors
 /// A live rollout or a copy cannot be read, or the user interrupts.
 pub(crate) fn thread(
-    live: &[LiveRollout],
-    copies: &[RolloutCopy],
+    thread: &ComparedThread<'_>,
     sources: &[Option<CopyOrigin>],
 ) -> Result<LostMessages, CommandError> {
-    let mut left: Vec<&RolloutCopy> = copies.iter().collect();
-    for rollout in live {
+    let mut left = thread.copies.clone();
+    for rollout in thread.live {
         let _ = take_beginnings(&mut left, &rollout.file, &rollout.path)?;
     }
     let mut lost = LostMessages::new();
-    if left.is_empty() {
-        return Ok(lost);
-    }
-    let mut held = MessageCounts::default();
-    for rollout in live {
-        held.add(&messages::read(&rollout.path).at("read", &rollout.path)?);
-    }
+    let mut counts: HashMap<String, MessageCounts> = HashMap::new();
     while !left.is_empty() {
         let copy = left.remove(0);
+        let rollout_id = copy.rollout_id();
+        if !counts.contains_key(&rollout_id) {
+            counts.insert(rollout_id.clone(), thread.count_live(&rollout_id)?);
+        }
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = content(copy, sources, folder.path())?;
         let found = messages::read(&path).at("read", &path)?;
         // Shorter versions are not extracted.
         let shorter = take_beginnings(&mut left, &copy.file, &path)?;
         for copy in shorter.into_iter().chain([copy]) {
-            let end = copy.text_len().unwrap_or(u64::MAX);
+            let end = thread.end_of(copy);
             let end = found.partition_point(|message| message.offset < end);
-            let missing = held.missing(&found[..end]);
+            let missing = counts[&rollout_id].missing(&found[..end]);
+            let missing = missing.into_iter().map(|message| LostMessage {
+                message,
+                rollout_id: rollout_id.clone(),
+            });
+            let missing: Vec<_> = missing.collect();
             for place in &copy.places {
-                lost.entry(*place).or_default().extend(&missing);
+                lost.entry(*place).or_default().extend_from_slice(&missing);
             }
         }
     }

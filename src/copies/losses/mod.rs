@@ -3,7 +3,9 @@
 //! Codex rewrites rollouts: it compacts them in place, migrates them, continues others. [`search`] compares each live
 //! conversation with its copies, by messages. A copy whose bytes the live rollout begins with is not decoded.
 
+pub(crate) mod acceptance;
 pub(crate) mod archived;
+mod bases;
 mod compare;
 pub(crate) mod fullest;
 pub(crate) mod live;
@@ -16,6 +18,9 @@ pub(crate) mod search;
 
 /// Returns the reason to keep the last copy of messages that a conversation lacks.
 pub(crate) fn last_copy(id: &str) -> String {
-    let id: String = id.chars().take(8).collect();
-    format!("has messages that {id} lost")
+    format!("has messages that {} lost", short_id(id))
+}
+
+fn short_id(id: &str) -> String {
+    id.chars().take(8).collect()
 }

@@ -1,5 +1,7 @@
 //! A place that has copies of conversations, and the command that brings one back.
 
+use crate::inventory::archive_names::typed_name;
+use crate::inventory::records::ArchiveRecord;
 use crate::io::shell;
 use crate::vault::snapshot::short_id;
 use std::path::Path;
@@ -24,6 +26,13 @@ pub(crate) enum CopyPlaceKind {
 }
 
 impl CopyPlace {
+    pub(crate) fn archive(record: &ArchiveRecord) -> Self {
+        Self {
+            name: record.path.clone(),
+            kind: CopyPlaceKind::Archive(typed_name(record)),
+        }
+    }
+
     pub(crate) fn file(path: &Path, kind: CopyPlaceKind) -> Self {
         Self {
             name: path.display().to_string(),

@@ -3,12 +3,13 @@
 
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::RolloutName;
+use crate::codex::rollout::{self, RolloutName};
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
+use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::archive_names::numbered;
 use crate::inventory::{store, trash};
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
@@ -16,11 +17,97 @@ use crate::storage;
 use crate::sync::conflict_copies::{self, ConflictCopies};
 use crate::sync::scan::Side;
 use crate::sync::state::Replica;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-struct ArchivedCopies {
-    place: CopyPlace,
-    path: PathBuf,
+/// An archive that may have copies.
+pub(crate) struct ArchivedCopies {
+    pub place: CopyPlace,
+    pub path: PathBuf,
+}
+
+fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
+    metadata.source_codex_home == home && metadata.mode != BackupMode::Auth
+}
+
+/// Returns the usable archives of the Codex home with their times, the newest first.
+fn archives(context: &Context) -> Result<Vec<(ArchivedCopies, DateTime<Utc>)>, CommandError> {
+    let manager = &context.settings.manager_home;
+    let home = context.settings.codex_home.display().to_string();
+    let backups = store::backups(manager);
+    let records = store::archives(manager)?;
+    let usable = numbered(&records).into_iter();
+    let usable =
+        usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
+    let copies = usable.map(|record| {
+        let copies = ArchivedCopies {
+            place: CopyPlace::archive(record),
+            path: backups.join(&record.path),
+        };
+        (copies, record.metadata.created_at.to_utc())
+    });
+    Ok(copies.collect())
+}
+
+/// Returns the archives of the Codex home, the newest first, and those in the trash.
+///
+/// # Errors
+/// The archives cannot be listed.
+pub(crate) fn archived_copies(context: &Context) -> Result<Vec<ArchivedCopies>, CommandError> {
+    let files = archives(context)?.into_iter().map(|(file, _)| file);
+    let trashed = trash::archives(&context.settings.manager_home)?;
+    let trashed = trashed.into_iter().map(|path| ArchivedCopies {
+        place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
+        path,
+    });
+    Ok(files.chain(trashed).collect())
+}
+
+/// Adds of each wanted rollout the newest copy in an archive, but those in the archives `without`. Opens archives until
+/// all are found, or the others are older than they are.
+///
+/// # Errors
+/// The archives cannot be listed, or the user interrupts.
+pub(crate) fn add_newest_copies(
+    search: &mut LossSearch,
+    mut wanted: BTreeSet<String>,
+    without: &[String],
+    context: &Context,
+) -> Result<(), CommandError> {
+    let is_older = |id: &String, time: &DateTime<Utc>| {
+        rollout::created_ms(id).is_none_or(|created| created < time.timestamp_millis())
+    };
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for (file, time) in archives(context)? {
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        if without.contains(&file.place.name) {
+            continue;
+        }
+        if !wanted.iter().any(|id| is_older(id, &time)) {
+            return Ok(());
+        }
+        // `history losses` names archives that cannot be read.
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
+            continue;
+        };
+        let found: BTreeSet<_> = rollout_files(archive.files())
+            .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
+            .filter(|id| wanted.remove(id))
+            .collect();
+        if !found.is_empty() {
+            let is_found = |name: &RolloutName| {
+                let id = name.rollout_id().map(str::to_lowercase);
+                id.is_some_and(|id| found.contains(&id))
+            };
+            search.add_rollouts(file.place, Box::new(archive), is_found);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the archives of the Codex home. Returns false if one could not be read, which is reported.
@@ -31,34 +118,13 @@ pub(crate) fn add_archives(
     search: &mut LossSearch,
     context: &Context,
 ) -> Result<bool, CommandError> {
-    let manager = &context.settings.manager_home;
     let home = context.settings.codex_home.display().to_string();
-    let backups = store::backups(manager);
-    let is_wanted = |metadata: &Metadata| {
-        metadata.source_codex_home == home && metadata.mode != BackupMode::Auth
-    };
-    let records = store::archives(manager)?;
-    let usable = numbered(&records).into_iter();
-    let usable = usable.filter(|record| record.is_usable() && is_wanted(&record.metadata));
-    let files = usable.map(|record| ArchivedCopies {
-        place: CopyPlace {
-            name: record.path.clone(),
-            kind: CopyPlaceKind::Archive(typed_name(record)),
-        },
-        path: backups.join(&record.path),
-    });
-    let trashed = trash::archives(manager)?
-        .into_iter()
-        .map(|path| ArchivedCopies {
-            place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
-            path,
-        });
-    let files: Vec<_> = files.chain(trashed).collect();
+    let files = archived_copies(context)?;
     let mut is_whole = true;
     let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match opened {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
-            Ok(archive) if is_wanted(archive.metadata()) => {
+            Ok(archive) if may_have_copies(archive.metadata(), &home) => {
                 search.add_source(file.place, Box::new(archive));
             }
             Ok(_) => {}

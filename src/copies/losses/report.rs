@@ -9,6 +9,7 @@ use crate::io::clock::Timestamp;
 use crate::ui::time::{absolute, rfc3339};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// A loss in JSON. The keys are a contract.
@@ -53,7 +54,7 @@ pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context)
             lost_messages: loss.messages.len(),
             first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
             place: place.label().to_owned(),
-            command: place.command(&loss.id),
+            command: place.command(&loss.restored_id),
             first_lost_at,
         }
     };
@@ -65,21 +66,24 @@ pub(crate) fn record(
     found: &[Loss],
     listed: &[LossJson],
     places: &[CopyPlace],
-    extent: CheckExtent,
+    extent: &CheckExtent,
     context: &Context,
 ) {
     let manager = &context.settings.manager_home;
     let home = context.settings.codex_home.display().to_string();
     let known = losses::read(manager).unwrap_or_default();
-    if found.is_empty() && (known.losses.is_empty() || extent == CheckExtent::LastArchive) {
+    if found.is_empty() && (known.losses.is_empty() || *extent == CheckExtent::LastArchive) {
         return;
     }
     let written = losses::update(manager, |record| {
         let known = std::mem::take(&mut record.losses);
         for (loss, listed) in found.iter().zip(listed) {
             let before = known.iter().find(|known| known.session_id == loss.id);
-            let snapshots = if extent == CheckExtent::All {
-                loss.needed_names(places, |kind| *kind == CopyPlaceKind::Snapshot)
+            let snapshots = if *extent == CheckExtent::All {
+                let needed = loss.needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
+                let names =
+                    |places: Vec<CopyPlace>| places.into_iter().map(|one| one.name).collect();
+                needed.into_iter().map(names).collect()
             } else {
                 before.map_or_else(Vec::new, |before| before.snapshots.clone())
             };
@@ -97,6 +101,7 @@ pub(crate) fn record(
                 CheckExtent::All => true,
                 CheckExtent::WithoutVault => known.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
+                CheckExtent::Conversations(ids) => ids.contains(&known.session_id),
             };
             known.home != home || !is_checked && !is_found(&known.session_id)
         });
@@ -110,11 +115,13 @@ pub(crate) fn record(
 }
 
 /// The copies with which conversations were compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckExtent {
     /// Those of the last archive.
     LastArchive,
     /// All copies but those in snapshots.
     WithoutVault,
     All,
+    /// Those of the conversations with these ids in all archives.
+    Conversations(BTreeSet<String>),
 }

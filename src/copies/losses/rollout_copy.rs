@@ -21,6 +21,11 @@ pub(crate) enum CopyContent {
 }
 
 impl RolloutCopy {
+    /// Returns the id of the rollout, in lower case.
+    pub(crate) fn rollout_id(&self) -> String {
+        self.file.rollout_id().unwrap_or_default().to_lowercase()
+    }
+
     /// Returns the length of the plain text, if the size of the copy is that.
     pub(crate) fn text_len(&self) -> Option<u64> {
         match &self.content {

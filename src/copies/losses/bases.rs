@@ -1,0 +1,75 @@
+//! The rollouts of deleted conversations that live ones continue: a fork shows the turns of its base.
+
+use crate::codex::projections::RolloutCut;
+use crate::copies::losses::live::{LiveRollout, LiveThreads};
+use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
+use crate::error::CommandError;
+use crate::history::rollout;
+use crate::io::parallel;
+use crate::io::progress::is_interrupted;
+use std::collections::{BTreeMap, HashMap};
+
+/// The offsets at which live threads leave rollouts that are not live, by the ids of the thread and the rollout.
+pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
+
+/// Finds the missing bases of live threads that are among `copies`. Reads the first lines of all live rollouts, unless
+/// all copies are of live threads.
+///
+/// # Errors
+/// The user interrupts.
+pub(super) fn find(
+    live: &LiveThreads,
+    copies: &BTreeMap<String, Vec<RolloutCopy>>,
+    sources: &[Option<CopyOrigin>],
+) -> Result<MissingBases, CommandError> {
+    let deleted = copies.iter().filter(|(id, _)| !live.0.contains_key(*id));
+    let deleted = deleted.flat_map(|(_, copies)| copies);
+    let deleted: HashMap<String, &RolloutCopy> =
+        deleted.map(|copy| (copy.rollout_id(), copy)).collect();
+    let mut bases = MissingBases::new();
+    if deleted.is_empty() {
+        return Ok(bases);
+    }
+    let rollouts = live.0.iter();
+    let rollouts = rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |one| (id, one)));
+    // An unreadable rollout continues nothing.
+    let read = |(id, rollout): (&String, &LiveRollout)| {
+        let meta = rollout::head(&rollout.path).unwrap_or_default();
+        (id.clone(), meta.and_then(|meta| meta.base()))
+    };
+    let take = |(id, base): (String, Option<RolloutCut>)| {
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        let mut next = base;
+        while let Some(cut) = next
+            && let Some(copy) = deleted.get(&cut.rollout_id)
+        {
+            let of_thread: &mut HashMap<_, _> = bases.entry(id.clone()).or_default();
+            let end = of_thread.entry(cut.rollout_id).or_default();
+            // Damaged rollouts could continue each other in a circle.
+            if *end >= cut.offset {
+                break;
+            }
+            *end = cut.offset;
+            next = copied_base(copy, sources);
+        }
+        Ok(())
+    };
+    parallel::ordered_each(parallel::threads() * 2, rollouts, read, take)?;
+    Ok(bases)
+}
+
+/// Returns the base of a copied rollout.
+fn copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
+    let meta = match &copy.content {
+        CopyContent::File(path) => rollout::head(path).ok()?,
+        CopyContent::Entry(entry) => {
+            let mut sources = copy.places.iter().filter_map(|place| sources.get(*place));
+            let source = sources.find_map(Option::as_ref)?;
+            let beginning = source.beginning(entry).ok()?;
+            rollout::head_in(&beginning, entry.path.as_path()).ok()?
+        }
+    };
+    meta.and_then(|meta| meta.base())
+}

@@ -1,0 +1,142 @@
+//! Finds the archives that have what Codex needs to show a conversation, or what a rollout lost.
+
+use crate::archive::entry::FileEntry;
+use crate::archive::reader::ArchiveReader;
+use crate::codex::rollout::rollout_id_of;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::copies::archived::rollouts;
+use crate::copies::losses::place::CopyPlace;
+use crate::copies::losses::places;
+use crate::copies::source::ConversationSource as _;
+use crate::error::CommandError;
+use crate::history::check::compare;
+use crate::history::rollout;
+use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
+use crate::inventory::archive_names::{numbered, typed_name};
+use crate::inventory::store;
+use crate::io::progress::is_interrupted;
+
+/// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
+/// archive with its turns. Archives that cannot be read are left out.
+pub(crate) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+    let settings = &context.settings;
+    if !unreadable.iter().any(needs_archive) {
+        return;
+    }
+    let records = store::archives(&settings.manager_home).unwrap_or_default();
+    let home = settings.codex_home.display().to_string();
+    for record in numbered(&records) {
+        let mut open = unreadable
+            .iter_mut()
+            .filter(|one| needs_archive(one))
+            .peekable();
+        if open.peek().is_none() {
+            return;
+        }
+        if record.metadata.source_codex_home != home || !record.is_usable() {
+            continue;
+        }
+        let path = store::backups(&settings.manager_home).join(&record.path);
+        let Ok(archive) = ArchiveReader::open(&path) else {
+            continue;
+        };
+        for one in open {
+            if let Some(id) = restored_id(&archive, one).unwrap_or_default() {
+                let name = typed_name(record);
+                one.fix = Some(format!("codex-manager restore {name} --session {id}"));
+            }
+        }
+    }
+}
+
+/// Returns true if no archive with the turns of a conversation is known, and one may have them.
+fn needs_archive(one: &UnreadableConversation) -> bool {
+    let is_shortened = matches!(one.cause, UnreadableCause::Shortened { .. });
+    one.fix.is_none() || is_shortened && one.is_repairable()
+}
+
+/// Returns the ids of the conversations whose turns a migration hid, with the places that have them shown, the newest
+/// first. Archives that cannot be read are left out.
+///
+/// # Errors
+/// The home or the archives cannot be listed, or the user interrupts.
+pub(crate) fn hidden_turns(
+    context: &Context,
+) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
+    let home = &context.settings.codex_home;
+    let database = threads::find_state_database(home, &context.env);
+    let unreadable = compare(home, database.as_deref(), None)?.report.unreadable;
+    let mut hidden: Vec<_> = unreadable
+        .into_iter()
+        .filter(|one| one.cause == UnreadableCause::Boundary)
+        .map(|one| (one, Vec::new()))
+        .collect();
+    if hidden.is_empty() {
+        return Ok(Vec::new());
+    }
+    for file in places::archived_copies(context)? {
+        if is_interrupted() {
+            return Err(CommandError::interrupted());
+        }
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
+            continue;
+        };
+        for (one, places) in &mut hidden {
+            if restored_id(&archive, one).unwrap_or_default().is_some() {
+                places.push(file.place.clone());
+            }
+        }
+    }
+    let hidden = hidden.into_iter();
+    Ok(hidden
+        .map(|(one, places)| (one.id.to_string(), places))
+        .collect())
+}
+
+/// Returns the id of the conversation to restore from an archive that has the missing rollout, a longer copy of a
+/// shortened one, or the conversation without the boundary that hides it.
+fn restored_id(
+    archive: &ArchiveReader,
+    one: &UnreadableConversation,
+) -> Result<Option<String>, CommandError> {
+    let rollouts = rollouts(archive.files());
+    let id = one.id.to_string();
+    match &one.cause {
+        UnreadableCause::MissingBase(base) => {
+            let is_base = |entry: &FileEntry| is_rollout(entry, base);
+            let mut threads = rollouts.iter();
+            let owner = threads.find(|(_, entries)| entries.iter().any(is_base));
+            // An archive from before the fork has only the base.
+            Ok(owner.map(|(owner, _)| {
+                if rollouts.contains_key(&id) {
+                    id
+                } else {
+                    owner.clone()
+                }
+            }))
+        }
+        UnreadableCause::Shortened { rollout_id, bytes } => {
+            let mut entries = rollouts.values().flatten();
+            let is_longer =
+                |entry: &FileEntry| entry.size > *bytes && is_rollout(entry, rollout_id);
+            Ok(entries.any(is_longer).then_some(id))
+        }
+        UnreadableCause::Boundary => {
+            let entry = rollouts.get(&id).and_then(|all| all.last());
+            let Some(entry) = entry else {
+                return Ok(None);
+            };
+            let beginning = archive.beginning(entry)?;
+            let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
+            Ok(meta
+                .is_some_and(|meta| meta.subagent_start().is_none())
+                .then_some(id))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn is_rollout(entry: &FileEntry, id: &str) -> bool {
+    rollout_id_of(entry.path.as_path()).is_some_and(|own| own.eq_ignore_ascii_case(id))
+}

@@ -1,0 +1,101 @@
+//! The messages that a restore of one conversation replaces, and the record of losses after a restore.
+
+use crate::archive::reader::ArchiveReader;
+use crate::codex::home::kind_of;
+use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::context::Context;
+use crate::conversations::messages::{self, MessageCounts};
+use crate::copies::losses::archived::check_restored;
+use crate::copies::source::{ConversationSource as _, rollout_files};
+use crate::error::CommandError;
+use crate::io::IoContext;
+use crate::io::quantity::pluralize;
+use crate::restore::plan::{RestorePlan, Selection};
+use crate::restore::request::RestoreRequest;
+use std::fs::File;
+use std::path::Path;
+
+/// The messages of one conversation that only the home has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplacedMessages(usize);
+
+impl ReplacedMessages {
+    /// Counts the messages of the rollouts that the plan replaces or removes and the archive lacks. A restore of more
+    /// than one conversation has none: its safety backup is of the whole home. A rollout that cannot be read has none.
+    pub(crate) fn count(request: &RestoreRequest<'_>, plan: &RestorePlan) -> Self {
+        let mut count = 0;
+        // A dry run does not download a snapshot.
+        let is_downloaded = request.archive.path().is_file();
+        if request.selection.conversations.is_empty() || !is_downloaded {
+            return Self(count);
+        }
+        let replaced = plan.writes.without(&plan.added);
+        for name in replaced.iter().chain(plan.removed.iter()) {
+            let is_rollout = kind_of(name.as_path()).is_rollout_folder();
+            if is_rollout && RolloutName::of(name.as_path()).is_some() {
+                let path = request.folder.join(name.as_path());
+                count += count_missing(request.archive, &path).unwrap_or_default();
+            }
+        }
+        Self(count)
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Describes them for the plan of a restore.
+    pub(crate) fn planned(self, has_safety_backup: bool) -> Option<String> {
+        let count = pluralize(self.0, "message");
+        let verb = if self.0 == 1 { "is" } else { "are" };
+        let kept = if has_safety_backup {
+            "the safety backup keeps"
+        } else {
+            "no safety backup keeps"
+        };
+        let what = if self.0 == 1 { "it" } else { "them" };
+        (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home; {kept} {what}"))
+    }
+
+    /// Describes them after a restore. `safety` is the name of the safety backup.
+    pub(crate) fn kept_in(self, safety: &str) -> Option<String> {
+        let count = pluralize(self.0, "message");
+        let verb = if self.0 == 1 { "is" } else { "are" };
+        (!self.is_empty())
+            .then(|| format!("{count} that only the Codex home had {verb} in {safety}"))
+    }
+}
+
+/// Counts the messages of a live rollout that the archive does not have.
+fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
+    let live = messages::read(path).at("read", path)?;
+    let id = rollout_id_of(path);
+    let mut archived = rollout_files(archive.files());
+    let entry = archived.find(|(_, entry)| rollout_id_of(entry.path.as_path()) == id);
+    let mut counts = MessageCounts::default();
+    if let Some((_, entry)) = entry {
+        let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+        let name = entry.path.as_path().file_name().unwrap_or_default();
+        let copy = folder.path().join(name);
+        let file = File::create_new(&copy).at("create", &copy)?;
+        archive.extract(&entry, &file)?;
+        counts.add(&messages::read(&copy).at("read", &copy)?);
+    }
+    Ok(counts.missing(&live).len())
+}
+
+/// Compares restored conversations with all archives again, so that `doctor` knows what is still lost. A failure is a
+/// warning.
+pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, context: &Context) {
+    let names = selection.conversations.iter();
+    let ids = names.filter_map(|name| {
+        let file = RolloutName::of(Path::new(name))?;
+        file.id().map(str::to_lowercase)
+    });
+    if let Err(e) = check_restored(ids.collect(), !replaced.is_empty(), context) {
+        let problem = e.in_one_line();
+        context.ui.warn(format_args!(
+            "the record of losses is not updated: {problem}"
+        ));
+    }
+}
