@@ -3,7 +3,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
-use crate::support::pauses::{vary, wait_until};
+use crate::support::pauses::{EVENT_LIMIT, vary, wait_until};
 use crate::support::processes;
 use codex_manager::testing::codex::process::find_holders;
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const CODEX_TIMEOUT: Duration = Duration::from_secs(30);
+const CODEX_TIMEOUT: Duration = EVENT_LIMIT;
 
 #[test]
 fn a_restore_under_a_running_turn_is_refused_with_its_pid() {

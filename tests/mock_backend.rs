@@ -20,7 +20,7 @@ use crate::support::fake_codex::{Behaviour, FakeCodex};
 use crate::support::mock_backend::{
     ACCOUNTS_CHECK, ExtraLimit, MockBackend, RESPONSES, USAGE, Window,
 };
-use crate::support::pauses::wait_until;
+use crate::support::pauses::{EVENT_LIMIT, wait_until};
 use crate::support::processes::{self, alive};
 use crate::support::real_codex::{Output, RealCodex};
 use crate::support::sign_in::{
@@ -28,7 +28,7 @@ use crate::support::sign_in::{
     signed_in_home, unix_now, write_auth,
 };
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = EVENT_LIMIT;
 
 struct Lab {
     codex: &'static RealCodex,

@@ -170,8 +170,9 @@ impl Tmux {
     fn open(&self, terminal: &str, case: &Case) -> Result<(), String> {
         let home = case.home.display();
         let codex = self.codex.display();
-        let start =
-            format!("CODEX_HOME='{home}' exec '{codex}' --no-daemon -c tui.animations=false");
+        let start = format!(
+            "CODEX_HOME='{home}' exec '{codex}' --no-daemon -c tui.animations=false -c features.shell_snapshot=false"
+        );
         let size = ["-x", "100", "-y", "120"];
         self.run(&[&["new-session", "-d", "-s", terminal], &size[..], &[&start]].concat());
         // The last line of the greeting shows that the session is open.

@@ -10,7 +10,7 @@ pub(crate) const EVENT_LIMIT: Duration = Duration::from_secs(300);
 /// The shortest and the longest time between two looks. Without it the test would use the processor that the awaited
 /// program needs.
 const SHORTEST_INTERVAL: Duration = Duration::from_micros(200);
-const LONGEST_INTERVAL: Duration = Duration::from_millis(20);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Looks until `look` returns something, at the files or processes of another program. Returns `None` after `limit`.
 pub(crate) fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
