@@ -3,6 +3,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
+use crate::support::pauses::{EVENT_LIMIT, vary, wait_until};
 use crate::support::processes;
 use codex_manager::testing::codex::process::find_holders;
 use rusqlite::Connection;
@@ -12,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const CODEX_TIMEOUT: Duration = Duration::from_secs(30);
+const CODEX_TIMEOUT: Duration = EVENT_LIMIT;
 
 #[test]
 fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
@@ -134,11 +135,7 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
         assert!(alice.wait_for_held_turn(CODEX_TIMEOUT));
         turn.kill();
         // The threads of a killed process close their files one after the other.
-        let limit = Instant::now() + CODEX_TIMEOUT;
-        while !find_holders(&home, &[]).is_empty() {
-            assert!(Instant::now() < limit, "Codex does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("Codex ends", || find_holders(&home, &[]).is_empty());
         alice.release_turns();
     };
     killed_turn("killed");
@@ -239,7 +236,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
                 .execute("INSERT INTO hammer VALUES(?1, ?2)", row)
                 .expect("insert");
             committed.store(n, Ordering::Release);
-            thread::sleep(Duration::from_millis(2));
+            vary(Duration::from_millis(2));
         }
     };
     let grow = |stop: &AtomicBool| {
@@ -250,7 +247,7 @@ fn backups_under_constant_writes_lose_and_tear_nothing() {
             // Written in parts, so that a reader may see half a line.
             for part in line.as_bytes().chunks(1_300) {
                 file.write_all(part).expect("write");
-                thread::sleep(Duration::from_millis(1));
+                vary(Duration::from_millis(1));
             }
             written.store(n, Ordering::Release);
             if stop.load(Ordering::Acquire) {
@@ -332,7 +329,7 @@ fn a_conversation_that_moves_constantly_is_archived_exactly_once() {
         while !stop.load(Ordering::Acquire) {
             for (from, to) in [(&active, &parked), (&parked, &active)] {
                 fs::rename(from, to).expect("move");
-                thread::sleep(Duration::from_millis(40));
+                vary(Duration::from_millis(40));
             }
         }
     };

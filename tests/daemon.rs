@@ -2,6 +2,7 @@
 
 use crate::support::env::TestEnv;
 use crate::support::mock_backend::MockBackend;
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
@@ -9,7 +10,6 @@ use codex_manager::testing::codex::daemon;
 use codex_manager::testing::codex::process::find_holders;
 use codex_manager::testing::codex::program::Program;
 use codex_manager::testing::context::Environment;
-use std::time::Duration;
 
 #[test]
 fn a_running_daemon_is_found_bypassed_and_stopped() {
@@ -48,7 +48,7 @@ fn a_running_daemon_is_found_bypassed_and_stopped() {
         .with("PATH", codex.search_path())
         .with("HOME", world.path("home"));
     let program = Program::find(None, &env).expect("find codex");
-    let limit = Duration::from_secs(20);
+    let limit = EVENT_LIMIT;
     assert!(daemon::stop(&program, &home, &env, limit).expect("stop"));
     assert!(!processes::alive(pid));
     assert_eq!(daemon::find(&home), None);

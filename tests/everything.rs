@@ -16,6 +16,7 @@ use crate::support::env::Run;
 use crate::support::faults::Dice;
 use crate::support::lab::{Lab, messages_in, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins};
+use crate::support::pauses::{poll, vary};
 use crate::support::processes;
 use crate::support::restic;
 use crate::support::sign_in::SignIn;
@@ -195,7 +196,7 @@ impl Machines {
 
     /// Runs a command of the manager as the task says. Returns `None` if a signal ended it.
     fn run(&self, task: &Task) -> Option<Run> {
-        std::thread::sleep(task.after);
+        vary(task.after);
         let [out, err] = [(); 2].map(|()| tempfile::NamedTempFile::new().expect("a file"));
         let mut command = self.lab.world.command(&task.args);
         command.stdin(Stdio::null());
@@ -207,21 +208,17 @@ impl Machines {
             End::Own => None,
             End::Signal(name, delay) => Some((name, delay)),
         };
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("wait") {
-                break status;
-            }
+        let status = poll(LIMIT, || {
             if let Some((name, _)) = signal.take_if(|(_, delay)| began.elapsed() >= *delay) {
                 processes::signal(name, child.id());
             }
-            if began.elapsed() > LIMIT {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("the command does not end: {task:?}");
-            }
-            // The interval of polling.
-            std::thread::sleep(Duration::from_millis(1));
-        };
+            child.try_wait().expect("wait")
+        });
+        let status = status.unwrap_or_else(|| {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the command does not end: {task:?}")
+        });
         let text = |file: &tempfile::NamedTempFile| {
             let bytes = fs::read(file.path()).expect("read");
             String::from_utf8_lossy(&bytes).into_owned()
@@ -252,7 +249,7 @@ impl Machines {
     fn live_turns(&self, turns: &Turns) -> Vec<String> {
         let mut acknowledged = Vec::new();
         for (pause, message, resumed) in turns {
-            std::thread::sleep(*pause);
+            vary(*pause);
             let resume = resumed.iter().flat_map(|id| ["resume", id]);
             let args = ["exec", "--skip-git-repo-check"].into_iter().chain(resume);
             let args: Vec<&str> = args.chain([message.as_str()]).collect();

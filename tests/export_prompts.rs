@@ -2,6 +2,7 @@
 //! like emails, a damaged profile.
 
 use crate::support::env::TestEnv;
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::profiles::write_age_key;
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
@@ -9,7 +10,7 @@ use crate::support::terminal::Terminal;
 use std::fs;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = EVENT_LIMIT;
 
 const PASSPHRASE: &str = "correct horse";
 

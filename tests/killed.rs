@@ -10,6 +10,7 @@
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount, ended_before_kill};
+use crate::support::pauses::vary;
 use crate::support::sample::{
     FIRST, backup, line, put, rollout, sample_home, sample_home_at, text,
 };
@@ -263,14 +264,14 @@ fn i2_a_killed_restore_is_finished_before_another_begins() {
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("start");
-        std::thread::sleep(Duration::from_micros(dice.below(whole)));
+        vary(Duration::from_micros(dice.below(whole)));
         let mut second = env
             .command(["restore", &undo, "--no-safety-backup"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("start");
-        std::thread::sleep(Duration::from_micros(dice.below(whole / 2)));
+        vary(Duration::from_micros(dice.below(whole / 2)));
         let _ = first.kill();
         let _ = first.wait();
         let _ = second.wait();

@@ -13,6 +13,7 @@ use crate::support::faults::Dice;
 use crate::support::injection::{Point, can_inject, points, sample_of, stopped_at};
 use crate::support::lab::{Lab, rollouts};
 use crate::support::mock_backend::ToolCall;
+use crate::support::pauses::{poll, wait_until};
 use crate::support::real_codex::RunningCodex;
 use crate::support::sample::{backup, put, sample_home};
 use crate::support::variables;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The number of calls at which the restore is held, for each way of restoring.
 const POINTS: usize = 4;
@@ -219,14 +220,9 @@ fn is_database_locked(home: &Path) -> bool {
 
 /// Returns true if Codex ends with success. Ends one that waits for a lock of the held restore.
 fn is_acknowledged_by(codex: RunningCodex, limit: Duration) -> bool {
-    let until = Instant::now() + limit;
-    while codex.is_running() {
-        if Instant::now() > until {
-            codex.kill();
-            return false;
-        }
-        // The interval of polling.
-        std::thread::sleep(Duration::from_millis(20));
+    if poll(limit, || (!codex.is_running()).then_some(())).is_none() {
+        codex.kill();
+        return false;
     }
     codex.finish(LIMIT).status.success()
 }
@@ -243,11 +239,7 @@ fn wait_for_open_database(pid: u32) {
             .filter_map(|fd| fs::read_link(fd.path()).ok());
         files.any(|path| path.extension().is_some_and(|e| e == "sqlite"))
     };
-    let until = Instant::now() + Duration::from_secs(30);
-    while !is_open() && Instant::now() < until {
-        // The interval of polling; /proc has no event for it.
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_until("Codex opens a database", is_open);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -454,9 +446,9 @@ fn a_database_opened_during_a_restore_is_never_combined_with_the_log_of_another(
             std::thread::spawn(move || {
                 let inode = || fs::metadata(&live).map(|meta| meta.ino()).ok();
                 let before = inode();
-                while !has_ended.load(Ordering::Acquire) && inode() == before {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                wait_until("the database is replaced", || {
+                    has_ended.load(Ordering::Acquire) || inode() != before
+                });
                 let _ = go.send(());
             });
         });

@@ -1,8 +1,8 @@
 //! Tests of `launch`, `resume` and `launches` with a script in place of Codex: arguments, environment,
 //! exit code and records.
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
 use crate::support::processes;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
@@ -13,7 +13,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Writes a program `codex` that runs this script and lists `--no-daemon` in its help.
 pub(crate) fn codex(env: &TestEnv, script: &str) {
@@ -239,15 +239,7 @@ fn recommended_uses_the_account_of_recommend() {
 /// Waits until the script has created this file.
 #[track_caller]
 fn wait_for(path: &Path) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !path.exists() {
-        assert!(
-            Instant::now() < end,
-            "not written within the time limit: {}",
-            path.display()
-        );
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until(&path.display().to_string(), || path.exists());
 }
 
 #[test]
@@ -332,15 +324,8 @@ impl Tmux<'_> {
 
     #[track_caller]
     fn wait_until(&self, is_so: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(30);
-        while !is_so() {
-            assert!(
-                Instant::now() < end,
-                "not shown within the time limit\n{}",
-                self.screen()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let shown = poll(EVENT_LIMIT, || is_so().then_some(()));
+        assert!(shown.is_some(), "not shown\n{}", self.screen());
     }
 
     #[track_caller]
@@ -502,10 +487,10 @@ fn a_rollout_that_codex_only_reads_is_not_bound() {
             .spawn()
             .unwrap();
         wait_for(&env.path(&format!("home/{state}")));
-        let end = Instant::now() + Duration::from_secs(seconds);
-        while Instant::now() < end && launches(&env)[0]["session_id"].is_null() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let limit = Duration::from_secs(seconds);
+        let _ = poll(limit, || {
+            (!launches(&env)[0]["session_id"].is_null()).then_some(())
+        });
         fs::write(env.path(&format!("home/{state}-done")), "").unwrap();
         assert!(child.wait().unwrap().success());
         assert_eq!(launches(&env)[0]["state"], state, "{redirection}");
@@ -543,13 +528,10 @@ fn what_the_launched_codex_did_not_open_is_not_bound() {
         wait_for(&env.path("home/ready"));
         // Its open files are watched from the moment at which its process is recorded.
         let registry = env.manager_home().join("launches.jsonl");
-        let end = Instant::now() + Duration::from_secs(20);
-        while !fs::read_to_string(&registry)
-            .unwrap()
-            .contains("\"child\":{")
-        {
-            assert!(Instant::now() < end, "the process is not recorded");
-        }
+        wait_until("the process is recorded", || {
+            let text = fs::read_to_string(&registry).unwrap();
+            text.contains("\"child\":{")
+        });
         write_rollout_now(&env, &creator);
         assert_eq!(launches(&env)[0]["state"], "running");
         env.write("home/end", "");

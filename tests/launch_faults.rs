@@ -14,6 +14,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::launched::{isolated_homes, isolated_logins};
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
 use codex_manager::testing::codex::process::find_codex;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = EVENT_LIMIT;
 
 /// The script of `codex exec`, where `codex` is a shell and `exec` the file of this script. It uses
 /// its refresh token, which is valid once, and stores the next one by a rename.

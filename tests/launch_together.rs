@@ -6,18 +6,17 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, creator, messages, rollout, rows};
 use crate::support::launched::{
     EXEC, Running, isolated_homes, isolated_logins, lab_of_three, launches, registry, turns,
 };
+use crate::support::pauses::wait_until;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
 use crate::support::write_program;
 use codex_manager::testing::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 fn isolated(account: &str) -> [&str; 3] {
     ["launch", account, "--isolated"]
@@ -149,16 +148,10 @@ fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() 
     );
     assert_eq!(only_isolated_home(&lab), home);
     // For a moment after a fork, a child of Codex has its name too.
-    let deadline = Instant::now() + crate::support::launched::LIMIT;
-    while find_codex(&home)
-        .iter()
-        .filter(|h| h.name == "codex")
-        .count()
-        != 2
-    {
-        assert!(Instant::now() < deadline, "{:?}", find_codex(&home));
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("two programs of Codex run", || {
+        let found = find_codex(&home);
+        found.iter().filter(|h| h.name == "codex").count() == 2
+    });
     // The first launch ends; the login stays for the other one.
     crate::support::processes::signal("KILL", first.codex());
     let _ = first.end();

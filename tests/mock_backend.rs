@@ -20,6 +20,7 @@ use crate::support::fake_codex::{Behaviour, FakeCodex};
 use crate::support::mock_backend::{
     ACCOUNTS_CHECK, ExtraLimit, MockBackend, RESPONSES, USAGE, Window,
 };
+use crate::support::pauses::{EVENT_LIMIT, wait_until};
 use crate::support::processes::{self, alive};
 use crate::support::real_codex::{Output, RealCodex};
 use crate::support::sign_in::{
@@ -27,7 +28,7 @@ use crate::support::sign_in::{
     signed_in_home, unix_now, write_auth,
 };
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = EVENT_LIMIT;
 
 struct Lab {
     codex: &'static RealCodex,
@@ -838,10 +839,7 @@ fn fake_codex_is_killed_when_dropped() {
         let (_dir, fake) = fake(behaviour);
         let mut talk = Talk::with(&fake);
         if behaviour == Behaviour::NeverAnswers {
-            let end = Instant::now() + SOON;
-            while fake.pids().is_empty() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_until("the fake starts", || !fake.pids().is_empty());
         } else {
             talk.send(0, "initialize");
             assert_eq!(talk.id(), 0);

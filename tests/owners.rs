@@ -4,6 +4,7 @@ use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::profiles::{alice_and_bob, folder, shown, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
@@ -12,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = EVENT_LIMIT;
 
 fn profile_json(env: &TestEnv, name: &str) -> PathBuf {
     folder(env, name).join("profile.json")

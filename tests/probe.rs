@@ -2,6 +2,7 @@
 
 use crate::support::fake_codex::{Behaviour, FakeCodex, account_read, rate_limits_read};
 use crate::support::mock_backend::MockBackend;
+use crate::support::pauses::vary;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
@@ -407,7 +408,7 @@ fn delay_answers(to: String, delay: Duration) -> String {
             std::thread::spawn(move || {
                 let mut first = [0; 1];
                 if back.0.read_exact(&mut first).is_ok() {
-                    std::thread::sleep(delay);
+                    vary(delay);
                     let _ = back.1.write_all(&first);
                     let _ = std::io::copy(&mut back.0, &mut back.1);
                 }

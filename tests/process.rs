@@ -1,6 +1,7 @@
 //! Finding the processes that use a home: the real Codex, and processes that only resemble it.
 
 use crate::support::mock_backend::MockBackend;
+use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home};
 use codex_manager::testing::codex::home::THREAD_LOCKS;
@@ -9,7 +10,7 @@ use codex_manager::testing::context::Environment;
 use codex_manager::testing::io::lock;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A process that is killed when the test ends.
 struct Running(Child);
@@ -54,14 +55,8 @@ fn sleeper(folder: &Path, name: &str) -> Command {
     command
 }
 
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let limit = Instant::now() + Duration::from_secs(60);
-    loop {
-        match look() {
-            None if Instant::now() < limit => std::thread::sleep(Duration::from_millis(10)),
-            seen => return seen,
-        }
-    }
+fn until<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
+    poll(EVENT_LIMIT, look)
 }
 
 #[test]

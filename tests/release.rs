@@ -5,9 +5,11 @@ use crate::support::tool_install::{installed_once, npm_install, tool_or_skip};
 use crate::support::write_program;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
@@ -285,12 +287,37 @@ fn the_workflow_builds_the_list_and_publishes_what_the_readme_names() {
     assert!(text(".github/workflows/ci.yml").contains("cargo install --path . --locked"));
 }
 
-/// Packs the program that the tests run as if it were that of a release for this machine, and makes the packages.
+/// Returns the target of this machine, and writes its release into the folder of the test. Packing takes some seconds
+/// of processor time, so tests that run at once share the work.
 fn release_of_this_program(env: &TestEnv) -> Target {
+    static MADE: Mutex<Weak<TestEnv>> = Mutex::new(Weak::new());
+    let release = {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        made.upgrade().unwrap_or_else(|| {
+            let release = Arc::new(TestEnv::on_disk());
+            write_release(&release);
+            *made = Arc::downgrade(&release);
+            release
+        })
+    };
+    for folder in ["archives", "packages"] {
+        let from = release.path(folder).display().to_string();
+        let to = env.path(folder).display().to_string();
+        let _ = run_in(env, "cp", &["-a", &from, &to]);
+    }
+    this_target()
+}
+
+fn this_target() -> Target {
     let this = targets()
         .into_iter()
         .find(|target| target.os == "linux" && target.triple.starts_with(std::env::consts::ARCH));
-    let target = this.expect("a target for this machine");
+    this.expect("a target for this machine")
+}
+
+/// Packs the program that the tests run as if it were that of a release for this machine, and makes the packages.
+fn write_release(env: &TestEnv) {
+    let target = this_target();
     fs::create_dir_all(env.path("built")).unwrap();
     // Packing is much faster without debug information.
     let binary = env.path("built/codex-manager").display().to_string();
@@ -301,7 +328,6 @@ fn release_of_this_program(env: &TestEnv) -> Target {
     let _ = run_in(env, &pack, &[&target.triple, &binary, &archives]);
     let made = make_packages(env, &["--some"]);
     assert!(made.status.success(), "{made:?}");
-    target
 }
 
 #[test]
@@ -507,6 +533,24 @@ fn actionlint_finds_nothing_in_the_workflows() {
     fs::write(&workflow, wrong).unwrap();
     let report = actionlint(&env, &tool, &workflow);
     assert!(report.contains("\"plam\" is not defined"), "{report}");
+}
+
+#[test]
+fn the_slowest_tests_of_a_long_log_are_printed() {
+    let env = TestEnv::new();
+    let mut log = String::from("running 100000 tests\n");
+    for n in 0..100_000 {
+        let _ = writeln!(log, "test room::test_{n} ... ok <{n}.250s>");
+    }
+    log += "test room::failed ... FAILED <200000.000s>\ntest room::ignored ... ignored\n";
+    let log = env.write("log", log).display().to_string();
+    let shown = run_in(&env, &project(".ci/slowest").display().to_string(), &[&log]);
+    let expected = (99_990..100_000).rev();
+    let expected: Vec<_> = expected
+        .map(|n| format!("{n}.250s room::test_{n}"))
+        .collect();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+    assert!(text(".ci/run").contains("\n.ci/slowest \"$log\"\n"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::support::archives::{COPYING, create_archive, restore_archive};
 use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
+use crate::support::pauses::vary;
 use crate::support::sample::{backup, put, sample_home, text};
 use codex_manager::testing::archive::ArchiveError;
 use codex_manager::testing::archive::format::Compression;
@@ -440,7 +441,7 @@ fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
             command.spawn().expect("start")
         };
         let two = [start(), start()];
-        std::thread::sleep(std::time::Duration::from_millis(15 * round));
+        vary(std::time::Duration::from_millis(15 * round));
         fs::remove_file(&before).expect("remove");
         for child in two {
             let output = child.wait_with_output().expect("wait");

@@ -1,6 +1,7 @@
 //! Conversations that the real Codex rewound (Esc Esc): several rollouts, of which Codex shows parts.
 
 use crate::support::lab::{Lab, rollouts, rows};
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The time in which an app server ends.
-const END: Duration = Duration::from_secs(20);
+const END: Duration = EVENT_LIMIT;
 
 /// Takes back the turns of a conversation from the turn with this number on, as Esc Esc does.
 #[track_caller]

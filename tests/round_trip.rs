@@ -3,6 +3,7 @@
 
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, messages, open, rollout, rows};
+use crate::support::pauses::vary;
 use crate::support::sign_in::{SignIn, read_refresh_token, signed_in_home, write_auth};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -287,7 +288,7 @@ fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
         let mut command = lab.world.command(["restore", first]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut restore = command.spawn().expect("start codex-manager");
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        vary(Duration::from_millis(milliseconds));
         let _ = restore.kill();
         let _ = restore.wait();
         // Any command finishes or undoes it, even one that only reads.

@@ -14,6 +14,7 @@ use crate::support::env::Run;
 use crate::support::faults::Dice;
 use crate::support::lab::{Lab, creator, rollouts};
 use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
+use crate::support::pauses::vary;
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
 use crate::support::variables;
@@ -133,7 +134,7 @@ impl Sequence {
             .stderr(Stdio::null())
             .spawn()
             .expect("start");
-        std::thread::sleep(delay);
+        vary(delay);
         let ended = child.try_wait().expect("wait").is_some();
         let _ = child.kill();
         let _ = child.wait();

@@ -2,6 +2,7 @@
 //! report is true.
 
 use crate::support::mock_backend::MockBackend;
+use crate::support::pauses::wait_until;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
@@ -22,7 +23,7 @@ use codex_manager::testing::ui::{Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A process that is killed when the test ends.
 struct Running(Child);
@@ -529,20 +530,15 @@ fn real_terminal_interface_is_ended() {
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let mut terminal = terminal(codex, &lab.home(), &backend, lab.root.path());
     // It is ready when it has its database open.
-    let limit = Instant::now() + Duration::from_secs(60);
-    let is_up = || {
-        let holders = find_holders(&lab.home(), &[]);
-        let has_database = lab.home().join("state_5.sqlite-wal").exists();
-        has_database && holders.iter().any(|holder| holder.why == "codex process")
-    };
-    while !is_up() {
-        assert!(Instant::now() < limit, "the interface does not start");
+    wait_until("the interface starts", || {
         assert!(
             terminal.0.try_wait().expect("wait").is_none(),
             "the interface ended"
         );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        let holders = find_holders(&lab.home(), &[]);
+        let has_database = lab.home().join("state_5.sqlite-wal").exists();
+        has_database && holders.iter().any(|holder| holder.why == "codex process")
+    });
     let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let report = report.expect("a report");
     assert!(report.ended.iter().any(|process| process.name == "codex"));

@@ -3,6 +3,7 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
 use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, Request, USAGE, Window};
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{
@@ -395,9 +396,8 @@ fn an_interrupted_status_leaves_no_processes() {
     let mut command = world.env.command(["status"]);
     command.stderr(Stdio::null()).stdout(Stdio::null());
     let mut running = command.spawn().expect("status");
-    let limit = Duration::from_secs(10);
     let asked = |requests: &[Request]| requests.iter().any(|r| r.path.ends_with(USAGE));
-    assert!(world.backend.wait_for(limit, asked));
+    assert!(world.backend.wait_for(EVENT_LIMIT, asked));
     assert_ne!(find_holders(&world.env.codex_home(), &[]), []);
     let started = Instant::now();
     processes::signal("INT", running.id());

@@ -4,6 +4,7 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::lab::Lab;
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::profiles::{folder, write_age_key};
 use crate::support::sign_in::{
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = EVENT_LIMIT;
 
 /// Returns true if no scratch home is left.
 fn has_no_scratch_homes(lab: &Lab) -> bool {

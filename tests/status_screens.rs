@@ -3,6 +3,7 @@
 use crate::shells::has;
 use crate::support::env::TestEnv;
 use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, SpendControl, Window};
+use crate::support::pauses::poll;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home, unix_now};
@@ -13,10 +14,13 @@ use codex_manager::testing::io::clock::{Timestamp, Zone};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The zone of the terminal. It differs from the zone of the test machines.
 const ZONE: &str = "Asia/Kolkata";
+
+/// The time limit of a screen. After it, Codex is started again.
+const SCREEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The number of concurrent terminals.
 const WORKERS: usize = 8;
@@ -155,24 +159,20 @@ impl Tmux {
 
     /// Waits until the screen of a terminal satisfies `is_wanted`. Returns the screen; on timeout, an error with it.
     fn wait(&self, terminal: &str, is_wanted: impl Fn(&str) -> bool) -> Result<String, String> {
-        let limit = Instant::now() + Duration::from_secs(30);
-        loop {
-            let screen = self.run(&["capture-pane", "-p", "-t", terminal]);
-            if is_wanted(&screen) {
-                return Ok(screen);
-            }
-            if Instant::now() > limit {
-                return Err(format!("{terminal}:\n{screen}"));
-            }
-            std::thread::sleep(Duration::from_millis(30));
-        }
+        let screen = || self.run(&["capture-pane", "-p", "-t", terminal]);
+        let wanted = poll(SCREEN_LIMIT, || {
+            Some(screen()).filter(|screen| is_wanted(screen))
+        });
+        wanted.ok_or_else(|| format!("{terminal}:\n{}", screen()))
     }
 
     /// Starts Codex in a new terminal.
     fn open(&self, terminal: &str, case: &Case) -> Result<(), String> {
         let home = case.home.display();
         let codex = self.codex.display();
-        let start = format!("CODEX_HOME='{home}' exec '{codex}' --no-daemon");
+        let start = format!(
+            "CODEX_HOME='{home}' exec '{codex}' --no-daemon -c tui.animations=false -c features.shell_snapshot=false"
+        );
         let size = ["-x", "100", "-y", "120"];
         self.run(&[&["new-session", "-d", "-s", terminal], &size[..], &[&start]].concat());
         // The last line of the greeting shows that the session is open.

@@ -2,6 +2,7 @@
 //! rollout is the newer version of the same conversation.
 
 use crate::support::lab::{messages, open, rollout, write_legacy};
+use crate::support::pauses::EVENT_LIMIT;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The time in which an app server ends.
-const END: Duration = Duration::from_secs(20);
+const END: Duration = EVENT_LIMIT;
 
 /// Long enough that the migrated rollout is shorter: Codex drops them.
 const INSTRUCTIONS_CHARS: usize = 12_000;

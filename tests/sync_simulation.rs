@@ -55,12 +55,24 @@ fn run_schedules(decisions: Decisions, default: u64, regressions: &[u64]) {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
+                // The same paths for all schedules: the program keeps each protected folder until its process ends.
+                let folder = tempfile::Builder::new()
+                    .prefix("cm-sync-")
+                    .tempdir_in(if Path::new("/dev/shm").is_dir() {
+                        Path::new("/dev/shm").to_path_buf()
+                    } else {
+                        std::env::temp_dir()
+                    })
+                    .unwrap();
+                let root = folder.path().join("machines");
                 loop {
                     let next = seeds.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(seed) = next else { return };
-                    let failed =
-                        std::panic::catch_unwind(|| run_schedule(seed, decisions)).is_err();
+                    std::fs::create_dir(&root).unwrap();
+                    let run = || run_schedule(&root, seed, decisions);
+                    let failed = std::panic::catch_unwind(run).is_err();
                     assert!(!failed, "seed {seed}");
+                    std::fs::remove_dir_all(&root).unwrap();
                 }
             });
         }
@@ -119,20 +131,10 @@ fn has_rewrites(seed: u64) -> bool {
 }
 
 #[allow(clippy::too_many_lines, reason = "one story, out in its order")]
-fn run_schedule(seed: u64, decisions: Decisions) {
-    let root = tempfile::Builder::new()
-        .prefix("cm-sync-")
-        .tempdir_in(if Path::new("/dev/shm").is_dir() {
-            Path::new("/dev/shm").to_path_buf()
-        } else {
-            std::env::temp_dir()
-        })
-        .unwrap();
+fn run_schedule(root: &Path, seed: u64, decisions: Decisions) {
     let mut rng = Rng::new(seed);
     let mut cloud = Cloud::default();
-    let mut machines: Vec<Machine> = (0..3)
-        .map(|i| Machine::new(root.path(), i, &mut rng))
-        .collect();
+    let mut machines: Vec<Machine> = (0..3).map(|i| Machine::new(root, i, &mut rng)).collect();
     // The machines know each other's manifests from the start, which show whether a file is complete.
     for _ in 0..2 {
         for machine in &mut machines {

@@ -1,6 +1,7 @@
 //! I10: concurrent commands lose no data.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::pauses::{vary, wait_until};
 use crate::support::processes;
 use crate::support::sample::{assert_same_home, backup, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json};
@@ -91,10 +92,7 @@ fn slow_restore() -> (TestEnv, String) {
 
 fn wait_until_working(env: &TestEnv) {
     let journal = env.path("home/..codex.codex-manager-restore/journal.json");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !journal.exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_micros(200));
-    }
+    wait_until("the restore has a journal", || journal.exists());
 }
 
 #[test]
@@ -127,7 +125,7 @@ fn i10_a_backup_during_a_restore_is_of_one_state_or_none() {
         put(&env, "AGENTS.md", format!("changed {i}"));
         let before = env.tree("home/.codex");
         let restore = start(&env, &["restore", &archive, "--no-safety-backup"]);
-        std::thread::sleep(Duration::from_millis(i * 30));
+        vary(Duration::from_millis(i * 30));
         let run = env.run(["backup", "--no-status", "--json"]);
         let (code, printed) = end(restore);
         // The running backup may be reported as a user of the home.

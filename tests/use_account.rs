@@ -5,6 +5,7 @@ use crate::support::faults::{Dice, ended_before_kill};
 use crate::support::held_lock::HeldLock;
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
+use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::processes::wait_for_open_file;
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
 use crate::support::sample::{alice, bob};
@@ -684,12 +685,8 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
     // A running Codex renews the login first. Then the backend holds its turn.
     lab.backend.account("acct-alice").hold_turns();
     let running = lab.codex.spawn_exec(&home, &lab.backend, &["wait"]);
-    let limit = Instant::now() + Duration::from_secs(20);
-    while running.native_pid().is_none() {
-        assert!(Instant::now() < limit, "no turn started");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let pid = running.native_pid().expect("a pid");
+    let pid = poll(EVENT_LIMIT, || running.native_pid());
+    let pid = pid.expect("a running Codex");
     let done = lab.manager(["use", "bob", "--json"]).code(0).json();
     assert_eq!(done["still_running"][0]["pid"], pid, "{done}");
     let kept: PathBuf = lab.world.manager_home().join("profiles/alice");

@@ -1,11 +1,11 @@
 //! `use` while Codex runs: its interface and daemon, renewals, and its locks.
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::held_lock::HeldLock;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
+use crate::support::pauses::{vary, wait_until};
 use crate::support::processes;
 use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -100,11 +100,9 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert!(refused.stderr.contains(&format!("PID {pid}")), "{refused}");
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
     // The manager sees a turn only after Codex has recorded its beginning.
-    let end = Instant::now() + LIMIT;
-    while running_daemon_turns(&home).is_empty() {
-        assert!(Instant::now() < end, "no turn of the daemon is recorded");
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("a turn of the daemon is recorded", || {
+        !running_daemon_turns(&home).is_empty()
+    });
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
     let would = lab.manager(["use", "bob", "--stop-daemon", "--dry-run"]);
@@ -135,11 +133,9 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         let mut lines = all.map(|process| processes::command_line(process.pid));
         lines.any(|line| line.contains("daemon\0stop"))
     };
-    let end = Instant::now() + LIMIT;
-    while !is_reported() && processes::alive(pid) {
-        assert!(Instant::now() < end, "the daemon got no request to stop");
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("the daemon gets a request to stop", || {
+        is_reported() || !processes::alive(pid)
+    });
     alice.release_turns();
     let done = Run::of_output(switch.wait_with_output().expect("wait")).code(0);
     let output = done.json();
@@ -196,11 +192,7 @@ fn the_daemon_is_stopped_only_after_all_locks_and_the_final_plan() {
         .command(["use", "bob", "--stop-daemon"])
         .spawn()
         .expect("start");
-    let end = Instant::now() + LIMIT;
-    while !has_open(switch.id(), &path) {
-        assert!(Instant::now() < end, "the switch did not open the lock");
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("the switch opens the lock", || has_open(switch.id(), &path));
     assert!(processes::alive(pid));
     drop(held);
     assert!(switch.wait().expect("wait").success());
@@ -246,7 +238,7 @@ fn a_codex_started_during_a_switch_loses_no_login() {
     for round in 0..8 {
         write_auth_text(&home, &expired_auth(&home));
         let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
-        std::thread::sleep(Duration::from_millis(dice.below(400)));
+        vary(Duration::from_millis(dice.below(400)));
         let to = ["bob", "alice"][round % 2];
         // If Codex takes too long, the switch is refused and changes nothing.
         let done = lab.manager(["use", to]);

@@ -1,8 +1,8 @@
 //! Faults of a vault: each has a separate error, loses no snapshot and leaves no restic process.
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount};
+use crate::support::pauses::wait_until;
 use crate::support::restic;
 use crate::support::sample::{FIRST, line, put, rollout, sample_home};
 use crate::support::write_program;
@@ -50,14 +50,6 @@ pub(crate) fn assert_intact(env: &TestEnv, snapshots: usize) {
     let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
     assert_eq!(json["snapshots"].as_array().unwrap().len(), snapshots);
     let _ = env.run(["vault", "drill"]).code(0);
-}
-
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < EVENT_TIMEOUT, "{what}");
-        std::thread::sleep(POLL_INTERVAL);
-    }
 }
 
 #[test]
@@ -113,7 +105,7 @@ fn an_interrupt_ends_restic_too() {
     let mut command = env.command(["vault", "backup"]);
     let child = command.stderr(Stdio::piped()).stdout(Stdio::piped());
     let child = child.spawn().unwrap();
-    wait_for("restic starts", || env.path("home/pid").exists());
+    wait_until("restic starts", || env.path("home/pid").exists());
     let pid = rustix::process::Pid::from_child(&child);
     // The signal goes to this process only, as with `kill`.
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

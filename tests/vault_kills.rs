@@ -1,8 +1,8 @@
 //! Vault commands that are killed at random moments, and concurrent ones. The tests print the seed.
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::TestEnv;
 use crate::support::faults::{Dice, ended_before_kill};
+use crate::support::pauses::{EVENT_LIMIT, poll};
 use crate::support::restic;
 use crate::support::sample::{put, sample_home, sample_home_at};
 use crate::support::variables;
@@ -152,9 +152,9 @@ fn restic_killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> Option<
     let mut child = quiet.spawn().unwrap();
     let pid = child.id();
     let begun = Instant::now();
-    loop {
+    let code = poll(EVENT_LIMIT, || {
         if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
+            return Some(status.code());
         }
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
         let threads = threads.into_iter().flatten().flatten();
@@ -169,10 +169,11 @@ fn restic_killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> Option<
         if let (true, [restic, ..]) = (begun.elapsed() >= delay, &restic[..]) {
             let restic = rustix::process::Pid::from_raw(*restic).unwrap();
             let _ = rustix::process::kill_process(restic, rustix::process::Signal::KILL);
-            return child.wait().unwrap().code();
+            return Some(child.wait().unwrap().code());
         }
-        std::thread::sleep(POLL_INTERVAL);
-    }
+        None
+    });
+    code.expect("the command ends")
 }
 
 #[test]

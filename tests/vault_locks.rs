@@ -1,10 +1,11 @@
 //! Locks of killed restic processes, and files that a killed backup leaves in the manager home.
 
 use crate::support::env::TestEnv;
+use crate::support::pauses::wait_until;
 use crate::support::sample::{FIRST, put, rollout, set_time};
 use crate::support::write_program;
 use crate::vault::{backup, snapshots};
-use crate::vault_faults::{assert_error, assert_intact, replace_verb, vault_env, wait_for};
+use crate::vault_faults::{assert_error, assert_intact, replace_verb, vault_env};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -39,7 +40,7 @@ fn start_plain_restic(env: &TestEnv) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("restic locks", || locks(env) > 0);
+    wait_until("restic locks", || locks(env) > 0);
     child
 }
 
@@ -56,7 +57,7 @@ fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
     let mut command = env.command(["vault", "backup"]);
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     let child = quiet.spawn().unwrap();
-    wait_for("restic locks", || locks(env) > 0);
+    wait_until("restic locks", || locks(env) > 0);
     let pid = fs::read_to_string(env.path("home/pid")).unwrap();
     fs::remove_file(env.path("bin/restic")).unwrap();
     let pid = Pid::from_raw(pid.trim().parse().unwrap());
@@ -66,7 +67,7 @@ fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
 /// Kills the orphan `pid` and waits for its end.
 fn kill_orphan(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
-    wait_for("it is gone", || {
+    wait_until("it is gone", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()));
         test_kill_process(pid).is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
     });
@@ -163,7 +164,7 @@ fn the_next_command_removes_what_a_killed_restore_downloaded() {
         let mut command = env.command(args);
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = quiet.spawn().unwrap();
-        wait_for("it downloads", || env.path("home/begun").exists());
+        wait_until("it downloads", || env.path("home/begun").exists());
         let restic = crate::vault_s3::child_of(child.id());
         let staging = || {
             let left = env.tree("home/.codex-manager");
@@ -219,7 +220,7 @@ fn the_restic_of_a_killed_manager_keeps_its_files() {
     let mut command = env.command(["vault", "backup"]);
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = quiet.spawn().unwrap();
-    wait_for("restic starts", || env.path("home/begun").exists());
+    wait_until("restic starts", || env.path("home/begun").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     fs::remove_file(env.path("bin/restic")).unwrap();
@@ -229,7 +230,7 @@ fn the_restic_of_a_killed_manager_keeps_its_files() {
     let mut command = env.command(["vault", "backup"]);
     let next = command.stdout(Stdio::null()).stderr(stderr);
     let mut next = next.spawn().unwrap();
-    wait_for("the next backup waits", || {
+    wait_until("the next backup waits", || {
         let text = fs::read_to_string(env.path("stderr"));
         text.is_ok_and(|text| text.contains("waiting for"))
     });

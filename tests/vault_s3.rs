@@ -1,8 +1,8 @@
 //! `vault` with an S3 server on loopback.
 
-use crate::support::POLL_INTERVAL;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
+use crate::support::pauses::wait_until;
 use crate::support::restic::{self, S3_KEYS, S3Server};
 use crate::support::sample::{put, sample_home};
 use serde_json::Value;
@@ -106,11 +106,7 @@ fn start_upload(env: &TestEnv) -> std::process::Child {
             .count()
     };
     let before = packs();
-    let begun = std::time::Instant::now();
-    while packs() == before {
-        assert!(begun.elapsed().as_secs() < 60, "no data arrived");
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("data arrives", || packs() != before);
     child
 }
 
@@ -150,11 +146,7 @@ fn restic_ends_when_the_manager_is_killed() {
     let restic = child_of(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
-    let begun = std::time::Instant::now();
-    while is_running(restic) {
-        assert!(begun.elapsed().as_secs() < 60, "restic still runs");
-        std::thread::sleep(POLL_INTERVAL);
-    }
+    wait_until("restic ends", || !is_running(restic));
     server.restart();
     let json = env.run(["vault", "snapshots", "--json"]).code(0).json();
     assert_eq!(json["snapshots"].as_array().unwrap().len(), 1);

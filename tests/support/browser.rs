@@ -6,7 +6,7 @@
     reason = "the rules for the environment are the program's"
 )]
 
-use super::POLL_INTERVAL;
+use super::pauses::wait_until;
 use super::skips::skip;
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
@@ -95,13 +95,10 @@ impl Browser {
             let elements = scope.spawn(move || text(stdout.as_mut().expect("stdout")));
             let log = scope.spawn(move || text(stderr.as_mut().expect("stderr")));
             let mut connections = 0;
-            loop {
+            wait_until("the browser ends", || {
                 connections += self.answer();
-                if child.try_wait().expect("a state").is_some() {
-                    break;
-                }
-                std::thread::sleep(POLL_INTERVAL);
-            }
+                child.try_wait().expect("a state").is_some()
+            });
             connections += self.answer();
             (
                 elements.join().expect("elements"),

@@ -6,6 +6,7 @@
 )]
 
 use super::env::{Run, TestEnv};
+use super::pauses::vary;
 use super::skips::skip;
 use super::variables::{self, SEED};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub(crate) fn ended_before_kill(env: &TestEnv, args: &[&str], delay: Duration) -
         .stderr(Stdio::null())
         .spawn()
         .expect("start");
-    std::thread::sleep(delay);
+    vary(delay);
     let ended = child.try_wait().expect("wait").is_some();
     let _ = child.kill();
     let _ = child.wait();

@@ -10,6 +10,7 @@
 
 use super::env::TestEnv;
 use super::faults::Dice;
+use super::pauses::{EVENT_LIMIT, poll};
 use super::skips::skip;
 use super::variables;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,7 +18,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 /// The number of points that a test tries for each command and kind of fault. The sample starts at a
 /// random point, so a few runs cover all points.
@@ -234,16 +234,16 @@ pub(crate) fn interrupted_in(env: &TestEnv, args: &[&str], marker: &str) -> Opti
         .spawn()
         .expect("start strace");
     let mut is_sent = false;
-    while child.try_wait().expect("wait for strace").is_none() {
+    let ended = poll(EVENT_LIMIT, || {
         let text = fs::read_to_string(&log).unwrap_or_default();
         if !is_sent && text.matches(marker).count() >= 3 {
             let process = text.split_whitespace().next().expect("the process");
             let kill = Command::new("kill").args(["-INT", process]).status();
             is_sent = kill.expect("kill").success();
         }
-        // The interval of polling; the log of strace has the event.
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        child.try_wait().expect("wait for strace")
+    });
+    assert!(ended.is_some(), "the command does not end: {args:?}");
     let output = child.wait_with_output().expect("output of strace");
     let _ = fs::remove_file(&log);
     is_sent.then_some(output)
@@ -267,8 +267,7 @@ pub(crate) fn stopped_at(
     strace.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = strace.spawn().expect("start strace");
     let mut meanwhile = Some(meanwhile);
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
+    let ended = poll(EVENT_LIMIT, || {
         let text = fs::read_to_string(&log).unwrap_or_default();
         // The last one: each thread that makes its N-th call stops all, and may be the only one left.
         let mut lines = text.lines();
@@ -282,13 +281,9 @@ pub(crate) fn stopped_at(
             let process = process.parse().ok().and_then(Pid::from_raw);
             let _ = kill_process(process.expect("a process"), Signal::CONT);
         }
-        if child.try_wait().expect("wait for strace").is_some() {
-            break;
-        }
-        assert!(Instant::now() < until, "the command does not end: {text}");
-        // The interval of polling; the log of strace has the event.
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        child.try_wait().expect("wait for strace")
+    });
+    assert!(ended.is_some(), "the command does not end: {args:?}");
     let output = child.wait_with_output().expect("output of strace");
     let _ = fs::remove_file(&log);
     meanwhile.is_none().then_some(output)

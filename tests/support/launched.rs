@@ -3,6 +3,7 @@
 use super::env::TestEnv;
 use super::lab::Lab;
 use super::mock_backend::Account;
+use super::pauses::poll;
 use super::processes::{self, executable};
 use super::sign_in::{SignIn, write_auth};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The time limit of every step of a real Codex.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -110,15 +111,8 @@ impl Running {
 
     #[track_caller]
     fn status(&mut self) -> ExitStatus {
-        let end = Instant::now() + LIMIT;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().expect("wait") {
-                return status;
-            }
-            // The interval of polling.
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the launch does not end\n{}", self.printed());
+        let status = poll(LIMIT, || self.child.try_wait().expect("wait"));
+        status.unwrap_or_else(|| panic!("the launch does not end\n{}", self.printed()))
     }
 
     /// Returns the output of the wrapper and Codex so far.

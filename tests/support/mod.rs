@@ -19,6 +19,7 @@ pub(crate) mod launched;
 pub(crate) mod memory;
 pub(crate) mod mock_backend;
 pub(crate) mod pair;
+pub(crate) mod pauses;
 pub(crate) mod processes;
 pub(crate) mod profiles;
 pub(crate) mod real_codex;
@@ -33,10 +34,6 @@ pub(crate) mod tool_install;
 pub(crate) mod two_machines;
 pub(crate) mod usage_lines;
 pub(crate) mod variables;
-
-/// The time between two looks at something that gives no event. Without it the test would use the processor that the
-/// awaited program needs.
-pub(crate) const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Creates a named pipe.
 pub(crate) fn create_pipe(path: &std::path::Path) -> std::io::Result<()> {

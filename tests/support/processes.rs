@@ -1,13 +1,15 @@
 //! Queries processes and sends them signals.
 //!
-//! Uses `/proc` on Linux, `ps` elsewhere, and the `kill` of `sh` for signals.
+//! Uses `/proc` on Linux, and `ps` elsewhere.
 
+use super::pauses::{poll, wait_until};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// A process that is not a zombie.
 pub(crate) struct Process {
@@ -48,34 +50,21 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// Waits until all these processes have ended. Returns those that still run after `limit`. Polls,
 /// because the end of a process that is not a child gives no event.
 pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
-    let end = Instant::now() + limit;
-    loop {
-        let left: Vec<u32> = pids.iter().copied().filter(|pid| alive(*pid)).collect();
-        if left.is_empty() || Instant::now() > end {
-            return left;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let left = || -> Vec<u32> { pids.iter().copied().filter(|pid| alive(*pid)).collect() };
+    poll(limit, || left().is_empty().then(Vec::new)).unwrap_or_else(left)
 }
 
 /// Waits until a process has a file open, as before it waits for the lock of the file. Polls, because an open file of
 /// another process gives no event.
 #[track_caller]
 pub(crate) fn wait_for_open_file(pid: u32, path: &Path) {
-    let end = Instant::now() + Duration::from_secs(60);
     let is_open = || {
+        assert!(alive(pid), "{pid} opens no {}", path.display());
         let files = fs::read_dir(format!("/proc/{pid}/fd"));
         let mut files = files.into_iter().flatten().flatten();
         files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file == path))
     };
-    while !is_open() {
-        assert!(
-            Instant::now() < end && alive(pid),
-            "{pid} opens no {}",
-            path.display()
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a process opens a file", is_open);
 }
 
 /// Returns the path of a process's program; `None` on a system without `/proc`.
@@ -94,20 +83,31 @@ pub(crate) fn command_line(pid: u32) -> String {
 
 /// Sends a signal (`KILL`, `TERM`…) to a process. Ignores a missing process.
 pub(crate) fn signal(name: &str, pid: u32) {
-    kill(name, &pid.to_string());
+    let _ = kill_process(raw(pid), named(name));
 }
 
 /// Sends a signal to every process of a group.
 pub(crate) fn signal_group(name: &str, group: u32) {
-    kill(name, &format!("-{group}"));
+    let _ = kill_process_group(raw(group), named(name));
 }
 
-fn kill(name: &str, target: &str) {
-    let _ = Command::new("sh")
-        .args(["-c", r#"kill -s "$1" -- "$2""#, "sh", name, target])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+fn raw(pid: u32) -> Pid {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.expect("a process id")
+}
+
+fn named(name: &str) -> Signal {
+    match name {
+        "CONT" => Signal::CONT,
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "KILL" => Signal::KILL,
+        "QUIT" => Signal::QUIT,
+        "STOP" => Signal::STOP,
+        "TERM" => Signal::TERM,
+        "WINCH" => Signal::WINCH,
+        other => panic!("no signal {other}"),
+    }
 }
 
 fn ps(pid: u32, column: &str) -> String {

@@ -131,7 +131,8 @@ impl RealCodex {
     /// Returns a `PATH` on which `codex` is [`RealCodex::program`].
     pub(crate) fn search_path(&self) -> String {
         let folder = self.program.parent().expect("a folder");
-        format!("{}:/usr/bin:/bin", folder.display())
+        let first = without_lsb_release().display();
+        format!("{first}:{}:/usr/bin:/bin", folder.display())
     }
 
     /// Returns the native binary that the launcher runs.
@@ -143,9 +144,12 @@ impl RealCodex {
     /// `CODEX_HOME` and [`codex_env`]. `user_home` becomes `HOME` and the working folder.
     pub(crate) fn command(&self, home: &Path, backend: &MockBackend, user_home: &Path) -> Command {
         let mut command = Command::new(&self.program);
+        let mut path = without_lsb_release().as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path)
             .env("HOME", user_home)
             .env("CODEX_HOME", home)
             .envs(codex_env(backend))
@@ -628,6 +632,24 @@ fn linked_sockets(home: &Path) -> Vec<PathBuf> {
     .iter()
     .filter_map(|link| fs::read_link(home.join(link)).ok())
     .collect()
+}
+
+/// Returns a folder with an `lsb_release` that fails. Codex (0.169) runs it twice at each start, and that of Debian is a
+/// script which starts ten processes. Without it, Codex reads `/etc/os-release`.
+fn without_lsb_release() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let program = |folder: &Path| folder.join("lsb_release");
+        let folder = installed_once(
+            "without-lsb-release",
+            |folder| program(folder).exists(),
+            |folder| {
+                let linked = std::os::unix::fs::symlink("/usr/bin/false", program(folder));
+                linked.map_err(|error| error.to_string())
+            },
+        );
+        folder.expect("a folder for lsb_release")
+    })
 }
 
 fn user_home() -> TempDir {

@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test prints the reason")]
 
+use super::pauses::wait_until;
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
 use codex_manager::testing::io::hash::Sha256Digest;
@@ -14,8 +15,6 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// Returns the restic of this machine. Without one it skips the test and returns `None`.
 ///
@@ -113,11 +112,9 @@ impl S3Server {
             port,
             folder: folder.to_path_buf(),
         };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "rclone listens");
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_until("rclone listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         server
     }
 

@@ -290,6 +290,9 @@ trace_exporter = "none"
 /// The proxy detects connections that would leave loopback: an https request arrives at the mock as
 /// `CONNECT`, is refused, and is listed by [`MockBackend::outside`]. The mock itself speaks plain
 /// http, which is not proxied.
+///
+/// Codex (0.169) parses all certificate authorities of the system twice at each start, which is a third of its processor
+/// time.
 pub(crate) fn codex_env(backend: &MockBackend) -> Vec<(String, String)> {
     let base = backend.base_url();
     [
@@ -302,6 +305,10 @@ pub(crate) fn codex_env(backend: &MockBackend) -> Vec<(String, String)> {
             format!("{base}/oauth/revoke"),
         ),
         ("HTTPS_PROXY", base),
+        (
+            "SSL_CERT_FILE",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/root.pem").to_owned(),
+        ),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
