@@ -5,13 +5,10 @@
 
 use super::database_snapshots::DatabaseSnapshots;
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::{AccountAuth, ArchiveManifest};
-use super::format::metadata::Metadata;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    AccountAuth, ArchiveManifest, Compression, EntryName, FileList, InodeStamp, Metadata, NameSet,
+    NameTable,
+};
 use super::home_packer::HomePacker;
 use super::pack::{self, FinishedArchive};
 use super::path_note::PathNote;

@@ -1,8 +1,7 @@
 //! The attempts to capture a file that Codex may be writing, for archives and for trees.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
+use super::format::{EntryName, FileEntry};
 use super::relocation::{FileLocator, OpenedFile};
 use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::io::progress::is_interrupted;

@@ -1,7 +1,7 @@
 //! Snapshots of the databases of a home, each made in a single read transaction.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
+use super::format::FileEntry;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;

@@ -1,10 +1,6 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::name_table::NameSet;
+use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;

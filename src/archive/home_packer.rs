@@ -4,13 +4,10 @@ use super::capture_target::{CaptureTarget, SkipReason};
 use super::database_snapshots::DatabaseSnapshot;
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::AccountAuth;
-use super::format::name_table::NameSet;
 use super::format::sizes::LARGE_BYTES;
+use super::format::{
+    AccountAuth, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet,
+};
 use super::login_read;
 use super::pack::PackWriter;
 use super::path_note::PathNote;

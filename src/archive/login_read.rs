@@ -2,8 +2,7 @@
 //! the manifest is that of the captured bytes.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
-use super::format::manifest::AccountAuth;
+use super::format::{AccountAuth, FileEntry};
 use super::path_note::PathNote;
 use super::scan;
 use crate::codex::auth::{AuthFile, Login};

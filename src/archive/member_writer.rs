@@ -2,15 +2,11 @@
 //! the manifest that lists them.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::{FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::gzip_member;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
-use super::format::manifest_members;
-use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileList, FolderEntry, LinkEntry, Member,
+    MemberContents, Metadata, gzip_member, manifest_members,
+};
 use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};

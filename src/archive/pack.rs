@@ -5,17 +5,15 @@
 //! without the others. See `docs/archive-format.md`.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MemberContents};
-use super::format::name_table::NameTable;
 use super::format::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
     padding_of,
 };
 use super::format::tar_head::{file_head, folder_head, link_head};
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
+    MemberContents, NameTable,
+};
 pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,

@@ -1,7 +1,6 @@
 //! Publishing a finished archive: its final name, and its sidecar.
 
-use super::format::metadata::Metadata;
-use super::format::names;
+use super::format::{Metadata, names};
 use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;

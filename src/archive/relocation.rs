@@ -1,8 +1,6 @@
 //! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
-use super::format::entry::LinkEntry;
-use super::format::entry_name::EntryName;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{EntryName, LinkEntry, NameSet, NameTable};
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};

@@ -1,11 +1,9 @@
 //! Members of the previous archive of a home that can be copied into the next one unchanged.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileEntry, Member, MemberContents, NameSet, NameTable,
+};
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;

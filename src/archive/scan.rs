@@ -2,13 +2,11 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::EXTERNAL_DATABASES_FOLDER;
-use super::format::name_table::NameTable;
 use super::format::path_checks::{misplaced_folder, misplaced_link, portable_target};
+use super::format::{
+    EXTERNAL_DATABASES_FOLDER, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry,
+    NameTable,
+};
 use super::path_note::PathNote;
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;

@@ -1,7 +1,7 @@
 //! Consistent reads of a file that Codex may be writing: how many bytes to archive, and whether to
 //! wait.
 
-use super::format::entry::FileEntry;
+use super::format::FileEntry;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout;
 use std::fs::{File, Metadata};

@@ -12,11 +12,7 @@
 use super::ArchiveError;
 use super::capture::{folder_ids, new_manifest, scan_with_snapshots, take_files};
 use super::database_snapshots::DatabaseSnapshots;
-use super::format::entry::FileEntry;
-use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::format::metadata::Metadata;
-use super::format::name_table::NameSet;
+use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
 use super::path_note::PathNote;
 use super::scan::{HomeScan, mtime_ns_of};

@@ -4,11 +4,9 @@ use super::ArchiveError;
 use super::attributes::set_attributes;
 use super::capture_target::{CaptureTarget, SkipReason};
 use super::duplicates::{DuplicateConversations, RolloutKey};
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet, NameTable,
+};
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};

@@ -2,12 +2,10 @@
 //! are read [as one stream](super::unpack_stream).
 
 use super::error::{ArchiveError, ContentError};
-use super::format::entry::FileEntry;
-use super::format::gzip_member;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::member_content::{self, unexpected_entry, wrong_digest};
 use super::format::sizes::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT};
 use super::format::tar_stream::read_head;
+use super::format::{ArchiveManifest, FileEntry, Member, MemberContents, gzip_member};
 use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;

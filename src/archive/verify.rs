@@ -2,9 +2,8 @@
 
 use super::error::ArchiveError;
 use super::file_extract::PlaceSink;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
 use super::format::sidecar::{self, SidecarProblem};
+use super::format::{EntryName, FileEntry};
 use super::reader::ArchiveReader;
 use super::sink::Extent;
 use crate::codex::database::{self, DatabaseError};
