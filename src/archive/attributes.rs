@@ -1,6 +1,6 @@
 //! Modes and modification times of staged files and folders.
 
-use super::scan::mtime_ns_of;
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
-    set_modified(to, mtime_ns_of(&meta))
+    set_modified(to, modified_ns(&meta))
 }
 
 /// Sets the permission bits and the modification time.

@@ -13,6 +13,7 @@ use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -281,7 +282,7 @@ impl HomeWalk<'_> {
             self.scan.folders.push(FolderEntry {
                 path: name,
                 mode: mode_of(&meta),
-                mtime: mtime_ns_of(&meta),
+                mtime: modified_ns(&meta),
             });
             match tree::list(path) {
                 Ok(entries) => {
@@ -393,7 +394,7 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
         path: name,
         size: meta.len(),
         mode: mode_of(meta),
-        mtime: mtime_ns_of(meta),
+        mtime: modified_ns(meta),
         sha256: None,
         stamp: InodeStamp::of(meta),
     }
@@ -401,7 +402,7 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
 
 /// Returns true if a file with this metadata has the size, the mode and the time of `file`.
 pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
-    (meta.len(), mode_of(meta), mtime_ns_of(meta)) == (file.size, file.mode, file.mtime)
+    (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
 /// Returns the permission bits; on systems without them those of a private file or folder.
@@ -415,13 +416,4 @@ pub(super) fn mode_of(meta: &Metadata) -> u32 {
     {
         if meta.is_dir() { 0o700 } else { 0o600 }
     }
-}
-
-/// Returns the modification time in nanoseconds since 1970, or 0 if it is unknown.
-pub(crate) fn mtime_ns_of(meta: &Metadata) -> i64 {
-    meta.modified()
-        .map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
-        })
 }

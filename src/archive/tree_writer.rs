@@ -14,6 +14,7 @@ use super::scope::CaptureScope;
 use super::stable_read::StablePrefix;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::atomic::TempFile;
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -62,7 +63,7 @@ impl<'a> TreeWriter<'a> {
             skipped: Vec::new(),
             placed: NameSet::with_names(names),
             folders: HashSet::new(),
-            started_at: scan::mtime_ns_of(&started),
+            started_at: modified_ns(&started),
         })
     }
 
@@ -211,7 +212,7 @@ impl<'a> TreeWriter<'a> {
                 let found = InodeStamp::of(&meta);
                 found.ino != 0
                     && (found.dev, found.ino) == (planned.stamp.dev, planned.stamp.ino)
-                    && (meta.len(), scan::mtime_ns_of(&meta)) == (planned.size, planned.mtime)
+                    && (meta.len(), modified_ns(&meta)) == (planned.size, planned.mtime)
             })
     }
 

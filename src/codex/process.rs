@@ -14,6 +14,7 @@ use crate::io::OrdinaryPath;
 use crate::io::environment::Environment;
 use crate::io::lock;
 use crate::io::processes::{self, Process, ProcessTable};
+use crate::io::tree;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -418,10 +419,7 @@ fn home_of(process: &Process) -> Option<PathBuf> {
 /// Returns the paths of the held locks on conversations, sorted.
 fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(THREAD_LOCKS);
-    let mut locks: Vec<_> = std::fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
+    let mut locks: Vec<_> = tree::entries(&folder)
         .map(|entry| entry.file_name())
         // Codex holds `.coordination.lock` only briefly, for no conversation in particular.
         .filter(|name| !name.as_encoded_bytes().starts_with(b"."))

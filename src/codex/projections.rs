@@ -6,6 +6,7 @@
 use super::database::{self, DatabaseError, SqliteContext as _};
 use super::threads::staged;
 use super::{database_view, home};
+use crate::io::tree;
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -34,9 +35,8 @@ impl Projections {
     /// has none: Codex creates it again.
     pub(crate) fn beside(state: &Path) -> Self {
         let folder = state.parent().unwrap_or(Path::new("."));
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        let database = paths
+        let database = tree::entries(folder)
+            .map(|entry| entry.path())
             .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
             .filter(|path| database::is_sqlite(path))
             .max();

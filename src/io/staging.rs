@@ -79,11 +79,7 @@ impl Drop for Staging {
 
 /// The staging folders in `parent` whose process is gone.
 pub(crate) fn stale(parent: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
+    tree::entries(parent)
         .filter(|e| is_staging_name(&e.file_name()))
         .map(|e| e.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))

@@ -35,6 +35,11 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
     Ok(names)
 }
 
+/// Returns the entries of a folder in any order; none if it cannot be listed.
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
 /// As [`list`]; a missing folder has no entries.
 pub(crate) fn list_if_exists(folder: &Path) -> Result<Vec<(OsString, FileType)>, IoError> {
     match list(folder) {

@@ -1,7 +1,7 @@
 //! The location and the file names of logs.
 
 use super::settings::{LogContext, LogSettings};
-use crate::io::{IoContext, IoError, atomic, sharing};
+use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -104,9 +104,7 @@ impl LogLocation {
 
     /// Lists the files of this log in the folder, the oldest first. Links and folders are skipped.
     pub(super) fn list(&self) -> Vec<LogName> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
-        let mut names: Vec<_> = entries
-            .flatten()
+        let mut names: Vec<_> = tree::entries(&self.folder)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .filter_map(|entry| self.parse(entry.file_name().to_str()?))
             .collect();

@@ -1,7 +1,7 @@
 //! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
 
 use super::filter::{AccountFilter, ThreadFilter, ThreadOrder};
-use super::schema::{Schema, ThreadColumn};
+use super::schema::Schema;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -23,12 +23,12 @@ impl Schema {
     /// conversations in the filter's folder, if they are known.
     pub(super) fn query(
         &self,
-        columns: &[ThreadColumn],
+        values: &[&str],
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
         let mut clauses = self.conditions(filter, in_folder);
-        let mut sql = self.select(columns);
+        let mut sql = self.select(values);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
