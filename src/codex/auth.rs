@@ -264,35 +264,35 @@ fn login_of(auth: &Value) -> Option<Login> {
 /// Returns the secrets that are logins by themselves, each with its kind and its `auth_mode`, in the order
 /// in which Codex 0.169 chooses without a mode.
 fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text(value, name));
+    use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
+    let text = |name: &str| text(auth, name);
+    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| self::text(value, name));
     // Of the record of an agent, the id of its task changes.
     let agent = || inside("agent_identity", "agent_runtime_id");
-    [
+    let access_key = inside("bedrock_access_keys", "access_key_id");
+    let secrets = [
         (
-            LoginKind::AccessToken,
+            AccessToken,
             "personalAccessToken",
-            text(auth, "personal_access_token"),
+            text("personal_access_token"),
         ),
         (
-            LoginKind::BedrockKey,
+            BedrockKey,
             "bedrockApiKey",
             inside("bedrock_api_key", "api_key"),
         ),
+        (BedrockKey, "bedrockAccessKeys", access_key),
+        (ApiKey, "apikey", text("OPENAI_API_KEY")),
         (
-            LoginKind::BedrockKey,
-            "bedrockAccessKeys",
-            inside("bedrock_access_keys", "access_key_id"),
-        ),
-        (LoginKind::ApiKey, "apikey", text(auth, "OPENAI_API_KEY")),
-        (
-            LoginKind::Agent,
+            Agent,
             "agentIdentity",
-            text(auth, "agent_identity").or_else(agent),
+            text("agent_identity").or_else(agent),
         ),
-    ]
-    .into_iter()
-    .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
-    .collect()
+    ];
+    let present = secrets.into_iter();
+    present
+        .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
+        .collect()
 }
 
 /// Returns the login of tokens whose id token names the account.

@@ -68,7 +68,7 @@ mod system {
             let child = command.spawn()?;
             events::debug!("started {}", command.get_program().to_string_lossy());
             RUNNING.store(true, Ordering::SeqCst);
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            let pid = processes::pid_of(child.id());
             let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
             let forwarder = std::thread::Builder::new().spawn(move || {
                 for signal in signals.forever() {

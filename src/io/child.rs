@@ -5,6 +5,8 @@
 //! that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::child_streams::{self, StderrTail};
+#[cfg(unix)]
+use super::processes::pid_of;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -148,7 +150,7 @@ impl ChildGroup {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
             // Reaped, its id could become another process's before the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            self.id()
+            pid_of(self.child.id())
                 .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
         }
         #[cfg(not(unix))]
@@ -156,13 +158,6 @@ impl ChildGroup {
             self.status = self.child.try_wait().ok().flatten();
             self.status.is_some()
         }
-    }
-
-    #[cfg(unix)]
-    fn id(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
     }
 
     /// Kills the group and reaps the child.
@@ -173,7 +168,7 @@ impl ChildGroup {
             return;
         }
         #[cfg(unix)]
-        if let Some(group) = self.id() {
+        if let Some(group) = pid_of(self.child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
