@@ -7,7 +7,7 @@
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
 use super::processes::pid_of;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -194,33 +194,17 @@ impl Drop for ChildGroup {
 /// The next line without its end; those longer than [`MAX_LINE_BYTES`] are skipped. `None` at the
 /// end of the stream; a last line without an end counts.
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let mut too_long = false;
     loop {
-        let chunk = match reader.fill_buf() {
-            Ok(chunk) => chunk,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        if chunk.is_empty() {
-            return Ok((!line.is_empty() && !too_long).then_some(line));
+        let mut line = Vec::new();
+        // One byte more is the newline, or shows that the line is too long.
+        let mut part = reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
+        if part.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
         }
-        let end = chunk.iter().position(|byte| *byte == b'\n');
-        let part = &chunk[..end.unwrap_or(chunk.len())];
-        too_long |= line.len() + part.len() > MAX_LINE_BYTES;
-        if too_long {
-            line = Vec::new();
-        } else {
-            line.extend_from_slice(part);
+        if line.pop_if(|byte| *byte == b'\n').is_some() || line.len() <= MAX_LINE_BYTES {
+            return Ok(Some(line));
         }
-        let used = end.map_or(chunk.len(), |at| at + 1);
-        reader.consume(used);
-        if end.is_some() {
-            if !too_long {
-                return Ok(Some(line));
-            }
-            too_long = false;
-        }
+        reader.skip_until(b'\n')?;
     }
 }
 
