@@ -5,6 +5,7 @@ use super::home::AUTH_JSON;
 use crate::io::IoError;
 use crate::io::environment::Environment;
 use crate::io::file_open;
+use smart_default::SmartDefault;
 use std::path::{Path, PathBuf};
 
 /// The key of the store in which Codex keeps a login.
@@ -130,7 +131,7 @@ fn with_keys_of(home: &Path, keys: &str) -> String {
 }
 
 /// The settings of a home that this program uses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, SmartDefault)]
 pub(crate) struct CodexConfig {
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
@@ -138,21 +139,10 @@ pub(crate) struct CodexConfig {
     /// `model_provider`, if it is set.
     pub model_provider: Option<String>,
     /// `[history].max_bytes`; `Err` with the reason if the value is invalid, so that no limit applies.
+    #[default(Ok(None))]
     pub history_max_bytes: Result<Option<u64>, String>,
     /// The reason why the file could not be read or parsed; all other fields have their defaults then.
     pub problem: Option<String>,
-}
-
-impl Default for CodexConfig {
-    fn default() -> Self {
-        Self {
-            store: CredentialStore::default(),
-            sqlite_home: None,
-            model_provider: None,
-            history_max_bytes: Ok(None),
-            problem: None,
-        }
-    }
 }
 
 impl CodexConfig {

@@ -16,6 +16,7 @@ use crate::io::lock;
 use crate::io::processes::{self, Process, ProcessTable};
 use crate::io::tree;
 use serde::{Serialize, Serializer};
+use smart_default::SmartDefault;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -44,21 +45,13 @@ impl fmt::Display for Holder {
 }
 
 /// The file names of Codex's programs, in lower case. An `.exe` extension is optional.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct ProgramNames {
     /// The names of Codex itself; `codex` by default.
+    #[default(vec!["codex".into()])]
     pub codex: Vec<String>,
     /// The names of background helpers of Codex, which must not be ended. Empty by default.
     pub background: Vec<String>,
-}
-
-impl Default for ProgramNames {
-    fn default() -> Self {
-        Self {
-            codex: vec!["codex".into()],
-            background: Vec::new(),
-        }
-    }
 }
 
 /// The relation of a process to a home.
