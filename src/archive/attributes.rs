@@ -35,6 +35,7 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         // By name, not by descriptor: the mode may forbid opening the file.
         let times = Timestamps {
+            // The time of the last access stays: a restore is no reading of the file.
             last_access: Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_OMIT,

@@ -47,12 +47,14 @@ pub(super) trait CaptureTarget {
         }
         let mut opened = match self.locator().open(&planned.path) {
             Ok(Some(opened)) => opened,
+            // Deleted since the scan, which is no gap in the archive.
             Ok(None) => return Ok(true),
             Err(e) => {
                 self.skip(&planned.path, e.source.to_string());
                 return Ok(true);
             }
         };
+        // The same open file: a rollout that Codex moves meanwhile stays readable.
         let mut attempts = 0;
         loop {
             attempts += 1;

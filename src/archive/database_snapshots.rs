@@ -62,6 +62,7 @@ impl DatabaseSnapshots {
                     planned: planned.clone(),
                     copy,
                 }),
+                // Deleted since the scan. SQLite reports this as one of several errors.
                 Err(_) if !source.exists() => {
                     let _ = sharing::remove_file(&copy);
                 }

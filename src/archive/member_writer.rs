@@ -108,6 +108,8 @@ impl MemberJob {
                     let digests = digests.iter().map(|(_, digest)| digest);
                     old.digests.iter().eq(digests)
                 };
+                // After a restore all files have new inodes but old contents. They are read and
+                // hashed, but not compressed again.
                 if let Some(old) = previous.filter(is_equal)
                     && let [member] = old.members.as_slice()
                 {
@@ -196,6 +198,7 @@ impl<'a> MemberSink<'a> {
                 source
                     .copy_to(&old, &done.bytes, self.out)
                     .at("write", self.path)?;
+                // The digest of the archive covers copied bytes too.
                 self.hasher.update(&done.bytes);
                 self.written += len;
                 self.reused_bytes += len;
@@ -207,6 +210,7 @@ impl<'a> MemberSink<'a> {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
+        // Begins to write now, so that the fsync at the end has little left to do.
         position::begin_writeback(self.out, self.written, bytes.len() as u64);
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
@@ -224,6 +228,7 @@ impl<'a> MemberSink<'a> {
         mut manifest: ArchiveManifest,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
+        // They were submitted as parts of a file, before its early end was known.
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }

@@ -60,6 +60,7 @@ pub(crate) fn publish(
                     metadata,
                 });
             }
+            // A program that does not know the lock took the name after the check.
             Err(taken) => file = taken,
         }
     }

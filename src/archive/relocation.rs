@@ -82,6 +82,7 @@ impl<'a> FileLocator<'a> {
 
     fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
+        // A link in its place could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
         Some(OpenedFile { file, name })

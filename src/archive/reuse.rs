@@ -109,6 +109,8 @@ impl<'a> PreviousArchive<'a> {
             }
             places[id.index()] = place;
         }
+        // The day of the previous archive, so that repeated backups of one day check the same
+        // sample, and a week of them checks almost all.
         let made = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
         Some(Self {
@@ -289,6 +291,8 @@ impl<'a> PreviousArchive<'a> {
             let mut offset = old.member.offset;
             let mut left = bytes.len();
             while left > 0 {
+                // The kernel copies. On file systems like Btrfs and XFS both archives then share
+                // the blocks.
                 match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left)
                 {
                     Ok(0) => break,

@@ -76,14 +76,7 @@ impl HomeScan {
             }
         }
         tops.into_iter()
-            .map(|(top, nested)| {
-                let top = top.to_string_lossy();
-                if nested {
-                    format!("{top}/")
-                } else {
-                    top.into_owned()
-                }
-            })
+            .map(|(top, nested)| top.to_string_lossy().into_owned() + if nested { "/" } else { "" })
             .collect()
     }
 }
@@ -112,6 +105,8 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     };
     let canonical = canonical.unwrap_or_else(|| scope.home.clone());
     scan.places = SourcePaths::new(&canonical, scope.sqlite_home.as_deref());
+    // Always in the same order, so that members hold the same files in every backup and can be
+    // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
     let second = case_variants(&tops);
     let mut walk = HomeWalk {

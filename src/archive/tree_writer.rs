@@ -51,6 +51,7 @@ impl<'a> TreeWriter<'a> {
         scan: &'a HomeScan,
         names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
+        // The clock of the file system decides on the age of files, not the clock of this machine.
         let mut probe = TempFile::inside(root)?;
         let started = probe.file().metadata().at("read", root)?;
         Ok(Self {

@@ -84,6 +84,7 @@ impl<'a> Checklist<'a> {
         Self {
             is_python,
             files: &manifest.files,
+            // By name: a program that packed the files again may have changed their order.
             missing: manifest.files.name_ids().zip(0..).collect(),
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
             links: manifest

@@ -63,6 +63,7 @@ impl<'a> Arguments<'a> {
                 (InvocationMode::Interactive, 1)
             }
             Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
+                // `exec resume` and `exec review` have a subcommand of their own.
                 let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
                 (InvocationMode::Batch, 1 + usize::from(is_nested))
             }
@@ -158,6 +159,7 @@ fn positional(all: &[OsString]) -> Vec<usize> {
     while at < all.len() {
         let argument = all[at].to_string_lossy();
         if argument == "--" {
+            // Everything behind `--` is a prompt, even with a dash.
             found.extend(at + 1..all.len());
             break;
         }

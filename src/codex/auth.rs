@@ -135,6 +135,7 @@ impl AuthFile {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
+                // With the words of the system, such as a missing permission.
                 Some(_) => format!("not readable ({})", error.source),
                 None => error.source.to_string(),
             },
@@ -231,7 +232,9 @@ impl AuthSnapshot {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
         let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
+        // Not of the whole file: Codex may write the same login with another layout.
         let secret = token.map_or(self.bytes.expose(), str::as_bytes);
+        // Half a digest tells logins apart, and a token cannot be found from it.
         hash::sha256(secret)[..32].to_owned()
     }
 }
@@ -389,6 +392,7 @@ pub(super) fn text(value: &Value, key: &str) -> Option<String> {
 /// the file belongs to the user.
 pub(crate) fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
+    // JWTs have no padding, but some programs that write them add it.
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

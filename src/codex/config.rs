@@ -121,6 +121,8 @@ fn with_keys_of(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
+    // Also if the home uses the keyring: a login in a scratch home has to be a file that this
+    // program can read.
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
     for key in keys.split(' ') {
         if let Some(item) = known.get(key) {
@@ -179,6 +181,7 @@ impl CodexConfig {
                 Some("keyring") => CredentialStore::Keyring,
                 Some("auto") => CredentialStore::Auto,
                 Some("ephemeral") => CredentialStore::Ephemeral,
+                // Codex refuses other words, so no other store can be in use.
                 _ => CredentialStore::File,
             },
             sqlite_home: text("sqlite_home")

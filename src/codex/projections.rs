@@ -77,6 +77,7 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
                    next_rollout_ordinal=?3 WHERE thread_id=?1";
         let values = params![cut.rollout_id, offset, cut.ordinal];
         connection.execute(set, values).on("change", database)?;
+        // Rows behind the cut show turns that the rollout does not have.
         for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
             let delete = format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
             let values = params![cut.rollout_id, cut.ordinal];

@@ -26,6 +26,7 @@ pub(crate) fn count_conversations(
     limit: Duration,
 ) -> Result<usize, AppServerError> {
     let mut progress = DatabaseProgress {
+        // Codex replies to nothing while it indexes rollouts, but its databases grow.
         folder: threads::state_folder(home, &env.without("CODEX_SQLITE_HOME")),
         sizes: Vec::new(),
         limit,

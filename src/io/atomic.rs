@@ -4,7 +4,7 @@ use super::flush;
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
 use super::{IoContext, IoError};
-use super::{beneath, events, file_open, modes, owner, sharing, tree};
+use super::{beneath, events, file_open, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 }
 
 fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Result<(), IoError> {
+    // In the same folder, because a rename does not cross file systems.
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
     if let Some(mode) = mode {
@@ -96,6 +97,8 @@ impl TempFile {
     /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may
     /// take long, and has checked again what it replaces.
     pub(crate) fn replace_synced(mut self, path: &Path) -> Result<(), IoError> {
+        // The content was synced before. Otherwise a file system may write the rename first, and a
+        // power loss leaves an empty file.
         sharing::rename(self.0.path(), path).at("replace", path)?;
         self.0.disable_cleanup(true);
         events::debug!("wrote {}", path.display());
@@ -260,6 +263,8 @@ fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File>
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
+        // At creation: a mode that is set afterwards leaves a moment in which others can open the
+        // file.
         options.mode(0o600);
     }
     let file = options.open(beneath::reach(path)?)?;
@@ -296,6 +301,7 @@ fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 
 /// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+    // The entry of a folder is in the folder above it, so that one is synced.
     for made in create_unsynced(folder)? {
         sync_folder(parent_of(&made))?;
     }
@@ -434,7 +440,8 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 
 /// Returns the temp files in `folder`.
 fn temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
-    tree::entries(folder).filter(|entry| is_temp_name(&entry.file_name()))
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| is_temp_name(&entry.file_name()))
 }
 
 /// Removes temp files in `folder` that no process is writing. Returns their number.

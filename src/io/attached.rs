@@ -75,6 +75,7 @@ mod system {
                     let signal = match signal {
                         SIGTERM => Signal::TERM,
                         SIGHUP => Signal::HUP,
+                        // The terminal has sent Ctrl-C and Ctrl-\ to the child already.
                         _ => continue,
                     };
                     let _ = kill_process(pid, signal);
@@ -118,6 +119,7 @@ mod system {
             if !processes::is_stopped(self.id()) {
                 return;
             }
+            // Execution continues behind this line when the shell sends SIGCONT.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process(self.pid, Signal::CONT);
         }

@@ -69,6 +69,8 @@ impl ChildGroup {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
+            // Its own group also keeps Ctrl-C of the terminal away: this process decides when the
+            // child ends.
             command.process_group(0);
         }
         let mut started = child_streams::start(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
@@ -163,6 +165,7 @@ impl ChildGroup {
     /// Kills the group and reaps the child.
     fn kill(&mut self) {
         #[cfg(windows)]
+        // Closing the last handle of a job kills all its processes.
         drop(self.job.take());
         if self.status.is_some() {
             return;

@@ -81,6 +81,7 @@ pub(crate) fn confirmed_ages(
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("look at", path)?;
+        // The later of the two times: one of the clocks may have been behind.
         let at = clock::from_unix_nanos(modified_ns(&meta).into()).max(*at);
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));

@@ -90,6 +90,7 @@ impl Hasher {
 
     /// The digest of the input so far. More input may follow.
     pub(crate) fn digest(&self) -> Sha256Digest {
+        // A copy of the state, which is a hundred bytes, so that hashing can go on.
         Sha256Digest(self.0.clone().finalize().into())
     }
 }

@@ -139,6 +139,7 @@ impl PipedChild {
     /// Waits for the child to end and returns its end. Unread output is discarded.
     pub(crate) fn finish(mut self) -> ChildEnd {
         let mut rest = [0; 8192];
+        // A child that writes into a full pipe would never end.
         while matches!(self.read(&mut rest), Ok(1..)) {}
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);

@@ -95,6 +95,7 @@ pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
     match FileLock::exclusive(&parent.join(".lock")) {
         Err(e) => vec![e],
         Ok(_sweeping) => {
+            // Listed again under the lock.
             let removed = stale(parent)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));

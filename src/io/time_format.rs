@@ -93,6 +93,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
+            // More digits are no amount of time, and could overflow.
             .filter(|end| (1..=12).contains(end))?;
         let amount: f64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();

@@ -31,6 +31,7 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
             Err(e) => return Err(e),
         }
     }
+    // In a fixed order, so that archives and messages do not depend on the file system.
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
 }

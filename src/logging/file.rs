@@ -115,6 +115,7 @@ impl LogLocation {
     /// Returns the next free number of that day.
     pub(super) fn free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
+        // Zipped logs count as well: a number is never given twice on a day.
         taken.map(|name| name.number).max().unwrap_or(0) + 1
     }
 
@@ -136,6 +137,7 @@ impl LogLocation {
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt;
+            // Non-blocking, so that a pipe in the place of a log cannot stop the program.
             let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
             options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
         }
@@ -154,6 +156,7 @@ fn file_name_part(text: &str) -> String {
                 '-'
             }
         })
+        // A name has at most 255 bytes, and these are three parts of one.
         .take(64)
         .collect();
     if name.is_empty() {

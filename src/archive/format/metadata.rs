@@ -190,6 +190,8 @@ impl Metadata {
         if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
             return;
         }
+        // The names of Codex come first, so that a home full of other files still shows that it is
+        // one.
         let (of_codex, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.captured_files)
             .into_iter()
             .partition(|name| home::is_codex_name(name.trim_end_matches('/').as_ref()));
@@ -199,6 +201,7 @@ impl Metadata {
                 room = left;
                 self.captured_files.push(name);
             } else {
+                // From here on no name is kept, however short: the list stays a prefix.
                 room = 0;
                 self.captured_files_more += 1;
             }

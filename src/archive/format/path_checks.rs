@@ -99,6 +99,7 @@ pub(crate) fn check_names(
             leaves.insert(&name);
         }
     }
+    // Freed before the next pass. A restore of half a million files is limited by its memory.
     drop((folded, seen));
     let mut ancestors = AncestorLookup::new(&leaves);
     for (number, name) in manifest.names().enumerate() {
