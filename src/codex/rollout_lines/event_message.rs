@@ -94,6 +94,7 @@ pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
 /// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
 /// else (0.169).
 fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
+    #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]
     struct Execution<'a> {
         #[serde(borrow, default)]
