@@ -16,6 +16,7 @@ mod sync;
 mod transfer;
 mod vault;
 
+use self::ErrorKind::{Failed, Refused, Usage};
 use crate::io::causes_of;
 use std::error::Error;
 use std::fmt;
@@ -101,7 +102,7 @@ impl CommandError {
 
     /// Creates an error with exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Failed, message)
+        Self::new(Failed, message)
     }
 
     /// Creates an error with exit code 2.
@@ -116,12 +117,12 @@ impl CommandError {
 
     /// Creates an error with exit code 4.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Usage, message)
+        Self::new(Usage, message)
     }
 
     /// Creates an error with exit code 5.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Refused, message)
+        Self::new(Refused, message)
     }
 
     /// Creates the error for Ctrl-C, with exit code 130.
@@ -157,11 +158,16 @@ impl CommandError {
         self
     }
 
+    /// Adds a hint, and that nothing was changed.
+    fn unchanged(self, hint: impl fmt::Display) -> Self {
+        self.hint(format!("{hint}; nothing was changed"))
+    }
+
     /// Silences the error for shell prompts, where it would repeat with every line. Usage errors stay
     /// visible.
     #[must_use]
     pub fn silent(mut self) -> Self {
-        self.is_silent = !matches!(self.kind, ErrorKind::Usage);
+        self.is_silent = !matches!(self.kind, Usage);
         self
     }
 
@@ -192,72 +198,86 @@ impl fmt::Display for CommandError {
     }
 }
 
-impl From<crate::io::IoError> for CommandError {
-    fn from(error: crate::io::IoError) -> Self {
-        if error.source.kind() == std::io::ErrorKind::Interrupted {
-            return Self::interrupted();
-        }
-        let full = error.is_no_space();
-        let too_large = error.source.kind() == std::io::ErrorKind::FileTooLarge;
-        let wrapped = Self::wrap(ErrorKind::Failed, &error);
-        if full {
-            wrapped.hint("free some disk space, then run the same command again")
-        } else if too_large {
-            wrapped.hint("the file size limit is too low (ulimit -f)")
-        } else {
-            wrapped
-        }
+/// An error of the domain whose exit code and hints this module knows.
+trait Advised: Error + Sized {
+    /// Returns the error of the command, with the hints for the user.
+    fn advice(&self) -> CommandError;
+
+    fn hint(&self, kind: ErrorKind, hint: impl Into<String>) -> CommandError {
+        CommandError::wrap(kind, self).hint(hint)
+    }
+
+    /// Adds to the hint that nothing was changed.
+    fn unchanged(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
+        CommandError::wrap(kind, self).unchanged(hint)
     }
 }
 
-impl From<crate::io::document::DocumentError> for CommandError {
-    fn from(error: crate::io::document::DocumentError) -> Self {
-        use crate::io::document::DocumentError;
-        match error {
-            DocumentError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
-                .hint("upgrade codex-manager; the file was not changed"),
-            DocumentError::Io(e) => e.into(),
-        }
+impl<E: Advised> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        error.advice()
     }
 }
 
-impl From<crate::io::settings::SettingsError> for CommandError {
-    fn from(error: crate::io::settings::SettingsError) -> Self {
-        use crate::io::settings::SettingsError;
-        match error {
-            SettingsError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.into(),
-            SettingsError::Io(e) => {
-                let kind = if e.action == "read" {
-                    ErrorKind::Usage
-                } else {
-                    ErrorKind::Failed
-                };
-                Self::wrap(kind, &e)
+impl Advised for crate::io::IoError {
+    fn advice(&self) -> CommandError {
+        match self.source.kind() {
+            std::io::ErrorKind::Interrupted => CommandError::interrupted(),
+            std::io::ErrorKind::FileTooLarge => {
+                self.hint(Failed, "the file size limit is too low (ulimit -f)")
             }
-            SettingsError::Value { ref key, .. } => {
+            _ if self.is_no_space() => self.hint(
+                Failed,
+                "free some disk space, then run the same command again",
+            ),
+            _ => CommandError::wrap(Failed, self),
+        }
+    }
+}
+
+impl Advised for crate::io::document::DocumentError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Newer { .. } => {
+                self.hint(Refused, "upgrade codex-manager; the file was not changed")
+            }
+            Self::Io(e) => e.advice(),
+        }
+    }
+}
+
+impl Advised for crate::io::settings::SettingsError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.advice(),
+            // The user names the file, or wrote it.
+            Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
+            Self::Io(e) => CommandError::wrap(Failed, e),
+            Self::Value { key, .. } => {
                 let key = crate::io::shell::word(key);
-                Self::wrap(ErrorKind::Usage, &error).hint(format!(
-                    "reset it to the default: codex-manager config unset {key}"
-                ))
+                self.hint(
+                    Usage,
+                    format!("reset it to the default: codex-manager config unset {key}"),
+                )
             }
-            SettingsError::Newer { .. } => Self::wrap(ErrorKind::Refused, &error)
-                .hint("upgrade codex-manager; the file was not changed"),
-            SettingsError::Syntax { .. } | SettingsError::NotATable { .. } => {
-                Self::wrap(ErrorKind::Usage, &error).hint("fix it with: codex-manager config edit")
+            Self::Newer { .. } => {
+                self.hint(Refused, "upgrade codex-manager; the file was not changed")
+            }
+            Self::Syntax { .. } | Self::NotATable { .. } => {
+                self.hint(Usage, "fix it with: codex-manager config edit")
             }
         }
     }
 }
 
-impl From<crate::config::KeyError> for CommandError {
-    fn from(error: crate::config::KeyError) -> Self {
-        use crate::config::KeyError;
-        let hint = match error {
-            KeyError::Unknown { .. } => "list all settings: codex-manager config list",
-            KeyError::NoFolder { .. } => {
+impl Advised for crate::config::KeyError {
+    fn advice(&self) -> CommandError {
+        let hint = match self {
+            Self::Unknown { .. } => "list all settings: codex-manager config list",
+            Self::NoFolder { .. } => {
                 "give an absolute path, or one that begins with ~, such as folders.~/code"
             }
         };
-        Self::wrap(ErrorKind::Usage, &error).hint(hint)
+        self.hint(Usage, hint)
     }
 }

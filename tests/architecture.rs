@@ -185,7 +185,7 @@ fn one_function_opens_databases() {
         }
     }
     // The oracle of the search is compiled for tests only.
-    opening.remove("conversations/search/oracle/home.rs");
+    opening.remove("conversations/search/tests/home.rs");
     assert_eq!(opening, BTreeSet::from(["codex/connection.rs".to_owned()]));
 }
 

@@ -1,6 +1,6 @@
 //! Modes and modification times of staged files and folders.
 
-use super::scan::mtime_ns_of;
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
-    set_modified(to, mtime_ns_of(&meta))
+    set_modified(to, modified_ns(&meta))
 }
 
 /// Sets the permission bits and the modification time.
@@ -35,6 +35,7 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         // By name, not by descriptor: the mode may forbid opening the file.
         let times = Timestamps {
+            // The time of the last access stays: a restore is no reading of the file.
             last_access: Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_OMIT,

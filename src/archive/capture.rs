@@ -5,13 +5,10 @@
 
 use super::database_snapshots::DatabaseSnapshots;
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::{AccountAuth, ArchiveManifest};
-use super::format::metadata::Metadata;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    AccountAuth, ArchiveManifest, Compression, EntryName, FileList, InodeStamp, Metadata, NameSet,
+    NameTable,
+};
 use super::home_packer::HomePacker;
 use super::pack::{self, FinishedArchive};
 use super::path_note::PathNote;
@@ -74,7 +71,10 @@ pub fn capture(
     progress: &dyn Progress,
 ) -> Result<CapturedHome, ArchiveError> {
     let staging = Staging::inside(options.tmp)?;
+    // Compared again at the end: a restore exchanges whole folders, and files from before and after
+    // it are of different states.
     let folders = folder_ids(&scope.home);
+    // The table of the previous archive has most names of the home already.
     let names = options.source.and_then(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
     let (mut scan, databases) =
@@ -85,6 +85,7 @@ pub fn capture(
     let mut file = TempFile::inside(options.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
+    // The clock of the file system, which on a network disk is not that of this machine.
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
     let (compression, source) = (options.compression, options.source);
     let (mut skipped, mut login) = (Vec::new(), None);
@@ -140,6 +141,7 @@ pub(super) fn scan_with_snapshots(
 ) -> Result<(HomeScan, DatabaseSnapshots), ArchiveError> {
     let mut databases = DatabaseSnapshots::default();
     {
+        // In a block of its own, so that only one list of files is in memory at a time.
         let before = scan::scan(scope, names)?;
         check(&before)?;
         databases.snapshot_all(&before, staging)?;

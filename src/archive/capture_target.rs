@@ -1,8 +1,7 @@
 //! The attempts to capture a file that Codex may be writing, for archives and for trees.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
+use super::format::{EntryName, FileEntry};
 use super::relocation::{FileLocator, OpenedFile};
 use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::io::progress::is_interrupted;
@@ -48,12 +47,14 @@ pub(super) trait CaptureTarget {
         }
         let mut opened = match self.locator().open(&planned.path) {
             Ok(Some(opened)) => opened,
+            // Deleted since the scan, which is no gap in the archive.
             Ok(None) => return Ok(true),
             Err(e) => {
                 self.skip(&planned.path, e.source.to_string());
                 return Ok(true);
             }
         };
+        // The same open file: a rollout that Codex moves meanwhile stays readable.
         let mut attempts = 0;
         loop {
             attempts += 1;

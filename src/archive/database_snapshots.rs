@@ -1,7 +1,7 @@
 //! Snapshots of the databases of a home, each made in a single read transaction.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
+use super::format::FileEntry;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
@@ -62,6 +62,7 @@ impl DatabaseSnapshots {
                     planned: planned.clone(),
                     copy,
                 }),
+                // Deleted since the scan. SQLite reports this as one of several errors.
                 Err(_) if !source.exists() => {
                     let _ = sharing::remove_file(&copy);
                 }

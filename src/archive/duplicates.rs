@@ -1,15 +1,10 @@
 //! Duplicate rollouts: of several files with the same conversation, one is archived.
 
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::name_table::NameSet;
+use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::io::hash::Hasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -24,6 +19,7 @@ pub(super) fn drop_duplicates(
     let conversations = DuplicateConversations::among(files);
     let mut dropped = NameSet::with_names(files.names());
     for copies in copies_by_conversation(files, &conversations).into_values() {
+        // Files that diverged from the best one stay; others are compared with it alone.
         let mut best = copies[0].clone();
         for other in &copies[1..] {
             let superseded = less_complete(&best, other, places);
@@ -79,9 +75,9 @@ fn less_complete<'a>(
     }
 }
 
-/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
+/// Identifies a rollout across renames: a hash of the conversation's name, the device and the inode.
 /// An inode number alone may be reused for a new file.
-pub(super) type RolloutKey = [u8; 16];
+pub(super) type RolloutKey = (u64, u64, u64);
 
 /// The conversations of a scan that have more than one file, as hashes of their names.
 #[derive(Debug, Default)]
@@ -106,25 +102,16 @@ impl DuplicateConversations {
         Self { hashes, twice }
     }
 
-    /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
-    /// give a false positive, never a false negative.
-    fn has(&self, path: &Path) -> bool {
-        !self.twice.is_empty() && of(path).is_some_and(|c| self.has_name(&c.name))
-    }
-
     /// Returns the key that identifies a rollout under every name, or `None` for files that can be
-    /// listed only once.
+    /// listed only once. A hash collision can give such a file a key, which does no harm.
     pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
-        let path = file.path.as_path();
         // Systems without inode numbers report zero.
-        if stamp.ino == 0 || !self.has(path) {
+        if stamp.ino == 0 || self.twice.is_empty() {
             return None;
         }
-        let mut hasher = Hasher::default();
-        hasher.update(&stamp.dev.to_le_bytes());
-        hasher.update(&stamp.ino.to_le_bytes());
-        hasher.update(RolloutName::of(path)?.name.as_bytes());
-        Some(hasher.digest().beginning())
+        let hash = self.hashes.hash_one(of(file.path.as_path())?.name);
+        let is_known = self.twice.contains(&hash);
+        is_known.then_some((hash, stamp.dev, stamp.ino))
     }
 
     fn has_name(&self, conversation: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The error of every operation on an archive.
 
-use super::format::entry_name::EntryName;
+use super::format::EntryName;
 use crate::codex::database::DatabaseError;
 use crate::io::IoError;
 use crate::io::space::NoSpace;

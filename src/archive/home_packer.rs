@@ -4,13 +4,10 @@ use super::capture_target::{CaptureTarget, SkipReason};
 use super::database_snapshots::DatabaseSnapshot;
 use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::AccountAuth;
-use super::format::name_table::NameSet;
 use super::format::sizes::LARGE_BYTES;
+use super::format::{
+    AccountAuth, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet,
+};
 use super::login_read;
 use super::pack::PackWriter;
 use super::path_note::PathNote;
@@ -115,6 +112,7 @@ impl HomePacker<'_, '_> {
         for file in files.range(0..count) {
             let rollout = self.copies.key(&file, file.stamp);
             self.rollouts.extend(rollout);
+            // Not read, but done all the same.
             self.progress.add_bytes(file.size);
         }
         self.writer.reuse(files)?;
@@ -143,6 +141,8 @@ impl HomePacker<'_, '_> {
             error: None,
             progress: self.progress,
         };
+        // After Ctrl-C the reader returns no more bytes, which looks like a file that became
+        // shorter. So the interruption is checked before the result.
         let added = self.writer.add_file(entry, &mut reading)?;
         let error = reading.error.take();
         if is_interrupted() {
@@ -167,6 +167,8 @@ impl HomePacker<'_, '_> {
         let Some(file) = login else {
             return Ok(None);
         };
+        // A refresh token works once. A login that was read at the start of a long backup could be
+        // used up at its end.
         let mut content = io::Cursor::new(file.bytes.expose());
         self.write_entry(&file.entry, file.entry.size, &mut content)?;
         Ok(Some((file.login, file.account_auth)))

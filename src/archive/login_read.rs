@@ -2,8 +2,7 @@
 //! the manifest is that of the captured bytes.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
-use super::format::manifest::AccountAuth;
+use super::format::{AccountAuth, FileEntry};
 use super::path_note::PathNote;
 use super::scan;
 use crate::codex::auth::{AuthFile, Login};
@@ -40,6 +39,7 @@ pub(super) fn read_login(
     let lock = take_lock(home)?;
     let read = AuthFile::read(&path);
     let meta = path.metadata();
+    // Released before the file is parsed: Codex waits for this lock to renew the login.
     drop(lock);
     let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
         AuthFile::Missing => return Ok(None),

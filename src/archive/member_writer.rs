@@ -2,15 +2,11 @@
 //! the manifest that lists them.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::{FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::gzip_member;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
-use super::format::manifest_members;
-use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileList, FolderEntry, LinkEntry, Member,
+    MemberContents, Metadata, gzip_member, manifest_members,
+};
 use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
@@ -112,6 +108,8 @@ impl MemberJob {
                     let digests = digests.iter().map(|(_, digest)| digest);
                     old.digests.iter().eq(digests)
                 };
+                // After a restore all files have new inodes but old contents. They are read and
+                // hashed, but not compressed again.
                 if let Some(old) = previous.filter(is_equal)
                     && let [member] = old.members.as_slice()
                 {
@@ -200,6 +198,7 @@ impl<'a> MemberSink<'a> {
                 source
                     .copy_to(&old, &done.bytes, self.out)
                     .at("write", self.path)?;
+                // The digest of the archive covers copied bytes too.
                 self.hasher.update(&done.bytes);
                 self.written += len;
                 self.reused_bytes += len;
@@ -211,6 +210,7 @@ impl<'a> MemberSink<'a> {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
+        // Begins to write now, so that the fsync at the end has little left to do.
         position::begin_writeback(self.out, self.written, bytes.len() as u64);
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
@@ -228,6 +228,7 @@ impl<'a> MemberSink<'a> {
         mut manifest: ArchiveManifest,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
+        // They were submitted as parts of a file, before its early end was known.
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }

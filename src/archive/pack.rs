@@ -5,17 +5,15 @@
 //! without the others. See `docs/archive-format.md`.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MemberContents};
-use super::format::name_table::NameTable;
 use super::format::sizes::{
     BLOCK_BYTES, CHUNK_BYTES, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT, chunk_sizes,
     padding_of,
 };
 use super::format::tar_head::{file_head, folder_head, link_head};
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, FolderEntry, LinkEntry,
+    MemberContents, NameTable,
+};
 pub use super::member_writer::FinishedArchive;
 use super::member_writer::{
     CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
@@ -179,6 +177,7 @@ impl<'a> PackWriter<'a> {
             .at("read", entry.path.as_path())?;
         let end = self.group.bytes.len();
         if (end - start) as u64 != entry.size {
+            // The group was not submitted yet, so the file leaves no trace.
             self.group.bytes.truncate(before);
             return Ok(false);
         }
@@ -198,6 +197,8 @@ impl<'a> PackWriter<'a> {
     /// Starts a group for files of the folder of `name`, unless it is the current group.
     fn open_group(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
+        // Files of one folder are alike, so they compress well together. A change in one folder
+        // leaves the members of all others as they are, for the next archive to copy.
         let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(of) if of == folder);
         if !same {
             self.flush()?;
@@ -225,6 +226,8 @@ impl<'a> PackWriter<'a> {
         let mut is_short = false;
         for (position, len) in chunk_sizes(entry.size).enumerate() {
             let mut bytes = self.buffers.empty();
+            // With room for the padding: a vector that grows by doubling would take twice the
+            // memory.
             bytes.reserve_exact(usize::try_from(len + BLOCK_BYTES).unwrap_or(0));
             if !is_short {
                 content
@@ -356,6 +359,7 @@ impl<'a> PackWriter<'a> {
         (self.group.first, self.group.count) = (first + count, 0);
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
+        // The list is locked for a moment only: the writing thread sets digests in it.
         let previous = self.source.and_then(|source| {
             let list = lock_files(self.files);
             let entries = files.iter().map(|(place, _)| list.get(*place));

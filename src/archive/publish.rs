@@ -1,7 +1,6 @@
 //! Publishing a finished archive: its final name, and its sidecar.
 
-use super::format::metadata::Metadata;
-use super::format::names;
+use super::format::{Metadata, names};
 use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;
@@ -61,6 +60,7 @@ pub(crate) fn publish(
                     metadata,
                 });
             }
+            // A program that does not know the lock took the name after the check.
             Err(taken) => file = taken,
         }
     }

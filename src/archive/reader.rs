@@ -1,13 +1,11 @@
 //! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
 use super::error::{ArchiveError, ContentError};
-use super::format::index_check;
-use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::format::manifest_members;
-use super::format::metadata::Metadata;
 use super::format::path_checks::check_manifest;
 use super::format::python::PythonScan;
-use super::format::tar_stream;
+use super::format::{
+    ArchiveManifest, MANIFEST_NAME, Metadata, index_check, manifest_members, tar_stream,
+};
 use super::sink::{Extent, Sink};
 use super::unpack_indexed;
 use super::unpack_stream;

@@ -1,8 +1,6 @@
 //! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
-use super::format::entry::LinkEntry;
-use super::format::entry_name::EntryName;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{EntryName, LinkEntry, NameSet, NameTable};
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
@@ -84,6 +82,7 @@ impl<'a> FileLocator<'a> {
 
     fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
+        // A link in its place could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
         Some(OpenedFile { file, name })

@@ -1,11 +1,9 @@
 //! Members of the previous archive of a home that can be copied into the next one unchanged.
 
 use super::error::ArchiveError;
-use super::format::Compression;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileEntry, Member, MemberContents, NameSet, NameTable,
+};
 use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
@@ -111,6 +109,8 @@ impl<'a> PreviousArchive<'a> {
             }
             places[id.index()] = place;
         }
+        // The day of the previous archive, so that repeated backups of one day check the same
+        // sample, and a week of them checks almost all.
         let made = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
         Some(Self {
@@ -291,6 +291,8 @@ impl<'a> PreviousArchive<'a> {
             let mut offset = old.member.offset;
             let mut left = bytes.len();
             while left > 0 {
+                // The kernel copies. On file systems like Btrfs and XFS both archives then share
+                // the blocks.
                 match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left)
                 {
                     Ok(0) => break,

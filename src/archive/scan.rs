@@ -2,19 +2,18 @@
 //! read their header.
 
 use super::duplicates::{self, DuplicateConversations};
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::manifest::EXTERNAL_DATABASES_FOLDER;
-use super::format::name_table::NameTable;
 use super::format::path_checks::{misplaced_folder, misplaced_link, portable_target};
+use super::format::{
+    EXTERNAL_DATABASES_FOLDER, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry,
+    NameTable,
+};
 use super::path_note::PathNote;
 use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -77,14 +76,7 @@ impl HomeScan {
             }
         }
         tops.into_iter()
-            .map(|(top, nested)| {
-                let top = top.to_string_lossy();
-                if nested {
-                    format!("{top}/")
-                } else {
-                    top.into_owned()
-                }
-            })
+            .map(|(top, nested)| top.to_string_lossy().into_owned() + if nested { "/" } else { "" })
             .collect()
     }
 }
@@ -113,6 +105,8 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     };
     let canonical = canonical.unwrap_or_else(|| scope.home.clone());
     scan.places = SourcePaths::new(&canonical, scope.sqlite_home.as_deref());
+    // Always in the same order, so that members hold the same files in every backup and can be
+    // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
     let second = case_variants(&tops);
     let mut walk = HomeWalk {
@@ -283,7 +277,7 @@ impl HomeWalk<'_> {
             self.scan.folders.push(FolderEntry {
                 path: name,
                 mode: mode_of(&meta),
-                mtime: mtime_ns_of(&meta),
+                mtime: modified_ns(&meta),
             });
             match tree::list(path) {
                 Ok(entries) => {
@@ -395,7 +389,7 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
         path: name,
         size: meta.len(),
         mode: mode_of(meta),
-        mtime: mtime_ns_of(meta),
+        mtime: modified_ns(meta),
         sha256: None,
         stamp: InodeStamp::of(meta),
     }
@@ -403,7 +397,7 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
 
 /// Returns true if a file with this metadata has the size, the mode and the time of `file`.
 pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
-    (meta.len(), mode_of(meta), mtime_ns_of(meta)) == (file.size, file.mode, file.mtime)
+    (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
 /// Returns the permission bits; on systems without them those of a private file or folder.
@@ -417,13 +411,4 @@ pub(super) fn mode_of(meta: &Metadata) -> u32 {
     {
         if meta.is_dir() { 0o700 } else { 0o600 }
     }
-}
-
-/// Returns the modification time in nanoseconds since 1970, or 0 if it is unknown.
-pub(crate) fn mtime_ns_of(meta: &Metadata) -> i64 {
-    meta.modified()
-        .map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
-        })
 }

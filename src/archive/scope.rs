@@ -1,8 +1,6 @@
 //! The scope of a backup: modes, paths, and globs of the user.
 
-use super::format::entry_name::EntryName;
-use super::format::metadata::BackupMode;
-use super::format::name_table::NameSet;
+use super::format::{BackupMode, EntryName, NameSet};
 use crate::codex::home::HomeEntryKind;
 use crate::io::tree;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};

@@ -1,7 +1,7 @@
 //! Interface between an archive that is read and the code that stores its files.
 
 use super::error::ArchiveError;
-use super::format::entry::FileEntry;
+use super::format::FileEntry;
 
 /// Receives the files of an archive while it is read.
 pub trait Sink: Sync {

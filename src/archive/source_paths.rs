@@ -1,7 +1,6 @@
 //! The paths on disk of the files that a scan has found.
 
-use super::format::entry_name::EntryName;
-use super::format::manifest::EXTERNAL_DATABASES_FOLDER;
+use super::format::{EXTERNAL_DATABASES_FOLDER, EntryName};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Consistent reads of a file that Codex may be writing: how many bytes to archive, and whether to
 //! wait.
 
-use super::format::entry::FileEntry;
+use super::format::FileEntry;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout;
 use std::fs::{File, Metadata};
@@ -62,6 +62,8 @@ pub(super) fn decide_read(
     let meta = file.metadata()?;
     let mut size = meta.len();
     if is_append_only(planned) && !ends_in_newline(file, size)? {
+        // Codex writes whole lines. A line without an end is being written now, or was cut off by a
+        // crash long ago.
         let grew = size != planned.size;
         if !grew && may_defer {
             return Ok(ReadDecision::Defer);

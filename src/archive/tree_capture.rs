@@ -12,19 +12,16 @@
 use super::ArchiveError;
 use super::capture::{folder_ids, new_manifest, scan_with_snapshots, take_files};
 use super::database_snapshots::DatabaseSnapshots;
-use super::format::entry::FileEntry;
-use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::format::metadata::Metadata;
-use super::format::name_table::NameSet;
+use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
 use super::path_note::PathNote;
-use super::scan::{HomeScan, mtime_ns_of};
+use super::scan::HomeScan;
 use super::scope::CaptureScope;
 pub(crate) use super::tree_writer::is_always_copied;
 use super::tree_writer::{TreeWriter, copy_prefix, remove_copies, remove_existing};
 use crate::codex::auth::Login;
 use crate::codex::rollout;
+use crate::io::disk_clock::modified_ns;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic, document, file_open};
 use std::io::Write;
@@ -173,7 +170,7 @@ impl CapturedTree {
             };
             let copied = FileEntry {
                 size,
-                mtime: mtime_ns_of(&meta),
+                mtime: modified_ns(&meta),
                 ..entry.clone()
             };
             copy_prefix(&path, &mut file, &copied)?;
@@ -191,7 +188,7 @@ impl CapturedTree {
     fn has_changed(&self, entry: &FileEntry) -> bool {
         let meta = self.root.join(entry.path.as_path()).symlink_metadata();
         meta.map_or(true, |m| {
-            m.len() != entry.size || mtime_ns_of(&m) != entry.mtime
+            m.len() != entry.size || modified_ns(&m) != entry.mtime
         })
     }
 

@@ -4,11 +4,9 @@ use super::ArchiveError;
 use super::attributes::set_attributes;
 use super::capture_target::{CaptureTarget, SkipReason};
 use super::duplicates::{DuplicateConversations, RolloutKey};
-use super::format::entry::{FileEntry, FolderEntry, LinkEntry};
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::inode_stamp::InodeStamp;
-use super::format::name_table::{NameSet, NameTable};
+use super::format::{
+    EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet, NameTable,
+};
 use super::path_note::PathNote;
 use super::relocation::{FileLocator, OpenedFile};
 use super::scan::{self, HomeScan};
@@ -16,6 +14,7 @@ use super::scope::CaptureScope;
 use super::stable_read::StablePrefix;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::atomic::TempFile;
+use crate::io::disk_clock::modified_ns;
 use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -52,6 +51,7 @@ impl<'a> TreeWriter<'a> {
         scan: &'a HomeScan,
         names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
+        // The clock of the file system decides on the age of files, not the clock of this machine.
         let mut probe = TempFile::inside(root)?;
         let started = probe.file().metadata().at("read", root)?;
         Ok(Self {
@@ -64,7 +64,7 @@ impl<'a> TreeWriter<'a> {
             skipped: Vec::new(),
             placed: NameSet::with_names(names),
             folders: HashSet::new(),
-            started_at: scan::mtime_ns_of(&started),
+            started_at: modified_ns(&started),
         })
     }
 
@@ -213,7 +213,7 @@ impl<'a> TreeWriter<'a> {
                 let found = InodeStamp::of(&meta);
                 found.ino != 0
                     && (found.dev, found.ino) == (planned.stamp.dev, planned.stamp.ino)
-                    && (meta.len(), scan::mtime_ns_of(&meta)) == (planned.size, planned.mtime)
+                    && (meta.len(), modified_ns(&meta)) == (planned.size, planned.mtime)
             })
     }
 

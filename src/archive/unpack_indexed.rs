@@ -2,12 +2,10 @@
 //! are read [as one stream](super::unpack_stream).
 
 use super::error::{ArchiveError, ContentError};
-use super::format::entry::FileEntry;
-use super::format::gzip_member;
-use super::format::manifest::{ArchiveManifest, Member, MemberContents};
 use super::format::member_content::{self, unexpected_entry, wrong_digest};
 use super::format::sizes::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT};
 use super::format::tar_stream::read_head;
+use super::format::{ArchiveManifest, FileEntry, Member, MemberContents, gzip_member};
 use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
@@ -124,6 +122,8 @@ impl OrderedChecks<'_> {
         if self.hashed == 0 {
             self.running = Hasher::default();
         }
+        // A digest runs from the start of a file, so chunks are hashed in order, although threads
+        // unpack them in any.
         self.running.update(content);
         self.hashed += content.len() as u64;
         let digest = self.running.digest();
@@ -244,6 +244,8 @@ impl Unpacker<'_> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
+        // Before decompression, so that a decoder never sees bytes that the manifest does not vouch
+        // for.
         if Sha256Digest::of(&packed) != member.sha256 {
             return Err(bad("does not match its digest"));
         }
@@ -270,6 +272,8 @@ impl Unpacker<'_> {
         let entry = self.file_at(file)?;
         let content = member_content::chunk_content(&bytes, &entry, offset)?;
         self.progress.add_bytes(content.len() as u64);
+        // Before the digest of the whole file is known: the receiver publishes nothing until
+        // `finish_file`.
         if self.sink.wants(&entry) {
             self.sink.write_chunk(&entry, offset, content)?;
         }

@@ -1,14 +1,11 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
 use super::error::{ArchiveError, ContentError};
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
-use super::format::file_list::FileList;
-use super::format::manifest::{ArchiveManifest, MANIFEST_NAME};
 use super::format::member_content::wrong_digest;
-use super::format::name_table::NameId;
-use super::format::python;
 use super::format::tar_stream::{EntryContent, RawEntry, RawKind, read_archive};
+use super::format::{
+    ArchiveManifest, EntryName, FileEntry, FileList, MANIFEST_NAME, NameId, python,
+};
 use super::sink::Sink;
 use crate::io::Progress;
 use crate::io::hash::Hasher;
@@ -87,6 +84,7 @@ impl<'a> Checklist<'a> {
         Self {
             is_python,
             files: &manifest.files,
+            // By name: a program that packed the files again may have changed their order.
             missing: manifest.files.name_ids().zip(0..).collect(),
             folders: manifest.folders.iter().map(|f| &f.path).collect(),
             links: manifest

@@ -2,9 +2,8 @@
 
 use super::error::ArchiveError;
 use super::file_extract::PlaceSink;
-use super::format::entry::FileEntry;
-use super::format::entry_name::EntryName;
 use super::format::sidecar::{self, SidecarProblem};
+use super::format::{EntryName, FileEntry};
 use super::reader::ArchiveReader;
 use super::sink::Extent;
 use crate::codex::database::{self, DatabaseError};
@@ -79,8 +78,11 @@ fn read_completely(
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
     let checker = Checker::new(&archive, Staging::inside(tmp)?);
+    // A full disk would look like a damaged database.
     space::require(tmp, database_bytes(&archive), space::free_bytes(tmp))?;
     for journal in &checker.journals {
+        // SQLite would roll the copy back to a state that never was, because the parts are of
+        // different moments.
         let torn = format!("{journal}: copied in the middle of a write (it has a journal)");
         let torn = ArchiveError::damaged(path, torn);
         report.problems.push(torn.to_string());

@@ -187,6 +187,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         EXIT_TIMEOUT * 4
     };
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
+        // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
         session.server.child.leave();
     } else {
         let end = session.deadline.min(Instant::now() + grace);
@@ -227,6 +228,7 @@ impl ProbeSession {
         let initialize = self.server.initialize();
         let initialize = self.sent(initialize)?;
         if self.is_renewing {
+            // From the request on, because Codex renews before it answers it.
             self.deadline = self.deadline.max(Instant::now() + self.renewal_timeout);
         }
         loop {
@@ -237,11 +239,13 @@ impl ProbeSession {
             }
         }
         if self.is_renewing {
+            // The answer to `initialize` comes after the new login is stored.
             self.is_renewing = false;
             self.deadline = Instant::now() + self.timeout;
         }
         let confirmed = self.server.confirm();
         self.sent(confirmed)?;
+        // No renewal beyond the one at the start: it would happen outside of the longer time limit.
         let params = json!({ "refreshToken": false });
         let account = self.server.request("account/read", &params);
         let account = self.sent(account)?;
@@ -270,6 +274,7 @@ impl ProbeSession {
             }
             let limit = self
                 .deadline
+                // A part of the time is kept for Codex to end, also with a very short limit.
                 .checked_sub(EXIT_TIMEOUT.min(self.timeout / 5));
             let limit = limit.unwrap_or(self.deadline);
             if Instant::now() >= limit {

@@ -4,73 +4,22 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 /// Options of any mode that take their value as the next argument.
-const VALUE_OPTIONS: [&str; 29] = [
-    "-C",
-    "-a",
-    "-c",
-    "-i",
-    "-m",
-    "-o",
-    "-p",
-    "-s",
-    "--add-dir",
-    "--ask-for-approval",
-    "--base",
-    "--cd",
-    "--color",
-    "--commit",
-    "--config",
-    "--cyber-access-program",
-    "--disable",
-    "--enable",
-    "--image",
-    "--local-provider",
-    "--model",
-    "--output-last-message",
-    "--output-schema",
-    "--profile",
-    "--remote",
-    "--remote-auth-token-env",
-    "--sandbox",
-    "--thread-source",
-    "--title",
-];
-
+const VALUE_OPTIONS: &str = "-C -a -c -i -m -o -p -s --add-dir --ask-for-approval --base --cd --color --commit --config \
+    --cyber-access-program --disable --enable --image --local-provider --model --output-last-message --output-schema \
+    --profile --remote --remote-auth-token-env --sandbox --thread-source --title";
 /// Subcommands that open the terminal interface. Without a subcommand Codex opens it as well.
-const INTERACTIVE_SUBCOMMANDS: [&str; 3] = ["resume", "fork", "agents"];
-
+const INTERACTIVE_SUBCOMMANDS: &str = "resume fork agents";
 /// Subcommands that run conversations in their own process, without the background daemon.
-const BATCH_SUBCOMMANDS: [&str; 3] = ["exec", "e", "review"];
-
+const BATCH_SUBCOMMANDS: &str = "exec e review";
 /// Subcommands that run no conversation.
-const ADMINISTRATIVE_SUBCOMMANDS: [&str; 26] = [
-    "a",
-    "app-server",
-    "apply",
-    "archive",
-    "cloud",
-    "completion",
-    "debug",
-    "delete",
-    "doctor",
-    "exec-server",
-    "features",
-    "help",
-    "login",
-    "logout",
-    "mcp",
-    "mcp-server",
-    "migrate-nfs-db",
-    "migrate-rollouts",
-    "plugin",
-    "proto",
-    "queue",
-    "remote-control",
-    "sandbox",
-    "unarchive",
-    "update",
-    "upgrade",
-];
+const ADMINISTRATIVE_SUBCOMMANDS: &str = "a app-server apply archive cloud completion debug delete doctor exec-server features \
+    help login logout mcp mcp-server migrate-nfs-db migrate-rollouts plugin proto queue remote-control sandbox unarchive \
+    update upgrade";
+
+/// Returns true if `word` is one of `words`, which are separated by blanks.
+fn is_among(words: &str, word: &str) -> bool {
+    words.split(' ').any(|known| known == word)
+}
 
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
 pub(crate) const NO_DAEMON: &str = "--no-daemon";
@@ -110,14 +59,15 @@ impl<'a> Arguments<'a> {
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
         let (mode, subcommands) = match word(0) {
             _ if asks_for_information(all) => (InvocationMode::Administrative, 0),
-            Some(first) if INTERACTIVE_SUBCOMMANDS.contains(&first) => {
+            Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
             }
-            Some(first) if BATCH_SUBCOMMANDS.contains(&first) => {
+            Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
+                // `exec resume` and `exec review` have a subcommand of their own.
                 let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
                 (InvocationMode::Batch, 1 + usize::from(is_nested))
             }
-            Some(first) if ADMINISTRATIVE_SUBCOMMANDS.contains(&first) => {
+            Some(first) if is_among(ADMINISTRATIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Administrative, 1)
             }
             _ => (InvocationMode::Interactive, 0),
@@ -209,10 +159,11 @@ fn positional(all: &[OsString]) -> Vec<usize> {
     while at < all.len() {
         let argument = all[at].to_string_lossy();
         if argument == "--" {
+            // Everything behind `--` is a prompt, even with a dash.
             found.extend(at + 1..all.len());
             break;
         }
-        if VALUE_OPTIONS.contains(&&*argument) {
+        if is_among(VALUE_OPTIONS, &argument) {
             at += 1;
         } else if argument == "-" || !argument.starts_with('-') {
             found.push(at);

@@ -135,6 +135,7 @@ impl AuthFile {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
+                // With the words of the system, such as a missing permission.
                 Some(_) => format!("not readable ({})", error.source),
                 None => error.source.to_string(),
             },
@@ -231,7 +232,9 @@ impl AuthSnapshot {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
         let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
+        // Not of the whole file: Codex may write the same login with another layout.
         let secret = token.map_or(self.bytes.expose(), str::as_bytes);
+        // Half a digest tells logins apart, and a token cannot be found from it.
         hash::sha256(secret)[..32].to_owned()
     }
 }
@@ -264,35 +267,35 @@ fn login_of(auth: &Value) -> Option<Login> {
 /// Returns the secrets that are logins by themselves, each with its kind and its `auth_mode`, in the order
 /// in which Codex 0.169 chooses without a mode.
 fn secrets_of(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
-    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| text(value, name));
+    use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
+    let text = |name: &str| text(auth, name);
+    let inside = |key: &str, name: &str| auth.get(key).and_then(|value| self::text(value, name));
     // Of the record of an agent, the id of its task changes.
     let agent = || inside("agent_identity", "agent_runtime_id");
-    [
+    let access_key = inside("bedrock_access_keys", "access_key_id");
+    let secrets = [
         (
-            LoginKind::AccessToken,
+            AccessToken,
             "personalAccessToken",
-            text(auth, "personal_access_token"),
+            text("personal_access_token"),
         ),
         (
-            LoginKind::BedrockKey,
+            BedrockKey,
             "bedrockApiKey",
             inside("bedrock_api_key", "api_key"),
         ),
+        (BedrockKey, "bedrockAccessKeys", access_key),
+        (ApiKey, "apikey", text("OPENAI_API_KEY")),
         (
-            LoginKind::BedrockKey,
-            "bedrockAccessKeys",
-            inside("bedrock_access_keys", "access_key_id"),
-        ),
-        (LoginKind::ApiKey, "apikey", text(auth, "OPENAI_API_KEY")),
-        (
-            LoginKind::Agent,
+            Agent,
             "agentIdentity",
-            text(auth, "agent_identity").or_else(agent),
+            text("agent_identity").or_else(agent),
         ),
-    ]
-    .into_iter()
-    .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
-    .collect()
+    ];
+    let present = secrets.into_iter();
+    present
+        .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
+        .collect()
 }
 
 /// Returns the login of tokens whose id token names the account.
@@ -389,6 +392,7 @@ pub(super) fn text(value: &Value, key: &str) -> Option<String> {
 /// the file belongs to the user.
 pub(crate) fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
+    // JWTs have no padding, but some programs that write them add it.
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -5,6 +5,7 @@ use super::home::AUTH_JSON;
 use crate::io::IoError;
 use crate::io::environment::Environment;
 use crate::io::file_open;
+use smart_default::SmartDefault;
 use std::path::{Path, PathBuf};
 
 /// The key of the store in which Codex keeps a login.
@@ -92,26 +93,12 @@ pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 }
 
 /// The keys that decide which servers Codex contacts, and the telemetry that it sends.
-const SERVER_KEYS: [&str; 9] = [
-    "chatgpt_base_url",
-    "openai_base_url",
-    "model_provider",
-    "model_providers",
-    "check_for_update_on_startup",
-    "analytics",
-    "feedback",
-    "features",
-    "otel",
-];
+const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
+    check_for_update_on_startup analytics feedback features otel";
 
 /// The keys that decide how and where Codex signs in (0.169).
-const SIGN_IN_KEYS: [&str; 5] = [
-    "chatgpt_base_url",
-    "forced_chatgpt_workspace_id",
-    "forced_login_method",
-    "analytics",
-    "check_for_update_on_startup",
-];
+const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
+    check_for_update_on_startup";
 
 /// Returns a `config.toml` for a scratch home that contacts the servers of `home` and keeps its login
 /// in auth.json.
@@ -119,23 +106,25 @@ const SIGN_IN_KEYS: [&str; 5] = [
 /// Keys with effects outside of the scratch home are left out: the folder of the databases, rules for
 /// signing in, tools.
 pub(crate) fn scratch_config(home: &Path) -> String {
-    with_keys_of(home, &SERVER_KEYS)
+    with_keys_of(home, SERVER_KEYS)
 }
 
 /// Returns a `config.toml` for a scratch home in which Codex opens conversations of `home` without asking a model.
 pub(crate) fn config_for_reading(home: &Path) -> String {
     // Codex opens no conversation of a provider that it does not know.
-    with_keys_of(home, &["model_providers"])
+    with_keys_of(home, "model_providers")
 }
 
 /// Returns a `config.toml` with these keys of the one in `home`, and with the login in auth.json. A
 /// missing or invalid file contributes no keys.
-fn with_keys_of(home: &Path, keys: &[&str]) -> String {
+fn with_keys_of(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
+    // Also if the home uses the keyring: a login in a scratch home has to be a file that this
+    // program can read.
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
-    for key in keys {
+    for key in keys.split(' ') {
         if let Some(item) = known.get(key) {
             config.insert(key, item.clone());
         }
@@ -144,7 +133,7 @@ fn with_keys_of(home: &Path, keys: &[&str]) -> String {
 }
 
 /// The settings of a home that this program uses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, SmartDefault)]
 pub(crate) struct CodexConfig {
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
@@ -152,21 +141,10 @@ pub(crate) struct CodexConfig {
     /// `model_provider`, if it is set.
     pub model_provider: Option<String>,
     /// `[history].max_bytes`; `Err` with the reason if the value is invalid, so that no limit applies.
+    #[default(Ok(None))]
     pub history_max_bytes: Result<Option<u64>, String>,
     /// The reason why the file could not be read or parsed; all other fields have their defaults then.
     pub problem: Option<String>,
-}
-
-impl Default for CodexConfig {
-    fn default() -> Self {
-        Self {
-            store: CredentialStore::default(),
-            sqlite_home: None,
-            model_provider: None,
-            history_max_bytes: Ok(None),
-            problem: None,
-        }
-    }
 }
 
 impl CodexConfig {
@@ -182,47 +160,43 @@ impl CodexConfig {
     /// Returns a `config.toml` with which Codex signs in as in `home`, but always into auth.json. An
     /// invalid file contributes no keys.
     pub(crate) fn for_sign_in(home: &Path) -> String {
-        with_keys_of(home, &SIGN_IN_KEYS)
+        with_keys_of(home, SIGN_IN_KEYS)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an invalid one, with
     /// `problem` set; Codex itself would not start with it.
     pub(crate) fn read(home: &Path) -> Self {
-        let path = home.join("config.toml");
-        let text = match read_text(&path) {
+        let text = match read_text(&home.join("config.toml")) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
-            Err(e) => {
-                return Self {
-                    problem: Some(e.to_string()),
-                    ..Self::default()
-                };
-            }
+            Err(e) => return Self::unreadable(e.to_string()),
         };
-        match text.parse::<toml_edit::DocumentMut>() {
-            Err(e) => Self {
-                problem: Some(with_line(&e, &text)),
-                ..Self::default()
+        let document: toml_edit::DocumentMut = match text.parse() {
+            Ok(document) => document,
+            Err(e) => return Self::unreadable(with_line(&e, &text)),
+        };
+        let text = |key: &str| document.get(key).and_then(|item| item.as_str());
+        Self {
+            store: match text(STORE_KEY) {
+                Some("keyring") => CredentialStore::Keyring,
+                Some("auto") => CredentialStore::Auto,
+                Some("ephemeral") => CredentialStore::Ephemeral,
+                // Codex refuses other words, so no other store can be in use.
+                _ => CredentialStore::File,
             },
-            Ok(document) => Self {
-                store: match document.get(STORE_KEY).and_then(|i| i.as_str()) {
-                    Some("keyring") => CredentialStore::Keyring,
-                    Some("auto") => CredentialStore::Auto,
-                    Some("ephemeral") => CredentialStore::Ephemeral,
-                    _ => CredentialStore::File,
-                },
-                sqlite_home: document
-                    .get("sqlite_home")
-                    .and_then(|i| i.as_str())
-                    .filter(|s| !s.is_empty())
-                    .map(PathBuf::from),
-                model_provider: document
-                    .get("model_provider")
-                    .and_then(|i| i.as_str())
-                    .map(str::to_owned),
-                history_max_bytes: history_max_bytes(&document),
-                problem: None,
-            },
+            sqlite_home: text("sqlite_home")
+                .filter(|folder| !folder.is_empty())
+                .map(PathBuf::from),
+            model_provider: text("model_provider").map(str::to_owned),
+            history_max_bytes: history_max_bytes(&document),
+            problem: None,
+        }
+    }
+
+    fn unreadable(problem: String) -> Self {
+        Self {
+            problem: Some(problem),
+            ..Self::default()
         }
     }
 }

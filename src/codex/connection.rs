@@ -33,6 +33,7 @@ impl Access {
             Self::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Self::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
+        // Each connection is used by one thread at a time, so SQLite needs no lock around it.
         access | OpenFlags::SQLITE_OPEN_NO_MUTEX
     }
 
@@ -69,6 +70,7 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     }
     let mut connection = match access.uri_parameters() {
         Some(parameters) => {
+            // In a URI `?` and `#` end the path, and `%` begins an escape.
             let name = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
             Connection::open_with_flags(format!("file:{name}?{parameters}"), access.flags())
         }

@@ -82,6 +82,7 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let boot = identity
         .and_then(|i| i.get("bootId"))
         .and_then(Value::as_str);
+    // After a restart of the machine the same id and start time can belong to another process.
     (is_this_boot(boot) && daemon.is_alive()).then_some(daemon)
 }
 
@@ -139,6 +140,7 @@ impl Daemon {
             let started = processes::started(self.pid);
             return started.is_some() && started == self.start_ticks;
         }
+        // A process that is younger than the file got a reused id.
         processes::started_at(self.pid).is_some_and(|at| at <= self.noted_at + CLOCK_TOLERANCE)
     }
 }
@@ -148,6 +150,7 @@ fn is_this_boot(noted: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {
         (Some(noted), Some(current)) => noted.trim() == current.trim(),
+        // Without a record of the boot the start time decides alone.
         _ => true,
     }
 }

@@ -169,10 +169,13 @@ pub(crate) fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 pub(crate) fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
     for attempt in 1.. {
+        // An immutable database is read without locks and without a `-shm`, which matters in a
+        // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
         let quiet = state_without_wal(source).filter(|_| attempt < ATTEMPTS);
         let connection = open_source(source, quiet.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
+        // A writer that appeared meanwhile was not kept out, so the copy may mix two states.
         if quiet.is_some() && quiet != state_without_wal(source) {
             continue;
         }
@@ -260,6 +263,7 @@ pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
 
 fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
+        // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .on("check", path)?;
     if detail == "ok" {
@@ -317,6 +321,7 @@ pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u
                 .on("delete rows of", path)?
         }
     };
+    // Outside of a transaction, as SQLite requires.
     connection.execute_batch("VACUUM").on("compact", path)?;
     connection.close().map_err(|(_, e)| e).on("close", path)?;
     Ok(deleted as u64)

@@ -40,6 +40,7 @@ pub(crate) fn read<T>(
         }
         let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
             connection.busy_timeout(LOCK_TIMEOUT)?;
+            // One transaction, so that several statements of a query see the same rows.
             let transaction = connection.unchecked_transaction()?;
             query(&transaction)
         });
@@ -47,6 +48,8 @@ pub(crate) fn read<T>(
         let has_no_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+        // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
+        // place must not.
         if !has_no_index || shm.exists() || !wal.exists() {
             return result.on("read", path);
         }

@@ -173,6 +173,7 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
         ("rules", _) => HomeEntryKind::Rules,
         (SESSIONS, _) => HomeEntryKind::Sessions,
         (ARCHIVED_SESSIONS, _) => HomeEntryKind::ArchivedSessions,
+        // Codex unpacks its own skills there.
         ("skills", Some(name)) if name == OsStr::new(".system") => HomeEntryKind::Transient,
         ("skills" | "prompts" | "memories" | "plugins", _) => HomeEntryKind::UserContent,
         ("tmp" | ".tmp", _) => HomeEntryKind::Tmp,
@@ -220,10 +221,12 @@ fn top_level_file(name: &str) -> HomeEntryKind {
     if database != HomeEntryKind::Unknown {
         return database;
     }
+    // A new login on its way to auth.json, left by a Codex that was killed.
     if name.starts_with(".auth-") {
         return HomeEntryKind::Transient;
     }
     if let Some(locked) = name.strip_suffix(".lock") {
+        // Codex locks a file by another one beside it. A lock is of no use in a backup.
         let own = locked == "auth"
             || !matches!(
                 kind_of(Path::new(locked)),

@@ -72,6 +72,7 @@ impl LoginKind {
     /// Returns the kind of the account with this label: an email, or what [`Identity::of_secret`] made.
     pub(crate) fn of_label(label: &str) -> Self {
         let has_beginning = |(_, beginning): &&(Self, &str)| {
+            // An email may begin with the same words.
             let digest = label.strip_prefix(beginning);
             digest.is_some_and(|digest| !digest.contains('@'))
         };
@@ -158,6 +159,7 @@ impl Identity {
             agree(self.user_id.as_ref(), other.user_id.as_ref()),
         ];
         match ids {
+            // A user can have several workspaces, and a workspace several users.
             [Some(account), Some(user)] => account && user,
             [Some(false), _] | [_, Some(false)] => false,
             _ => self.email == other.email,

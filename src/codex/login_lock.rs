@@ -24,6 +24,8 @@ impl LoginLock {
     pub(crate) fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
         let started = std::time::Instant::now();
         let auth_lock = FileLock::exclusive_within(&home.join("auth.lock"), timeout)?;
+        // In the order of Codex: two programs that take them in different orders could wait for
+        // each other.
         let remaining = timeout.saturating_sub(started.elapsed());
         let auth_json_lock = FileLock::exclusive_within(&home.join("auth.json.lock"), remaining)?;
         Ok(Self {

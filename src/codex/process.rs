@@ -14,7 +14,9 @@ use crate::io::OrdinaryPath;
 use crate::io::environment::Environment;
 use crate::io::lock;
 use crate::io::processes::{self, Process, ProcessTable};
+use crate::io::tree;
 use serde::{Serialize, Serializer};
+use smart_default::SmartDefault;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -43,21 +45,13 @@ impl fmt::Display for Holder {
 }
 
 /// The file names of Codex's programs, in lower case. An `.exe` extension is optional.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct ProgramNames {
     /// The names of Codex itself; `codex` by default.
+    #[default(vec!["codex".into()])]
     pub codex: Vec<String>,
     /// The names of background helpers of Codex, which must not be ended. Empty by default.
     pub background: Vec<String>,
-}
-
-impl Default for ProgramNames {
-    fn default() -> Self {
-        Self {
-            codex: vec!["codex".into()],
-            background: Vec::new(),
-        }
-    }
 }
 
 /// The relation of a process to a home.
@@ -418,10 +412,7 @@ fn home_of(process: &Process) -> Option<PathBuf> {
 /// Returns the paths of the held locks on conversations, sorted.
 fn held_thread_locks(home: &Path) -> Vec<PathBuf> {
     let folder = home.join(THREAD_LOCKS);
-    let mut locks: Vec<_> = std::fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
+    let mut locks: Vec<_> = tree::entries(&folder)
         .map(|entry| entry.file_name())
         // Codex holds `.coordination.lock` only briefly, for no conversation in particular.
         .filter(|name| !name.as_encoded_bytes().starts_with(b"."))

@@ -6,6 +6,7 @@
 use super::database::{self, DatabaseError, SqliteContext as _};
 use super::threads::staged;
 use super::{database_view, home};
+use crate::io::tree;
 use rusqlite::params;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,9 +39,8 @@ impl Projections {
 
     /// Like [`Projections::beside`], for the folder of the databases.
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        let database = paths
+        let database = tree::entries(folder)
+            .map(|entry| entry.path())
             .filter(|path| home::is_database_named(path, home::HISTORY_DATABASE_PREFIX))
             .filter(|path| database::is_sqlite(path))
             .max();
@@ -93,6 +93,7 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
                    next_rollout_ordinal=?3 WHERE thread_id=?1";
         let values = params![cut.rollout_id, offset, cut.ordinal];
         connection.execute(set, values).on("change", database)?;
+        // Rows behind the cut show turns that the rollout does not have.
         for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
             let delete = format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
             let values = params![cut.rollout_id, cut.ordinal];

@@ -147,11 +147,13 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
+        // The first line of the part is cut, and is then no JSON.
         file.seek(SeekFrom::Start(end.saturating_sub(TURN_TAIL_BYTES)))?;
         let mut bytes = Vec::new();
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
+    // What cannot be read counts as running, so that it is left alone.
     let tail = tail().unwrap_or_default();
     let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -296,6 +298,7 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// newline.
 pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
+    // Backwards from the end: a partial line is short compared to the rollout.
     let mut end = len;
     while end > 0 {
         let take = end.min(buffer.len() as u64);

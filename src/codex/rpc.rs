@@ -70,6 +70,7 @@ impl AppServer {
         env: &Environment,
         problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Self, AppServerError> {
+        // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
         let started = Self::start(program, home, &env);
         let mut server = started.map_err(|e| failed(&e.to_string()))?;
@@ -168,6 +169,7 @@ impl AppServer {
 fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
+    // A request of Codex itself, whose ids can be the same numbers.
     if message.get("method").is_some() {
         return None;
     }

@@ -33,6 +33,8 @@ pub(crate) fn run(
     env: &Environment,
     arguments: &[OsString],
 ) -> io::Result<ForegroundExit> {
+    // After Ctrl-C Codex may still wait for the browser, so all programs of the scratch home are
+    // ended.
     let mut command = program.command(home, env);
     command.arg("login").args(arguments);
     foreground::run(&mut command, || process::kill_codex(home))

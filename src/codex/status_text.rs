@@ -190,6 +190,7 @@ impl StatusReader {
                 self.status.windows.push(window);
                 self.slots.push(slot);
             }
+            // A later screen replaces the figures of an earlier one.
             Some(i) if i < self.earlier || self.status.windows[i] == window => {
                 self.status.windows[i] = window;
             }

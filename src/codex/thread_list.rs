@@ -5,6 +5,7 @@ use super::program::Program;
 use super::rpc::{AppServer, AppServerError};
 use super::threads;
 use crate::io::environment::Environment;
+use crate::io::tree;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +26,7 @@ pub(crate) fn count_conversations(
     limit: Duration,
 ) -> Result<usize, AppServerError> {
     let mut progress = DatabaseProgress {
+        // Codex replies to nothing while it indexes rollouts, but its databases grow.
         folder: threads::state_folder(home, &env.without("CODEX_SQLITE_HOME")),
         sizes: Vec::new(),
         limit,
@@ -52,11 +54,7 @@ impl DatabaseProgress {
 
     /// Returns the problem of a Codex that has made no progress within the limit.
     fn problem(&mut self) -> Option<String> {
-        let entries = std::fs::read_dir(&self.folder)
-            .into_iter()
-            .flatten()
-            .flatten();
-        let mut sizes: Vec<_> = entries
+        let mut sizes: Vec<_> = tree::entries(&self.folder)
             .filter(|entry| entry.file_name().to_string_lossy().contains(".sqlite"))
             .filter_map(|entry| entry.metadata().ok())
             .map(|meta| (meta.len(), meta.modified().ok()))

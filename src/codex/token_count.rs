@@ -60,6 +60,7 @@ struct RateLimitWindow {
 /// Parses a line of a rollout; `None` if it is no `token_count` event.
 pub(crate) fn parse(line: &[u8]) -> Option<TokenCount> {
     let start = &line[..line.len().min(TYPE_BYTES)];
+    // Before the parser: a rollout has thousands of other lines.
     memmem::find(start, b"\"token_count\"")?;
     let line: RolloutLine = serde_json::from_slice(line).ok()?;
     if line.payload.kind != "token_count" {

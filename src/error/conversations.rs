@@ -1,25 +1,25 @@
 //! Errors of the search index.
 
-use super::{CommandError, ErrorKind};
+use super::ErrorKind::Failed;
+use super::{Advised, CommandError};
 use crate::conversations::index::IndexError;
 
-impl From<IndexError> for CommandError {
-    fn from(error: IndexError) -> Self {
-        match error {
-            IndexError::Interrupted => Self::interrupted(),
-            IndexError::Io(e) => e.into(),
-            IndexError::Database(e) => {
-                Self::failed("cannot read Codex's list of conversations").because(e)
+impl Advised for IndexError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Interrupted => CommandError::interrupted(),
+            Self::Io(e) => e.advice(),
+            Self::Database(e) => {
+                CommandError::failed("cannot read Codex's list of conversations").because(e)
             }
-            IndexError::Sqlite { .. } => {
-                let can_be_rebuilt = error.is_cured_by_rebuild();
-                let wrapped = Self::wrap(ErrorKind::Failed, &error);
-                if can_be_rebuilt {
-                    wrapped.hint("create it again: codex-manager sessions index --rebuild")
-                } else {
-                    wrapped.hint("search without the index: codex-manager find --exact TEXT")
-                }
-            }
+            Self::Sqlite { .. } if self.is_cured_by_rebuild() => self.hint(
+                Failed,
+                "create it again: codex-manager sessions index --rebuild",
+            ),
+            Self::Sqlite { .. } => self.hint(
+                Failed,
+                "search without the index: codex-manager find --exact TEXT",
+            ),
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Exit codes and hints for errors about `.codex-account` files.
 
-use super::{CommandError, ErrorKind};
+use super::ErrorKind::Usage;
+use super::{Advised, CommandError};
 use crate::launch::folders::AccountFileError;
 
-impl From<AccountFileError> for CommandError {
-    fn from(error: AccountFileError) -> Self {
-        Self::wrap(ErrorKind::Usage, &error)
-            .hint("write the name of a profile into its first line, or remove the file")
+impl Advised for AccountFileError {
+    fn advice(&self) -> CommandError {
+        self.hint(
+            Usage,
+            "write the name of a profile into its first line, or remove the file",
+        )
     }
 }

@@ -1,19 +1,18 @@
 //! Exit codes and hints for errors about launches.
 
-use super::{CommandError, ErrorKind};
+use super::ErrorKind::{CodexRunning, Failed, Refused};
+use super::{Advised, CommandError};
 
-impl From<crate::launch::session::LaunchError> for CommandError {
-    fn from(error: crate::launch::session::LaunchError) -> Self {
-        use crate::launch::session::LaunchError;
-        match error {
-            LaunchError::Io(e) => e.into(),
-            LaunchError::Switch(e) => e.into(),
-            LaunchError::Lease(e) => e.into(),
-            LaunchError::Profile(e) => e.into(),
-            LaunchError::Isolation(e) => e.into(),
-            LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, &error)
-                .hint("pass the path of codex: --codex-bin FILE; nothing was changed"),
-            LaunchError::NoConversation(ref subcommand) => {
+impl Advised for crate::launch::session::LaunchError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) => e.advice(),
+            Self::Switch(e) => e.advice(),
+            Self::Lease(e) => e.advice(),
+            Self::Profile(e) => e.advice(),
+            Self::Isolation(e) => e.advice(),
+            Self::Program(_) => self.unchanged(Failed, "pass the path of codex: --codex-bin FILE"),
+            Self::NoConversation(subcommand) => {
                 let hint = match subcommand.as_str() {
                     "logout" => {
                         "codex logout revokes the login on the server, including every saved copy; \
@@ -22,25 +21,25 @@ impl From<crate::launch::session::LaunchError> for CommandError {
                     "login" => "sign in to a profile: codex-manager profile login NAME",
                     _ => "run it directly, without codex-manager",
                 };
-                Self::wrap(ErrorKind::Refused, &error).hint(hint)
+                self.hint(Refused, hint)
             }
-            LaunchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, &error)
-                .hint("stop it with --stop-daemon; nothing was changed"),
+            Self::Daemon(_) => self.unchanged(CodexRunning, "stop it with --stop-daemon"),
         }
     }
 }
 
-impl From<crate::launch::isolated_home::IsolationError> for CommandError {
-    fn from(error: crate::launch::isolated_home::IsolationError) -> Self {
-        use crate::launch::isolated_home::IsolationError;
-        match error {
-            IsolationError::Io(e) => e.into(),
-            IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, &error)
-                .hint("move its content to the real Codex home, then remove it"),
-            IsolationError::OtherHome(_) => Self::wrap(ErrorKind::CodexRunning, &error)
-                .hint("end that Codex first: codex-manager launches; nothing was changed"),
-            IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, &error)
-                .hint("run without --isolated; nothing was changed"),
+impl Advised for crate::launch::isolated_home::IsolationError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) => e.advice(),
+            Self::NotALink { .. } => self.hint(
+                Refused,
+                "move its content to the real Codex home, then remove it",
+            ),
+            Self::OtherHome(_) => {
+                self.unchanged(CodexRunning, "end that Codex first: codex-manager launches")
+            }
+            Self::Unsupported => self.unchanged(Refused, "run without --isolated"),
         }
     }
 }

@@ -2,9 +2,9 @@
 //! lost.
 
 use crate::archive::metadata::Metadata;
-use crate::archive::scan::mtime_ns_of;
 use crate::archive::sidecar::SidecarProblem;
 use crate::io::clock::{self, Timestamp};
+use crate::io::disk_clock::modified_ns;
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,7 +22,7 @@ impl FileStamp {
     pub(crate) fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
-            mtime_ns: mtime_ns_of(meta),
+            mtime_ns: modified_ns(meta),
         }
     }
 

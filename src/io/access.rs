@@ -18,6 +18,7 @@ const OTHERS: [&str; 7] = ["WD", "AU", "BU", "AN", "BG", "IU", "NU"];
 #[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
 fn allows_others(sddl: &str) -> bool {
     sddl.split('(').skip(1).any(|entry| {
+        // The trustee is the sixth field; `nth` counts on from the first.
         let mut fields = entry.trim_end_matches([')', '\r', '\n']).split(';');
         let (kind, trustee) = (fields.next(), fields.nth(4));
         kind == Some("A") && trustee.is_some_and(|trustee| OTHERS.contains(&trustee))
@@ -51,6 +52,8 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
     let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
     icacls(folder, |command| {
         let grants = trusted.map(|trustee| format!("{trustee}:(OI)(CI)F"));
+        // Without inheritance first: an entry of the folder above would stay in force beside the
+        // new ones.
         command.args(["/inheritance:r", "/grant:r"]).args(grants)
     })
 }

@@ -77,6 +77,7 @@ fn plain(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
     while let Some(c) = chars.next() {
         match c {
             '\x1b' => skip_escape(&mut chars),
+            // The same sequence in one character, which terminals of eight bits accept.
             '\u{9b}' => skip_control_sequence(&mut chars),
             c => plain.extend(replace(c)),
         }
@@ -89,6 +90,7 @@ fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
         Some('[') => skip_control_sequence(chars),
         // A title or a link: up to BEL or ESC \, in one line.
         Some(']' | 'P' | '^' | '_') => {
+            // A text without its end must not swallow all lines after it.
             while let Some(c) = chars.next_if(|c| *c != '\n') {
                 if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
                     break;

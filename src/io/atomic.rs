@@ -8,37 +8,38 @@ use super::{beneath, events, file_open, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///
 /// Temp file in the same folder, full write, fsync, rename, fsync of the folder. A link named
 /// `path` is replaced as a name, never written through. The folder must exist.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let mut temp = TempFile::beside(path)?;
-    temp.file().write_all(bytes).at("write", path)?;
-    temp.replace(path)
+    write_with(path, bytes, None)
 }
 
 /// Replaces `path` with `bytes` like [`write()`], keeping its permissions, for files of other
 /// programs.
 pub(crate) fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let mut temp = TempFile::beside(path)?;
-    temp.file().write_all(bytes).at("write", path)?;
     let old = path.metadata().at("look at", path)?;
-    modes::ignore_refusal(temp.file().set_permissions(old.permissions()))
-        .at("set the mode of", path)?;
-    temp.replace(path)
+    write_with(path, bytes, Some(old.permissions()))
 }
 
 /// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
 /// without secrets.
 pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    #[cfg(unix)]
+    let mode = Some(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    #[cfg(not(unix))]
+    let mode = None;
+    write_with(path, bytes, mode)
+}
+
+fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Result<(), IoError> {
+    // In the same folder, because a rename does not cross file systems.
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o644);
+    if let Some(mode) = mode {
         modes::ignore_refusal(temp.file().set_permissions(mode)).at("set the mode of", path)?;
     }
     temp.replace(path)
@@ -96,6 +97,8 @@ impl TempFile {
     /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may
     /// take long, and has checked again what it replaces.
     pub(crate) fn replace_synced(mut self, path: &Path) -> Result<(), IoError> {
+        // The content was synced before. Otherwise a file system may write the rename first, and a
+        // power loss leaves an empty file.
         sharing::rename(self.0.path(), path).at("replace", path)?;
         self.0.disable_cleanup(true);
         events::debug!("wrote {}", path.display());
@@ -260,6 +263,8 @@ fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File>
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
+        // At creation: a mode that is set afterwards leaves a moment in which others can open the
+        // file.
         options.mode(0o600);
     }
     let file = options.open(beneath::reach(path)?)?;
@@ -296,6 +301,7 @@ fn create_unsynced(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 
 /// Creates `folder` and what is missing above it. New folders are 0700, and durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+    // The entry of a folder is in the folder above it, so that one is synced.
     for made in create_unsynced(folder)? {
         sync_folder(parent_of(&made))?;
     }
@@ -432,44 +438,33 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Removes temp files in `folder` that no process is writing. Returns their number.
-pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .filter(|e| is_temp_name(&e.file_name()))
-        .map(|e| e.path())
-        .filter(|path| {
-            // Under its lock, so that a writer that has just made it sees that it is gone.
-            file_open::open(path)
-                .is_ok_and(|file| lock::try_lock(&file).is_ok() && remove_temp(path))
-        })
-        .count()
+/// Returns the temp files in `folder`.
+fn temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| is_temp_name(&entry.file_name()))
 }
 
-fn remove_temp(path: &Path) -> bool {
-    sharing::remove_file(path).is_ok()
+/// Removes temp files in `folder` that no process is writing. Returns their number.
+pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
+    // Under its lock, so that a writer that has just made it sees that it is gone.
+    let remove = |path: PathBuf| {
+        let file = file_open::open(&path);
+        file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())
+    };
+    temps(folder).filter(|temp| remove(temp.path())).count()
 }
 
 /// Temp files in `folder` of killed processes. With `now`, leaves out files younger than a minute, which may
 /// not be locked yet.
-pub(crate) fn stale(folder: &Path, now: Option<std::time::SystemTime>) -> Vec<PathBuf> {
-    const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
+pub(crate) fn stale(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
+    const YOUNG: Duration = Duration::from_secs(60);
+    let is_old = |temp: &fs::DirEntry, now: SystemTime| {
+        let at = temp.metadata().and_then(|m| m.modified());
+        at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
     };
-    entries
-        .flatten()
-        .filter(|e| is_temp_name(&e.file_name()))
-        .filter(|e| {
-            let at = e.metadata().and_then(|m| m.modified());
-            now.is_none_or(|now| {
-                at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
-            })
-        })
-        .map(|e| e.path())
+    temps(folder)
+        .filter(|temp| now.is_none_or(|now| is_old(temp, now)))
+        .map(|temp| temp.path())
         .filter(|path| lock::is_free(path))
         .collect()
 }
@@ -485,7 +480,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(format!("{TEMP_PREFIX}x"));
         let file = create_private(&path).unwrap();
-        let now: std::time::SystemTime = Clock::System.now().into();
+        let now: SystemTime = Clock::System.now().into();
         let hour = Duration::from_secs(3600);
         for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
             file.set_modified(at).unwrap();

@@ -68,13 +68,14 @@ mod system {
             let child = command.spawn()?;
             events::debug!("started {}", command.get_program().to_string_lossy());
             RUNNING.store(true, Ordering::SeqCst);
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            let pid = processes::pid_of(child.id());
             let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
             let forwarder = std::thread::Builder::new().spawn(move || {
                 for signal in signals.forever() {
                     let signal = match signal {
                         SIGTERM => Signal::TERM,
                         SIGHUP => Signal::HUP,
+                        // The terminal has sent Ctrl-C and Ctrl-\ to the child already.
                         _ => continue,
                     };
                     let _ = kill_process(pid, signal);
@@ -118,6 +119,7 @@ mod system {
             if !processes::is_stopped(self.id()) {
                 return;
             }
+            // Execution continues behind this line when the shell sends SIGCONT.
             let _ = kill_process(getpid(), Signal::STOP);
             let _ = kill_process(self.pid, Signal::CONT);
         }

@@ -154,6 +154,7 @@ mod linux {
         }
         let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
         if roots.iter().all(|known| known.given != root) {
+            // Never removed: a path that was protected once stays so while this process runs.
             roots.push(Arc::new(ProtectedRoot {
                 given: root.to_path_buf(),
                 real: OnceLock::new(),
@@ -218,6 +219,7 @@ mod linux {
         {
             Ok(file) => Ok(Opened::File(file.into())),
             Err(Errno::LOOP) => Ok(Opened::Link),
+            // seccomp filters of containers answer unknown calls by EPERM.
             Err(Errno::NOSYS | Errno::PERM) => Ok(Opened::Unsupported),
             Err(e) => Err(e.into()),
         }
@@ -236,6 +238,7 @@ mod linux {
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
             return Ok(None);
         };
+        // `O_PATH` needs no permission to read the folder, only to go through it.
         match open_without_links(parent, OFlags::PATH | OFlags::DIRECTORY)? {
             Opened::File(folder) => {
                 let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));

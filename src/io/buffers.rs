@@ -23,6 +23,8 @@ impl BufferPool {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
+            // The allocator aligns to 16 bytes only, so the aligned part begins somewhere in the
+            // first page.
             buffer.resize(len + ALIGNMENT, 0);
         }
         let begin = buffer.as_ptr().align_offset(ALIGNMENT);

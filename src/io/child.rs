@@ -5,7 +5,9 @@
 //! that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::child_streams::{self, StderrTail};
-use std::io::{self, BufRead, BufReader, Write};
+#[cfg(unix)]
+use super::processes::pid_of;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -67,6 +69,8 @@ impl ChildGroup {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
+            // Its own group also keeps Ctrl-C of the terminal away: this process decides when the
+            // child ends.
             command.process_group(0);
         }
         let mut started = child_streams::start(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
@@ -148,7 +152,7 @@ impl ChildGroup {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
             // Reaped, its id could become another process's before the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            self.id()
+            pid_of(self.child.id())
                 .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
         }
         #[cfg(not(unix))]
@@ -158,22 +162,16 @@ impl ChildGroup {
         }
     }
 
-    #[cfg(unix)]
-    fn id(&self) -> Option<rustix::process::Pid> {
-        i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-    }
-
     /// Kills the group and reaps the child.
     fn kill(&mut self) {
         #[cfg(windows)]
+        // Closing the last handle of a job kills all its processes.
         drop(self.job.take());
         if self.status.is_some() {
             return;
         }
         #[cfg(unix)]
-        if let Some(group) = self.id() {
+        if let Some(group) = pid_of(self.child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
@@ -199,33 +197,17 @@ impl Drop for ChildGroup {
 /// The next line without its end; those longer than [`MAX_LINE_BYTES`] are skipped. `None` at the
 /// end of the stream; a last line without an end counts.
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let mut too_long = false;
     loop {
-        let chunk = match reader.fill_buf() {
-            Ok(chunk) => chunk,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        if chunk.is_empty() {
-            return Ok((!line.is_empty() && !too_long).then_some(line));
+        let mut line = Vec::new();
+        // One byte more is the newline, or shows that the line is too long.
+        let mut part = reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
+        if part.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
         }
-        let end = chunk.iter().position(|byte| *byte == b'\n');
-        let part = &chunk[..end.unwrap_or(chunk.len())];
-        too_long |= line.len() + part.len() > MAX_LINE_BYTES;
-        if too_long {
-            line = Vec::new();
-        } else {
-            line.extend_from_slice(part);
+        if line.pop_if(|byte| *byte == b'\n').is_some() || line.len() <= MAX_LINE_BYTES {
+            return Ok(Some(line));
         }
-        let used = end.map_or(chunk.len(), |at| at + 1);
-        reader.consume(used);
-        if end.is_some() {
-            if !too_long {
-                return Ok(Some(line));
-            }
-            too_long = false;
-        }
+        reader.skip_until(b'\n')?;
     }
 }
 

@@ -106,6 +106,7 @@ fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
         let Ok(mut kept) = kept.lock() else { return };
         kept.extend_from_slice(&buffer[..n]);
         let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
+        // The reason of a failure is in the last lines.
         kept.drain(..excess);
     }
 }

@@ -97,7 +97,9 @@ impl Zone {
             .with_second(0)
             .and_then(|t| t.with_nanosecond(0))
             .unwrap_or(*from);
+        // From the local day, which may be another one than in UTC.
         let today = self.at(&from).date_naive();
+        // Every day of the week comes twice: the time of today may have passed.
         (0..16)
             .filter_map(|days| today.checked_add_days(Days::new(days)))
             .filter(|date| day.is_none_or(|day| date.weekday() == day))

@@ -81,6 +81,7 @@ pub(crate) fn confirmed_ages(
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("look at", path)?;
+        // The later of the two times: one of the clocks may have been behind.
         let at = clock::from_unix_nanos(modified_ns(&meta).into()).max(*at);
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
@@ -103,7 +104,7 @@ pub(crate) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     Ok(modified_ns(&meta))
 }
 
-/// Returns the mtime in nanoseconds. Programs can set it.
+/// Returns the mtime in nanoseconds since 1970, 0 if it is unknown. Programs can set it.
 pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
@@ -137,10 +138,8 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
 
 #[cfg(not(unix))]
 fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
-    let since_ns = at
-        .ok()
-        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    since_ns.map_or(0, |since_ns| {
-        i64::try_from(since_ns.as_nanos()).unwrap_or(i64::MAX)
+    at.map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
     })
 }

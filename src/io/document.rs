@@ -116,6 +116,7 @@ pub(crate) fn parse_stream<T: Document>(
 ) -> Result<DocumentState<T>, DocumentError> {
     let mut content = content.take(max_bytes);
     let mut bytes = Vec::new();
+    // Enough for the schema number, which this program writes first.
     let begun = content.by_ref().take(64).read_to_end(&mut bytes);
     let state = match begun.map(|_| begins_with_schema(&bytes)) {
         Ok(Some(found)) if found > T::SCHEMA => return Err(newer::<T>(path, found)),
@@ -227,6 +228,8 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     lock: &Path,
     change: impl FnOnce(&mut T) -> R,
 ) -> Result<DocumentUpdate<R>, DocumentError> {
+    // Before the read: two processes that read the same state would each drop the change of the
+    // other.
     let _held = FileLock::exclusive_unless_interrupted(lock)?;
     let (before, moved_aside) = match read::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
@@ -235,6 +238,7 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     };
     let mut document = before.clone().unwrap_or_default();
     let value = change(&mut document);
+    // A command that changes nothing must also work on a full or read-only disk.
     if before.as_ref() != Some(&document) {
         write(path, &document)?;
     }

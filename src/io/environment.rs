@@ -142,6 +142,7 @@ impl Environment {
     /// be a script that searches its interpreter there.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
+        // Only what this value holds: in tests it differs from the environment of the process.
         command.env_clear().envs(self.variables());
         match std::env::join_paths(self.program_folders()) {
             Ok(folders) if !folders.is_empty() => command.env("PATH", folders),

@@ -189,6 +189,8 @@ fn open_with(path: &Path, no_link: bool) -> io::Result<(File, Metadata)> {
 #[cfg(unix)]
 fn wait_free_flags(no_link: bool) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
+    // Non-blocking for pipes; and a terminal that is opened must not become the one that controls
+    // this process.
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, no_link);
     flags

@@ -1,5 +1,6 @@
 //! SHA-256 as lower-case hex.
 
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -55,22 +56,9 @@ impl Serialize for Sha256Digest {
 
 impl<'de> Deserialize<'de> for Sha256Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Hex;
-
-        impl serde::de::Visitor<'_> for Hex {
-            type Value = Sha256Digest;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a digest of 64 hex characters")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sha256Digest, E> {
-                let digest = parse_hex(text.as_bytes());
-                digest.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-            }
-        }
-
-        deserializer.deserialize_str(Hex)
+        let text = String::deserialize(deserializer)?;
+        let expected = &"a digest of 64 hex characters";
+        Self::parse(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), expected))
     }
 }
 
@@ -102,6 +90,7 @@ impl Hasher {
 
     /// The digest of the input so far. More input may follow.
     pub(crate) fn digest(&self) -> Sha256Digest {
+        // A copy of the state, which is a hundred bytes, so that hashing can go on.
         Sha256Digest(self.0.clone().finalize().into())
     }
 }

@@ -111,6 +111,7 @@ impl FileLock {
     /// # Errors
     /// The file may contain a part of `bytes`.
     pub(crate) fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
+        // In place, not by a rename: the lock belongs to the file and not to its name.
         self.file.set_len(0)?;
         super::position::write_all_at(&self.file, bytes, 0)?;
         flush::all(&self.file)

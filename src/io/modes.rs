@@ -78,6 +78,8 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
     {
         use std::os::unix::fs::MetadataExt;
         let is_kept_there = !is_open(to.metadata()?.mode());
+        // Files of a person are rarely executable. Where all of them seem to be, the disk has made
+        // up the modes.
         let may_be_invented = meta.mode() & 0o011 != 0;
         if !is_kept_there || (may_be_invented && from.parent().is_some_and(is_shared)) {
             return Ok(());

@@ -9,6 +9,7 @@ use std::thread;
 pub(crate) fn threads() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
+        // Two also on one processor, so that one can compute while the other waits for the disk.
         .clamp(2, 8)
 }
 
@@ -57,6 +58,8 @@ impl<J, R> Submitter<'_, J, R> {
         match &self.0 {
             SubmitTo::Threads { jobs, order } => {
                 let (result, receiver) = sync_channel(1);
+                // The order first: its channel is the bound on unfinished jobs, and the consumer
+                // reads from it.
                 order.send(receiver).map_err(|_| ConsumerFailed)?;
                 jobs.send((job, result)).map_err(|_| ConsumerFailed)
             }

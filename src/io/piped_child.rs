@@ -6,6 +6,8 @@
 //! this process or the limit has passed; the child is then asked to end, and killed if it does not.
 
 use super::child_streams::{self, StderrTail};
+#[cfg(unix)]
+use super::processes::pid_of;
 use super::progress::is_interrupted;
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -137,6 +139,7 @@ impl PipedChild {
     /// Waits for the child to end and returns its end. Unread output is discarded.
     pub(crate) fn finish(mut self) -> ChildEnd {
         let mut rest = [0; 8192];
+        // A child that writes into a full pipe would never end.
         while matches!(self.read(&mut rest), Ok(1..)) {}
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
@@ -179,9 +182,7 @@ impl PipedChild {
             return;
         }
         #[cfg(unix)]
-        if let Ok(id) = i32::try_from(self.child.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(id)
-        {
+        if let Some(pid) = pid_of(self.child.id()) {
             // restic 0.14 cleans up on SIGINT only. The id is the child's: it is not reaped yet.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
             let deadline = Instant::now() + END_TIMEOUT;

@@ -89,6 +89,8 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
         if fcntl_setfl(file, flags | OFlags::DIRECT).is_err() {
             return write_all_at(file, bytes, offset);
         }
+        // The flag is set for this write alone: the rest is shorter than a page, which direct I/O
+        // refuses.
         let written = write_all_at(file, pages, offset);
         fcntl_setfl(file, flags)?;
         match written {

@@ -88,6 +88,7 @@ impl RetentionPolicy {
             let mut seen = None;
             for (rules, item) in rules.iter_mut().zip(items) {
                 let period = Some(first_day(item.date));
+                // The newest of a period comes first; the others of it are skipped.
                 if seen == period {
                     continue;
                 }

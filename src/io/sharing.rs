@@ -46,6 +46,7 @@ fn name_cause(error: io::Error, path: &Path) -> io::Error {
     #[cfg(windows)]
     if is_busy(&error) {
         use std::os::windows::fs::OpenOptionsExt;
+        // An open without sharing fails exactly if another process has the file open.
         let alone = fs::File::options().read(true).share_mode(0).open(path);
         if is_in_use(&error) || alone.is_err_and(|e| is_in_use(&e)) {
             return FileInUse.into();

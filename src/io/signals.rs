@@ -35,6 +35,8 @@ pub(crate) fn end_within(seconds: u64) {
     let _ = std::thread::Builder::new().spawn(move || {
         use rustix::process::{Signal, getpid, kill_process};
         std::thread::sleep(std::time::Duration::from_secs(seconds));
+        // The default action of SIGALRM ends the process at once, whatever its other threads wait
+        // for.
         let _ = kill_process(getpid(), Signal::ALARM);
     });
     #[cfg(not(unix))]

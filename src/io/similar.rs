@@ -22,6 +22,7 @@ pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) 
     // Stable: equally similar names keep their order.
     rated.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
     let best = rated.first().map_or(0.0, |(best, _)| *best);
+    // A good match hides the mediocre ones.
     let least = (best - MAX_DIFFERENCE).max(MIN_SIMILARITY);
     let nearest = rated.into_iter().take_while(|(rating, _)| *rating >= least);
     nearest

@@ -81,6 +81,7 @@ pub(crate) fn network_kind(path: &Path) -> Option<&'static str> {
             0x5346_414f => Some("AFS"),
             0x00c3_6400 => Some("Ceph"),
             0x0102_1997 => Some("9P"),
+            // FUSE also has local disks, such as NTFS, but the kernel does not tell which.
             0x6573_5546 => Some("FUSE"),
             _ => None,
         }

@@ -79,11 +79,7 @@ impl Drop for Staging {
 
 /// The staging folders in `parent` whose process is gone.
 pub(crate) fn stale(parent: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
+    tree::entries(parent)
         .filter(|e| is_staging_name(&e.file_name()))
         .map(|e| e.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
@@ -99,6 +95,7 @@ pub(crate) fn remove_stale_temps(parent: &Path) -> Vec<IoError> {
     match FileLock::exclusive(&parent.join(".lock")) {
         Err(e) => vec![e],
         Ok(_sweeping) => {
+            // Listed again under the lock.
             let removed = stale(parent)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));

@@ -93,6 +93,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
+            // More digits are no amount of time, and could overflow.
             .filter(|end| (1..=12).contains(end))?;
         let amount: f64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();
@@ -117,23 +118,11 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
 
 /// The number of a month: "nov", "November".
 pub(crate) fn month(text: &str) -> Option<u32> {
-    const MONTHS: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
+    const MONTHS: &str =
+        "january february march april may june july august september october november december";
     let name = text.trim_end_matches('.').to_lowercase();
-    let position = MONTHS.iter().position(|month| {
-        *month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
+    let position = MONTHS.split(' ').position(|month| {
+        month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
     })?;
     u32::try_from(position + 1).ok()
 }

@@ -31,8 +31,14 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
             Err(e) => return Err(e),
         }
     }
+    // In a fixed order, so that archives and messages do not depend on the file system.
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
+}
+
+/// Returns the entries of a folder in any order; none if it cannot be listed.
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
 }
 
 /// As [`list`]; a missing folder has no entries.

@@ -1,7 +1,7 @@
 //! The location and the file names of logs.
 
 use super::settings::{LogContext, LogSettings};
-use crate::io::{IoContext, IoError, atomic, sharing};
+use crate::io::{IoContext, IoError, atomic, sharing, tree};
 use chrono::NaiveDate;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -104,9 +104,7 @@ impl LogLocation {
 
     /// Lists the files of this log in the folder, the oldest first. Links and folders are skipped.
     pub(super) fn list(&self) -> Vec<LogName> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
-        let mut names: Vec<_> = entries
-            .flatten()
+        let mut names: Vec<_> = tree::entries(&self.folder)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
             .filter_map(|entry| self.parse(entry.file_name().to_str()?))
             .collect();
@@ -117,6 +115,7 @@ impl LogLocation {
     /// Returns the next free number of that day.
     pub(super) fn free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
+        // Zipped logs count as well: a number is never given twice on a day.
         taken.map(|name| name.number).max().unwrap_or(0) + 1
     }
 
@@ -138,6 +137,7 @@ impl LogLocation {
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt;
+            // Non-blocking, so that a pipe in the place of a log cannot stop the program.
             let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
             options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
         }
@@ -156,6 +156,7 @@ fn file_name_part(text: &str) -> String {
                 '-'
             }
         })
+        // A name has at most 255 bytes, and these are three parts of one.
         .take(64)
         .collect();
     if name.is_empty() {

@@ -90,6 +90,7 @@ impl Visit for EventFields {
 /// process that has a log already.
 pub(crate) fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
     let subscriber = tracing_subscriber::registry().with(StepLayer { print });
+    // There can be one subscriber, and it cannot be removed.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -99,6 +100,7 @@ struct StepLayer<F> {
 
 impl<S: Subscriber, F: Fn(&str) + Send + Sync + 'static> Layer<S> for StepLayer<F> {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _context: Context<'_, S>) -> bool {
+        // Libraries emit events too, which say nothing about the command of the user.
         metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
     }
 

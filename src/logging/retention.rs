@@ -34,6 +34,7 @@ pub(crate) fn plan(
     archive: LogArchiving,
 ) -> Vec<RetentionAction> {
     let policy = RetentionPolicy {
+        // A day more, because the log of the first day was written until its end.
         max_age: (retention_days > 0).then(|| TimeDelta::days(i64::from(retention_days) + 1)),
         ..RetentionPolicy::default()
     };

@@ -3,6 +3,7 @@
 use super::line::LogFormat;
 use super::severity::Severity;
 use crate::io::clock::{Clock, Zone};
+use smart_default::SmartDefault;
 use std::path::PathBuf;
 
 /// The treatment of a log that is no longer written.
@@ -15,7 +16,8 @@ pub enum LogArchiving {
     Text,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The settings of a log. The defaults are those of codexsync's `[logging]`.
+#[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// The lowest severity that is logged.
     pub level: Severity,
@@ -24,25 +26,13 @@ pub struct LogSettings {
     pub file: Option<PathBuf>,
     pub format: LogFormat,
     /// The number of days after which a log is removed; 0 for never.
+    #[default = 7]
     pub retention_days: u32,
     /// The treatment of a log that is no longer written.
     pub archive: LogArchiving,
     /// The maximum size of a file in bytes; 0 for no limit.
+    #[default(10 * 1024 * 1024)]
     pub max_file_bytes: u64,
-}
-
-impl Default for LogSettings {
-    /// The defaults of codexsync's `[logging]`.
-    fn default() -> Self {
-        Self {
-            level: Severity::Info,
-            file: None,
-            format: LogFormat::Text,
-            retention_days: 7,
-            archive: LogArchiving::Zip,
-            max_file_bytes: 10 * 1024 * 1024,
-        }
-    }
 }
 
 /// The environment of a log.

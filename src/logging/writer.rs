@@ -63,6 +63,7 @@ impl LogWriter {
         let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("look at", &path)?.len();
         let line = line.as_bytes();
+        // One line that is longer than the limit gets a file of its own.
         let is_full = size > 0 && size.saturating_add(line.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && is_full {
             let number = self.location.free_number(date);
@@ -70,6 +71,8 @@ impl LogWriter {
             file = LogLocation::open(&path)?;
         }
         end_partial_line(&mut file).at("write the log", &path)?;
+        // Without an fsync: a log must not make a command slower, and after a power loss its last
+        // lines are of little use.
         file.write_all(line).at("write the log", &path)?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// The reason why a vault command failed. The repository keeps every earlier snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultError {
+pub(crate) enum VaultError {
     /// No program of this name was found.
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
@@ -115,4 +115,4 @@ impl VaultError {
 /// The message of restic as one line, without credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("restic: {0}")]
-pub struct ResticMessage(pub(crate) String);
+pub(crate) struct ResticMessage(pub(crate) String);

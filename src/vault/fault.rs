@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A kind of fault, each with a hint of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// No repository exists at this URL.
     NoRepository,
     /// A repository exists at this URL.

@@ -23,6 +23,8 @@ impl Read for &ArchiveFile {
             if e.kind() == io::ErrorKind::Interrupted {
                 return e;
             }
+            // The decoder gets an error of the same kind, and stops. The recorded one has the text
+            // of the system.
             let kind = e.kind();
             self.refused.borrow_mut().get_or_insert(e);
             kind.into()

@@ -99,6 +99,7 @@ pub(super) fn case_folded(path: &Path) -> String {
 }
 
 fn check_component(name: &OsStr) -> Result<(), &'static str> {
+    // The limit of all common file systems.
     if name.len() > 255 {
         return Err("a component of more than 255 bytes");
     }

@@ -24,6 +24,7 @@ pub struct FileList {
     names: Arc<NameTable>,
     /// Distinct device numbers of all rows, usually one.
     devices: Vec<u64>,
+    // A deque, because a backup takes files from the front while the list of the archive grows.
     rows: VecDeque<FileRow>,
 }
 
@@ -58,6 +59,7 @@ impl FileList {
     pub(crate) fn push(&mut self, file: &FileEntry) {
         let (device, stamp) = match self.device(file.stamp.dev) {
             Some(device) => (device, file.stamp),
+            // Without its device a stamp proves nothing. The next backup reads the file again.
             None => (0, InodeStamp::default()),
         };
         let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
@@ -160,6 +162,7 @@ impl FileList {
     /// together stay within the memory of one.
     fn release_spare_capacity(&mut self) {
         if self.rows.len() < self.rows.capacity() / 16 * 15 {
+            // Rarely, because each time copies the rows that are left.
             self.rows.shrink_to_fit();
         }
     }
@@ -237,6 +240,7 @@ impl Serialize for FileList {
 
 impl<'de> Deserialize<'de> for FileList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // One by one: a list of complete entries would take several times the memory of the rows.
         struct OneByOne;
 
         impl<'de> Visitor<'de> for OneByOne {

@@ -4,8 +4,13 @@
 /// Size of the encoded footer in bytes.
 pub const LEN: usize = 10 + 2 + 4 + 17 + 2 + 8;
 
+// The magic number, deflate, the flag of an extra field, no time, no hint, an unknown system: no
+// byte depends on the machine that writes.
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
+// The length of the extra field, then its only subfield as RFC 1952 defines it: the id `CM`, a
+// length, and here the version of this footer.
 const EXTRA: [u8; 7] = [21, 0, b'C', b'M', 17, 0, 1];
+// An empty final block of deflate, then the CRC and the length of no bytes.
 const TAIL: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Position of the manifest's gzip members in the archive.
@@ -36,6 +41,8 @@ impl Footer {
             raw.copy_from_slice(&bytes[from..from + 8]);
             u64::from_le_bytes(raw)
         };
+        // Every fixed byte has to match: the end of another gzip file can have a few of them by
+        // chance.
         let known = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
         known.then(|| Self {
             offset: number(17),

@@ -107,6 +107,7 @@ fn packed_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> 
     if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
         return Ok(Vec::new());
     }
+    // Distributed over all of it: a conversation can begin with text and go on with an image.
     let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
     with_fastest(|compressor| {
@@ -155,6 +156,8 @@ pub(crate) fn decompress(
     thread_local! {
         static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
     }
+    // libdeflate needs the exact size in advance. The index has it, and `index_check` has limited
+    // it.
     let mut bytes = buffers.aligned(size);
     let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(packed, &mut bytes));
     match unpacked {
@@ -177,6 +180,7 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
     match memchr::memmem::find(packed, &trailer) {
+        // The checksum of other bytes: the stream is not one of these.
         None => false,
         first if first == packed.len().checked_sub(trailer.len()) => true,
         Some(_) => decodes_as_one_stream(packed),

@@ -23,6 +23,7 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
     let mut covered = CoveredEntries::default();
     let mut offset = 0u64;
     for member in &manifest.members {
+        // A gap could hold members that tar programs unpack and this program never checks.
         if member.offset != offset {
             return Err("members do not follow each other");
         }
@@ -72,6 +73,7 @@ impl CoveredEntries {
             MemberContents::Files(first, count) if first == self.files && count > 0 => {
                 self.files = self.files.saturating_add(count);
                 let needed = bytes_of(manifest, first, self.files);
+                // The size of the member limits what its files can claim.
                 if needed.is_none_or(|bytes| bytes > member.size) {
                     return Err("files that are larger than their member");
                 }

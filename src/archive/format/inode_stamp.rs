@@ -1,5 +1,6 @@
 //! The inode identity of a version of a file.
 
+use crate::io::disk_clock;
 use serde::{Deserialize, Serialize};
 
 /// Identifies a version of a file by values that programs cannot set, unlike size and modification
@@ -27,23 +28,16 @@ impl InodeStamp {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
-            let ctime = meta
-                .ctime()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(meta.ctime_nsec());
             Self {
-                ctime,
+                ctime: disk_clock::changed_ns(meta),
                 ino: meta.ino(),
                 dev: meta.dev(),
             }
         }
         #[cfg(not(unix))]
         {
-            let written = meta.modified().ok();
-            let since = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            let nanos = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
             Self {
-                ctime: nanos.unwrap_or_default(),
+                ctime: disk_clock::modified_ns(meta),
                 ..Self::default()
             }
         }

@@ -30,6 +30,7 @@ pub(crate) fn write(
     offset: u64,
     put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), ArchiveError> {
+    // A manifest of half a million files has more than 100 MB of text.
     let mut text = ByteCounter(0);
     document::encode_to(&mut text, manifest).at("write", path)?;
     let len = write_members(manifest, text.0, compression, put).at("write", path)?;
@@ -111,6 +112,8 @@ impl ManifestMemberWriter<'_> {
 
 impl Write for ManifestMemberWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // serde_json writes a few bytes at a time, so a member is at most a little longer than a
+        // chunk.
         self.member.extend_from_slice(bytes);
         if self.member.len() as u64 >= CHUNK_BYTES {
             self.close()?;
@@ -128,6 +131,7 @@ impl Write for ManifestMemberWriter<'_> {
 pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = archive_file::open(path)?;
     let len = file.metadata().at("read", path)?.len();
+    // The footer has a fixed length, so the manifest is found without reading anything before it.
     let footer_len = footer::LEN as u64;
     if len < footer_len {
         return Ok(None);
@@ -178,6 +182,7 @@ fn read_member(
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
+            // With nothing left of the limit it is unknown whether the data has ended.
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
             Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {

@@ -25,6 +25,7 @@ pub(crate) fn check_structure(
     for_each_entry(bytes, &mut |entry, _| {
         let fits = match &entry.kind {
             RawKind::Folder => folders.get(next).is_some_and(|f| f.path == entry.name),
+            // Links are numbered after all folders.
             RawKind::Link(target) => next
                 .checked_sub(folders.len())
                 .and_then(|i| manifest.links.get(i))

@@ -7,6 +7,7 @@ use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::quota::legacy::ValidationStatus;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 /// Maximum size of `captured_files` in a sidecar.
 const MAX_CAPTURED_BYTES: usize = 8 * 1024;
@@ -57,9 +58,10 @@ impl BackupMode {
 /// The groups of fields are those of the document: account, weekly window, legacy file, home,
 /// program, quota, content, archive. They are no structs of their own, because `#[serde(flatten)]`
 /// doubles the time that every command needs to read the records of many archives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, SmartDefault, Serialize, Deserialize)]
 pub struct Metadata {
     /// The product name, always "codex".
+    #[default = "codex"]
     pub product: String,
     /// Label of the account: the email, or that of a key. `None` if the home was signed out.
     pub email: Option<String>,
@@ -103,12 +105,14 @@ pub struct Metadata {
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]
+    #[default(env!("CARGO_PKG_VERSION").into())]
     pub manager_version: String,
     /// The build of Codex at that time, as [`crate::codex::program::Program`] identifies it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codex_build: Option<String>,
     /// Source of the windows, or "none".
     #[serde(default)]
+    #[default = "none"]
     pub status_source: String,
     /// Quota windows of the account as they were observed.
     #[serde(default)]
@@ -153,45 +157,6 @@ impl Document for Metadata {
     const MAX_BYTES: u64 = 1024 * 1024;
 }
 
-impl Default for Metadata {
-    fn default() -> Self {
-        Self {
-            product: "codex".into(),
-            email: None,
-            account_id: None,
-            user_id: None,
-            plan: None,
-            session_start_at: None,
-            next_available_at: None,
-            reset_at: None,
-            quota_end_detected_at: None,
-            inferred_session_duration_seconds: None,
-            inference_basis: String::new(),
-            legacy_auth_filename: None,
-            legacy_quota_day_token: None,
-            legacy_year: None,
-            validation_status: None,
-            source_codex_home: String::new(),
-            captured_files: Vec::new(),
-            captured_files_more: 0,
-            created_at: Timestamp::default(),
-            manager_version: env!("CARGO_PKG_VERSION").into(),
-            codex_build: None,
-            status_source: "none".into(),
-            windows: Vec::new(),
-            windows_observed_at: None,
-            mode: BackupMode::Full,
-            excludes: false,
-            skipped: 0,
-            label: None,
-            files: 0,
-            bytes: 0,
-            archive_bytes: 0,
-            archive_sha256: String::new(),
-        }
-    }
-}
-
 impl Metadata {
     /// Returns the account of the archive, or `None` if the home was signed out.
     pub(crate) fn identity(&self) -> Option<Identity> {
@@ -225,6 +190,8 @@ impl Metadata {
         if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
             return;
         }
+        // The names of Codex come first, so that a home full of other files still shows that it is
+        // one.
         let (of_codex, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.captured_files)
             .into_iter()
             .partition(|name| home::is_codex_name(name.trim_end_matches('/').as_ref()));
@@ -234,6 +201,7 @@ impl Metadata {
                 room = left;
                 self.captured_files.push(name);
             } else {
+                // From here on no name is kept, however short: the list stays a prefix.
                 room = 0;
                 self.captured_files_more += 1;
             }

@@ -24,5 +24,14 @@ pub(crate) mod sizes;
 pub(crate) mod tar_head;
 pub(crate) mod tar_stream;
 
+pub(crate) use entry::{FileEntry, FolderEntry, LinkEntry};
+pub(crate) use entry_name::EntryName;
+pub(crate) use file_list::FileList;
 pub use gzip_member::Compression;
+pub(crate) use inode_stamp::InodeStamp;
+pub(crate) use manifest::{
+    AccountAuth, ArchiveManifest, EXTERNAL_DATABASES_FOLDER, MANIFEST_NAME, Member, MemberContents,
+};
+pub(crate) use metadata::{BackupMode, Metadata};
+pub(crate) use name_table::{NameId, NameSet, NameTable};
 pub(crate) use sizes::OWNER_ACCESS_MODE;

@@ -70,6 +70,7 @@ struct NameTableInner {
     /// Open-addressing hash table: the number of a name plus one, or zero for a free slot. The
     /// length is a power of two.
     slots: Vec<u32>,
+    // Random, so that no archive can have names that all fall into the same slots.
     hashes: RandomState,
 }
 
@@ -104,6 +105,7 @@ impl NameTableInner {
             self.blocks.push(self.text.len());
             0
         } else {
+            // Names come mostly in order, so that neighbours share their folders.
             let same = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
             same.count()
         };
@@ -128,6 +130,7 @@ impl NameTableInner {
         let len = (self.slots.len() * 2).max(64);
         self.slots = Vec::new();
         self.slots.resize(len, 0);
+        // In the order of the numbers, each name needs only the one before it to be decoded.
         let (mut at, mut name) = (0, Vec::new());
         for id in 0..self.len {
             at = self.step(at, &mut name);

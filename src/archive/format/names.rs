@@ -88,6 +88,8 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
     };
     let bytes = rest.as_bytes();
     bytes.len() > 18
+        // The date, the time, and a dash after each. Whether such a date exists does not matter:
+        // nothing reads it.
         && bytes[..18].iter().enumerate().all(|(i, b)| match i {
             4 | 7 | 10 | 17 => *b == b'-',
             _ => b.is_ascii_digit(),
@@ -112,6 +114,7 @@ pub(crate) fn safe_label(label: &str) -> String {
     }
     if safe.len() > MAX_LABEL_BYTES {
         let mut end = MAX_LABEL_BYTES;
+        // Neither within a character nor within an escape such as `%2F`.
         while !safe.is_char_boundary(end)
             || safe.as_bytes()[end.saturating_sub(2)..end].contains(&b'%')
         {

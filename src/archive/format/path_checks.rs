@@ -99,6 +99,7 @@ pub(crate) fn check_names(
             leaves.insert(&name);
         }
     }
+    // Freed before the next pass. A restore of half a million files is limited by its memory.
     drop((folded, seen));
     let mut ancestors = AncestorLookup::new(&leaves);
     for (number, name) in manifest.names().enumerate() {
@@ -121,64 +122,36 @@ pub(crate) fn check_names(
 }
 
 /// Checks that no two of these names, nor two of their parents, differ only in letter case: a disk
-/// that ignores case would merge them. Compares hashes first, to save memory; `names` is iterated
-/// twice if two hashes collide.
+/// that ignores case would merge them.
 ///
 /// # Errors
 /// Names the second of two such names.
-pub(crate) fn check_case_collisions<I: Iterator<Item = EntryName>>(
-    names: impl Fn() -> I,
+pub(crate) fn check_case_collisions(
+    names: impl IntoIterator<Item = EntryName>,
 ) -> Result<(), ContentError> {
+    // Hashes, because half a million names twice would take more memory than the rest of a restore. Their seed is random, so
+    // that no archive can have names whose hashes are equal.
     let hashes = RandomState::new();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
-    let mut clashing: HashSet<u64> = HashSet::new();
-    visit_with_parents(names(), |path| {
-        let (one, exact) = (hashes.hash_one(case_folded(path)), hashes.hash_one(path));
-        if *spellings.entry(one).or_insert(exact) != exact {
-            clashing.insert(one);
-        }
-        Ok(())
-    })?;
-    drop(spellings);
-    if clashing.is_empty() {
-        return Ok(());
-    }
-    let mut first: HashMap<String, PathBuf> = HashMap::new();
-    visit_with_parents(names(), |path| {
-        let text = case_folded(path);
-        if !clashing.contains(&hashes.hash_one(&text)) {
-            return Ok(());
-        }
-        let first = first.entry(text).or_insert_with(|| path.to_path_buf());
-        if first == path {
-            return Ok(());
-        }
-        Err(ContentError::Unsafe {
-            entry: path
-                .to_string_lossy()
-                .replace(std::path::MAIN_SEPARATOR, "/"),
-            reason: "differs from another only in letter case, which this disk ignores",
-        })
-    })
-}
-
-/// Visits each name and its parents, except the parents that the name before it has as well.
-fn visit_with_parents(
-    names: impl Iterator<Item = EntryName>,
-    mut visit: impl FnMut(&Path) -> Result<(), ContentError>,
-) -> Result<(), ContentError> {
     let mut last = PathBuf::new();
     for name in names {
         let path = name.as_path();
-        visit(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        if folder == last {
-            continue;
-        }
+        // The parents that the name before has as well were compared with it.
         let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
-        above
-            .take_while(|f| !last.starts_with(f))
-            .try_for_each(&mut visit)?;
+        let above = above.take_while(|above| !last.starts_with(above));
+        for path in std::iter::once(path).chain(above) {
+            let exact = hashes.hash_one(path);
+            let spelling = spellings.entry(hashes.hash_one(case_folded(path)));
+            if *spelling.or_insert(exact) != exact {
+                return Err(ContentError::Unsafe {
+                    entry: path
+                        .to_string_lossy()
+                        .replace(std::path::MAIN_SEPARATOR, "/"),
+                    reason: "differs from another only in letter case, which this disk ignores",
+                });
+            }
+        }
         last = folder.to_path_buf();
     }
     Ok(())
@@ -292,7 +265,7 @@ mod tests {
                 .iter()
                 .map(|name| EntryName::of_path(Path::new(name)).unwrap())
                 .collect();
-            let checked = check_case_collisions(|| names.iter().cloned());
+            let checked = check_case_collisions(names);
             checked.map_err(|e| e.of(Path::new("x.tar.gz")))
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();

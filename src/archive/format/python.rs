@@ -36,6 +36,7 @@ pub(crate) fn is_description(name: &EntryName) -> bool {
 }
 
 /// Collects the entries of an archive without a manifest.
+#[derive(Default)]
 pub(crate) struct PythonScan {
     packed: u64,
     entries: u64,
@@ -51,10 +52,7 @@ impl PythonScan {
     pub(crate) fn new(packed: u64) -> Self {
         Self {
             packed,
-            entries: 0,
-            found: ArchiveManifest::default(),
-            description: None,
-            reserved: None,
+            ..Self::default()
         }
     }
 
@@ -85,6 +83,7 @@ impl PythonScan {
         match &entry.kind {
             RawKind::File if is_description(&name) => {
                 let bytes = content.read_all(Metadata::MAX_BYTES)?;
+                // The last one counts, as for a tar program that unpacks both over each other.
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.found.files.push(&FileEntry {
@@ -139,6 +138,7 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
 /// archive and sidecar. At least one file of each pair exists.
 pub(crate) fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
+    // Early versions kept one folder per account in each of these.
     let accounts = ["auth", "sessions"].map(|folder| paths_in(&backups.join(folder)));
     for path in accounts.iter().flatten().flat_map(|path| paths_in(path)) {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();

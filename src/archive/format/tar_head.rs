@@ -27,22 +27,26 @@ pub(crate) fn link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
 }
 
 fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+    // The GNU format: it has room for long names and for times before 1970, unlike the older ustar.
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(size);
     header.set_mode(mode & 0o7777);
+    // The header has whole seconds. The manifest has the nanoseconds, and a restore uses those.
     let seconds = mtime_ns.div_euclid(1_000_000_000);
     match u64::try_from(seconds) {
         Ok(seconds) => header.set_mtime(seconds),
         // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
         Err(_) => header.as_old_mut().mtime = negative(seconds),
     }
+    // Owners mean nothing on another machine, and a restore does not use them.
     header.set_uid(0);
     header.set_gid(0);
     header
 }
 
 fn negative(number: i64) -> [u8; 12] {
+    // The bytes before the number extend its sign.
     let mut field = [0xff; 12];
     field[4..].copy_from_slice(&number.to_be_bytes());
     field
@@ -59,10 +63,12 @@ fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(unix)]
 fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
+    // The name that GNU tar gives to an entry whose content is the target of the next one.
     const LONG_NAME: &[u8] = b"././@LongLink";
     let mut builder = tar::Builder::new(Vec::new());
     let text = target.as_os_str().as_encoded_bytes();
     if header.set_link_name_literal(text).is_err() {
+        // With the NUL byte that ends the text.
         let len = text.len() as u64 + 1;
         let mut long = self::header(EntryType::GNULongLink, len, 0o644, 0);
         long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
@@ -83,6 +89,7 @@ fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<
 
 /// Returns the appended blocks without the end-of-archive blocks of the builder.
 fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+    // More entries follow in other members; only the members of the manifest end the tar.
     let len = builder.get_ref().len();
     let mut bytes = builder.into_inner().unwrap_or_default();
     bytes.truncate(len);

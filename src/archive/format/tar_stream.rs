@@ -91,6 +91,7 @@ pub(crate) type EntryVisitor<'a> =
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::read_with(path, archive_file::open(path)?, |source| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, source));
+        // The rest is read as well: the CRC of the last member comes after the end of the tar.
         let mut rest = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
         if io::copy(&mut rest, &mut io::sink())? > MAX_PADDING_BYTES {
             let what = "too much data after the end of the tar";
@@ -108,6 +109,7 @@ pub(crate) fn for_each_entry<R: Read>(
 ) -> Result<R, ContentError> {
     let mut tar = tar::Archive::new(stream);
     let mut pending = PendingExtensions::default();
+    // One buffer for all entries: a home has hundreds of thousands of files, most of them small.
     let mut buffer = vec![0; 128 * 1024];
     // Raw entries: long names and extended headers are read by `PendingExtensions`, with a limit.
     // The tar crate reads them without one.
@@ -175,6 +177,7 @@ impl PendingExtensions {
         let mut value = Vec::new();
         entry.read_to_end(&mut value)?;
         match kind {
+            // GNU tar ends the text with a NUL byte.
             EntryType::GNULongName => self.path = Some(until_nul(value)),
             EntryType::GNULongLink => self.link = Some(until_nul(value)),
             EntryType::XHeader => {
@@ -187,6 +190,8 @@ impl PendingExtensions {
                         b"mtime" => {
                             self.mtime_ns = std::str::from_utf8(value).ok().and_then(parse_mtime);
                         }
+                        // The tar crate finds the next entry by the size in the header. With
+                        // another size, content would be read as headers.
                         b"size" => {
                             let what = "a size outside the header is not supported";
                             return Err(ContentError::damaged(what));
@@ -212,6 +217,8 @@ impl PendingExtensions {
         };
         let name = EntryName::parse(&raw_name).map_err(named)?;
         let kind = match header.entry_type() {
+            // Readers treat contiguous files, which old systems laid out specially, as regular
+            // ones.
             EntryType::Regular | EntryType::Continuous => RawKind::File,
             EntryType::Directory => RawKind::Folder,
             EntryType::Symlink => {
@@ -222,6 +229,7 @@ impl PendingExtensions {
                 let target = json_path::path_of(target);
                 RawKind::Link(target.map_err(|_| named("a link target that is not Unicode"))?)
             }
+            // Its content is that of another entry, which a later one may have replaced.
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),
             EntryType::Fifo => return Err(named("a pipe")),
@@ -234,6 +242,7 @@ impl PendingExtensions {
             name,
             kind,
             size: entry.size(),
+            // An unreadable mode must not open a private file to other users.
             mode: header.mode().unwrap_or(0o600) & 0o7777,
             mtime_ns: self
                 .mtime_ns
@@ -269,6 +278,7 @@ fn parse_mtime(text: &str) -> Option<i64> {
         .collect();
     let seconds: i64 = whole.parse().ok()?;
     let nanos: i64 = digits.parse().ok()?;
+    // A fraction has the sign of the whole: `-1.5` is one and a half seconds before 1970.
     let nanos = if whole.starts_with('-') {
         -nanos
     } else {

@@ -17,6 +17,7 @@ impl CommandLine {
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Words(mut words) => {
+                // `bash -lc SCRIPT`: the user knows the script and not the shell.
                 let runs_script = words.len() == 3 && matches!(&*words[1], "-lc" | "-c");
                 if runs_script {
                     words.pop().unwrap_or_default()

@@ -77,6 +77,7 @@ pub(super) fn output_text(output: &RawValue) -> String {
     }
     match serde_json::from_str(output.get()) {
         Ok(Output::Text(text)) => {
+            // Older versions put the output and its exit code into JSON within the string.
             let wrapped = text.starts_with('{').then(|| serde_json::from_str(&text));
             match wrapped {
                 Some(Ok(Wrapped { output })) => output,

@@ -16,6 +16,7 @@ impl<'a> Envelope<'a> {
     pub(super) fn of(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let (timestamp, mut rest) = until_quote(rest, 40)?;
+        // Lines of paginated conversations are numbered (0.169).
         if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
             let digits = numbered.iter().take_while(|b| b.is_ascii_digit()).count();
             rest = &numbered[digits..];
@@ -46,5 +47,6 @@ fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
     let at = prefix(bytes, longest)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
+    // An escape needs the parser. Codex writes none in these fields.
     (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
 }

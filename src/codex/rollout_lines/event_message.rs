@@ -5,11 +5,11 @@ use super::content::{ContentPart, PayloadText, joined};
 use super::event::{EventKind, TokenEvent, TokenUsage};
 use super::line_item::{ItemOrigin, LineItem, call, item};
 use crate::codex::token_count;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 struct MessageEvent<'a> {
@@ -91,34 +91,10 @@ pub(super) fn completed(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
     })
 }
 
-/// The paths of changed files, without their changes.
-struct ChangedFiles(Vec<String>);
-
-impl<'de> Deserialize<'de> for ChangedFiles {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Vec<String>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
-                let mut keys = Vec::new();
-                while let Some((key, IgnoredAny)) = map.next_entry()? {
-                    keys.push(key);
-                }
-                Ok(keys)
-            }
-        }
-        deserializer.deserialize_map(Keys).map(Self)
-    }
-}
-
 /// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
 /// else (0.169).
 fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineItem>> {
+    #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]
     struct Execution<'a> {
         #[serde(borrow, default)]
@@ -129,8 +105,9 @@ fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineIt
         command: Option<CommandLine>,
         #[serde(borrow, default)]
         aggregated_output: Option<Cow<'a, str>>,
+        /// The changed files. What was changed in them is not read.
         #[serde(default)]
-        changes: Option<ChangedFiles>,
+        changes: Option<BTreeMap<String, IgnoredAny>>,
     }
     let found: Execution<'_> = serde_json::from_str(payload)?;
     let id = found.call_id.or(found.id);
@@ -146,7 +123,7 @@ fn execution(payload: &str, origin: ItemOrigin) -> serde_json::Result<Vec<LineIt
         }
     }
     if let Some(changes) = found.changes {
-        let ChangedFiles(paths) = changes;
+        let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));
         items.push(item(origin, kind));

@@ -139,6 +139,7 @@ pub(super) fn forms<'a>(
         form.kind.as_bytes() == kind
             && match (form.payload, payload) {
                 (Some(own), Some(found)) => own.as_bytes() == found,
+                // Without a type in sight any form of the kind may fit.
                 _ => true,
             }
     })

@@ -71,6 +71,7 @@ pub(crate) fn read(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         && !envelope_may_have(&envelope, wanted)
     {
         let timestamp = envelope.timestamp;
+        // Outputs of tools can have megabytes. They are not parsed only to be thrown away.
         return LineContent::Skipped { timestamp };
     }
     // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.

@@ -69,6 +69,7 @@ pub(super) fn message(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineI
 
 pub(super) fn reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let reasoning: Reasoning<'_> = serde_json::from_str(payload.json)?;
+    // The content itself is encrypted; only the summary can be read.
     let parts = reasoning.summary.into_iter().filter_map(|part| part.text);
     Ok(parts
         .map(|text| item(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
@@ -78,6 +79,7 @@ pub(super) fn reasoning(payload: &PayloadText<'_>) -> serde_json::Result<Vec<Lin
 pub(super) fn tool_call(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let found: ToolCall<'_> = serde_json::from_str(payload.json)?;
     let text = match (found.arguments, found.input, found.action) {
+        // JSON in a text, in which shell tools have the command.
         (Some(arguments), _, _) => command_in(&arguments),
         (None, Some(input), _) => input.into_owned(),
         (None, None, Some(action)) => match (action.command, action.query) {

@@ -7,30 +7,24 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 pub(super) fn session_meta(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
-    let meta = SessionMetaLine {
+    let meta = Box::new(SessionMetaLine {
         payload: serde_json::from_str(payload.json)?,
         has_envelope: payload.has_envelope,
-    };
-    Ok(vec![item(
-        ItemOrigin::Item,
-        EventKind::Meta(Box::new(meta)),
-    )])
+    });
+    Ok(vec![item(ItemOrigin::Item, EventKind::Meta(meta))])
 }
 
 pub(super) fn turn_context(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let context = serde_json::from_str(payload.json)?;
     Ok(vec![item(
         ItemOrigin::Item,
-        EventKind::TurnContext(Box::new(context)),
+        EventKind::TurnContext(context),
     )])
 }
 
 pub(super) fn request(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {
     let record = serde_json::from_str(payload.json)?;
-    Ok(vec![item(
-        ItemOrigin::Item,
-        EventKind::Request(Box::new(record)),
-    )])
+    Ok(vec![item(ItemOrigin::Item, EventKind::Request(record))])
 }
 
 pub(super) fn compaction(payload: &PayloadText<'_>) -> serde_json::Result<Vec<LineItem>> {

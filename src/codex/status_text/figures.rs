@@ -31,6 +31,7 @@ impl ResetContext {
     ) -> Result<WindowFigure, StatusTextError> {
         self.read_value(&lines.join(" "), minutes).or_else(|error| {
             let is_wrapped = lines.len() > 1;
+            // A narrow terminal breaks lines within words.
             let unbroken = is_wrapped.then(|| with_blanks(&lines.concat()));
             unbroken
                 .and_then(|value| self.read_value(&value, minutes).ok())
@@ -66,6 +67,7 @@ impl ResetContext {
                 let next = zone.next(time, None, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
+                    // Ten minutes for clocks that differ.
                     .map(|length| now + length + Duration::minutes(10));
                 if latest.is_some_and(|latest| next > latest) {
                     let from = now.checked_sub_signed(Duration::hours(24))?;

@@ -42,6 +42,8 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
 ) -> Result<(), E> {
     let mut connection = database::open_for_changes(path)?;
     let transaction = connection
+        // The write lock is taken at the start: a transaction that first reads fails if another
+        // process writes before it.
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
     let schema = Schema::of(&transaction).on("read", path)?;

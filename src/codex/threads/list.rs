@@ -4,10 +4,10 @@
 use super::filter::ThreadFilter;
 use super::list_sql::few_in_folder;
 use super::rows::PAGINATED;
-use super::schema::{Schema, ThreadColumn, Values};
+use super::schema::{Schema, Values};
 use crate::codex::database::DatabaseError;
 use crate::codex::database_view;
-use rusqlite::{Row, params_from_iter};
+use rusqlite::params_from_iter;
 use std::path::Path;
 
 /// One row of the list. Texts are empty if the column is missing, NULL, or of an unexpected type.
@@ -60,6 +60,7 @@ pub(crate) fn list_as<T>(
     filter: &ThreadFilter,
     convert: impl Fn(ListedThread) -> T,
 ) -> Result<Vec<T>, DatabaseError> {
+    let names: Vec<_> = VALUES.split(' ').collect();
     database_view::read(path, |connection| {
         let schema = Schema::of(connection)?;
         if !schema.has_threads() {
@@ -69,9 +70,11 @@ pub(crate) fn list_as<T>(
             Some(folder) => few_in_folder(connection, folder)?,
             None => None,
         };
-        let (sql, values) = schema.query(&COLUMNS, filter, few.as_deref());
+        let (sql, values) = schema.query(&names, filter, few.as_deref());
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| Ok(convert(listed(row))))?;
+        let rows = statement.query_map(params_from_iter(values), |row| {
+            Ok(convert(listed(&Values::new(&names, row))))
+        })?;
         rows.collect()
     })
 }
@@ -107,61 +110,41 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
-/// The columns from which a [`ListedThread`] is made. Only first lines are shown, and a title may be a whole
-/// first message.
-const COLUMNS: [ThreadColumn; 19] = [
-    ThreadColumn::Id,
-    ThreadColumn::ROLLOUT_PATH,
-    ThreadColumn::NAME,
-    ThreadColumn::TITLE_LINE,
-    ThreadColumn::FIRST_MESSAGE_LINE,
-    ThreadColumn::MODE,
-    ThreadColumn::CWD,
-    ThreadColumn::BRANCH,
-    ThreadColumn::MODEL,
-    ThreadColumn::SOURCE,
-    ThreadColumn::THREAD_SOURCE,
-    ThreadColumn::ACCOUNT,
-    ThreadColumn::USER,
-    ThreadColumn::Parent,
-    ThreadColumn::NICKNAME,
-    ThreadColumn::CreatedMs,
-    ThreadColumn::UpdatedMs,
-    ThreadColumn::TOKENS,
-    ThreadColumn::ARCHIVED,
-];
+/// The values from which a [`ListedThread`] is made; see [`Schema::select`].
+const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
+    model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
+    tokens_used archived";
 
-fn listed(row: &Row<'_>) -> ListedThread {
-    let values = Values::new(&COLUMNS, row);
-    let text = |column| values.text(column);
-    let name = text(ThreadColumn::NAME);
-    let is_paginated = text(ThreadColumn::MODE) == PAGINATED;
-    let source = text(ThreadColumn::SOURCE);
+fn listed(values: &Values<'_>) -> ListedThread {
+    let text = |name| values.text(name);
+    let name = text("name");
+    let is_paginated = text("history_mode") == PAGINATED;
+    let source = text("source");
     ListedThread {
-        id: text(ThreadColumn::Id),
-        rollout_path: text(ThreadColumn::ROLLOUT_PATH),
+        id: text("id"),
+        rollout_path: text("rollout_path"),
         // Codex takes the name of a conversation in the old form from its index of names only (0.169).
         has_name: is_paginated && !name.trim().is_empty(),
         title: shown_title(
             &name,
-            &text(ThreadColumn::TITLE_LINE),
-            &text(ThreadColumn::FIRST_MESSAGE_LINE),
+            &text("title_line"),
+            &text("message_line"),
             is_paginated,
         ),
-        cwd: text(ThreadColumn::CWD),
-        git_branch: text(ThreadColumn::BRANCH),
-        model: text(ThreadColumn::MODEL),
-        parent_id: Some(text(ThreadColumn::Parent))
+        cwd: text("cwd"),
+        git_branch: text("git_branch"),
+        model: text("model"),
+        parent_id: Some(text("parent"))
             .filter(|id| !id.is_empty())
             .or_else(|| parent_in(&source)),
-        source: source_name(&source, &text(ThreadColumn::THREAD_SOURCE)),
-        account_id: text(ThreadColumn::ACCOUNT),
-        user_id: text(ThreadColumn::USER),
-        nickname: text(ThreadColumn::NICKNAME),
-        created_ms: values.time(ThreadColumn::CreatedMs),
-        updated_ms: values.time(ThreadColumn::UpdatedMs),
-        tokens: values.number(ThreadColumn::TOKENS),
-        archived: values.flag(ThreadColumn::ARCHIVED),
+        source: source_name(&source, &text("thread_source")),
+        account_id: text("creator_account_id"),
+        user_id: text("creator_user_id"),
+        nickname: text("agent_nickname"),
+        created_ms: values.time("created_ms"),
+        updated_ms: values.time("updated_ms"),
+        tokens: values.number("tokens_used"),
+        archived: values.flag("archived"),
     }
 }
 

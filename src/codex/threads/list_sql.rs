@@ -1,7 +1,7 @@
 //! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
 
 use super::filter::{AccountFilter, ThreadFilter, ThreadOrder};
-use super::schema::{Schema, ThreadColumn};
+use super::schema::Schema;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -23,12 +23,12 @@ impl Schema {
     /// conversations in the filter's folder, if they are known.
     pub(super) fn query(
         &self,
-        columns: &[ThreadColumn],
+        values: &[&str],
         filter: &ThreadFilter,
         in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
         let mut clauses = self.conditions(filter, in_folder);
-        let mut sql = self.select(columns);
+        let mut sql = self.select(values);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
@@ -63,6 +63,7 @@ impl Schema {
             self.add_parents(&mut clauses, parents);
         }
         match (in_folder, &filter.folder) {
+            // SQLite would choose the index of the order and check the folder of each row.
             (Some(ids), _) => clauses.add_ids(ids),
             (None, Some(folder)) => self.add_folder(&mut clauses, folder),
             (None, None) => {}
@@ -153,6 +154,7 @@ pub(super) fn few_in_folder(
 ) -> rusqlite::Result<Option<Vec<String>>> {
     let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
     let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
+    // `INDEXED BY` fails without the index, which older versions do not have.
     if count == 0 {
         return Ok(None);
     }

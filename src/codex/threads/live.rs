@@ -57,6 +57,7 @@ pub(crate) fn rebase_rollout_paths(
     from: &Path,
     to: &Path,
 ) -> Result<usize, DatabaseError> {
+    // With the separator, so that `/home/a` does not match `/home/ab`.
     let beginning = |folder: &Path| format!("{}/", folder.display());
     change(database, |transaction| {
         transaction.execute(

@@ -1,9 +1,9 @@
 //! Reads the rows of the table.
 
-use super::schema::{Schema, ThreadColumn, Values};
+use super::schema::{Schema, Values};
 use crate::codex::database::DatabaseError;
 use crate::codex::database_view;
-use rusqlite::{Row, params_from_iter};
+use rusqlite::params_from_iter;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -108,19 +108,9 @@ pub(crate) fn subagents_of(path: &Path, id: &str) -> Result<Vec<String>, Databas
     })
 }
 
-const COLUMNS: [ThreadColumn; 11] = [
-    ThreadColumn::Id,
-    ThreadColumn::ROLLOUT_PATH,
-    ThreadColumn::CreatedMs,
-    ThreadColumn::UpdatedMs,
-    ThreadColumn::TITLE,
-    ThreadColumn::NAME,
-    ThreadColumn::FIRST_MESSAGE,
-    ThreadColumn::ARCHIVED,
-    ThreadColumn::MODE,
-    ThreadColumn::CWD,
-    ThreadColumn::ACCOUNT,
-];
+/// The values from which a [`ThreadRow`] is made; see [`Schema::select`].
+const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
+    history_mode cwd creator_account_id";
 
 fn fold_selected_rows<T>(
     path: &Path,
@@ -128,12 +118,13 @@ fn fold_selected_rows<T>(
     start: impl Fn() -> T,
     mut each: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
+    let names: Vec<_> = VALUES.split(' ').collect();
     database_view::read(path, |connection| {
         let schema = Schema::of(connection)?;
         if !schema.has_threads() {
             return Ok(None);
         }
-        let mut sql = schema.select(&COLUMNS);
+        let mut sql = schema.select(&names);
         let ids = ids.unwrap_or_default();
         if !ids.is_empty() {
             let _ = write!(sql, " WHERE t.id IN ({})", vec!["?"; ids.len()].join(","));
@@ -143,7 +134,7 @@ fn fold_selected_rows<T>(
         let mut rows = statement.query(params_from_iter(ids))?;
         let mut gathered = start();
         while let Some(row) = rows.next()? {
-            let row = thread_row(row);
+            let row = thread_row(&Values::new(&names, row));
             if !row.id.is_empty() {
                 each(&mut gathered, row);
             }
@@ -152,19 +143,18 @@ fn fold_selected_rows<T>(
     })
 }
 
-fn thread_row(row: &Row<'_>) -> ThreadRow {
-    let values = Values::new(&COLUMNS, row);
+fn thread_row(values: &Values<'_>) -> ThreadRow {
     ThreadRow {
-        id: values.text(ThreadColumn::Id),
-        rollout_path: values.text(ThreadColumn::ROLLOUT_PATH),
-        created_ms: values.time(ThreadColumn::CreatedMs),
-        updated_ms: values.time(ThreadColumn::UpdatedMs),
-        title: values.text(ThreadColumn::TITLE),
-        name: values.text(ThreadColumn::NAME),
-        first_user_message: values.text(ThreadColumn::FIRST_MESSAGE),
-        archived: values.flag(ThreadColumn::ARCHIVED),
-        mode: values.text(ThreadColumn::MODE),
-        cwd: values.text(ThreadColumn::CWD),
-        account_id: values.text(ThreadColumn::ACCOUNT),
+        id: values.text("id"),
+        rollout_path: values.text("rollout_path"),
+        created_ms: values.time("created_ms"),
+        updated_ms: values.time("updated_ms"),
+        title: values.text("title"),
+        name: values.text("name"),
+        first_user_message: values.text("first_user_message"),
+        archived: values.flag("archived"),
+        mode: values.text("history_mode"),
+        cwd: values.text("cwd"),
+        account_id: values.text("creator_account_id"),
     }
 }

@@ -79,12 +79,9 @@ impl Schema {
     }
 
     /// Returns the beginning of a query for rows of the table, whose values [`Values`] reads.
-    pub(super) fn select(&self, columns: &[ThreadColumn]) -> String {
-        let columns: Vec<_> = columns
-            .iter()
-            .map(|column| self.expression(*column))
-            .collect();
-        format!("SELECT {} FROM threads t", columns.join(", "))
+    pub(super) fn select(&self, values: &[&str]) -> String {
+        let values: Vec<_> = values.iter().map(|value| self.expression(value)).collect();
+        format!("SELECT {} FROM threads t", values.join(", "))
     }
 
     /// Returns a time in milliseconds. A row of an older version has it in seconds only.
@@ -93,77 +90,43 @@ impl Schema {
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
-    fn expression(&self, column: ThreadColumn) -> String {
-        match column {
-            ThreadColumn::Id => "t.id".to_owned(),
-            ThreadColumn::Named(name) => self.column(name),
-            ThreadColumn::FirstLine(name) => format!("substr({}, 1, 500)", self.column(name)),
-            ThreadColumn::CreatedMs => self.millis("created_at_ms", "created_at"),
-            ThreadColumn::UpdatedMs => self.millis("updated_at_ms", "updated_at"),
-            ThreadColumn::Parent if self.has_edges => {
+    /// Returns the expression of a value: most are columns, which not every version has.
+    fn expression(&self, value: &str) -> String {
+        match value {
+            "created_ms" => self.millis("created_at_ms", "created_at"),
+            "updated_ms" => self.millis("updated_at_ms", "updated_at"),
+            // Only first lines are shown, and a title may be a whole first message.
+            "title_line" => format!("substr({}, 1, 500)", self.column("title")),
+            "message_line" => format!("substr({}, 1, 500)", self.column("first_user_message")),
+            "parent" if self.has_edges => {
                 "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
                     .to_owned()
             }
-            ThreadColumn::Parent => "NULL".to_owned(),
+            column => self.column(column),
         }
     }
 }
 
-/// A value of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ThreadColumn {
-    Id,
-    /// A column that not every version has.
-    Named(&'static str),
-    /// The beginning of a column that may be a whole first message.
-    FirstLine(&'static str),
-    /// The time of the creation in milliseconds since 1970.
-    CreatedMs,
-    /// The time of the last change in milliseconds since 1970.
-    UpdatedMs,
-    /// The conversation that started a subagent.
-    Parent,
-}
-
-impl ThreadColumn {
-    pub(super) const ROLLOUT_PATH: Self = Self::Named("rollout_path");
-    pub(super) const NAME: Self = Self::Named("name");
-    pub(super) const TITLE: Self = Self::Named("title");
-    pub(super) const TITLE_LINE: Self = Self::FirstLine("title");
-    pub(super) const FIRST_MESSAGE: Self = Self::Named("first_user_message");
-    pub(super) const FIRST_MESSAGE_LINE: Self = Self::FirstLine("first_user_message");
-    pub(super) const MODE: Self = Self::Named("history_mode");
-    pub(super) const CWD: Self = Self::Named("cwd");
-    pub(super) const BRANCH: Self = Self::Named("git_branch");
-    pub(super) const MODEL: Self = Self::Named("model");
-    pub(super) const SOURCE: Self = Self::Named("source");
-    pub(super) const THREAD_SOURCE: Self = Self::Named("thread_source");
-    pub(super) const ACCOUNT: Self = Self::Named("creator_account_id");
-    pub(super) const USER: Self = Self::Named("creator_user_id");
-    pub(super) const NICKNAME: Self = Self::Named("agent_nickname");
-    pub(super) const TOKENS: Self = Self::Named("tokens_used");
-    pub(super) const ARCHIVED: Self = Self::Named("archived");
-}
-
 /// The values of a row that [`Schema::select`] reads. A missing column, NULL and an unexpected type have no value.
 pub(super) struct Values<'a> {
-    columns: &'a [ThreadColumn],
+    names: &'a [&'a str],
     row: &'a Row<'a>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(columns: &'a [ThreadColumn], row: &'a Row<'a>) -> Self {
-        Self { columns, row }
+    pub(super) fn new(names: &'a [&'a str], row: &'a Row<'a>) -> Self {
+        Self { names, row }
     }
 
-    fn get(&self, column: ThreadColumn) -> Option<ValueRef<'_>> {
-        let index = self.columns.iter().position(|known| *known == column)?;
+    // Not by `Row::get_ref(name)`, which asks SQLite for the name of each column.
+    fn get(&self, name: &str) -> Option<ValueRef<'_>> {
+        let index = self.names.iter().position(|known| *known == name)?;
         self.row.get_ref(index).ok()
     }
 
-    /// Returns the text of a column, else an empty one.
-    pub(super) fn text(&self, column: ThreadColumn) -> String {
-        match self.get(column) {
+    /// Returns a text, else an empty one.
+    pub(super) fn text(&self, name: &str) -> String {
+        match self.get(name) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
                 String::from_utf8_lossy(bytes).into_owned()
             }
@@ -171,19 +134,19 @@ impl<'a> Values<'a> {
         }
     }
 
-    pub(super) fn number(&self, column: ThreadColumn) -> Option<i64> {
-        match self.get(column) {
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        match self.get(name) {
             Some(ValueRef::Integer(number)) => Some(number),
             _ => None,
         }
     }
 
     /// Returns a time in milliseconds since 1970. Zero means no time.
-    pub(super) fn time(&self, column: ThreadColumn) -> Option<i64> {
-        self.number(column).filter(|ms| *ms > 0)
+    pub(super) fn time(&self, name: &str) -> Option<i64> {
+        self.number(name).filter(|ms| *ms > 0)
     }
 
-    pub(super) fn flag(&self, column: ThreadColumn) -> bool {
-        self.number(column).is_some_and(|number| number != 0)
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.number(name).is_some_and(|number| number != 0)
     }
 }

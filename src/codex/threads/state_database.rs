@@ -3,6 +3,7 @@
 use crate::codex::config::CodexConfig;
 use crate::codex::{database, home};
 use crate::io::environment::Environment;
+use crate::io::tree;
 use std::path::{Path, PathBuf};
 
 /// Finds the state database of `home`: the one with the highest number in the folder that Codex uses,
@@ -19,8 +20,7 @@ pub(crate) fn state_folder(home: &Path, env: &Environment) -> PathBuf {
 }
 
 fn newest_state(folder: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
+    tree::entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, home::STATE_DATABASE_PREFIX))
         .filter_map(|path| {
@@ -37,11 +37,7 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
 
 /// Returns the paths of the databases of a home whose names begin with `prefix`, sorted.
 pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(state_folder(home, env))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut found: Vec<_> = entries
+    let mut found: Vec<_> = tree::entries(&state_folder(home, env))
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, prefix) && database::is_sqlite(path))
         .collect();

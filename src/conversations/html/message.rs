@@ -41,13 +41,7 @@ pub(super) fn typed_html(text: &str) -> String {
     while let Some((event, range)) = events.next() {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
-                let mut code = String::new();
-                for (event, _) in events.by_ref() {
-                    match event {
-                        Event::Text(part) => code.push_str(&part),
-                        _ => break,
-                    }
-                }
+                let code = code_of(events.by_ref().map(|(event, _)| event));
                 push_text(&mut page, &text[shown_to..range.start]);
                 shown_to = range.end;
                 push_code_block(&mut page, &code, &language);
@@ -59,6 +53,15 @@ pub(super) fn typed_html(text: &str) -> String {
     }
     push_text(&mut page, &text[shown_to..]);
     page
+}
+
+/// Returns the text of a block of code up to its end.
+fn code_of<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
+    let parts = events.map_while(|event| match event {
+        Event::Text(part) => Some(part),
+        _ => None,
+    });
+    parts.fold(String::new(), |code, part| code + &part)
 }
 
 fn without_controls(text: &str) -> String {
@@ -124,13 +127,7 @@ impl<'a> SafeEvents<'a> {
     }
 
     fn code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
-        let mut code = String::new();
-        for event in self.events.by_ref() {
-            match event {
-                Event::Text(part) => code.push_str(&part),
-                _ => break,
-            }
-        }
+        let code = code_of(self.events.by_ref());
         let language = match kind {
             CodeBlockKind::Fenced(language) => language,
             CodeBlockKind::Indented => "",

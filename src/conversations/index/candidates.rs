@@ -154,6 +154,7 @@ pub(super) fn changed_candidates(
         changed.extend(named.filter(|thread| !known.contains(&thread.id)));
     }
     let mut gone = Vec::new();
+    // Only now the whole list is read, which takes most of the time of an update of a large home.
     if has_other_changes(store, source, &changed)? {
         let all = threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();

@@ -155,6 +155,7 @@ fn read_lines(
     let mut block = empty.clone();
     let mut begin = from;
     while let Some(line) = lines.next()? {
+        // Recognized by their beginnings, so that most bytes are neither copied nor parsed.
         if rollout_lines::may_have(line.bytes, LineParts::ALL) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
@@ -278,6 +279,8 @@ impl<'a> Writer<'a> {
     }
 
     fn begin_transaction(&self) -> Result<(), IndexError> {
+        // The lock is taken now. A transaction that reads first cannot wait for another writer
+        // later on.
         self.sql("BEGIN IMMEDIATE")
     }
 
@@ -445,6 +448,8 @@ impl<'a> Writer<'a> {
                 continue;
             };
             if let Some(mut copied) = open.copied.take() {
+                // A fork begins with all texts of its original. Without this a search would find
+                // each of them twice.
                 if copied.continues_with(&event) {
                     open.copied = Some(copied);
                     continue;
@@ -459,6 +464,7 @@ impl<'a> Writer<'a> {
             if words.is_empty() {
                 continue;
             }
+            // After 67 million texts the rest of a conversation is not searched.
             let Some(TextId(row)) = TextId::new(open.id, open.next, role) else {
                 break;
             };
@@ -520,6 +526,7 @@ impl<'a> Writer<'a> {
             )
         };
         close().of_index(&self.store.path)?;
+        // Between conversations only. An interrupted first update keeps what it has done so far.
         if self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
             self.sql("COMMIT")?;
@@ -549,6 +556,7 @@ fn delete_messages(store: &IndexStore, conversation: i64, which: &str) -> rusqli
         .query_map([first, last], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let mut delete = connection.prepare_cached("DELETE FROM words WHERE rowid=?1")?;
+    // One by one: FTS5 without content deletes by row id alone.
     for id in ids {
         delete.execute([id])?;
     }

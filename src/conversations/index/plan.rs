@@ -199,6 +199,7 @@ pub(super) fn task(
         .is_some_and(|old| old.stamp == stamp && !(is_rewind && is_moved(old)));
     let from = match &indexed {
         Some(_) if is_unchanged => None,
+        // The usual case: Codex has appended turns, and only those are read.
         Some(old) if !(is_rewind && is_moved(old)) && grew(old, &stamp, &candidate.path) => {
             Some(old.end.offset)
         }

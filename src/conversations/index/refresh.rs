@@ -114,6 +114,7 @@ pub(crate) fn refresh(
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
+    // After the ingestion: an update that was interrupted looks at the same changes again.
     store.set_meta(NAMES_END, found.names_end)?;
     if let Some(database) = source.database {
         let (rows, listed) = (threads::count(database)?, listed(store)?);
@@ -146,6 +147,7 @@ fn ingest_all(
 ) -> Result<(u64, IngestReport), IndexError> {
     let mut paths: HashMap<String, PathBuf> = HashMap::new();
     if is_complete {
+        // A copy may be read before its original, which then is not in the index yet.
         let path = |c: &IndexCandidate| (c.session.clone(), c.path.clone());
         paths = candidates.iter().map(path).collect();
     }
@@ -187,6 +189,8 @@ fn ingest_all(
 fn compact(store: &IndexStore, erases: bool) -> Result<(), IndexError> {
     let connection = &store.connection;
     connection
+        // SQLite leaves the content of freed pages in the file, and with it the words of a deleted
+        // conversation.
         .pragma_update(None, "secure_delete", erases)
         .of_index(&store.path)?;
     // A negative number starts the merge of all parts, a positive one continues it.

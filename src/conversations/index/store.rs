@@ -168,6 +168,7 @@ pub(crate) struct IndexStore {
 pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
     let real = codex_home.canonical();
     let real = real.as_deref().unwrap_or(codex_home);
+    // A digest, because a path can be longer than a file name.
     let digest = hash::sha256(real.as_os_str().as_encoded_bytes());
     let name = format!("{}.sqlite", &digest[..16]);
     manager_home.join(FOLDER).join(name)
@@ -254,6 +255,7 @@ impl IndexStore {
     fn connect_as(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
         let connection = connection::open(path, access).of_index(path)?;
         connection.busy_timeout(wait).of_index(path)?;
+        // More than the default of 16: the ingestion alternates between more statements.
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Self {
             connection,

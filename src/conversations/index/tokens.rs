@@ -66,6 +66,7 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
 
 /// Folds letter case, accents and compatibility forms.
 pub(crate) fn fold(text: &str) -> String {
+    // The usual case, many times faster than normalization.
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -171,6 +172,7 @@ pub(crate) fn index_text(text: &str) -> String {
     let mut joined = String::with_capacity(folded.len() + 16);
     let mut known = HashSet::new();
     let mut push = |word| {
+        // The index knows no positions and no counts, so a word is written once per text.
         if !known.insert(word) {
             return;
         }

@@ -63,18 +63,11 @@ impl UsageWriter {
             *sum = sum.saturating_add(part);
         }
         let [input, cached, output, reasoning] = parts.map(stored);
+        let (id, number) = (self.conversation, self.next_request);
+        let row = [id, number, at, model, input, cached, output, reasoning];
         store.execute(
             "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                self.conversation,
-                self.next_request,
-                at,
-                model,
-                input,
-                cached,
-                output,
-                reasoning
-            ],
+            row,
         )?;
         self.next_request += 1;
         Ok(())
@@ -115,17 +108,8 @@ impl UsageWriter {
         )?;
         for ((slot, model), (requests, sums)) in self.slots {
             let [input, cached, output, reasoning] = sums.map(stored);
-            let conversation = self.conversation;
-            add.execute(params![
-                conversation,
-                slot,
-                model,
-                requests,
-                input,
-                cached,
-                output,
-                reasoning
-            ])?;
+            let id = self.conversation;
+            add.execute([id, slot, model, requests, input, cached, output, reasoning])?;
         }
         Ok(())
     }

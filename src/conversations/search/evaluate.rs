@@ -161,6 +161,7 @@ impl Search<'_> {
         let mut scored = scored.unwrap_or_default();
         for term in self.terms(true).filter(|term| term.check.is_none()) {
             let numbers: Vec<_> = scored.iter().map(|(p, _)| p.conversation).collect();
+            // A term to exclude may be in most texts of the index.
             let with_term = if numbers.len() <= MAX_LOOKUPS {
                 reader.within(term, &numbers)?
             } else {
@@ -299,6 +300,7 @@ impl Search<'_> {
         candidate: &mut Candidate,
         conversation: &FoundConversation,
     ) -> Result<bool, IndexError> {
+        // Terms to exclude first: one match ends the check.
         let mut texts = ConversationTexts::new(self, candidate.number, conversation);
         for term in self.terms(true).filter(|term| term.check.is_some()) {
             if texts.first_match(&[term])?.is_some() {
@@ -315,6 +317,7 @@ impl Search<'_> {
                 return Ok(false);
             }
             candidate.is_one_text = false;
+            // The words are in one text, but not as the phrase or the code that was asked for.
             candidate.score /= ONE_TEXT_FACTOR;
         }
         let mut best = None;

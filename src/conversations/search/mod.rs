@@ -6,10 +6,10 @@
 //! [`scan`] searches the rollouts themselves, without an index.
 
 pub(crate) mod evaluate;
-#[cfg(test)]
-mod oracle;
 mod postings;
 pub(crate) mod query;
 pub(crate) mod scan;
 pub(crate) mod snippet;
+#[cfg(test)]
+mod tests;
 mod texts;

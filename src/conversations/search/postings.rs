@@ -143,6 +143,7 @@ impl PostingReader<'_> {
 
     /// Reads the rest of a list that [`PostingReader::begin`] began, in several threads.
     fn read_rest(self, expression: &str, postings: &mut Vec<Posting>) -> Result<(), IndexError> {
+        // The last conversation may be incomplete, so it is read again as a whole.
         let from = postings.pop().map_or(0, |last| last.conversation);
         let ranges = split(from..=self.store.last_conversation()?, parallel::threads());
         let (path, role) = (self.store.path(), self.role);
@@ -151,6 +152,7 @@ impl PostingReader<'_> {
             ranges.iter().cloned(),
             |range| {
                 let mut part = Vec::new();
+                // A connection of SQLite serves one thread.
                 let store = IndexStore::connect(path)?;
                 store.run(|connection| read(connection, expression, range, role, &mut part))?;
                 Ok(part)

@@ -1,6 +1,6 @@
 //! The part of a text around a match, with the matches marked.
 
-use super::query::Query;
+use super::query::{IndexWord, Query};
 use crate::conversations::index::tokens::{self, TextRun, fold, is_word_char};
 use std::ops::Range;
 
@@ -110,11 +110,7 @@ fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
                 TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
             };
             if tokens::runs(&folded).any(is_match) {
-                found.extend(narrowed(
-                    part,
-                    at,
-                    &words.iter().map(|w| &*w.word).collect::<Vec<_>>(),
-                ));
+                found.extend(narrowed(part, at, &words));
             }
         }
         at += end;
@@ -123,7 +119,7 @@ fn matches(text: &str, query: &Query) -> Vec<Range<usize>> {
 }
 
 /// Narrows a match in text without blanks to the characters that match.
-fn narrowed(part: &str, at: usize, words: &[&str]) -> Option<Range<usize>> {
+fn narrowed(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {
         return Some(whole);
@@ -134,7 +130,7 @@ fn narrowed(part: &str, at: usize, words: &[&str]) -> Option<Range<usize>> {
     }
     let starts = words
         .iter()
-        .filter_map(|word| Some((folded.find(word)?, word.len())));
+        .filter_map(|word| Some((folded.find(&word.word)?, word.word.len())));
     let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
     let start = ranges.iter().map(|range| range.start).min()?;
     let end = ranges

@@ -1,11 +1,11 @@
 //! The live conversations of a home: their rollouts with size and time.
 
 use crate::archive::file_list::FileList;
-use crate::archive::scan::mtime_ns_of;
 use crate::codex::rollout::RolloutName;
 use crate::copies::source::rollout_files;
 use crate::history::files;
 use crate::io::IoError;
+use crate::io::disk_clock::modified_ns;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ impl LiveThreads {
             let path = file.path(home);
             let twin = file.compressed_copy(home);
             if let Ok(meta) = path.metadata() {
-                threads.add(path, twin, meta.len(), mtime_ns_of(&meta));
+                threads.add(path, twin, meta.len(), modified_ns(&meta));
             }
         }
         Ok(threads)

@@ -26,8 +26,8 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
 pub(crate) fn kill(pid: u32) {
     #[cfg(unix)]
     {
-        use rustix::process::{Pid, Signal, kill_process};
-        if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        use rustix::process::{Signal, kill_process};
+        if let Some(id) = super::pid_of(pid) {
             let _ = kill_process(id, Signal::KILL);
         }
     }
@@ -46,11 +46,11 @@ pub(crate) fn kill(pid: u32) {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::super::started;
+    use super::super::{pid_of, started};
     use super::{EndTarget, Instant};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::OwnedFd;
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
     /// A process with an open pidfd, which cannot refer to another process of the same id later.
     struct OpenProcess {
@@ -95,8 +95,7 @@ mod system {
     }
 
     fn open(ending: &EndTarget) -> OpenResult {
-        let id = i32::try_from(ending.pid).ok().and_then(Pid::from_raw);
-        let Some(id) = id else {
+        let Some(id) = pid_of(ending.pid) else {
             return OpenResult::Ended;
         };
         let fd = match pidfd_open(id, PidfdFlags::empty()) {
@@ -149,8 +148,8 @@ mod system {
 
     #[cfg(unix)]
     fn tell(pid: u32) {
-        use rustix::process::{Pid, Signal, kill_process};
-        if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        use rustix::process::{Signal, kill_process};
+        if let Some(id) = super::super::pid_of(pid) {
             // A process that cannot be signalled is reported at the deadline.
             let _ = kill_process(id, Signal::TERM);
         }

@@ -81,6 +81,12 @@ pub fn started(pid: u32) -> Option<u64> {
     table::started(pid)
 }
 
+/// Returns a process id in the form of the system's calls; `None` for one that no process has.
+#[cfg(unix)]
+pub(crate) fn pid_of(id: u32) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
+}
+
 /// The start time of a process, to about a second.
 pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     table::started_at(pid)

@@ -327,7 +327,7 @@ fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<
     if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
         return tree::share(live, staged);
     }
-    let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
+    let mtime_ns = crate::io::disk_clock::modified_ns(&meta);
     write_login(
         staged,
         &file_open::read(live).at("read", live)?,

@@ -4,9 +4,9 @@ use super::staged_home::Stage;
 use crate::archive::attributes::set_attributes;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
-use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::io::disk_clock::modified_ns;
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, sharing};
@@ -107,7 +107,7 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
 
 /// Appends to `staged` the lines that only `live` has, in their order.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
-    let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
+    let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
     // Keeps digests, not lines: the file and each line may be large.
     let mut seen: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;

@@ -141,13 +141,9 @@ fn check_case(
     }
     let kept = live.names.without(&plan.writes).without(&plan.removed);
     let folders = &request.archive.contents().folders;
-    let checked = check_case_collisions(|| {
-        let folders = folders
-            .iter()
-            .filter(|_| !plan.partial)
-            .map(|f| f.path.clone());
-        plan.writes.iter().chain(folders).chain(kept.iter())
-    });
+    let folders = folders.iter().filter(|_| !plan.partial);
+    let folders = folders.map(|folder| folder.path.clone());
+    let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept.iter()));
     Ok(checked.map_err(|e| e.of(request.archive.path()))?)
 }
 
