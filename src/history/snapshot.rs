@@ -16,7 +16,7 @@ use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -151,7 +151,9 @@ impl RepairSnapshots {
         files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
-        let folder = self.new_folder(now)?;
+        let name = now.format("%Y%m%dT%H%M%SZ").to_string();
+        let folder = atomic::free_path(&self.folder.join(name));
+        atomic::make_folder(&folder).at("create folder", &folder)?;
         let taken = write_snapshot(&folder, codex_home, reason, files, now)
             .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
         match taken {
@@ -159,22 +161,6 @@ impl RepairSnapshots {
             Err(e) => {
                 discard(&folder);
                 Err(e)
-            }
-        }
-    }
-
-    fn new_folder(&self, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
-        let name = now.format("%Y%m%dT%H%M%SZ").to_string();
-        let mut n = 1;
-        loop {
-            let folder = match n {
-                1 => self.folder.join(&name),
-                n => self.folder.join(format!("{name}-{n}")),
-            };
-            match atomic::make_folder(&folder) {
-                Ok(()) => return Ok(folder),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => n += 1,
-                Err(e) => return Err(e).at("create folder", &folder).map_err(Into::into),
             }
         }
     }
@@ -405,30 +391,22 @@ fn copy_into(
     folder: &Path,
     name: &str,
 ) -> Result<Option<SnapshotContent>, HistoryError> {
-    let mut source = match file_open::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).at("read", path).map_err(Into::into),
+    let Some(mut source) = file_open::open_if_exists(path)? else {
+        return Ok(None);
     };
     let meta = source.metadata().at("read", path)?;
     let target = folder.join(name);
     let mut temp = atomic::TempFile::inside(folder)?;
-    let mut hasher = hash::Hasher::default();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let n = io::Read::read(&mut source, &mut buffer).at("read", path)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        temp.file().write_all(&buffer[..n]).at("write", &target)?;
-    }
+    io::copy(&mut source, temp.file()).at("write", &target)?;
+    temp.file().rewind().at("read", &target)?;
+    // The digest of the copy, because another program may write the original meanwhile.
+    let (sha256, _) = hash::sha256_of(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
-        sha256: hasher.finish(),
+        sha256,
         mode: mode_of(&meta),
         modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))

@@ -126,20 +126,13 @@ pub(crate) fn probe_all(
     targets: &[ProbeTarget],
 ) -> Result<Vec<AccountProbe>, StatusError> {
     let mut probes = Vec::new();
-    parallel::ordered::<_, _, _, StatusError>(
+    parallel::ordered_each(
         MAX_CONCURRENT_PROBES,
+        targets,
         |target: &ProbeTarget| probe(options, target),
         |probe: Result<AccountProbe, StatusError>| {
             probes.push(probe?);
-            Ok(())
-        },
-        |submit| {
-            for target in targets {
-                if submit.submit(target).is_err() {
-                    break;
-                }
-            }
-            Ok(())
+            Ok::<_, StatusError>(())
         },
     )?;
     Ok(probes)

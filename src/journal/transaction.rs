@@ -16,7 +16,7 @@ use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, shari
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -401,11 +401,8 @@ impl Transaction {
         for ListedPath(folder) in &self.journal.folders {
             let kept = folder::free_name(folder, KeptAs::Evidence);
             let own = [LOCK, JOURNAL].map(OsStr::new);
-            let entries = match tree::list(folder) {
-                // An earlier process has kept and removed it.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.at("list", folder)?.into_iter(),
-            };
+            // An earlier process may have kept and removed it.
+            let entries = tree::list_if_exists(folder)?.into_iter();
             let staged: Vec<_> = entries
                 .map(|(name, _)| name)
                 .filter(|name| !own.contains(&name.as_os_str()))
@@ -520,12 +517,8 @@ fn check_disjoint<'a>(
 /// Removes a staging folder, its journal and lock last. Once the lock is gone, another transaction
 /// may begin there.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.at("list", folder)?,
-    };
     let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
-    for (name, _) in entries {
+    for (name, _) in tree::list_if_exists(folder)? {
         let path = folder.join(name);
         if path != lock && path != journal {
             tree::remove(&path)?;
@@ -534,8 +527,7 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     tree::remove(&journal)?;
     tree::remove(&lock)?;
     match sharing::remove_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Ok(()),
         other => other.at("remove", folder),
     }
 }

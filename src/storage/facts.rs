@@ -97,23 +97,11 @@ pub(super) fn facts(
         Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::ordered(
-        MAX_OPEN_ROLLOUTS,
-        read,
-        |result| {
-            if let Some((i, project, account)) = result {
-                facts[i] = (known.names.intern(&project), known.names.intern(&account));
-            }
-            progress::check_interrupt()
-        },
-        |submitter| {
-            for i in unknown {
-                if submitter.submit(i).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        },
-    );
+    let _ = parallel::ordered_each(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
+        if let Some((i, project, account)) = result {
+            facts[i] = (known.names.intern(&project), known.names.intern(&account));
+        }
+        progress::check_interrupt()
+    });
     facts
 }

@@ -9,7 +9,8 @@ use crate::codex::rollout::{self, Relation, ZST};
 use crate::codex::writer_lock::WriterLock;
 use crate::io::atomic::{self, TempFile};
 use crate::io::file_id::{self, FileId};
-use crate::io::{IoContext, IoError, Progress, file_open, modes, progress, tree};
+use crate::io::progress::{self, ReportingReader};
+use crate::io::{IoContext, IoError, Progress, file_open, modes, tree};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -89,19 +90,17 @@ pub(crate) fn convert(
         return Ok(bytes);
     }
     let mut temp = TempFile::beside(&target)?;
-    let open = || -> io::Result<Box<dyn Read + Send>> {
-        match to {
-            Form::Compressed => Ok(Box::new(file_open::open(source)?)),
-            Form::Plain => rollout::open_plain(source),
-        }
-    };
     if to == Form::Plain && before.meta.len() == 0 {
         // No frame at all, which the decoder accepts.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
-    let reader = open().at("open", source)?;
-    let mut reader = InterruptibleReader { reader, progress };
+    let reader: io::Result<Box<dyn Read + Send>> = match to {
+        Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
+        Form::Plain => rollout::open_plain(source),
+    };
+    let reader = reader.at("open", source)?;
+    let mut reader = ReportingReader { reader, progress };
     let written = match to {
         Form::Compressed => compress(&mut reader, before.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
@@ -259,22 +258,4 @@ impl Write for CountingWriter {
 fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {
     modes::ignore_refusal(to.set_permissions(from.permissions()))?;
     to.set_modified(from.modified()?)
-}
-
-/// Reports the bytes of a plain rollout that were read, and fails after Ctrl-C.
-struct InterruptibleReader<'a> {
-    reader: Box<dyn Read>,
-    progress: &'a dyn Progress,
-}
-
-impl Read for InterruptibleReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if progress::is_interrupted() {
-            // Not `Interrupted`, after which readers try again.
-            return Err(io::Error::other("interrupted"));
-        }
-        let n = self.reader.read(buffer)?;
-        self.progress.add_bytes(n as u64);
-        Ok(n)
-    }
 }

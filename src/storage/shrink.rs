@@ -195,16 +195,12 @@ impl ShrinkPlan {
             item.finish(result);
         }
         let mut results = Vec::with_capacity(small.len());
-        let Ok(()) = parallel::ordered::<_, _, _, std::convert::Infallible>(
+        let Ok(()) = parallel::ordered_each::<_, _, std::convert::Infallible>(
             2 * workers,
+            small.iter(),
             |item: &ShrinkItem| work(item, 1),
             |result| {
                 results.push(result);
-                Ok(())
-            },
-            |submitter| {
-                // The consumer never fails.
-                let _ = small.iter().try_for_each(|item| submitter.submit(item));
                 Ok(())
             },
         );

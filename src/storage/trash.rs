@@ -19,7 +19,6 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, file_id, tree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder of the units, below the manager home.
@@ -309,12 +308,8 @@ pub(crate) fn rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>,
 }
 
 fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?,
-    };
     let mut units = Vec::new();
-    for (name, kind) in entries {
+    for (name, kind) in tree::list_if_exists(folder)? {
         let unit = folder.join(&name);
         if kind.is_dir()
             && is_wanted(name.as_encoded_bytes())
@@ -383,20 +378,21 @@ impl Unit {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
+        self.take_out_rest()
+    }
+    /// Removes the rollouts last: while all are live, [`recover`] puts the rest back.
+    fn take_out_rest(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
             saved_row::delete(&database.0, &conversation.id)?;
         }
         session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
-        self.remove_rollouts()
-    }
-
-    fn remove_rollouts(&self) -> Result<(), TrashError> {
-        for (path, name) in &self.conversation.files {
+        for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
             // Until here it was the same file by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
         }
-        for (path, _) in &self.conversation.files {
+        for (path, _) in &conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
@@ -451,15 +447,6 @@ impl Unit {
         }
         tree::remove(&self.folder)?;
         Ok(atomic::sync_folder(trash)?)
-    }
-
-    fn take_out_rest(&self) -> Result<(), TrashError> {
-        let conversation = &self.conversation;
-        if let Some(database) = &conversation.database {
-            saved_row::delete(&database.0, &conversation.id)?;
-        }
-        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
-        self.remove_rollouts()
     }
 
     /// Gives the complete unit its name.

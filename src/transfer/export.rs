@@ -163,8 +163,8 @@ pub(crate) fn plan(
     for name in [CONFIG, LAUNCHES] {
         add_file(&mut plan, home, Path::new(name))?;
     }
-    for name in names_in(&home.join(observations::FOLDER))? {
-        if observations::is_file_name(&name) {
+    for (name, _) in tree::list_if_exists(&home.join(observations::FOLDER))? {
+        if name.to_str().is_some_and(observations::is_file_name) {
             add_file(&mut plan, home, &Path::new(observations::FOLDER).join(name))?;
         }
     }
@@ -241,15 +241,6 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             plan.add(name, bytes)
         }
     }
-}
-
-fn names_in(folder: &Path) -> Result<Vec<String>, IoError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?.into_iter(),
-    };
-    let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.collect())
 }
 
 /// Adds records without an archive, and archives with their sidecars if they are included.

@@ -85,8 +85,8 @@ pub(crate) fn plan(
     let home = options.manager_home;
     let cooldown = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
-    let launches = read_small(&home.join(LAUNCHES))?.unwrap_or_default();
-    let config = read_small(&home.join(CONFIG))?;
+    let launches = file_open::read_if_exists(&home.join(LAUNCHES))?.unwrap_or_default();
+    let config = file_open::read_if_exists(&home.join(CONFIG))?;
     let mut spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -112,14 +112,6 @@ pub(crate) fn plan(
             (Some(_), Some(_)) => ConfigOutcome::Kept,
         },
     })
-}
-
-fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
-    match file_open::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).at("read", path).map_err(Into::into),
-    }
 }
 
 fn plan_archives(
@@ -410,7 +402,7 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     }
     let path = home.join(LAUNCHES);
     let _held = FileLock::exclusive(&home.join(LOCK_NAME))?;
-    let mut text = read_small(&path)?.unwrap_or_default();
+    let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
     let new = new_launches(package, &text.clone());
     if new.is_empty() {
         return Ok(());

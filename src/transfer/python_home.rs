@@ -178,17 +178,14 @@ fn read_cooldown(
     target: &CopyTarget<'_>,
 ) -> Result<(CooldownFile, Vec<String>), IoError> {
     let path = folder.join(cooldown::FILE_NAME);
-    match file_open::read(&path) {
-        Ok(bytes) => {
-            let read = python::parse(&bytes, folder, &target.now, target.zone);
-            Ok(read.unwrap_or_else(|| {
-                let warning = format!("damaged, so it was ignored: {}", path.display());
-                (CooldownFile::default(), vec![warning])
-            }))
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Default::default()),
-        Err(e) => Err(e).at("read", &path),
-    }
+    let Some(bytes) = file_open::read_if_exists(&path)? else {
+        return Ok(Default::default());
+    };
+    let read = python::parse(&bytes, folder, &target.now, target.zone);
+    Ok(read.unwrap_or_else(|| {
+        let warning = format!("damaged, so it was ignored: {}", path.display());
+        (CooldownFile::default(), vec![warning])
+    }))
 }
 
 /// Decides what is copied. Takes no lock and writes nothing.

@@ -12,7 +12,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, file_open, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, tree};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::plan::auth_json::AuthJsonState;
@@ -51,7 +51,7 @@ pub(crate) fn stage_login(
     let Some((decision, Some(snapshot))) = chosen else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
-        if replaces_home || is_hard_linked(&live_path) {
+        if replaces_home || file_id::has_second_link(&live_path) {
             copy_live_login(&live_path, &live, &staged)?;
         }
         return Ok(login);
@@ -300,21 +300,6 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
         set_attributes(path, 0o600, mtime_ns)?;
     }
     flush::all(&file).at("fsync", path)
-}
-
-/// Returns true if the file has more than one hard link.
-fn is_hard_linked(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata()
-            .is_ok_and(|m| m.is_file() && m.nlink() > 1)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
 }
 
 /// Stages the live login: a link stays a link, a file is copied with its modification time.

@@ -177,12 +177,9 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
     if home_markers.iter().any(|name| folder.join(name).exists()) {
         return Ok(true);
     }
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.at("list", folder)?,
-    };
     let copy = scratch.join("shared.sqlite");
-    for path in entries.iter().map(|(name, _)| folder.join(name)) {
+    for (name, _) in tree::list_if_exists(folder)? {
+        let path = folder.join(name);
         let is_state = home::is_database_named(&path, home::STATE_DATABASE_PREFIX);
         if !is_state || !database::is_sqlite(&path) {
             continue;

@@ -15,7 +15,6 @@ use crate::restore::plan::needed_paths::newest_state_database;
 use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
 use crate::restore::stage::staged_home::Stage;
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest archived session index that names are read from, in bytes. Codex writes about a
@@ -79,11 +78,7 @@ pub(crate) fn reinstate_names(
     unpack(archive, &entry, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
     let path = stage.home().live.join(name);
-    let live_bytes = match file_open::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
-    };
+    let live_bytes = file_open::read_if_exists(&path)?;
     let live_index = ThreadNameIndex::open(&path)?;
     let mut entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {
