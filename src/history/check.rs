@@ -138,8 +138,8 @@ fn on_disk(
     damaged: &mut Vec<SkippedFile>,
     old_format: &mut usize,
 ) -> Result<Conversations, HistoryError> {
-    let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
-    let mut heads = Vec::with_capacity(files.len());
+    let mut conversations = Conversations::default();
+    conversations.files.reserve_exact(files.len());
     let mut accounts: HashSet<Arc<str>> = HashSet::new();
     let mut without_meta = Vec::new();
     let read = |path: &Path| {
@@ -152,47 +152,35 @@ fn on_disk(
             id: meta.id,
         }))
     };
-    let jobs = paths.iter().map(|relative| home.join(relative));
+    let jobs = files.iter().map(|file| file.path(home));
     for_each_file(jobs, damaged, read, |i, meta| {
         match meta {
-            None => without_meta.push(i),
+            None => without_meta.push(files[i].path(home)),
             Some(head) if !head.has_envelope => *old_format += 1,
             Some(head) => {
-                let account = head.account.as_ref().map(|account| {
-                    let known = accounts.get(&**account).map(Arc::clone);
-                    known.unwrap_or_else(|| {
-                        let new: Arc<str> = account.as_str().into();
-                        accounts.insert(Arc::clone(&new));
-                        new
-                    })
+                // Many conversations share an account.
+                let account = head.account.map(|account| {
+                    let known = accounts.get(&*account).map(Arc::clone);
+                    let account = known.unwrap_or_else(|| account.into());
+                    accounts.insert(Arc::clone(&account));
+                    account
                 });
-                heads.push((i, head, account));
+                conversations.files.push(ConversationRollout {
+                    id: head.id,
+                    file: files[i].clone(),
+                    account,
+                    is_paginated: head.is_paginated,
+                    base: head.base,
+                    subagent_start: head.subagent_start,
+                });
             }
         }
         Ok(())
     })?;
-    damaged.extend(without_meta.into_iter().map(|i| {
-        let path = home.join(paths[i]);
+    damaged.extend(without_meta.into_iter().map(|path| {
         let reason = damage_of(&path);
         SkippedFile { path, reason }
     }));
-    drop(paths);
-    let mut heads = heads.into_iter().peekable();
-    let mut conversations = Conversations {
-        files: Vec::with_capacity(heads.len()),
-    };
-    for (i, file) in files.into_iter().enumerate() {
-        if let Some((_, head, account)) = heads.next_if(|(head, ..)| *head == i) {
-            conversations.files.push(ConversationRollout {
-                id: head.id,
-                file,
-                account,
-                is_paginated: head.is_paginated,
-                base: head.base,
-                subagent_start: head.subagent_start,
-            });
-        }
-    }
     conversations.sort();
     Ok(conversations)
 }

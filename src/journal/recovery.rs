@@ -8,7 +8,7 @@ use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, remove_lock};
 use crate::io::atomic::{self, with_suffix};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
@@ -118,14 +118,6 @@ impl Transaction {
         };
         Self::create(folder, home, lock)
     }
-}
-
-/// Removes a folder that has nothing but its lock.
-fn remove_lock(folder: &Path) {
-    let _ = (
-        sharing::remove_file(folder.join(LOCK)),
-        sharing::remove_dir(folder),
-    );
 }
 
 /// Same as [`recover`], for the caller that holds the lock of the folder. An obstacle is an error.
@@ -292,9 +284,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<bool, IoError> {
-        let home = self.journal.home();
-        let is_disposable = |live: &Path| policy.is_disposable(&home, live);
-        let files = self.late_writes(direction, &is_disposable, WriteSide::Staged, &[])?;
+        let files = self.late_writes(direction, policy, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }
 }

@@ -89,21 +89,17 @@ impl Step {
             Direction::Forward => (aside, self.staged.clone()),
             Direction::Back => (self.staged.clone(), aside),
         };
-        let away = Self {
+        let half = |staged, live_id, staged_id, partner| Self {
             live: self.live.clone(),
-            staged: old_path,
-            live_id: Some(old),
-            staged_id: None,
-            partner_id: are_files.then_some(new),
+            staged,
+            live_id,
+            staged_id,
+            partner_id: are_files.then_some(partner),
         };
-        let here = Self {
-            live: self.live.clone(),
-            staged: new_path,
-            live_id: None,
-            staged_id: Some(new),
-            partner_id: are_files.then_some(old),
-        };
-        Some([away, here])
+        Some([
+            half(old_path, Some(old), None, new),
+            half(new_path, None, Some(new), old),
+        ])
     }
 
     /// Returns the status, judged by the ids at the paths.

@@ -42,13 +42,9 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Creates the journal of a change of `home` in `folder`, whose lock is held.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
-        let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
-            let _ = (
-                sharing::remove_file(folder.join(LOCK)),
-                sharing::remove_dir(folder),
-            );
-        });
-        let reserve_descriptor = reserve_descriptor.at("open", folder.join(LOCK))?;
+        let reserve_descriptor = file_open::open(folder.join(LOCK))
+            .inspect_err(|_| remove_lock(folder))
+            .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::prepared(folders, Some(ListedPath(home.to_path_buf())));
         let mut transaction = Self::of_journal(folder, journal, lock);
@@ -220,13 +216,7 @@ impl Transaction {
         for clock in &mut latest_ns {
             *clock += FUTURE_NS;
         }
-        let home = self.journal.home();
-        let files = self.late_writes(
-            Direction::Forward,
-            &|live| policy.is_disposable(&home, live),
-            side,
-            &latest_ns,
-        )?;
+        let files = self.late_writes(Direction::Forward, policy, side, &latest_ns)?;
         if files.is_empty() {
             return Ok(());
         }
@@ -239,18 +229,18 @@ impl Transaction {
     pub(super) fn late_writes(
         &self,
         direction: Direction,
-        is_disposable: &dyn Fn(&Path) -> bool,
+        policy: &dyn RecoveryPolicy,
         side: WriteSide,
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
+        let home = self.journal.home();
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.removes_staged(step)) {
-            let since_ns = self.journal.since_ns(step, direction);
             let writes = LateWrites {
-                since_ns,
+                since_ns: self.journal.since_ns(step, direction),
                 until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
-                is_disposable,
+                is_disposable: &|live| policy.is_disposable(&home, live),
             };
             writes.add(step, side, &mut files)?;
         }
@@ -319,10 +309,9 @@ impl Transaction {
 
     /// Records durably that all steps are done, so that the staged files may be removed.
     pub(super) fn record_committed(&mut self) -> Result<(), JournalError> {
-        match self.set_state(JournalState::Committed) {
-            Err(_) => self.forget_journal(),
-            Ok(()) => Ok(()),
-        }
+        // A full disk takes no new journal, but lets the old one be removed, which means the same.
+        self.set_state(JournalState::Committed)
+            .or_else(|_| self.forget_journal())
     }
 
     /// Replaces the journal by one without steps, after all steps were undone. Until then the
@@ -332,10 +321,7 @@ impl Transaction {
         let keeps_replaced = self.journal.keeps_replaced;
         self.journal = JournalFile::prepared(folders, home);
         self.journal.keeps_replaced = keeps_replaced;
-        match self.write_journal() {
-            Err(_) => self.forget_journal(),
-            Ok(()) => Ok(()),
-        }
+        self.write_journal().or_else(|_| self.forget_journal())
     }
 
     /// Removes the journal, which needs no disk space. Afterwards a recovery knows only the first
@@ -454,20 +440,14 @@ impl Asides {
             return Ok(None);
         }
         let asides = staging.join("replaced");
-        let mut numbers = self.next..;
-        let path = |n: u64| asides.join(n.to_string());
-        let is_free =
-            |path: PathBuf| !self.used.contains(&path) && path.symlink_metadata().is_err();
-        let free = numbers.find(|n| is_free(path(*n)));
-        let Some(n) = free else {
-            return Ok(None);
-        };
-        let Some(moves) = step.as_two_moves(path(n), direction) else {
-            return Ok(None);
-        };
-        self.next = n + 1;
         atomic::create_private_folder(&asides)?;
-        Ok(Some(moves))
+        let mut paths = (self.next..).map(|n| (n, asides.join(n.to_string())));
+        let free =
+            paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
+        Ok(free.and_then(|(n, path)| {
+            self.next = n + 1;
+            step.as_two_moves(path, direction)
+        }))
     }
 }
 
@@ -489,12 +469,16 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
 
 /// Drops repeated steps: two links in a home may lead to one folder.
 fn drop_duplicate_steps(steps: &mut Vec<Step>) {
-    let mut seen = HashMap::new();
-    let names = steps.iter().map(|step| (&step.live, &step.staged));
-    let is_new = names.map(|(live, staged)| seen.insert(live, staged) != Some(staged));
-    let is_new: Vec<bool> = is_new.collect();
-    let mut is_new = is_new.into_iter();
-    steps.retain(|_| is_new.next().unwrap_or(true));
+    let mut seen = HashSet::new();
+    steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
+}
+
+/// Removes a folder that has nothing but its lock.
+pub(super) fn remove_lock(folder: &Path) {
+    let _ = (
+        sharing::remove_file(folder.join(LOCK)),
+        sharing::remove_dir(folder),
+    );
 }
 
 /// Fails if one path equals another or is below it.

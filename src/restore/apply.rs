@@ -100,14 +100,9 @@ pub fn apply(
     let safety = safety::make_backup(request, plan, stage, &outside, &mut notes, progress)?;
     let contents = request.archive.contents();
     let changes_outside = outside.staging.is_some();
-    let mode = unchanged::stage_unchanged(plan, stage, contents, work.mode, changes_outside)?;
-    let login = login::stage_login(
-        request,
-        plan,
-        stage,
-        mode == ExchangeMode::WholeHome,
-        &mut notes,
-    )?;
+    let mode = unchanged::stage_unchanged(&work, contents, changes_outside)?;
+    let replaces_home = mode == ExchangeMode::WholeHome;
+    let login = login::stage_login(request, plan, stage, replaces_home, &mut notes)?;
     let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
     equal_rollouts::check_unchanged(contents, plan, stage)?;
     exchange(request, work.transaction, steps, &mut notes)?;
@@ -155,6 +150,7 @@ fn unpack(
     notes: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
+    // The digests of all files together show whether the archive is whole; those of some files show only these.
     let extent = if plan.partial {
         Extent::Wanted
     } else {
@@ -207,16 +203,12 @@ fn count_restored(
     login: &StagedLogin,
 ) -> (u64, u64) {
     let is_outside = |path: &Path| {
-        outside
-            .restored
-            .iter()
-            .any(|(name, _)| name.as_path() == path)
+        let mut restored = outside.restored.iter();
+        restored.any(|(name, _)| name.as_path() == path)
     };
+    let is_restored = |path: &Path| plan.writes.contains(path) || is_outside(path);
     let files = archive.contents().files.iter();
-    let restored = files.filter(|f| {
-        let path = f.path.as_path();
-        plan.writes.contains(path) || is_outside(path)
-    });
+    let restored = files.filter(|file| is_restored(file.path.as_path()));
     let login = u64::from(login.outcome == AuthOutcome::Restored);
     (
         (plan.writes.len() + outside.restored.len()) as u64 + login,

@@ -32,20 +32,22 @@ impl InternedNames {
     }
 }
 
+type Titles = HashMap<ConversationId, String>;
+
 /// The project and the account of a conversation.
 pub(super) type ProjectAndAccount = (Arc<str>, Arc<str>);
 
 /// Facts about conversations from the database.
 #[derive(Default)]
-pub(super) struct ConversationFacts {
+struct ConversationFacts {
     names: InternedNames,
     rows: HashMap<ConversationId, ProjectAndAccount>,
     /// The titles of the largest conversations.
-    pub(super) titles: HashMap<ConversationId, String>,
+    titles: Titles,
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-pub(super) fn read_facts(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
+fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
@@ -76,12 +78,13 @@ pub(super) fn title_of(row: &ThreadRow) -> String {
     rollout::first_line(title).unwrap_or_default()
 }
 
-/// Returns the project and account of each rollout, from its row, else from its first line. An
-/// unreadable rollout counts as unknown.
-pub(super) fn facts(
+/// Returns the project and account of each rollout, from its row in the database `state`, else from its first line,
+/// and the titles of the [`MAX_LARGEST`] first ones. An unreadable rollout counts as unknown.
+pub(super) fn read(
     rollouts: &[RolloutUsage],
-    known: &mut ConversationFacts,
-) -> Vec<ProjectAndAccount> {
+    state: Option<&Path>,
+) -> (Vec<ProjectAndAccount>, Titles) {
+    let mut known = read_rows(rollouts, state);
     let nothing = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();
@@ -103,5 +106,5 @@ pub(super) fn facts(
         }
         progress::check_interrupt()
     });
-    facts
+    (facts, known.titles)
 }

@@ -136,36 +136,29 @@ impl<'a> HardLinker<'a> {
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
-        if meta.is_dir() {
-            match staged_meta {
-                Ok(new) if !new.is_dir() => return self.check_no_loss(live, relative),
-                Ok(_) => {
-                    self.link_folder_contents(live, relative, staged)?;
-                    return copy_attributes(live, staged);
-                }
-                Err(_) => {}
-            }
-            let captured = self.drop_empty_folders
-                && !matches!(
-                    kind_of(relative),
-                    HomeEntryKind::Unknown
-                        | HomeEntryKind::Transient
-                        | HomeEntryKind::Tmp
-                        | HomeEntryKind::Worktrees
-                );
-            if !captured {
-                atomic::create_unsynced_folder(staged)?;
-            }
-            self.link_folder_contents(live, relative, staged)?;
-            if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                copy_attributes(live, staged)?;
-            }
-            return Ok(());
-        }
-        if staged_meta.is_ok() {
+        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
-        atomic::create_unsynced_folder(atomic::parent_of(staged))?;
-        tree::share_file(live, &meta, staged)
+        if !meta.is_dir() {
+            atomic::create_unsynced_folder(atomic::parent_of(staged))?;
+            return tree::share_file(live, &meta, staged);
+        }
+        let is_captured = self.drop_empty_folders
+            && !matches!(
+                kind_of(relative),
+                HomeEntryKind::Unknown
+                    | HomeEntryKind::Transient
+                    | HomeEntryKind::Tmp
+                    | HomeEntryKind::Worktrees
+            );
+        if !is_captured {
+            atomic::create_unsynced_folder(staged)?;
+        }
+        self.link_folder_contents(live, relative, staged)?;
+        // A folder that the archive lacks is gone if nothing was linked into it.
+        if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            copy_attributes(live, staged)?;
+        }
+        Ok(())
     }
 }
