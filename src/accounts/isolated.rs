@@ -11,15 +11,13 @@ use super::lease::{AccountLocks, LeaseError, key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::process::{Holder, ProcessRole, find_codex};
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::clock::Timestamp;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, OrdinaryPath, atomic, sharing};
+use crate::codex::process::find_codex;
+use crate::codex::{AuthFile, AuthSnapshot, Holder, Identity, ProcessRole, daemon};
+use crate::io::{
+    FileLock, FollowedLinks, IoContext, LockError, OrdinaryPath, Timestamp, atomic, beneath,
+    sharing,
+};
 use std::path::{Path, PathBuf};
 
 /// The folder of isolated homes in `profiles/`.

@@ -10,17 +10,13 @@
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::AuthFile;
-use crate::codex::config::{self, CodexConfig, CredentialStore};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
-use crate::codex::identity::Identity;
-use crate::codex::process::{self, Holder, find_codex};
-use crate::io::clock::Timestamp;
-use crate::io::file_open;
-use crate::io::lock::{FileLock, LockError};
+use crate::codex::process::find_codex;
+use crate::codex::{AuthFile, CodexConfig, CredentialStore, Holder, Identity, config, process};
 use crate::io::progress::is_interrupted;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoError, atomic, hash, space, tree};
+use crate::io::{
+    FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, space, tree,
+};
 use crate::journal::join_holders;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

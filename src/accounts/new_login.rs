@@ -10,17 +10,13 @@ use super::owner::OwnerLocation;
 use super::profile::{ProfileError, Profiles};
 use super::profile_ops::check_name;
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::login_lock::LoginLock;
 use crate::codex::process::find_codex;
-use crate::codex::sign_in;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document};
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError, atomic, lock, owner, tree};
+use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, sign_in};
+use crate::io::{
+    Document, FileLock, IoContext, IoError, LockError, Timestamp, atomic, document, lock, owner,
+    tree,
+};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -5,17 +5,13 @@
 //! login ever seen.
 
 use super::owner::OwnerLocation;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::file_id::{self, FileId};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
-use crate::io::secret::SecretBytes;
+use crate::codex::{AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
+use crate::io::{
+    Document, DocumentError, DocumentState, FileId, FileLock, IoContext, IoError, OrdinaryPath,
+    SecretBytes, Timestamp, atomic, document, file_id, file_open,
+};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};

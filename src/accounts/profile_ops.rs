@@ -7,12 +7,9 @@ use super::profile::{
 };
 use super::save::{SaveOutcome, SaveReport, history_names, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::codex::{AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -6,13 +6,11 @@ use super::profile::{
     write_profile_json,
 };
 use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::lock::FileLock;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, hash, sharing, tree};
+use crate::codex::{AuthFile, AuthSnapshot, Identity, Login};
+use crate::io::{
+    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
+};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +44,7 @@ pub enum SaveOutcome {
 }
 
 /// The content of an auth.json that is about to be removed or replaced.
-pub(super) enum LoginToKeep<'a> {
+pub(crate) enum LoginToKeep<'a> {
     Missing,
     Login(&'a AuthSnapshot, &'a Login),
     /// It was no login, and is at this path now.

@@ -27,3 +27,5 @@ pub(crate) mod search;
 mod taken_back;
 pub(crate) mod tally;
 pub(crate) mod transcript;
+
+pub(crate) use messages::{Message, MessageCounts};

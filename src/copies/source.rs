@@ -1,18 +1,13 @@
 //! `restore --session`: finds the rollouts that a conversation needs in an archive or a snapshot.
 
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::file_list::FileList;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::{Extent, Sink};
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::rollout::RolloutName;
+use crate::archive::{
+    ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
+};
+use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, RolloutName};
 use crate::error::CommandError;
-use crate::history::lines::{JsonlLine, LineReader};
-use crate::history::{rollout, session_index, thread_choice};
-use crate::io::IoContext;
-use crate::io::progress::Silent;
+use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
+use crate::io::{IoContext, Silent};
 use crate::restore::RestoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;

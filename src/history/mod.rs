@@ -38,13 +38,18 @@ pub(crate) mod thread_rollouts;
 pub(crate) mod thread_titles;
 pub(crate) mod unreadable;
 
-use crate::codex::database::DatabaseError;
-use crate::codex::process::Holder;
-use crate::codex::rpc::AppServerError;
-use crate::io::document::DocumentError;
-use crate::io::parallel;
+pub(crate) use files::RolloutFile;
+pub(crate) use id::ConversationId;
+pub(crate) use lines::{JsonlLine, LineReader};
+pub(crate) use prompts::HistoryEntry;
+pub(crate) use rewrite::FileRewrite;
+pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
+pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
+pub(crate) use snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
+
+use crate::codex::{AppServerError, DatabaseError, Holder};
 use crate::io::progress::is_interrupted;
-use crate::io::{IoError, lock};
+use crate::io::{DocumentError, IoError, lock, parallel};
 use crate::journal::{JournalError, join_holders};
 use std::io;
 use std::path::{Path, PathBuf};

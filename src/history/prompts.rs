@@ -6,8 +6,7 @@
 
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::file_open;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -10,16 +10,14 @@ use super::scratch_database::{self, ScratchDatabase};
 use super::scratch_projection;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
-use crate::codex::process::Holder;
-use crate::codex::program::Program;
-use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::ZST;
 use crate::codex::threads::live;
-use crate::codex::threads::{self, RowChange, RowValues};
-use crate::io::atomic;
-use crate::io::environment::Environment;
+use crate::codex::{
+    CodexConfig, Holder, Program, Projections, RolloutCut, RowChange, RowValues, projections,
+    threads,
+};
+use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{HashMap, HashSet};

@@ -8,10 +8,7 @@
 use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
-use crate::io::rfc3339::Rfc3339Time;
-use crate::io::{IoContext, IoError, atomic, position};
+use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, position};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};

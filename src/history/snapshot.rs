@@ -7,11 +7,10 @@ use super::rewrite::FileRewrite;
 use super::{HistoryError, JOURNAL};
 use crate::codex::database;
 use crate::codex::home::SIDECAR_SUFFIXES;
-use crate::io::document::{self, Document, DocumentState};
-use crate::io::file_open;
-use crate::io::flush;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, hash, sharing, tree};
+use crate::io::{
+    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash,
+    sharing, tree,
+};
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

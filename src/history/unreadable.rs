@@ -7,9 +7,8 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
-use crate::codex::projections::{Projections, RolloutCut};
-use crate::codex::rollout::{RolloutName, ZST};
-use crate::codex::threads::ThreadRow;
+use crate::codex::rollout::ZST;
+use crate::codex::{Projections, RolloutCut, RolloutName, ThreadRow};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The facts about an archive that the retention rules need: account, class, home, time, condition.
 
 use super::records::{ArchiveProblem, ArchiveRecord};
-use crate::archive::metadata::BackupMode;
-use crate::codex::identity::Identity;
+use crate::archive::BackupMode;
+use crate::codex::Identity;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 

@@ -4,11 +4,9 @@
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{Profile, Profiles};
-use crate::codex::auth::AuthFile;
+use crate::accounts::{LeaseError, Profile, Profiles};
 use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
+use crate::codex::{AuthFile, Identity};
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,11 +6,10 @@
 //! figure. Such a reset is invented and is ignored.
 
 use super::cooldown::CooldownFile;
-use crate::codex::identity::Identity;
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::clock::{Timestamp, Zone};
-use crate::quota::account::LoginState;
-use crate::quota::window::{Observation, QuotaSource};
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES};
+use crate::codex::{Identity, Window};
+use crate::io::{Timestamp, Zone};
+use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
 use std::path::Path;

@@ -1,11 +1,9 @@
 //! `inventory.json`: the records of archives and legacy files. An index, rebuilt from `backups/` if
 //! lost.
 
-use crate::archive::metadata::Metadata;
 use crate::archive::scan::mtime_ns_of;
-use crate::archive::sidecar::SidecarProblem;
-use crate::io::clock::{self, Timestamp};
-use crate::io::document::Document;
+use crate::archive::{Metadata, SidecarProblem};
+use crate::io::{Document, Timestamp, clock};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fs;

@@ -4,10 +4,11 @@
 //! sidecar are never separated.
 
 use super::store;
-use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::io::document::{self, Document, DocumentState};
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, sharing, tree};
+use crate::archive::names;
+use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::io::{
+    Document, DocumentState, FileLock, IoContext, IoError, atomic, document, sharing, tree,
+};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

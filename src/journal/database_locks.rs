@@ -7,8 +7,7 @@
 
 use super::step::Step;
 use crate::codex::home::SQLITE_FOLDER;
-use crate::io::processes::ProcessTable;
-use crate::io::tree;
+use crate::io::{ProcessTable, tree};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -3,8 +3,7 @@
 use super::error::Direction;
 use super::folder::subject_of;
 use super::step::Step;
-use crate::io::document::Document;
-use crate::io::json_path::ListedPath;
+use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,8 @@
 //! a transaction has ended.
 
 use super::error::JournalError;
-use crate::io::atomic::{self, with_suffix};
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::{IoContext, IoError, OrdinaryPath, tree};
+use crate::io::atomic::with_suffix;
+use crate::io::{FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};

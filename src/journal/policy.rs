@@ -2,10 +2,9 @@
 
 use super::document::{JOURNAL, LOCK};
 use super::folder::FOLDER_SUFFIX;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::process::{self, Holder, ProcessRole, ProgramNames};
-use crate::io::IoError;
-use crate::io::environment::Environment;
+use crate::codex::home::kind_of;
+use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, process};
+use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
 
 /// The policy of transactions that need none.

@@ -9,13 +9,12 @@ use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, remove_lock};
-use crate::io::atomic::{self, with_suffix};
-use crate::io::beneath::{self, FollowedLinks};
+use crate::io::atomic::with_suffix;
 use crate::io::disk_clock::modified_ns;
-use crate::io::document::{self, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, IoError, OrdinaryPath, sharing};
+use crate::io::{
+    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
+    OrdinaryPath, atomic, beneath, document, lock, sharing,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 
 use super::error::Direction;
 use crate::io::exchange::exchange;
-use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, atomic, events, json_path, sharing};
+use crate::io::file_id::look;
+use crate::io::{FileId, IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

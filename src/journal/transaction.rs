@@ -8,11 +8,11 @@ use super::late_writes::{LateWrites, WriteSide};
 use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::BeginTime;
-use crate::codex::process::Holder;
+use crate::codex::Holder;
 use crate::io::disk_clock::filesystem_clock_ns;
-use crate::io::json_path::ListedPath;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
+use crate::io::{
+    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
+};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;

@@ -3,15 +3,11 @@
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::home::SESSIONS;
-use crate::codex::rollout::{RolloutName, ZST};
-use crate::codex::token_count;
-use crate::history::lines::{JsonlLine, LineReader};
-use crate::history::rollout::{self, SessionMeta};
-use crate::history::thread_rollouts;
-use crate::io::OrdinaryPath;
+use crate::codex::rollout::ZST;
+use crate::codex::{RolloutName, token_count};
+use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
 use crate::io::atomic::with_suffix;
-use crate::io::file_open;
-use crate::io::processes::{Process, ProcessTable};
+use crate::io::{OrdinaryPath, Process, ProcessTable, file_open};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;

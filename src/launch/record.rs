@@ -1,10 +1,8 @@
 //! The record of one launch: a line of `launches.jsonl`.
 
-use crate::codex::identity::Identity;
 use crate::codex::process::is_codex;
-use crate::codex::window::Window;
-use crate::io::clock::Timestamp;
-use crate::io::processes::{self, ProcessTable};
+use crate::codex::{Identity, Window};
+use crate::io::{ProcessTable, Timestamp, processes};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

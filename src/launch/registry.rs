@@ -6,9 +6,7 @@
 
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::io::flush;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, file_open};
+use crate::io::{FileLock, IoContext, IoError, atomic, document, file_open, flush};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;

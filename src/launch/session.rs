@@ -6,23 +6,17 @@ use super::program;
 use super::record::{
     CodexRun, ConversationBinding, LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA,
 };
-use crate::accounts::isolated::IsolatedLogin;
-use crate::accounts::lease::{AccountLocks, LeaseError};
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::accounts::switch::{
-    self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
+use crate::accounts::{
+    AccountLocks, DaemonPolicy, IsolatedLogin, LeaseError, ProfileError, Profiles, SwitchError,
+    SwitchPlan, SwitchReport, SwitchRequest, switch,
 };
-use crate::codex::arguments::{Arguments, InvocationMode, NO_DAEMON};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::config::CodexConfig;
+use crate::codex::arguments::NO_DAEMON;
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::login_lock;
-use crate::codex::program::{Program, ProgramError};
-use crate::codex::{daemon, redaction};
-use crate::io::IoError;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
+use crate::codex::{
+    Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
+    ProgramError, daemon, login_lock, redaction,
+};
+use crate::io::{Environment, IoError, Timestamp};
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};

@@ -3,15 +3,13 @@
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
 use super::registry::{LaunchRegistry, Launches};
-use crate::codex::database::DatabaseError;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::threads::{self, live};
+use crate::codex::threads::live;
+use crate::codex::{DatabaseError, threads};
 use crate::history::thread_rollouts;
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
-use crate::quota::session_usage::SessionUsage;
+use crate::inventory::{CooldownFile, cooldown};
+use crate::io::{DocumentError, Environment, Timestamp, Zone};
+use crate::quota::SessionUsage;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use super::session_usage::SessionUsage;
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::identity::{Email, Identity, LoginKind};
-use crate::io::clock::Timestamp;
+use crate::codex::{Email, Identity, LoginKind};
+use crate::io::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 

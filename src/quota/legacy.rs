@@ -5,9 +5,9 @@
 //! validates the result; it never changes it.
 
 use super::window::{Observation, QuotaSource};
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::time_format;
+use crate::codex::Window;
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES};
+use crate::io::{Timestamp, Zone, time_format};
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! The history of quota windows: tells a reset that moved from a window that ended. Pure.
 
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::window::Window;
-use crate::io::clock::Timestamp;
+use crate::codex::Window;
+use crate::io::Timestamp;
 use chrono::Duration;
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Observations: the quota windows of an account at one time.
 
-use crate::codex::window::{SpendCap, Window};
-use crate::io::clock::Timestamp;
+use crate::codex::{SpendCap, Window};
+use crate::io::Timestamp;
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 

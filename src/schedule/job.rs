@@ -2,7 +2,7 @@
 
 use super::error::ScheduleError;
 use super::scheduler::Scheduler;
-use crate::io::environment::Environment;
+use crate::io::Environment;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

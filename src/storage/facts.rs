@@ -1,9 +1,8 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::id::ConversationId;
-use crate::history::rollout;
+use crate::codex::{ThreadRow, threads};
+use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

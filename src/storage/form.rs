@@ -5,12 +5,12 @@
 //! text. Codex and this program treat these as one conversation, and the next conversion removes
 //! the older one.
 
-use crate::codex::rollout::{self, Relation, ZST};
-use crate::codex::writer_lock::WriterLock;
-use crate::io::atomic::{self, TempFile};
-use crate::io::file_id::{self, FileId};
-use crate::io::progress::{self, ReportingReader};
-use crate::io::{IoContext, IoError, Progress, file_open, modes, tree};
+use crate::codex::rollout::ZST;
+use crate::codex::{Relation, WriterLock, rollout};
+use crate::io::{
+    FileId, IoContext, IoError, Progress, ReportingReader, TempFile, atomic, file_id, file_open,
+    modes, progress, tree,
+};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};

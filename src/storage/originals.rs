@@ -1,9 +1,9 @@
 //! The databases that a vacuum replaced: `trash/databases/<time>/` of the manager home.
 
 use crate::codex::home::database_sidecars;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::{IoError, atomic, file_id, tree};
+use crate::io::{
+    Document, DocumentError, DocumentState, IoError, ListedPath, atomic, document, file_id, tree,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

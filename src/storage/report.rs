@@ -3,7 +3,7 @@
 use super::facts::{self, MAX_LARGEST};
 use super::kinds::KindUsage;
 use super::walk::RolloutUsage;
-use crate::history::id::ConversationId;
+use crate::history::ConversationId;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;

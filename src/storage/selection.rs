@@ -2,12 +2,9 @@
 
 use super::facts::{self, title_of};
 use super::walk::{RolloutUsage, UsageWalk};
-use crate::codex::database::DatabaseError;
 use crate::codex::rollout::rollout_id_of;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::id::ConversationId;
-use crate::history::rollout::{self, Depth};
-use crate::history::thread_choice;
+use crate::codex::{DatabaseError, ThreadRow, threads};
+use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};

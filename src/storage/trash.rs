@@ -5,18 +5,13 @@
 //! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
 //! rest may go too.
 
-use crate::codex::database::DatabaseError;
-use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::codex::threads::{RowValues, saved_row};
-use crate::codex::writer_lock::WriterLock;
-use crate::history::HistoryError;
-use crate::history::id::ConversationId;
-use crate::history::session_index;
-use crate::io::disk_clock::{self, ClockDoubt, Dated};
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use crate::codex::threads::saved_row;
+use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
+use crate::history::{ConversationId, HistoryError, session_index};
+use crate::io::{
+    ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
+    ListedPath, atomic, disk_clock, document, file_id, tree,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};

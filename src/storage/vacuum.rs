@@ -4,17 +4,15 @@
 //! originals stay in the trash until the next successful run. [`undo`] exchanges them again.
 
 use super::originals;
-use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{
     SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
 };
-use crate::codex::{database_view, threads};
-use crate::io::disk_clock::{self, ClockDoubt};
-use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
+use crate::codex::{DatabaseError, database, database_view, threads};
 use crate::io::json_path::as_shown;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, modes, tree};
+use crate::io::{
+    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, atomic, disk_clock,
+    modes, tree,
+};
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;

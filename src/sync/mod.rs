@@ -44,3 +44,7 @@ mod secrets;
 mod side_paths;
 mod snapshot_writer;
 pub mod state;
+
+pub(crate) use conflict_copies::ConflictCopies;
+pub(crate) use scan::Side;
+pub(crate) use state::Replica;

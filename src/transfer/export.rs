@@ -7,21 +7,15 @@ use super::manifest::{
     PROFILE_JSON, PROFILES,
 };
 use super::seal::{Encryption, SealedWriter};
-use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles};
-use crate::archive::entry_name::EntryName;
-use crate::archive::names;
+use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
+use crate::archive::{EntryName, names};
 use crate::codex::home::AUTH_JSON;
-use crate::inventory::records::{ArchiveProblem, InventoryFile};
-use crate::inventory::{cooldown, observations, store};
-use crate::io::atomic::TempFile;
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::{self, Document};
-use crate::io::file_open;
-use crate::io::flush;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::progress::{Progress, is_interrupted};
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, tree};
+use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
+use crate::io::progress::is_interrupted;
+use crate::io::{
+    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
+    TempFile, Timestamp, Zone, atomic, document, file_open, flush, tree,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;

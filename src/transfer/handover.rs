@@ -18,14 +18,12 @@
 //! note is part of `profile.json`, while a journal would put an outdated `profile.json` back.
 
 use super::error::TransferError;
-use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
-use crate::codex::login_lock::{self, LoginLock};
-use crate::io::atomic::{PublishError, TempFile};
-use crate::io::clock::Timestamp;
-use crate::io::file_id::FileId;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic, tree};
+use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
+use crate::codex::{LoginLock, login_lock};
+use crate::io::{
+    FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
+    tree,
+};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 

@@ -7,18 +7,14 @@ use super::export::NotTransferred;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::{ExportedArchive, Package};
-use crate::accounts::new_login::LiveHomeUpdate;
-use crate::accounts::profile::Profiles;
+use crate::accounts::{LiveHomeUpdate, Profiles};
 use crate::archive::names;
-use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
-use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
-use crate::inventory::{legacy, observations, store};
-use crate::io::document::{self, DocumentError};
-use crate::io::file_open;
-use crate::io::hash;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, tree};
-use crate::quota::account::{AccountEntry, WeeklyEvidence};
+use crate::inventory::cooldown::LOCK_NAME;
+use crate::inventory::{
+    ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
+};
+use crate::io::{DocumentError, FileLock, IoContext, atomic, document, file_open, hash, tree};
+use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;

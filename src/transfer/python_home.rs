@@ -7,19 +7,16 @@
 use super::error::{PythonHomeError, TransferError};
 use super::export::NotTransferred;
 use super::merge::{ArchiveOutcome, merge_entry};
-use crate::archive::metadata::BackupMode;
-use crate::archive::names;
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::records::{ArchiveRecord, InventoryFile};
-use crate::inventory::{catalog, python, store};
-use crate::io::atomic::TempFile;
-use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::environment::Environment;
-use crate::io::hash;
+use crate::archive::{BackupMode, names};
+use crate::inventory::{
+    ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
+};
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, OrdinaryPath, Progress, atomic, file_open, tree};
-use crate::quota::account::LoginState;
+use crate::io::{
+    DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath, Progress,
+    TempFile, Zone, atomic, document, file_open, hash, tree,
+};
+use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fs;

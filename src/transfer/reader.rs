@@ -7,20 +7,14 @@
 use super::entries::{ExportEntries, check_end, parse_document, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
-use crate::accounts::profile::ProfileFile;
-use crate::archive::entry_name::EntryName;
-use crate::archive::names;
-use crate::archive::sidecar::{self, SidecarProblem};
-use crate::codex::auth::{AuthSnapshot, Login};
-use crate::inventory::cooldown::CooldownFile;
-use crate::inventory::observations::ObservationsFile;
-use crate::inventory::records::InventoryFile;
-use crate::io::flush;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::progress::{Progress, is_interrupted};
-use crate::io::secret::SecretBytes;
-use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic, space};
+use crate::accounts::ProfileFile;
+use crate::archive::{EntryName, SidecarProblem, names, sidecar};
+use crate::codex::{AuthSnapshot, Login};
+use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
+use crate::io::progress::is_interrupted;
+use crate::io::{
+    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, space,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

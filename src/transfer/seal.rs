@@ -1,9 +1,7 @@
 //! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
 
 use super::error::TransferError;
-use crate::io::file_open;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, SecretBytes, file_open};
 use age::secrecy::SecretString;
 use age::stream::StreamWriter;
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::restic::Restic;
 use super::snapshot::short_id;
 use super::tags::SnapshotTags;
-use crate::archive::tree_capture::CapturedTree;
+use crate::archive::CapturedTree;
 use crate::io::Progress;
 use crate::io::quantity::pluralize;
 use chrono::{DateTime, Utc};

@@ -1,10 +1,7 @@
 //! The source of the vault's password. restic gets it by variables or reads it itself; it is never an
 //! argument and never in `config.toml`.
 
-use crate::io::IoError;
-use crate::io::atomic;
-use crate::io::environment::Environment;
-use crate::io::secret::SecretBytes;
+use crate::io::{Environment, IoError, SecretBytes, atomic};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -3,8 +3,8 @@
 use super::error::VaultError;
 use super::restic::Restic;
 use super::tags::SnapshotTags;
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::inventory::candidate::{ArchiveClass, RetentionCandidate, Soundness};
+use crate::archive::{BackupMode, Metadata};
+use crate::inventory::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use std::fmt::Display;

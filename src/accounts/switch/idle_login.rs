@@ -4,15 +4,12 @@
 use super::error::SwitchError;
 use super::plan::{SwitchPlan, plan_switch};
 use super::request::SwitchRequest;
-use crate::accounts::profile::{Profile, Profiles};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::daemon;
+use crate::accounts::{Profile, Profiles};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::login_lock::LoginLock;
-use crate::codex::process::{Holder, find_codex, running_daemon_turns};
-use crate::io::lock::LockError;
+use crate::codex::process::{find_codex, running_daemon_turns};
+use crate::codex::{AuthFile, AuthSnapshot, Holder, LoginLock, daemon};
 use crate::io::progress::is_interrupted;
-use crate::io::{IoError, atomic};
+use crate::io::{IoError, LockError, atomic};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,6 @@
 //! Compares the conversations of the home with archives, for `backup` and `prune`.
 
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::reader::ArchiveReader;
+use crate::archive::{ArchiveManifest, ArchiveReader};
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
 use crate::copies::losses::last_copy;
@@ -12,8 +11,7 @@ use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::LossSearch;
 use crate::error::CommandError;
 use crate::inventory::archive_names::{file_name, without_suffix};
-use crate::inventory::losses;
-use crate::inventory::retention::RetentionPlan;
+use crate::inventory::{RetentionPlan, losses};
 
 /// Archives that have messages which conversations lack.
 #[derive(Debug, Default)]

@@ -1,13 +1,13 @@
 //! Compares one conversation with its copies.
 
-use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::conversations::messages::{self, Message, MessageCounts};
+use crate::codex::{Relation, RolloutName, rollout};
+use crate::conversations::{Message, MessageCounts, messages};
 use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::prefix::{self, Mark};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
-use crate::inventory::losses::AcceptedLosses;
+use crate::inventory::AcceptedLosses;
 use crate::io::IoContext;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;

@@ -1,8 +1,8 @@
 //! The live conversations of a home: their rollouts with size and time.
 
-use crate::archive::file_list::FileList;
+use crate::archive::FileList;
 use crate::archive::scan::mtime_ns_of;
-use crate::codex::rollout::RolloutName;
+use crate::codex::RolloutName;
 use crate::copies::source::rollout_files;
 use crate::history::files;
 use crate::io::IoError;

@@ -1,9 +1,8 @@
 //! Opens the places that may have a fuller copy of a conversation: archives, their trash, conflict copies of `sync`,
 //! the trash of conversations, and compressed forms beside plain ones.
 
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::RolloutName;
+use crate::archive::{ArchiveReader, BackupMode, Metadata};
+use crate::codex::RolloutName;
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
@@ -13,9 +12,7 @@ use crate::inventory::{store, trash};
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use crate::storage;
-use crate::sync::conflict_copies::{self, ConflictCopies};
-use crate::sync::scan::Side;
-use crate::sync::state::Replica;
+use crate::sync::{ConflictCopies, Replica, Side, conflict_copies};
 use std::path::{Path, PathBuf};
 
 struct ArchivedCopies {

@@ -1,8 +1,7 @@
 //! Copies that a rollout begins with.
 
 use crate::codex::rollout;
-use crate::io::file_open;
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{Hasher, Sha256Digest, file_open};
 use std::io::{self, Read};
 use std::path::Path;
 

@@ -1,14 +1,14 @@
 //! Compares the live conversations with their copies.
 
-use crate::archive::entry::FileEntry;
-use crate::codex::rollout::RolloutName;
+use crate::archive::FileEntry;
+use crate::codex::RolloutName;
 use crate::copies::losses::compare::{self, Loss};
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::CommandError;
-use crate::inventory::losses::AcceptedLosses;
+use crate::inventory::AcceptedLosses;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::BTreeMap;

@@ -1,14 +1,10 @@
 //! Writes the planned files.
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
-use crate::history::HistoryError;
-use crate::history::rewrite::FileRewrite;
-use crate::history::session_index;
-use crate::history::snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
-use crate::io::file_open;
-use crate::io::hash;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, sharing};
+use crate::history::{
+    FileRewrite, HistoryError, RepairSnapshot, RepairSnapshots, SnapshotReason, session_index,
+};
+use crate::io::{FileLock, IoContext, atomic, file_open, hash, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};

@@ -1,14 +1,13 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
-use crate::codex::database::DatabaseError;
-use crate::codex::rollout::RolloutName;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::files::{self, RolloutFile};
-use crate::history::id::ConversationId;
-use crate::history::rollout::{self, SessionMeta, first_line};
-use crate::history::{HistoryError, SkippedFile, for_each_file};
-use crate::io::rfc3339::Rfc3339Time;
+use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
+use crate::history::rollout::first_line;
+use crate::history::{
+    ConversationId, HistoryError, RolloutFile, SessionMeta, SkippedFile, files, for_each_file,
+    rollout,
+};
+use crate::io::Rfc3339Time;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

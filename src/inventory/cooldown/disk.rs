@@ -1,14 +1,9 @@
 //! Reads `cooldown.json`, rebuilds it if lost, and changes it under its lock.
 
 use super::content::CooldownFile;
-use crate::accounts::profile::Profiles;
-use crate::inventory::records::InventoryFile;
-use crate::inventory::{catalog, python};
-use crate::io::atomic;
-use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
+use crate::accounts::Profiles;
+use crate::inventory::{InventoryFile, catalog, python};
+use crate::io::{DocumentError, DocumentState, FileLock, Zone, atomic, document, file_open};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 

@@ -2,15 +2,15 @@
 //! reset given by the user.
 
 use super::report::{StatusProblem, StatusReport};
-use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
-use crate::codex::identity::Identity;
-use crate::codex::status_text::StatusText;
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::inventory::cooldown::CooldownFile;
-use crate::io::clock::{Timestamp, Zone};
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES};
+use crate::codex::{
+    AccountLimits, Identity, ProbeFailure, ProbeReport, ProbedAccount, StatusText, Window,
+};
+use crate::inventory::CooldownFile;
 use crate::io::quantity::pluralize;
-use crate::quota::account::LoginState;
-use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
+use crate::io::{Timestamp, Zone};
+use crate::quota::window::SAME_WINDOW;
+use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
 /// Merges Codex's answer, unless it is about another account than that of the home.

@@ -3,13 +3,9 @@
 use super::auth_json::AuthJsonState;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
-use crate::archive::metadata::BackupMode;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::auth::Login;
-use crate::codex::config::CodexConfig;
-use crate::codex::home;
-use crate::codex::identity::Identity;
-use crate::restore::error::RestoreError;
+use crate::archive::{ArchiveReader, BackupMode};
+use crate::codex::{CodexConfig, Identity, Login, home};
+use crate::restore::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows
 /// it.

@@ -1,9 +1,9 @@
 //! Lists the files of a home.
 
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::{NameSet, NameTable};
 use crate::archive::path_checks::{misplaced_link, portable_target};
-use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::archive::{EntryName, NameSet, NameTable};
+use crate::codex::HomeEntryKind;
+use crate::codex::home::kind_of;
 use crate::io::{IoError, OrdinaryPath, tree};
 use std::fs::{self, FileType};
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
 
 use super::restore_plan::Selection;
-use crate::archive::entry::FileEntry;
-use crate::archive::file_list::FileList;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::archive::{FileEntry, FileList};
+use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, home};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 

@@ -3,16 +3,13 @@
 
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
-use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
-use crate::archive::metadata::BackupMode;
-use crate::archive::name_table::NameSet;
-use crate::archive::path_checks::AncestorLookup;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::scope::Excludes;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::RolloutName;
-use crate::restore::error::RestoreError;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::{
+    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EntryName, Excludes, NameSet,
+};
+use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, RolloutName, home};
+use crate::restore::RestoreError;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -1,10 +1,9 @@
 //! The rollout of each conversation, by id. Stores hashes of ids, because a home can have half a
 //! million conversations.
 
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::{NameId, NameSet, NameTable};
+use crate::archive::{EntryName, NameId, NameSet, NameTable};
+use crate::codex::RolloutName;
 use crate::codex::home::kind_of;
-use crate::codex::rollout::RolloutName;
 use crate::codex::threads::staged;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

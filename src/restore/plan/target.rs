@@ -4,10 +4,10 @@ use super::account;
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
-use crate::accounts::login_selection::AuthPolicy;
-use crate::codex::process::{self, Holder};
+use crate::accounts::AuthPolicy;
+use crate::codex::{Holder, process};
 use crate::io::tree;
-use crate::restore::error::RestoreError;
+use crate::restore::RestoreError;
 /// Lists the target and computes the plan for it.
 pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;

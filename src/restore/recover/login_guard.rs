@@ -2,17 +2,12 @@
 //! killed, and reports the processes that use the home.
 
 use super::journal_pointer;
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::process::Holder;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
-use crate::io::{IoError, atomic};
+use crate::codex::{AuthFile, AuthSnapshot, Holder, Login};
+use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
-use crate::restore::plan::auth_json::AuthJsonState;
-use crate::restore::plan::request::RestoreRequest;
+use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
 
 /// The recovery guard for the homes and profiles of this machine.

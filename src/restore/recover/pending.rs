@@ -5,10 +5,7 @@
 
 use super::journal_pointer::{JournalPointer, pointed_folders};
 use super::login_guard::LoginGuard;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
-use crate::io::lock;
-use crate::io::{OrdinaryPath, atomic};
+use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

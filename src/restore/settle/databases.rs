@@ -3,23 +3,18 @@
 
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
-use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::database;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::{self, Relation};
-use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
+use crate::archive::{ArchiveError, ArchiveReader, EntryName, NameSet};
+use crate::codex::home::kind_of;
+use crate::codex::threads::staged;
+use crate::codex::{HomeEntryKind, Relation, RowGroup, UnmatchedRows, database, home, rollout};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
-use crate::restore::stage::merge::MergeResult;
-use crate::restore::stage::staged_home::Stage;
+use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::{
+    MergeResult, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, RolloutIndex,
+    RolloutOverlay, Stage,
+};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,11 @@
 //! Hard-links unchanged live files into the stage.
 
 use crate::archive::attributes::copy_attributes;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, home};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, KeptAs};
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::stage::staged_home::StageRoot;
+use crate::restore::{RestorePlan, StageRoot};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

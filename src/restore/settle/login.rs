@@ -1,24 +1,16 @@
 //! The login of a restore: chooses the one that goes live, and saves the live one first.
 
-use crate::accounts::lease::AccountLocks;
-use crate::accounts::login_selection::{
-    self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
+use crate::accounts::{
+    AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
+    OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{LoginOwner, Profile, Profiles};
 use crate::archive::attributes::set_attributes;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::config::CodexConfig;
-use crate::codex::home;
-use crate::codex::login_lock::{self, LoginLock};
-use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, file_id, file_open, tree};
-use crate::restore::error::RestoreError;
+use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, tree};
 use crate::restore::plan::account::{archived_identity, check_same_account};
-use crate::restore::plan::auth_json::AuthJsonState;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::{ArchivedLogin, Stage};
+use crate::restore::{
+    ArchivedLogin, AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
+};
 use std::io;
 use std::path::Path;
 

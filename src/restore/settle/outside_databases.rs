@@ -1,18 +1,12 @@
 //! The databases of a home that are outside of it: where they are restored to.
 
-use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
-use crate::codex::config::{self, CodexConfig};
-use crate::codex::database::{self, DatabaseError};
-use crate::codex::home;
+use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
+use crate::codex::{CodexConfig, DatabaseError, config, database, home};
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::disk_space::{self, SpaceNeed};
-use crate::restore::stage::staged_home::Stage;
+use crate::restore::stage::disk_space;
+use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, SpaceNeed, Stage};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

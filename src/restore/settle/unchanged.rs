@@ -1,12 +1,11 @@
 //! Stages the files that stay the same, as hard links, or leaves them in place.
 
 use super::hard_linker::HardLinker;
-use crate::archive::manifest::ArchiveManifest;
+use crate::archive::ArchiveManifest;
 use crate::io::{IoError, atomic, space, tree};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
-use crate::restore::stage::workspace::Workspace;
+use crate::restore::{
+    ExchangeMode, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot, Workspace,
+};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;

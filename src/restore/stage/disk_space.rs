@@ -2,16 +2,12 @@
 //! mounts in it, and of databases outside of it.
 
 use super::staged_home::StageRoot;
-use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
-use crate::archive::name_table::NameSet;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::config::CodexConfig;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::environment::Environment;
-use crate::io::space::{self, NoSpace};
-use crate::io::tree;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::RestoreTarget;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::{ArchiveReader, MemberContents, NameSet};
+use crate::codex::home::kind_of;
+use crate::codex::{CodexConfig, HomeEntryKind};
+use crate::io::{Environment, NoSpace, space, tree};
+use crate::restore::{RestoreRequest, RestoreTarget};
 use std::path::{Path, PathBuf};
 
 /// Queries about disks, replaceable in tests. They return `None` if the system does not know the answer.

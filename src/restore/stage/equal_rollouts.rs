@@ -5,18 +5,16 @@
 //! the live file.
 
 use super::staged_home::{Stage, StageRoot};
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
+use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::home::kind_of;
-use crate::io::file_id;
-use crate::io::progress::{ReportingReader, is_interrupted};
-use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
+use crate::io::progress::is_interrupted;
+use crate::io::{
+    IoContext, IoError, Progress, ReportingReader, atomic, file_id, file_open, hash, parallel,
+    sharing, space,
+};
 use crate::journal::JournalError;
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
+use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
 /// The largest number of rollouts that wait to be compared.

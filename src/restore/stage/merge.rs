@@ -2,17 +2,13 @@
 
 use super::staged_home::Stage;
 use crate::archive::attributes::set_attributes;
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::rollout::{self, Relation};
-use crate::io::file_open;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoContext, IoError, sharing};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::{RolloutIndex, conversation_of};
+use crate::archive::{EntryName, NameSet};
+use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, Relation, rollout};
+use crate::io::{Hasher, IoContext, IoError, Sha256Digest, file_open, sharing};
+use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::{RestoreError, RestorePlan, RolloutIndex};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
