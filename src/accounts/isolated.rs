@@ -11,9 +11,9 @@ use super::lease::{AccountLocks, LeaseError, key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::process::find_codex;
-use crate::codex::{AuthFile, AuthSnapshot, Holder, Identity, ProcessRole, daemon};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, ProcessRole, daemon, find_codex,
+};
 use crate::io::{
     FileLock, FollowedLinks, IoContext, LockError, OrdinaryPath, Timestamp, atomic, beneath,
     sharing,

@@ -10,12 +10,13 @@
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
-use crate::codex::process::find_codex;
-use crate::codex::{AuthFile, CodexConfig, CredentialStore, Holder, Identity, config, process};
-use crate::io::progress::is_interrupted;
+use crate::codex::{
+    AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity, config,
+    find_codex, process,
+};
 use crate::io::{
-    FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, space, tree,
+    FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
+    space, tree,
 };
 use crate::journal::join_holders;
 use std::path::{Path, PathBuf};

@@ -10,9 +10,9 @@ use super::owner::OwnerLocation;
 use super::profile::{ProfileError, Profiles};
 use super::profile_ops::check_name;
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::process::find_codex;
-use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, sign_in};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, find_codex, sign_in,
+};
 use crate::io::{
     Document, FileLock, IoContext, IoError, LockError, Timestamp, atomic, document, lock, owner,
     tree,

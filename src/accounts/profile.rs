@@ -5,8 +5,7 @@
 //! login ever seen.
 
 use super::owner::OwnerLocation;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{
     Document, DocumentError, DocumentState, FileId, FileLock, IoContext, IoError, OrdinaryPath,

@@ -6,9 +6,8 @@ use super::profile::{
     write_profile_json,
 };
 use super::save::{SaveOutcome, SaveReport, history_names, keep_in_history, save_outcome};
-use crate::archive::names::safe_label;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::archive::safe_label;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

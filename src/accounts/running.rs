@@ -6,8 +6,7 @@
 
 use super::profile::ProfileError;
 use super::switch::{self, SwitchFile};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, Identity};
+use crate::codex::{AUTH_JSON, AuthFile, Identity};
 use crate::io::{clock, disk_clock};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;

@@ -5,9 +5,8 @@ use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
     write_profile_json,
 };
-use crate::archive::names::safe_label;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, AuthSnapshot, Identity, Login};
+use crate::archive::safe_label;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{
     FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
 };

@@ -38,6 +38,11 @@ mod unpack_indexed;
 mod unpack_stream;
 pub mod verify;
 
+pub(crate) use attributes::{copy_attributes, set_attributes};
+pub(crate) use manifest::EXTERNAL_DATABASES_FOLDER;
+pub(crate) use names::safe_label;
+pub(crate) use scan::mtime_ns_of;
+
 pub(crate) use capture::{CaptureOptions, CapturedHome};
 pub(crate) use entry::{FileEntry, FolderEntry};
 pub(crate) use entry_name::EntryName;

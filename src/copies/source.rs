@@ -3,8 +3,7 @@
 use crate::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
 };
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, RolloutName};
+use crate::codex::{HomeEntryKind, RolloutName, kind_of};
 use crate::error::CommandError;
 use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
 use crate::io::{IoContext, Silent};

@@ -48,8 +48,7 @@ pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
 pub(crate) use snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
-use crate::io::progress::is_interrupted;
-use crate::io::{DocumentError, IoError, lock, parallel};
+use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};
 use crate::journal::{JournalError, join_holders};
 use std::io;
 use std::path::{Path, PathBuf};

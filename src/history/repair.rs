@@ -10,12 +10,10 @@ use super::scratch_database::{self, ScratchDatabase};
 use super::scratch_projection;
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::home::database_sidecars;
-use crate::codex::rollout::ZST;
 use crate::codex::threads::live;
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RolloutCut, RowChange, RowValues, projections,
-    threads,
+    CodexConfig, Holder, Program, Projections, RolloutCut, RowChange, RowValues, ZST,
+    database_sidecars, projections, threads,
 };
 use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};

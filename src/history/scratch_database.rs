@@ -8,10 +8,12 @@
 use super::HistoryError;
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::is_before;
 use crate::codex::threads::staged;
-use crate::codex::{AppServer, Program, UnmatchedRows, database, database_view, threads};
+use crate::codex::{
+    ARCHIVED_SESSIONS, AppServer, Program, SESSIONS, UnmatchedRows, database, database_view,
+    threads,
+};
 use crate::io::{Environment, Staging, atomic, tree};
 use serde_json::{Value, json};
 use std::collections::HashSet;

@@ -10,9 +10,10 @@ use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
 use crate::codex::config::config_for_reading;
-use crate::codex::home::SESSIONS;
 use crate::codex::rollout::open_plain;
-use crate::codex::{Program, Projections, RolloutCut, RolloutName, database, projections, threads};
+use crate::codex::{
+    Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
+};
 use crate::io::{Environment, IoContext as _, Staging, atomic};
 use serde_json::json;
 use std::collections::HashMap;

@@ -5,8 +5,7 @@
 
 use super::rewrite::FileRewrite;
 use super::{HistoryError, JOURNAL};
-use crate::codex::database;
-use crate::codex::home::SIDECAR_SUFFIXES;
+use crate::codex::{SIDECAR_SUFFIXES, database};
 use crate::io::{
     Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash,
     sharing, tree,

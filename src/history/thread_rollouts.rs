@@ -8,9 +8,7 @@
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
-use crate::codex::RolloutName;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::rollout_id_of;
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, rollout_id_of};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -7,8 +7,7 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
-use crate::codex::rollout::ZST;
-use crate::codex::{Projections, RolloutCut, RolloutName, ThreadRow};
+use crate::codex::{Projections, RolloutCut, RolloutName, ThreadRow, ZST};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

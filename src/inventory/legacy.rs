@@ -6,12 +6,10 @@ use crate::archive::{
     AccountAuth, ArchiveError, ArchiveManifest, BackupMode, Compression, EntryName, FileEntry,
     InodeStamp, Metadata, PublishedArchive, names, pack,
 };
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthSnapshot, Email, Identity};
-use crate::io::json_path::as_shown;
+use crate::codex::{AUTH_JSON, AuthSnapshot, Email, Identity};
 use crate::io::{
-    FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, atomic, document,
-    file_open, hash,
+    FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, as_shown, atomic,
+    document, file_open, hash,
 };
 use crate::quota::{LegacyName, LegacyOptions, legacy};
 use chrono::{DateTime, Utc};

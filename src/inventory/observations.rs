@@ -3,7 +3,7 @@
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
-use crate::archive::names::safe_label;
+use crate::archive::safe_label;
 use crate::codex::{Identity, Window};
 use crate::io::{Document, DocumentError, Timestamp, atomic, document, hash};
 use crate::quota::window::SAME_WINDOW;

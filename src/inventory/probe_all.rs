@@ -5,8 +5,7 @@
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
 use crate::accounts::{LeaseError, Profile, Profiles};
-use crate::codex::config::read_login;
-use crate::codex::{AuthFile, Identity};
+use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! `inventory.json`: the records of archives and legacy files. An index, rebuilt from `backups/` if
 //! lost.
 
-use crate::archive::scan::mtime_ns_of;
-use crate::archive::{Metadata, SidecarProblem};
+use crate::archive::{Metadata, SidecarProblem, mtime_ns_of};
 use crate::io::{Document, Timestamp, clock};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};

@@ -3,8 +3,7 @@
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
 use crate::archive::BackupMode;
-use crate::codex::config::read_login;
-use crate::codex::{Login, Program};
+use crate::codex::{Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 

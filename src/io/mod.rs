@@ -53,6 +53,13 @@ pub(crate) mod temp_name;
 pub(crate) mod time_format;
 pub(crate) mod tree;
 
+pub(crate) use atomic::with_suffix;
+pub(crate) use disk_clock::{changed_ns, modified_ns};
+pub(crate) use json_path::as_shown;
+pub(crate) use progress::is_interrupted;
+pub(crate) use quantity::pluralize;
+pub(crate) use random_id::random_id;
+
 pub(crate) use atomic::{PublishError, TempFile};
 pub(crate) use attached::{Attached, AttachedExit};
 pub(crate) use beneath::FollowedLinks;

@@ -2,8 +2,9 @@
 //! a transaction has ended.
 
 use super::error::JournalError;
-use crate::io::atomic::with_suffix;
-use crate::io::{FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree};
+use crate::io::{
+    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree, with_suffix,
+};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};

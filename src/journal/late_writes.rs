@@ -3,9 +3,8 @@
 
 use super::step::Step;
 use super::write_times::is_written_since;
-use crate::io::disk_clock::{changed_ns, modified_ns};
 use crate::io::file_id::look;
-use crate::io::{FileId, IoContext, IoError, tree};
+use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 

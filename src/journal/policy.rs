@@ -2,8 +2,7 @@
 
 use super::document::{JOURNAL, LOCK};
 use super::folder::FOLDER_SUFFIX;
-use crate::codex::home::kind_of;
-use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, process};
+use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
 use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
 

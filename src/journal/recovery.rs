@@ -9,11 +9,9 @@ use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::{Transaction, remove_lock};
-use crate::io::atomic::with_suffix;
-use crate::io::disk_clock::modified_ns;
 use crate::io::{
     DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
-    OrdinaryPath, atomic, beneath, document, lock, sharing,
+    OrdinaryPath, atomic, beneath, document, lock, modified_ns, sharing, with_suffix,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;

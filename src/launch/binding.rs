@@ -2,12 +2,9 @@
 //! show them, by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::home::SESSIONS;
-use crate::codex::rollout::ZST;
-use crate::codex::{RolloutName, token_count};
+use crate::codex::{RolloutName, SESSIONS, ZST, token_count};
 use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
-use crate::io::atomic::with_suffix;
-use crate::io::{OrdinaryPath, Process, ProcessTable, file_open};
+use crate::io::{OrdinaryPath, Process, ProcessTable, file_open, with_suffix};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;

@@ -11,9 +11,8 @@ use crate::accounts::{
     SwitchPlan, SwitchReport, SwitchRequest, switch,
 };
 use crate::codex::arguments::NO_DAEMON;
-use crate::codex::home::AUTH_JSON;
 use crate::codex::{
-    Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
+    AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
     ProgramError, daemon, login_lock, redaction,
 };
 use crate::io::{Environment, IoError, Timestamp};

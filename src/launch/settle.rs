@@ -3,9 +3,8 @@
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
 use super::registry::{LaunchRegistry, Launches};
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads::live;
-use crate::codex::{DatabaseError, threads};
+use crate::codex::{ARCHIVED_SESSIONS, DatabaseError, SESSIONS, threads};
 use crate::history::thread_rollouts;
 use crate::inventory::{CooldownFile, cooldown};
 use crate::io::{DocumentError, Environment, Timestamp, Zone};

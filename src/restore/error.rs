@@ -3,8 +3,7 @@
 use crate::accounts::{LeaseError, ProfileError};
 use crate::archive::{ArchiveError, PathNote};
 use crate::codex::{DatabaseError, Holder};
-use crate::io::IoError;
-use crate::io::quantity::pluralize;
+use crate::io::{IoError, pluralize};
 use crate::journal::{JournalError, join_holders};
 use std::path::PathBuf;
 

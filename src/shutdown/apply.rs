@@ -10,8 +10,7 @@ use super::{
 };
 use crate::codex::{HomeProcess, HomeUsage, ProcessRole, Program, daemon, process};
 use crate::io::processes::terminate_all;
-use crate::io::progress::is_interrupted;
-use crate::io::{EndTarget, Environment, events};
+use crate::io::{EndTarget, Environment, events, is_interrupted};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

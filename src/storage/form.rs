@@ -5,8 +5,7 @@
 //! text. Codex and this program treat these as one conversation, and the next conversion removes
 //! the older one.
 
-use crate::codex::rollout::ZST;
-use crate::codex::{Relation, WriterLock, rollout};
+use crate::codex::{Relation, WriterLock, ZST, rollout};
 use crate::io::{
     FileId, IoContext, IoError, Progress, ReportingReader, TempFile, atomic, file_id, file_open,
     modes, progress, tree,

@@ -1,6 +1,6 @@
 //! The databases that a vacuum replaced: `trash/databases/<time>/` of the manager home.
 
-use crate::codex::home::database_sidecars;
+use crate::codex::database_sidecars;
 use crate::io::{
     Document, DocumentError, DocumentState, IoError, ListedPath, atomic, document, file_id, tree,
 };

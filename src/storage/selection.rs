@@ -2,8 +2,7 @@
 
 use super::facts::{self, title_of};
 use super::walk::{RolloutUsage, UsageWalk};
-use crate::codex::rollout::rollout_id_of;
-use crate::codex::{DatabaseError, ThreadRow, threads};
+use crate::codex::{DatabaseError, ThreadRow, rollout_id_of, threads};
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -3,10 +3,9 @@
 use super::facts;
 use super::form::{self, ConversionError, Form};
 use super::walk::{RolloutUsage, UsageWalk};
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
-use crate::io::json_path::as_shown;
-use crate::io::{OrdinaryPath, ProcessTable, Progress, atomic, parallel, progress};
+use crate::io::{OrdinaryPath, ProcessTable, Progress, as_shown, atomic, parallel, progress};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

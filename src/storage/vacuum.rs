@@ -4,14 +4,13 @@
 //! originals stay in the trash until the next successful run. [`undo`] exchanges them again.
 
 use super::originals;
-use crate::codex::home::{
-    SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
+use crate::codex::{
+    DatabaseError, SQLITE_FOLDER, database, database_sidecars, database_view, is_database_named,
+    is_versioned_database, threads,
 };
-use crate::codex::{DatabaseError, database, database_view, threads};
-use crate::io::json_path::as_shown;
 use crate::io::{
-    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, atomic, disk_clock,
-    modes, tree,
+    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, as_shown, atomic,
+    disk_clock, modes, tree,
 };
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};

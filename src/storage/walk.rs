@@ -1,8 +1,7 @@
 //! The walk through a home that counts its files.
 
 use super::kinds::Usage;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS, kind_of};
-use crate::codex::{HomeEntryKind, RolloutName};
+use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::ConversationId;
 use crate::io::{atomic, progress, temp_name};
 use chrono::{DateTime, NaiveDate, Utc};

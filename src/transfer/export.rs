@@ -9,12 +9,11 @@ use super::manifest::{
 use super::seal::{Encryption, SealedWriter};
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, names};
-use crate::codex::home::AUTH_JSON;
+use crate::codex::AUTH_JSON;
 use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
-use crate::io::progress::is_interrupted;
 use crate::io::{
     Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
-    TempFile, Timestamp, Zone, atomic, document, file_open, flush, tree,
+    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;

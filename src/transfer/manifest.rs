@@ -2,7 +2,7 @@
 
 use crate::accounts::profile_ops::check_name;
 use crate::archive::{EntryName, Metadata, names};
-use crate::codex::home::AUTH_JSON;
+use crate::codex::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
 use crate::io::{Document, Sha256Digest, Timestamp, hash};
 use serde::{Deserialize, Serialize};

@@ -14,8 +14,7 @@ use crate::accounts::profile_ops::check_no_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
 };
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, AuthSnapshot, Freshness, Identity};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity};
 use crate::io::{FileLock, Timestamp, Zone, atomic};
 use serde::Serialize;
 use std::collections::BTreeSet;

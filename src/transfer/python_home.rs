@@ -11,10 +11,9 @@ use crate::archive::{BackupMode, names};
 use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
 };
-use crate::io::progress::is_interrupted;
 use crate::io::{
     DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath, Progress,
-    TempFile, Zone, atomic, document, file_open, hash, tree,
+    TempFile, Zone, atomic, document, file_open, hash, is_interrupted, tree,
 };
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};

@@ -11,9 +11,9 @@ use crate::accounts::ProfileFile;
 use crate::archive::{EntryName, SidecarProblem, names, sidecar};
 use crate::codex::{AuthSnapshot, Login};
 use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
-use crate::io::progress::is_interrupted;
 use crate::io::{
-    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, space,
+    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, is_interrupted,
+    space,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};

@@ -10,8 +10,7 @@ use crate::archive::{
     ArchiveManifest, BackupMode, CaptureScope, EntryName, FileEntry, FileList, FolderEntry,
     InodeStamp, Metadata,
 };
-use crate::codex::HomeEntryKind;
-use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoContext, Zone};
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;

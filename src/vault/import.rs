@@ -6,10 +6,11 @@ use super::restic::Restic;
 use super::snapshot::Snapshot;
 use super::tags::SnapshotTags;
 use super::tree_lock::TreeLock;
-use crate::archive::attributes::set_attributes;
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::tree_capture::write_manifest;
-use crate::archive::{ArchiveError, ArchiveManifest, ArchiveReader, Extent, FileEntry, Sink};
+use crate::archive::{
+    ArchiveError, ArchiveManifest, ArchiveReader, Extent, FileEntry, Sink, set_attributes,
+};
 use crate::io::{IoContext, Progress, atomic, file_open, hash, position, tree};
 use std::collections::HashMap;
 use std::fs::File;

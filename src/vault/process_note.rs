@@ -7,8 +7,7 @@
 //! host, or stale.
 
 use crate::io::lock::is_free;
-use crate::io::random_id::random_id;
-use crate::io::{ChildEnd, Clock, atomic, lock, sharing};
+use crate::io::{ChildEnd, Clock, atomic, lock, random_id, sharing};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use std::fs::{self, File};

@@ -1,8 +1,7 @@
 //! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
 
 use super::folder::folder;
-use crate::io::random_id::random_id;
-use crate::io::{Document, DocumentError, Timestamp, document};
+use crate::io::{Document, DocumentError, Timestamp, document, random_id};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -5,11 +5,9 @@ use super::error::SwitchError;
 use super::plan::{SwitchPlan, plan_switch};
 use super::request::SwitchRequest;
 use crate::accounts::{Profile, Profiles};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::process::{find_codex, running_daemon_turns};
-use crate::codex::{AuthFile, AuthSnapshot, Holder, LoginLock, daemon};
-use crate::io::progress::is_interrupted;
-use crate::io::{IoError, LockError, atomic};
+use crate::codex::process::running_daemon_turns;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
+use crate::io::{IoError, LockError, atomic, is_interrupted};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

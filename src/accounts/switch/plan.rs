@@ -5,8 +5,7 @@ use super::request::SwitchRequest;
 use crate::accounts::profile::{canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
 use serde::Serialize;
 
 /// The planned effect of a switch.

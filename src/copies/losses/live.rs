@@ -1,7 +1,6 @@
 //! The live conversations of a home: their rollouts with size and time.
 
-use crate::archive::FileList;
-use crate::archive::scan::mtime_ns_of;
+use crate::archive::{FileList, mtime_ns_of};
 use crate::codex::RolloutName;
 use crate::copies::source::rollout_files;
 use crate::history::files;

@@ -9,8 +9,7 @@ use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::CommandError;
 use crate::inventory::AcceptedLosses;
-use crate::io::parallel;
-use crate::io::progress::is_interrupted;
+use crate::io::{is_interrupted, parallel};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

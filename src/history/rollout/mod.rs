@@ -9,8 +9,7 @@ pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
-use crate::io::progress::is_interrupted;
-use crate::io::{Rfc3339Time, file_open};
+use crate::io::{Rfc3339Time, file_open, is_interrupted};
 use scanner::Scanner;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -12,15 +12,12 @@ pub(crate) use self::report::{StatusProblem, StatusReport};
 use self::sources::{stored_observation, take_live, take_reset, take_text};
 use super::cooldown::{self, CooldownFile, CooldownUpdate};
 use super::observations;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::process::find_codex;
 use crate::codex::program::LOGIN_VARIABLES;
 use crate::codex::{
-    AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
-    ProbeReport, Program, StatusText, StatusTextError, app_server, status_text,
+    AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
+    ProbeReport, Program, StatusText, StatusTextError, app_server, find_codex, status_text,
 };
-use crate::io::progress::is_interrupted;
-use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id};
+use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id, is_interrupted};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use std::path::Path;

@@ -7,8 +7,7 @@ use crate::codex::{
     AccountLimits, Identity, ProbeFailure, ProbeReport, ProbedAccount, StatusText, Window,
 };
 use crate::inventory::CooldownFile;
-use crate::io::quantity::pluralize;
-use crate::io::{Timestamp, Zone};
+use crate::io::{Timestamp, Zone, pluralize};
 use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};

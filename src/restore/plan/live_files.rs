@@ -2,8 +2,7 @@
 
 use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::archive::{EntryName, NameSet, NameTable};
-use crate::codex::HomeEntryKind;
-use crate::codex::home::kind_of;
+use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoError, OrdinaryPath, tree};
 use std::fs::{self, FileType};
 use std::path::Path;

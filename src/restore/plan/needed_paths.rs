@@ -1,10 +1,8 @@
 //! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
 
 use super::restore_plan::Selection;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::{FileEntry, FileList};
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, home};
+use crate::archive::{EXTERNAL_DATABASES_FOLDER, FileEntry, FileList};
+use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 

@@ -3,12 +3,11 @@
 
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::{
-    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EntryName, Excludes, NameSet,
+    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
+    EntryName, Excludes, NameSet,
 };
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, RolloutName, home};
+use crate::codex::{HomeEntryKind, RolloutName, home, kind_of};
 use crate::restore::RestoreError;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};

@@ -2,9 +2,8 @@
 //! million conversations.
 
 use crate::archive::{EntryName, NameId, NameSet, NameTable};
-use crate::codex::RolloutName;
-use crate::codex::home::kind_of;
 use crate::codex::threads::staged;
+use crate::codex::{RolloutName, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};

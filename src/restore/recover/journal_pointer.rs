@@ -1,8 +1,9 @@
 //! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home with the path of the staging
 //! folder, a NUL, and the marker that its lock has. Older versions wrote the path alone.
 
-use crate::io::random_id::random_id;
-use crate::io::{FileLock, IoContext, LockError, atomic, file_open, hash, json_path, sharing};
+use crate::io::{
+    FileLock, IoContext, LockError, atomic, file_open, hash, json_path, random_id, sharing,
+};
 use crate::journal::JournalError;
 use std::fs;
 use std::path::{Path, PathBuf};

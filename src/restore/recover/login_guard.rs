@@ -3,8 +3,7 @@
 
 use super::journal_pointer;
 use crate::accounts::{OwnerLocation, ProfileError, Profiles};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::{AuthFile, AuthSnapshot, Holder, Login};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
 use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
 use crate::restore::{AuthJsonState, RestoreRequest};

@@ -4,11 +4,11 @@
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
 use crate::archive::{ArchiveError, ArchiveReader, EntryName, NameSet};
-use crate::codex::home::kind_of;
 use crate::codex::threads::staged;
-use crate::codex::{HomeEntryKind, Relation, RowGroup, UnmatchedRows, database, home, rollout};
-use crate::io::quantity::pluralize;
-use crate::io::{IoContext, atomic, tree};
+use crate::codex::{
+    HomeEntryKind, Relation, RowGroup, UnmatchedRows, database, home, kind_of, rollout,
+};
+use crate::io::{IoContext, atomic, pluralize, tree};
 use crate::journal::{self, Transaction};
 use crate::restore::plan::rollout_index::conversation_of;
 use crate::restore::{

@@ -1,8 +1,7 @@
 //! Hard-links unchanged live files into the stage.
 
-use crate::archive::attributes::copy_attributes;
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, home};
+use crate::archive::copy_attributes;
+use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::{RestorePlan, StageRoot};

@@ -4,7 +4,7 @@ use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::archive::attributes::set_attributes;
+use crate::archive::set_attributes;
 use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, tree};
 use crate::restore::plan::account::{archived_identity, check_same_account};

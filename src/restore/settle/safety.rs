@@ -1,15 +1,13 @@
 //! The safety backup: an archive of everything that a restore will change.
 
 use super::outside_databases::{OutsideDatabases, OutsideStaging};
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::metadata::SAFETY_LABEL;
 use crate::archive::{
-    ArchiveError, BackupMode, CaptureOptions, CaptureScope, CapturedHome, Compression, EntryName,
-    HomeSubset, Metadata, NameSet, PathNote, PreviousArchive, PublishedArchive, ReuseOptions,
-    VerifyReused, capture, names, publish,
+    ArchiveError, BackupMode, CaptureOptions, CaptureScope, CapturedHome, Compression,
+    EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, NameSet, PathNote, PreviousArchive,
+    PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
 };
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, database, home};
+use crate::codex::{HomeEntryKind, database, home, kind_of};
 use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, file_open, tree};
 use crate::restore::{
     AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,

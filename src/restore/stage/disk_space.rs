@@ -2,10 +2,8 @@
 //! mounts in it, and of databases outside of it.
 
 use super::staged_home::StageRoot;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::{ArchiveReader, MemberContents, NameSet};
-use crate::codex::home::kind_of;
-use crate::codex::{CodexConfig, HomeEntryKind};
+use crate::archive::{ArchiveReader, EXTERNAL_DATABASES_FOLDER, MemberContents, NameSet};
+use crate::codex::{CodexConfig, HomeEntryKind, kind_of};
 use crate::io::{Environment, NoSpace, space, tree};
 use crate::restore::{RestoreRequest, RestoreTarget};
 use std::path::{Path, PathBuf};

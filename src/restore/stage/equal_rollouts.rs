@@ -7,11 +7,10 @@
 use super::staged_home::{Stage, StageRoot};
 use crate::archive::scan::has_attributes_of;
 use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
-use crate::codex::home::kind_of;
-use crate::io::progress::is_interrupted;
+use crate::codex::kind_of;
 use crate::io::{
-    IoContext, IoError, Progress, ReportingReader, atomic, file_id, file_open, hash, parallel,
-    sharing, space,
+    IoContext, IoError, Progress, ReportingReader, atomic, file_id, file_open, hash,
+    is_interrupted, parallel, sharing, space,
 };
 use crate::journal::JournalError;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};

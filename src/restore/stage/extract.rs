@@ -1,10 +1,8 @@
 //! Writes the planned files of an archive into the stage.
 
 use super::staged_home::{ArchivedLogin, Stage};
-use crate::archive::attributes::set_attributes;
-use crate::archive::{ArchiveError, FileEntry, Sink};
-use crate::codex::HomeEntryKind;
-use crate::codex::home::kind_of;
+use crate::archive::{ArchiveError, FileEntry, Sink, set_attributes};
+use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, SecretBytes, atomic, events, position, sharing};
 use crate::restore::RestorePlan;
 use std::fs::{self, File};

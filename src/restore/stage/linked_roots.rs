@@ -2,7 +2,7 @@
 
 use super::disk_probes;
 use super::staged_home::StageRoot;
-use crate::codex::home::kind_of;
+use crate::codex::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
 use crate::restore::{RestoreError, RestorePlan};

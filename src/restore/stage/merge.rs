@@ -1,11 +1,8 @@
 //! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
 use super::staged_home::Stage;
-use crate::archive::attributes::set_attributes;
-use crate::archive::scan::mtime_ns_of;
-use crate::archive::{EntryName, NameSet};
-use crate::codex::home::kind_of;
-use crate::codex::{HomeEntryKind, Relation, rollout};
+use crate::archive::{EntryName, NameSet, mtime_ns_of, set_attributes};
+use crate::codex::{HomeEntryKind, Relation, kind_of, rollout};
 use crate::io::{Hasher, IoContext, IoError, Sha256Digest, file_open, sharing};
 use crate::restore::plan::rollout_index::conversation_of;
 use crate::restore::{RestoreError, RestorePlan, RolloutIndex};

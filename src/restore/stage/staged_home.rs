@@ -1,11 +1,10 @@
 //! The new state of a home while it is built: its roots, paths, links and folders.
 
-use crate::archive::attributes::set_attributes;
 use crate::archive::format::OWNER_ACCESS_MODE;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::{ArchiveManifest, EntryName, NameSet};
-use crate::codex::HomeEntryKind;
-use crate::codex::home::{CONFIG_TOML, kind_of};
+use crate::archive::{
+    ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
+};
+use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::io::{IoContext, IoError, SecretBytes, atomic, tree};
 use crate::journal;
 use crate::restore::{RestorePlan, RolloutIndex};
