@@ -28,11 +28,9 @@ pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
-    let holders = holders(context);
-    if holders.is_empty() {
-        Ok(())
-    } else {
-        Err(HistoryError::Busy(holders))
+    match holders(context) {
+        holders if holders.is_empty() => Ok(()),
+        holders => Err(HistoryError::Busy(holders)),
     }
 }
 
@@ -91,14 +89,7 @@ fn project(
         return Ok(None);
     }
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let made = scratch_projection::create(
-        context.home,
-        context.manager_home,
-        program,
-        context.env,
-        &plan.unprojected,
-    )?;
-    Ok(Some(made))
+    scratch_projection::create(context, program, &plan.unprojected).map(Some)
 }
 
 /// Puts the projections into Codex's database, and drops those of rollouts that became shorter.
@@ -241,14 +232,7 @@ fn recreate_database(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let created = scratch_database::create(
-        context.home,
-        &plan.home,
-        context.manager_home,
-        program,
-        context.env,
-        &plan.conversations,
-    )?;
+    let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
     threads::apply_changes(&created.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
         changes.try_for_each(|change| apply(&change))
@@ -323,9 +307,6 @@ fn unrewritten(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<Fil
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
 pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
-    Ok(FileExchange::recover(
-        manager_home,
-        JOURNAL,
-        &IdleHome { env },
-    )?)
+    let policy = &IdleHome { env };
+    Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
 }

@@ -8,6 +8,7 @@
 use super::HistoryError;
 use super::conversations::Conversations;
 use super::id::ConversationId;
+use super::repair_plan::RepairContext;
 use crate::codex::program::is_before;
 use crate::codex::threads::staged;
 use crate::codex::{
@@ -65,14 +66,13 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
 /// Codex cannot be started, fails, has no database, adds nothing to it for 30 s, or takes more than
 /// 10 minutes.
 pub(crate) fn create(
-    home: &Path,
+    context: &RepairContext<'_>,
     rows_home: &Path,
-    manager_home: &Path,
     program: &Program,
-    env: &Environment,
     conversations: &Conversations,
 ) -> Result<ScratchDatabase, HistoryError> {
-    let staging = Staging::inside(&manager_home.join("tmp"))?;
+    let RepairContext { home, env, .. } = *context;
+    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
     // Even `codex --version` writes into its home (0.98).

@@ -6,6 +6,7 @@
 //! a server (0.169).
 
 use super::HistoryError;
+use super::repair_plan::RepairContext;
 use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
@@ -28,20 +29,18 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// # Errors
 /// Codex cannot be started, opens no rollout, or the user interrupts.
 pub(crate) fn create(
-    home: &Path,
-    manager_home: &Path,
+    context: &RepairContext<'_>,
     program: &Program,
-    env: &Environment,
     rollouts: &[ContinuedRollout],
 ) -> Result<(ScratchDatabase, Vec<RolloutCut>), HistoryError> {
-    let staging = Staging::inside(&manager_home.join("tmp"))?;
+    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     let folder = scratch.join(SESSIONS);
     for folder in [&scratch, &folder] {
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    atomic::write(&config, config_for_reading(home).as_bytes())?;
+    atomic::write(&config, config_for_reading(context.home).as_bytes())?;
     // Several conversations may continue one rollout, at different places.
     let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
@@ -55,7 +54,7 @@ pub(crate) fn create(
         copy_as_own(rollout, &folder)?;
         cuts.push(rollout.cut.clone());
     }
-    run_app_server(&scratch, program, env, |ask| {
+    run_app_server(&scratch, program, context.env, |ask| {
         for cut in &cuts {
             let asked = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
             // Codex refuses some, such as subagents. The check after the repair reports them.

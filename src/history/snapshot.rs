@@ -152,15 +152,20 @@ impl RepairSnapshots {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
         let folder = atomic::free_path(&self.folder.join(name));
         atomic::make_folder(&folder).at("create folder", &folder)?;
-        let taken = write_snapshot(&folder, codex_home, reason, files, now)
-            .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
-        match taken {
-            Ok(document) => Ok(RepairSnapshot { folder, document }),
-            Err(e) => {
-                discard(&folder);
-                Err(e)
-            }
-        }
+        let mut snapshot = RepairSnapshot {
+            folder,
+            document: RepairSnapshotFile {
+                codex_home: codex_home.to_path_buf(),
+                created_at: now,
+                reason,
+                ..RepairSnapshotFile::default()
+            },
+        };
+        let taken = snapshot
+            .fill(files)
+            .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
+        taken.inspect_err(|_| snapshot.discard())?;
+        Ok(snapshot)
     }
 }
 
@@ -199,45 +204,32 @@ pub(super) fn restore(
     Ok(exchange.commit(policy)?)
 }
 
-fn write_snapshot(
-    folder: &Path,
-    codex_home: &Path,
-    reason: SnapshotReason,
-    sources: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
-    now: DateTime<Utc>,
-) -> Result<RepairSnapshotFile, HistoryError> {
-    let mut files = Vec::new();
-    for (i, (path, rewrite)) in sources.into_iter().enumerate() {
-        let content = copy_into(&path, folder, &format!("{i}"))?;
-        files.push(SnapshotEntry {
-            path,
-            content,
-            rewrite,
-        });
-    }
-    let document = RepairSnapshotFile {
-        codex_home: codex_home.to_path_buf(),
-        created_at: now,
-        reason,
-        undone_at: None,
-        files,
-    };
-    document::write(&folder.join(DOCUMENT), &document)?;
-    Ok(document)
-}
-
 impl RepairSnapshot {
-    /// Removes the snapshot of a change that was not made.
-    pub(crate) fn discard(&self) {
-        discard(&self.folder);
+    /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
+    fn fill(
+        &mut self,
+        files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
+    ) -> Result<(), HistoryError> {
+        for (i, (path, rewrite)) in files.into_iter().enumerate() {
+            let content = copy_into(&path, &self.folder, &i.to_string())?;
+            self.document.files.push(SnapshotEntry {
+                path,
+                content,
+                rewrite,
+            });
+        }
+        Ok(document::write(
+            &self.folder.join(DOCUMENT),
+            &self.document,
+        )?)
     }
-}
 
-/// Removes a snapshot folder, `snapshot.json` first: a folder without it is no snapshot.
-fn discard(folder: &Path) {
-    if remove(&folder.join(DOCUMENT)).is_ok() {
-        // A failure only wastes disk space: the next `lock` removes the rest.
-        let _ = tree::remove(folder);
+    /// Removes the snapshot of a change that was not made, `snapshot.json` first.
+    pub(crate) fn discard(&self) {
+        if remove(&self.folder.join(DOCUMENT)).is_ok() {
+            // A failure only wastes disk space: the next `lock` removes the rest.
+            let _ = tree::remove(&self.folder);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -145,12 +145,8 @@ impl LaunchRegistry {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn read(&self) -> Result<Launches, IoError> {
-        let bytes = match file_open::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(e).at("read", &self.path),
-        };
-        Ok(Launches::index(bytes))
+        let bytes = file_open::read_if_exists(&self.path)?;
+        Ok(Launches::index(bytes.unwrap_or_default()))
     }
 }
 

@@ -63,12 +63,13 @@ impl Launch<'_> {
             }
         };
         let mut warnings = Vec::new();
-        self.record.run.child = Some(ProcessId::now(child.id()));
+        let codex = ProcessId::now(child.id());
+        self.record.run.child = Some(codex);
         warn_on_error(registry.append(&self.record), &mut warnings);
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
         // may lock the account.
         self.account_locks = None;
-        let watcher = Watcher::start(&self.record, registry.clone());
+        let watcher = Watcher::start(&self.record, codex, registry.clone());
         let started = self.record.run.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
@@ -187,16 +188,13 @@ struct WatchedLaunch {
 }
 
 impl Watcher {
-    /// Watches `record.child`, and appends the record once its conversation is known.
-    fn start(record: &LaunchRecord, registry: LaunchRegistry) -> Self {
+    /// Watches the process `codex`, and appends the record once its conversation is known.
+    fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
             let mut saw_files = false;
-            let Some(child) = record.run.child else {
-                return WatchedLaunch { record, saw_files };
-            };
-            let mut open = OpenRollouts::of(child, Path::new(&record.run.codex_home));
+            let mut open = OpenRollouts::of(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
@@ -236,12 +234,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
     let before = record.binding.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
-        if record
-            .binding
-            .conversations
-            .iter()
-            .any(|c| c.rollout_path == text)
-        {
+        let mut known = record.binding.conversations.iter();
+        if known.any(|c| c.rollout_path == text) {
             continue;
         }
         let resumed = record.binding.resumed.as_ref();
@@ -258,10 +252,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
                 None => 0,
             },
         };
-        record
-            .binding
-            .conversations
-            .extend(binding::conversation_at(&path, start));
+        let found = binding::conversation_at(&path, start);
+        record.binding.conversations.extend(found);
     }
     record.binding.conversations.len() > before
 }

@@ -105,27 +105,25 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     let mut created = binding::created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
-    match created.as_slice() {
-        [] if record.binding.codex_chose => {
-            record.binding.unbound_because = Some("Codex itself chose the conversation".into());
-        }
-        [] => {}
+    let reason = match created.as_slice() {
+        [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
+        [] => return,
         [one] if may_be_anothers(one) => {
-            record.binding.unbound_because =
-                Some("another launch of this account ran at the same time".into());
+            "another launch of this account ran at the same time".to_owned()
         }
         [one] if !binding::names_account(Path::new(&one.rollout_path), record) => {
-            record.binding.unbound_because =
-                Some("its rollout names no account, so another Codex may have made it".into());
+            "its rollout names no account, so another Codex may have made it".to_owned()
         }
-        [_] => record.binding.conversations = created,
-        several => {
-            record.binding.unbound_because = Some(format!(
-                "this account started {} conversations in this folder at the same time",
-                several.len()
-            ));
+        [_] => {
+            record.binding.conversations = created;
+            return;
         }
-    }
+        several => format!(
+            "this account started {} conversations in this folder at the same time",
+            several.len()
+        ),
+    };
+    record.binding.unbound_because = Some(reason);
 }
 
 /// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
@@ -165,12 +163,8 @@ pub(crate) fn rebase_isolated_rollouts(
 
 /// Returns the newest usage of a launch.
 pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
-    let newest = record
-        .binding
-        .conversations
-        .iter()
-        .filter(|conversation| conversation.last_token_count_at.is_some())
-        .max_by_key(|conversation| conversation.last_token_count_at)?;
+    let all = record.binding.conversations.iter();
+    let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
     Some(SessionUsage {
         rollout_path: newest.rollout_path.clone(),
         session_id: newest.session_id.clone(),

@@ -47,16 +47,10 @@ impl Snapshot {
     pub(crate) fn candidate(&self) -> Option<RetentionCandidate> {
         let tags = self.tags.as_ref()?;
         let metadata = &tags.metadata;
-        let class = match metadata.mode {
-            _ if metadata.is_safety() => ArchiveClass::Safety,
-            BackupMode::Full => ArchiveClass::Full,
-            BackupMode::Auth => ArchiveClass::Auth,
-            BackupMode::Sessions => ArchiveClass::Sessions,
-        };
         Some(RetentionCandidate {
             archive: self.id.clone(),
             identity: metadata.identity(),
-            class,
+            class: ArchiveClass::of(metadata),
             home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: tags.machine.clone(),
             excludes: metadata.excludes,
