@@ -241,12 +241,7 @@ pub(crate) fn find(
     name: Option<&str>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let mut found = Vec::new();
-    let entries = fs::read_dir(manager_home.join(FOLDER));
-    for entry in entries.into_iter().flatten().flatten() {
-        let folder = entry.path();
-        if !folder.is_dir() {
-            continue;
-        }
+    for folder in tree::list_folders(&manager_home.join(FOLDER))? {
         if let DocumentState::Good(document) =
             document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {

@@ -7,14 +7,12 @@ use super::store;
 use crate::archive::names;
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::io::{
-    Document, DocumentState, FileLock, IoContext, IoError, atomic, document, sharing, tree,
+    Document, DocumentState, FileLock, IoContext, IoError, atomic, document, file_id, sharing, tree,
 };
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the trash below `backups/`.
@@ -173,19 +171,12 @@ pub(crate) struct TrashContent {
 pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
     let mut content = TrashContent::default();
     for batch in batches(manager_home)? {
-        let entries = match fs::read_dir(&batch) {
-            // Another process emptied it meanwhile.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            entries => entries.at("list", &batch)?,
-        };
-        for entry in entries {
-            let entry = entry.at("list", &batch)?;
-            match entry.metadata() {
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                meta => content.bytes += meta.at("read", entry.path())?.len(),
+        // Another process may empty the trash meanwhile.
+        for (name, _) in tree::list_if_exists(&batch)? {
+            if let Some((_, meta)) = file_id::look(&batch.join(&name))? {
+                content.bytes += meta.len();
+                content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
             }
-            let name = entry.file_name();
-            content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
         }
         content.batches.push(batch);
     }
@@ -288,10 +279,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
 
 /// Returns the folders of the trash, oldest first.
 fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let trash = folder(manager_home);
-    let entries = tree::list_if_exists(&trash)?.into_iter();
-    let folders = entries.filter(|(_, kind)| kind.is_dir());
-    let mut batches: Vec<_> = folders.map(|(name, _)| trash.join(name)).collect();
+    let mut batches = tree::list_folders(&folder(manager_home))?;
     batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
     Ok(batches)
 }
@@ -334,6 +322,7 @@ fn is_inside(path: &str) -> bool {
 mod tests {
     use super::*;
     use chrono::TimeDelta;
+    use std::fs;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
     const SIDECAR: &str = "2026-11-20-100000-a@x.com-codex.metadata.json";

@@ -76,7 +76,8 @@ pub(super) fn keep(
 /// # Errors
 /// The folder cannot be read.
 pub(super) fn newest(root: &Path, home: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DocumentError> {
-    for folder in folders(root)?.into_iter().rev() {
+    // The names are times, so the last one is the newest.
+    for folder in tree::list_folders(root)?.into_iter().rev() {
         let DocumentState::Good(originals) = document::read::<Originals>(&folder.join(DOCUMENT))?
         else {
             continue;
@@ -102,13 +103,4 @@ fn is_undone(files: &[(PathBuf, PathBuf)]) -> Result<bool, IoError> {
         }
     }
     Ok(false)
-}
-
-/// Returns the folders of originals, oldest first.
-pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let entries = tree::list_if_exists(root)?.into_iter();
-    let folders = entries.filter(|(_, kind)| kind.is_dir());
-    let mut folders: Vec<_> = folders.map(|(name, _)| root.join(name)).collect();
-    folders.sort();
-    Ok(folders)
 }

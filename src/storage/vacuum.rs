@@ -213,7 +213,7 @@ fn replace(
             exchange.remove(&sidecar)?;
         }
     }
-    let earlier = originals::folders(&root)?;
+    let earlier = tree::list_folders(&root)?;
     let kept = originals::keep(&root, home, &databases, now)?;
     if let Err(e) = exchange.commit(&policy) {
         if !FileExchange::is_pending(manager_home, JOURNAL) {

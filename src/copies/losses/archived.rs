@@ -57,22 +57,17 @@ fn compare_archives(context: &Context) -> Result<(LossSearch, Vec<Loss>), Comman
 /// The trash has the last copy of messages, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let (search, found) = compare_archives(context)?;
-    let is_archive = |kind: &CopyPlaceKind| {
-        matches!(
-            kind,
-            CopyPlaceKind::Archive(_) | CopyPlaceKind::TrashedArchive
-        )
-    };
-    let is_trashed = |name: &String| {
+    let trashed = CopyPlaceKind::TrashedArchive;
+    let is_archive =
+        |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_)) || *kind == trashed;
+    let place_of = |name: &String| {
         let mut places = search.places.iter();
-        places.any(|place| place.kind == CopyPlaceKind::TrashedArchive && place.name == *name)
+        places.find(|place| place.kind == trashed && place.name == *name)
     };
     let last = found.iter().find_map(|loss| {
-        let needed = loss.needed_names(&search.places, is_archive);
-        let in_trash = needed
-            .into_iter()
-            .find(|names| names.iter().all(is_trashed))?;
-        Some((loss, in_trash))
+        let needed = loss.needed_names(&search.places, is_archive).into_iter();
+        let mut in_trash = needed.filter(|names| names.iter().all(|name| place_of(name).is_some()));
+        Some((loss, in_trash.next()?))
     });
     let Some((loss, names)) = last else {
         return Ok(());
@@ -80,14 +75,9 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let message =
         "the trash has the last copy of messages that a conversation lost; nothing was deleted";
     let mut error = CommandError::refused(message);
-    if let Some(name) = names.first() {
-        let place = CopyPlace {
-            name: name.clone(),
-            kind: CopyPlaceKind::TrashedArchive,
-        };
-        if let Some(command) = place.command(&loss.id) {
-            error = error.hint(format!("bring them back: {command}"));
-        }
+    let place = names.first().and_then(place_of);
+    if let Some(command) = place.and_then(|place| place.command(&loss.id)) {
+        error = error.hint(format!("bring them back: {command}"));
     }
     Err(error.hint(format!(
         "if you do not miss them: codex-manager history losses --accept {}",

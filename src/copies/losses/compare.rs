@@ -71,32 +71,22 @@ impl Loss {
         places: &[CopyPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<String>> {
-        let digests = |messages: &Vec<Message>| -> BTreeSet<u64> {
-            messages.iter().map(|message| message.digest).collect()
-        };
-        let wanted = self
-            .lost
-            .iter()
-            .map(|(place, lost)| (&places[*place], lost));
-        let wanted = wanted.filter(|(place, _)| is_wanted(&place.kind));
-        let places: Vec<_> = wanted
-            .map(|(place, lost)| (place.name.clone(), digests(lost)))
+        let lost = self.lost.iter();
+        let lost = lost.map(|(place, lost)| (&places[*place], lost));
+        let wanted = lost.filter(|(place, _)| is_wanted(&place.kind));
+        let places: Vec<(&str, BTreeSet<u64>)> = wanted
+            .map(|(place, lost)| (&*place.name, lost.iter().map(|m| m.digest).collect()))
             .collect();
         let mut missed: BTreeSet<u64> = places.iter().flat_map(|(_, has)| has).copied().collect();
         let mut needed = Vec::new();
+        // A greedy set cover: the smallest cover takes exponential time, and one place more only keeps an archive more.
         while !missed.is_empty() {
-            let of = |has: &BTreeSet<u64>| -> BTreeSet<u64> {
-                has.intersection(&missed).copied().collect()
-            };
-            let best = places
-                .iter()
-                .map(|(_, has)| of(has))
-                .max_by_key(BTreeSet::len);
-            let Some(best) = best.filter(|best| !best.is_empty()) else {
+            let missed_in = places.iter().map(|(_, has)| has & &missed);
+            let Some(best) = missed_in.max_by_key(BTreeSet::len) else {
                 break;
             };
             let able = places.iter().filter(|(_, has)| has.is_superset(&best));
-            needed.push(able.map(|(name, _)| name.clone()).collect());
+            needed.push(able.map(|(name, _)| (*name).to_owned()).collect());
             missed.retain(|digest| !best.contains(digest));
         }
         needed
@@ -169,10 +159,12 @@ fn take_beginnings<'a>(
     file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
-    let marks = |of_compressed: bool| -> Vec<Mark> {
-        let same = copies
-            .iter()
-            .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
+    let marks = |compressed: bool| -> Vec<Mark> {
+        let wanted = RolloutName {
+            compressed,
+            ..file.clone()
+        };
+        let same = copies.iter().filter(|copy| copy.file == wanted);
         same.filter_map(|copy| mark(copy)).collect()
     };
     // A rollout that cannot be decompressed to the end has the text before the damage.
