@@ -170,16 +170,10 @@ impl CooldownFile {
             return self.observe_legacy(&identity, metadata);
         }
         if !metadata.windows.is_empty() {
-            self.observe(
-                &identity,
-                Observation {
-                    source: QuotaSource::Archive,
-                    observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
-                    usage_allowed: None,
-                    spend_cap: None,
-                    windows: metadata.windows.clone(),
-                },
-            );
+            let at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
+            let windows = metadata.windows.clone();
+            let observation = Observation::new(QuotaSource::Archive, at, windows);
+            self.observe(&identity, observation);
         }
         if exists {
             // The home was signed in to the account when it was backed up.

@@ -61,13 +61,8 @@ impl RolloutIndex {
 
     /// Returns the ids that are part of the files' names.
     pub(crate) fn ids(&self) -> HashSet<String> {
-        let conversations = self
-            .files
-            .iter()
-            .filter_map(|f| conversation_of(f.as_path()));
-        conversations
-            .filter_map(|c| Some(c.id()?.to_owned()))
-            .collect()
+        let files = self.files.iter();
+        files.filter_map(|f| conversation_id(f.as_path())).collect()
     }
 
     /// Returns the file of a conversation by its id. A hash collision returns `None`.
@@ -82,6 +77,11 @@ impl RolloutIndex {
 pub(crate) fn conversation_of(path: &Path) -> Option<RolloutName> {
     let is_rollout = kind_of(path).is_rollout_folder();
     is_rollout.then(|| RolloutName::of(path)).flatten()
+}
+
+/// Returns the id of the conversation of a rollout in the home; `None` for other files.
+pub(crate) fn conversation_id(path: &Path) -> Option<String> {
+    Some(conversation_of(path)?.id()?.to_owned())
 }
 
 /// Several indexes as one. The first that has a conversation wins.

@@ -10,7 +10,7 @@ use crate::codex::{
 };
 use crate::io::{IoContext, atomic, pluralize, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::plan::rollout_index::conversation_id;
 use crate::restore::{
     MergeResult, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, RolloutIndex,
     RolloutOverlay, Stage,
@@ -115,11 +115,9 @@ impl DatabaseAdapter<'_> {
             let ids = self.merged.local_only.ids();
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
-        let live = if self.plan.partial {
-            RolloutIndex::of_files(self.live)
-        } else {
-            RolloutIndex::default()
-        };
+        // A whole restore removes the rollouts that the archive lacks, so rows must not lead to them.
+        let live = self.plan.partial.then(|| RolloutIndex::of_files(self.live));
+        let live = live.unwrap_or_default();
         let rollouts = RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
         // In the same home a row is wrong only if its conversation moved between the capture of the
         // database and that of the rollout.
@@ -153,15 +151,10 @@ impl DatabaseAdapter<'_> {
         }
         let moved = self.moved_rollouts();
         let databases = self.live_databases(home::STATE_DATABASE_PREFIX);
-        let reinstated = if databases.is_empty() {
-            None
-        } else {
-            reinstated_rows::unpack_rows(
-                self.request.archive,
-                self.plan,
-                self.stage,
-                self.transaction.folder(),
-            )?
+        let (archive, scratch) = (self.request.archive, self.transaction.folder());
+        let reinstated = match databases.as_slice() {
+            [] => None,
+            _ => reinstated_rows::unpack_rows(archive, self.plan, self.stage, scratch)?,
         };
         if moved.is_empty() && reinstated.is_none() {
             return Ok(());
@@ -199,14 +192,11 @@ impl DatabaseAdapter<'_> {
     fn moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
         for was in self.plan.removed.iter() {
-            let conversation = conversation_of(was.as_path());
-            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
-                continue;
-            };
-            if let Some(now) = self.stage.rollouts.get(id)
+            if let Some(id) = conversation_id(was.as_path())
+                && let Some(now) = self.stage.rollouts.get(&id)
                 && now.as_path().parent() != was.as_path().parent()
             {
-                moved.insert(id, &now);
+                moved.insert(&id, &now);
             }
         }
         moved
@@ -300,11 +290,8 @@ impl DatabaseAdapter<'_> {
         ids: &HashSet<String>,
         rows: RowGroup,
     ) -> Result<(), RestoreError> {
-        let is_outside = self
-            .outside
-            .restored
-            .iter()
-            .any(|(outside, _)| outside == name);
+        let mut outside = self.outside.restored.iter();
+        let is_outside = outside.any(|(outside, _)| outside == name);
         let live = match &self.outside.staging {
             Some(staging) if is_outside => staging
                 .live
@@ -354,18 +341,13 @@ impl DatabaseAdapter<'_> {
     fn stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.live.iter() {
-            let conversation = conversation_of(file.as_path());
-            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+            let Some(id) = conversation_id(file.as_path()) else {
                 continue;
             };
             let live = self.stage.home().live.join(file.as_path());
-            let replaced_by = self
-                .stage
-                .rollouts
-                .get(id)
-                .map(|name| self.stage.staged_path(name.as_path()))
-                .filter(|path| path.exists());
-            let continues = match replaced_by {
+            let restored = self.stage.rollouts.get(&id);
+            let staged = restored.map(|name| self.stage.staged_path(name.as_path()));
+            let continues = match staged.filter(|path| path.exists()) {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
                     Relation::Equal | Relation::SecondExtends
@@ -373,7 +355,7 @@ impl DatabaseAdapter<'_> {
                 None => !self.plan.removed.contains(file.as_path()),
             };
             if !continues {
-                stale.insert(id.to_owned());
+                stale.insert(id);
             }
         }
         Ok(stale)

@@ -221,13 +221,10 @@ impl SafetyBackup<'_> {
     /// Returns true if the restore would remove anything at `path`, which is not in the safety
     /// backup.
     fn would_be_lost(&self, path: &Path) -> bool {
-        let changed_below = || {
-            self.plan
-                .changes()
-                .iter()
-                .any(|n| n.as_path().starts_with(path))
-        };
-        self.plan.changes_file(path) || (self.is_folder(path) && changed_below())
+        let changes = self.plan.changes();
+        let mut changes = changes.iter();
+        self.plan.changes_file(path)
+            || (self.is_folder(path) && changes.any(|n| n.as_path().starts_with(path)))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {
