@@ -51,6 +51,7 @@ impl IsolatedLogin {
         let Self {
             account, running, ..
         } = self;
+        // `lock_accounts` returns the login only if it gets this lock exclusively.
         drop(running);
         profiles.lock_accounts(&[&account], now, patience).map(drop)
     }
@@ -174,6 +175,7 @@ impl Profiles {
         let account = &self.recorded_identity(account)?;
         let home = self.home_of(account);
         atomic::create_private_folder(&home)?;
+        // Shared: several launches of one account use one login, which Codex allows within one home.
         let running = FileLock::shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
         // What is there belongs to a launch that runs: `lock_accounts` would have returned it otherwise.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
@@ -219,6 +221,7 @@ impl Profiles {
         if !home.is_dir() {
             return Ok(None);
         }
+        // The processes alone are no proof: a launch takes the lock before its Codex starts.
         let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
         let _unused = match FileLock::try_exclusive(&lock) {
             Ok(lock) => lock,

@@ -471,6 +471,8 @@ pub(crate) fn own_profile<'a>(
         return Ok(Some(exact));
     }
     let others = |p: &Profile| {
+        // An email with few ids can fit several workspaces. Two profiles of one and the same account are no
+        // contradiction.
         let apart = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
             _ => false,
@@ -527,6 +529,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 /// Writes `profile.json`. A damaged one is renamed first and kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
+    // It may name the home that has the login, which the user can still read in it.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }

@@ -338,6 +338,7 @@ impl Profiles {
     }
 
     pub(super) fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+        // A dry run must not create a lock file, and without profiles there is nothing to lock.
         if dry_run || !self.folder.is_dir() {
             return Ok(None);
         }

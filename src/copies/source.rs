@@ -135,6 +135,7 @@ fn with_parents(
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
+    // The list grows in the loop: a rollout that is continued may continue another one.
     while next < names.len() {
         let parent = parent_of(source, &names[next])?;
         let mut rollouts = rollout_files(source.files());

@@ -56,6 +56,7 @@ pub(crate) fn apply(
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
+    // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
     let projected = project(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
@@ -64,8 +65,11 @@ pub(crate) fn apply(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = unrewritten(files);
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+    // Again, because Codex may have been started meanwhile.
     let changed = require_unused_home(context)
         .and_then(|()| change(&database, plan))
+        // Two databases have no common transaction. A kill in between leaves old projections, and the next
+        // repair finds them.
         .and_then(|()| change_projections(context, plan, projected.as_ref()));
     changed.map(|()| snapshot.clone()).inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
@@ -156,6 +160,7 @@ fn build_rows(
 ) -> Result<HashMap<usize, RowValues>, HistoryError> {
     let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
+    // Codex records the path of the plain form, also of a compressed rollout (0.169).
     let recorded = |i: usize| Path::new(&changes[i].to);
     let paths = added.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
@@ -232,6 +237,7 @@ fn recreate_database(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
+    // Codex itself creates the tables: their schema changes with its version.
     let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
     threads::apply_changes(&created.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
@@ -239,6 +245,7 @@ fn recreate_database(
     })?;
     let folder = threads::state_folder(context.home, context.env);
     let target = folder.join(created.database.file_name().unwrap_or_default());
+    // With its logs, because an old database is complete only with them.
     let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
@@ -265,6 +272,7 @@ fn install(
     target: &Path,
     policy: &dyn RecoveryPolicy,
 ) -> Result<(), HistoryError> {
+    // SQLite would apply the log of the old database to the new one.
     for sidecar in database_sidecars(target) {
         exchange.remove(&sidecar)?;
     }

@@ -67,6 +67,7 @@ pub(crate) fn create(
     let state = threads::find_state_database(&scratch, &Environment::default());
     let made = state.and_then(|state| Projections::beside(&state).database);
     let made = made.ok_or_else(|| HistoryError::NotRebuilt("it has no turns".into()))?;
+    // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
     database::checkpoint_wal(&made)?;
     projections::cut(&made, &cuts)?;
     database::check(&made)?;
@@ -98,6 +99,7 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
     let mut renamed = text.to_owned();
     for key in ["id", "session_id"] {
         let of = |id: &str| format!("\"{key}\":\"{id}\"");
+        // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
         renamed = renamed.replacen(&of(thread), &of(own), 1);
     }
     let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));

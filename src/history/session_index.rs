@@ -101,6 +101,7 @@ impl ThreadNameIndex {
             }
         }
         index.bytes = lines.bytes_read();
+        // The open file: if Codex replaces the index, the offsets still fit this one.
         index.file = Some(file);
         Ok(index)
     }
@@ -231,6 +232,7 @@ fn change_lines<T>(
     home: &Path,
     change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
 ) -> Result<T, HistoryError> {
+    // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();

@@ -114,6 +114,7 @@ impl RepairSnapshots {
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn remove_stale_temps(&self) -> Result<(), HistoryError> {
+        // The interrupted exchange still needs the copies: one of its steps replaces `snapshot.json`.
         if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
         }
@@ -177,7 +178,9 @@ pub(super) fn restore(
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
+    // All copies first: a damaged one found halfway would cost the staging of the others.
     verify(snapshot)?;
+    // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
     for file in &document.files {
@@ -257,6 +260,7 @@ pub(crate) fn find(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
+    // In one second `free_path` numbers the folders, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || {
         name.unwrap_or("no repair or rebuild of this home to undo")

@@ -146,6 +146,7 @@ fn note_record(
             Ok(i) => known[i] = record.clone(),
             Err(i) => known.insert(i, record.clone()),
         }
+        // An error here must not lose the record of the new archive.
         if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
             inventory.archives = listed;
         }

@@ -70,6 +70,7 @@ pub(crate) fn discard(
         _ => stamp,
     };
     let target = trash.join(&name);
+    // Durable before the moves: a power failure must not lose the folder that the journal names.
     atomic::create_private_folder(&target)?;
     atomic::sync_folder(&trash)?;
     atomic::sync_folder(&backups)?;
@@ -135,6 +136,7 @@ pub(crate) fn undo(
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
+    // Planned again under the lock: another command may have taken a name since it was shown.
     let back = plan_restore(manager_home, archives);
     let backups = store::backups(manager_home);
     let mut moves = Vec::new();
@@ -217,6 +219,7 @@ pub(crate) fn remove(
     seen: &TrashContent,
     _held: &FileLock,
 ) -> Result<(), JournalError> {
+    // An interrupted undo may still have to move archives out of these batches.
     recover(manager_home)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
@@ -260,6 +263,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
     let moves = match document::read::<OldJournal>(&path)? {
         DocumentState::Good(journal) => journal.moves,
         DocumentState::Absent => Vec::new(),
+        // The document named the moves, and each archive is in one of the two folders anyway.
         DocumentState::Damaged(_) => {
             document::move_aside(&path)?;
             return Ok(true);

@@ -82,6 +82,7 @@ impl LateWrites<'_> {
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
+            // The ctime alone: programs set an mtime, as `cp -p` does, but cannot set a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {

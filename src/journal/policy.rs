@@ -29,6 +29,8 @@ impl RecoveryPolicy for IdleHome<'_> {
 
 /// Finds the processes that use `home` or have a file in one of the `staging` folders open.
 pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
+    // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
+    // folder.
     let outside = [&process::outside_folders(home, env), staging].concat();
     let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.

@@ -86,6 +86,8 @@ impl Transaction {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
+                // The process that held the lock has removed the folder, and perhaps a third one has created it
+                // again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
                     if std::mem::replace(&mut is_recovered, true) {
@@ -95,6 +97,7 @@ impl Transaction {
                     recover_locked(folder, lock, policy)?;
                 }
                 Ok(lock) => {
+                    // Before anything is staged: a recovery trusts a folder with content only by its marker.
                     if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
                         lock.fill(marker.as_bytes())
                             .at("write", folder.join(LOCK))?;
@@ -125,6 +128,7 @@ fn recover_locked(
 ) -> Result<Recovery, JournalError> {
     let journal = read_journal(folder)?;
     let mut transaction = Transaction::of_journal(folder, journal, lock);
+    // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.ended = true;
     // The state that is live now: the new one after `Forward`, the old one after `Back`.
     let reached = match transaction.journal.state {

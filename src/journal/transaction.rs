@@ -84,6 +84,8 @@ impl Transaction {
             // Two links in a home may lead to one folder.
             return Ok(());
         }
+        // A kill between the two calls leaves a folder in the journal that does not exist, which a cleanup
+        // tolerates. The other order would leave a folder that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
         let created = folder::create(folder);
@@ -130,8 +132,11 @@ impl Transaction {
         }
         self.check_written(WriteSide::Live, policy)?;
         self.journal.steps = in_journal;
+        // After the sync, which can take minutes: Codex waits for a locked database for 15 seconds and fails
+        // then (0.169).
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
+        // As late as possible. A recovery takes every later write for one of another process.
         self.journal.since_ns = self.clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
@@ -150,6 +155,8 @@ impl Transaction {
             self.ended = true;
             return Ok(vec![self.folder().to_path_buf()]);
         }
+        // Before the removal, which takes long for a large home. No process can have a replaced database open
+        // any more.
         drop(locks);
         Ok(self.remove_folders())
     }
@@ -164,6 +171,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<DatabaseLocks, Vec<Holder>> {
         let locks = DatabaseLocks::acquire(steps);
+        // Only after the locks: a process that starts after this list finds them.
         let holders = self.find_holders(policy);
         match locks {
             Ok(locks) if holders.is_empty() => Ok(locks),
@@ -463,6 +471,8 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
         Ok(()) => kept,
         Err(_) => folder.to_path_buf(),
     };
+    // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
+    // transaction.
     let _ = tree::remove(&place.join(JOURNAL));
     tree::remove(&place).is_err().then_some(place)
 }

@@ -38,6 +38,7 @@ impl OpenRollouts {
     pub(crate) fn list(&mut self) -> Option<Vec<PathBuf>> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
+            // npm's launcher needs a moment to start Codex, which may also update and start itself again.
             self.codex = find_codex(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
@@ -122,6 +123,7 @@ pub(crate) fn created_during(
         .filter_map(|path| conversation(&path, 0))
         .collect();
     found.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    // A rewind during the launch makes another rollout of the same conversation.
     found.dedup_by(|a, b| a.session_id == b.session_id);
     found
 }

@@ -168,6 +168,7 @@ impl LaunchRecord {
     /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
     /// that the wrapper started has ended.
     pub(crate) fn has_codex(&self) -> bool {
+        // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
         let is_own = |process: &Process| {
             let id = process.variable(LAUNCH_VARIABLE);
             id.is_some_and(|id| id == *self.launch_id)

@@ -76,6 +76,7 @@ impl LaunchRegistry {
         mut records: Vec<LaunchRecord>,
     ) -> Result<Vec<LaunchRecord>, IoError> {
         let _lock = self.lock()?;
+        // Under the lock: two commands that find an ended launch would both append it.
         let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| open.contains(&record.launch_id));
         if !records.is_empty() {
@@ -93,6 +94,7 @@ impl LaunchRegistry {
         let is_new = !self.path.exists();
         let mut lines = Vec::new();
         if !is_new {
+            // A line that a power failure cut off would swallow the next one.
             let is_torn = file_open::open(&self.path)
                 .and_then(|mut file| file_open::ends_in_partial_line(&mut file));
             if is_torn.at("read", &self.path)? {
@@ -105,6 +107,7 @@ impl LaunchRegistry {
         if is_new {
             atomic::create_private(&self.path)?;
         }
+        // One write of whole lines: readers take no lock and skip a line that is not complete.
         let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
             .and_then(|()| flush::all(&file))
@@ -124,6 +127,7 @@ impl LaunchRegistry {
         let needs_compaction = |launches: &Launches| {
             launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
         };
+        // Without the lock first, because nearly every call ends here.
         if !needs_compaction(&self.read()?) {
             return Ok(());
         }
@@ -131,6 +135,7 @@ impl LaunchRegistry {
         let launches = self.read()?;
         let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept.extend(&launches.damaged);
+        // In the order of the file, so that a newer version finds its own lines as it wrote them.
         kept.sort_by_key(|range| range.start);
         let mut text = Vec::new();
         for range in kept {
@@ -231,6 +236,7 @@ impl Launches {
 
     /// Returns the newest launch that ran the conversation with this id.
     pub(crate) fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
+        // Most lines name other conversations, and a search in the bytes is much cheaper than the parser.
         let finder = memmem::Finder::new(session_id.as_bytes());
         let mut newest = self.lines.iter().rev();
         newest.find_map(|line| {

@@ -52,6 +52,8 @@ impl Launch<'_> {
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<LaunchReport, IoError> {
         let registry = LaunchRegistry::of(self.request.manager_home);
+        // Before the start: a kill right after it leaves a record whose id the running Codex has in its
+        // environment.
         registry.append(&self.record)?;
         let program = PathBuf::from(self.command.get_program());
         let child = Attached::start(&mut self.command).at("start", &program);
@@ -101,6 +103,7 @@ impl Launch<'_> {
         self.record.settled = true;
         self.record.run.ended_at = Some(now);
         registry.append(&self.record)?;
+        // `release` takes the lock again, and would wait for this one.
         self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);

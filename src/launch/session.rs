@@ -255,6 +255,7 @@ pub(crate) fn prepare<'a>(
         } else {
             DaemonPolicy::Leave
         };
+        // Also if the account is live already: the plan was made without locks.
         report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
@@ -290,6 +291,7 @@ fn codex_command(
     for name in login_variables(request.env) {
         command.env_remove(name);
     }
+    // Always set: `--codex-home` may name another home than the variable.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
         let databases =

@@ -49,6 +49,7 @@ impl<'a> OtherLaunches<'a> {
         self.launches.of_session(session_id).is_some_and(|other| {
             let mut bound = other.binding.conversations.iter();
             other.launch_id != self.launch_id
+                // Another launch that only resumed it began at a later offset.
                 && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
         })
     }
@@ -156,6 +157,7 @@ pub(crate) fn rebase_isolated_rollouts(
         return Ok(());
     };
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        // The links may go with the isolated home, and a row without a rollout hides its conversation.
         live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
@@ -203,6 +205,7 @@ pub(crate) fn settle_ended(
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
     for mut record in launches.unsettled() {
+        // Only codex-manager was killed: Codex goes on, and its record is not complete.
         if record.is_running() {
             continue;
         }

@@ -108,6 +108,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
     let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
         return WindowChange::None;
     };
+    // The server computes the reset anew for each answer, so it differs by seconds.
     if (is - was).abs() <= SAME_WINDOW {
         return WindowChange::None;
     }

@@ -97,6 +97,7 @@ pub fn apply(
     let changes_outside = outside.staging.is_some();
     let mode = unchanged::stage_unchanged(&work, contents, changes_outside)?;
     let replaces_home = mode == ExchangeMode::WholeHome;
+    // Last of all that is staged, because from here on Codex cannot renew its login.
     let login = login::stage_login(request, plan, stage, replaces_home, &mut notes)?;
     let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
     equal_rollouts::check_unchanged(contents, plan, stage)?;
@@ -204,6 +205,7 @@ fn count_restored(
     let is_restored = |path: &Path| plan.writes.contains(path) || is_outside(path);
     let files = archive.contents().files.iter();
     let restored = files.filter(|file| is_restored(file.path.as_path()));
+    // The plan does not list the login among its files.
     let login = u64::from(login.outcome == AuthOutcome::Restored);
     (
         (plan.writes.len() + outside.restored.len()) as u64 + login,

@@ -80,6 +80,7 @@ pub(crate) fn convert(
     workers: u32,
     progress: &dyn Progress,
 ) -> Result<u64, ConversionError> {
+    // Codex takes the same lock before it opens a rollout to append.
     let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
     let before = FileState::of(source)?.ok_or(ConversionError::Changed)?;
     let target = to.path_of(source);
@@ -111,11 +112,13 @@ pub(crate) fn convert(
         return Err(ConversionError::Incompressible);
     }
     copy_attributes(&before.meta, file).at("set the attributes of", &target)?;
+    // Before the old form goes, the new one has to survive a power failure.
     temp.sync()?;
     let (plain, compressed) = match to {
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
     };
+    // Reads the new file back: what the disk stored is compared, not what was to be written.
     if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
@@ -206,8 +209,10 @@ fn failure(error: io::Error, source: &Path, before: &FileState) -> ConversionErr
 /// Compresses the `size` bytes of `reader` into `to`.
 fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) -> io::Result<()> {
     let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+    // A rollout that grows meanwhile makes zstd fail, instead of a file with a wrong size in its head.
     encoder.set_pledged_src_size(Some(size))?;
     encoder.include_contentsize(true)?;
+    // `zstd -t` and the decoder of Codex check it.
     encoder.include_checksum(true)?;
     encoder.long_distance_matching(true)?;
     encoder.window_log(WINDOW_LOG)?;

@@ -52,6 +52,7 @@ pub(super) fn keep(
         let name = format!("{n}-{name}");
         let target = folder.join(&name);
         let sidecars = database_sidecars(database).into_iter();
+        // Logs first: a database whose log is missing looks complete.
         let copies = sidecars.zip(database_sidecars(&target));
         for (from, to) in copies.chain([(database.clone(), target.clone())]) {
             if from.exists() {

@@ -185,6 +185,7 @@ impl ConversationTrash {
             .iter()
             .map(|path| path.metadata().map(|meta| meta.len()));
         let bytes: u64 = sizes.flatten().sum();
+        // The user confirmed the list with these sizes. A larger rollout has turns that the user did not see.
         if bytes != discarded.bytes {
             return Err(TrashError::Changed(id.to_owned()));
         }
@@ -218,6 +219,7 @@ impl ConversationTrash {
         };
         let done = unit.write().and_then(|()| unit.take_out());
         if let Err(e) = done {
+            // The writer lock is still held, so Codex has not touched the home since.
             unit.settle(&self.folder)?;
             return Err(e);
         }
@@ -240,6 +242,7 @@ impl ConversationTrash {
         for (path, _) in &conversation.files {
             unit.check_free(&path.0)?;
         }
+        // The rollouts before the row, for the same reason as in `take_out_rest`.
         unit.put_in()?;
         tree::remove(&unit.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
@@ -261,6 +264,7 @@ impl ConversationTrash {
             at: unit.conversation.trashed_at,
         });
         let dated: Vec<_> = dated.collect();
+        // A wrong clock would let fresh units expire, and their removal cannot be undone.
         let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
         let units = units.into_iter().zip(ages);
         let expired = units.filter(|(_, known)| *known > age);
@@ -379,6 +383,8 @@ impl Unit {
     fn take_out_rest(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
+            // The row before the rollout: Codex indexes a rollout without a row again, but keeps a row
+            // without a rollout (0.169).
             saved_row::delete(&database.0, &conversation.id)?;
         }
         session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
@@ -425,6 +431,7 @@ impl Unit {
         }
         let files = &self.conversation.files;
         let is_whole = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        // The rollouts decide because they are removed last. Row and names can be written again in any state.
         let all_live = files
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());

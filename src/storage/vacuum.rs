@@ -176,6 +176,7 @@ pub(crate) fn undo(
         let files = plan()?;
         for (path, original) in &files {
             exchange.replace(path, |staged| -> Result<(), VacuumError> {
+                // A copy, not a link: Codex would write into the original, which another undo needs.
                 database::snapshot(original, staged)?;
                 copy_permissions(original, staged)
             })?;
@@ -213,7 +214,9 @@ fn replace(
             exchange.remove(&sidecar)?;
         }
     }
+    // Listed before this run adds its own folder.
     let earlier = tree::list_folders(&root)?;
+    // Before the exchange: afterwards the journal removes the originals.
     let kept = originals::keep(&root, home, &databases, now)?;
     if let Err(e) = exchange.commit(&policy) {
         if !FileExchange::is_pending(manager_home, JOURNAL) {
@@ -221,6 +224,7 @@ fn replace(
         }
         return Err(e.into());
     }
+    // Only after the commit: until then the earlier originals may be the only ones.
     for old in earlier {
         tree::remove(&old)?;
     }
@@ -300,6 +304,7 @@ fn write_compact(
     database::snapshot(source, staged)?;
     let before = database::row_counts(staged)?;
     let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
+    // Also after SQLite itself wrote it: the disk may be full or faulty.
     database::check(staged)?;
     let after = database::row_counts(staged)?;
     let is_complete = before.len() == after.len()

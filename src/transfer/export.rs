@@ -405,6 +405,7 @@ fn write_files(
                 .append_data(&mut head, file.path.as_path(), bytes.expose())
                 .at("write", place)?,
             ExportContent::File(path) => {
+                // Only the header. `tar` would write the content without progress and interruption.
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
                     .at("write", place)?;
                 let mut hasher = Hasher::default();
@@ -412,6 +413,7 @@ fn write_files(
                     hasher.update(bytes);
                     tar.get_mut().write_all(bytes)
                 })?;
+                // The manifest was written first, so a file that changed since cannot be corrected any more.
                 if size != file.size || hasher.digest() != file.sha256 {
                     return Err(TransferError::Changed(path.display().to_string()));
                 }

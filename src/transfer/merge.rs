@@ -157,6 +157,7 @@ fn same_archive(
     });
     for record in of_size {
         let noted = &record.metadata.archive_sha256;
+        // Archives of the Python tool have no digest in their sidecars.
         let is_same = if noted.is_empty() {
             let path = backups.join(&record.path);
             let mut file = file_open::open(&path).at("open", &path)?;
@@ -225,6 +226,7 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     if local.plan.is_none() {
         local.plan.clone_from(&exported.plan);
     }
+    // The later decision of the user counts, also one that ended a hold.
     if exported.held_since > local.held_since {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
@@ -272,6 +274,7 @@ pub(crate) fn apply(
     ] {
         atomic::remove_stale_temps(folder);
     }
+    // Planned once without locks, to know which accounts to lock, and again under them.
     let (wanted, _) = profiles::plan(package, options)?;
     let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));
     let logins = packed.filter_map(|packed| packed.login.as_ref());
@@ -294,6 +297,8 @@ pub(crate) fn apply(
             LiveHomeUpdate::No => {}
         }
     }
+    // After the logins: they are small and cannot be made again, archives can be imported again after a full
+    // disk.
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {

@@ -75,6 +75,7 @@ fn read_package(
     progress: &dyn Progress,
 ) -> Result<Package, PackageError> {
     let mut tar = tar::Archive::new(content);
+    // Raw: GNU and PAX extensions could give an entry another name or size than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
     let mut reader = ExportEntries {
         next: &mut || entries.next().transpose(),
@@ -116,6 +117,7 @@ fn read_package(
         let what = format!("an entry that is not in the manifest: {name}");
         return Err(PackageError::Damaged(what));
     }
+    // `tar` stops at the first empty block, so bytes behind it would go unchecked.
     check_end(tar.into_inner())?;
     take_logins(&mut package, logins)?;
     check_sidecars(&package)?;
@@ -188,6 +190,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
         let Some(part) = ExportPart::of(&file.path) else {
             return wrong("not a file of an export");
         };
+        // Two names that differ in case alone are one file on macOS and Windows.
         if !seen.insert(file.path.case_folded()) {
             return wrong("a duplicate name");
         }
@@ -204,6 +207,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
             ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
         }
+        // Each limit alone would still let thousands of files fill the memory.
         if in_memory > 512 * 1024 * 1024 {
             return wrong("more than 512 MiB without the archives");
         }

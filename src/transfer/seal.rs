@@ -122,6 +122,8 @@ impl<W: Write> SealedWriter<W> {
             Encryption::Plain => return Ok(Self::Plain(output)),
             Encryption::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
+                // By default `age` measures the machine: a fast one would write exports that a slow one cannot
+                // open in time.
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }

@@ -123,6 +123,7 @@ fn backup_until_unchanged(
             reads_all: false,
         };
         let report = run_backup(restic, tree.root(), &options, progress)?;
+        // Before the check of the files: if that fails, the snapshot has to be removed too.
         superseded.push(report.id.clone());
         let changed = tree.copy_changed_files()?;
         if changed == 0 {
@@ -170,6 +171,7 @@ pub(super) fn run_backup(
     if let Some(time) = &time {
         args.extend(["--time", time]);
     }
+    // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
     let mut report = None;
     let mut meter = ProgressMeter {

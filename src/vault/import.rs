@@ -139,6 +139,7 @@ impl FolderSink<'_> {
         }
         atomic::create_unsynced_folder(atomic::parent_of(path))?;
         let file = atomic::create_private(path)?;
+        // A handle of its own for each chunk: threads write outside of the lock.
         let handle = file.try_clone().at("write", path)?;
         open.insert(path.to_path_buf(), file);
         Ok(handle)

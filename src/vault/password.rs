@@ -76,6 +76,7 @@ impl Password {
     pub(super) fn apply_to(&self, command: &mut Command) {
         if *self != Self::Environment {
             for name in VARIABLES {
+                // restic refuses a password file together with a password command.
                 command.env_remove(name);
             }
         }

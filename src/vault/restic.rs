@@ -103,6 +103,7 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
+        // A signal is no evidence about the program, unlike output that is not that of restic.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.failure(&end));
@@ -127,6 +128,7 @@ impl Restic {
         let mut command = self.env.command(&self.program);
         for (name, _) in self.env.variables() {
             let upper = name.to_string_lossy().to_uppercase();
+            // Windows ignores the case of the names of variables.
             if upper.starts_with("OPENAI_") || upper.starts_with("CODEX_") {
                 command.env_remove(name);
             }

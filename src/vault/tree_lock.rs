@@ -43,6 +43,7 @@ impl TreeLock {
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::exclusive_unless_interrupted(&folder.join(LOCK))?;
         let since = Instant::now();
+        // The lock of a killed codex-manager is free, but its restic runs on.
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);

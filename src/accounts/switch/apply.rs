@@ -80,6 +80,7 @@ pub(crate) fn apply(
     on_step("locked the accounts");
     let mut daemon_stopped = false;
     loop {
+        // Again in each round: Codex may have renewed the login since the last one.
         let idle = IdleLogin::acquire(request, deadline)?;
         on_step("took Codex's locks and read the live login again");
         if stop_daemon(request, &idle.plan)? {

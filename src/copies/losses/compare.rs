@@ -104,6 +104,8 @@ pub(crate) fn thread(
 ) -> Result<LostMessages, CommandError> {
     let mut left: Vec<&RolloutCopy> = copies.iter().collect();
     for rollout in live {
+        // Most copies are an earlier state of the rollout. Their digests show that without unpacking an
+        // archive.
         let _ = take_beginnings(&mut left, &rollout.file, &rollout.path)?;
     }
     let mut lost = LostMessages::new();
@@ -112,6 +114,7 @@ pub(crate) fn thread(
     }
     let mut held = MessageCounts::default();
     for rollout in live {
+        // All rollouts of the thread together: a migration or a rewind spreads its messages over several.
         held.add(&messages::read(&rollout.path).at("read", &rollout.path)?);
     }
     while !left.is_empty() {

@@ -47,6 +47,7 @@ impl CopyCounts {
             .iter()
             .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)));
         let digests: RolloutDigests = digests.collect();
+        // Successive archives often have the same version of a conversation, and unpacking takes long.
         if let Some(count) = self.known.get(&digests) {
             return Ok(Some(*count));
         }

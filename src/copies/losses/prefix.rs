@@ -42,6 +42,7 @@ fn matching<R: Read>(
             hasher.update(&buffer[..n]);
             len += n as u64;
         }
+        // The hasher goes on behind this mark: one pass over the file serves all marks.
         if hasher.digest() == mark.1 {
             found.push(mark);
         }

@@ -95,6 +95,7 @@ pub(crate) fn record(
         let stays = known.into_iter().filter(|known| {
             let is_checked = match extent {
                 CheckExtent::All => true,
+                // Snapshots were not read, so they may still have what no other place has.
                 CheckExtent::WithoutVault => known.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
             };

@@ -142,9 +142,11 @@ fn write_files(
         let mut held = lock
             .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
+        // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
         if length(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
+        // Again under the lock: Codex may have appended since the preview.
         let written = !is_up_to_date(&path, file)?;
         let mut backup = None;
         if written {

@@ -53,6 +53,7 @@ fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     let mut names = entry_names(&root.live)?;
     names.extend(entry_names(&root.staged)?);
     let within = journal::folder_within(&root.live);
+    // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(within.file_name().unwrap_or_default());
     names.retain(|name| journal::kept_as(Path::new(name)).is_none());
     Ok(steps_by_entry(root, &names, &within.join("old"))?)

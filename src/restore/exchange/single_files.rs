@@ -35,6 +35,7 @@ pub(crate) fn steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, Rest
     }
     let mut steps = steps.steps;
     let login = stage.home().live.join(home::AUTH_JSON);
+    // The sort is stable, so that logs are still removed before their databases.
     steps.sort_by_key(|step| step.live() == login);
     Ok(steps)
 }
@@ -81,6 +82,7 @@ impl SingleFileSteps<'_> {
         if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");
             atomic::create_unsynced_folder(&old)?;
+            // By number: removed files of different folders may have one name.
             let number = self.steps.len().to_string();
             self.steps.push(Step::new(live, old.join(number))?);
         }

@@ -16,6 +16,7 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
+    // With a keyring Codex ignores auth.json (0.169), so a restore of the login alone would have no effect.
     let store = CodexConfig::read(&request.folder).store;
     if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));

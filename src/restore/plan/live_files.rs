@@ -38,6 +38,8 @@ pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoE
     let mut files = LiveFiles::none(names);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);
+        // Users keep `sessions` on another disk by a link at the top level, and a backup archives what it leads
+        // to.
         let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
         let kind = match path.metadata() {
             Ok(meta) if followed => meta.file_type(),

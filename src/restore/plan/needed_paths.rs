@@ -31,6 +31,7 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
 
 /// Returns the state database that Codex uses: the one with the highest version.
 pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
+    // Codex raises the version with the schema and leaves the older files behind (0.169).
     let states = files
         .iter()
         .filter_map(|f| Some((state_version(f.path.as_path())?, f)));

@@ -99,6 +99,7 @@ pub fn plan_restore(
     plan.add_archived(contents, selection, &live.names);
     if target == RestoreTarget::Home {
         plan.add_removals(archive, live);
+        // A merge keeps both files until it has compared them: the longer one wins.
         if !merge {
             plan.remove_other_rollout_names(&live.names);
         }
@@ -163,6 +164,8 @@ impl RestorePlan {
                 _ => {}
             }
             self.bytes = self.bytes.saturating_add(size);
+            // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
+            // goes live itself.
             let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
             if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
                 self.added.insert(&name);

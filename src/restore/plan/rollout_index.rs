@@ -50,6 +50,7 @@ impl RolloutIndex {
     /// Sets the file of a conversation.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         let number = self.names.add(name);
+        // A hash of 64 bits instead of the id saves about 60 bytes per conversation.
         self.by_id.insert(self.hashes.hash_one(id), number);
         self.files.insert(name);
     }

@@ -66,6 +66,8 @@ impl JournalPointer {
     /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
     pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
         match FileLock::try_exclusive(path) {
+            // Its `Drop` removes the file while the lock is held, so that no new restore can lock it in
+            // between.
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
                 folder: folder.to_path_buf(),

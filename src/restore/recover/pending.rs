@@ -76,6 +76,7 @@ pub(crate) fn recover_all(
     let mut seen = BTreeSet::new();
     for (folder, pointer) in candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
+        // Between the pointer and the lock of the staging folder, a starting restore has only this lock.
         let is_running = pointer.as_deref().is_some_and(lock::is_held);
         if is_running && matches!(result, Ok(Recovery::None)) {
             result = Ok(Recovery::InProgress);

@@ -35,6 +35,7 @@ pub(crate) fn check(
         }
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
         let [_, shm, journal] = home::database_sidecars(&path);
+        // The `-shm` of a copy describes the log of another machine's process. SQLite builds it anew.
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
             let what =
@@ -301,6 +302,7 @@ impl DatabaseAdapter<'_> {
         if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
+        // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
         let copy = self.transaction.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
@@ -350,6 +352,8 @@ impl DatabaseAdapter<'_> {
             let continues = match staged.filter(|path| path.exists()) {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
+                    // Codex continues a projection from the byte at which it stopped, so a longer rollout with
+                    // the same beginning keeps it (0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
                 None => !self.plan.removed.contains(file.as_path()),

@@ -135,11 +135,14 @@ impl<'a> HardLinker<'a> {
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
+        // The archive's file is staged already. Two folders are merged instead.
         if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
         if !meta.is_dir() {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
+            // A link takes no space and keeps a file that another process has open the same file in both
+            // states.
             return tree::share_file(live, &meta, staged);
         }
         let is_captured = self.drop_empty_folders

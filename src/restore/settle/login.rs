@@ -76,6 +76,8 @@ fn lock_login(
     home: &Path,
     live_path: &Path,
 ) -> Result<StagedLogin, RestoreError> {
+    // Only for the account to lock. The login is read again under Codex's lock, since Codex may renew it until
+    // then.
     let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
     let accounts = before.login().map(|login| &login.identity);
@@ -151,6 +153,7 @@ fn choose_login(
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
         },
     );
+    // Two homes with one login renew it in turn, and each renewal signs the other home out.
     let needs_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
     if let Some(obstacle) = profile
@@ -274,6 +277,7 @@ impl StagedLogin {
         for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
+                // A restore creates no profile of an account that the user never saved.
                 && profiles.find(&login.identity)?.is_some()
             {
                 profiles.save_back(snapshot, login, location, request.now)?;

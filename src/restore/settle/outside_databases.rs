@@ -85,6 +85,7 @@ pub(crate) fn place(
         return Ok(outside);
     }
     check_permission(request, &stage.home().live, &folder)?;
+    // The restore would replace the rows of the other home too.
     if is_shared(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
@@ -202,6 +203,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
         let inside = stage.staged_path(Path::new(file_name));
+        // An older database of the same name in the archived home, which its Codex did not use.
         if inside.symlink_metadata().is_ok() {
             tree::remove(&inside)?;
         }
@@ -222,6 +224,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
+        // Codex writes the path as the user spelled the home, possibly through a link.
         let real = path.canonical().unwrap_or_else(|_| path.to_path_buf());
         path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
     })

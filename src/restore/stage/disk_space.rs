@@ -126,6 +126,7 @@ pub(crate) fn check(needs: &[SpaceNeed], disks: &Disks<'_>) -> Result<(), NoSpac
         let disk = (disks.disk_of)(folder);
         let known = by_disk
             .iter_mut()
+            // Folders on one disk share its space, so their needs are added up.
             .find(|(at, on, _)| disk.map_or(*at == folder, |disk| *on == Some(disk)));
         match known {
             Some((_, _, bytes)) => *bytes = bytes.saturating_add(need.bytes),

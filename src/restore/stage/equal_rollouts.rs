@@ -73,6 +73,7 @@ pub(crate) fn check_unchanged(
         let path = file.path.as_path();
         stage.equal.contains(path) && plan.writes.contains(path)
     };
+    // Codex may append to a rollout through its open descriptor, and the link in the stage grows with it.
     let mut restored = contents.files.iter().filter(is_restored);
     let changed =
         restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
