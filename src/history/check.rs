@@ -77,7 +77,9 @@ fn compare_with(
 ) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
     let mut old_format = 0;
-    let conversations = on_disk(home, files, &mut damaged, &mut old_format)?;
+    let conversations = on_disk(home, &files, &mut damaged, &mut old_format)?;
+    // A home may have half a million rollouts, and the comparison needs memory of its own.
+    drop(files);
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     let index = ThreadNameIndex::read(home)?;
     let sides = CheckInput {
@@ -131,7 +133,7 @@ struct HeadFacts {
 
 fn on_disk(
     home: &Path,
-    files: Vec<RolloutFile>,
+    files: &[RolloutFile],
     damaged: &mut Vec<SkippedFile>,
     old_format: &mut usize,
 ) -> Result<Conversations, HistoryError> {
