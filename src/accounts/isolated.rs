@@ -11,15 +11,13 @@ use super::lease::{AccountLocks, LeaseError, key};
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, canonical};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::daemon;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::process::{Holder, ProcessRole, find_codex};
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::clock::Timestamp;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, OrdinaryPath, atomic, sharing};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, ProcessRole, daemon, find_codex,
+};
+use crate::io::{
+    FileLock, FollowedLinks, IoContext, LockError, OrdinaryPath, Timestamp, atomic, beneath,
+    sharing,
+};
 use std::path::{Path, PathBuf};
 
 /// The folder of isolated homes in `profiles/`.
@@ -53,6 +51,7 @@ impl IsolatedLogin {
         let Self {
             account, running, ..
         } = self;
+        // `lock_accounts` returns the login only if it gets this lock exclusively.
         drop(running);
         profiles.lock_accounts(&[&account], now, patience).map(drop)
     }
@@ -176,6 +175,7 @@ impl Profiles {
         let account = &self.recorded_identity(account)?;
         let home = self.home_of(account);
         atomic::create_private_folder(&home)?;
+        // Shared: several launches of one account use one login, which Codex allows within one home.
         let running = FileLock::shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
         // What is there belongs to a launch that runs: `lock_accounts` would have returned it otherwise.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
@@ -221,6 +221,7 @@ impl Profiles {
         if !home.is_dir() {
             return Ok(None);
         }
+        // The processes alone are no proof: a launch takes the lock before its Codex starts.
         let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
         let _unused = match FileLock::try_exclusive(&lock) {
             Ok(lock) => lock,

@@ -10,17 +10,14 @@
 use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::AuthFile;
-use crate::codex::config::{self, CodexConfig, CredentialStore};
-use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
-use crate::codex::identity::Identity;
-use crate::codex::process::{self, Holder, find_codex};
-use crate::io::clock::Timestamp;
-use crate::io::file_open;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::progress::is_interrupted;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoError, atomic, hash, space, tree};
+use crate::codex::{
+    AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity, config,
+    find_codex, process,
+};
+use crate::io::{
+    FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
+    space, tree,
+};
 use crate::journal::join_holders;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -236,6 +233,8 @@ impl Profiles {
         let held = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
         self.check_disk_space()?;
+        // This lock is short, that on the account lasts as long as the lease: other accounts can be saved
+        // meanwhile.
         let bytes = {
             let _lock = FileLock::exclusive(&self.lock)?;
             let Some(profile) = self.find(account)? else {
@@ -248,6 +247,8 @@ impl Profiles {
             atomic::create_private_folder(&self.scratch(account))?;
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
+            // A killed probe may leave a scratch home without a login. The record still tells that an older
+            // copy is old.
             file.newest = profile.newest();
             file.owner = LoginOwner::Probe;
             file.live_home = None;
@@ -309,6 +310,7 @@ impl Profiles {
         if saved.is_none() {
             self.mark_as_owner(account)?;
         }
+        // Last: while the scratch home exists, the next lock on the account repeats this.
         tree::remove(&home)?;
         Ok(saved)
     }
@@ -342,6 +344,7 @@ impl Profiles {
         if profile.file.owner == LoginOwner::Moved {
             return Err(LeaseError::Moved(name()));
         }
+        // The files before the record: after a kill, auth.json shows the truth.
         if let Some(home) = profile.live_in(codex_home) {
             let profile = name();
             if let Some(isolated) = self.isolation_of(&profile, &home) {
@@ -391,6 +394,8 @@ fn wait_until_idle(
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
+        // Only a Codex that has stored the renewed login: killing one that is renewing loses the login, because
+        // the old refresh token is spent and the new one is in its memory alone.
         if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
             holders.iter().for_each(process::kill);
         }
@@ -410,6 +415,7 @@ pub(super) fn key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
     if text == "\n" {
+        // API keys and older logins have no ids.
         text = account.email.key();
     }
     hash::sha256(text.as_bytes())[..16].to_owned()

@@ -1,6 +1,6 @@
 //! Selects the login that goes live when an archive is restored. Pure.
 
-use crate::codex::auth::{AuthSnapshot, Freshness, Login};
+use crate::codex::{AuthSnapshot, Freshness, Login};
 use serde::Serialize;
 
 /// The user's choice of the login that a restore puts into the home.

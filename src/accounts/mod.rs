@@ -26,3 +26,14 @@ pub(crate) mod running;
 pub(crate) mod save;
 pub(crate) mod source;
 pub(crate) mod switch;
+
+pub(crate) use isolated::IsolatedLogin;
+pub(crate) use lease::{AccountLocks, LeaseError};
+pub(crate) use login_selection::{
+    AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
+};
+pub(crate) use new_login::LiveHomeUpdate;
+pub(crate) use owner::OwnerLocation;
+pub(crate) use profile::{LoginOwner, PendingMove, Profile, ProfileError, ProfileFile, Profiles};
+pub(crate) use save::{LoginToKeep, SaveOutcome, SaveReport};
+pub(crate) use switch::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};

@@ -10,17 +10,13 @@ use super::owner::OwnerLocation;
 use super::profile::{ProfileError, Profiles};
 use super::profile_ops::check_name;
 use super::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::config::CodexConfig;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::login_lock::LoginLock;
-use crate::codex::process::find_codex;
-use crate::codex::sign_in;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document};
-use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError, atomic, lock, owner, tree};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, find_codex, sign_in,
+};
+use crate::io::{
+    Document, FileLock, IoContext, IoError, LockError, Timestamp, atomic, document, lock, owner,
+    tree,
+};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -165,6 +161,7 @@ impl LoginHome {
                 Some(RecoveredLogin::Login(Box::new(adopted)))
             }
         };
+        // Only after the save: until then this is the only copy of the login.
         tree::remove(&self.folder)?;
         Ok(found)
     }
@@ -182,6 +179,7 @@ pub(crate) fn recover(
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in left_behind(&parent) {
+        // Against `LoginHome::new`, which creates the folder and its lock in two calls.
         let _looking = FileLock::exclusive(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_exclusive(&folder.join(".lock")) else {
             continue;
@@ -194,6 +192,7 @@ pub(crate) fn recover(
             folder,
             _lock: lock,
         };
+        // The user may still be in the browser.
         if matches!(home.auth()?, AuthFile::Missing) && home.may_be_in_use(now) {
             continue;
         }
@@ -232,6 +231,7 @@ fn adopt(
     patience: Duration,
 ) -> Result<AdoptedLogin, LeaseError> {
     let home = &note.codex_home;
+    // A probe or a launch may hold an older login of the account and would return it over the new one.
     let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
     let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
@@ -300,11 +300,13 @@ pub(crate) fn renew_live(
         Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
+    // Codex may have renewed it before it released the lock.
     let live = AuthFile::read(&path)?;
     if !is_older(&live) {
         return Ok(LiveHomeUpdate::No);
     }
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
+        // Codex may have renewed it since the last save, and nothing else has these bytes.
         profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
     atomic::write(&path, snapshot.bytes.expose())?;

@@ -5,17 +5,12 @@
 //! login ever seen.
 
 use super::owner::OwnerLocation;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::file_id::{self, FileId};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
-use crate::io::secret::SecretBytes;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic};
+use crate::io::{
+    Document, DocumentError, DocumentState, FileId, FileLock, IoContext, IoError, OrdinaryPath,
+    SecretBytes, Timestamp, atomic, document, file_id, file_open,
+};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -476,6 +471,8 @@ pub(crate) fn own_profile<'a>(
         return Ok(Some(exact));
     }
     let others = |p: &Profile| {
+        // An email with few ids can fit several workspaces. Two profiles of one and the same account are no
+        // contradiction.
         let apart = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
             _ => false,
@@ -532,6 +529,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 /// Writes `profile.json`. A damaged one is renamed first and kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
+    // It may name the home that has the login, which the user can still read in it.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }

@@ -6,13 +6,9 @@ use super::profile::{
     write_profile_json,
 };
 use super::save::{SaveOutcome, SaveReport, history_names, keep_in_history, save_outcome};
-use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::archive::safe_label;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::io::{FileLock, IoContext, IoError, Timestamp, atomic, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -342,6 +338,7 @@ impl Profiles {
     }
 
     pub(super) fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+        // A dry run must not create a lock file, and without profiles there is nothing to lock.
         if dry_run || !self.folder.is_dir() {
             return Ok(None);
         }

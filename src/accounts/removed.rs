@@ -7,12 +7,8 @@ use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
 use super::profile_ops::{check_free, find_named, unknown};
 use super::save::stamp;
-use crate::codex::auth::{AuthFile, Freshness, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentState};
-use crate::io::{atomic, tree};
+use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
+use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,6 +116,7 @@ impl Profiles {
             .filter_map(|entry| {
                 let folder = entry.file_name().into_string().ok()?;
                 let of = trashed_name(&folder)?.to_owned();
+                // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
                 let stamp = folder[of.len()..].to_owned();
                 let is_wanted = name.is_none_or(|name| name.to_lowercase() == of.to_lowercase());
                 is_wanted.then_some((stamp, of, folder))
@@ -143,6 +140,8 @@ impl Profiles {
         let place = trash.join(folder);
         if !dry_run {
             atomic::rename(&place, &self.folder.join(&of))?;
+            // `atomic::rename` syncs the folder that it renames into. After a power failure the profile must
+            // not be in both.
             atomic::sync_folder(&trash)?;
         }
         Ok(Some((of, place)))
@@ -156,6 +155,7 @@ impl Profiles {
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _held = self.hold(false)?;
         let places = self.places_of(name)?;
+        // Before the removal: after a kill in between, an old copy must still be recognized as old.
         self.remember_deleted(&places)?;
         for place in &places {
             tree::remove(place)?;

@@ -6,9 +6,7 @@
 
 use super::profile::ProfileError;
 use super::switch::{self, SwitchFile};
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
+use crate::codex::{AUTH_JSON, AuthFile, Identity};
 use crate::io::{clock, disk_clock};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;

@@ -5,14 +5,11 @@ use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
     write_profile_json,
 };
-use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::lock::FileLock;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, hash, sharing, tree};
+use crate::archive::safe_label;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
+use crate::io::{
+    FileLock, IoContext, IoError, SecretBytes, Timestamp, atomic, hash, sharing, tree,
+};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +43,7 @@ pub enum SaveOutcome {
 }
 
 /// The content of an auth.json that is about to be removed or replaced.
-pub(super) enum LoginToKeep<'a> {
+pub(crate) enum LoginToKeep<'a> {
     Missing,
     Login(&'a AuthSnapshot, &'a Login),
     /// It was no login, and is at this path now.
@@ -67,6 +64,7 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<SaveReport, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
+        // One lock for all profiles: the search for the profile of an account and its creation are one step.
         let _held = FileLock::exclusive(&self.lock)?;
         let found = self.find(&login.identity)?;
         let name = match &found {
@@ -89,10 +87,12 @@ impl Profiles {
     ) -> Result<SaveReport, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
+        // A temp file of a killed save has a whole login in it.
         atomic::remove_stale_temps(&folder);
         let outcome = save_outcome(found, snapshot, login);
         let kept = found.and_then(Profile::snapshot);
         match (outcome, kept) {
+            // An older login may be the only one that works, if the newer one was signed out.
             (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
             (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
             (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
@@ -337,6 +337,7 @@ pub(super) fn keep_in_history(
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
     let kept = history_names(&history)?;
+    // The name has the digest, so that no file of the history is read.
     if kept.iter().any(|name| name.contains(digest)) {
         return Ok(());
     }

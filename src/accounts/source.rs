@@ -1,10 +1,7 @@
 //! Reads a login from a file: an auth.json, a legacy `*_auth.json`, or an archive.
 
-use crate::archive::ArchiveError;
-use crate::archive::file_extract;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::home::HomeEntryKind;
+use crate::archive::{ArchiveError, ArchiveReader, file_extract};
+use crate::codex::{AuthFile, AuthSnapshot, HomeEntryKind};
 use crate::io::{IoContext, IoError};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -38,3 +38,37 @@ pub(crate) mod threads;
 pub(crate) mod token_count;
 pub mod window;
 pub(crate) mod writer_lock;
+
+pub(crate) use config::read_login;
+pub(crate) use home::{
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, DB_BACKUPS, HISTORY_DATABASE_PREFIX, SESSIONS,
+    SIDECAR_SUFFIXES, SQLITE_FOLDER, THREAD_LOCKS, database_sidecars, is_database_named,
+    is_versioned_database, kind_of,
+};
+pub(crate) use process::find_codex;
+pub(crate) use rollout::{ZST, rollout_id_of};
+
+pub(crate) use app_server::{
+    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
+};
+pub(crate) use arguments::{Arguments, InvocationMode};
+pub(crate) use auth::{AuthFile, AuthSnapshot, Freshness, Login};
+pub(crate) use config::{CodexConfig, CredentialStore};
+pub(crate) use daemon::{Daemon, DaemonError};
+pub(crate) use database::DatabaseError;
+pub(crate) use home::HomeEntryKind;
+pub(crate) use identity::{Email, Identity, LoginKind};
+pub(crate) use login_lock::LoginLock;
+pub(crate) use process::{Holder, HomeProcess, HomeUsage, ProcessRole, ProgramNames};
+pub(crate) use program::{Program, ProgramError};
+pub(crate) use projections::{Projections, RolloutCut};
+pub(crate) use rollout::{Relation, RolloutName};
+pub(crate) use rollout_lines::{
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, TurnContext,
+};
+pub(crate) use rpc::{AppServer, AppServerError};
+pub(crate) use status_text::{StatusText, StatusTextError};
+pub(crate) use threads::staged::UnmatchedRows;
+pub(crate) use threads::{ListedThread, RowChange, RowValues, ThreadFilter, ThreadRow};
+pub(crate) use window::{SpendCap, Window};
+pub(crate) use writer_lock::WriterLock;

@@ -74,6 +74,16 @@ pub struct Window {
 }
 
 impl Window {
+    /// Returns the weekly window of Codex's own limit.
+    pub(crate) fn weekly(used_percent: f64, resets_at: Option<Timestamp>) -> Self {
+        Self {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(WEEKLY_MINUTES),
+            used_percent,
+            resets_at,
+        }
+    }
+
     /// Names the window by its length: "5h", "weekly", "3d", "90min"; "window" if it is unknown.
     pub fn label(&self) -> String {
         match self.minutes {

@@ -1,10 +1,7 @@
 //! The conversations of an archive or a snapshot.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_list::FileList;
-use crate::codex::rollout::RolloutName;
-use crate::codex::threads::ThreadFilter;
-use crate::codex::threads::{self, ListedThread};
+use crate::archive::{FileEntry, FileList};
+use crate::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use crate::copies::source::{ConversationSource, rollout_files};
 use crate::history::files;
 use crate::io::IoError;

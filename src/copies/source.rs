@@ -1,18 +1,12 @@
 //! `restore --session`: finds the rollouts that a conversation needs in an archive or a snapshot.
 
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::file_list::FileList;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::{Extent, Sink};
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::rollout::RolloutName;
+use crate::archive::{
+    ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
+};
+use crate::codex::{HomeEntryKind, RolloutName, kind_of};
 use crate::error::CommandError;
-use crate::history::lines::{JsonlLine, LineReader};
-use crate::history::{rollout, session_index, thread_choice};
-use crate::io::IoContext;
-use crate::io::progress::Silent;
+use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
+use crate::io::{IoContext, Silent};
 use crate::restore::RestoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -141,6 +135,7 @@ fn with_parents(
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
+    // The list grows in the loop: a rollout that is continued may continue another one.
     while next < names.len() {
         let parent = parent_of(source, &names[next])?;
         let mut rollouts = rollout_files(source.files());

@@ -10,11 +10,8 @@ use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
-use crate::codex::database::DatabaseError;
-use crate::codex::projections::{Projections, RolloutCut};
-use crate::codex::threads::{self, ThreadRow};
-use crate::io::IoError;
-use crate::io::OrdinaryPath;
+use crate::codex::{DatabaseError, Projections, RolloutCut, ThreadRow, threads};
+use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -80,7 +77,9 @@ fn compare_with(
 ) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
     let mut old_format = 0;
-    let conversations = on_disk(home, files, &mut damaged, &mut old_format)?;
+    let conversations = on_disk(home, &files, &mut damaged, &mut old_format)?;
+    // A home may have half a million rollouts, and the comparison needs memory of its own.
+    drop(files);
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     let index = ThreadNameIndex::read(home)?;
     let sides = CheckInput {
@@ -134,12 +133,12 @@ struct HeadFacts {
 
 fn on_disk(
     home: &Path,
-    files: Vec<RolloutFile>,
+    files: &[RolloutFile],
     damaged: &mut Vec<SkippedFile>,
     old_format: &mut usize,
 ) -> Result<Conversations, HistoryError> {
-    let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
-    let mut heads = Vec::with_capacity(files.len());
+    let mut conversations = Conversations::default();
+    conversations.files.reserve_exact(files.len());
     let mut accounts: HashSet<Arc<str>> = HashSet::new();
     let mut without_meta = Vec::new();
     let read = |path: &Path| {
@@ -152,47 +151,35 @@ fn on_disk(
             id: meta.id,
         }))
     };
-    let jobs = paths.iter().map(|relative| home.join(relative));
+    let jobs = files.iter().map(|file| file.path(home));
     for_each_file(jobs, damaged, read, |i, meta| {
         match meta {
-            None => without_meta.push(i),
+            None => without_meta.push(files[i].path(home)),
             Some(head) if !head.has_envelope => *old_format += 1,
             Some(head) => {
-                let account = head.account.as_ref().map(|account| {
-                    let known = accounts.get(&**account).map(Arc::clone);
-                    known.unwrap_or_else(|| {
-                        let new: Arc<str> = account.as_str().into();
-                        accounts.insert(Arc::clone(&new));
-                        new
-                    })
+                // Many conversations share an account.
+                let account = head.account.map(|account| {
+                    let known = accounts.get(&*account).map(Arc::clone);
+                    let account = known.unwrap_or_else(|| account.into());
+                    accounts.insert(Arc::clone(&account));
+                    account
                 });
-                heads.push((i, head, account));
+                conversations.files.push(ConversationRollout {
+                    id: head.id,
+                    file: files[i].clone(),
+                    account,
+                    is_paginated: head.is_paginated,
+                    base: head.base,
+                    subagent_start: head.subagent_start,
+                });
             }
         }
         Ok(())
     })?;
-    damaged.extend(without_meta.into_iter().map(|i| {
-        let path = home.join(paths[i]);
+    damaged.extend(without_meta.into_iter().map(|path| {
         let reason = damage_of(&path);
         SkippedFile { path, reason }
     }));
-    drop(paths);
-    let mut heads = heads.into_iter().peekable();
-    let mut conversations = Conversations {
-        files: Vec::with_capacity(heads.len()),
-    };
-    for (i, file) in files.into_iter().enumerate() {
-        if let Some((_, head, account)) = heads.next_if(|(head, ..)| *head == i) {
-            conversations.files.push(ConversationRollout {
-                id: head.id,
-                file,
-                account,
-                is_paginated: head.is_paginated,
-                base: head.base,
-                subagent_start: head.subagent_start,
-            });
-        }
-    }
     conversations.sort();
     Ok(conversations)
 }

@@ -2,8 +2,7 @@
 
 use super::files::RolloutFile;
 use super::id::ConversationId;
-use crate::codex::projections::RolloutCut;
-use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::codex::{RolloutCut, RolloutName, rollout_id_of};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,8 +1,7 @@
 //! Lists the rollouts of a home. A rollout that is there both plain and compressed is listed once.
 
 use super::SkippedFile;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{RolloutName, ZST};
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::{IoError, tree};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};

@@ -1,8 +1,7 @@
 //! Counts the conversations of one account, which the picker of `codex resume` hides from other
 //! accounts.
 
-use crate::codex::database::DatabaseError;
-use crate::codex::threads::{self, ThreadRow};
+use crate::codex::{DatabaseError, ThreadRow, threads};
 use std::path::Path;
 
 /// The number of conversations whose title is returned.

@@ -38,14 +38,18 @@ pub(crate) mod thread_rollouts;
 pub(crate) mod thread_titles;
 pub(crate) mod unreadable;
 
-use crate::codex::database::DatabaseError;
-use crate::codex::process::Holder;
-use crate::codex::rpc::AppServerError;
-use crate::io::document::DocumentError;
-use crate::io::parallel;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoError, lock};
-use crate::journal::JournalError;
+pub(crate) use files::RolloutFile;
+pub(crate) use id::ConversationId;
+pub(crate) use lines::{JsonlLine, LineReader};
+pub(crate) use prompts::HistoryEntry;
+pub(crate) use rewrite::FileRewrite;
+pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
+pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
+pub(crate) use snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
+
+use crate::codex::{AppServerError, DatabaseError, Holder};
+use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};
+use crate::journal::{JournalError, join_holders};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +76,7 @@ pub enum HistoryError {
     #[error(transparent)]
     Journal(JournalError),
     /// Processes have files of the Codex home open.
-    #[error("the Codex home is in use by {}", join(.0))]
+    #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
     /// A file became shorter between planning and writing, so it was replaced.
     #[error("another process replaced the file during the rebuild: {}", .0.display())]
@@ -123,11 +127,6 @@ impl From<JournalError> for HistoryError {
 
 /// The name of the journal of `history undo`, and of a repair that recreates the database.
 const JOURNAL: &str = "history";
-
-fn join(holders: &[Holder]) -> String {
-    let shown: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    shown.join(", ")
-}
 
 /// A rollout that was left out because it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

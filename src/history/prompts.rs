@@ -6,8 +6,7 @@
 
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::file_open;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, file_open};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -27,10 +26,8 @@ pub(crate) struct HistoryEntry {
 /// cannot be parsed. A missing file has no lines. Memory holds one line at a time.
 pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
-    let file = match file_open::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(e).at("read", &path),
+    let Some(file) = file_open::open_if_exists(&path)? else {
+        return Ok(0);
     };
     let mut lines = LineReader::new(file);
     let mut bad_lines = 0;

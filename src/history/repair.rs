@@ -14,16 +14,12 @@ use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, newest_of_each};
 use super::unreadable::{ContinuedRollout, unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::config::CodexConfig;
-use crate::codex::home::database_sidecars;
-use crate::codex::process::Holder;
-use crate::codex::program::Program;
-use crate::codex::projections::{self, Projections, RolloutCut};
-use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::live;
-use crate::codex::threads::{self, RowChange, RowValues};
-use crate::io::atomic;
-use crate::io::environment::Environment;
+use crate::codex::{
+    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues, ZST,
+    database_sidecars, projections, threads,
+};
+use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -36,11 +32,9 @@ pub(crate) fn holders(context: &RepairContext<'_>) -> Vec<Holder> {
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
-    let holders = holders(context);
-    if holders.is_empty() {
-        Ok(())
-    } else {
-        Err(HistoryError::Busy(holders))
+    match holders(context) {
+        holders if holders.is_empty() => Ok(()),
+        holders => Err(HistoryError::Busy(holders)),
     }
 }
 
@@ -66,6 +60,7 @@ pub(crate) fn apply(
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
+    // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
     let projected = project(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
@@ -74,8 +69,11 @@ pub(crate) fn apply(
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = unrewritten(files);
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+    // Again, because Codex may have been started meanwhile.
     let changed = require_unused_home(context)
         .and_then(|()| change(&database, plan))
+        // Two databases have no common transaction. A kill in between leaves old projections, and the next
+        // repair finds them.
         .and_then(|()| change_projections(context, plan, projected.as_ref()));
     changed.map(|()| snapshot.clone()).inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
@@ -99,14 +97,7 @@ fn project(
         return Ok(None);
     }
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let made = scratch_projection::create(
-        context.home,
-        context.manager_home,
-        program,
-        context.env,
-        &plan.unprojected,
-    )?;
-    Ok(Some(made))
+    scratch_projection::create(context, program, &plan.unprojected).map(Some)
 }
 
 /// Puts the projections into Codex's database, and drops those of rollouts that became shorter.
@@ -175,11 +166,9 @@ pub(crate) fn project_continued(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(), HistoryError> {
-    let (home, manager_home) = (context.home, context.manager_home);
-    let (scratch, cuts) =
-        scratch_projection::create(home, manager_home, program, context.env, rollouts)?;
+    let (scratch, cuts) = scratch_projection::create(context, program, rollouts)?;
     require_unused_home(context)?;
-    let folder = threads::state_folder(home, context.env);
+    let folder = threads::state_folder(context.home, context.env);
     let database = Projections::in_folder(&folder).database;
     add_projections(database.as_deref(), context, &scratch, &cuts)
 }
@@ -224,6 +213,7 @@ fn build_rows(
 ) -> Result<HashMap<usize, RowValues>, HistoryError> {
     let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
     let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
+    // Codex records the path of the plain form, also of a compressed rollout (0.169).
     let recorded = |i: usize| Path::new(&changes[i].to);
     let paths = added.iter().map(|i| existing_file(recorded(*i)));
     let read = |path: &Path| {
@@ -317,20 +307,15 @@ fn recreate_database(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let created = scratch_database::create(
-        context.home,
-        &plan.home,
-        context.manager_home,
-        program,
-        context.env,
-        &plan.conversations,
-    )?;
+    // Codex itself creates the tables: their schema changes with its version.
+    let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
     threads::apply_changes(&created.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::of_row);
         changes.try_for_each(|change| apply(&change))
     })?;
     let folder = threads::state_folder(context.home, context.env);
     let target = folder.join(created.database.file_name().unwrap_or_default());
+    // With its logs, because an old database is complete only with them.
     let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
@@ -357,6 +342,7 @@ fn install(
     target: &Path,
     policy: &dyn RecoveryPolicy,
 ) -> Result<(), HistoryError> {
+    // SQLite would apply the log of the old database to the new one.
     for sidecar in database_sidecars(target) {
         exchange.remove(&sidecar)?;
     }
@@ -399,9 +385,6 @@ fn unrewritten(paths: Vec<PathBuf>) -> impl Iterator<Item = (PathBuf, Option<Fil
 /// # Errors
 /// A process uses the home, or the files cannot be written. The next call tries again.
 pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
-    Ok(FileExchange::recover(
-        manager_home,
-        JOURNAL,
-        &IdleHome { env },
-    )?)
+    let policy = &IdleHome { env };
+    Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
 }

@@ -7,10 +7,9 @@ use super::rollout::{self, Depth};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
-use crate::codex::home::HISTORY_DATABASE_PREFIX;
-use crate::codex::threads::{self, PAGINATED, RowChange};
-use crate::io::environment::Environment;
-use crate::io::quantity::pluralize;
+use crate::codex::threads::PAGINATED;
+use crate::codex::{HISTORY_DATABASE_PREFIX, RowChange, threads};
+use crate::io::{Environment, pluralize};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,7 @@
 //! Keeps the lines that Codex appended to a rebuilt file when the rebuild is undone.
 
 use super::HistoryError;
-use crate::io::flush;
-use crate::io::{IoContext, atomic, file_open, hash, sharing};
+use crate::io::{IoContext, atomic, file_open, flush, hash, sharing};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};

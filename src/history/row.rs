@@ -1,8 +1,8 @@
 //! Builds a row of the table `threads` from a rollout, as Codex 0.169 does.
 
 use super::rollout::{RolloutScan, SessionMeta};
-use crate::codex::threads::RowValues;
-use crate::io::rfc3339::Rfc3339Time;
+use crate::codex::RowValues;
+use crate::io::Rfc3339Time;
 use serde_json::Value;
 use std::path::Path;
 

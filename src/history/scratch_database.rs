@@ -8,15 +8,14 @@
 use super::HistoryError;
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use crate::codex::database;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::program::{Program, is_before};
-use crate::codex::rpc::AppServer;
-use crate::codex::threads::staged::{self, UnmatchedRows};
-use crate::codex::{database_view, threads};
-use crate::io::environment::Environment;
-use crate::io::staging::Staging;
-use crate::io::{atomic, tree};
+use super::repair_plan::RepairContext;
+use crate::codex::program::is_before;
+use crate::codex::threads::staged;
+use crate::codex::{
+    ARCHIVED_SESSIONS, AppServer, Program, SESSIONS, UnmatchedRows, database, database_view,
+    threads,
+};
+use crate::io::{Environment, Staging, atomic, tree};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -67,14 +66,13 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
 /// Codex cannot be started, fails, has no database, adds nothing to it for 30 s, or takes more than
 /// 10 minutes.
 pub(crate) fn create(
-    home: &Path,
+    context: &RepairContext<'_>,
     rows_home: &Path,
-    manager_home: &Path,
     program: &Program,
-    env: &Environment,
     conversations: &Conversations,
 ) -> Result<ScratchDatabase, HistoryError> {
-    let staging = Staging::inside(&manager_home.join("tmp"))?;
+    let RepairContext { home, env, .. } = *context;
+    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     atomic::create_private_folder(&scratch)?;
     // Even `codex --version` writes into its home (0.98).

@@ -6,18 +6,16 @@
 //! a server (0.169).
 
 use super::HistoryError;
+use super::repair_plan::RepairContext;
 use super::rollout;
 use super::scratch_database::{ScratchDatabase, run_app_server};
 use super::unreadable::ContinuedRollout;
 use crate::codex::config::config_for_reading;
-use crate::codex::home::SESSIONS;
-use crate::codex::program::Program;
-use crate::codex::projections::{self, Projections, RolloutCut};
-use crate::codex::rollout::{RolloutName, open_plain};
-use crate::codex::{database, threads};
-use crate::io::environment::Environment;
-use crate::io::staging::Staging;
-use crate::io::{IoContext as _, atomic};
+use crate::codex::rollout::open_plain;
+use crate::codex::{
+    Program, Projections, RolloutCut, RolloutName, SESSIONS, database, projections, threads,
+};
+use crate::io::{Environment, IoContext as _, Staging, atomic};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -31,20 +29,18 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// # Errors
 /// Codex cannot be started, opens no rollout, or the user interrupts.
 pub(crate) fn create(
-    home: &Path,
-    manager_home: &Path,
+    context: &RepairContext<'_>,
     program: &Program,
-    env: &Environment,
     rollouts: &[ContinuedRollout],
 ) -> Result<(ScratchDatabase, Vec<RolloutCut>), HistoryError> {
-    let staging = Staging::inside(&manager_home.join("tmp"))?;
+    let staging = Staging::inside(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     let folder = scratch.join(SESSIONS);
     for folder in [&scratch, &folder] {
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    atomic::write(&config, config_for_reading(home).as_bytes())?;
+    atomic::write(&config, config_for_reading(context.home).as_bytes())?;
     // Several conversations may continue one rollout, at different places.
     let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
@@ -58,7 +54,7 @@ pub(crate) fn create(
         copy_as_own(rollout, &folder)?;
         cuts.push(rollout.cut.clone());
     }
-    run_app_server(&scratch, program, env, |ask| {
+    run_app_server(&scratch, program, context.env, |ask| {
         for cut in &cuts {
             let asked = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
             // Codex refuses some, such as subagents. The check after the repair reports them.
@@ -71,6 +67,7 @@ pub(crate) fn create(
     let state = threads::find_state_database(&scratch, &Environment::default());
     let made = state.and_then(|state| Projections::beside(&state).database);
     let made = made.ok_or_else(|| HistoryError::NotRebuilt("it has no turns".into()))?;
+    // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
     database::checkpoint_wal(&made)?;
     projections::cut(&made, &cuts)?;
     database::check(&made)?;
@@ -102,6 +99,7 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
     let mut renamed = text.to_owned();
     for key in ["id", "session_id"] {
         let of = |id: &str| format!("\"{key}\":\"{id}\"");
+        // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
         renamed = renamed.replacen(&of(thread), &of(own), 1);
     }
     let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));

@@ -8,15 +8,12 @@
 use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
-use crate::io::rfc3339::Rfc3339Time;
-use crate::io::{IoContext, IoError, atomic, position};
+use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, position};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,10 +73,8 @@ impl ThreadNameIndex {
             path: path.to_path_buf(),
             ..Self::default()
         };
-        let file = match file_open::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(index),
-            Err(e) => return Err(e).at("read", path),
+        let Some(file) = file_open::open_if_exists(path)? else {
+            return Ok(index);
         };
         let mut lines = LineReader::new(&file);
         loop {
@@ -106,6 +101,7 @@ impl ThreadNameIndex {
             }
         }
         index.bytes = lines.bytes_read();
+        // The open file: if Codex replaces the index, the offsets still fit this one.
         index.file = Some(file);
         Ok(index)
     }
@@ -145,10 +141,8 @@ pub(crate) fn ids_since(
     offset: u64,
 ) -> Result<(HashSet<ConversationId>, u64), IoError> {
     let path = home.join(FILE_NAME);
-    let mut file = match file_open::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((HashSet::new(), 0)),
-        Err(e) => return Err(e).at("read", path),
+    let Some(mut file) = file_open::open_if_exists(&path)? else {
+        return Ok((HashSet::new(), 0));
     };
     file.seek(SeekFrom::Start(offset)).at("read", &path)?;
     let mut lines = LineReader::new(&file);
@@ -197,11 +191,7 @@ impl IndexEntry {
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
-    let bytes = match file_open::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
-    };
+    let bytes = file_open::read_if_exists(&path)?.unwrap_or_default();
     Ok(atomic::write(&path, &extended(bytes, entries))?)
 }
 
@@ -242,6 +232,7 @@ fn change_lines<T>(
     home: &Path,
     change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
 ) -> Result<T, HistoryError> {
+    // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
@@ -262,13 +253,10 @@ fn change_lines<T>(
 
 /// Reads the index. A missing file is an empty one.
 fn read_text(path: &Path) -> Result<String, IoError> {
-    match file_open::read(path) {
-        Ok(bytes) => String::from_utf8(bytes)
-            .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))
-            .at("read", path),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(e) => Err(e).at("read", path),
-    }
+    let bytes = file_open::read_if_exists(path)?.unwrap_or_default();
+    let text = String::from_utf8(bytes);
+    text.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+        .at("read", path)
 }
 
 /// Returns `bytes` with `entries` appended, adding a newline if the last line has none.

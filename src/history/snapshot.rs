@@ -5,18 +5,16 @@
 
 use super::rewrite::FileRewrite;
 use super::{HistoryError, JOURNAL};
-use crate::codex::database;
-use crate::codex::home::SIDECAR_SUFFIXES;
-use crate::io::document::{self, Document, DocumentState};
-use crate::io::file_open;
-use crate::io::flush;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, hash, sharing, tree};
+use crate::codex::{SIDECAR_SUFFIXES, database};
+use crate::io::{
+    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash,
+    sharing, tree,
+};
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -116,6 +114,7 @@ impl RepairSnapshots {
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn remove_stale_temps(&self) -> Result<(), HistoryError> {
+        // The interrupted exchange still needs the copies: one of its steps replaces `snapshot.json`.
         if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
         }
@@ -151,32 +150,23 @@ impl RepairSnapshots {
         files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
-        let folder = self.new_folder(now)?;
-        let taken = write_snapshot(&folder, codex_home, reason, files, now)
-            .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
-        match taken {
-            Ok(document) => Ok(RepairSnapshot { folder, document }),
-            Err(e) => {
-                discard(&folder);
-                Err(e)
-            }
-        }
-    }
-
-    fn new_folder(&self, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
-        let mut n = 1;
-        loop {
-            let folder = match n {
-                1 => self.folder.join(&name),
-                n => self.folder.join(format!("{name}-{n}")),
-            };
-            match atomic::make_folder(&folder) {
-                Ok(()) => return Ok(folder),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => n += 1,
-                Err(e) => return Err(e).at("create folder", &folder).map_err(Into::into),
-            }
-        }
+        let folder = atomic::free_path(&self.folder.join(name));
+        atomic::make_folder(&folder).at("create folder", &folder)?;
+        let mut snapshot = RepairSnapshot {
+            folder,
+            document: RepairSnapshotFile {
+                codex_home: codex_home.to_path_buf(),
+                created_at: now,
+                reason,
+                ..RepairSnapshotFile::default()
+            },
+        };
+        let taken = snapshot
+            .fill(files)
+            .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
+        taken.inspect_err(|_| snapshot.discard())?;
+        Ok(snapshot)
     }
 }
 
@@ -188,7 +178,9 @@ pub(super) fn restore(
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
+    // All copies first: a damaged one found halfway would cost the staging of the others.
     verify(snapshot)?;
+    // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
     for file in &document.files {
@@ -215,45 +207,32 @@ pub(super) fn restore(
     Ok(exchange.commit(policy)?)
 }
 
-fn write_snapshot(
-    folder: &Path,
-    codex_home: &Path,
-    reason: SnapshotReason,
-    sources: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
-    now: DateTime<Utc>,
-) -> Result<RepairSnapshotFile, HistoryError> {
-    let mut files = Vec::new();
-    for (i, (path, rewrite)) in sources.into_iter().enumerate() {
-        let content = copy_into(&path, folder, &format!("{i}"))?;
-        files.push(SnapshotEntry {
-            path,
-            content,
-            rewrite,
-        });
-    }
-    let document = RepairSnapshotFile {
-        codex_home: codex_home.to_path_buf(),
-        created_at: now,
-        reason,
-        undone_at: None,
-        files,
-    };
-    document::write(&folder.join(DOCUMENT), &document)?;
-    Ok(document)
-}
-
 impl RepairSnapshot {
-    /// Removes the snapshot of a change that was not made.
-    pub(crate) fn discard(&self) {
-        discard(&self.folder);
+    /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
+    fn fill(
+        &mut self,
+        files: impl IntoIterator<Item = (PathBuf, Option<FileRewrite>)>,
+    ) -> Result<(), HistoryError> {
+        for (i, (path, rewrite)) in files.into_iter().enumerate() {
+            let content = copy_into(&path, &self.folder, &i.to_string())?;
+            self.document.files.push(SnapshotEntry {
+                path,
+                content,
+                rewrite,
+            });
+        }
+        Ok(document::write(
+            &self.folder.join(DOCUMENT),
+            &self.document,
+        )?)
     }
-}
 
-/// Removes a snapshot folder, `snapshot.json` first: a folder without it is no snapshot.
-fn discard(folder: &Path) {
-    if remove(&folder.join(DOCUMENT)).is_ok() {
-        // A failure only wastes disk space: the next `lock` removes the rest.
-        let _ = tree::remove(folder);
+    /// Removes the snapshot of a change that was not made, `snapshot.json` first.
+    pub(crate) fn discard(&self) {
+        if remove(&self.folder.join(DOCUMENT)).is_ok() {
+            // A failure only wastes disk space: the next `lock` removes the rest.
+            let _ = tree::remove(&self.folder);
+        }
     }
 }
 
@@ -265,12 +244,7 @@ pub(crate) fn find(
     name: Option<&str>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let mut found = Vec::new();
-    let entries = fs::read_dir(manager_home.join(FOLDER));
-    for entry in entries.into_iter().flatten().flatten() {
-        let folder = entry.path();
-        if !folder.is_dir() {
-            continue;
-        }
+    for folder in tree::list_folders(&manager_home.join(FOLDER))? {
         if let DocumentState::Good(document) =
             document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {
@@ -286,6 +260,7 @@ pub(crate) fn find(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
+    // In one second `free_path` numbers the folders, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || {
         name.unwrap_or("no repair or rebuild of this home to undo")
@@ -405,30 +380,22 @@ fn copy_into(
     folder: &Path,
     name: &str,
 ) -> Result<Option<SnapshotContent>, HistoryError> {
-    let mut source = match file_open::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).at("read", path).map_err(Into::into),
+    let Some(mut source) = file_open::open_if_exists(path)? else {
+        return Ok(None);
     };
     let meta = source.metadata().at("read", path)?;
     let target = folder.join(name);
     let mut temp = atomic::TempFile::inside(folder)?;
-    let mut hasher = hash::Hasher::default();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let n = io::Read::read(&mut source, &mut buffer).at("read", path)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        temp.file().write_all(&buffer[..n]).at("write", &target)?;
-    }
+    io::copy(&mut source, temp.file()).at("write", &target)?;
+    temp.file().rewind().at("read", &target)?;
+    // The digest of the copy, because another program may write the original meanwhile.
+    let (sha256, _) = hash::sha256_of(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
-        sha256: hasher.finish(),
+        sha256,
         mode: mode_of(&meta),
         modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))

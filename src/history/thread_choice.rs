@@ -1,6 +1,6 @@
 //! Finds the conversations that a text names, in the same way for all commands.
 
-use crate::codex::rollout::RolloutName;
+use crate::codex::RolloutName;
 use std::path::Path;
 
 /// The least number of characters that name a conversation by the beginning of its title. One letter is rather a typing

@@ -8,8 +8,7 @@
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{RolloutName, rollout_id_of};
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, rollout_id_of};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -70,6 +69,7 @@ impl ThreadChain {
         let mut known = vec![newest.to_path_buf()];
         while let Some((base, end)) = head.as_ref().and_then(base) {
             let found = find_rollout(home, &base).and_then(|path| rollout::of_home(home, path));
+            // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
             let found = found.filter(|path| rollout::head(path).is_ok());
             let Some(path) = found else {
                 missing = Some(base);
@@ -133,6 +133,7 @@ impl RewoundThreads {
         }
         for (id, rollouts) in &mut threads {
             rollouts.extend(others.remove(id).map(|file| file.path(home)));
+            // The ids are UUIDs of version 7, so they sort by the time of creation.
             rollouts.sort_by_key(|path| rollout_id_of(path));
             rollouts.dedup_by_key(|path| rollout_id_of(path));
         }
@@ -213,6 +214,7 @@ pub(crate) fn newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
 pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let created = created_at(rollout_id)?;
     let folders = day_folders(home, created, created);
+    // `archived_sessions/` has no day folders.
     let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
     let mut files = folders
         .filter_map(|folder| fs::read_dir(folder).ok())

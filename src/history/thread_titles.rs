@@ -3,8 +3,8 @@
 
 use super::id::ConversationId;
 use super::session_index::ThreadNameIndex;
-use crate::codex::threads::{self, ListedThread, ThreadFilter};
-use crate::io::environment::Environment;
+use crate::codex::{ListedThread, ThreadFilter, threads};
+use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 

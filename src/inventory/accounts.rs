@@ -1,9 +1,9 @@
 //! Lists the known accounts with the current availability of their logins.
 
 use super::cooldown::CooldownFile;
-use crate::accounts::profile::Profiles;
-use crate::codex::auth::Login;
-use crate::quota::account::{Account, AccountEntry, LoginState};
+use crate::accounts::Profiles;
+use crate::codex::Login;
+use crate::quota::{Account, AccountEntry, LoginState};
 use std::path::Path;
 
 /// Returns the accounts of `file`, and that of the live home if it is not among them.

@@ -1,8 +1,7 @@
 //! The names of archives in lists and on the command line.
 
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::inventory::records::ArchiveRecord;
+use crate::archive::{Metadata, names};
+use crate::inventory::ArchiveRecord;
 use std::cmp::Reverse;
 use std::path::Path;
 

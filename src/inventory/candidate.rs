@@ -1,8 +1,8 @@
 //! The facts about an archive that the retention rules need: account, class, home, time, condition.
 
 use super::records::{ArchiveProblem, ArchiveRecord};
-use crate::archive::metadata::BackupMode;
-use crate::codex::identity::Identity;
+use crate::archive::{BackupMode, Metadata};
+use crate::codex::Identity;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -20,6 +20,16 @@ pub(crate) enum ArchiveClass {
 }
 
 impl ArchiveClass {
+    /// Returns the class of an archive or a snapshot.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        match metadata.mode {
+            _ if metadata.is_safety() => Self::Safety,
+            BackupMode::Full => Self::Full,
+            BackupMode::Auth => Self::Auth,
+            BackupMode::Sessions => Self::Sessions,
+        }
+    }
+
     /// Returns the name used in output.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -76,12 +86,6 @@ impl RetentionCandidate {
     pub(crate) fn of(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
-        let class = match metadata.mode {
-            _ if metadata.is_safety() => ArchiveClass::Safety,
-            BackupMode::Full => ArchiveClass::Full,
-            BackupMode::Auth => ArchiveClass::Auth,
-            BackupMode::Sessions => ArchiveClass::Sessions,
-        };
         let soundness = match (record.problem(), &record.verified) {
             (Some(ArchiveProblem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
             (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
@@ -101,7 +105,7 @@ impl RetentionCandidate {
         Some(Self {
             archive: record.path.clone(),
             identity: metadata.identity(),
-            class,
+            class: ArchiveClass::of(metadata),
             home,
             machine: None,
             excludes: metadata.excludes,

@@ -3,12 +3,9 @@
 //! The folder is the source of truth; `inventory.json` is a cache of files that have not changed.
 
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, VerifyRecord};
-use crate::archive::ArchiveError;
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::archive::python;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sidecar::{self, SidecarProblem};
+use crate::archive::{
+    ArchiveError, ArchiveReader, Metadata, SidecarProblem, names, python, sidecar,
+};
 use crate::io::{IoContext, IoError, parallel};
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,8 +3,8 @@
 
 use super::records::ArchiveRecord;
 use super::store;
-use crate::archive::metadata::BackupMode;
-use crate::codex::program::Program;
+use crate::archive::BackupMode;
+use crate::codex::Program;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 

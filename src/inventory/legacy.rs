@@ -2,27 +2,16 @@
 //! inventory. The files themselves are never changed.
 
 use super::records::{FileStamp, InventoryFile, LegacyRecord, implies_quota_end};
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::entry_name::EntryName;
-use crate::archive::format::Compression;
-use crate::archive::inode_stamp::InodeStamp;
-use crate::archive::manifest::{AccountAuth, ArchiveManifest};
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::archive::names;
-use crate::archive::pack;
-use crate::archive::publish::PublishedArchive;
-use crate::codex::auth::AuthSnapshot;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Email, Identity};
-use crate::io::atomic::{self, TempFile};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::file_open;
-use crate::io::hash;
-use crate::io::json_path::as_shown;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, OrdinaryPath, document};
-use crate::quota::legacy::{self, LegacyName, LegacyOptions};
+use crate::archive::{
+    AccountAuth, ArchiveError, ArchiveManifest, BackupMode, Compression, EntryName, FileEntry,
+    InodeStamp, Metadata, PublishedArchive, names, pack,
+};
+use crate::codex::{AUTH_JSON, AuthSnapshot, Email, Identity};
+use crate::io::{
+    FileLock, IoContext, IoError, OrdinaryPath, TempFile, Timestamp, Zone, as_shown, atomic,
+    document, file_open, hash,
+};
+use crate::quota::{LegacyName, LegacyOptions, legacy};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -3,8 +3,7 @@
 //! `doctor` and `vault forget` use these facts without comparing again.
 
 use super::cooldown::LOCK_NAME;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::{Document, DocumentError, DocumentState, Timestamp, document};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -29,3 +29,9 @@ pub(crate) mod retention;
 pub(crate) mod status;
 pub mod store;
 pub(crate) mod trash;
+
+pub(crate) use candidate::{ArchiveClass, RetentionCandidate, Soundness};
+pub(crate) use cooldown::CooldownFile;
+pub(crate) use losses::KnownLoss;
+pub(crate) use observations::ObservationsFile;
+pub(crate) use records::{ArchiveProblem, ArchiveRecord, InventoryFile, LegacyRecord};

@@ -3,15 +3,11 @@
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
-use crate::archive::names::safe_label;
-use crate::codex::identity::Identity;
-use crate::codex::window::Window;
-use crate::io::atomic;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError};
-use crate::io::hash;
-use crate::quota::reset_history::{self, WindowHistory};
-use crate::quota::window::{Observation, SAME_WINDOW};
+use crate::archive::safe_label;
+use crate::codex::{Identity, Window};
+use crate::io::{Document, DocumentError, Timestamp, atomic, document, hash};
+use crate::quota::window::SAME_WINDOW;
+use crate::quota::{Observation, WindowHistory, reset_history};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,8 @@
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{Profile, Profiles};
-use crate::codex::auth::AuthFile;
-use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
+use crate::accounts::{LeaseError, Profile, Profiles};
+use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,20 +123,13 @@ pub(crate) fn probe_all(
     targets: &[ProbeTarget],
 ) -> Result<Vec<AccountProbe>, StatusError> {
     let mut probes = Vec::new();
-    parallel::ordered::<_, _, _, StatusError>(
+    parallel::ordered_each(
         MAX_CONCURRENT_PROBES,
+        targets,
         |target: &ProbeTarget| probe(options, target),
         |probe: Result<AccountProbe, StatusError>| {
             probes.push(probe?);
-            Ok(())
-        },
-        |submit| {
-            for target in targets {
-                if submit.submit(target).is_err() {
-                    break;
-                }
-            }
-            Ok(())
+            Ok::<_, StatusError>(())
         },
     )?;
     Ok(probes)

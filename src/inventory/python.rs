@@ -6,11 +6,9 @@
 //! figure. Such a reset is invented and is ignored.
 
 use super::cooldown::CooldownFile;
-use crate::codex::identity::Identity;
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::clock::{Timestamp, Zone};
-use crate::quota::account::LoginState;
-use crate::quota::window::{Observation, QuotaSource};
+use crate::codex::{Identity, Window};
+use crate::io::{Timestamp, Zone};
+use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -82,21 +80,13 @@ fn add(
     };
     let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
     match (left, time(value, "updated_at", zone)) {
-        (Some(left), Some(observed_at)) => file.observe(
-            &identity,
-            Observation {
-                source: QuotaSource::Python,
-                observed_at: observed_at.min(zone.at(now)),
-                usage_allowed: None,
-                spend_cap: None,
-                windows: vec![Window {
-                    limit_id: CODEX_LIMIT.into(),
-                    minutes: Some(WEEKLY_MINUTES),
-                    used_percent: 100.0 - left,
-                    resets_at: time(value, "reset_at", zone),
-                }],
-            },
-        ),
+        (Some(left), Some(observed_at)) => {
+            let weekly = Window::weekly(100.0 - left, time(value, "reset_at", zone));
+            // A clock that was ahead must not make a later figure look older.
+            let observed_at = observed_at.min(zone.at(now));
+            let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
+            file.observe(&identity, observation);
+        }
         _ => warnings.push(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"
         )),

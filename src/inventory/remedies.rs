@@ -1,14 +1,10 @@
 //! Chooses the command that restores a usable login, from the logins that are available.
 
 use super::store;
-use crate::accounts::profile::{LoginOwner, Profile, Profiles};
-use crate::archive::metadata::BackupMode;
-use crate::codex::auth::Login;
-use crate::codex::config::read_login;
-use crate::codex::program::Program;
-use crate::io::atomic;
-use crate::io::environment::Environment;
-use crate::io::shell;
+use crate::accounts::{LoginOwner, Profile, Profiles};
+use crate::archive::BackupMode;
+use crate::codex::{Login, Program, read_login};
+use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: the newest of the profiles,

@@ -1,7 +1,7 @@
 //! Finds the account that a text denotes: a profile name, an email, or an unambiguous prefix of
 //! one.
 
-use crate::quota::account::AccountEntry;
+use crate::quota::AccountEntry;
 
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

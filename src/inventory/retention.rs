@@ -5,9 +5,8 @@
 //! those from the future do not count towards a rule.
 
 use super::candidate::{ArchiveClass, RetentionCandidate, Soundness};
-use crate::codex::identity::Identity;
-use crate::io::clock::Zone;
-use crate::io::retention::{RetentionItem, RetentionPolicy};
+use crate::codex::Identity;
+use crate::io::{RetentionItem, RetentionPolicy, Zone};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 

@@ -3,15 +3,11 @@
 use super::catalog;
 use super::cooldown::{self, CooldownFile, CooldownUpdate, LOCK_NAME};
 use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::archive::publish::PublishedArchive;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sidecar::SidecarProblem;
-use crate::io::IoError;
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::lock::{FileLock, LockError};
+use crate::accounts::{ProfileError, Profiles};
+use crate::archive::{ArchiveReader, BackupMode, Metadata, PublishedArchive, SidecarProblem};
+use crate::io::{
+    DocumentError, DocumentState, FileLock, IoError, LockError, Timestamp, Zone, document,
+};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -150,6 +146,7 @@ fn note_record(
             Ok(i) => known[i] = record.clone(),
             Err(i) => known.insert(i, record.clone()),
         }
+        // An error here must not lose the record of the new archive.
         if let Ok(listed) = catalog::list(&backups(manager_home), || known.clone()) {
             inventory.archives = listed;
         }

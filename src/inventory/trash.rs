@@ -4,16 +4,15 @@
 //! sidecar are never separated.
 
 use super::store;
-use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::io::document::{self, Document, DocumentState};
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, sharing, tree};
+use crate::archive::names;
+use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::io::{
+    Document, DocumentState, FileLock, IoContext, IoError, atomic, document, file_id, sharing, tree,
+};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the trash below `backups/`.
@@ -71,6 +70,7 @@ pub(crate) fn discard(
         _ => stamp,
     };
     let target = trash.join(&name);
+    // Durable before the moves: a power failure must not lose the folder that the journal names.
     atomic::create_private_folder(&target)?;
     atomic::sync_folder(&trash)?;
     atomic::sync_folder(&backups)?;
@@ -136,6 +136,7 @@ pub(crate) fn undo(
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
+    // Planned again under the lock: another command may have taken a name since it was shown.
     let back = plan_restore(manager_home, archives);
     let backups = store::backups(manager_home);
     let mut moves = Vec::new();
@@ -172,19 +173,12 @@ pub(crate) struct TrashContent {
 pub(crate) fn content(manager_home: &Path) -> Result<TrashContent, IoError> {
     let mut content = TrashContent::default();
     for batch in batches(manager_home)? {
-        let entries = match fs::read_dir(&batch) {
-            // Another process emptied it meanwhile.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            entries => entries.at("list", &batch)?,
-        };
-        for entry in entries {
-            let entry = entry.at("list", &batch)?;
-            match entry.metadata() {
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                meta => content.bytes += meta.at("read", entry.path())?.len(),
+        // Another process may empty the trash meanwhile.
+        for (name, _) in tree::list_if_exists(&batch)? {
+            if let Some((_, meta)) = file_id::look(&batch.join(&name))? {
+                content.bytes += meta.len();
+                content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
             }
-            let name = entry.file_name();
-            content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
         }
         content.batches.push(batch);
     }
@@ -225,6 +219,7 @@ pub(crate) fn remove(
     seen: &TrashContent,
     _held: &FileLock,
 ) -> Result<(), JournalError> {
+    // An interrupted undo may still have to move archives out of these batches.
     recover(manager_home)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
@@ -268,6 +263,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
     let moves = match document::read::<OldJournal>(&path)? {
         DocumentState::Good(journal) => journal.moves,
         DocumentState::Absent => Vec::new(),
+        // The document named the moves, and each archive is in one of the two folders anyway.
         DocumentState::Damaged(_) => {
             document::move_aside(&path)?;
             return Ok(true);
@@ -287,10 +283,7 @@ fn finish_old_moves(manager_home: &Path) -> Result<bool, JournalError> {
 
 /// Returns the folders of the trash, oldest first.
 fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let trash = folder(manager_home);
-    let entries = tree::list_if_exists(&trash)?.into_iter();
-    let folders = entries.filter(|(_, kind)| kind.is_dir());
-    let mut batches: Vec<_> = folders.map(|(name, _)| trash.join(name)).collect();
+    let mut batches = tree::list_folders(&folder(manager_home))?;
     batches.sort_by_key(|batch| (batch_key(batch), batch.clone()));
     Ok(batches)
 }
@@ -333,6 +326,7 @@ fn is_inside(path: &str) -> bool {
 mod tests {
     use super::*;
     use chrono::TimeDelta;
+    use std::fs;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
     const SIDECAR: &str = "2026-11-20-100000-a@x.com-codex.metadata.json";

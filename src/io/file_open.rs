@@ -4,7 +4,7 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one.
 
-use super::{beneath, events, sharing};
+use super::{IoContext, IoError, beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -81,6 +81,29 @@ pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
 /// See [`open`].
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     read_at_most(path, u64::MAX)
+}
+
+/// Opens a regular file for reading; `None` if it does not exist.
+///
+/// # Errors
+/// See [`open`].
+pub(crate) fn open_if_exists(path: &Path) -> Result<Option<File>, IoError> {
+    if_exists(open(path), path)
+}
+
+/// Reads a whole regular file; `None` if it does not exist.
+///
+/// # Errors
+/// See [`open`].
+pub(crate) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
+    if_exists(read(path), path)
+}
+
+fn if_exists<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
+    match found {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        found => found.map(Some).at("read", path),
+    }
 }
 
 /// Reads the first `limit` bytes of a regular file.

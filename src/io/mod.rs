@@ -53,6 +53,35 @@ pub(crate) mod temp_name;
 pub(crate) mod time_format;
 pub(crate) mod tree;
 
+pub(crate) use atomic::with_suffix;
+pub(crate) use disk_clock::{changed_ns, modified_ns};
+pub(crate) use json_path::as_shown;
+pub(crate) use progress::is_interrupted;
+pub(crate) use quantity::pluralize;
+pub(crate) use random_id::random_id;
+
+pub(crate) use atomic::{PublishError, TempFile};
+pub(crate) use attached::{Attached, AttachedExit};
+pub(crate) use beneath::FollowedLinks;
+pub(crate) use child::{ChildGroup, ChildOutput};
+pub(crate) use clock::{Clock, Timestamp, Zone};
+pub(crate) use disk_clock::{ClockDoubt, Dated};
+pub(crate) use document::{Document, DocumentError, DocumentState};
+pub(crate) use environment::Environment;
+pub(crate) use file_id::FileId;
+pub(crate) use hash::{Hasher, Sha256Digest};
+pub(crate) use json_path::ListedPath;
+pub(crate) use lock::{FileLock, LockError};
+pub(crate) use piped_child::{ChildEnd, PipedChild, Stop};
+pub(crate) use processes::{EndTarget, Process, ProcessTable};
+pub(crate) use progress::{Phases, ReportingReader, Silent};
+pub(crate) use retention::{RetentionItem, RetentionPolicy};
+pub(crate) use rfc3339::Rfc3339Time;
+pub(crate) use secret::SecretBytes;
+pub(crate) use space::NoSpace;
+pub(crate) use staging::Staging;
+pub(crate) use time_format::{Day, WallTime};
+
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
 

@@ -49,6 +49,24 @@ impl Progress for Phases<'_> {
     }
 }
 
+/// A reader that reports the bytes that it reads, and fails after Ctrl-C.
+pub(crate) struct ReportingReader<'a, R> {
+    pub(crate) reader: R,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl<R: io::Read> io::Read for ReportingReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if is_interrupted() {
+            // Not `Interrupted`: `io::copy` and others repeat a read that fails with that.
+            return Err(io::Error::other("interrupted"));
+        }
+        let n = self.reader.read(buffer)?;
+        self.progress.add_bytes(n as u64);
+        Ok(n)
+    }
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
 static HANDED_OVER: AtomicBool = AtomicBool::new(false);

@@ -49,6 +49,13 @@ pub(crate) fn list_if_exists(folder: &Path) -> Result<Vec<(OsString, FileType)>,
     }
 }
 
+/// Returns the paths of the folders in a folder, sorted. A missing folder has none.
+pub(crate) fn list_folders(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let entries = list_if_exists(folder)?.into_iter();
+    let folders = entries.filter(|(_, kind)| kind.is_dir());
+    Ok(folders.map(|(name, _)| folder.join(name)).collect())
+}
+
 /// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
 /// above it.
 pub(crate) fn remove_empty_folders(folder: &Path) {

@@ -6,9 +6,8 @@
 //! waits for such a lock for 5 seconds, three times, and opens the database by its path each time (0.169).
 
 use super::step::Step;
-use crate::codex::home::SQLITE_FOLDER;
-use crate::io::processes::ProcessTable;
-use crate::io::tree;
+use crate::codex::SQLITE_FOLDER;
+use crate::io::{ProcessTable, tree};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -3,8 +3,7 @@
 use super::error::Direction;
 use super::folder::subject_of;
 use super::step::Step;
-use crate::io::document::Document;
-use crate::io::json_path::ListedPath;
+use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -77,6 +76,7 @@ impl JournalFile {
     /// Returns the folder that is changed.
     pub(super) fn home(&self) -> PathBuf {
         let recorded = self.home.as_ref().map(|home| home.0.clone());
+        // The staging folder of a restore is named after the home.
         recorded
             .or_else(|| self.folders.first().and_then(|own| subject_of(&own.0)))
             .unwrap_or_default()
@@ -106,6 +106,7 @@ impl JournalFile {
     pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
         let times = match direction {
             Direction::Forward if !self.begun_ns.is_empty() => &self.begun_ns,
+            // Older journals have no time of their beginning.
             _ => &self.since_ns,
         };
         self.time_of(step, times).unwrap_or_default()

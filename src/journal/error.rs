@@ -1,8 +1,7 @@
 //! The reason why a transaction failed or cannot be recovered.
 
-use crate::codex::process::Holder;
-use crate::io::IoError;
-use crate::io::document::DocumentError;
+use crate::codex::Holder;
+use crate::io::{DocumentError, IoError};
 use std::path::{Path, PathBuf};
 
 /// The state that a recovery leads to: back to the old one, or forward to the new one.

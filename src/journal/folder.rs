@@ -2,9 +2,9 @@
 //! a transaction has ended.
 
 use super::error::JournalError;
-use crate::io::atomic::{self, with_suffix};
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::{IoContext, IoError, OrdinaryPath, tree};
+use crate::io::{
+    FollowedLinks, IoContext, IoError, OrdinaryPath, atomic, beneath, tree, with_suffix,
+};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,7 @@ pub(crate) fn folder_within(live: &Path) -> PathBuf {
 /// spellings of the manager home.
 pub(crate) fn folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
     let home = manager_home.canonical();
+    // Before the first command there is no manager home, and so no journal that another spelling could miss.
     let home = home.unwrap_or_else(|_| manager_home.to_path_buf());
     home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }
@@ -80,6 +81,7 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
         Err(e)
             if matches!(
                 e.kind(),
+                // A parent that the user cannot enter cannot have had a staging folder of the user either.
                 io::ErrorKind::NotFound
                     | io::ErrorKind::NotADirectory
                     | io::ErrorKind::PermissionDenied
@@ -95,6 +97,8 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
 /// transaction's.
 pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
     atomic::create_private_folder(atomic::parent_of(folder))?;
+    // Another process of the user could replace the folder by a link to a live one, and the cleanup would
+    // remove that.
     beneath::protect(folder, FollowedLinks::AT_TOP);
     match atomic::make_folder(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -115,6 +119,7 @@ pub(super) fn has_staging_suffix(folder: &Path) -> bool {
 pub(super) fn free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     let suffix = kept.suffix();
     let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
+    // Two commands cannot take one name: the caller holds the lock of the staging folder.
     let free = names.find(|name| name.symlink_metadata().is_err());
     free.unwrap_or_else(|| folder.to_path_buf())
 }

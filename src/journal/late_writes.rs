@@ -3,9 +3,8 @@
 
 use super::step::Step;
 use super::write_times::is_written_since;
-use crate::io::disk_clock::{changed_ns, modified_ns};
-use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::file_id::look;
+use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +82,7 @@ impl LateWrites<'_> {
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
+            // The ctime alone: programs set an mtime, as `cp -p` does, but cannot set a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {

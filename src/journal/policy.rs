@@ -2,10 +2,8 @@
 
 use super::document::{JOURNAL, LOCK};
 use super::folder::FOLDER_SUFFIX;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::codex::process::{self, Holder, ProcessRole, ProgramNames};
-use crate::io::IoError;
-use crate::io::environment::Environment;
+use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
+use crate::io::{Environment, IoError};
 use std::path::{Path, PathBuf};
 
 /// The policy of transactions that need none.
@@ -31,6 +29,8 @@ impl RecoveryPolicy for IdleHome<'_> {
 
 /// Finds the processes that use `home` or have a file in one of the `staging` folders open.
 pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
+    // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
+    // folder.
     let outside = [&process::outside_folders(home, env), staging].concat();
     let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.

@@ -8,14 +8,11 @@ use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
-use super::transaction::Transaction;
-use crate::io::atomic::{self, with_suffix};
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::disk_clock::modified_ns;
-use crate::io::document::{self, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, IoError, OrdinaryPath, sharing};
+use super::transaction::{Transaction, remove_lock};
+use crate::io::{
+    DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
+    OrdinaryPath, atomic, beneath, document, lock, modified_ns, sharing, with_suffix,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +86,8 @@ impl Transaction {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
             match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
+                // The process that held the lock has removed the folder, and perhaps a third one has created it
+                // again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| remove_lock(folder))? => {
                     if std::mem::replace(&mut is_recovered, true) {
@@ -98,6 +97,7 @@ impl Transaction {
                     recover_locked(folder, lock, policy)?;
                 }
                 Ok(lock) => {
+                    // Before anything is staged: a recovery trusts a folder with content only by its marker.
                     if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
                         lock.fill(marker.as_bytes())
                             .at("write", folder.join(LOCK))?;
@@ -120,14 +120,6 @@ impl Transaction {
     }
 }
 
-/// Removes a folder that has nothing but its lock.
-fn remove_lock(folder: &Path) {
-    let _ = (
-        sharing::remove_file(folder.join(LOCK)),
-        sharing::remove_dir(folder),
-    );
-}
-
 /// Same as [`recover`], for the caller that holds the lock of the folder. An obstacle is an error.
 fn recover_locked(
     folder: &Path,
@@ -136,6 +128,7 @@ fn recover_locked(
 ) -> Result<Recovery, JournalError> {
     let journal = read_journal(folder)?;
     let mut transaction = Transaction::of_journal(folder, journal, lock);
+    // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.ended = true;
     // The state that is live now: the new one after `Forward`, the old one after `Back`.
     let reached = match transaction.journal.state {
@@ -292,9 +285,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<bool, IoError> {
-        let home = self.journal.home();
-        let is_disposable = |live: &Path| policy.is_disposable(&home, live);
-        let files = self.late_writes(direction, &is_disposable, WriteSide::Staged, &[])?;
+        let files = self.late_writes(direction, policy, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }
 }

@@ -42,6 +42,8 @@ impl Transaction {
         let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
+            // In reverse: the log of a database is removed before its database is replaced, so it returns after
+            // it.
             Direction::Back => steps.rev().try_for_each(Step::undo)?,
         }
         Ok(self.sync_parents()?)
@@ -69,6 +71,8 @@ impl Transaction {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
             let incoming = steps.clone().find(|s| s.fills_live_path(direction));
             let incoming = incoming.map(|step| step.staged.as_path());
+            // Before any exchange: a login that is only here has to be saved first, and a refusal must leave
+            // all steps as they are.
             policy.before_exchange(home, live, incoming)?;
             // Of two moves, one knows the entry.
             let known = steps.map(|step| Ok(!step.has_foreign_live_entry()?));
@@ -97,6 +101,8 @@ impl Transaction {
     ) -> Result<Vec<usize>, IoError> {
         let mut asides = self.asides();
         let mut prepared = Vec::new();
+        // The journal is written before the first of these steps, since a step whose ids are not recorded
+        // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
             let of_path = remaining.get(&step.live).filter(|of| of.contains(&number));

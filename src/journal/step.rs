@@ -3,8 +3,8 @@
 
 use super::error::Direction;
 use crate::io::exchange::exchange;
-use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, atomic, events, json_path, sharing};
+use crate::io::file_id::look;
+use crate::io::{FileId, IoContext, IoError, atomic, events, json_path, sharing};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -89,21 +89,17 @@ impl Step {
             Direction::Forward => (aside, self.staged.clone()),
             Direction::Back => (self.staged.clone(), aside),
         };
-        let away = Self {
+        let half = |staged, live_id, staged_id, partner| Self {
             live: self.live.clone(),
-            staged: old_path,
-            live_id: Some(old),
-            staged_id: None,
-            partner_id: are_files.then_some(new),
+            staged,
+            live_id,
+            staged_id,
+            partner_id: are_files.then_some(partner),
         };
-        let here = Self {
-            live: self.live.clone(),
-            staged: new_path,
-            live_id: None,
-            staged_id: Some(new),
-            partner_id: are_files.then_some(old),
-        };
-        Some([away, here])
+        Some([
+            half(old_path, Some(old), None, new),
+            half(new_path, None, Some(new), old),
+        ])
     }
 
     /// Returns the status, judged by the ids at the paths.
@@ -124,9 +120,13 @@ impl Step {
         use EntryIdentity::{Absent, Foreign, New, Old};
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) => match (staged, live) {
+                // A new file that is still staged was never exchanged, whatever another program did at the live
+                // path.
                 (New, _) | (Foreign, Old) => StepStatus::Pending,
                 // Codex may have replaced the live file since.
                 (Old, _) | (Absent, Absent | New | Foreign) | (Foreign, New) => StepStatus::Done,
+                // The new file is at neither path. It was deleted by hand, or the folders are copies with other
+                // ids.
                 (Absent, Old) | (Foreign, Absent | Foreign) => StepStatus::Unknown,
             },
             (None, Some(_)) if staged == Absent => StepStatus::Done,
@@ -174,6 +174,8 @@ impl Step {
 
     /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.
     fn move_away(&self) -> Result<(), IoError> {
+        // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
+        // in between would create the file anew. A file system without hard links leaves no other way.
         if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
@@ -188,6 +190,7 @@ impl Step {
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is(*id));
         match &live {
             Some(found) if self.partner_id.is_some() && is_linked(found) => {
+                // An undo: the old file never left the live path, so only its second link goes.
                 sharing::remove_file(&self.staged).at("remove", &self.staged)
             }
             Some(found) if is_partner(found) => {
@@ -254,6 +257,7 @@ impl Step {
         match direction {
             Direction::Forward if is_outgoing => self.live_id = found,
             Direction::Back if is_outgoing => self.staged_id = found,
+            // The other half of the two moves. It only has to know which file it may replace.
             _ => self.partner_id = self.partner_id.and(found),
         }
         self.partner_id = self.partner_id.filter(|_| is_file);

@@ -8,15 +8,15 @@ use super::late_writes::{LateWrites, WriteSide};
 use super::policy::{NoPolicy, RecoveryPolicy};
 use super::step::Step;
 use super::write_times::BeginTime;
-use crate::codex::process::Holder;
+use crate::codex::Holder;
 use crate::io::disk_clock::filesystem_clock_ns;
-use crate::io::json_path::ListedPath;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, exchange, file_open, sharing, tree};
+use crate::io::{
+    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
+};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -42,13 +42,9 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Creates the journal of a change of `home` in `folder`, whose lock is held.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
-        let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
-            let _ = (
-                sharing::remove_file(folder.join(LOCK)),
-                sharing::remove_dir(folder),
-            );
-        });
-        let reserve_descriptor = reserve_descriptor.at("open", folder.join(LOCK))?;
+        let reserve_descriptor = file_open::open(folder.join(LOCK))
+            .inspect_err(|_| remove_lock(folder))
+            .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::prepared(folders, Some(ListedPath(home.to_path_buf())));
         let mut transaction = Self::of_journal(folder, journal, lock);
@@ -88,6 +84,8 @@ impl Transaction {
             // Two links in a home may lead to one folder.
             return Ok(());
         }
+        // A kill between the two calls leaves a folder in the journal that does not exist, which a cleanup
+        // tolerates. The other order would leave a folder that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
         let created = folder::create(folder);
@@ -134,8 +132,11 @@ impl Transaction {
         }
         self.check_written(WriteSide::Live, policy)?;
         self.journal.steps = in_journal;
+        // After the sync, which can take minutes: Codex waits for a locked database for 15 seconds and fails
+        // then (0.169).
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
+        // As late as possible. A recovery takes every later write for one of another process.
         self.journal.since_ns = self.clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
@@ -154,6 +155,8 @@ impl Transaction {
             self.ended = true;
             return Ok(vec![self.folder().to_path_buf()]);
         }
+        // Before the removal, which takes long for a large home. No process can have a replaced database open
+        // any more.
         drop(locks);
         Ok(self.remove_folders())
     }
@@ -168,6 +171,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<DatabaseLocks, Vec<Holder>> {
         let locks = DatabaseLocks::acquire(steps);
+        // Only after the locks: a process that starts after this list finds them.
         let holders = self.find_holders(policy);
         match locks {
             Ok(locks) if holders.is_empty() => Ok(locks),
@@ -220,13 +224,7 @@ impl Transaction {
         for clock in &mut latest_ns {
             *clock += FUTURE_NS;
         }
-        let home = self.journal.home();
-        let files = self.late_writes(
-            Direction::Forward,
-            &|live| policy.is_disposable(&home, live),
-            side,
-            &latest_ns,
-        )?;
+        let files = self.late_writes(Direction::Forward, policy, side, &latest_ns)?;
         if files.is_empty() {
             return Ok(());
         }
@@ -239,18 +237,18 @@ impl Transaction {
     pub(super) fn late_writes(
         &self,
         direction: Direction,
-        is_disposable: &dyn Fn(&Path) -> bool,
+        policy: &dyn RecoveryPolicy,
         side: WriteSide,
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
+        let home = self.journal.home();
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.removes_staged(step)) {
-            let since_ns = self.journal.since_ns(step, direction);
             let writes = LateWrites {
-                since_ns,
+                since_ns: self.journal.since_ns(step, direction),
                 until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
-                is_disposable,
+                is_disposable: &|live| policy.is_disposable(&home, live),
             };
             writes.add(step, side, &mut files)?;
         }
@@ -319,10 +317,9 @@ impl Transaction {
 
     /// Records durably that all steps are done, so that the staged files may be removed.
     pub(super) fn record_committed(&mut self) -> Result<(), JournalError> {
-        match self.set_state(JournalState::Committed) {
-            Err(_) => self.forget_journal(),
-            Ok(()) => Ok(()),
-        }
+        // A full disk takes no new journal, but lets the old one be removed, which means the same.
+        self.set_state(JournalState::Committed)
+            .or_else(|_| self.forget_journal())
     }
 
     /// Replaces the journal by one without steps, after all steps were undone. Until then the
@@ -332,10 +329,7 @@ impl Transaction {
         let keeps_replaced = self.journal.keeps_replaced;
         self.journal = JournalFile::prepared(folders, home);
         self.journal.keeps_replaced = keeps_replaced;
-        match self.write_journal() {
-            Err(_) => self.forget_journal(),
-            Ok(()) => Ok(()),
-        }
+        self.write_journal().or_else(|_| self.forget_journal())
     }
 
     /// Removes the journal, which needs no disk space. Afterwards a recovery knows only the first
@@ -401,11 +395,8 @@ impl Transaction {
         for ListedPath(folder) in &self.journal.folders {
             let kept = folder::free_name(folder, KeptAs::Evidence);
             let own = [LOCK, JOURNAL].map(OsStr::new);
-            let entries = match tree::list(folder) {
-                // An earlier process has kept and removed it.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.at("list", folder)?.into_iter(),
-            };
+            // An earlier process may have kept and removed it.
+            let entries = tree::list_if_exists(folder)?.into_iter();
             let staged: Vec<_> = entries
                 .map(|(name, _)| name)
                 .filter(|name| !own.contains(&name.as_os_str()))
@@ -457,20 +448,14 @@ impl Asides {
             return Ok(None);
         }
         let asides = staging.join("replaced");
-        let mut numbers = self.next..;
-        let path = |n: u64| asides.join(n.to_string());
-        let is_free =
-            |path: PathBuf| !self.used.contains(&path) && path.symlink_metadata().is_err();
-        let free = numbers.find(|n| is_free(path(*n)));
-        let Some(n) = free else {
-            return Ok(None);
-        };
-        let Some(moves) = step.as_two_moves(path(n), direction) else {
-            return Ok(None);
-        };
-        self.next = n + 1;
         atomic::create_private_folder(&asides)?;
-        Ok(Some(moves))
+        let mut paths = (self.next..).map(|n| (n, asides.join(n.to_string())));
+        let free =
+            paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
+        Ok(free.and_then(|(n, path)| {
+            self.next = n + 1;
+            step.as_two_moves(path, direction)
+        }))
     }
 }
 
@@ -486,18 +471,24 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
         Ok(()) => kept,
         Err(_) => folder.to_path_buf(),
     };
+    // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
+    // transaction.
     let _ = tree::remove(&place.join(JOURNAL));
     tree::remove(&place).is_err().then_some(place)
 }
 
 /// Drops repeated steps: two links in a home may lead to one folder.
 fn drop_duplicate_steps(steps: &mut Vec<Step>) {
-    let mut seen = HashMap::new();
-    let names = steps.iter().map(|step| (&step.live, &step.staged));
-    let is_new = names.map(|(live, staged)| seen.insert(live, staged) != Some(staged));
-    let is_new: Vec<bool> = is_new.collect();
-    let mut is_new = is_new.into_iter();
-    steps.retain(|_| is_new.next().unwrap_or(true));
+    let mut seen = HashSet::new();
+    steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
+}
+
+/// Removes a folder that has nothing but its lock.
+pub(super) fn remove_lock(folder: &Path) {
+    let _ = (
+        sharing::remove_file(folder.join(LOCK)),
+        sharing::remove_dir(folder),
+    );
 }
 
 /// Fails if one path equals another or is below it.
@@ -520,12 +511,8 @@ fn check_disjoint<'a>(
 /// Removes a staging folder, its journal and lock last. Once the lock is gone, another transaction
 /// may begin there.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.at("list", folder)?,
-    };
     let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
-    for (name, _) in entries {
+    for (name, _) in tree::list_if_exists(folder)? {
         let path = folder.join(name);
         if path != lock && path != journal {
             tree::remove(&path)?;
@@ -534,8 +521,7 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     tree::remove(&journal)?;
     tree::remove(&lock)?;
     match sharing::remove_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Ok(()),
         other => other.at("remove", folder),
     }
 }

@@ -1,7 +1,7 @@
 //! The times of writes, by the clock of the file system that they were made on.
 
-use crate::io::disk_clock::{changed_ns, filesystem_clock_ns, modified_ns};
-use crate::io::{IoContext, IoError, space};
+use crate::io::disk_clock::filesystem_clock_ns;
+use crate::io::{IoContext, IoError, changed_ns, modified_ns, space};
 use std::fs::Metadata;
 use std::path::Path;
 use std::time::{Duration, Instant};

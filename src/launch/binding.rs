@@ -2,18 +2,10 @@
 //! show them, by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::home::SESSIONS;
-use crate::codex::rollout::{RolloutName, ZST};
-use crate::codex::token_count;
-use crate::history::lines::{JsonlLine, LineReader};
-use crate::history::rollout::{self, SessionMeta};
-use crate::history::thread_rollouts;
-use crate::io::OrdinaryPath;
-use crate::io::atomic::with_suffix;
-use crate::io::file_open;
-use crate::io::processes::{Process, ProcessTable};
+use crate::codex::{RolloutName, SESSIONS, ZST, token_count};
+use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
+use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -46,6 +38,7 @@ impl OpenRollouts {
     pub(crate) fn list(&mut self) -> Option<Vec<PathBuf>> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
+            // npm's launcher needs a moment to start Codex, which may also update and start itself again.
             self.codex = find_codex(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
@@ -73,19 +66,10 @@ fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
         return Some(child);
     }
     // The closest descendant: the agent may itself start a Codex, which is further below.
-    table
-        .iter()
-        .map(Process::pid)
-        .filter(|pid| is_codex(*pid))
-        .filter_map(|pid| {
-            let distance = table
-                .ancestors(pid)
-                .iter()
-                .position(|at| *at == child.pid)?;
-            Some((distance, pid))
-        })
-        .min()
-        .map(|(_, pid)| ProcessId::now(pid))
+    let distance = |pid: u32| table.ancestors(pid).iter().position(|at| *at == child.pid);
+    let all = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
+    let below = all.filter_map(|pid| Some((distance(pid)?, pid)));
+    below.min().map(|(_, pid)| ProcessId::now(pid))
 }
 
 /// Returns true if a rollout is a conversation of the user, and not one of a subagent.
@@ -107,10 +91,7 @@ fn conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
         session_id: RolloutName::of(path)?.id()?.to_owned(),
         rollout_path: path.to_string_lossy().into_owned(),
         start_offset,
-        end_offset: None,
-        first_token_count_at: None,
-        last_token_count_at: None,
-        windows: Vec::new(),
+        ..BoundConversation::default()
     })
 }
 
@@ -142,6 +123,7 @@ pub(crate) fn created_during(
         .filter_map(|path| conversation(&path, 0))
         .collect();
     found.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    // A rewind during the launch makes another rollout of the same conversation.
     found.dedup_by(|a, b| a.session_id == b.session_id);
     found
 }
@@ -182,14 +164,10 @@ fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
 /// one.
 fn fits(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
-        (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
+        (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
     };
     is_same_folder && is_by_account(meta, record)
-}
-
-fn is_same_folder(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonical(), b.canonical()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
@@ -259,12 +237,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 /// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
 pub(crate) fn creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::head(path).ok().flatten()?;
-    let id = |key| {
-        meta.payload
-            .get(key)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let id = |key| meta.text(key).map(str::to_owned);
     let (user, account) = (id("creator_user_id"), id("creator_account_id"));
     (user.is_some() || account.is_some()).then_some((user, account))
 }

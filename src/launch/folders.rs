@@ -5,7 +5,7 @@
 //! file except `.codex-account`, and writes nothing.
 
 use crate::accounts::profile_ops::name_problem;
-use crate::io::{IoContext, IoError, OrdinaryPath, file_open, shell};
+use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open, shell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -33,8 +33,8 @@ impl FolderAccounts {
         let settings = resolved(&self.shared_logins, home_dir);
         let chains = chains(home);
         let found = chains.iter().filter_map(|chain| nearest(chain, &settings));
-        let found = found.min_by_key(|found| found.steps);
-        found.is_some_and(|found| *found.value)
+        let found = found.min_by_key(|(steps, _)| *steps);
+        found.is_some_and(|(_, found)| *found.value)
     }
 }
 
@@ -141,9 +141,9 @@ pub(crate) fn account_of(
     trusted.sort_by_key(|entry| *entry.value);
     let chains = chains(cwd);
     let by_chain = chains.iter().map(|chain| nearest(chain, &settings));
-    let setting = by_chain.flatten().min_by_key(|found| found.steps);
+    let setting = by_chain.flatten().min_by_key(|(steps, _)| *steps);
     // A file in the folder of the setting is not nearer than the setting.
-    let limit = setting.as_ref().map_or(usize::MAX, |found| found.steps);
+    let limit = setting.map_or(usize::MAX, |(steps, _)| steps);
     let mut files: Vec<_> = chains
         .iter()
         .flat_map(|chain| chain.iter().enumerate().take(limit))
@@ -161,7 +161,7 @@ pub(crate) fn account_of(
         }
         ignored.get_or_insert(file);
     }
-    let account = setting.map(|found| FolderAccount {
+    let account = setting.map(|(_, found)| FolderAccount {
         profile: found.value.clone(),
         source: AccountSource::Setting(found.folder.to_owned()),
     });
@@ -215,39 +215,25 @@ fn resolved<'a, T>(
     settings.iter().filter_map(entry).collect()
 }
 
-/// The setting that applies to the first folder of a chain.
-struct NearestSetting<'a, T> {
-    folder: &'a str,
-    /// The number of folders in the chain before the folder of the setting.
-    steps: usize,
-    value: &'a T,
-}
-
-/// Finds the entry for the first folder of `chain` that has one.
-fn nearest<'a, T>(
+/// Finds the entry for the first folder of `chain` that has one, with the number of folders before it.
+fn nearest<'e, 'a, T>(
     chain: &[PathBuf],
-    entries: &[FolderSetting<'a, T>],
-) -> Option<NearestSetting<'a, T>> {
+    entries: &'e [FolderSetting<'a, T>],
+) -> Option<(usize, &'e FolderSetting<'a, T>)> {
     chain.iter().enumerate().find_map(|(steps, folder)| {
         let entry = entries.iter().find(|entry| entry.paths.contains(folder))?;
-        Some(NearestSetting {
-            folder: entry.folder,
-            steps,
-            value: entry.value,
-        })
+        Some((steps, entry))
     })
 }
 
 /// Returns true if the user trusts the folder of `file`. Only the path without symbolic links counts,
 /// because a link in a trusted folder may lead anywhere.
 fn is_trusted(file: &Path, trusted: &[FolderSetting<'_, bool>]) -> bool {
-    let folder = file.parent().and_then(|folder| folder.canonical().ok());
-    let chain: Vec<_> = folder
-        .iter()
-        .flat_map(|folder| folder.ancestors())
-        .map(Path::to_path_buf)
-        .collect();
-    nearest(&chain, trusted).is_some_and(|found| *found.value)
+    let Ok(folder) = atomic::parent_of(file).canonical() else {
+        return false;
+    };
+    let chain: Vec<_> = folder.ancestors().map(Path::to_path_buf).collect();
+    nearest(&chain, trusted).is_some_and(|(_, found)| *found.value)
 }
 
 /// Reads the profile name in `file`: its first line that is not blank.

@@ -6,7 +6,7 @@
 //! [`crate::codex::threads::live::rebase_rollout_paths`] corrects it afterwards. Databases are never
 //! linked, because SQLite would keep `-wal` files beside the link; `CODEX_SQLITE_HOME` shares them.
 
-use crate::codex::home::{
+use crate::codex::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
 };
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};

@@ -4,13 +4,9 @@
 //! Only the help text of Codex shows it, and running Codex takes longer than everything else in a
 //! launch. So the answer is cached until the program file changes.
 
+use crate::codex::Program;
 use crate::codex::arguments::NO_DAEMON;
-use crate::codex::program::Program;
-use crate::io::atomic;
-use crate::io::child::{ChildGroup, ChildOutput};
-use crate::io::disk_clock;
-use crate::io::document::{self, Document};
-use crate::io::environment::Environment;
+use crate::io::{ChildGroup, ChildOutput, Document, Environment, atomic, disk_clock, document};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,10 +1,8 @@
 //! The record of one launch: a line of `launches.jsonl`.
 
-use crate::codex::identity::Identity;
 use crate::codex::process::is_codex;
-use crate::codex::window::Window;
-use crate::io::clock::Timestamp;
-use crate::io::processes::{self, ProcessTable};
+use crate::codex::{Identity, Window};
+use crate::io::{Process, ProcessTable, Timestamp, processes};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -41,7 +39,7 @@ impl ProcessId {
 }
 
 /// A conversation that a launch started or resumed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BoundConversation {
     pub session_id: String,
     /// The path of its rollout in the real Codex home.
@@ -170,12 +168,15 @@ impl LaunchRecord {
     /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
     /// that the wrapper started has ended.
     pub(crate) fn has_codex(&self) -> bool {
-        ProcessTable::read().iter().any(|process| {
-            is_codex(process)
-                && process
-                    .variable(LAUNCH_VARIABLE)
-                    .is_some_and(|id| id == *self.launch_id)
-        })
+        // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
+        let is_own = |process: &Process| {
+            let id = process.variable(LAUNCH_VARIABLE);
+            id.is_some_and(|id| id == *self.launch_id)
+        };
+        let table = ProcessTable::read();
+        table
+            .iter()
+            .any(|process| is_codex(process) && is_own(process))
     }
 
     /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].
@@ -200,11 +201,7 @@ impl LaunchRecord {
 
     /// Returns the home that Codex ran on: the isolated one, else the real one.
     pub(crate) fn home(&self) -> &Path {
-        Path::new(
-            self.run
-                .isolated_home
-                .as_ref()
-                .unwrap_or(&self.run.codex_home),
-        )
+        let isolated = self.run.isolated_home.as_ref();
+        Path::new(isolated.unwrap_or(&self.run.codex_home))
     }
 }

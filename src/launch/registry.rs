@@ -6,14 +6,12 @@
 
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::io::flush;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, file_open};
+use crate::io::{FileLock, IoContext, IoError, atomic, document, file_open, flush};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +76,7 @@ impl LaunchRegistry {
         mut records: Vec<LaunchRecord>,
     ) -> Result<Vec<LaunchRecord>, IoError> {
         let _lock = self.lock()?;
+        // Under the lock: two commands that find an ended launch would both append it.
         let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| open.contains(&record.launch_id));
         if !records.is_empty() {
@@ -95,6 +94,7 @@ impl LaunchRegistry {
         let is_new = !self.path.exists();
         let mut lines = Vec::new();
         if !is_new {
+            // A line that a power failure cut off would swallow the next one.
             let is_torn = file_open::open(&self.path)
                 .and_then(|mut file| file_open::ends_in_partial_line(&mut file));
             if is_torn.at("read", &self.path)? {
@@ -107,6 +107,7 @@ impl LaunchRegistry {
         if is_new {
             atomic::create_private(&self.path)?;
         }
+        // One write of whole lines: readers take no lock and skip a line that is not complete.
         let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
             .and_then(|()| flush::all(&file))
@@ -126,6 +127,7 @@ impl LaunchRegistry {
         let needs_compaction = |launches: &Launches| {
             launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
         };
+        // Without the lock first, because nearly every call ends here.
         if !needs_compaction(&self.read()?) {
             return Ok(());
         }
@@ -133,6 +135,7 @@ impl LaunchRegistry {
         let launches = self.read()?;
         let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept.extend(&launches.damaged);
+        // In the order of the file, so that a newer version finds its own lines as it wrote them.
         kept.sort_by_key(|range| range.start);
         let mut text = Vec::new();
         for range in kept {
@@ -147,12 +150,8 @@ impl LaunchRegistry {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn read(&self) -> Result<Launches, IoError> {
-        let bytes = match file_open::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(e).at("read", &self.path),
-        };
-        Ok(Launches::index(bytes))
+        let bytes = file_open::read_if_exists(&self.path)?;
+        Ok(Launches::index(bytes.unwrap_or_default()))
     }
 }
 
@@ -237,6 +236,7 @@ impl Launches {
 
     /// Returns the newest launch that ran the conversation with this id.
     pub(crate) fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
+        // Most lines name other conversations, and a search in the bytes is much cheaper than the parser.
         let finder = memmem::Finder::new(session_id.as_bytes());
         let mut newest = self.lines.iter().rev();
         newest.find_map(|line| {

@@ -5,17 +5,11 @@ use super::record::{LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
 use super::settle::{self, LaunchEnd, OtherLaunches};
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::Profiles;
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::login_lock;
-use crate::codex::rollout::RolloutName;
+use crate::accounts::{OwnerLocation, Profiles};
+use crate::codex::{AUTH_JSON, AuthFile, RolloutName, login_lock};
 use crate::history::thread_rollouts;
 use crate::inventory::store;
-use crate::io::attached::{Attached, AttachedExit};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::{IoContext, IoError, message_with_causes};
+use crate::io::{Attached, AttachedExit, IoContext, IoError, Timestamp, Zone, message_with_causes};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -58,6 +52,8 @@ impl Launch<'_> {
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<LaunchReport, IoError> {
         let registry = LaunchRegistry::of(self.request.manager_home);
+        // Before the start: a kill right after it leaves a record whose id the running Codex has in its
+        // environment.
         registry.append(&self.record)?;
         let program = PathBuf::from(self.command.get_program());
         let child = Attached::start(&mut self.command).at("start", &program);
@@ -69,12 +65,13 @@ impl Launch<'_> {
             }
         };
         let mut warnings = Vec::new();
-        self.record.run.child = Some(ProcessId::now(child.id()));
+        let codex = ProcessId::now(child.id());
+        self.record.run.child = Some(codex);
         warn_on_error(registry.append(&self.record), &mut warnings);
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
         // may lock the account.
         self.account_locks = None;
-        let watcher = Watcher::start(&self.record, registry.clone());
+        let watcher = Watcher::start(&self.record, codex, registry.clone());
         let started = self.record.run.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
@@ -106,6 +103,7 @@ impl Launch<'_> {
         self.record.settled = true;
         self.record.run.ended_at = Some(now);
         registry.append(&self.record)?;
+        // `release` takes the lock again, and would wait for this one.
         self.account_locks = None;
         if let Some(isolated) = self.isolated.take() {
             let profiles = Profiles::of(self.request.manager_home);
@@ -193,16 +191,13 @@ struct WatchedLaunch {
 }
 
 impl Watcher {
-    /// Watches `record.child`, and appends the record once its conversation is known.
-    fn start(record: &LaunchRecord, registry: LaunchRegistry) -> Self {
+    /// Watches the process `codex`, and appends the record once its conversation is known.
+    fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
         let (stop, stopped) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
             let mut saw_files = false;
-            let Some(child) = record.run.child else {
-                return WatchedLaunch { record, saw_files };
-            };
-            let mut open = OpenRollouts::of(child, Path::new(&record.run.codex_home));
+            let mut open = OpenRollouts::of(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
@@ -242,12 +237,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
     let before = record.binding.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
-        if record
-            .binding
-            .conversations
-            .iter()
-            .any(|c| c.rollout_path == text)
-        {
+        let mut known = record.binding.conversations.iter();
+        if known.any(|c| c.rollout_path == text) {
             continue;
         }
         let resumed = record.binding.resumed.as_ref();
@@ -264,10 +255,8 @@ fn add_opened(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
                 None => 0,
             },
         };
-        record
-            .binding
-            .conversations
-            .extend(binding::conversation_at(&path, start));
+        let found = binding::conversation_at(&path, start);
+        record.binding.conversations.extend(found);
     }
     record.binding.conversations.len() > before
 }

@@ -6,23 +6,16 @@ use super::program;
 use super::record::{
     CodexRun, ConversationBinding, LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA,
 };
-use crate::accounts::isolated::IsolatedLogin;
-use crate::accounts::lease::{AccountLocks, LeaseError};
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::accounts::switch::{
-    self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
+use crate::accounts::{
+    AccountLocks, DaemonPolicy, IsolatedLogin, LeaseError, ProfileError, Profiles, SwitchError,
+    SwitchPlan, SwitchReport, SwitchRequest, switch,
 };
-use crate::codex::arguments::{Arguments, InvocationMode, NO_DAEMON};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::config::CodexConfig;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::login_lock;
-use crate::codex::program::{Program, ProgramError};
-use crate::codex::{daemon, redaction};
-use crate::io::IoError;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
+use crate::codex::arguments::NO_DAEMON;
+use crate::codex::{
+    AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
+    ProgramError, daemon, login_lock, redaction,
+};
+use crate::io::{Environment, IoError, Timestamp};
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
@@ -262,6 +255,7 @@ pub(crate) fn prepare<'a>(
         } else {
             DaemonPolicy::Leave
         };
+        // Also if the account is live already: the plan was made without locks.
         report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
@@ -297,6 +291,7 @@ fn codex_command(
     for name in login_variables(request.env) {
         command.env_remove(name);
     }
+    // Always set: `--codex-home` may name another home than the variable.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
         let databases =

@@ -3,15 +3,12 @@
 use super::binding;
 use super::record::{BoundConversation, LaunchRecord};
 use super::registry::{LaunchRegistry, Launches};
-use crate::codex::database::DatabaseError;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::threads::{self, live};
+use crate::codex::threads::live;
+use crate::codex::{ARCHIVED_SESSIONS, DatabaseError, SESSIONS, threads};
 use crate::history::thread_rollouts;
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
-use crate::quota::session_usage::SessionUsage;
+use crate::inventory::{CooldownFile, cooldown};
+use crate::io::{DocumentError, Environment, Timestamp, Zone};
+use crate::quota::SessionUsage;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +49,7 @@ impl<'a> OtherLaunches<'a> {
         self.launches.of_session(session_id).is_some_and(|other| {
             let mut bound = other.binding.conversations.iter();
             other.launch_id != self.launch_id
+                // Another launch that only resumed it began at a later offset.
                 && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
         })
     }
@@ -108,27 +106,25 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     let mut created = binding::created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
-    match created.as_slice() {
-        [] if record.binding.codex_chose => {
-            record.binding.unbound_because = Some("Codex itself chose the conversation".into());
-        }
-        [] => {}
+    let reason = match created.as_slice() {
+        [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
+        [] => return,
         [one] if may_be_anothers(one) => {
-            record.binding.unbound_because =
-                Some("another launch of this account ran at the same time".into());
+            "another launch of this account ran at the same time".to_owned()
         }
         [one] if !binding::names_account(Path::new(&one.rollout_path), record) => {
-            record.binding.unbound_because =
-                Some("its rollout names no account, so another Codex may have made it".into());
+            "its rollout names no account, so another Codex may have made it".to_owned()
         }
-        [_] => record.binding.conversations = created,
-        several => {
-            record.binding.unbound_because = Some(format!(
-                "this account started {} conversations in this folder at the same time",
-                several.len()
-            ));
+        [_] => {
+            record.binding.conversations = created;
+            return;
         }
-    }
+        several => format!(
+            "this account started {} conversations in this folder at the same time",
+            several.len()
+        ),
+    };
+    record.binding.unbound_because = Some(reason);
 }
 
 /// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
@@ -161,6 +157,7 @@ pub(crate) fn rebase_isolated_rollouts(
         return Ok(());
     };
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        // The links may go with the isolated home, and a row without a rollout hides its conversation.
         live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
@@ -168,12 +165,8 @@ pub(crate) fn rebase_isolated_rollouts(
 
 /// Returns the newest usage of a launch.
 pub(crate) fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
-    let newest = record
-        .binding
-        .conversations
-        .iter()
-        .filter(|conversation| conversation.last_token_count_at.is_some())
-        .max_by_key(|conversation| conversation.last_token_count_at)?;
+    let all = record.binding.conversations.iter();
+    let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
     Some(SessionUsage {
         rollout_path: newest.rollout_path.clone(),
         session_id: newest.session_id.clone(),
@@ -212,6 +205,7 @@ pub(crate) fn settle_ended(
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
     for mut record in launches.unsettled() {
+        // Only codex-manager was killed: Codex goes on, and its record is not complete.
         if record.is_running() {
             continue;
         }

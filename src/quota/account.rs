@@ -2,8 +2,8 @@
 
 use super::session_usage::SessionUsage;
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::identity::{Email, Identity, LoginKind};
-use crate::io::clock::Timestamp;
+use crate::codex::{Email, Identity, LoginKind};
+use crate::io::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -234,6 +234,7 @@ impl AccountEntry {
         if let Some(resets_at) = evidence.exhausted_until {
             let replaces = self.quota_end.as_ref().is_none_or(|end| {
                 let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
+                // The same window: the earliest observation at 100 %. Another window: the latest.
                 is_same == (observed_at < end.detected_at)
             });
             if replaces {

@@ -5,9 +5,8 @@
 //! validates the result; it never changes it.
 
 use super::window::{Observation, QuotaSource};
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::time_format;
+use crate::codex::Window;
+use crate::io::{Timestamp, Zone, time_format};
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -123,18 +122,8 @@ pub(crate) fn infer(
 
 /// Returns the observation that a legacy file stands for: an exhausted weekly window.
 pub(crate) fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
-    Observation {
-        source: QuotaSource::Legacy,
-        observed_at: detected_at,
-        usage_allowed: None,
-        spend_cap: None,
-        windows: vec![Window {
-            limit_id: CODEX_LIMIT.into(),
-            minutes: Some(WEEKLY_MINUTES),
-            used_percent: 100.0,
-            resets_at: Some(next_available_at),
-        }],
-    }
+    let exhausted = Window::weekly(100.0, Some(next_available_at));
+    Observation::new(QuotaSource::Legacy, detected_at, vec![exhausted])
 }
 
 #[cfg(test)]

@@ -10,3 +10,9 @@ pub(crate) mod reset_time;
 pub(crate) mod session_usage;
 pub(crate) mod state;
 pub mod window;
+
+pub(crate) use account::{Account, AccountEntry, LoginState, WeeklyEvidence};
+pub(crate) use legacy::{LegacyName, LegacyOptions};
+pub(crate) use reset_history::WindowHistory;
+pub(crate) use session_usage::SessionUsage;
+pub(crate) use window::{Observation, QuotaSource};

@@ -3,7 +3,7 @@
 use super::account::{Account, LoginState};
 use super::state::{self, AccountState, Cause, Verdict};
 use super::window::QuotaSource;
-use crate::io::clock::Timestamp;
+use crate::io::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};

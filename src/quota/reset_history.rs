@@ -1,8 +1,8 @@
 //! The history of quota windows: tells a reset that moved from a window that ended. Pure.
 
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::window::Window;
-use crate::io::clock::Timestamp;
+use crate::codex::Window;
+use crate::io::Timestamp;
 use chrono::Duration;
 use serde::Serialize;
 
@@ -108,6 +108,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
     let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
         return WindowChange::None;
     };
+    // The server computes the reset anew for each answer, so it differs by seconds.
     if (is - was).abs() <= SAME_WINDOW {
         return WindowChange::None;
     }

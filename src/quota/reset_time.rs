@@ -1,7 +1,6 @@
 //! Parses a time that the user types for `--until` or `--reset-at`.
 
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::time_format::{self, Day, WallTime};
+use crate::io::{Day, Timestamp, WallTime, Zone, time_format};
 use chrono::{DateTime, Datelike, NaiveTime, Utc};
 
 /// The error for a text that is no time.

@@ -1,7 +1,7 @@
 //! The quota windows that a launched conversation recorded last.
 
-use crate::codex::window::Window;
-use crate::io::clock::Timestamp;
+use crate::codex::Window;
+use crate::io::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The newest usage in the rollouts of an account's launches. It is shown beside the figures of the

@@ -2,8 +2,9 @@
 
 use super::account::AccountEntry;
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::window::{CODEX_LIMIT, SpendCap, WEEKLY_LABEL, Window};
-use crate::io::clock::Timestamp;
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
+use crate::codex::{SpendCap, Window};
+use crate::io::Timestamp;
 use chrono::{DateTime, Duration, Utc};
 use serde::Serialize;
 

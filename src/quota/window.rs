@@ -1,7 +1,7 @@
 //! Observations: the quota windows of an account at one time.
 
-use crate::codex::window::{SpendCap, Window};
-use crate::io::clock::Timestamp;
+use crate::codex::{SpendCap, Window};
+use crate::io::Timestamp;
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,17 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Returns an observation of windows alone.
+    pub(crate) fn new(source: QuotaSource, observed_at: Timestamp, windows: Vec<Window>) -> Self {
+        Self {
+            source,
+            observed_at,
+            usage_allowed: None,
+            spend_cap: None,
+            windows,
+        }
+    }
+
     /// Returns the weekly window of Codex's own limit.
     pub(crate) fn weekly(&self) -> Option<&Window> {
         self.windows.iter().find(|w| w.is_weekly())

@@ -17,15 +17,10 @@ use super::stage::extract::ExtractSink;
 use super::stage::merge::{self, MergeResult};
 use super::stage::staged_home::{ExchangeMode, Stage};
 use super::stage::workspace::Workspace;
-use crate::accounts::login_selection::AuthOutcome;
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::NameSet;
-use crate::archive::publish::PublishedArchive;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::Extent;
-use crate::codex::process::Holder;
-use crate::io::Progress;
-use crate::io::progress::Phases;
+use crate::accounts::AuthOutcome;
+use crate::archive::{ArchiveReader, EntryName, Extent, NameSet, PublishedArchive};
+use crate::codex::Holder;
+use crate::io::{Phases, Progress};
 use crate::journal::{JournalError, Step, Transaction};
 use std::path::Path;
 
@@ -100,14 +95,10 @@ pub fn apply(
     let safety = safety::make_backup(request, plan, stage, &outside, &mut notes, progress)?;
     let contents = request.archive.contents();
     let changes_outside = outside.staging.is_some();
-    let mode = unchanged::stage_unchanged(plan, stage, contents, work.mode, changes_outside)?;
-    let login = login::stage_login(
-        request,
-        plan,
-        stage,
-        mode == ExchangeMode::WholeHome,
-        &mut notes,
-    )?;
+    let mode = unchanged::stage_unchanged(&work, contents, changes_outside)?;
+    let replaces_home = mode == ExchangeMode::WholeHome;
+    // Last of all that is staged, because from here on Codex cannot renew its login.
+    let login = login::stage_login(request, plan, stage, replaces_home, &mut notes)?;
     let steps = exchange_steps::steps(plan, stage, &outside, mode, work.transaction.folder())?;
     equal_rollouts::check_unchanged(contents, plan, stage)?;
     exchange(request, work.transaction, steps, &mut notes)?;
@@ -155,6 +146,7 @@ fn unpack(
     notes: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
+    // The digests of all files together show whether the archive is whole; those of some files show only these.
     let extent = if plan.partial {
         Extent::Wanted
     } else {
@@ -207,16 +199,13 @@ fn count_restored(
     login: &StagedLogin,
 ) -> (u64, u64) {
     let is_outside = |path: &Path| {
-        outside
-            .restored
-            .iter()
-            .any(|(name, _)| name.as_path() == path)
+        let mut restored = outside.restored.iter();
+        restored.any(|(name, _)| name.as_path() == path)
     };
+    let is_restored = |path: &Path| plan.writes.contains(path) || is_outside(path);
     let files = archive.contents().files.iter();
-    let restored = files.filter(|f| {
-        let path = f.path.as_path();
-        plan.writes.contains(path) || is_outside(path)
-    });
+    let restored = files.filter(|file| is_restored(file.path.as_path()));
+    // The plan does not list the login among its files.
     let login = u64::from(login.outcome == AuthOutcome::Restored);
     (
         (plan.writes.len() + outside.restored.len()) as u64 + login,

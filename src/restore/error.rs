@@ -1,13 +1,9 @@
 //! The reason why an archive was not restored.
 
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::ProfileError;
-use crate::archive::ArchiveError;
-use crate::archive::path_note::PathNote;
-use crate::codex::database::DatabaseError;
-use crate::codex::process::Holder;
-use crate::io::IoError;
-use crate::io::quantity::pluralize;
+use crate::accounts::{LeaseError, ProfileError};
+use crate::archive::{ArchiveError, PathNote};
+use crate::codex::{DatabaseError, Holder};
+use crate::io::{IoError, pluralize};
 use crate::journal::{JournalError, join_holders};
 use std::path::PathBuf;
 

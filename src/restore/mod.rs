@@ -53,6 +53,20 @@ mod recover;
 mod settle;
 mod stage;
 
+pub(crate) use plan::auth_json::AuthJsonState;
+pub(crate) use plan::live_files::LiveFiles;
+pub(crate) use plan::request::RestoreRequest;
+pub(crate) use plan::restore_plan::{RestorePlan, RestoreTarget, Selection};
+pub(crate) use plan::rollout_index::{RolloutIndex, RolloutOverlay};
+pub(crate) use recover::journal_pointer::JournalPointer;
+pub(crate) use recover::login_guard::LoginGuard;
+pub(crate) use settle::hard_linker::HardLinker;
+pub(crate) use settle::outside_databases::{OutsideDatabases, OutsideStaging};
+pub(crate) use stage::disk_space::SpaceNeed;
+pub(crate) use stage::merge::MergeResult;
+pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoot};
+pub(crate) use stage::workspace::Workspace;
+
 pub use error::RestoreError;
 pub(crate) use plan::needed_paths;
 pub use plan::request;

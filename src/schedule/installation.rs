@@ -5,8 +5,7 @@ use super::format::{JobFile, encode, options_in, paths, render};
 use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
 use super::scheduler::Scheduler;
 use super::systemd;
-use crate::io::file_open;
-use crate::io::{IoContext, atomic, tree};
+use crate::io::{IoContext, atomic, file_open, tree};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

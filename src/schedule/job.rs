@@ -2,7 +2,7 @@
 
 use super::error::ScheduleError;
 use super::scheduler::Scheduler;
-use crate::io::environment::Environment;
+use crate::io::Environment;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -166,6 +166,7 @@ fn environment(
         ("CODEX_HOME".into(), path(&context.codex_home)?),
         ("CODEX_MANAGER_HOME".into(), path(&context.manager_home)?),
     ];
+    // Codex uses it if its config.toml names no folder, so a job without it would back up other databases.
     if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
         let folder = context.env.absolute(Path::new(folder));
         variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
@@ -174,6 +175,7 @@ fn environment(
         variables.push(("PATH".into(), text(folders.as_ref(), context.scheduler)?));
     }
     if let Some(zone) = context.env.get("TZ") {
+        // Schedulers start jobs without it, and names of archives have local times.
         variables.push(("TZ".into(), text(zone, context.scheduler)?));
     }
     Ok(variables)
@@ -267,6 +269,7 @@ fn text(text: &std::ffi::OsStr, scheduler: Scheduler) -> Result<String, Schedule
 pub(super) fn parse_marker(text: &str) -> Option<JobOptions> {
     let (_, rest) = text.split_once(MARKER)?;
     let line = rest.lines().next()?;
+    // The end of the XML comment may follow in the same line.
     let mut values = serde_json::Deserializer::from_str(line).into_iter();
     values.next()?.ok()
 }

@@ -88,6 +88,7 @@ pub(super) fn enable_commands(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    // launchd keeps the definition that it has loaded, and refuses a second one with the same label.
     let mut commands = disable_commands(job, context);
     let domain = format!("gui/{}", context.user_id);
     for path in paths(job, context)? {

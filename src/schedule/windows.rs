@@ -135,6 +135,7 @@ pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<Sch
         .iter()
         .map(|path| {
             let path = path.to_string_lossy();
+            // `/F` replaces an existing task; without it schtasks asks on the terminal.
             SchedulerCommand::new(&["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"])
         })
         .collect()

@@ -8,13 +8,9 @@ use super::{
     ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, TargetOs,
     must_ask, plan,
 };
-use crate::codex::daemon;
-use crate::codex::process::{self, HomeProcess, HomeUsage, ProcessRole};
-use crate::codex::program::Program;
-use crate::io::environment::Environment;
-use crate::io::events;
-use crate::io::processes::{EndTarget, terminate_all};
-use crate::io::progress::is_interrupted;
+use crate::codex::{HomeProcess, HomeUsage, ProcessRole, Program, daemon, process};
+use crate::io::processes::terminate_all;
+use crate::io::{EndTarget, Environment, events, is_interrupted};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -8,9 +8,7 @@ mod apply;
 
 pub use apply::{Prompter, ShutdownReport, ShutdownRequest, shut_down};
 
-use crate::codex::daemon::DaemonError;
-use crate::codex::process::{HomeProcess, HomeUsage, ProcessRole, ProgramNames};
-use crate::codex::program::ProgramError;
+use crate::codex::{DaemonError, HomeProcess, HomeUsage, ProcessRole, ProgramError, ProgramNames};
 use serde::Serialize;
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::id::ConversationId;
-use crate::history::rollout;
+use crate::codex::{ThreadRow, threads};
+use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -32,20 +31,22 @@ impl InternedNames {
     }
 }
 
+type Titles = HashMap<ConversationId, String>;
+
 /// The project and the account of a conversation.
 pub(super) type ProjectAndAccount = (Arc<str>, Arc<str>);
 
 /// Facts about conversations from the database.
 #[derive(Default)]
-pub(super) struct ConversationFacts {
+struct ConversationFacts {
     names: InternedNames,
     rows: HashMap<ConversationId, ProjectAndAccount>,
     /// The titles of the largest conversations.
-    pub(super) titles: HashMap<ConversationId, String>,
+    titles: Titles,
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-pub(super) fn read_facts(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
+fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
@@ -76,12 +77,13 @@ pub(super) fn title_of(row: &ThreadRow) -> String {
     rollout::first_line(title).unwrap_or_default()
 }
 
-/// Returns the project and account of each rollout, from its row, else from its first line. An
-/// unreadable rollout counts as unknown.
-pub(super) fn facts(
+/// Returns the project and account of each rollout, from its row in the database `state`, else from its first line,
+/// and the titles of the [`MAX_LARGEST`] first ones. An unreadable rollout counts as unknown.
+pub(super) fn read(
     rollouts: &[RolloutUsage],
-    known: &mut ConversationFacts,
-) -> Vec<ProjectAndAccount> {
+    state: Option<&Path>,
+) -> (Vec<ProjectAndAccount>, Titles) {
+    let mut known = read_rows(rollouts, state);
     let nothing = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();
@@ -97,23 +99,11 @@ pub(super) fn facts(
         Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::ordered(
-        MAX_OPEN_ROLLOUTS,
-        read,
-        |result| {
-            if let Some((i, project, account)) = result {
-                facts[i] = (known.names.intern(&project), known.names.intern(&account));
-            }
-            progress::check_interrupt()
-        },
-        |submitter| {
-            for i in unknown {
-                if submitter.submit(i).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        },
-    );
-    facts
+    let _ = parallel::ordered_each(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
+        if let Some((i, project, account)) = result {
+            facts[i] = (known.names.intern(&project), known.names.intern(&account));
+        }
+        progress::check_interrupt()
+    });
+    (facts, known.titles)
 }

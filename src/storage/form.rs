@@ -5,11 +5,11 @@
 //! text. Codex and this program treat these as one conversation, and the next conversion removes
 //! the older one.
 
-use crate::codex::rollout::{self, Relation, ZST};
-use crate::codex::writer_lock::WriterLock;
-use crate::io::atomic::{self, TempFile};
-use crate::io::file_id::{self, FileId};
-use crate::io::{IoContext, IoError, Progress, file_open, modes, progress, tree};
+use crate::codex::{Relation, WriterLock, ZST, rollout};
+use crate::io::{
+    FileId, IoContext, IoError, Progress, ReportingReader, TempFile, atomic, file_id, file_open,
+    modes, progress, tree,
+};
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -80,6 +80,7 @@ pub(crate) fn convert(
     workers: u32,
     progress: &dyn Progress,
 ) -> Result<u64, ConversionError> {
+    // Codex takes the same lock before it opens a rollout to append.
     let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
     let before = FileState::of(source)?.ok_or(ConversionError::Changed)?;
     let target = to.path_of(source);
@@ -89,19 +90,17 @@ pub(crate) fn convert(
         return Ok(bytes);
     }
     let mut temp = TempFile::beside(&target)?;
-    let open = || -> io::Result<Box<dyn Read + Send>> {
-        match to {
-            Form::Compressed => Ok(Box::new(file_open::open(source)?)),
-            Form::Plain => rollout::open_plain(source),
-        }
-    };
     if to == Form::Plain && before.meta.len() == 0 {
         // No frame at all, which the decoder accepts.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
-    let reader = open().at("open", source)?;
-    let mut reader = InterruptibleReader { reader, progress };
+    let reader: io::Result<Box<dyn Read + Send>> = match to {
+        Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
+        Form::Plain => rollout::open_plain(source),
+    };
+    let reader = reader.at("open", source)?;
+    let mut reader = ReportingReader { reader, progress };
     let written = match to {
         Form::Compressed => compress(&mut reader, before.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
@@ -113,11 +112,13 @@ pub(crate) fn convert(
         return Err(ConversionError::Incompressible);
     }
     copy_attributes(&before.meta, file).at("set the attributes of", &target)?;
+    // Before the old form goes, the new one has to survive a power failure.
     temp.sync()?;
     let (plain, compressed) = match to {
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
     };
+    // Reads the new file back: what the disk stored is compared, not what was to be written.
     if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
@@ -208,8 +209,10 @@ fn failure(error: io::Error, source: &Path, before: &FileState) -> ConversionErr
 /// Compresses the `size` bytes of `reader` into `to`.
 fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) -> io::Result<()> {
     let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+    // A rollout that grows meanwhile makes zstd fail, instead of a file with a wrong size in its head.
     encoder.set_pledged_src_size(Some(size))?;
     encoder.include_contentsize(true)?;
+    // `zstd -t` and the decoder of Codex check it.
     encoder.include_checksum(true)?;
     encoder.long_distance_matching(true)?;
     encoder.window_log(WINDOW_LOG)?;
@@ -259,22 +262,4 @@ impl Write for CountingWriter {
 fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {
     modes::ignore_refusal(to.set_permissions(from.permissions()))?;
     to.set_modified(from.modified()?)
-}
-
-/// Reports the bytes of a plain rollout that were read, and fails after Ctrl-C.
-struct InterruptibleReader<'a> {
-    reader: Box<dyn Read>,
-    progress: &'a dyn Progress,
-}
-
-impl Read for InterruptibleReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if progress::is_interrupted() {
-            // Not `Interrupted`, after which readers try again.
-            return Err(io::Error::other("interrupted"));
-        }
-        let n = self.reader.read(buffer)?;
-        self.progress.add_bytes(n as u64);
-        Ok(n)
-    }
 }

@@ -1,7 +1,7 @@
 //! Disk usage by kind of file, and the space that each kind could free.
 
 use super::vacuum;
-use crate::codex::home::{DB_BACKUPS, HomeEntryKind};
+use crate::codex::{DB_BACKUPS, HomeEntryKind};
 use crate::io::shell;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;

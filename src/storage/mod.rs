@@ -26,7 +26,7 @@ pub(crate) use kinds::KindUsage;
 pub(crate) use report::{StorageReport, UsageShare};
 
 use self::walk::UsageWalk;
-use crate::codex::home::HomeEntryKind;
+use crate::codex::HomeEntryKind;
 use crate::io::space;
 use chrono::{DateTime, Utc};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The databases that a vacuum replaced: `trash/databases/<time>/` of the manager home.
 
-use crate::codex::home::database_sidecars;
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::{IoError, atomic, file_id, tree};
+use crate::codex::database_sidecars;
+use crate::io::{
+    Document, DocumentError, DocumentState, IoError, ListedPath, atomic, document, file_id, tree,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,7 @@ pub(super) fn keep(
         let name = format!("{n}-{name}");
         let target = folder.join(&name);
         let sidecars = database_sidecars(database).into_iter();
+        // Logs first: a database whose log is missing looks complete.
         let copies = sidecars.zip(database_sidecars(&target));
         for (from, to) in copies.chain([(database.clone(), target.clone())]) {
             if from.exists() {
@@ -76,7 +77,8 @@ pub(super) fn keep(
 /// # Errors
 /// The folder cannot be read.
 pub(super) fn newest(root: &Path, home: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DocumentError> {
-    for folder in folders(root)?.into_iter().rev() {
+    // The names are times, so the last one is the newest.
+    for folder in tree::list_folders(root)?.into_iter().rev() {
         let DocumentState::Good(originals) = document::read::<Originals>(&folder.join(DOCUMENT))?
         else {
             continue;
@@ -102,13 +104,4 @@ fn is_undone(files: &[(PathBuf, PathBuf)]) -> Result<bool, IoError> {
         }
     }
     Ok(false)
-}
-
-/// Returns the folders of originals, oldest first.
-pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let entries = tree::list_if_exists(root)?.into_iter();
-    let folders = entries.filter(|(_, kind)| kind.is_dir());
-    let mut folders: Vec<_> = folders.map(|(name, _)| root.join(name)).collect();
-    folders.sort();
-    Ok(folders)
 }

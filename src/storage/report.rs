@@ -1,9 +1,9 @@
 //! The report on the disk usage of a home.
 
-use super::facts::{MAX_LARGEST, facts, read_facts};
+use super::facts::{self, MAX_LARGEST};
 use super::kinds::KindUsage;
 use super::walk::RolloutUsage;
-use crate::history::id::ConversationId;
+use crate::history::ConversationId;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -150,8 +150,7 @@ pub(super) fn add_shares(
     report: &mut StorageReport,
 ) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let mut known = read_facts(&rollouts, state);
-    let facts = facts(&rollouts, &mut known);
+    let (facts, mut titles) = facts::read(&rollouts, state);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
@@ -162,7 +161,7 @@ pub(super) fn add_shares(
         let month = month.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
         add(&mut months, &month, found.bytes);
         if i < MAX_LARGEST {
-            let title = found.id.as_ref().and_then(|id| known.titles.remove(id));
+            let title = found.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
                 id: found.id,
                 path: found.path.into(),

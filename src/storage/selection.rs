@@ -1,14 +1,9 @@
 //! Chooses the conversations that go to the trash, and finds the ones that need them.
 
-use super::facts::{facts, read_facts, title_of};
-use super::walk::RolloutUsage;
-use super::walk::UsageWalk;
-use crate::codex::database::DatabaseError;
-use crate::codex::rollout::RolloutName;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::id::ConversationId;
-use crate::history::rollout::{self, Depth};
-use crate::history::thread_choice;
+use super::facts::{self, title_of};
+use super::walk::{RolloutUsage, UsageWalk};
+use crate::codex::{DatabaseError, ThreadRow, rollout_id_of, threads};
+use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -74,25 +69,18 @@ impl ShrinkSelection {
             }
             (Some(_), None) => Some(HashSet::new()),
         };
-        let mut known = read_facts(&rollouts, state);
-        let facts = facts(&rollouts, &mut known);
+        let (facts, _) = facts::read(&rollouts, state);
         let mut chosen: BTreeMap<String, Selected> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
             let row = rows.get(id);
             let age = rollout.changed.map(|at| now - at);
+            let is_old = |limit| age.is_some_and(|age| age >= limit);
+            let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
             let passes = named.as_ref().is_none_or(|named| named.contains(id))
-                && subagents
-                    .as_ref()
-                    .is_none_or(|subagents| subagents.contains(id))
-                && filter
-                    .older_than
-                    .is_none_or(|limit| age.is_some_and(|age| age >= limit))
-                && (filter.projects.is_empty()
-                    || filter
-                        .projects
-                        .iter()
-                        .any(|folder| Path::new(&*project).starts_with(folder)))
+                && subagents.as_ref().is_none_or(|ids| ids.contains(id))
+                && filter.older_than.is_none_or(is_old)
+                && (filter.projects.is_empty() || filter.projects.iter().any(is_below))
                 && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
             if !passes {
                 continue;
@@ -164,30 +152,18 @@ fn needed_by(rollouts: &[RolloutUsage], chosen: &[Selected]) -> Vec<(String, Str
         return Vec::new();
     }
     // A fork names the rollout that it continues; a conversation that was rewound has several.
-    let rollouts_of = |selected: &Selected| {
-        let names = selected
-            .rollouts
-            .iter()
-            .filter_map(|path| RolloutName::of(path));
-        let ids = names.filter_map(|name| name.rollout_id().map(ConversationId::of));
-        ids.collect::<Vec<_>>()
-    };
-    let bases: HashMap<ConversationId, &str> = chosen
-        .iter()
-        .flat_map(|selected| {
-            rollouts_of(selected)
-                .into_iter()
-                .map(|id| (id, &*selected.id))
-        })
-        .collect();
-    let chosen: HashSet<_> = chosen
-        .iter()
-        .map(|one| ConversationId::of(&one.id))
-        .collect();
-    let others = rollouts
-        .iter()
-        .filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
-    let others = others.filter(|(id, _)| !chosen.contains(id));
+    let mut bases: HashMap<ConversationId, &str> = HashMap::new();
+    for selected in chosen {
+        for path in &selected.rollouts {
+            let id = rollout_id_of(path).map(|id| ConversationId::of(&id));
+            bases.extend(id.map(|id| (id, &*selected.id)));
+        }
+    }
+    let chosen = chosen.iter().map(|one| ConversationId::of(&one.id));
+    let chosen: HashSet<_> = chosen.collect();
+    let all = rollouts.iter();
+    let all = all.filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
+    let others = all.filter(|(id, _)| !chosen.contains(id));
     let children = others.filter_map(|(id, path)| {
         let parent = rollout::head(path).ok().flatten()?.parent()?;
         let needed = bases.get(&ConversationId::of(&parent))?;

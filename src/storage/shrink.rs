@@ -1,14 +1,11 @@
 //! Compresses the rollouts of conversations at rest, and the reverse: selects, converts, reports.
 
-use super::facts::{facts, read_facts};
+use super::facts;
 use super::form::{self, ConversionError, Form};
-use super::walk::RolloutUsage;
-use super::walk::UsageWalk;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::history::id::ConversationId;
-use crate::io::json_path::as_shown;
-use crate::io::processes::ProcessTable;
-use crate::io::{OrdinaryPath, Progress, atomic, parallel, progress};
+use super::walk::{RolloutUsage, UsageWalk};
+use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::history::ConversationId;
+use crate::io::{OrdinaryPath, ProcessTable, Progress, as_shown, atomic, parallel, progress};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -104,8 +101,7 @@ impl ShrinkPlan {
         let unknown_sessions = unknown_sessions(&rollouts, &filter.sessions);
         rollouts.retain(|rollout| filter.matches(rollout, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let mut known = read_facts(&rollouts, state);
-        let facts = facts(&rollouts, &mut known);
+        let (facts, _) = facts::read(&rollouts, state);
         let open = OpenFiles::read(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
@@ -195,16 +191,12 @@ impl ShrinkPlan {
             item.finish(result);
         }
         let mut results = Vec::with_capacity(small.len());
-        let Ok(()) = parallel::ordered::<_, _, _, std::convert::Infallible>(
+        let Ok(()) = parallel::ordered_each::<_, _, std::convert::Infallible>(
             2 * workers,
+            small.iter(),
             |item: &ShrinkItem| work(item, 1),
             |result| {
                 results.push(result);
-                Ok(())
-            },
-            |submitter| {
-                // The consumer never fails.
-                let _ = small.iter().try_for_each(|item| submitter.submit(item));
                 Ok(())
             },
         );
@@ -327,12 +319,10 @@ impl OpenFiles {
         let folders = folders.map(|folder| folder.canonical().unwrap_or(folder));
         let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
         let table = ProcessTable::read();
-        Self(
-            table
-                .iter()
-                .flat_map(|process| process.open_beneath(&folders))
-                .collect(),
-        )
+        let open = table
+            .iter()
+            .flat_map(|process| process.open_beneath(&folders));
+        Self(open.collect())
     }
 
     fn contains(&self, path: &Path) -> bool {

@@ -5,21 +5,15 @@
 //! [`recover`] finishes or undoes such a unit: the rollouts are removed last, so if one is gone, the
 //! rest may go too.
 
-use crate::codex::database::DatabaseError;
-use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::codex::threads::{RowValues, saved_row};
-use crate::codex::writer_lock::WriterLock;
-use crate::history::HistoryError;
-use crate::history::id::ConversationId;
-use crate::history::session_index;
-use crate::io::disk_clock::{self, ClockDoubt, Dated};
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::json_path::ListedPath;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, file_id, tree};
+use crate::codex::threads::saved_row;
+use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
+use crate::history::{ConversationId, HistoryError, session_index};
+use crate::io::{
+    ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
+    ListedPath, atomic, disk_clock, document, file_id, tree,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder of the units, below the manager home.
@@ -191,6 +185,7 @@ impl ConversationTrash {
             .iter()
             .map(|path| path.metadata().map(|meta| meta.len()));
         let bytes: u64 = sizes.flatten().sum();
+        // The user confirmed the list with these sizes. A larger rollout has turns that the user did not see.
         if bytes != discarded.bytes {
             return Err(TrashError::Changed(id.to_owned()));
         }
@@ -224,6 +219,7 @@ impl ConversationTrash {
         };
         let done = unit.write().and_then(|()| unit.take_out());
         if let Err(e) = done {
+            // The writer lock is still held, so Codex has not touched the home since.
             unit.settle(&self.folder)?;
             return Err(e);
         }
@@ -246,6 +242,7 @@ impl ConversationTrash {
         for (path, _) in &conversation.files {
             unit.check_free(&path.0)?;
         }
+        // The rollouts before the row, for the same reason as in `take_out_rest`.
         unit.put_in()?;
         tree::remove(&unit.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
@@ -267,6 +264,7 @@ impl ConversationTrash {
             at: unit.conversation.trashed_at,
         });
         let dated: Vec<_> = dated.collect();
+        // A wrong clock would let fresh units expire, and their removal cannot be undone.
         let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
         let units = units.into_iter().zip(ages);
         let expired = units.filter(|(_, known)| *known > age);
@@ -309,12 +307,8 @@ pub(crate) fn rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>,
 }
 
 fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Unit>, TrashError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?,
-    };
     let mut units = Vec::new();
-    for (name, kind) in entries {
+    for (name, kind) in tree::list_if_exists(folder)? {
         let unit = folder.join(&name);
         if kind.is_dir()
             && is_wanted(name.as_encoded_bytes())
@@ -383,20 +377,23 @@ impl Unit {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
+        self.take_out_rest()
+    }
+    /// Removes the rollouts last: while all are live, [`recover`] puts the rest back.
+    fn take_out_rest(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
+            // The row before the rollout: Codex indexes a rollout without a row again, but keeps a row
+            // without a rollout (0.169).
             saved_row::delete(&database.0, &conversation.id)?;
         }
         session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
-        self.remove_rollouts()
-    }
-
-    fn remove_rollouts(&self) -> Result<(), TrashError> {
-        for (path, name) in &self.conversation.files {
+        for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
             // Until here it was the same file by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
         }
-        for (path, _) in &self.conversation.files {
+        for (path, _) in &conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
@@ -434,6 +431,7 @@ impl Unit {
         }
         let files = &self.conversation.files;
         let is_whole = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        // The rollouts decide because they are removed last. Row and names can be written again in any state.
         let all_live = files
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());
@@ -451,15 +449,6 @@ impl Unit {
         }
         tree::remove(&self.folder)?;
         Ok(atomic::sync_folder(trash)?)
-    }
-
-    fn take_out_rest(&self) -> Result<(), TrashError> {
-        let conversation = &self.conversation;
-        if let Some(database) = &conversation.database {
-            saved_row::delete(&database.0, &conversation.id)?;
-        }
-        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
-        self.remove_rollouts()
     }
 
     /// Gives the complete unit its name.

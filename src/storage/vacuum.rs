@@ -4,17 +4,14 @@
 //! originals stay in the trash until the next successful run. [`undo`] exchanges them again.
 
 use super::originals;
-use crate::codex::database::{self, DatabaseError};
-use crate::codex::home::{
-    SQLITE_FOLDER, database_sidecars, is_database_named, is_versioned_database,
+use crate::codex::{
+    DatabaseError, SQLITE_FOLDER, database, database_sidecars, database_view, is_database_named,
+    is_versioned_database, threads,
 };
-use crate::codex::{database_view, threads};
-use crate::io::disk_clock::{self, ClockDoubt};
-use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
-use crate::io::json_path::as_shown;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, modes, tree};
+use crate::io::{
+    ClockDoubt, DocumentError, Environment, FileLock, IoContext, IoError, as_shown, atomic,
+    disk_clock, modes, tree,
+};
 use crate::journal::{FileExchange, IdleHome, JournalError, Recovery, RecoveryPolicy};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -179,6 +176,7 @@ pub(crate) fn undo(
         let files = plan()?;
         for (path, original) in &files {
             exchange.replace(path, |staged| -> Result<(), VacuumError> {
+                // A copy, not a link: Codex would write into the original, which another undo needs.
                 database::snapshot(original, staged)?;
                 copy_permissions(original, staged)
             })?;
@@ -216,7 +214,9 @@ fn replace(
             exchange.remove(&sidecar)?;
         }
     }
-    let earlier = originals::folders(&root)?;
+    // Listed before this run adds its own folder.
+    let earlier = tree::list_folders(&root)?;
+    // Before the exchange: afterwards the journal removes the originals.
     let kept = originals::keep(&root, home, &databases, now)?;
     if let Err(e) = exchange.commit(&policy) {
         if !FileExchange::is_pending(manager_home, JOURNAL) {
@@ -224,6 +224,7 @@ fn replace(
         }
         return Err(e.into());
     }
+    // Only after the commit: until then the earlier originals may be the only ones.
     for old in earlier {
         tree::remove(&old)?;
     }
@@ -303,6 +304,7 @@ fn write_compact(
     database::snapshot(source, staged)?;
     let before = database::row_counts(staged)?;
     let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
+    // Also after SQLite itself wrote it: the disk may be full or faulty.
     database::check(staged)?;
     let after = database::row_counts(staged)?;
     let is_complete = before.len() == after.len()

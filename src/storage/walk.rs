@@ -1,9 +1,8 @@
 //! The walk through a home that counts its files.
 
 use super::kinds::Usage;
-use crate::codex::home::{ARCHIVED_SESSIONS, HomeEntryKind, SESSIONS, kind_of};
-use crate::codex::rollout::RolloutName;
-use crate::history::id::ConversationId;
+use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
+use crate::history::ConversationId;
 use crate::io::{atomic, progress, temp_name};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::collections::BTreeSet;

@@ -2,8 +2,7 @@
 
 use super::error::{PackageError, TransferError};
 use super::manifest::{self, ExportManifest, NAME, PRODUCT};
-use crate::io::document::{self, Document, DocumentError, DocumentState};
-use crate::io::progress::is_interrupted;
+use crate::io::{Document, DocumentError, DocumentState, document, is_interrupted};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::path::Path;

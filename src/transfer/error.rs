@@ -1,10 +1,7 @@
 //! The errors of exports and imports.
 
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::ProfileError;
-use crate::io::IoError;
-use crate::io::document::DocumentError;
-use crate::io::space::NoSpace;
+use crate::accounts::{LeaseError, ProfileError};
+use crate::io::{DocumentError, IoError, NoSpace};
 use std::io;
 use std::path::{Path, PathBuf};
 

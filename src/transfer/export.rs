@@ -7,21 +7,14 @@ use super::manifest::{
     PROFILE_JSON, PROFILES,
 };
 use super::seal::{Encryption, SealedWriter};
-use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles};
-use crate::archive::entry_name::EntryName;
-use crate::archive::names;
-use crate::codex::home::AUTH_JSON;
-use crate::inventory::records::{ArchiveProblem, InventoryFile};
-use crate::inventory::{cooldown, observations, store};
-use crate::io::atomic::TempFile;
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::{self, Document};
-use crate::io::file_open;
-use crate::io::flush;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::progress::{Progress, is_interrupted};
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, tree};
+use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
+use crate::archive::{EntryName, names};
+use crate::codex::AUTH_JSON;
+use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
+use crate::io::{
+    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
+    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -163,8 +156,8 @@ pub(crate) fn plan(
     for name in [CONFIG, LAUNCHES] {
         add_file(&mut plan, home, Path::new(name))?;
     }
-    for name in names_in(&home.join(observations::FOLDER))? {
-        if observations::is_file_name(&name) {
+    for (name, _) in tree::list_if_exists(&home.join(observations::FOLDER))? {
+        if name.to_str().is_some_and(observations::is_file_name) {
             add_file(&mut plan, home, &Path::new(observations::FOLDER).join(name))?;
         }
     }
@@ -241,15 +234,6 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             plan.add(name, bytes)
         }
     }
-}
-
-fn names_in(folder: &Path) -> Result<Vec<String>, IoError> {
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?.into_iter(),
-    };
-    let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.collect())
 }
 
 /// Adds records without an archive, and archives with their sidecars if they are included.
@@ -421,6 +405,7 @@ fn write_files(
                 .append_data(&mut head, file.path.as_path(), bytes.expose())
                 .at("write", place)?,
             ExportContent::File(path) => {
+                // Only the header. `tar` would write the content without progress and interruption.
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
                     .at("write", place)?;
                 let mut hasher = Hasher::default();
@@ -428,6 +413,7 @@ fn write_files(
                     hasher.update(bytes);
                     tar.get_mut().write_all(bytes)
                 })?;
+                // The manifest was written first, so a file that changed since cannot be corrected any more.
                 if size != file.size || hasher.digest() != file.sha256 {
                     return Err(TransferError::Changed(path.display().to_string()));
                 }

@@ -18,14 +18,12 @@
 //! note is part of `profile.json`, while a journal would put an outdated `profile.json` back.
 
 use super::error::TransferError;
-use crate::accounts::profile::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
-use crate::codex::login_lock::{self, LoginLock};
-use crate::io::atomic::{PublishError, TempFile};
-use crate::io::clock::Timestamp;
-use crate::io::file_id::FileId;
-use crate::io::lock::{FileLock, LockError};
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic, tree};
+use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
+use crate::codex::{LoginLock, login_lock};
+use crate::io::{
+    FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
+    tree,
+};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -191,6 +189,7 @@ fn unchanged_profiles(
 ) -> Result<Vec<Profile>, TransferError> {
     let profile_of = |login: &MovingLogin| {
         let profile = profiles.named(&login.profile)?;
+        // A login that was renewed since is newer than the one in the file, which could not renew any more.
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
         if !is_same || obstacle(&profile, codex_home).is_some() {
             return Err(TransferError::Changed(login.profile.clone()));
@@ -295,6 +294,8 @@ pub(crate) fn finish_interrupted(
 fn outcome_of(note: &PendingMove) -> MoveOutcome {
     if note.is_export(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
+        // The final name counts only once it is durable: otherwise a power failure could bring the temporary
+        // one back.
         if synced.is_ok() {
             return MoveOutcome::Moved(note.file.clone());
         }

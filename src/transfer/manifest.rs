@@ -1,14 +1,10 @@
 //! The manifest of an export: its first entry, which lists all others in order.
 
 use crate::accounts::profile_ops::check_name;
-use crate::archive::entry_name::EntryName;
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::codex::home::AUTH_JSON;
+use crate::archive::{EntryName, Metadata, names};
+use crate::codex::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
-use crate::io::clock::Timestamp;
-use crate::io::document::Document;
-use crate::io::hash::{self, Sha256Digest};
+use crate::io::{Document, Sha256Digest, Timestamp, hash};
 use serde::{Deserialize, Serialize};
 use std::path::Component;
 

@@ -7,18 +7,14 @@ use super::export::NotTransferred;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::{ExportedArchive, Package};
-use crate::accounts::new_login::LiveHomeUpdate;
-use crate::accounts::profile::Profiles;
+use crate::accounts::{LiveHomeUpdate, Profiles};
 use crate::archive::names;
-use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
-use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
-use crate::inventory::{legacy, observations, store};
-use crate::io::document::{self, DocumentError};
-use crate::io::file_open;
-use crate::io::hash;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, tree};
-use crate::quota::account::{AccountEntry, WeeklyEvidence};
+use crate::inventory::cooldown::LOCK_NAME;
+use crate::inventory::{
+    ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
+};
+use crate::io::{DocumentError, FileLock, IoContext, atomic, document, file_open, hash, tree};
+use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -85,8 +81,8 @@ pub(crate) fn plan(
     let home = options.manager_home;
     let cooldown = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
-    let launches = read_small(&home.join(LAUNCHES))?.unwrap_or_default();
-    let config = read_small(&home.join(CONFIG))?;
+    let launches = file_open::read_if_exists(&home.join(LAUNCHES))?.unwrap_or_default();
+    let config = file_open::read_if_exists(&home.join(CONFIG))?;
     let mut spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -112,14 +108,6 @@ pub(crate) fn plan(
             (Some(_), Some(_)) => ConfigOutcome::Kept,
         },
     })
-}
-
-fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
-    match file_open::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).at("read", path).map_err(Into::into),
-    }
 }
 
 fn plan_archives(
@@ -169,6 +157,7 @@ fn same_archive(
     });
     for record in of_size {
         let noted = &record.metadata.archive_sha256;
+        // Archives of the Python tool have no digest in their sidecars.
         let is_same = if noted.is_empty() {
             let path = backups.join(&record.path);
             let mut file = file_open::open(&path).at("open", &path)?;
@@ -237,6 +226,7 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     if local.plan.is_none() {
         local.plan.clone_from(&exported.plan);
     }
+    // The later decision of the user counts, also one that ended a hold.
     if exported.held_since > local.held_since {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
@@ -284,6 +274,7 @@ pub(crate) fn apply(
     ] {
         atomic::remove_stale_temps(folder);
     }
+    // Planned once without locks, to know which accounts to lock, and again under them.
     let (wanted, _) = profiles::plan(package, options)?;
     let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));
     let logins = packed.filter_map(|packed| packed.login.as_ref());
@@ -306,6 +297,8 @@ pub(crate) fn apply(
             LiveHomeUpdate::No => {}
         }
     }
+    // After the logins: they are small and cannot be made again, archives can be imported again after a full
+    // disk.
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -410,7 +403,7 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     }
     let path = home.join(LAUNCHES);
     let _held = FileLock::exclusive(&home.join(LOCK_NAME))?;
-    let mut text = read_small(&path)?.unwrap_or_default();
+    let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
     let new = new_launches(package, &text.clone());
     if new.is_empty() {
         return Ok(());

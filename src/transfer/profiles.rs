@@ -9,16 +9,13 @@
 use super::error::TransferError;
 use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
-use crate::accounts::new_login::{self, LiveHomeUpdate};
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{LoginOwner, Profile, ProfileFile, Profiles, is_unfinished};
+use crate::accounts::profile::is_unfinished;
 use crate::accounts::profile_ops::check_no_email;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::io::atomic;
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::lock::FileLock;
+use crate::accounts::{
+    LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
+};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity};
+use crate::io::{FileLock, Timestamp, Zone, atomic};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;

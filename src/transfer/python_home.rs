@@ -7,19 +7,15 @@
 use super::error::{PythonHomeError, TransferError};
 use super::export::NotTransferred;
 use super::merge::{ArchiveOutcome, merge_entry};
-use crate::archive::metadata::BackupMode;
-use crate::archive::names;
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::records::{ArchiveRecord, InventoryFile};
-use crate::inventory::{catalog, python, store};
-use crate::io::atomic::TempFile;
-use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::environment::Environment;
-use crate::io::hash;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, OrdinaryPath, Progress, atomic, file_open, tree};
-use crate::quota::account::LoginState;
+use crate::archive::{BackupMode, names};
+use crate::inventory::{
+    ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
+};
+use crate::io::{
+    DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath, Progress,
+    TempFile, Zone, atomic, document, file_open, hash, is_interrupted, tree,
+};
+use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fs;
@@ -178,17 +174,14 @@ fn read_cooldown(
     target: &CopyTarget<'_>,
 ) -> Result<(CooldownFile, Vec<String>), IoError> {
     let path = folder.join(cooldown::FILE_NAME);
-    match file_open::read(&path) {
-        Ok(bytes) => {
-            let read = python::parse(&bytes, folder, &target.now, target.zone);
-            Ok(read.unwrap_or_else(|| {
-                let warning = format!("damaged, so it was ignored: {}", path.display());
-                (CooldownFile::default(), vec![warning])
-            }))
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Default::default()),
-        Err(e) => Err(e).at("read", &path),
-    }
+    let Some(bytes) = file_open::read_if_exists(&path)? else {
+        return Ok(Default::default());
+    };
+    let read = python::parse(&bytes, folder, &target.now, target.zone);
+    Ok(read.unwrap_or_else(|| {
+        let warning = format!("damaged, so it was ignored: {}", path.display());
+        (CooldownFile::default(), vec![warning])
+    }))
 }
 
 /// Decides what is copied. Takes no lock and writes nothing.

@@ -7,20 +7,14 @@
 use super::entries::{ExportEntries, check_end, parse_document, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
-use crate::accounts::profile::ProfileFile;
-use crate::archive::entry_name::EntryName;
-use crate::archive::names;
-use crate::archive::sidecar::{self, SidecarProblem};
-use crate::codex::auth::{AuthSnapshot, Login};
-use crate::inventory::cooldown::CooldownFile;
-use crate::inventory::observations::ObservationsFile;
-use crate::inventory::records::InventoryFile;
-use crate::io::flush;
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::progress::{Progress, is_interrupted};
-use crate::io::secret::SecretBytes;
-use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic, space};
+use crate::accounts::ProfileFile;
+use crate::archive::{EntryName, SidecarProblem, names, sidecar};
+use crate::codex::{AuthSnapshot, Login};
+use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
+use crate::io::{
+    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, is_interrupted,
+    space,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -81,6 +75,7 @@ fn read_package(
     progress: &dyn Progress,
 ) -> Result<Package, PackageError> {
     let mut tar = tar::Archive::new(content);
+    // Raw: GNU and PAX extensions could give an entry another name or size than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
     let mut reader = ExportEntries {
         next: &mut || entries.next().transpose(),
@@ -122,6 +117,7 @@ fn read_package(
         let what = format!("an entry that is not in the manifest: {name}");
         return Err(PackageError::Damaged(what));
     }
+    // `tar` stops at the first empty block, so bytes behind it would go unchecked.
     check_end(tar.into_inner())?;
     take_logins(&mut package, logins)?;
     check_sidecars(&package)?;
@@ -194,6 +190,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
         let Some(part) = ExportPart::of(&file.path) else {
             return wrong("not a file of an export");
         };
+        // Two names that differ in case alone are one file on macOS and Windows.
         if !seen.insert(file.path.case_folded()) {
             return wrong("a duplicate name");
         }
@@ -210,6 +207,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
             ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
         }
+        // Each limit alone would still let thousands of files fill the memory.
         if in_memory > 512 * 1024 * 1024 {
             return wrong("more than 512 MiB without the archives");
         }

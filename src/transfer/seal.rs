@@ -1,9 +1,7 @@
 //! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
 
 use super::error::TransferError;
-use crate::io::file_open;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, SecretBytes, file_open};
 use age::secrecy::SecretString;
 use age::stream::StreamWriter;
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
@@ -124,6 +122,8 @@ impl<W: Write> SealedWriter<W> {
             Encryption::Plain => return Ok(Self::Plain(output)),
             Encryption::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
+                // By default `age` measures the machine: a fast one would write exports that a slow one cannot
+                // open in time.
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }

@@ -5,9 +5,8 @@ use super::fault::Fault;
 use super::restic::Restic;
 use super::snapshot::short_id;
 use super::tags::SnapshotTags;
-use crate::archive::tree_capture::CapturedTree;
-use crate::io::Progress;
-use crate::io::quantity::pluralize;
+use crate::archive::CapturedTree;
+use crate::io::{Progress, pluralize};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::path::Path;
@@ -124,6 +123,7 @@ fn backup_until_unchanged(
             reads_all: false,
         };
         let report = run_backup(restic, tree.root(), &options, progress)?;
+        // Before the check of the files: if that fails, the snapshot has to be removed too.
         superseded.push(report.id.clone());
         let changed = tree.copy_changed_files()?;
         if changed == 0 {
@@ -171,6 +171,7 @@ pub(super) fn run_backup(
     if let Some(time) = &time {
         args.extend(["--time", time]);
     }
+    // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
     let mut report = None;
     let mut meter = ProgressMeter {

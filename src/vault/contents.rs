@@ -3,18 +3,15 @@
 use super::error::VaultError;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
-use crate::archive::entry::{FileEntry, FolderEntry};
-use crate::archive::entry_name::EntryName;
-use crate::archive::file_list::FileList;
 use crate::archive::format::manifest_members;
-use crate::archive::inode_stamp::InodeStamp;
-use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::path_checks::check_entries;
-use crate::archive::scope::CaptureScope;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::IoContext;
-use crate::io::clock::Zone;
+use crate::archive::{
+    ArchiveManifest, BackupMode, CaptureScope, EntryName, FileEntry, FileList, FolderEntry,
+    InodeStamp, Metadata,
+};
+use crate::codex::{HomeEntryKind, kind_of};
+use crate::io::{IoContext, Zone};
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use crate::archive::ArchiveError;
-use crate::codex::program::ProgramError;
+use crate::codex::ProgramError;
 use crate::io::IoError;
 use crate::restore::RestoreError;
 use std::path::PathBuf;

@@ -35,93 +35,53 @@ pub(crate) enum Fault {
     Other,
 }
 
-/// Parts of messages, in lower case, by fault. The first match wins.
-const MESSAGES: [(Fault, &[&str]); 10] = [
+/// Parts of messages, in lower case and separated by `|`, by fault. The first match wins.
+const MESSAGES: [(Fault, &str); 10] = [
     (
         Fault::WrongPassword,
-        &["wrong password", "an empty password is not"],
+        "wrong password|an empty password is not",
     ),
     (
         Fault::Locked,
-        &["already locked", "unable to create lock", "failed to lock"],
+        "already locked|unable to create lock|failed to lock",
     ),
     (
         Fault::Exists,
-        &["config file already exists", "already initialized"],
+        "config file already exists|already initialized",
     ),
     (
         Fault::NoSpace,
-        &["no space left", "disk quota exceeded", "quotaexceeded"],
+        "no space left|disk quota exceeded|quotaexceeded",
     ),
     (
         Fault::NoBucket,
-        &["bucket does not exist", "nosuchbucket", "containernotfound"],
+        "bucket does not exist|nosuchbucket|containernotfound",
     ),
     (
         Fault::Credentials,
-        &[
-            "access key id you provided",
-            "invalidaccesskeyid",
-            "signaturedoesnotmatch",
-            "request signature we calculated",
-            "expired",
-            "access denied",
-            "accessdenied",
-            "403 forbidden",
-            "401 unauthorized",
-            "unauthorized",
-            "no credentials found",
-            "unsupported algorithm",
-            "invalid credentials",
-        ],
+        "access key id you provided|invalidaccesskeyid|signaturedoesnotmatch|request signature we calculated|\
+          expired|access denied|accessdenied|403 forbidden|401 unauthorized|unauthorized|no credentials found|\
+          unsupported algorithm|invalid credentials",
     ),
     (
         Fault::Network,
-        &[
-            "connection refused",
-            "connection reset",
-            "no such host",
-            "network is unreachable",
-            "no route to host",
-            "i/o timeout",
-            "tls handshake",
-            "unexpected eof",
-            "unable to start the sftp session",
-            "broken pipe",
-            "server closed",
-            "502 bad gateway",
-            "503 service unavailable",
-        ],
+        "connection refused|connection reset|no such host|network is unreachable|no route to host|i/o timeout|\
+          tls handshake|unexpected eof|unable to start the sftp session|broken pipe|server closed|\
+          502 bad gateway|503 service unavailable",
     ),
     (
         Fault::Permission,
-        &["permission denied", "operation not permitted"],
+        "permission denied|operation not permitted",
     ),
     (
         Fault::Damaged,
-        &[
-            "not found in repository",
-            "ciphertext verification failed",
-            "invalid data returned",
-            "not found in index",
-            "not found in snapshot",
-            "should be a file, but is a",
-            "pack file",
-            "errors were found",
-            "contains errors",
-            "failed to load index",
-            "load <",
-            "/data/",
-        ],
+        "not found in repository|ciphertext verification failed|invalid data returned|not found in index|\
+          not found in snapshot|should be a file, but is a|pack file|errors were found|contains errors|\
+          failed to load index|load <|/data/",
     ),
     (
         Fault::NoRepository,
-        &[
-            "is there a repository at",
-            "unable to open config file",
-            "repository does not exist",
-            "no repository",
-        ],
+        "is there a repository at|unable to open config file|repository does not exist|no repository",
     ),
 ];
 
@@ -134,7 +94,7 @@ impl Fault {
         let text = stderr.to_lowercase();
         let by_text = MESSAGES
             .iter()
-            .find(|(_, messages)| messages.iter().any(|m| text.contains(m)))
+            .find(|(_, messages)| messages.split('|').any(|m| text.contains(m)))
             .map(|(fault, _)| *fault);
         match (code, by_text) {
             (None, _) => Self::Killed,

@@ -1,8 +1,7 @@
 //! The folder of the vault in the manager home: the tree that restic reads, the password, the state, temporary
 //! folders.
 
-use crate::io::staging::Staging;
-use crate::io::{IoError, atomic};
+use crate::io::{IoError, Staging, atomic};
 use std::path::{Path, PathBuf};
 
 /// Name of the folder in the manager home.

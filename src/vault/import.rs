@@ -6,13 +6,11 @@ use super::restic::Restic;
 use super::snapshot::Snapshot;
 use super::tags::SnapshotTags;
 use super::tree_lock::TreeLock;
-use crate::archive::ArchiveError;
-use crate::archive::attributes::set_attributes;
-use crate::archive::entry::FileEntry;
-use crate::archive::manifest::{ArchiveManifest, MANIFEST_NAME};
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sink::{Extent, Sink};
+use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::tree_capture::write_manifest;
+use crate::archive::{
+    ArchiveError, ArchiveManifest, ArchiveReader, Extent, FileEntry, Sink, set_attributes,
+};
 use crate::io::{IoContext, Progress, atomic, file_open, hash, position, tree};
 use std::collections::HashMap;
 use std::fs::File;
@@ -141,6 +139,7 @@ impl FolderSink<'_> {
         }
         atomic::create_unsynced_folder(atomic::parent_of(path))?;
         let file = atomic::create_private(path)?;
+        // A handle of its own for each chunk: threads write outside of the lock.
         let handle = file.try_clone().at("write", path)?;
         open.insert(path.to_path_buf(), file);
         Ok(handle)

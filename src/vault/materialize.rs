@@ -8,15 +8,12 @@ use super::contents::SnapshotContents;
 use super::error::VaultError;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::entry_name::EntryName;
-use crate::archive::format::Compression;
-use crate::archive::format::tar_stream::{EntryContent, RawEntry, RawKind, for_each_entry};
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::pack::{self, FinishedArchive, PackWriter};
-use crate::io::atomic::TempFile;
-use crate::io::{IoContext, Progress};
+use crate::archive::format::tar_stream::for_each_entry;
+use crate::archive::{
+    ArchiveError, ArchiveManifest, Compression, EntryContent, EntryName, FileEntry,
+    FinishedArchive, PackWriter, RawEntry, RawKind, pack,
+};
+use crate::io::{IoContext, Progress, TempFile};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;

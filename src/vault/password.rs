@@ -1,10 +1,7 @@
 //! The source of the vault's password. restic gets it by variables or reads it itself; it is never an
 //! argument and never in `config.toml`.
 
-use crate::io::IoError;
-use crate::io::atomic;
-use crate::io::environment::Environment;
-use crate::io::secret::SecretBytes;
+use crate::io::{Environment, IoError, SecretBytes, atomic};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -79,6 +76,7 @@ impl Password {
     pub(super) fn apply_to(&self, command: &mut Command) {
         if *self != Self::Environment {
             for name in VARIABLES {
+                // restic refuses a password file together with a password command.
                 command.env_remove(name);
             }
         }

@@ -6,11 +6,8 @@
 //! it starts, and runs `restic unlock` only if every lock is of a dead process in the notes, of another
 //! host, or stale.
 
-use crate::io::clock::Clock;
-use crate::io::lock::{self, is_free};
-use crate::io::piped_child::ChildEnd;
-use crate::io::random_id::random_id;
-use crate::io::{atomic, sharing};
+use crate::io::lock::is_free;
+use crate::io::{ChildEnd, Clock, atomic, lock, random_id, sharing};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use std::fs::{self, File};

@@ -4,11 +4,8 @@ use super::error::{ResticMessage, VaultError};
 use super::fault::{self, Fault};
 use super::password::Password;
 use super::process_note::ProcessNote;
-use crate::codex::program::{Program, ProgramError};
-use crate::codex::redaction;
-use crate::io::IoContext;
-use crate::io::environment::Environment;
-use crate::io::piped_child::{ChildEnd, PipedChild, Stop};
+use crate::codex::{Program, ProgramError, redaction};
+use crate::io::{ChildEnd, Environment, IoContext, PipedChild, Stop};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -106,6 +103,7 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
+        // A signal is no evidence about the program, unlike output that is not that of restic.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.failure(&end));
@@ -130,6 +128,7 @@ impl Restic {
         let mut command = self.env.command(&self.program);
         for (name, _) in self.env.variables() {
             let upper = name.to_string_lossy().to_uppercase();
+            // Windows ignores the case of the names of variables.
             if upper.starts_with("OPENAI_") || upper.starts_with("CODEX_") {
                 command.env_remove(name);
             }

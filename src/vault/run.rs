@@ -171,6 +171,8 @@ impl Restic {
                 return Ok(());
             }
         }
+        // restic removes only locks of this host whose process is dead, and stale ones. All of them were
+        // checked above.
         self.output(&["unlock"]).map(drop)
     }
 

@@ -3,8 +3,8 @@
 use super::error::VaultError;
 use super::restic::Restic;
 use super::tags::SnapshotTags;
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::inventory::candidate::{ArchiveClass, RetentionCandidate, Soundness};
+use crate::archive::{BackupMode, Metadata};
+use crate::inventory::{ArchiveClass, RetentionCandidate, Soundness};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
@@ -47,16 +47,10 @@ impl Snapshot {
     pub(crate) fn candidate(&self) -> Option<RetentionCandidate> {
         let tags = self.tags.as_ref()?;
         let metadata = &tags.metadata;
-        let class = match metadata.mode {
-            _ if metadata.is_safety() => ArchiveClass::Safety,
-            BackupMode::Full => ArchiveClass::Full,
-            BackupMode::Auth => ArchiveClass::Auth,
-            BackupMode::Sessions => ArchiveClass::Sessions,
-        };
         Some(RetentionCandidate {
             archive: self.id.clone(),
             identity: metadata.identity(),
-            class,
+            class: ArchiveClass::of(metadata),
             home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: tags.machine.clone(),
             excludes: metadata.excludes,

@@ -1,9 +1,7 @@
 //! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
 
 use super::folder::folder;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError};
-use crate::io::random_id::random_id;
+use crate::io::{Document, DocumentError, Timestamp, document, random_id};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The tags that describe the snapshots of this program: `codex-manager` and `key=value` pairs. restic
 //! separates tags by commas, so values are percent-encoded.
 
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::{BackupMode, Metadata};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// The tag of every snapshot of this program.

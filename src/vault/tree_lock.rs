@@ -4,8 +4,7 @@ use super::error::VaultError;
 use super::folder::{folder, staging_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
-use crate::io::lock::FileLock;
-use crate::io::{IoError, atomic, progress, staging, tree};
+use crate::io::{FileLock, IoError, atomic, progress, staging, tree};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -44,6 +43,7 @@ impl TreeLock {
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::exclusive_unless_interrupted(&folder.join(LOCK))?;
         let since = Instant::now();
+        // The lock of a killed codex-manager is free, but its restic runs on.
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);

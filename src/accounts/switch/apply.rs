@@ -5,14 +5,9 @@ use super::idle_login::IdleLogin;
 use super::plan::{SwitchPlan, plan};
 use super::request::{DaemonPolicy, SwitchRequest};
 use super::switch_record::remember;
-use crate::accounts::lease::LeaseError;
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{LoginOwner, Profiles};
-use crate::accounts::save::{LoginToKeep, SaveReport};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::daemon::{self, Daemon};
-use crate::codex::process::{Holder, find_codex, running_daemon_turns};
-use crate::codex::program::Program;
+use crate::accounts::{LeaseError, LoginOwner, LoginToKeep, OwnerLocation, Profiles, SaveReport};
+use crate::codex::process::running_daemon_turns;
+use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
 use crate::io::atomic;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -85,6 +80,7 @@ pub(crate) fn apply(
     on_step("locked the accounts");
     let mut daemon_stopped = false;
     loop {
+        // Again in each round: Codex may have renewed the login since the last one.
         let idle = IdleLogin::acquire(request, deadline)?;
         on_step("took Codex's locks and read the live login again");
         if stop_daemon(request, &idle.plan)? {

@@ -1,11 +1,7 @@
 //! The reasons why a switch fails.
 
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::ProfileError;
-use crate::codex::daemon::DaemonError;
-use crate::codex::identity::Identity;
-use crate::codex::process::Holder;
-use crate::codex::program::ProgramError;
+use crate::accounts::{LeaseError, ProfileError};
+use crate::codex::{DaemonError, Holder, Identity, ProgramError};
 use crate::io::IoError;
 use crate::journal::join_holders;
 use std::path::PathBuf;

@@ -4,15 +4,10 @@
 use super::error::SwitchError;
 use super::plan::{SwitchPlan, plan_switch};
 use super::request::SwitchRequest;
-use crate::accounts::profile::{Profile, Profiles};
-use crate::codex::auth::{AuthFile, AuthSnapshot};
-use crate::codex::daemon;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::login_lock::LoginLock;
-use crate::codex::process::{Holder, find_codex, running_daemon_turns};
-use crate::io::lock::LockError;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoError, atomic};
+use crate::accounts::{Profile, Profiles};
+use crate::codex::process::running_daemon_turns;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
+use crate::io::{IoError, LockError, atomic, is_interrupted};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

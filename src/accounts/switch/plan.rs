@@ -2,12 +2,10 @@
 
 use super::error::SwitchError;
 use super::request::SwitchRequest;
-use crate::accounts::lease::LeaseError;
-use crate::accounts::profile::{LoginOwner, Profile, Profiles, canonical, own_profile};
-use crate::accounts::save::{SaveOutcome, save_outcome};
-use crate::codex::auth::{AuthFile, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
+use crate::accounts::profile::{canonical, own_profile};
+use crate::accounts::save::save_outcome;
+use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
+use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
 use serde::Serialize;
 
 /// The planned effect of a switch.

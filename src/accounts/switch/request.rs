@@ -1,8 +1,7 @@
 //! The parameters of a switch.
 
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
+use crate::codex::Identity;
+use crate::io::{Environment, Timestamp};
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! `profiles/.switch.json`: the previous account of each Codex home.
 
 use super::request::SwitchRequest;
-use crate::accounts::profile::{ProfileError, canonical};
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document};
+use crate::accounts::ProfileError;
+use crate::accounts::profile::canonical;
+use crate::codex::Identity;
+use crate::io::{Document, Timestamp, document};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,19 +1,14 @@
 //! The archive with the fullest copy of a conversation.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::metadata::BackupMode;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::RolloutName;
+use crate::archive::{ArchiveReader, BackupMode, FileEntry};
+use crate::codex::RolloutName;
 use crate::context::Context;
 use crate::conversations::messages;
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{numbered, typed_name};
 use crate::inventory::store;
-use crate::io::IoContext;
-use crate::io::hash::Sha256Digest;
-use crate::io::progress::is_interrupted;
-use crate::io::quantity::pluralize;
+use crate::io::{IoContext, Sha256Digest, is_interrupted, pluralize};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -52,6 +47,7 @@ impl CopyCounts {
             .iter()
             .map(|entry| (entry.size, entry.sha256.ok_or(entry.mtime)));
         let digests: RolloutDigests = digests.collect();
+        // Successive archives often have the same version of a conversation, and unpacking takes long.
         if let Some(count) = self.known.get(&digests) {
             return Ok(Some(*count));
         }

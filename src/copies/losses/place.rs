@@ -50,21 +50,13 @@ impl CopyPlace {
 
     /// Returns the command that brings the messages of this conversation back.
     pub(crate) fn command(&self, id: &str) -> Option<String> {
-        match &self.kind {
-            CopyPlaceKind::Archive(name) => Some(format!(
-                "codex-manager restore {} --session {id}",
-                shell::word(name)
-            )),
-            CopyPlaceKind::TrashedArchive => Some(format!(
-                "codex-manager restore {} --session {id}",
-                shell::word(&self.name)
-            )),
-            CopyPlaceKind::Snapshot => Some(format!(
-                "codex-manager vault restore {} --session {id}",
-                self.label()
-            )),
-            CopyPlaceKind::ConflictCopy => Some(format!("codex-manager sync resolve {id}")),
-            CopyPlaceKind::File => None,
-        }
+        let restore = match &self.kind {
+            CopyPlaceKind::Archive(name) => format!("restore {}", shell::word(name)),
+            CopyPlaceKind::TrashedArchive => format!("restore {}", shell::word(&self.name)),
+            CopyPlaceKind::Snapshot => format!("vault restore {}", self.label()),
+            CopyPlaceKind::ConflictCopy => return Some(format!("codex-manager sync resolve {id}")),
+            CopyPlaceKind::File => return None,
+        };
+        Some(format!("codex-manager {restore} --session {id}"))
     }
 }

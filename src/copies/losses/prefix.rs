@@ -1,8 +1,7 @@
 //! Copies that a rollout begins with.
 
 use crate::codex::rollout;
-use crate::io::file_open;
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{Hasher, Sha256Digest, file_open};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -11,21 +10,22 @@ pub(crate) type Mark = (u64, Sha256Digest);
 
 /// Returns the marks that the text of the rollout begins with. Reads up to the longest mark.
 pub(crate) fn in_text(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
-    if marks.is_empty() {
-        return Ok(marks);
-    }
-    matching(&mut *rollout::open_plain(path)?, marks)
+    matching(|| rollout::open_plain(path), marks)
 }
 
 /// Returns the marks that the bytes of the file begin with.
 pub(crate) fn in_bytes(path: &Path, marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
+    matching(|| file_open::open(path), marks)
+}
+
+fn matching<R: Read>(
+    open: impl FnOnce() -> io::Result<R>,
+    mut marks: Vec<Mark>,
+) -> io::Result<Vec<Mark>> {
     if marks.is_empty() {
         return Ok(marks);
     }
-    matching(&mut file_open::open(path)?, marks)
-}
-
-fn matching(reader: &mut dyn Read, mut marks: Vec<Mark>) -> io::Result<Vec<Mark>> {
+    let mut reader = open()?;
     marks.sort_by_key(|mark| mark.0);
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
@@ -42,6 +42,7 @@ fn matching(reader: &mut dyn Read, mut marks: Vec<Mark>) -> io::Result<Vec<Mark>
             hasher.update(&buffer[..n]);
             len += n as u64;
         }
+        // The hasher goes on behind this mark: one pass over the file serves all marks.
         if hasher.digest() == mark.1 {
             found.push(mark);
         }
@@ -57,7 +58,7 @@ mod tests {
     fn only_beginnings_match() {
         let mark = |text: &str| (text.len() as u64, Sha256Digest::of(text.as_bytes()));
         let marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
-        let found = matching(&mut "abcdef".as_bytes(), marks).unwrap();
+        let found = matching(|| Ok("abcdef".as_bytes()), marks).unwrap();
         assert_eq!(found, ["", "abc", "abcdef"].map(mark));
     }
 }

@@ -4,8 +4,8 @@ use crate::context::Context;
 use crate::copies::losses::compare::Loss;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::history::thread_titles::titles_of;
-use crate::inventory::losses::{self, KnownLoss};
-use crate::io::clock::Timestamp;
+use crate::inventory::{KnownLoss, losses};
+use crate::io::Timestamp;
 use crate::ui::time::{absolute, rfc3339};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -99,6 +99,7 @@ pub(crate) fn record(
         let stays = known.into_iter().filter(|known| {
             let is_checked = match extent {
                 CheckExtent::All => true,
+                // Snapshots were not read, so they may still have what no other place has.
                 CheckExtent::WithoutVault => known.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
                 CheckExtent::Conversations(ids) => ids.contains(&known.session_id),

@@ -1,7 +1,7 @@
 //! A copy of a rollout in a place.
 
-use crate::archive::entry::FileEntry;
-use crate::codex::rollout::RolloutName;
+use crate::archive::FileEntry;
+use crate::codex::RolloutName;
 use crate::copies::source::ConversationSource;
 use std::path::PathBuf;
 

@@ -1,14 +1,10 @@
 //! Writes the planned files.
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
-use crate::history::HistoryError;
-use crate::history::rewrite::FileRewrite;
-use crate::history::session_index;
-use crate::history::snapshot::{RepairSnapshot, RepairSnapshots, SnapshotReason};
-use crate::io::file_open;
-use crate::io::hash;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic, sharing};
+use crate::history::{
+    FileRewrite, HistoryError, RepairSnapshot, RepairSnapshots, SnapshotReason, session_index,
+};
+use crate::io::{FileLock, IoContext, atomic, file_open, hash, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -146,9 +142,11 @@ fn write_files(
         let mut held = lock
             .map(|lock| FileLock::exclusive_within(&lock, session_index::LOCK_TIMEOUT))
             .transpose()?;
+        // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
         if length(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
+        // Again under the lock: Codex may have appended since the preview.
         let written = !is_up_to_date(&path, file)?;
         let mut backup = None;
         if written {

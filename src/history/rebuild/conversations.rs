@@ -1,14 +1,13 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
-use crate::codex::database::DatabaseError;
-use crate::codex::rollout::RolloutName;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::files::{self, RolloutFile};
-use crate::history::id::ConversationId;
-use crate::history::rollout::{self, SessionMeta, first_line};
-use crate::history::{HistoryError, SkippedFile, for_each_file};
-use crate::io::rfc3339::Rfc3339Time;
+use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
+use crate::history::rollout::first_line;
+use crate::history::{
+    ConversationId, HistoryError, RolloutFile, SessionMeta, SkippedFile, files, for_each_file,
+    rollout,
+};
+use crate::io::Rfc3339Time;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -161,7 +160,6 @@ pub(super) fn gather(
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<ConversationSet, HistoryError> {
     let (conversations, archived) = by_state(table);
-    let mut archived_files = HashSet::new();
     let mut set = ConversationSet {
         source: if conversations.is_empty() {
             RebuildSource::Rollouts
@@ -169,44 +167,37 @@ pub(super) fn gather(
             RebuildSource::Database
         },
         conversations,
-        files: files::find(home)?,
+        files: Vec::new(),
         owned: Vec::new(),
         excluded: HashSet::new(),
         orphans: 0,
         without_id: 0,
     };
+    let mut files = files::find(home)?;
     // A file name has the id of its conversation, so archived rollouts are not read.
-    for file in set.files.extract_if(.., |file| file.is_archived) {
+    for file in files.extract_if(.., |file| file.is_archived) {
         let name = RolloutName::of(&file.relative);
-        archived_files.extend(name.and_then(|name| name.id().map(ConversationId::of)));
+        let id = name.and_then(|name| name.id().map(ConversationId::of));
+        set.excluded.extend(id);
     }
-    let mut owners = OwnerSearch {
-        set: &set,
-        archived,
-        unlisted: HashSet::new(),
-        takes_orphans: include_orphans || set.source == RebuildSource::Rollouts,
-        found: Vec::new(),
-        orphans: 0,
-        without_id: 0,
-    };
-    let paths = set.files.iter().map(|file| file.path(home));
+    let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
+    let mut found = Vec::new();
+    let paths = files.iter().map(|file| file.path(home));
     for_each_file(paths, skipped, rollout::head, |i, meta| {
-        owners.add(u32::try_from(i).unwrap_or(u32::MAX), meta);
+        match meta {
+            None => set.without_id += 1,
+            // Codex does not open those of before 0.32.
+            Some(meta) if archived.contains(&meta.id) || !meta.has_envelope => {}
+            Some(meta) => {
+                let file = u32::try_from(i).unwrap_or(u32::MAX);
+                found.extend(set.owned_rollout(file, meta, takes_orphans));
+            }
+        }
         Ok(())
     })?;
-    let OwnerSearch {
-        found,
-        archived,
-        unlisted,
-        orphans,
-        without_id,
-        ..
-    } = owners;
-    (set.orphans, set.without_id) = (orphans, without_id);
+    set.files = files;
     set.assign(found);
-    set.excluded = archived_files;
     set.excluded.extend(archived);
-    set.excluded.extend(unlisted);
     Ok(set)
 }
 
@@ -227,48 +218,29 @@ fn by_state(table: Option<ThreadTable>) -> (Vec<RebuildConversation>, HashSet<Co
     (conversations, archived)
 }
 
-/// Finds the conversations of rollouts by their metadata.
-struct OwnerSearch<'a> {
-    set: &'a ConversationSet,
-    archived: HashSet<ConversationId>,
-    takes_orphans: bool,
-    /// Conversations on disk without a row, if they are left out.
-    unlisted: HashSet<ConversationId>,
-    found: Vec<OwnedRollout>,
-    orphans: usize,
-    without_id: usize,
-}
-
-impl OwnerSearch<'_> {
-    /// Adds a rollout, or counts it if it is left out.
-    fn add(&mut self, file: u32, meta: Option<SessionMeta>) {
-        let Some(meta) = meta else {
-            self.without_id += 1;
-            return;
-        };
-        // Codex does not open those of before 0.32.
-        if self.archived.contains(&meta.id) || !meta.has_envelope {
-            return;
-        }
-        let known = self.set.place(&meta.id);
-        if known.is_none() && !self.takes_orphans {
+impl ConversationSet {
+    /// Finds the conversation of a rollout by its metadata. `None` if the rebuild leaves it out, because it has no row.
+    fn owned_rollout(
+        &mut self,
+        file: u32,
+        meta: SessionMeta,
+        takes_orphans: bool,
+    ) -> Option<OwnedRollout> {
+        let known = self.place(&meta.id);
+        if known.is_none() && !takes_orphans {
             self.orphans += 1;
-            self.unlisted.insert(meta.id);
-            return;
+            self.excluded.insert(meta.id);
+            return None;
         }
-        let row = known.and_then(|place| self.set.conversations[place].row);
-        let created = meta
-            .created()
-            .filter(|_| row.is_none_or(|row| row.created_ms == 0));
-        self.found.push(OwnedRollout {
+        let row = known.and_then(|place| self.conversations[place].row);
+        let is_undated = row.is_none_or(|row| row.created_ms == 0);
+        Some(OwnedRollout {
+            created: meta.created().filter(|_| is_undated),
             id: meta.id,
             file,
-            created,
-        });
+        })
     }
-}
 
-impl ConversationSet {
     /// Adds the conversations without a row, and assigns the rollouts to their conversations.
     fn assign(&mut self, mut owners: Vec<OwnedRollout>) {
         owners.sort_unstable_by(|a, b| (&a.id, a.file).cmp(&(&b.id, b.file)));

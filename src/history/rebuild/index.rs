@@ -2,12 +2,10 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::plan::PlannedHistoryFile;
-use crate::codex::threads::{self, ThreadRow};
-use crate::history::HistoryError;
-use crate::history::id::ConversationId;
+use crate::codex::{ThreadRow, threads};
 use crate::history::rollout::first_line;
-use crate::history::session_index::{IndexEntry, ThreadNameIndex};
-use crate::io::rfc3339::Rfc3339Time;
+use crate::history::{ConversationId, HistoryError, IndexEntry, ThreadNameIndex};
+use crate::io::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::HashSet;

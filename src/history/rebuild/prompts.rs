@@ -2,10 +2,7 @@
 
 use super::conversations::ConversationSet;
 use super::plan::{PlannedHistoryFile, PromptCounts};
-use crate::history::HistoryError;
-use crate::history::id::ConversationId;
-use crate::history::prompts::{self, HistoryEntry};
-use crate::history::rollout::UserMessage;
+use crate::history::{ConversationId, HistoryEntry, HistoryError, UserMessage, prompts};
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -2,11 +2,10 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
-use crate::history::rollout::{self, Depth, RolloutScan};
-use crate::history::session_index::ThreadNameIndex;
-use crate::history::{HistoryError, SkippedFile, for_each_file};
-use crate::io::Progress;
-use crate::io::rfc3339::Rfc3339Time;
+use crate::history::{
+    Depth, HistoryError, RolloutScan, SkippedFile, ThreadNameIndex, for_each_file, rollout,
+};
+use crate::io::{Progress, Rfc3339Time};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 

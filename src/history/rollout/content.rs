@@ -1,10 +1,9 @@
 //! The content of a rollout, as far as this program uses it.
 
-use crate::codex::projections::RolloutCut;
-use crate::codex::rollout_lines::TurnContext;
 use crate::codex::threads::PAGINATED;
-use crate::history::id::ConversationId;
-use crate::io::rfc3339::Rfc3339Time;
+use crate::codex::{RolloutCut, TurnContext};
+use crate::history::ConversationId;
+use crate::io::Rfc3339Time;
 use serde_json::Value;
 
 /// The first `session_meta` line, which describes the conversation.

@@ -1,8 +1,7 @@
 //! The rollout that a row of Codex's list, or a name in its folders, leads to. Rows and links may come from
 //! another person's archive, so only a conversation of the home is opened.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{RolloutName, ZST};
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -8,11 +8,8 @@ pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_lin
 pub(crate) use location::{existing_below, of_home, recorded_rollout};
 
 use super::lines::{JsonlLine, LineReader};
-use crate::codex::rollout;
-use crate::codex::rollout_lines::{self, EventKind, ItemOrigin, LineParts};
-use crate::io::file_open;
-use crate::io::progress::is_interrupted;
-use crate::io::rfc3339::Rfc3339Time;
+use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
+use crate::io::{Rfc3339Time, file_open, is_interrupted};
 use scanner::Scanner;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

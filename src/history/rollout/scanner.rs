@@ -4,13 +4,11 @@
 //! checked to be complete JSON.
 
 use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line, used_fields};
-use crate::codex::rollout_lines::{
-    self, EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine,
+use crate::codex::{
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, rollout_lines,
 };
-use crate::history::id::ConversationId;
-use crate::history::json;
-use crate::history::lines::JsonlLine;
-use crate::io::rfc3339::{self, Rfc3339Time};
+use crate::history::{ConversationId, JsonlLine, json};
+use crate::io::{Rfc3339Time, rfc3339};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 

@@ -1,14 +1,12 @@
 //! The content of `cooldown.json`.
 
-use crate::accounts::profile::{LoginOwner, Profile};
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::codex::identity::Identity;
-use crate::inventory::records::{ArchiveRecord, InventoryFile, implies_quota_end};
-use crate::io::clock::Timestamp;
-use crate::io::document::Document;
-use crate::quota::account::{AccountEntry, LoginState};
-use crate::quota::legacy;
-use crate::quota::window::{Observation, QuotaSource};
+use crate::accounts::{LoginOwner, Profile};
+use crate::archive::{BackupMode, Metadata};
+use crate::codex::Identity;
+use crate::inventory::records::implies_quota_end;
+use crate::inventory::{ArchiveRecord, InventoryFile};
+use crate::io::{Document, Timestamp};
+use crate::quota::{AccountEntry, LoginState, Observation, QuotaSource, legacy};
 use serde::{Deserialize, Serialize};
 
 /// The content of `cooldown.json`.
@@ -172,16 +170,10 @@ impl CooldownFile {
             return self.observe_legacy(&identity, metadata);
         }
         if !metadata.windows.is_empty() {
-            self.observe(
-                &identity,
-                Observation {
-                    source: QuotaSource::Archive,
-                    observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
-                    usage_allowed: None,
-                    spend_cap: None,
-                    windows: metadata.windows.clone(),
-                },
-            );
+            let at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
+            let windows = metadata.windows.clone();
+            let observation = Observation::new(QuotaSource::Archive, at, windows);
+            self.observe(&identity, observation);
         }
         if exists {
             // The home was signed in to the account when it was backed up.

@@ -1,14 +1,9 @@
 //! Reads `cooldown.json`, rebuilds it if lost, and changes it under its lock.
 
 use super::content::CooldownFile;
-use crate::accounts::profile::Profiles;
-use crate::inventory::records::InventoryFile;
-use crate::inventory::{catalog, python};
-use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, DocumentState};
-use crate::io::file_open;
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, atomic};
+use crate::accounts::Profiles;
+use crate::inventory::{InventoryFile, catalog, python};
+use crate::io::{DocumentError, DocumentState, FileLock, Zone, atomic, document, file_open};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
@@ -53,12 +48,8 @@ pub fn load(
         warnings,
         origin,
     };
-    let bytes = match file_open::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(loaded(rebuild(manager_home)?, CooldownOrigin::Absent));
-        }
-        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    let Some(bytes) = file_open::read_if_exists(&path)? else {
+        return Ok(loaded(rebuild(manager_home)?, CooldownOrigin::Absent));
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {

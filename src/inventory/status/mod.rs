@@ -12,20 +12,13 @@ pub(crate) use self::report::{StatusProblem, StatusReport};
 use self::sources::{stored_observation, take_live, take_reset, take_text};
 use super::cooldown::{self, CooldownFile, CooldownUpdate};
 use super::observations;
-use crate::codex::app_server::{self, ProbeFailure, ProbeOptions, ProbeReport};
-use crate::codex::auth::AuthFile;
-use crate::codex::config::{CodexConfig, CredentialStore};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Email, Identity};
-use crate::codex::process::find_codex;
-use crate::codex::program::{LOGIN_VARIABLES, Program};
-use crate::codex::status_text::{self, StatusText, StatusTextError};
-use crate::io::clock::Zone;
-use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoError, atomic, file_id};
-use crate::quota::account::LoginState;
+use crate::codex::program::LOGIN_VARIABLES;
+use crate::codex::{
+    AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
+    ProbeReport, Program, StatusText, StatusTextError, app_server, find_codex, status_text,
+};
+use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id, is_interrupted};
+use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,12 +1,9 @@
 //! The report of an account: its quota, the source, and the reason why a live figure is missing.
 
-use crate::codex::app_server::ProbeFailure;
-use crate::codex::config::CredentialStore;
-use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::quota::account::{AccountEntry, LoginState};
+use crate::codex::{CredentialStore, Identity, ProbeFailure};
+use crate::io::Timestamp;
 use crate::quota::state::judge;
-use crate::quota::window::Observation;
+use crate::quota::{AccountEntry, LoginState, Observation};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 

@@ -2,15 +2,13 @@
 //! reset given by the user.
 
 use super::report::{StatusProblem, StatusReport};
-use crate::codex::app_server::{AccountLimits, ProbeFailure, ProbeReport, ProbedAccount};
-use crate::codex::identity::Identity;
-use crate::codex::status_text::StatusText;
-use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::inventory::cooldown::CooldownFile;
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::quantity::pluralize;
-use crate::quota::account::LoginState;
-use crate::quota::window::{Observation, QuotaSource, SAME_WINDOW};
+use crate::codex::{
+    AccountLimits, Identity, ProbeFailure, ProbeReport, ProbedAccount, StatusText, Window,
+};
+use crate::inventory::CooldownFile;
+use crate::io::{Timestamp, Zone, pluralize};
+use crate::quota::window::SAME_WINDOW;
+use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
 /// Merges Codex's answer, unless it is about another account than that of the home.
@@ -130,11 +128,8 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     }
     report.is_fresh = true;
     report.observation = Some(Observation {
-        source: QuotaSource::StatusFile,
-        observed_at: now,
-        usage_allowed: None,
         spend_cap: text.spend_cap,
-        windows: text.windows,
+        ..Observation::new(QuotaSource::StatusFile, now, text.windows)
     });
 }
 
@@ -162,43 +157,25 @@ pub(super) fn stored_observation(
 /// invented.
 pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
-    let used_percent = weekly
-        .filter(|known| {
-            report.is_fresh
-                || known
-                    .resets_at
-                    .is_some_and(|at| (at - reset_at).abs() <= SAME_WINDOW)
-        })
-        .map_or(0.0, |known| known.used_percent);
+    let is_same = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
+    let known = weekly.filter(|known| report.is_fresh || known.resets_at.is_some_and(is_same));
+    let used_percent = known.map_or(0.0, |known| known.used_percent);
     let fresh = report.observation.take().filter(|_| report.is_fresh);
-    let usage_allowed = fresh
-        .as_ref()
-        .and_then(|observation| observation.usage_allowed);
-    let spend_cap = fresh.as_ref().and_then(|observation| observation.spend_cap);
-    let mut windows = fresh
-        .map(|observation| observation.windows)
-        .unwrap_or_default();
-    windows.retain(|window| !window.is_weekly());
-    windows.push(Window {
-        limit_id: CODEX_LIMIT.into(),
-        minutes: Some(WEEKLY_MINUTES),
-        used_percent,
-        resets_at: Some(reset_at),
-    });
+    let empty = || Observation::new(QuotaSource::Manual, now, Vec::new());
+    let mut observation = fresh.unwrap_or_else(empty);
+    (observation.source, observation.observed_at) = (QuotaSource::Manual, now);
+    observation.windows.retain(|window| !window.is_weekly());
+    let weekly = Window::weekly(used_percent, Some(reset_at));
+    observation.windows.push(weekly);
     report.is_fresh = true;
-    report.observation = Some(Observation {
-        source: QuotaSource::Manual,
-        observed_at: now,
-        usage_allowed,
-        spend_cap,
-        windows,
-    });
+    report.observation = Some(observation);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codex::config::CredentialStore;
+    use crate::codex::window::CODEX_LIMIT;
 
     fn at(text: &str) -> Timestamp {
         DateTime::parse_from_rfc3339(text).unwrap()

@@ -1,15 +1,13 @@
 //! The exchange steps of a restore, and the linked folders that it exchanges.
 
 use super::single_files;
-use crate::codex::database;
-use crate::codex::home;
+use crate::codex::{database, home};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, Step};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::settle::outside_databases::{OutsideDatabases, OutsideStaging};
 use crate::restore::settle::unchanged::changed_top_names;
-use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use crate::restore::{
+    ExchangeMode, OutsideDatabases, OutsideStaging, RestoreError, RestorePlan, Stage, StageRoot,
+};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,6 +53,7 @@ fn steps_of_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     let mut names = entry_names(&root.live)?;
     names.extend(entry_names(&root.staged)?);
     let within = journal::folder_within(&root.live);
+    // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(within.file_name().unwrap_or_default());
     names.retain(|name| journal::kept_as(Path::new(name)).is_none());
     Ok(steps_by_entry(root, &names, &within.join("old"))?)

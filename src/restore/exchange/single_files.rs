@@ -5,10 +5,7 @@
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::Step;
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::settle::hard_linker::HardLinker;
-use crate::restore::stage::staged_home::{Stage, StageRoot};
+use crate::restore::{HardLinker, RestoreError, RestorePlan, Stage, StageRoot};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +35,7 @@ pub(crate) fn steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, Rest
     }
     let mut steps = steps.steps;
     let login = stage.home().live.join(home::AUTH_JSON);
+    // The sort is stable, so that logs are still removed before their databases.
     steps.sort_by_key(|step| step.live() == login);
     Ok(steps)
 }
@@ -84,6 +82,7 @@ impl SingleFileSteps<'_> {
         if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");
             atomic::create_unsynced_folder(&old)?;
+            // By number: removed files of different folders may have one name.
             let number = self.steps.len().to_string();
             self.steps.push(Step::new(live, old.join(number))?);
         }

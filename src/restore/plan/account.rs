@@ -3,13 +3,9 @@
 use super::auth_json::AuthJsonState;
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget};
-use crate::archive::metadata::BackupMode;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::auth::Login;
-use crate::codex::config::CodexConfig;
-use crate::codex::home;
-use crate::codex::identity::Identity;
-use crate::restore::error::RestoreError;
+use crate::archive::{ArchiveReader, BackupMode};
+use crate::codex::{CodexConfig, Identity, Login, home};
+use crate::restore::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows
 /// it.
@@ -20,6 +16,7 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
+    // With a keyring Codex ignores auth.json (0.169), so a restore of the login alone would have no effect.
     let store = CodexConfig::read(&request.folder).store;
     if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));

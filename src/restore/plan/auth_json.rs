@@ -1,10 +1,8 @@
 //! The entry at the path of auth.json, which may not be a login.
 
-use crate::accounts::profile::Profiles;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::io::IoError;
-use crate::io::clock::Timestamp;
-use crate::io::secret::SecretBytes;
+use crate::accounts::Profiles;
+use crate::codex::{AuthFile, AuthSnapshot, Login};
+use crate::io::{IoError, SecretBytes, Timestamp};
 use std::path::{Path, PathBuf};
 
 /// The entry at the path of auth.json.

@@ -1,10 +1,9 @@
 //! Lists the files of a home.
 
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::{NameSet, NameTable};
 use crate::archive::path_checks::{misplaced_link, portable_target};
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, OrdinaryPath, tree};
+use crate::archive::{EntryName, NameSet, NameTable};
+use crate::codex::{HomeEntryKind, kind_of};
+use crate::io::{IoError, OrdinaryPath, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,20 +36,16 @@ impl LiveFiles {
 /// A folder cannot be listed.
 pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::none(names);
-    match tree::list(home) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(files),
-        Err(e) => return Err(e).at("list", home),
-        Ok(entries) => {
-            for (name, kind) in entries {
-                let path = home.join(&name);
-                let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
-                let kind = match path.metadata() {
-                    Ok(meta) if followed => meta.file_type(),
-                    _ => kind,
-                };
-                visit(&path, Path::new(&name), kind, &mut files)?;
-            }
-        }
+    for (name, kind) in tree::list_if_exists(home)? {
+        let path = home.join(&name);
+        // Users keep `sessions` on another disk by a link at the top level, and a backup archives what it leads
+        // to.
+        let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
+        let kind = match path.metadata() {
+            Ok(meta) if followed => meta.file_type(),
+            _ => kind,
+        };
+        visit(&path, Path::new(&name), kind, &mut files)?;
     }
     Ok(files)
 }
@@ -74,11 +69,7 @@ fn visit(
         return Ok(());
     }
     if kind.is_dir() {
-        let entries = match tree::list(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.at("list", path)?,
-        };
-        for (name, kind) in entries {
+        for (name, kind) in tree::list_if_exists(path)? {
             visit(&path.join(&name), &relative.join(&name), kind, files)?;
         }
     } else if let Ok(name) = EntryName::of_path(relative) {

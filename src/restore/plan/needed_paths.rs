@@ -1,10 +1,8 @@
 //! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
 
 use super::restore_plan::Selection;
-use crate::archive::entry::FileEntry;
-use crate::archive::file_list::FileList;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::archive::{EXTERNAL_DATABASES_FOLDER, FileEntry, FileList};
+use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +31,7 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
 
 /// Returns the state database that Codex uses: the one with the highest version.
 pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
+    // Codex raises the version with the schema and leaves the older files behind (0.169).
     let states = files
         .iter()
         .filter_map(|f| Some((state_version(f.path.as_path())?, f)));

@@ -1,10 +1,9 @@
 //! The archive, the target and the options of a restore.
 
 use super::restore_plan::{RestoreTarget, Selection};
-use crate::accounts::login_selection::AuthPolicy;
-use crate::archive::reader::ArchiveReader;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
+use crate::accounts::AuthPolicy;
+use crate::archive::ArchiveReader;
+use crate::io::{Environment, Timestamp};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

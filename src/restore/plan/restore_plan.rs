@@ -3,16 +3,12 @@
 
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
-use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER};
-use crate::archive::metadata::BackupMode;
-use crate::archive::name_table::NameSet;
-use crate::archive::path_checks::AncestorLookup;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::scope::Excludes;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::RolloutName;
-use crate::restore::error::RestoreError;
+use crate::archive::{
+    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
+    EntryName, Excludes, NameSet,
+};
+use crate::codex::{HomeEntryKind, RolloutName, home, kind_of};
+use crate::restore::RestoreError;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -103,6 +99,7 @@ pub fn plan_restore(
     plan.add_archived(contents, selection, &live.names);
     if target == RestoreTarget::Home {
         plan.add_removals(archive, live);
+        // A merge keeps both files until it has compared them: the longer one wins.
         if !merge {
             plan.remove_other_rollout_names(&live.names);
         }
@@ -167,6 +164,8 @@ impl RestorePlan {
                 _ => {}
             }
             self.bytes = self.bytes.saturating_add(size);
+            // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
+            // goes live itself.
             let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
             if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
                 self.added.insert(&name);

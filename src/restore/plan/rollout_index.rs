@@ -1,11 +1,10 @@
 //! The rollouts of each conversation, by id. Stores hashes of ids, because a home can have half a
 //! million conversations.
 
-use crate::archive::entry_name::EntryName;
-use crate::archive::name_table::{NameId, NameSet, NameTable};
-use crate::codex::home::kind_of;
-use crate::codex::rollout::{RolloutName, is_later_rollout, rollout_id_of};
+use crate::archive::{EntryName, NameId, NameSet, NameTable};
+use crate::codex::rollout::{is_later_rollout, rollout_id_of};
 use crate::codex::threads::staged;
+use crate::codex::{RolloutName, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -69,13 +68,9 @@ impl RolloutIndex {
 
     /// Returns the ids that are part of the files' names.
     pub(crate) fn ids(&self) -> HashSet<String> {
-        let conversations = self
-            .files
-            .iter()
-            .filter_map(|f| conversation_of(f.as_path()));
-        conversations
-            .filter_map(|c| Some(c.id()?.to_owned()))
-            .collect()
+        let files = self.files.iter();
+        let ids = files.filter_map(|f| Some(conversation_of(f.as_path())?.id()?.to_owned()));
+        ids.collect()
     }
 
     /// Returns the file of a conversation by its id. A hash collision returns `None`.

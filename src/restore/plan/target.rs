@@ -5,13 +5,10 @@ use super::later_rewinds;
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
 use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
-use crate::accounts::login_selection::AuthPolicy;
-use crate::codex::process::{self, Holder};
-use crate::io::IoContext;
-use crate::restore::error::RestoreError;
-use std::fs;
-use std::io;
-
+use crate::accounts::AuthPolicy;
+use crate::codex::{Holder, process};
+use crate::io::tree;
+use crate::restore::RestoreError;
 /// Lists the target and computes the plan for it.
 pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
@@ -50,12 +47,7 @@ fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
         }
         RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
         RestoreTarget::Elsewhere => {
-            let is_empty = match fs::read_dir(&request.folder) {
-                Ok(mut entries) => entries.next().is_none(),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => true,
-                Err(e) => return Err(e).at("list", &request.folder).map_err(Into::into),
-            };
-            if is_empty {
+            if tree::list_if_exists(&request.folder)?.is_empty() {
                 Ok(LiveFiles::none(names))
             } else {
                 Err(RestoreError::NotEmpty(request.folder.clone()))

@@ -1,9 +1,9 @@
 //! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home with the path of the staging
 //! folder, a NUL, and the marker that its lock has. Older versions wrote the path alone.
 
-use crate::io::lock::{FileLock, LockError};
-use crate::io::random_id::random_id;
-use crate::io::{IoContext, atomic, file_open, hash, json_path, sharing};
+use crate::io::{
+    FileLock, IoContext, LockError, atomic, file_open, hash, json_path, random_id, sharing,
+};
 use crate::journal::JournalError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,8 @@ impl JournalPointer {
     /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
     pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
         match FileLock::try_exclusive(path) {
+            // Its `Drop` removes the file while the lock is held, so that no new restore can lock it in
+            // between.
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
                 folder: folder.to_path_buf(),

@@ -2,17 +2,11 @@
 //! killed, and reports the processes that use the home.
 
 use super::journal_pointer;
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::process::Holder;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
-use crate::io::{IoError, atomic};
+use crate::accounts::{OwnerLocation, ProfileError, Profiles};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
+use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
-use crate::restore::plan::auth_json::AuthJsonState;
-use crate::restore::plan::request::RestoreRequest;
+use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
 
 /// The recovery guard for the homes and profiles of this machine.
@@ -42,6 +36,7 @@ impl RecoveryPolicy for LoginGuard<'_> {
     ) -> Result<(), IoError> {
         if outgoing == home.join(AUTH_JSON) {
             self.keep_newer_login(outgoing, incoming)
+        // An exchange of the whole home exchanges the login with it, and no step names auth.json.
         } else if outgoing == home {
             let incoming = incoming.map(|home| home.join(AUTH_JSON));
             self.keep_newer_login(&home.join(AUTH_JSON), incoming.as_deref())
@@ -78,6 +73,8 @@ impl LoginGuard<'_> {
         };
         match (new.login(), incoming) {
             (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
+                // OpenAI spends a refresh token when it is used, so an older login of the same account no
+                // longer works.
                 if login.freshness.is_newer_than(&new.freshness) {
                     atomic::write(incoming, old.bytes.expose())?;
                 }
@@ -98,6 +95,7 @@ impl LoginGuard<'_> {
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
+        // The same bytes stay, live or staged, so a copy in quarantine would only alarm the user.
         if state.bytes().is_none() || state.bytes() != other.bytes() {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }

@@ -5,10 +5,7 @@
 
 use super::journal_pointer::{JournalPointer, pointed_folders};
 use super::login_guard::LoginGuard;
-use crate::io::clock::Timestamp;
-use crate::io::environment::Environment;
-use crate::io::lock;
-use crate::io::{OrdinaryPath, atomic};
+use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -79,6 +76,7 @@ pub(crate) fn recover_all(
     let mut seen = BTreeSet::new();
     for (folder, pointer) in candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
+        // Between the pointer and the lock of the staging folder, a starting restore has only this lock.
         let is_running = pointer.as_deref().is_some_and(lock::is_held);
         if is_running && matches!(result, Ok(Recovery::None)) {
             result = Ok(Recovery::InProgress);

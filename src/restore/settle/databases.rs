@@ -15,12 +15,11 @@ use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
-use crate::restore::stage::merge::MergeResult;
-use crate::restore::stage::staged_home::Stage;
+use crate::restore::plan::rollout_index::conversation_of;
+use crate::restore::{
+    MergeResult, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, RolloutIndex,
+    RolloutOverlay, Stage,
+};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +40,7 @@ pub(crate) fn check(
         }
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
         let [_, shm, journal] = home::database_sidecars(&path);
+        // The `-shm` of a copy describes the log of another machine's process. SQLite builds it anew.
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
             let what =
@@ -164,15 +164,10 @@ impl DatabaseAdapter<'_> {
         }
         let moved = self.moved_rollouts();
         let databases = self.live_databases(home::STATE_DATABASE_PREFIX);
-        let reinstated = if databases.is_empty() {
-            None
-        } else {
-            reinstated_rows::unpack_rows(
-                self.request.archive,
-                self.plan,
-                self.stage,
-                self.transaction.folder(),
-            )?
+        let (archive, scratch) = (self.request.archive, self.transaction.folder());
+        let reinstated = match databases.as_slice() {
+            [] => None,
+            _ => reinstated_rows::unpack_rows(archive, self.plan, self.stage, scratch)?,
         };
         if moved.is_empty() && reinstated.is_none() {
             return Ok(());
@@ -217,7 +212,7 @@ impl DatabaseAdapter<'_> {
             if let Some(now) = self.stage.rollouts.get(id)
                 && without_zst(now.as_path()) != without_zst(was.as_path())
             {
-                moved.insert(id, &now);
+                moved.insert(&id, &now);
             }
         }
         moved
@@ -311,11 +306,8 @@ impl DatabaseAdapter<'_> {
         ids: &HashSet<String>,
         rows: RowGroup,
     ) -> Result<(), RestoreError> {
-        let is_outside = self
-            .outside
-            .restored
-            .iter()
-            .any(|(outside, _)| outside == name);
+        let mut outside = self.outside.restored.iter();
+        let is_outside = outside.any(|(outside, _)| outside == name);
         let live = match &self.outside.staging {
             Some(staging) if is_outside => staging
                 .live
@@ -325,6 +317,7 @@ impl DatabaseAdapter<'_> {
         if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
+        // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
         let copy = self.transaction.folder().join("live.sqlite");
         // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
@@ -383,6 +376,8 @@ impl DatabaseAdapter<'_> {
             let continues = match replaced_by {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
+                    // Codex continues a projection from the byte at which it stopped, so a longer rollout with
+                    // the same beginning keeps it (0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
                 None => !self.plan.removed.contains(file.as_path()),

@@ -1,11 +1,10 @@
 //! Hard-links unchanged live files into the stage.
 
-use crate::archive::attributes::copy_attributes;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::archive::copy_attributes;
+use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::{self, KeptAs};
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::stage::staged_home::StageRoot;
+use crate::restore::{RestorePlan, StageRoot};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,36 +135,32 @@ impl<'a> HardLinker<'a> {
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
-        if meta.is_dir() {
-            match staged_meta {
-                Ok(new) if !new.is_dir() => return self.check_no_loss(live, relative),
-                Ok(_) => {
-                    self.link_folder_contents(live, relative, staged)?;
-                    return copy_attributes(live, staged);
-                }
-                Err(_) => {}
-            }
-            let captured = self.drop_empty_folders
-                && !matches!(
-                    kind_of(relative),
-                    HomeEntryKind::Unknown
-                        | HomeEntryKind::Transient
-                        | HomeEntryKind::Tmp
-                        | HomeEntryKind::Worktrees
-                );
-            if !captured {
-                atomic::create_unsynced_folder(staged)?;
-            }
-            self.link_folder_contents(live, relative, staged)?;
-            if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                copy_attributes(live, staged)?;
-            }
-            return Ok(());
-        }
-        if staged_meta.is_ok() {
+        // The archive's file is staged already. Two folders are merged instead.
+        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
-        atomic::create_unsynced_folder(atomic::parent_of(staged))?;
-        tree::share_file(live, &meta, staged)
+        if !meta.is_dir() {
+            atomic::create_unsynced_folder(atomic::parent_of(staged))?;
+            // A link takes no space and keeps a file that another process has open the same file in both
+            // states.
+            return tree::share_file(live, &meta, staged);
+        }
+        let is_captured = self.drop_empty_folders
+            && !matches!(
+                kind_of(relative),
+                HomeEntryKind::Unknown
+                    | HomeEntryKind::Transient
+                    | HomeEntryKind::Tmp
+                    | HomeEntryKind::Worktrees
+            );
+        if !is_captured {
+            atomic::create_unsynced_folder(staged)?;
+        }
+        self.link_folder_contents(live, relative, staged)?;
+        // A folder that the archive lacks is gone if nothing was linked into it.
+        if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            copy_attributes(live, staged)?;
+        }
+        Ok(())
     }
 }

@@ -1,24 +1,16 @@
 //! The login of a restore: chooses the one that goes live, and saves the live one first.
 
-use crate::accounts::lease::AccountLocks;
-use crate::accounts::login_selection::{
-    self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
+use crate::accounts::{
+    AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
+    OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::accounts::owner::OwnerLocation;
-use crate::accounts::profile::{LoginOwner, Profile, Profiles};
-use crate::archive::attributes::set_attributes;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::config::CodexConfig;
-use crate::codex::home;
-use crate::codex::login_lock::{self, LoginLock};
-use crate::io::flush;
-use crate::io::{IoContext, IoError, atomic, file_open, tree};
-use crate::restore::error::RestoreError;
+use crate::archive::set_attributes;
+use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
+use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, tree};
 use crate::restore::plan::account::{archived_identity, check_same_account};
-use crate::restore::plan::auth_json::AuthJsonState;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::{ArchivedLogin, Stage};
+use crate::restore::{
+    ArchivedLogin, AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
+};
 use std::io;
 use std::path::Path;
 
@@ -51,7 +43,7 @@ pub(crate) fn stage_login(
     let Some((decision, Some(snapshot))) = chosen else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
-        if replaces_home || is_hard_linked(&live_path) {
+        if replaces_home || file_id::has_second_link(&live_path) {
             copy_live_login(&live_path, &live, &staged)?;
         }
         return Ok(login);
@@ -84,6 +76,8 @@ fn lock_login(
     home: &Path,
     live_path: &Path,
 ) -> Result<StagedLogin, RestoreError> {
+    // Only for the account to lock. The login is read again under Codex's lock, since Codex may renew it until
+    // then.
     let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
     let accounts = before.login().map(|login| &login.identity);
@@ -159,6 +153,7 @@ fn choose_login(
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
         },
     );
+    // Two homes with one login renew it in turn, and each renewal signs the other home out.
     let needs_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
     if let Some(obstacle) = profile
@@ -282,6 +277,7 @@ impl StagedLogin {
         for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
+                // A restore creates no profile of an account that the user never saved.
                 && profiles.find(&login.identity)?.is_some()
             {
                 profiles.save_back(snapshot, login, location, request.now)?;
@@ -300,21 +296,6 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
         set_attributes(path, 0o600, mtime_ns)?;
     }
     flush::all(&file).at("fsync", path)
-}
-
-/// Returns true if the file has more than one hard link.
-fn is_hard_linked(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata()
-            .is_ok_and(|m| m.is_file() && m.nlink() > 1)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
 }
 
 /// Stages the live login: a link stays a link, a file is copied with its modification time.

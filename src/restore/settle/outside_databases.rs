@@ -1,18 +1,12 @@
 //! The databases of a home that are outside of it: where they are restored to.
 
-use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
-use crate::codex::config::{self, CodexConfig};
-use crate::codex::database::{self, DatabaseError};
-use crate::codex::home;
+use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
+use crate::codex::{CodexConfig, DatabaseError, config, database, home};
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, sharing, tree};
 use crate::journal::{self, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::disk_space::{self, SpaceNeed};
-use crate::restore::stage::staged_home::Stage;
+use crate::restore::stage::disk_space;
+use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, SpaceNeed, Stage};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,6 +85,7 @@ pub(crate) fn place(
         return Ok(outside);
     }
     check_permission(request, &stage.home().live, &folder)?;
+    // The restore would replace the rows of the other home too.
     if is_shared(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
@@ -177,12 +172,9 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
     if home_markers.iter().any(|name| folder.join(name).exists()) {
         return Ok(true);
     }
-    let entries = match tree::list(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.at("list", folder)?,
-    };
     let copy = scratch.join("shared.sqlite");
-    for path in entries.iter().map(|(name, _)| folder.join(name)) {
+    for (name, _) in tree::list_if_exists(folder)? {
+        let path = folder.join(name);
         let is_state = home::is_database_named(&path, home::STATE_DATABASE_PREFIX);
         if !is_state || !database::is_sqlite(&path) {
             continue;
@@ -211,6 +203,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
         let inside = stage.staged_path(Path::new(file_name));
+        // An older database of the same name in the archived home, which its Codex did not use.
         if inside.symlink_metadata().is_ok() {
             tree::remove(&inside)?;
         }
@@ -231,6 +224,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
+        // Codex writes the path as the user spelled the home, possibly through a link.
         let real = path.canonical().unwrap_or_else(|_| path.to_path_buf());
         path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
     })

@@ -1,21 +1,13 @@
 //! Rows and names of conversations that are restored without their databases: copied from the
 //! archive's state database and session index. Existing entries of the home stay unchanged.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::reader::ArchiveReader;
+use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
-use crate::history::id::ConversationId;
-use crate::history::session_index::{self, ThreadNameIndex};
-use crate::io::file_open;
-use crate::io::progress::Silent;
-use crate::io::{IoContext, IoError, atomic};
-use crate::restore::error::RestoreError;
+use crate::history::{ConversationId, ThreadNameIndex, session_index};
+use crate::io::{IoContext, IoError, Silent, atomic, file_open};
 use crate::restore::plan::needed_paths::newest_state_database;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::Stage;
+use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage};
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The largest archived session index that names are read from, in bytes. Codex writes about a
@@ -79,11 +71,7 @@ pub(crate) fn reinstate_names(
     unpack(archive, &entry, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
     let path = stage.home().live.join(name);
-    let live_bytes = match file_open::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
-    };
+    let live_bytes = file_open::read_if_exists(&path)?;
     let live_index = ThreadNameIndex::open(&path)?;
     let mut entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {

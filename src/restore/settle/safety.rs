@@ -1,27 +1,17 @@
 //! The safety backup: an archive of everything that a restore will change.
 
 use super::outside_databases::{OutsideDatabases, OutsideStaging};
-use crate::archive::ArchiveError;
-use crate::archive::capture::{self, CaptureOptions, CapturedHome};
-use crate::archive::entry_name::EntryName;
-use crate::archive::format::Compression;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::metadata::{BackupMode, Metadata, SAFETY_LABEL};
-use crate::archive::name_table::NameSet;
-use crate::archive::names;
-use crate::archive::path_note::PathNote;
-use crate::archive::publish::{self, PublishedArchive};
-use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use crate::archive::scope::{CaptureScope, HomeSubset};
-use crate::codex::database;
-use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::io::clock::Timestamp;
-use crate::io::{IoContext, IoError, Progress, atomic, file_open, tree};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::auth_json::AuthJsonState;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::Stage;
+use crate::archive::metadata::SAFETY_LABEL;
+use crate::archive::{
+    ArchiveError, BackupMode, CaptureOptions, CaptureScope, CapturedHome, Compression,
+    EXTERNAL_DATABASES_FOLDER, EntryName, HomeSubset, Metadata, NameSet, PathNote, PreviousArchive,
+    PublishedArchive, ReuseOptions, VerifyReused, capture, names, publish,
+};
+use crate::codex::{HomeEntryKind, database, home, kind_of};
+use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, file_open, tree};
+use crate::restore::{
+    AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage,
+};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -231,13 +221,10 @@ impl SafetyBackup<'_> {
     /// Returns true if the restore would remove anything at `path`, which is not in the safety
     /// backup.
     fn would_be_lost(&self, path: &Path) -> bool {
-        let changed_below = || {
-            self.plan
-                .changes()
-                .iter()
-                .any(|n| n.as_path().starts_with(path))
-        };
-        self.plan.changes_file(path) || (self.is_folder(path) && changed_below())
+        let changes = self.plan.changes();
+        let mut changes = changes.iter();
+        self.plan.changes_file(path)
+            || (self.is_folder(path) && changes.any(|n| n.as_path().starts_with(path)))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {

@@ -1,11 +1,11 @@
 //! Stages the files that stay the same, as hard links, or leaves them in place.
 
 use super::hard_linker::HardLinker;
-use crate::archive::manifest::ArchiveManifest;
+use crate::archive::ArchiveManifest;
 use crate::io::{IoError, atomic, space, tree};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use crate::restore::{
+    ExchangeMode, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot, Workspace,
+};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -16,67 +16,48 @@ use std::path::Path;
 /// linking the rest of the home.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// Stages what the plan does not change, and returns the mode in which the home is exchanged.
-/// `wanted` is the mode that the disks allow. `changes_outside` is true if databases outside of the
-/// home are replaced too.
+/// Stages what the plan does not change, and returns the mode in which the home is exchanged. If each file is
+/// exchanged by itself, unchanged ones need no link in the stage. `changes_outside` is true if databases outside of
+/// the home are replaced too.
 pub(crate) fn stage_unchanged(
-    plan: &RestorePlan,
-    stage: &Stage,
+    work: &Workspace,
     contents: &ArchiveManifest,
-    wanted: ExchangeMode,
     changes_outside: bool,
 ) -> Result<ExchangeMode, RestoreError> {
+    let (plan, stage) = (&work.plan, &work.stage);
     let changes_home_only = plan.target == RestoreTarget::Home && !changes_outside;
     let files = plan.writes.len() + plan.removed.len();
-    if changes_home_only && plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES {
-        // Linking all unchanged files would cost more than the restore itself.
-        return exchange_single_files(plan, stage, contents);
-    }
-    if changes_home_only && needs_single_files(stage.home())? {
-        return exchange_single_files(plan, stage, contents);
-    }
-    match link_into_stage(plan, stage, contents, wanted) {
-        // A file of another user may allow neither reads nor links. It can stay in place.
-        Err(e) if e.is_access_denied() && changes_home_only => {
-            exchange_single_files(plan, stage, contents)
+    // Linking all unchanged files would cost more than the restore itself.
+    let is_small = plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
+    let mode = if changes_home_only && (is_small || needs_single_files(stage.home())?) {
+        ExchangeMode::SingleFiles
+    } else {
+        match link_into_stage(work) {
+            // A file of another user may allow neither reads nor links. It can stay in place.
+            Err(e) if e.is_access_denied() && changes_home_only => ExchangeMode::SingleFiles,
+            linked => linked.map(|()| work.mode)?,
         }
-        linked => Ok(linked.map(|()| wanted)?),
-    }
-}
-
-/// Exchanges each file by itself, so unchanged files need no link in the stage.
-fn exchange_single_files(
-    plan: &RestorePlan,
-    stage: &Stage,
-    contents: &ArchiveManifest,
-) -> Result<ExchangeMode, RestoreError> {
+    };
     let kept = plan.partial.then_some(stage.home().live.as_path());
     stage.set_folder_attributes(contents, kept)?;
-    Ok(ExchangeMode::SingleFiles)
+    Ok(mode)
 }
 
 /// Links unchanged live files into the stage.
-fn link_into_stage(
-    plan: &RestorePlan,
-    stage: &Stage,
-    contents: &ArchiveManifest,
-    mode: ExchangeMode,
-) -> Result<(), IoError> {
+fn link_into_stage(work: &Workspace) -> Result<(), IoError> {
+    let (plan, stage) = (&work.plan, &work.stage);
     let own = stage.staging_folders();
     let linker = HardLinker::new(plan, &own);
     // Linked folders first: one with nothing staged is not exchanged at all.
     for root in &stage.roots[1..] {
         linker.link_root(root)?;
     }
-    if mode == ExchangeMode::WholeHome {
-        linker.link_root(stage.home())?;
-    } else {
-        for top in changed_top_names(plan, stage) {
-            linker.link_entry_of(stage.home(), Path::new(&top))?;
-        }
+    if work.mode == ExchangeMode::WholeHome {
+        return linker.link_root(stage.home());
     }
-    let kept = plan.partial.then_some(stage.home().live.as_path());
-    stage.set_folder_attributes(contents, kept)
+    let names = changed_top_names(plan, stage);
+    let mut names = names.iter().map(Path::new);
+    names.try_for_each(|name| linker.link_entry_of(stage.home(), name))
 }
 
 /// Returns the top-level names of the home that change.

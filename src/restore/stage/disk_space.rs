@@ -2,16 +2,10 @@
 //! mounts in it, and of databases outside of it.
 
 use super::staged_home::StageRoot;
-use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
-use crate::archive::name_table::NameSet;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::config::CodexConfig;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::environment::Environment;
-use crate::io::space::{self, NoSpace};
-use crate::io::tree;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::RestoreTarget;
+use crate::archive::{ArchiveReader, EXTERNAL_DATABASES_FOLDER, MemberContents, NameSet};
+use crate::codex::{CodexConfig, HomeEntryKind, kind_of};
+use crate::io::{Environment, NoSpace, space, tree};
+use crate::restore::{RestoreRequest, RestoreTarget};
 use std::path::{Path, PathBuf};
 
 /// Queries about disks, replaceable in tests. They return `None` if the system does not know the answer.
@@ -132,6 +126,7 @@ pub(crate) fn check(needs: &[SpaceNeed], disks: &Disks<'_>) -> Result<(), NoSpac
         let disk = (disks.disk_of)(folder);
         let known = by_disk
             .iter_mut()
+            // Folders on one disk share its space, so their needs are added up.
             .find(|(at, on, _)| disk.map_or(*at == folder, |disk| *on == Some(disk)));
         match known {
             Some((_, _, bytes)) => *bytes = bytes.saturating_add(need.bytes),

@@ -5,20 +5,15 @@
 //! the live file.
 
 use super::staged_home::{Stage, StageRoot};
-use crate::archive::ArchiveError;
-use crate::archive::entry::FileEntry;
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::name_table::NameSet;
 use crate::archive::scan::has_attributes_of;
-use crate::codex::home::kind_of;
-use crate::io::file_id;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress, atomic, file_open, hash, parallel, sharing, space};
+use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
+use crate::codex::kind_of;
+use crate::io::{
+    IoContext, IoError, Progress, ReportingReader, atomic, file_id, file_open, hash,
+    is_interrupted, parallel, sharing, space,
+};
 use crate::journal::JournalError;
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::{RestorePlan, RestoreTarget};
-use std::fs::File;
-use std::io::{self, Read};
+use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
 /// The largest number of rollouts that wait to be compared.
@@ -48,8 +43,9 @@ pub(crate) fn link_equal(
             && !plan.removed.contains(path)
             && linkable.contains(&stage.root_of(path).live.as_path())
     };
-    parallel::ordered(
+    parallel::ordered_each(
         MAX_WAITING,
+        contents.files.iter().filter(is_candidate),
         |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
             let is_linked = link_if_equal(&file, stage, progress)?;
             if is_interrupted() {
@@ -61,13 +57,7 @@ pub(crate) fn link_equal(
             if let Some(file) = linked? {
                 equal.insert(&file.path);
             }
-            Ok(())
-        },
-        |jobs| {
-            let mut files = contents.files.iter().filter(is_candidate);
-            files
-                .try_for_each(|file| jobs.submit(file))
-                .map_err(|parallel::ConsumerFailed| ArchiveError::Interrupted)
+            Ok::<_, ArchiveError>(())
         },
     )?;
     Ok(equal)
@@ -83,6 +73,7 @@ pub(crate) fn check_unchanged(
         let path = file.path.as_path();
         stage.equal.contains(path) && plan.writes.contains(path)
     };
+    // Codex may append to a rollout through its open descriptor, and the link in the stage grows with it.
     let mut restored = contents.files.iter().filter(is_restored);
     let changed =
         restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
@@ -146,26 +137,8 @@ fn has_attributes(path: &Path, file: &FileEntry) -> bool {
 
 fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
     let digest = file_open::open_no_link(path)
-        .and_then(|file| hash::sha256_of(&mut Comparison { file, progress }));
+        .and_then(|reader| hash::sha256_of(&mut ReportingReader { reader, progress }));
     digest.is_ok_and(|(digest, size)| {
         size == file.size && file.sha256.is_some_and(|of| of.to_string() == digest)
     })
-}
-
-/// A file that is read for comparison: reports progress, and fails after an interrupt.
-struct Comparison<'a> {
-    file: File,
-    progress: &'a dyn Progress,
-}
-
-impl Read for Comparison<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if is_interrupted() {
-            // Not `Interrupted`: callers may repeat a read that fails with that.
-            return Err(io::Error::other("interrupted"));
-        }
-        let n = self.file.read(buffer)?;
-        self.progress.add_bytes(n as u64);
-        Ok(n)
-    }
 }

@@ -1,15 +1,10 @@
 //! Writes the planned files of an archive into the stage.
 
 use super::staged_home::{ArchivedLogin, Stage};
-use crate::archive::ArchiveError;
-use crate::archive::attributes::set_attributes;
-use crate::archive::entry::FileEntry;
-use crate::archive::sink::Sink;
-use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::position;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, events, sharing};
-use crate::restore::plan::restore_plan::RestorePlan;
+use crate::archive::{ArchiveError, FileEntry, Sink, set_attributes};
+use crate::codex::{HomeEntryKind, kind_of};
+use crate::io::{IoContext, IoError, SecretBytes, atomic, events, position, sharing};
+use crate::restore::RestorePlan;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;

@@ -2,11 +2,10 @@
 
 use super::disk_probes;
 use super::staged_home::StageRoot;
-use crate::codex::home::kind_of;
+use crate::codex::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::{RestoreError, RestorePlan};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,10 +30,12 @@ pub(crate) fn linked_roots(
         if !(is_link || is_mount) || is_replaced_by_content || !plan.changes_below(&prefix) {
             continue;
         }
+        // A dangling link leads to nothing that could be replaced. It stays as it is.
         let Ok(target) = entry.path().canonical() else {
             continue;
         };
         if is_mount || !target.starts_with(folder) {
+            // A mount point cannot be renamed, and a rename does not cross file systems.
             let whole = disk_probes::mounts_in(&target)?.is_empty()
                 && space::same_file_system(&target, atomic::parent_of(&target));
             let staging = if whole {
@@ -60,6 +61,7 @@ pub(crate) fn add_root(
     mut root: StageRoot,
 ) -> Result<StageRoot, RestoreError> {
     match transaction.add_folder(atomic::parent_of(&root.staged)) {
+        // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
         Err(JournalError::Io(e)) if e.is_access_denied() && root.whole && root.live.is_dir() => {
             root.whole = false;
             root.staged = journal::folder_within(&root.live).join("new");

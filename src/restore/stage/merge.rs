@@ -123,6 +123,7 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         if !seen.insert(line.digest) {
             return Ok(());
         }
+        // Codex may have been killed within the last line. The next one must not be appended to it.
         if !std::mem::replace(&mut is_terminated, line.is_terminated) {
             out.write_all(b"\n").at("write", staged)?;
         }

@@ -1,17 +1,13 @@
 //! The new state of a home while it is built: its roots, paths, links and folders.
 
-use crate::archive::attributes::set_attributes;
-use crate::archive::entry_name::EntryName;
 use crate::archive::format::OWNER_ACCESS_MODE;
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
-use crate::archive::name_table::NameSet;
-use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::archive::{
+    ArchiveManifest, EXTERNAL_DATABASES_FOLDER, EntryName, NameSet, set_attributes,
+};
+use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
+use crate::io::{IoContext, IoError, SecretBytes, atomic, tree};
 use crate::journal;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::RolloutIndex;
+use crate::restore::{RestorePlan, RolloutIndex};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,19 +5,14 @@ use super::disk_space;
 use super::equal_rollouts;
 use super::linked_roots::{add_root, linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
-use crate::archive::ArchiveError;
-use crate::archive::name_table::NameSet;
 use crate::archive::path_checks::check_case_collisions;
+use crate::archive::{ArchiveError, NameSet};
 use crate::io::{IoError, OrdinaryPath, Progress, atomic, space, tree};
 use crate::journal::{self, JournalError, Transaction};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::live_files::LiveFiles;
-use crate::restore::plan::request::RestoreRequest;
-use crate::restore::plan::restore_plan::RestorePlan;
-use crate::restore::plan::rollout_index::RolloutIndex;
 use crate::restore::plan::target;
-use crate::restore::recover::journal_pointer::JournalPointer;
-use crate::restore::recover::login_guard::LoginGuard;
+use crate::restore::{
+    JournalPointer, LiveFiles, LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex,
+};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
