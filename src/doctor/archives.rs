@@ -121,6 +121,7 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
 
 /// A new Codex may rewrite conversations when it starts.
 fn new_codex(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Option<Check> {
+    // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
     let program = Program::find(input.codex_bin, input.env).ok()?;
     let change = CodexChange::since_last_archive(records, input.codex_home, &program)?;
     Some(
@@ -148,12 +149,10 @@ fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Opti
         .map(|r| PathBuf::from(&r.path))
         .collect();
     (!ahead.is_empty()).then(|| {
-        Check::warn(
-            "archives",
-            format!("dated in the future: {}", first_of(&ahead)),
-        )
-        .because("until then, restore latest and prune treat it as the newest")
-        .advised("set the clock; if the clock is correct, remove the archive by hand")
+        let message = format!("dated in the future: {}", first_of(&ahead));
+        Check::warn("archives", message)
+            .because("until then, restore latest and prune treat it as the newest")
+            .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }
 
@@ -221,10 +220,8 @@ fn foreign_archives(home: &Path) -> Option<Check> {
     };
     let found = unknown_entries(&store::backups(home), is_known);
     (!found.is_empty()).then(|| {
-        Check::ok(
-            "archives.foreign",
-            format!("not an archive, left unchanged: {}", first_of(&found)),
-        )
+        let message = format!("not an archive, left unchanged: {}", first_of(&found));
+        Check::ok("archives.foreign", message)
     })
 }
 

@@ -167,6 +167,7 @@ fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
     let home = input.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+    // Codex tells no other process its account, so the start time decides.
     let account_history = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
     let has = started.as_ref().and_then(|at| account_history.at(at));
@@ -265,12 +266,10 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
                     .fixed_by(remedies::make_its_own(&path))
             } else if let Some(mode) = removable_mode(&path) {
-                Check::warn(
-                    ID,
-                    format!("auth.json is accessible to other users (mode {mode:o})"),
-                )
-                .because("a user who reads it can act as you")
-                .fixed_by_chmod("600", &path)
+                let message = format!("auth.json is accessible to other users (mode {mode:o})");
+                Check::warn(ID, message)
+                    .because("a user who reads it can act as you")
+                    .fixed_by_chmod("600", &path)
             } else {
                 match identity {
                     Some(who) => Check::ok(ID, format!("signed in as {who}")),
@@ -295,12 +294,10 @@ fn other_files(home: &Path) -> Vec<Check> {
     paths
         .filter(|path| file_open::check(path).is_err())
         .map(|path| {
-            Check::fail(
-                "home.files",
-                format!("not a regular file: {}", path.display()),
-            )
-            .because("Codex blocks or fails on it, and backups skip it")
-            .fixed_by(remedies::put_aside(&path))
+            let message = format!("not a regular file: {}", path.display());
+            Check::fail("home.files", message)
+                .because("Codex blocks or fails on it, and backups skip it")
+                .fixed_by(remedies::put_aside(&path))
         })
         .collect()
 }
@@ -315,12 +312,10 @@ fn conversations(input: &DoctorInput<'_>) -> Check {
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
     if let Some(folder) = lost {
         let path_text = folder.display();
-        return Check::warn(
-            ID,
-            format!("not a folder, a dangling link, or not readable: {path_text}"),
-        )
-        .because("its conversations are not listed and not backed up")
-        .advised("mount its disk, or make it readable");
+        let message = format!("not a folder, a dangling link, or not readable: {path_text}");
+        return Check::warn(ID, message)
+            .because("its conversations are not listed and not backed up")
+            .advised("mount its disk, or make it readable");
     }
     if rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
@@ -352,6 +347,7 @@ fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let entries = folders
         .into_iter()
+        // sessions/ may be a link to another disk, which Codex follows.
         .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
     let files = entries
         .flatten()
@@ -367,10 +363,8 @@ fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::reads_zst(version))?;
     let (path, _) = rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();
-    let check = Check::fail(
-        "home.compressed",
-        format!("Codex {version} does not read compressed conversations: {path}"),
-    );
+    let message = format!("Codex {version} does not read compressed conversations: {path}");
+    let check = Check::fail("home.compressed", message);
     Some(
         check
             .because("it does not find them")

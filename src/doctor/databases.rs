@@ -123,6 +123,7 @@ fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
         return Some("not an SQLite database");
     }
     let page = match u16::from_be_bytes([head[16], head[17]]) {
+        // The largest page does not fit in two bytes, so SQLite writes 1 for it.
         1 => 65_536,
         size => u64::from(size),
     };

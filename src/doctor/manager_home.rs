@@ -43,22 +43,18 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let path_text = home.display();
+        let message = format!("not a folder, or a dangling link: {path_text}");
         checks.push(
-            Check::fail(
-                "manager.home",
-                format!("not a folder, or a dangling link: {path_text}"),
-            )
-            .because("no backup can be created or restored")
-            .advised("mount its disk, or move it away"),
+            Check::fail("manager.home", message)
+                .because("no backup can be created or restored")
+                .advised("mount its disk, or move it away"),
         );
     } else {
+        let message = format!("does not exist yet: {}", home.display());
         checks.push(
-            Check::warn(
-                "manager.home",
-                format!("does not exist yet: {}", home.display()),
-            )
-            .because("there is no backup to restore")
-            .fixed_by_backup(input.codex_home),
+            Check::warn("manager.home", message)
+                .because("there is no backup to restore")
+                .fixed_by_backup(input.codex_home),
         );
     }
     checks.extend(python_home(input));
@@ -131,11 +127,9 @@ fn writable(home: &Path) -> Option<Check> {
         .iter()
         .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
     let word = shell::word(&folder.to_string_lossy());
-    let check = Check::warn(
-        "manager.home",
-        format!("not writable: {}", folder.display()),
-    )
-    .because("no backup can be created and no login saved");
+    let message = format!("not writable: {}", folder.display());
+    let check =
+        Check::warn("manager.home", message).because("no backup can be created and no login saved");
     Some(if permissions::belongs_to_other_user(folder) {
         check.fixed_by_chmod("u+rwx", folder)
     } else {
@@ -324,10 +318,8 @@ fn launches(input: &DoctorInput<'_>) -> Option<Check> {
         .map(|record| record.identity.email.to_string())
         .collect();
     Some(if others.is_empty() {
-        Check::ok(
-            ID,
-            format!("{} recorded", pluralize(launches.len(), "launch")),
-        )
+        let message = format!("{} recorded", pluralize(launches.len(), "launch"));
+        Check::ok(ID, message)
     } else {
         Check::warn(
             ID,
@@ -345,10 +337,8 @@ fn launches(input: &DoctorInput<'_>) -> Option<Check> {
 fn foreign(home: &Path) -> Option<Check> {
     let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
-        Check::ok(
-            "manager.foreign",
-            format!("unknown file, left unchanged: {}", first_of(&found)),
-        )
+        let message = format!("unknown file, left unchanged: {}", first_of(&found));
+        Check::ok("manager.foreign", message)
     })
 }
 
@@ -408,12 +398,10 @@ fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
     let temp = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
-        Check::warn(
-            "temp",
-            format!("stale temp files or folders: {}", first_of(&stale)),
-        )
-        .because("a killed command left them; they only take disk space")
-        .fixed_by("codex-manager doctor --fix")
+        let message = format!("stale temp files or folders: {}", first_of(&stale));
+        Check::warn("temp", message)
+            .because("a killed command left them; they only take disk space")
+            .fixed_by("codex-manager doctor --fix")
     };
     vec![restore, temp]
 }

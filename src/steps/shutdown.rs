@@ -2,7 +2,7 @@
 
 use crate::codex::process::HomeUsage;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::shutdown::{
     self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownReport,
     ShutdownRequest, ShutdownSettings, ShutdownTargets, TargetOs,
@@ -61,12 +61,12 @@ impl ShutdownArgs {
         &self,
         context: &Context,
         request: &ShutdownRequest<'_>,
-    ) -> Result<ShutdownReport, CommandError> {
+    ) -> Result<ShutdownReport> {
         let mut prompter = UserPrompter { context, request };
         let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
         if !report.ended.is_empty() {
             let ended = shutdown::named(&report.ended);
-            context.ui.note(format_args!("ended: {ended}"));
+            context.note(format_args!("ended: {ended}"));
         }
         Ok(report)
     }

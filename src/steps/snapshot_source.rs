@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::session_index;
 use crate::io::{IoContext, Progress};
 use crate::restore::plan::Selection;
@@ -30,13 +30,10 @@ const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 ///
 /// # Errors
 /// There is no vault, or restic fails.
-pub(crate) fn add_snapshots(
-    search: &mut LossSearch,
-    context: &Context,
-) -> Result<(), CommandError> {
+pub(crate) fn add_snapshots(search: &mut LossSearch, context: &Context) -> Result<()> {
     let restic = ConnectionArgs::default().open(context)?;
     let mut snapshots = snapshot::list(&restic)?;
-    let home = context.settings.codex_home.to_string_lossy();
+    let home = context.codex_home().to_string_lossy();
     snapshots.retain(|found| {
         let is_of_home = found
             .tags
@@ -44,6 +41,7 @@ pub(crate) fn add_snapshots(
             .is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, found)
     });
+    // The newest copy that has the messages is named, because it lacks the least of the others.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {
         let contents = SnapshotContents::read(&restic, &snapshot)?;
@@ -70,7 +68,7 @@ pub(crate) struct SnapshotSource {
 
 impl SnapshotSource {
     /// Fails if the snapshot has nothing at a path of `--only`.
-    pub(crate) fn check_paths(&self, selection: &Selection) -> Result<(), CommandError> {
+    pub(crate) fn check_paths(&self, selection: &Selection) -> Result<()> {
         let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
         match missing.next() {
             None => Ok(()),
@@ -84,7 +82,7 @@ impl SnapshotSource {
         folder: &Path,
         path: &Path,
         progress: &dyn Progress,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let (file, _) = materialize(
             &self.restic,
             &self.snapshot,
@@ -103,7 +101,7 @@ impl SnapshotSource {
         &self,
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
-    ) -> Result<T, CommandError> {
+    ) -> Result<T> {
         let place = self.contents.rooted(path);
         Ok(self.restic.dump(&self.snapshot, &place, read)?)
     }
@@ -114,7 +112,7 @@ impl ConversationSource for SnapshotSource {
         &self.contents.manifest.files
     }
 
-    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
         let path = rollout.path.as_path();
         self.dump(path, |stream| {
             let mut beginning = Vec::new();
@@ -124,7 +122,7 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
-    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<(), CommandError> {
+    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<()> {
         let path = entry.path.as_path();
         self.dump(path, |mut stream| {
             io::copy(&mut stream, &mut to).at("write", path)?;
@@ -132,7 +130,7 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
-    fn session_index(&self) -> Result<File, CommandError> {
+    fn session_index(&self) -> Result<File> {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
         if self.contents.has(name) {
@@ -155,7 +153,7 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
         return false;
     };
     // Containers often share one host name. An import has no id.
-    let state = state::read(&context.settings.manager_home);
+    let state = state::read(context.manager_home());
     let known = state.ok().and_then(|state| state.machine);
     snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)
 }

@@ -9,10 +9,10 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
 use crate::codex::process::Holder;
-use crate::codex::threads;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::history::hidden;
+use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
@@ -25,10 +25,6 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The flags of a switch.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 pub(crate) struct SwitchArgs {
     /// Stop Codex's background daemon, which keeps the old account
@@ -71,7 +67,7 @@ impl SwitchArgs {
     }
 
     /// Fails if the switch would be refused. Changes nothing.
-    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
         if !switch::plan(&request)?.is_current {
@@ -81,7 +77,7 @@ impl SwitchArgs {
     }
 
     /// Switches to an account and prints the result.
-    pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
         let plan = switch::plan(&request)?;
@@ -95,7 +91,7 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
-        let link = ReplacedLink::at(&context.settings.codex_home.join(AUTH_JSON));
+        let link = ReplacedLink::at(&context.codex_home().join(AUTH_JSON));
         let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
         if nothing_to_do {
             show_current(&plan, to, daemon_state(false, context), context);
@@ -114,7 +110,7 @@ impl SwitchArgs {
         }
         show_done(&report, to, daemon, context);
         if is_refused {
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",
                 printable(&report.plan.profile)
@@ -124,15 +120,15 @@ impl SwitchArgs {
     }
 
     fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
-        let settings = &context.settings;
         SwitchRequest {
-            codex_home: &settings.codex_home,
-            manager_home: &settings.manager_home,
+            codex_home: context.codex_home(),
+            manager_home: context.manager_home(),
             to,
             force_stale: self.force_stale,
+            // The daemon does not notice another auth.json (0.169): each new interface would go on under the old account.
             daemon: if self.stop_daemon {
                 DaemonPolicy::Stop {
-                    codex_bin: settings.codex_bin.as_deref(),
+                    codex_bin: context.settings.codex_bin.as_deref(),
                     env: &context.env,
                     force: self.force,
                 }
@@ -153,6 +149,7 @@ struct ReplacedLink {
 
 impl ReplacedLink {
     fn at(auth_json: &Path) -> Option<Self> {
+        // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
         if !auth_json.is_symlink() {
             return None;
         }
@@ -171,7 +168,7 @@ impl ReplacedLink {
         } else {
             String::new()
         };
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "auth.json was a symbolic link and is now a regular file{also}"
         ));
     }
@@ -179,20 +176,27 @@ impl ReplacedLink {
 
 /// Records the use of an account in `cooldown.json`. Returns true if the server rejected its login at
 /// the last query.
-fn record_use(to: &Identity, context: &Context) -> Result<bool, CommandError> {
-    let settings = &context.settings;
+fn record_use(to: &Identity, context: &Context) -> Result<bool> {
     let mut is_refused = false;
-    let updated = store::note_profiles_and(
-        &settings.manager_home,
-        &context.now(),
-        settings.zone,
-        |file| {
-            file.used(to, context.local_now());
-            is_refused = file.entry(to).login == LoginState::Expired;
-        },
-    )?;
-    warn_all(&context.ui, &updated.warnings);
+    note_profiles(context, |file| {
+        file.used(to, context.local_now());
+        is_refused = file.entry(to).login == LoginState::Expired;
+    })?;
     Ok(is_refused)
+}
+
+/// Updates the profiles in `cooldown.json` with another change, and prints the warnings of that.
+///
+/// # Errors
+/// The file cannot be read or written, or is of a newer version.
+pub(crate) fn note_profiles(
+    context: &Context,
+    change: impl FnOnce(&mut CooldownFile),
+) -> Result<()> {
+    let (home, now, zone) = (context.manager_home(), context.now(), context.zone());
+    let updated = store::note_profiles_and(home, &now, zone, change)?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(())
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
@@ -237,11 +241,11 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
-    daemon::find(&context.settings.codex_home).is_none()
+    daemon::find(context.codex_home()).is_none()
 }
 
 fn daemon_state(stopped: bool, context: &Context) -> &'static str {
-    match (daemon::find(&context.settings.codex_home), stopped) {
+    match (daemon::find(context.codex_home()), stopped) {
         (Some(_), _) => "running",
         (None, true) => "stopped",
         (None, false) => "none",
@@ -287,7 +291,7 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
         context.ui.report("  stopped Codex's background daemon");
     }
     if daemon == "running" {
-        context.ui.warn(
+        context.warn(
             "Codex's background daemon is running and keeps the account it was started with; stop it \
             with --stop-daemon",
         );
@@ -353,7 +357,7 @@ fn show_quota(to: &Identity, context: &Context) {
     let seen = account.and_then(|account| account.entry.observation.as_ref());
     match seen {
         Some(seen) => {
-            let (zone, now) = (context.settings.zone, context.now());
+            let (zone, now) = (context.zone(), context.now());
             for line in windows::lines(ui, seen, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
@@ -399,7 +403,7 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
 /// account. If Codex's database does not record accounts, the note is about all conversations.
 fn note_hidden_conversations(from: &Identity, context: &Context) {
     const TITLE_CHARS: usize = 40;
-    let database = threads::find_state_database(&context.settings.codex_home, &context.env);
+    let database = context.state_database();
     let found = database
         .zip(from.account_id.as_deref())
         .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
@@ -420,7 +424,7 @@ fn note_hidden_conversations(from: &Identity, context: &Context) {
         ""
     };
     let titles = titles.join(", ");
-    context.ui.note(format_args!(
+    context.note(format_args!(
         "codex resume no longer shows {conversations} of {email}: {titles}{more}; continue them under their account with: codex-manager resume"
     ));
 }

@@ -8,8 +8,7 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::Observation;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::{Style, time, windows};
+use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute, local, printable, relative, style_of};
 
 /// The length of Codex's short window in minutes.
@@ -49,7 +48,7 @@ pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, c
     }
     table.print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
-        context.ui.note(
+        context.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
         );
     }

@@ -7,7 +7,7 @@ use crate::archive::scan::HomeScan;
 use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::commands::diff::change::Change;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::io::hash::{Sha256Digest, sha256_of};
 use crate::io::{IoContext, file_open};
 use serde::Serialize;
@@ -60,7 +60,7 @@ pub(super) fn compare(
     archive: &ArchiveReader,
     live: &HomeScan,
     home: &Path,
-) -> Result<Vec<DiffedContent>, CommandError> {
+) -> Result<Vec<DiffedContent>> {
     let mut text = String::new();
     let mut archived = file_extract::extract_unnamed(archive, HomeEntryKind::Config)?;
     // A file that is no text has no keys.
@@ -84,11 +84,7 @@ pub(super) fn compare(
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
 type DiffedVersion = (u64, Option<Sha256Digest>);
 
-fn version(
-    file: &FileEntry,
-    known: Option<&FileEntry>,
-    path: &Path,
-) -> Result<DiffedVersion, CommandError> {
+fn version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
         Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
         _ => {
@@ -126,6 +122,7 @@ fn settings(text: &str) -> Versions<String> {
 }
 
 fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
+    // A key of a server says nothing without the others, and its values may be secrets.
     if let Some(server) = name.strip_prefix("mcp_servers.") {
         let key = (ContentKind::McpServer, server.to_owned());
         found.insert(key, item.to_string());
@@ -152,8 +149,8 @@ fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
 /// Groups files by what they belong to: a skill has several.
 fn by_name(
     files: &[FileEntry],
-    version: impl Fn(&FileEntry) -> Result<DiffedVersion, CommandError>,
-) -> Result<Versions<BTreeMap<String, DiffedVersion>>, CommandError> {
+    version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
+) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {
     let mut found: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
         let path = file.path.as_path().display().to_string();

@@ -5,22 +5,20 @@ use crate::codex::rollout::RolloutName;
 use crate::context::Context;
 use crate::copies::archived::rollouts;
 use crate::copies::source::ConversationSource as _;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::inventory::archive_names::{numbered, typed_name};
-use crate::inventory::store;
 use std::path::Path;
 
 /// Sets the command of each conversation that `history repair` cannot repair: that which restores it from the newest
 /// archive with its turns. Archives that cannot be read are left out.
 pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
-    let settings = &context.settings;
     if !unreadable.iter().any(needs_archive) {
         return;
     }
-    let records = store::archives(&settings.manager_home).unwrap_or_default();
-    let home = settings.codex_home.display().to_string();
+    let records = context.archives().unwrap_or_default();
+    let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
         let mut open = unreadable
             .iter_mut()
@@ -32,7 +30,7 @@ pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
-        let path = store::backups(&settings.manager_home).join(&record.path);
+        let path = context.backups().join(&record.path);
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };
@@ -53,7 +51,7 @@ fn needs_archive(one: &UnreadableConversation) -> bool {
 }
 
 /// Returns true if an archive has the missing rollout, a longer copy of a shortened one, or the conversation without the boundary that hides it.
-fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bool, CommandError> {
+fn has_turns(archive: &ArchiveReader, one: &UnreadableConversation) -> Result<bool> {
     let rollouts = rollouts(archive.files());
     match &one.cause {
         UnreadableCause::MissingBase(id) => Ok(rollouts

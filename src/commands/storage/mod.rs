@@ -7,9 +7,11 @@ mod vacuum;
 
 use crate::codex::process;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
+use crate::ui::object;
 use crate::views::table_format::TableArgs;
 use clap::{Args, FromArgMatches, Subcommand};
+use serde::Serialize;
 use std::process::Command;
 
 /// Show the disk usage of the Codex home, and reduce it
@@ -41,7 +43,7 @@ impl StorageArgs {
     ///
     /// # Errors
     /// See each subcommand.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
             None => match report::run(self.table, context)? {
                 (outcome, None) => Ok(outcome),
@@ -53,7 +55,7 @@ impl StorageArgs {
 }
 
 impl StorageCommand {
-    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    fn run(self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Shrink(args) => args.run(context),
             Self::Expand(args) => args.run(context),
@@ -65,8 +67,8 @@ impl StorageCommand {
 }
 
 /// Runs a command of the report: one of this program for the same homes, else one for the shell.
-fn run_suggestion(command: &str, context: &Context) -> Result<Outcome, CommandError> {
-    context.ui.note(format_args!("$ {command}"));
+fn run_suggestion(command: &str, context: &Context) -> Result<Outcome> {
+    context.note(format_args!("$ {command}"));
     if let Some(words) = command.strip_prefix("codex-manager storage ") {
         let parser = clap::Command::new("storage").no_binary_name(true);
         let parsed = StorageCommand::augment_subcommands(parser)
@@ -76,7 +78,7 @@ fn run_suggestion(command: &str, context: &Context) -> Result<Outcome, CommandEr
         return parsed.run(context);
     }
     // The commands of this program check it themselves.
-    if !process::find_codex(&context.settings.codex_home).is_empty() {
+    if !process::find_codex(context.codex_home()).is_empty() {
         return Err(CommandError::codex_running("Codex is running on this home")
             .hint("end Codex first; nothing was changed"));
     }
@@ -88,4 +90,20 @@ fn run_suggestion(command: &str, context: &Context) -> Result<Outcome, CommandEr
         ))),
         Err(e) => Err(CommandError::failed("cannot start sh").because(e)),
     }
+}
+
+/// Prints the JSON document of a command that makes conversations smaller or moves them. Its keys are an interface.
+fn show_json(
+    command: &str,
+    items: &[impl Serialize],
+    (before_bytes, after_bytes): (u64, u64),
+    dry_run: bool,
+    context: &Context,
+) {
+    let json = object()
+        .with("items", items)
+        .with("before_bytes", before_bytes)
+        .with("after_bytes", after_bytes)
+        .with("dry_run", dry_run);
+    context.ui.document(command, &json);
 }

@@ -4,12 +4,12 @@ use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::copies::losses::last_copy;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::vault::snapshot::{self, Snapshot};
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use clap::Args;
@@ -33,8 +33,8 @@ pub(super) struct ForgetArgs {
 }
 
 /// Keeps the last snapshot that has messages which a conversation lacked when `history losses --vault` ran.
-fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<(), CommandError> {
-    let record = losses::read(&context.settings.manager_home)?;
+fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<()> {
+    let record = losses::read(context.manager_home())?;
     for loss in &record.losses {
         let reason = last_copy(&loss.session_id);
         for names in &loss.snapshots {
@@ -45,16 +45,12 @@ fn keep_last_copies(plan: &mut RetentionPlan, context: &Context) -> Result<(), C
 }
 
 impl ForgetArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let rules = self.rules.rules(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
         let candidates: Vec<_> = snapshots.iter().filter_map(Snapshot::candidate).collect();
-        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.settings.zone);
+        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.zone());
         keep_last_copies(&mut plan, context)?;
         let ui = &context.ui;
         retention_table::show(context, &plan, RetentionSubject::Snapshots);
@@ -75,7 +71,7 @@ impl ForgetArgs {
                 .hint("remove them permanently with --yes; nothing was changed"));
             }
             if rules.within.is_some() {
-                disk_clock::check(&context.settings.manager_home, context.now())?;
+                disk_clock::check(context.manager_home(), context.now())?;
             }
             let mut args = vec!["forget"];
             args.extend(plan.drop.iter().map(|d| d.candidate.archive.as_str()));
