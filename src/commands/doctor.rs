@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
-use crate::doctor::{self, Check, DoctorInput, Status};
+use crate::doctor::{self, Check, Status};
 use crate::error::{Outcome, Result};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
@@ -48,15 +48,7 @@ impl DoctorArgs {
         if self.fix {
             checks = fix(context, self.dry_run);
         }
-        checks.extend(doctor::run_checks(&DoctorInput {
-            codex_home: context.codex_home(),
-            manager_home: context.manager_home(),
-            codex_bin: context.settings.codex_bin.as_deref(),
-            env: &context.env,
-            now: context.now(),
-            zone: context.zone(),
-            zone_is_set: context.settings.zone_is_set,
-        }));
+        checks.extend(doctor::run_checks(context));
         checks.extend(sync_checks(context));
         for check in &checks {
             show(&context.ui, check);

@@ -1,11 +1,11 @@
 //! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
 use super::check::Check;
-use super::input::DoctorInput;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
+use crate::context::Context;
 use crate::inventory::store;
 use crate::io::OrdinaryPath;
 use crate::io::clock::Zone;
@@ -34,10 +34,10 @@ const SYNC_SERVICES: [(&str, &str); 10] = [
 pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
 /// Checks the machine for both homes.
-pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let homes = [
-        ("home.cloud", "home.disk", input.codex_home),
-        ("manager.cloud", "manager.disk", input.manager_home),
+        ("home.cloud", "home.disk", context.codex_home()),
+        ("manager.cloud", "manager.disk", context.manager_home()),
     ];
     let mut checks = Vec::new();
     for (cloud, disk, home) in homes {
@@ -50,7 +50,7 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
             checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
         }
     }
-    let modified = |name: &str| input.codex_home.join(name).metadata()?.modified();
+    let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let recent = ["auth.json", "history.jsonl"].map(|name| modified(name).ok());
     let newest = recent
         .into_iter()
@@ -62,14 +62,17 @@ pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&input.codex_home.join(AUTH_JSON)).ok();
+    let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
-    let tz = input.env.text("TZ").filter(|_| !input.zone_is_set);
-    checks.push(zone(tz, input.zone));
-    checks.extend(space_for_next_archive(input));
+    let tz = context
+        .env
+        .text("TZ")
+        .filter(|_| !context.settings.zone_is_set);
+    checks.push(zone(tz, context.zone()));
+    checks.extend(space_for_next_archive(context));
     checks
 }
 
@@ -160,18 +163,18 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 
 /// Compares the free space with the size of the newest full archive, or with an estimate from the size of
 /// the home if there is none.
-fn space_for_next_archive(input: &DoctorInput<'_>) -> Option<Check> {
-    let records = store::archives(input.manager_home).ok()?;
+fn space_for_next_archive(context: &Context) -> Option<Check> {
+    let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
     let newest = store::newest(&records, is_full);
-    let backups = store::backups(input.manager_home);
+    let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
     let archive = newest.and_then(|record| record.archive.as_ref());
     Some(if let Some(archive) = archive {
         compare_space("the newest full archive takes", archive.bytes, free)
     } else {
-        let first = home_bytes(input.codex_home) / TYPICAL_COMPRESSION_RATIO;
+        let first = home_bytes(context.codex_home()) / TYPICAL_COMPRESSION_RATIO;
         compare_space("a full archive takes about", first, free)
     })
 }

@@ -1,10 +1,10 @@
 //! Checks of the vault: the ages of the last snapshot and the last drill, and the mode of the password file.
 
 use super::check::Check;
-use super::input::DoctorInput;
 use super::permissions::mode_open_to_others;
 use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
+use crate::context::Context;
 use crate::io::clock::Timestamp;
 use crate::ui::time;
 use crate::vault::folder;
@@ -19,14 +19,14 @@ const OLD_DRILL_DAYS: i64 = 30;
 const OLD_BACKUP_DAYS: i64 = 14;
 
 /// Checks the recorded results; makes no connection. Returns no checks if no vault is set up.
-pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let file = ConfigFile::read(input.manager_home).and_then(|file| file.values());
+pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    let file = ConfigFile::read(context.manager_home()).and_then(|file| file.values());
     let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
     if settings.repository.is_none() {
         return Vec::new();
     }
-    let password = password(input, &settings);
-    let state = match state::read(input.manager_home) {
+    let password = password(context, &settings);
+    let state = match state::read(context.manager_home()) {
         Ok(state) => state,
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
@@ -43,7 +43,7 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
         why: "newer conversations are not in the vault",
         fix: "codex-manager vault backup",
     };
-    let checks = [backup.run(input.now), drill(&state, input.now)];
+    let checks = [backup.run(context.now()), drill(&state, context.now())];
     checks.into_iter().chain(password).collect()
 }
 
@@ -73,14 +73,19 @@ impl AgeCheck {
 }
 
 /// Checks the mode of the password file. Returns no check if the password has another source.
-fn password(input: &DoctorInput<'_>, settings: &VaultSettings) -> Option<Check> {
+fn password(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let configured = NamedPassword {
         file: settings.password_file.clone(),
         command: settings.password_command.clone(),
     };
     let flags = NamedPassword::default();
-    let found = Password::find(&flags, &configured, input.env, &folder(input.manager_home));
+    let found = Password::find(
+        &flags,
+        &configured,
+        &context.env,
+        &folder(context.manager_home()),
+    );
     let Some(Password::File(path)) = found else {
         return None;
     };
