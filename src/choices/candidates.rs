@@ -61,6 +61,7 @@ fn value_name(arg: &Arg) -> String {
 /// Returns the settings of the environment. Global flags on the command line being completed are not
 /// considered.
 fn homes() -> Option<Settings> {
+    // The shell calls the program without its flags.
     let env = Environment::of_process();
     Settings::resolve(Flags::default(), &env).ok()
 }

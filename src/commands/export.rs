@@ -147,6 +147,7 @@ impl ExportArgs {
         path: &Path,
         context: &Context,
     ) -> Result<ExportedFile> {
+        // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::beside(path)?;
         let mut bytes = 0;
         // Errors of reading and of writing come the same way, so that of the file is kept apart.

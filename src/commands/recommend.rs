@@ -85,6 +85,7 @@ impl RecommendArgs {
         let Some(template) = template else {
             return self.recommend(None, context);
         };
+        // A home on a network disk may hang, and the shell would show no prompt.
         signals::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)

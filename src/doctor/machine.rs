@@ -64,6 +64,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let system = DateTime::<Utc>::from(SystemTime::now());
     let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
+    // Codex stamps a login by the clock of the machine, the server its tokens by its own.
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.

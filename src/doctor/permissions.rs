@@ -226,6 +226,7 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
+        // Under sudo, the files of the user are those of another one.
         let user = rustix::process::geteuid().as_raw();
         path.metadata().is_ok_and(|meta| meta.uid() != user)
     }

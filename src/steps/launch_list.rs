@@ -93,6 +93,7 @@ impl ListedLaunch {
         let state = record.state(record.is_running());
         let is_other = record.run.isolated_home.is_none()
             && live.is_none_or(|live| !live.is_same(&record.identity));
+        // A Codex keeps the login that it started with, and may still renew it (0.169).
         let now = match live {
             Some(live) => format!("the live account is now {live}"),
             None => "no account is signed in any more".to_owned(),

@@ -92,6 +92,7 @@ pub fn list(context: &Context, seen: &HomeUsage) {
 
 /// Returns true if the user can be asked, in a dialog window or on the terminal.
 pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
+    // A scheduled job has no terminal, but may have the desktop of the user.
     let has_dialog = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
     has_dialog || context.ui.is_interactive()
 }

@@ -18,10 +18,9 @@ use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, warn_if_live_elsewhere};
 use crate::ui::text_width::without_end;
-use crate::ui::{Style, windows};
+use crate::ui::{Style, object, windows};
 use crate::views::account::{known_accounts, printable, warn_all};
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The flags of a switch.
@@ -39,20 +38,6 @@ pub(crate) struct SwitchArgs {
     /// Show what would be done; write nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-}
-
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct UseView {
-    from: Option<String>,
-    to: String,
-    from_email: Option<String>,
-    to_email: String,
-    saved_back: Option<PlannedSave>,
-    daemon: &'static str,
-    still_running: Vec<Holder>,
-    changed: bool,
-    dry_run: bool,
 }
 
 impl SwitchArgs {
@@ -201,20 +186,22 @@ pub(crate) fn note_profiles(
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     let daemon = daemon_state(false, context);
-    let view = UseView {
-        dry_run: true,
-        changed: false,
+    let result = SwitchResult {
         saved_back: plan.save_back.clone(),
-        ..view(plan, to, daemon)
+        dry_run: true,
+        ..SwitchResult::default()
     };
-    context.ui.document("use", &view);
+    show_json(plan, to, daemon, &result, context);
     let ui = &context.ui;
     if plan.is_current {
-        ui.report(format_args!("{} is already the live account", view.to));
+        ui.report(format_args!(
+            "{} is already the live account",
+            target_name(plan, to)
+        ));
         return;
     }
     if let Some(PlannedSave { profile, outcome }) = &plan.save_back {
-        let from = view.from_email.as_deref().unwrap_or_default();
+        let from = plan.from.as_ref().map_or("", |from| from.email.as_str());
         let destination = match profile {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
@@ -237,7 +224,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     if daemon == "running" {
         ui.report("would stop Codex's background daemon");
     }
-    ui.report(format_args!("would switch to {}", view.to));
+    ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
@@ -252,40 +239,56 @@ fn daemon_state(stopped: bool, context: &Context) -> &'static str {
     }
 }
 
-fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
-    let email = plan.from.as_ref().map(|from| from.email.to_string());
-    let to_label = if plan.profile.is_empty() {
-        to.email.to_string()
+/// The result of a switch, as far as it is not in its plan.
+#[derive(Default)]
+struct SwitchResult<'a> {
+    saved_back: Option<PlannedSave>,
+    still_running: &'a [Holder],
+    changed: bool,
+    dry_run: bool,
+}
+
+/// Returns the name of the account that the plan switches to: its profile, else the email.
+fn target_name<'a>(plan: &'a SwitchPlan, to: &'a Identity) -> &'a str {
+    let profile = Some(&*plan.profile).filter(|name| !name.is_empty());
+    profile.unwrap_or(to.email.as_str())
+}
+
+/// Prints the JSON document. Its keys are an interface.
+fn show_json(
+    plan: &SwitchPlan,
+    to: &Identity,
+    daemon: &str,
+    result: &SwitchResult<'_>,
+    context: &Context,
+) {
+    let name = target_name(plan, to);
+    let email = plan.from.as_ref().map(|from| from.email.as_str());
+    let saved = result.saved_back.as_ref().or(plan.save_back.as_ref());
+    let saved_to = saved.and_then(|saved| saved.profile.as_deref());
+    let from = if plan.is_current {
+        Some(name)
     } else {
-        plan.profile.clone()
+        saved_to.or(email)
     };
-    let saved_to = plan
-        .save_back
-        .as_ref()
-        .and_then(|saved| saved.profile.clone());
-    UseView {
-        from: if plan.is_current {
-            Some(to_label.clone())
-        } else {
-            saved_to.or_else(|| email.clone())
-        },
-        to: to_label,
-        from_email: email,
-        to_email: to.email.to_string(),
-        saved_back: None,
-        daemon,
-        still_running: Vec::new(),
-        changed: false,
-        dry_run: false,
-    }
+    let json = object()
+        .with("from", from)
+        .with("to", name)
+        .with("from_email", email)
+        .with("to_email", to.email.as_str())
+        .with("saved_back", &result.saved_back)
+        .with("daemon", daemon)
+        .with("still_running", result.still_running)
+        .with("changed", result.changed)
+        .with("dry_run", result.dry_run);
+    context.ui.document("use", &json);
 }
 
 fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
-    let view = view(plan, to, daemon);
-    context.ui.document("use", &view);
+    show_json(plan, to, daemon, &SwitchResult::default(), context);
     context.ui.report(format_args!(
         "{} is already the live account; nothing was changed",
-        printable(&view.to)
+        printable(target_name(plan, to))
     ));
     if daemon == "stopped" {
         context.ui.report("  stopped Codex's background daemon");
@@ -299,27 +302,26 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
 }
 
 fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
-    let view = view(&report.plan, to, daemon);
     let saved = report.saved_back.as_ref();
-    let view = UseView {
-        changed: true,
-        from: saved.map(|saved| saved.profile.clone()).or(view.from),
+    let result = SwitchResult {
         saved_back: saved.map(|saved| PlannedSave {
             profile: Some(saved.profile.clone()),
             outcome: saved.outcome,
         }),
-        still_running: report.still_running.clone(),
-        ..view
+        still_running: &report.still_running,
+        changed: true,
+        dry_run: false,
     };
-    context.ui.document("use", &view);
+    show_json(&report.plan, to, daemon, &result, context);
     let ui = &context.ui;
-    let email = printable(&view.to_email);
+    let email = printable(to.email.as_str());
     ui.report(format_args!(
         "switched to {} ({email})",
-        ui.paint(Style::Strong, printable(&view.to))
+        ui.paint(Style::Strong, printable(target_name(&report.plan, to)))
     ));
-    if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
-        let (from, profile) = (printable(from), printable(&saved.profile));
+    if let (Some(saved), Some(from)) = (&report.saved_back, &report.plan.from) {
+        let from = printable(from.email.as_str());
+        let profile = printable(&saved.profile);
         ui.report(match saved.outcome {
             SaveOutcome::KeptNewer => format!(
                 "  the profile {profile} has a newer login of {from}; the previous live login was added \

@@ -41,6 +41,7 @@ const COLUMNS: [Column; 15] = [
 /// Prints the accounts in the given order.
 pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, context: &Context) {
     let rows: Vec<_> = rows.collect();
+    // One email can have several workspaces, each with its own quota.
     let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
     for (account, verdict) in &rows {

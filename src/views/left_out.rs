@@ -33,6 +33,7 @@ pub(crate) fn show_left_out(
             item.reason
         ));
     }
+    // Both change the exit code, so they are warnings under --quiet too.
     let warnings = [
         ("not archived", skipped),
         ("archived unchanged, but damaged", damaged),

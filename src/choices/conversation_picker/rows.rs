@@ -68,6 +68,7 @@ pub(crate) fn rows(filter: ThreadFilter, context: &Context) -> Result<Vec<Offere
 
 /// Returns the ids of the conversations that a Codex process has open.
 fn open_conversations(home: &Path) -> HashSet<String> {
+    // Codex removes the file when it closes the conversation. That of a killed Codex stays, without a lock.
     let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
     let held = locks.filter(|path| lock::is_held(path));

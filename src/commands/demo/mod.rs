@@ -82,6 +82,7 @@ impl<'a> Demo<'a> {
         let inner = Context {
             settings,
             clock: context.clock,
+            // The sample must not write into the databases of the user.
             env: context.env.without("CODEX_SQLITE_HOME"),
             ui: context.ui.without_json(),
             runner: context.runner,

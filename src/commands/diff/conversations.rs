@@ -90,6 +90,7 @@ fn count(
         live.extend(messages::read(&path).at("read", &path)?);
     }
     for file in old {
+        // The reader takes a path, since its name tells whether the rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()

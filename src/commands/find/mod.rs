@@ -219,6 +219,7 @@ impl FindArgs {
         };
         let pattern = RegexBuilder::new(&pattern)
             .size_limit(MAX_REGEX_BYTES)
+            // `^` and `$` are meant for the lines of a message.
             .multi_line(true)
             .build()
             .map_err(|e| CommandError::usage("not a regular expression").because(e))?;

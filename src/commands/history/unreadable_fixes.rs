@@ -31,6 +31,7 @@ pub(super) fn find_fixes(unreadable: &mut [UnreadableConversation], context: &Co
             continue;
         }
         let path = context.backups().join(&record.path);
+        // `verify` names the damage; here another archive may help.
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };

@@ -69,6 +69,7 @@ impl ProfileImportArgs {
             let _ = staging::remove_stale_temps(&tmp);
             Some(Staging::inside(&tmp)?)
         };
+        // The whole file is read before the first change, since its end may be missing.
         let package = {
             let bar = context.ui.bar("checking", 0);
             reader::read(opened, &path, staging.as_ref(), &bar)?

@@ -42,6 +42,7 @@ pub(super) fn current_place(
 /// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
 /// upgrade replaces the real file but keeps the entry.
 fn this_program(context: &Context) -> Result<PathBuf> {
+    // The scheduler has no PATH of a shell, so the job gets a path.
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
     let named = exe

@@ -122,6 +122,7 @@ impl<'a> ConversationList<'a> {
             id: thread.id.clone(),
             unlisted: Some(Box::new(thread)),
         }));
+        // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
         entries.truncate(limit);

@@ -151,6 +151,7 @@ impl TrashArgs {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(context.manager_home())?;
             for selected in &selection.conversations {
+                // Between two conversations: each is moved as a whole, or not.
                 if progress::is_interrupted() {
                     break;
                 }

@@ -228,6 +228,7 @@ impl WindowUse {
             None => quotas.iter().rev().find_map(end_of),
         };
         let end = end.ok_or_else(|| unknown_window(account, at, context))?;
+        // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
         let span = end - WEEK..end;
         let mut requests = usage_query::requests(store, &span)?;

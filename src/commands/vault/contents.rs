@@ -114,6 +114,7 @@ pub(super) struct CatArgs {
 impl CatArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let shown = self.path.display().to_string();
+        // Tokens never reach stdout, where a log or a screen share would keep them.
         let kind = kind_of(&self.path);
         let is_login = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
         if is_login || kind.is_login() {
