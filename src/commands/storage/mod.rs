@@ -8,10 +8,8 @@ mod vacuum;
 use crate::codex::process;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::ui::object;
 use crate::views::table_format::TableArgs;
 use clap::{Args, FromArgMatches, Subcommand};
-use serde::Serialize;
 use std::process::Command;
 
 /// Show the disk usage of the Codex home, and reduce it
@@ -90,20 +88,4 @@ fn run_suggestion(command: &str, context: &Context) -> Result<Outcome> {
         ))),
         Err(e) => Err(CommandError::failed("cannot start sh").because(e)),
     }
-}
-
-/// Prints the JSON document of a command that makes conversations smaller or moves them. Its keys are an interface.
-fn show_json(
-    command: &str,
-    items: &[impl Serialize],
-    (before_bytes, after_bytes): (u64, u64),
-    dry_run: bool,
-    context: &Context,
-) {
-    let json = object()
-        .with("items", items)
-        .with("before_bytes", before_bytes)
-        .with("after_bytes", after_bytes)
-        .with("dry_run", dry_run);
-    context.ui.document(command, &json);
 }

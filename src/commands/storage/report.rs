@@ -8,9 +8,10 @@ use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::ui::{Cell, Column, Style, Table, bytes};
+use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
+use serde::Serialize;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
@@ -249,4 +250,20 @@ fn forecast(context: &Context, report: &StorageReport) {
             pluralize(days, "day")
         ));
     }
+}
+
+/// Prints the JSON document of a command that makes conversations smaller or moves them. Its keys are an interface.
+pub(super) fn show_json(
+    command: &str,
+    items: &[impl Serialize],
+    (before_bytes, after_bytes): (u64, u64),
+    dry_run: bool,
+    context: &Context,
+) {
+    let json = object()
+        .with("items", items)
+        .with("before_bytes", before_bytes)
+        .with("after_bytes", after_bytes)
+        .with("dry_run", dry_run);
+    context.ui.document(command, &json);
 }

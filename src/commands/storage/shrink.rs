@@ -1,8 +1,7 @@
 //! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
 
 use crate::codex::rollout;
-use crate::commands::storage::report::unknown_conversation;
-use crate::commands::storage::show_json;
+use crate::commands::storage::report::{show_json, unknown_conversation};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;

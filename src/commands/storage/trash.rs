@@ -1,7 +1,6 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
-use crate::commands::storage::report::unknown_conversation;
-use crate::commands::storage::show_json;
+use crate::commands::storage::report::{show_json, unknown_conversation};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
