@@ -13,7 +13,7 @@ use self::command::Command;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
-use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::{attached, owner, progress, signals};
 use crate::logging::{self, LogSettings};
 use crate::steps::run_log::RunLog;
@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
         return complete(&env);
     }
     signals::survive_large_files();
+    // The `help` of clap takes the names of commands only.
     if std::env::args_os().skip(1).eq(["help", "global"]) {
         ui::print_help(&global_options());
         return ExitCode::SUCCESS;
@@ -115,7 +116,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
 }
 
 /// Runs the command that `words` are.
-fn run_words(words: &[OsString], context: &Context) -> Result<Outcome, CommandError> {
+fn run_words(words: &[OsString], context: &Context) -> Result<Outcome> {
     let program = std::iter::once(OsStr::new("codex-manager"));
     let words = program.chain(words.iter().map(OsString::as_os_str));
     let cli = tree()
@@ -126,7 +127,7 @@ fn run_words(words: &[OsString], context: &Context) -> Result<Outcome, CommandEr
 }
 
 /// Finishes what killed commands left, then runs the command; both are logged if `log` asks for it.
-fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome, CommandError> {
+fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome> {
     warn_of_unknown_keys(context, &command);
     if context.ui.is_verbose() {
         print_steps(context, log || command.keeps_log(context));
@@ -145,7 +146,7 @@ fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome,
 }
 
 /// Closes a manager home that others can write to, before a login gets there. `doctor` reports it.
-fn tighten_manager_home(context: &Context, command: &Command) -> Result<(), CommandError> {
+fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     let home = &context.settings.manager_home;
     if command.tolerates_invalid_config() {
         return Ok(());
@@ -158,7 +159,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<(), Comm
         let home = home.display();
         let message =
             format_args!("other users could write to the manager home; now only you can: {home}");
-        context.ui.warn(message);
+        context.warn(message);
     }
     Ok(())
 }
@@ -205,6 +206,6 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
     }
     for unknown in &context.settings.unknown_keys {
         let text = crate::views::account::printable(unknown);
-        context.ui.warn(format_args!("config.toml: {text}"));
+        context.warn(format_args!("config.toml: {text}"));
     }
 }

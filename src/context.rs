@@ -1,9 +1,15 @@
 //! The context of a command: settings, clock, environment and output. Modules below `commands` get
 //! these values as arguments and never read the process's environment or clock themselves.
 
+use crate::accounts::profile::Profiles;
+use crate::codex::program::{Program, ProgramError};
+use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, Preferences};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
+use crate::inventory::records::ArchiveRecord;
+use crate::inventory::store;
+use crate::io::IoError;
 use crate::io::OrdinaryPath;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::{Clock, Timestamp, Zone};
@@ -11,6 +17,7 @@ pub use crate::io::environment::Environment;
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// All settings of a run, resolved from flags, environment and `config.toml`.
@@ -56,7 +63,7 @@ pub struct Context {
 }
 
 /// Parses words like a command line and runs the command.
-pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome, CommandError>;
+pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome>;
 
 impl Context {
     pub fn now(&self) -> DateTime<Utc> {
@@ -72,8 +79,60 @@ impl Context {
     ///
     /// # Errors
     /// Those of the command.
-    pub fn run(&self, words: &[OsString]) -> Result<Outcome, CommandError> {
+    pub fn run(&self, words: &[OsString]) -> Result<Outcome> {
         (self.runner)(words, self)
+    }
+
+    /// Prints a note on stderr; see [`Ui::note`].
+    pub(crate) fn note(&self, text: impl Display) {
+        self.ui.note(text);
+    }
+
+    /// Prints a warning on stderr; see [`Ui::warn`].
+    pub(crate) fn warn(&self, text: impl Display) {
+        self.ui.warn(text);
+    }
+
+    pub(crate) fn zone(&self) -> Zone {
+        self.settings.zone
+    }
+
+    pub(crate) fn codex_home(&self) -> &Path {
+        &self.settings.codex_home
+    }
+
+    pub(crate) fn manager_home(&self) -> &Path {
+        &self.settings.manager_home
+    }
+
+    /// Finds the Codex program of the settings.
+    ///
+    /// # Errors
+    /// None is installed, or the named file is no program.
+    pub(crate) fn find_codex(&self) -> Result<Program, ProgramError> {
+        Program::find(self.settings.codex_bin.as_deref(), &self.env)
+    }
+
+    /// Returns the path of Codex's list of conversations, if it keeps one.
+    pub(crate) fn state_database(&self) -> Option<PathBuf> {
+        threads::find_state_database(&self.settings.codex_home, &self.env)
+    }
+
+    pub(crate) fn profiles(&self) -> Profiles {
+        Profiles::of(&self.settings.manager_home)
+    }
+
+    /// Returns the folder of the archives.
+    pub(crate) fn backups(&self) -> PathBuf {
+        store::backups(&self.settings.manager_home)
+    }
+
+    /// Lists the archives; see [`store::archives`].
+    ///
+    /// # Errors
+    /// The folder of the archives cannot be read.
+    pub(crate) fn archives(&self) -> Result<Vec<ArchiveRecord>, IoError> {
+        store::archives(&self.settings.manager_home)
     }
 
     /// Returns the path of `name` in the manager home.
@@ -105,7 +164,7 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
-    pub fn resolve(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
+    pub fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
         let manager_home = manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
         let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
@@ -120,11 +179,11 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, or no home folder at all.
-    pub fn without_file(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
+    pub fn without_file(flags: Flags, env: &Environment) -> Result<Self> {
         Self::with(flags, env, ConfigValues::default())
     }
 
-    fn with(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self, CommandError> {
+    fn with(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
         let manager_home = manager_home(&flags, env)?;
         let codex_home = resolve_home(
             flags.codex_home.as_ref(),
@@ -176,7 +235,7 @@ impl Settings {
     }
 }
 
-fn manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf, CommandError> {
+fn manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
     let flag = flags.manager_home.as_ref();
     resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
 }
@@ -189,7 +248,7 @@ fn resolve_home(
     configured: Option<PathBuf>,
     default: &str,
     env: &Environment,
-) -> Result<PathBuf, CommandError> {
+) -> Result<PathBuf> {
     flag.cloned()
         .or_else(|| env.get(variable).map(PathBuf::from))
         .or(configured)
@@ -202,7 +261,7 @@ fn resolve_home(
 ///
 /// # Errors
 /// `CODEX_MANAGER_NOW` is not an RFC 3339 time.
-pub(crate) fn clock(env: &Environment) -> Result<Clock, CommandError> {
+pub(crate) fn clock(env: &Environment) -> Result<Clock> {
     match env.text("CODEX_MANAGER_NOW") {
         None => Ok(Clock::System),
         Some(text) => DateTime::parse_from_rfc3339(text)
@@ -221,6 +280,7 @@ pub(crate) fn zone_of_tz(env: &Environment) -> Option<Zone> {
 
 /// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
 pub(crate) fn zone_named_by(tz: &str) -> Option<Zone> {
+    // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
     let of_file = |path: &str| {
         let (_, zone) = path.split_once("zoneinfo/")?;

@@ -76,6 +76,9 @@ impl Outcome {
     }
 }
 
+/// The result of a step of a command. Below the commands, a room has its own error.
+pub(crate) type Result<T, E = CommandError> = std::result::Result<T, E>;
+
 /// A failed command: exit code, message, causes and hints.
 #[derive(Debug)]
 pub struct CommandError {

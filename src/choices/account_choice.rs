@@ -2,25 +2,24 @@
 
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::resolve::resolve;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank;
 use crate::quota::state;
-use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::ui::windows;
+use crate::ui::{Style, windows};
 use crate::views::account::{
     accounts_and_profiles, first_login, label, printable, style_of, with_verdict,
 };
 
 /// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
-pub(crate) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
+pub(crate) fn named(text: &str, context: &Context) -> Result<Identity> {
     Ok(account_named(text, context)?.entry.identity)
 }
 
 /// As [`named`], with all that is known of the account.
-pub(crate) fn account_named(text: &str, context: &Context) -> Result<Account, CommandError> {
+pub(crate) fn account_named(text: &str, context: &Context) -> Result<Account> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     let position = position(&accounts, text, context)?;
     Ok(accounts.swap_remove(position))
@@ -34,7 +33,7 @@ pub(crate) fn named_or_live(
     text: Option<&str>,
     example: &str,
     context: &Context,
-) -> Result<Account, CommandError> {
+) -> Result<Account> {
     if let Some(text) = text {
         return account_named(text, context);
     }
@@ -50,11 +49,7 @@ pub(crate) fn named_or_live(
 ///
 /// # Errors
 /// There is none, or several match. On a machine without accounts, the hint is how to get the first one.
-pub(crate) fn position(
-    accounts: &[Account],
-    text: &str,
-    context: &Context,
-) -> Result<usize, CommandError> {
+pub(crate) fn position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");
         return Err(CommandError::failed(message).hint(first_login(context)));
@@ -62,27 +57,12 @@ pub(crate) fn position(
     Ok(resolve(accounts.iter().map(|a| &a.entry), text)?)
 }
 
-/// Returns the known accounts, followed by the `others` that are not among them.
-pub(crate) fn entries_with<'a>(
-    accounts: impl IntoIterator<Item = &'a Account>,
-    others: impl IntoIterator<Item = Identity>,
-) -> Vec<AccountEntry> {
-    let known = accounts.into_iter().map(|account| account.entry.clone());
-    let mut entries: Vec<_> = known.collect();
-    for identity in others {
-        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
-            entries.push(AccountEntry::new(identity));
-        }
-    }
-    entries
-}
-
 /// Lets the user choose a profile from a list with the remaining weekly quota, the recommended account first.
 /// The first one other than the current account is selected.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the message is the question.
-pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
+pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity> {
     let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
     let hint = "name an account; list the accounts: codex-manager list";
     Ok(choose(question, is_free, hint, context)?.identity)
@@ -92,10 +72,7 @@ pub(crate) fn pick(question: &str, context: &Context) -> Result<Identity, Comman
 ///
 /// # Errors
 /// As [`pick`].
-pub(crate) fn profile_name(
-    name: Option<String>,
-    context: &Context,
-) -> Result<String, CommandError> {
+pub(crate) fn profile_name(name: Option<String>, context: &Context) -> Result<String> {
     if let Some(name) = name {
         return Ok(name);
     }
@@ -112,7 +89,7 @@ fn choose(
     is_default: impl Fn(&Account) -> bool,
     hint: &str,
     context: &Context,
-) -> Result<AccountEntry, CommandError> {
+) -> Result<AccountEntry> {
     let (mut accounts, _) = accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     if accounts.is_empty() {

@@ -1,31 +1,16 @@
 //! The archive that the user names.
 
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::choices::account_choice;
 use crate::context::Context;
-use crate::error::CommandError;
-use crate::inventory::archive_names::{numbered, typed_name};
+use crate::error::{CommandError, Result};
+use crate::inventory::archive_names::{
+    LATEST, by_number, find_file, latest_offset, numbered, typed_name,
+};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::similar;
-use crate::quota::account::{Account, AccountEntry};
 use crate::views::account;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// The argument that denotes the newest archive of a home; see [`latest`].
-pub(crate) const LATEST: &str = "latest";
-
-/// Returns how many archives before the latest one `text` denotes: 0 for `latest`, N for `latest~N`.
-pub(crate) fn latest_offset(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix(LATEST)?;
-    if rest.is_empty() {
-        return Some(0);
-    }
-    rest.strip_prefix('~')?.parse().ok()
-}
 
 /// Returns the archive that `latest~offset` denotes among those that `accepts` accepts; see
 /// [`store::latest_first`].
@@ -37,7 +22,7 @@ pub(crate) fn latest<'r>(
     offset: usize,
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
-) -> Result<&'r ArchiveRecord, CommandError> {
+) -> Result<&'r ArchiveRecord> {
     let all = store::latest_first(records, &accepts);
     if let Some(record) = all.get(offset) {
         return Ok(record);
@@ -61,12 +46,6 @@ pub(crate) fn latest<'r>(
     })
 }
 
-/// Returns the archive with the number `text` in `list-backups`.
-pub(crate) fn by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<&'r ArchiveRecord> {
-    let index = text.parse::<usize>().ok()?.checked_sub(1)?;
-    numbered(records).get(index).copied()
-}
-
 /// Returns the only archive in `backups/` whose name begins with `text`.
 ///
 /// # Errors
@@ -74,7 +53,7 @@ pub(crate) fn by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<
 pub(crate) fn by_beginning<'r>(
     records: &'r [ArchiveRecord],
     text: &str,
-) -> Result<Option<&'r ArchiveRecord>, CommandError> {
+) -> Result<Option<&'r ArchiveRecord>> {
     let mut fitting = numbered(records);
     fitting.retain(|r| !text.is_empty() && r.path.starts_with(text));
     match fitting.as_slice() {
@@ -120,7 +99,7 @@ pub(crate) fn unknown(
 
 /// Creates the error for a folder without archives.
 pub(crate) fn no_archives(context: &Context) -> CommandError {
-    let backups = store::backups(&context.settings.manager_home);
+    let backups = context.backups();
     CommandError::failed(format!("no archives in {}", backups.display()))
         .hint(account::first_archive(context))
 }
@@ -135,17 +114,16 @@ pub(crate) fn find_archive(
     context: &Context,
     name: &Path,
     accepts: impl Fn(&ArchiveRecord) -> bool,
-) -> Result<PathBuf, CommandError> {
-    let manager_home = &context.settings.manager_home;
-    let backups = store::backups(manager_home);
+) -> Result<PathBuf> {
+    let backups = context.backups();
     let text = name.to_string_lossy();
     let offset = latest_offset(&text);
     if offset.is_none()
-        && let Some(file) = find_file(context, name)
+        && let Some(file) = find_file(&backups, &context.env, name)
     {
         return Ok(file);
     }
-    let records = store::archives(manager_home)?;
+    let records = context.archives()?;
     let found = match offset {
         Some(offset) => Some(latest(&records, offset, context, accepts)?),
         None => match by_number(&records, &text) {
@@ -157,52 +135,6 @@ pub(crate) fn find_archive(
         let message = format!("no such archive: {}", name.display());
         unknown(message, &text, &records, &[], context)
     })
-}
-
-/// Finds the file of an archive: a path, or a name in `backups/` with or without its suffix.
-pub(crate) fn find_file(context: &Context, name: &Path) -> Option<PathBuf> {
-    let in_backups = store::backups(&context.settings.manager_home).join(name);
-    let as_path = context.env.absolute(name);
-    let is_name = name.components().count() == 1;
-    let order = if is_name {
-        [in_backups, as_path]
-    } else {
-        [as_path, in_backups]
-    };
-    let with_suffix = |p: &PathBuf| {
-        let mut full = p.as_os_str().to_owned();
-        full.push(names::ARCHIVE_SUFFIX);
-        PathBuf::from(full)
-    };
-    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
-    let file = candidates.clone().find(|p| p.is_file());
-    // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
-    // error.
-    let named = || {
-        let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
-        candidates.clone().find(|p| is_archive && p.exists())
-    };
-    file.or_else(named)
-}
-
-/// Returns the known accounts, followed by those that only archives have.
-pub(crate) fn entries_of<'r>(
-    accounts: impl IntoIterator<Item = &'r Account>,
-    records: impl IntoIterator<Item = &'r ArchiveRecord>,
-) -> Vec<AccountEntry> {
-    let mut seen = HashSet::new();
-    let mut metadata = records
-        .into_iter()
-        .map(|record| &record.metadata)
-        .collect::<Vec<_>>();
-    metadata.retain(|metadata| seen.insert(identity_fields(metadata)));
-    let identities = metadata.into_iter().filter_map(Metadata::identity);
-    account_choice::entries_with(accounts, identities)
-}
-
-/// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
-pub(crate) fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
-    [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::choices::archive_choice::LATEST;
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS, Setting};
 use crate::context::{Flags, Settings};
-use crate::inventory::{cooldown, store};
+use crate::inventory::archive_names::LATEST;
+use crate::inventory::cooldown;
 use crate::io::clock::Clock;
 use crate::io::environment::Environment;
 use crate::io::settings::ValueKind;
@@ -16,6 +16,7 @@ use clap_complete::engine::{
 };
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 /// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
 /// Because the value name decides, new commands need no code here.
@@ -60,6 +61,7 @@ fn value_name(arg: &Arg) -> String {
 /// Returns the settings of the environment. Global flags on the command line being completed are not
 /// considered.
 fn homes() -> Option<Settings> {
+    // The shell calls the program without its flags.
     let env = Environment::of_process();
     Settings::resolve(Flags::default(), &env).ok()
 }
@@ -98,35 +100,30 @@ fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let folder = homes().map(|settings| settings.manager_home.join("profiles"));
+    let is_profile = |folder: &Path| folder.join("profile.json").is_file();
+    let names = names_in("profiles", is_profile);
+    beginning_with(typed, names.into_iter().map(|name| (name, None)))
+}
+
+/// Returns the names in a folder of the manager home that `accepts` takes, sorted.
+fn names_in(folder: &str, accepts: impl Fn(&Path) -> bool) -> Vec<String> {
+    let folder = homes().map(|settings| settings.manager_home.join(folder));
     let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let entries = entries.into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().join("profile.json").is_file())
+        .filter(|entry| accepts(&entry.path()))
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .map(|name| (name, None))
         .collect();
     names.sort();
-    beginning_with(typed, names)
+    names
 }
 
 /// Archive names without the suffix, newest first.
 fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let folder = homes().map(|settings| store::backups(&settings.manager_home));
-    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
-    let mut names: Vec<_> = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| names::is_archive_name(name))
-        .filter_map(|name| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None)))
-        .collect();
-    names.sort();
-    names.reverse();
-    beginning_with(typed, names)
+    let names = names_in("backups", Path::is_file).into_iter().rev();
+    let names = names.filter(|name| names::is_archive_name(name));
+    let short = |name: String| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None));
+    beginning_with(typed, names.filter_map(short))
 }
 
 fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {

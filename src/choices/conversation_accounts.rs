@@ -1,11 +1,11 @@
 //! The accounts of conversations, for display.
 
-use crate::accounts::profile::{Profile, Profiles};
+use crate::accounts::profile::Profile;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::launch::record::LaunchRecord;
 use crate::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;
@@ -28,17 +28,16 @@ pub(crate) struct ConversationAccounts {
 impl ConversationAccounts {
     /// # Errors
     /// The launch registry or the profiles cannot be read.
-    pub(crate) fn read(context: &Context) -> Result<Self, CommandError> {
-        let settings = &context.settings;
-        let launches = LaunchRegistry::of(&settings.manager_home).read()?;
-        let profiles = Profiles::of(&settings.manager_home).list()?;
+    pub(crate) fn read(context: &Context) -> Result<Self> {
+        let launches = LaunchRegistry::of(context.manager_home()).read()?;
+        let profiles = context.profiles().list()?;
         let of_profile = |profile: &Profile| {
             let identity = profile.identity()?.clone();
             Some((identity, Some(profile.name.clone())))
         };
         let mut known: Vec<_> = profiles.iter().filter_map(of_profile).collect();
         // An unreadable login only hides the email of its account.
-        if let Ok(live) = read_login(&settings.codex_home)
+        if let Ok(live) = read_login(context.codex_home())
             && let Some(login) = live.login()
         {
             known.push((login.identity.clone(), None));
@@ -54,7 +53,7 @@ impl ConversationAccounts {
     ///
     /// # Errors
     /// The launch registry or the profiles cannot be read.
-    pub(crate) fn read_all(context: &Context) -> Result<Self, CommandError> {
+    pub(crate) fn read_all(context: &Context) -> Result<Self> {
         let mut accounts = Self::read(context)?;
         let mut launched = HashMap::new();
         for record in accounts.launches.newest() {
@@ -79,6 +78,7 @@ impl ConversationAccounts {
         if let Some(account) = launched {
             return account;
         }
+        // Codex up to 0.150 does not record the account of a conversation.
         if thread.account_id.is_empty() {
             return ConversationAccount::default();
         }

@@ -5,7 +5,7 @@ use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::id::ConversationId;
 use crate::history::rollout::{of_home, recorded_rollout};
 use crate::history::session_index::ThreadNameIndex;
@@ -27,12 +27,8 @@ impl<'r> ChosenConversation<'r> {
     ///
     /// # Errors
     /// No conversation or several match.
-    pub(crate) fn named(
-        rows: &'r [ThreadRow],
-        text: &str,
-        context: &Context,
-    ) -> Result<Self, CommandError> {
-        let home = &context.settings.codex_home;
+    pub(crate) fn named(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
+        let home = context.codex_home();
         if let Some(row) = find(rows, text)? {
             return Ok(Self::of(row, home));
         }
@@ -70,10 +66,7 @@ fn with_list_hints(error: CommandError) -> CommandError {
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
-pub(crate) fn session_named(
-    text: &str,
-    context: &Context,
-) -> Result<NamedConversation, CommandError> {
+pub(crate) fn session_named(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = rows(context)?;
     let ChosenConversation { id, row, rollout } = ChosenConversation::named(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
@@ -95,9 +88,9 @@ pub(crate) fn session_named(
 
 /// Returns all conversations that Codex lists, or without its database those of the search index: archived ones
 /// last, otherwise by the time of the last change, newest first.
-pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
-    let home = &context.settings.codex_home;
-    let mut rows = match threads::find_state_database(home, &context.env) {
+pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>> {
+    let home = context.codex_home();
+    let mut rows = match context.state_database() {
         Some(database) => threads::fold_rows(&database, Vec::new, Vec::push)
             .map_err(|e| {
                 CommandError::failed("cannot read Codex's list of conversations").because(e)
@@ -107,7 +100,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     };
     // Codex resumes by these names too. Without them, ids still name conversations.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "names of conversations are not known: {}",
             CommandError::from(e).in_one_line()
         ));
@@ -123,7 +116,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
     Ok(rows)
 }
 
-fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>, CommandError> {
+fn rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
     let found = unlisted(&ThreadFilter::default(), context)?;
     let rows = found.into_iter().map(|session| ThreadRow {
         id: session.id,
@@ -149,7 +142,7 @@ fn suggestion(rows: &[ThreadRow], text: &str) -> Option<String> {
 }
 
 /// Finds the conversation that `text` names; see [`thread_choice::named`].
-fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>, CommandError> {
+fn find<'a>(rows: &'a [ThreadRow], text: &str) -> Result<Option<&'a ThreadRow>> {
     let has_title = |row: &ThreadRow, fits: &dyn Fn(&str) -> bool| row.titles().any(fits);
     let found = thread_choice::named(&rows.iter(), text, |row| row.id.clone(), has_title);
     match found.as_slice() {

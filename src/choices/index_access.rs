@@ -1,12 +1,11 @@
 //! Opens the search index and brings it up to date, and warns of rollouts that it lacks.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::threads;
 use crate::context::Context;
 use crate::conversations::index::{
     self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
 };
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
 use crate::io::progress::{Progress, Silent};
@@ -31,18 +30,18 @@ pub(crate) struct IndexAccess<'a> {
 
 impl<'a> IndexAccess<'a> {
     pub(crate) fn new(context: &'a Context) -> Self {
-        let settings = &context.settings;
         Self {
             context,
-            path: index::path_of(&settings.manager_home, &settings.codex_home),
-            database: threads::find_state_database(&settings.codex_home, &context.env),
+            path: index::path_of(context.manager_home(), context.codex_home()),
+            database: context.state_database(),
             problem: RefCell::new(None),
         }
     }
 
     /// Returns true if the home has rollouts and no database of Codex, so that no other list exists.
     pub(crate) fn is_only_list(&self) -> bool {
-        let home = &self.context.settings.codex_home;
+        let home = &self.context.codex_home();
+        // Codex up to 0.104 lists conversations by reading their folders.
         let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
         self.database.is_none() && folders.iter().any(|folder| folder.is_dir())
     }
@@ -55,14 +54,14 @@ impl<'a> IndexAccess<'a> {
 
     fn source(&self) -> IndexSource<'_> {
         IndexSource {
-            home: &self.context.settings.codex_home,
+            home: self.context.codex_home(),
             database: self.database.as_deref(),
             now: self.context.now(),
         }
     }
 
     /// Opens the index as it is; `None` if there is none of this version.
-    pub(crate) fn existing(&self) -> Result<Option<IndexStore>, CommandError> {
+    pub(crate) fn existing(&self) -> Result<Option<IndexStore>> {
         Ok(IndexStore::open_existing(&self.path)?)
     }
 
@@ -74,7 +73,7 @@ impl<'a> IndexAccess<'a> {
     pub(crate) fn updated(
         &self,
         thoroughness: Thoroughness,
-    ) -> Result<(IndexStore, RefreshReport), CommandError> {
+    ) -> Result<(IndexStore, RefreshReport)> {
         let update = || -> Result<_, IndexError> {
             let _lock = self.lock()?;
             let bar = LateBar::new(self.context);
@@ -117,7 +116,7 @@ impl<'a> IndexAccess<'a> {
     ///
     /// # Errors
     /// It cannot be written, or the user interrupts.
-    pub(crate) fn rebuilt(&self) -> Result<(IndexStore, RefreshReport), CommandError> {
+    pub(crate) fn rebuilt(&self) -> Result<(IndexStore, RefreshReport)> {
         let _lock = self.lock()?;
         let bar = LateBar::new(self.context);
         Ok(index::rebuild(&self.path, self.source(), &bar)?)
@@ -127,7 +126,7 @@ impl<'a> IndexAccess<'a> {
     ///
     /// # Errors
     /// A file cannot be deleted.
-    pub(crate) fn remove(&self) -> Result<u64, CommandError> {
+    pub(crate) fn remove(&self) -> Result<u64> {
         if !atomic::parent_of(&self.path).exists() {
             return Ok(0);
         }
@@ -173,7 +172,7 @@ impl Progress for LateBar<'_> {
 /// Warns of rollouts that could not be read.
 pub(crate) fn warn_skipped(skipped: &[SkippedFile], context: &Context) {
     for file in skipped {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "skipped: {}: {}",
             printable(&file.reason),
             file.path.display()

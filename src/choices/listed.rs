@@ -8,7 +8,7 @@ use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::search::evaluate::{self, FoundConversation};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::thread_titles::apply_names;
 use crate::io::progress::is_interrupted;
 use std::collections::HashSet;
@@ -22,9 +22,9 @@ use std::path::Path;
 pub(crate) fn listed_threads(
     filter: &ThreadFilter,
     context: &Context,
-) -> Result<Vec<ListedThread>, CommandError> {
+) -> Result<Vec<ListedThread>> {
     let mut threads = listed_as(filter, context, |thread| thread)?;
-    apply_names(&context.settings.codex_home, &mut threads);
+    apply_names(context.codex_home(), &mut threads);
     Ok(threads)
 }
 
@@ -37,9 +37,8 @@ pub(crate) fn listed_as<T>(
     filter: &ThreadFilter,
     context: &Context,
     convert: impl Fn(ListedThread) -> T,
-) -> Result<Vec<T>, CommandError> {
-    let home = &context.settings.codex_home;
-    let Some(database) = threads::find_state_database(home, &context.env) else {
+) -> Result<Vec<T>> {
+    let Some(database) = context.state_database() else {
         return Ok(Vec::new());
     };
     threads::list_as(&database, filter, convert)
@@ -52,10 +51,7 @@ pub(crate) fn listed_as<T>(
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.
-pub(crate) fn unlisted(
-    filter: &ThreadFilter,
-    context: &Context,
-) -> Result<Vec<ListedThread>, CommandError> {
+pub(crate) fn unlisted(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
     if filter.account.is_some() {
         return Ok(Vec::new());
     }

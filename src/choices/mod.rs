@@ -3,7 +3,7 @@
 //! - an account: [`account_choice`]
 //! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]
 //! - a conversation: [`conversation_choice`]; on the terminal: [`conversation_picker`]
-//! - conversations by folder, account and time: [`selection_args`], [`conversation_filter`], from [`listed`]
+//! - conversations by folder, account and time: [`selection_args`], from [`listed`]
 //! - the rules of `prune`: [`retention_args`]; the configuration of sync: [`sync_config`]
 //! - candidates of a shell's completion: [`candidates`]
 
@@ -12,7 +12,6 @@ pub(crate) mod archive_choice;
 pub(crate) mod candidates;
 pub(crate) mod conversation_accounts;
 pub(crate) mod conversation_choice;
-pub(crate) mod conversation_filter;
 pub(crate) mod conversation_picker;
 pub(crate) mod index_access;
 pub(crate) mod listed;

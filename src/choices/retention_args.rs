@@ -1,9 +1,9 @@
 //! The retention rules of `prune` and `vault forget` on the command line.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::retention::RetentionPolicy;
-use crate::io::time_format;
+use crate::io::time_format::parse_duration;
 use chrono::Duration;
 use clap::Args;
 
@@ -27,8 +27,8 @@ pub(crate) struct RetentionArgs {
     #[arg(long, value_name = "N")]
     keep_last: Option<u32>,
     /// Keep archives that are at most this much older than the newest one: 14d, 12h
-    #[arg(long, value_name = "DURATION")]
-    keep_within: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_positive_duration)]
+    keep_within: Option<Duration>,
     /// Keep the newest of each of the last N days that have one
     #[arg(long, value_name = "N")]
     keep_daily: Option<u32>,
@@ -45,25 +45,11 @@ impl RetentionArgs {
     ///
     /// # Errors
     /// No rule is given, or a rule is invalid.
-    pub(crate) fn rules(
-        &self,
-        context: &Context,
-        command: &str,
-    ) -> Result<RetentionPolicy, CommandError> {
+    pub(crate) fn rules(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
         let configured = context.settings.preferences.keep;
-        let within = match &self.keep_within {
-            None => configured.within,
-            Some(text) => {
-                let span = time_format::parse_span(text).filter(|span| *span > Duration::zero());
-                Some(span.ok_or_else(|| {
-                    CommandError::usage(format!("--keep-within is not a duration: {text:?}"))
-                        .hint("use a form like 12h, 14d or \"1d 12h\"")
-                })?)
-            }
-        };
         let rules = RetentionPolicy {
             last: self.keep_last.unwrap_or(configured.last),
-            within,
+            within: self.keep_within.or(configured.within),
             daily: self.keep_daily.unwrap_or(configured.daily),
             weekly: self.keep_weekly.unwrap_or(configured.weekly),
             monthly: self.keep_monthly.unwrap_or(configured.monthly),
@@ -76,4 +62,11 @@ impl RetentionArgs {
         }
         Ok(rules)
     }
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, &'static str> {
+    let is_positive = |span: &Duration| *span > Duration::zero();
+    Some(parse_duration(text)?)
+        .filter(is_positive)
+        .ok_or("not longer than nothing")
 }

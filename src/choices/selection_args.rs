@@ -4,7 +4,7 @@ use crate::choices::account_choice::named;
 use crate::codex::identity::Identity;
 use crate::codex::threads::{AccountFilter, ThreadFilter};
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::time_format;
 use crate::launch::registry::LaunchRegistry;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime};
@@ -69,7 +69,7 @@ impl SelectionArgs {
     ///
     /// # Errors
     /// No account has this name, or `launches.jsonl` cannot be read.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter, CommandError> {
+    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let folder = self.folder(context);
         let account = self.account.as_deref();
         let account = account.map(|text| account_filter(named(text, context)?, context));
@@ -86,7 +86,7 @@ impl FilterArgs {
     ///
     /// # Errors
     /// A time cannot be parsed, no account has this name, or `launches.jsonl` cannot be read.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter, CommandError> {
+    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
         let time = |text: &Option<String>, end| {
             let text = text.as_deref();
             text.map(|text| millis(text, end, context)).transpose()
@@ -103,11 +103,8 @@ impl FilterArgs {
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.
-pub(crate) fn account_filter(
-    identity: Identity,
-    context: &Context,
-) -> Result<AccountFilter, CommandError> {
-    let launches = LaunchRegistry::of(&context.settings.manager_home).read()?;
+pub(crate) fn account_filter(identity: Identity, context: &Context) -> Result<AccountFilter> {
+    let launches = LaunchRegistry::of(context.manager_home()).read()?;
     let mut filter = AccountFilter::default();
     let mut known = std::collections::HashSet::new();
     for record in launches.newest() {
@@ -137,13 +134,14 @@ pub(crate) fn account_filter(
 }
 
 /// Parses a duration before now, a date, or a time with an offset, to milliseconds since 1970.
-pub(crate) fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64, CommandError> {
+pub(crate) fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i64> {
     if let Some(span) = time_format::parse_span(text) {
         return Ok((context.now() - span).timestamp_millis());
     }
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(at.timestamp_millis());
     }
+    // A date is a day of the local zone, as in the tables.
     let day = text.parse::<NaiveDate>().ok().and_then(|day| match end {
         PeriodEnd::First => Some(day),
         PeriodEnd::Last => day.checked_add_days(Days::new(1)),
@@ -152,6 +150,6 @@ pub(crate) fn millis(text: &str, end: PeriodEnd, context: &Context) -> Result<i6
         CommandError::usage(format!("not a duration or a date: {text}"))
             .hint("give a duration such as 7d or 12h, or a date such as 2026-11-20")
     })?;
-    let (midnight, _) = context.settings.zone.instants(day.and_time(NaiveTime::MIN));
+    let (midnight, _) = context.zone().instants(day.and_time(NaiveTime::MIN));
     Ok(midnight.timestamp_millis())
 }

@@ -1,12 +1,11 @@
 //! The snapshot that the user names.
 
-use crate::choices::account_choice::entries_with;
-use crate::choices::archive_choice::LATEST;
 use crate::choices::vault_connection::host;
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::CommandError;
-use crate::inventory::resolve::resolve;
+use crate::error::Result;
+use crate::inventory::archive_names::LATEST;
+use crate::inventory::resolve::{entries_with, resolve};
 use crate::vault::VaultError;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
@@ -18,13 +17,10 @@ use crate::views::account;
 ///
 /// # Errors
 /// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
-pub(crate) fn find_snapshot(
-    context: &Context,
-    restic: &Restic,
-    name: &str,
-) -> Result<Snapshot, CommandError> {
+pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> Result<Snapshot> {
     let snapshots = snapshot::list(restic)?;
     let is_id = name.len() >= 4 && name.chars().all(|c| c.is_ascii_hexdigit());
+    // A name can look like an id, such as `dead`, so an unknown id may still be an account.
     if is_id {
         match snapshot::by_id(&snapshots, name) {
             Err(VaultError::NoSnapshot(_)) => {}
@@ -35,12 +31,11 @@ pub(crate) fn find_snapshot(
         LATEST => None,
         _ => Some(account_named(context, &snapshots, name)?),
     };
-    let settings = &context.settings;
-    let state = state::read(&settings.manager_home).unwrap_or_default();
+    let state = state::read(context.manager_home()).unwrap_or_default();
     let place = SnapshotPlace {
         machine: state.machine.as_deref(),
         host: &host(context),
-        home: &settings.codex_home.to_string_lossy(),
+        home: &context.settings.codex_home.to_string_lossy(),
     };
     let newest = snapshot::newest(&snapshots, place, |made| match &wanted {
         None => true,
@@ -51,11 +46,7 @@ pub(crate) fn find_snapshot(
 }
 
 /// Finds an account among the known ones and those of the snapshots.
-fn account_named(
-    context: &Context,
-    snapshots: &[Snapshot],
-    name: &str,
-) -> Result<Identity, CommandError> {
+fn account_named(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
     let known = account::known_accounts(context)?;
     let identities = snapshots
         .iter()

@@ -1,7 +1,7 @@
 //! The options of all vault commands: repository, password and program.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::io::machine;
 use crate::vault::password::{NamedPassword, Password};
 use crate::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
@@ -48,6 +48,7 @@ pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
     if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return url.to_owned();
     }
+    // restic would take a relative folder from the working folder of each run.
     let folder = url.strip_prefix("local:").unwrap_or(url);
     let path = context.env.absolute(Path::new(folder));
     path.to_string_lossy().into_owned()
@@ -72,7 +73,7 @@ impl ConnectionArgs {
             file: settings.password_file.clone(),
             command: settings.password_command.clone(),
         };
-        let vault = folder(&context.settings.manager_home);
+        let vault = folder(context.manager_home());
         Password::find(&flags, &configured, &context.env, &vault)
     }
 
@@ -102,7 +103,7 @@ impl ConnectionArgs {
     }
 
     /// Fails if restic is not installed. Called before the prompt for a password.
-    pub(crate) fn check_program(&self, context: &Context) -> Result<(), CommandError> {
+    pub(crate) fn check_program(&self, context: &Context) -> Result<()> {
         find_program(self.program(context).as_deref(), &context.env)
             .map(drop)
             .map_err(Into::into)
@@ -114,10 +115,8 @@ impl ConnectionArgs {
         context: &Context,
         url: String,
         password: Password,
-    ) -> Result<Restic, CommandError> {
-        let timeout = self
-            .timeout
-            .map_or(DEFAULT_TIMEOUT, |secs| Duration::from_secs(u64::from(secs)));
+    ) -> Result<Restic> {
+        let timeout = self.timeout_or(DEFAULT_TIMEOUT);
         let program = self.program(context);
         let env = &context.env;
         Ok(Restic::open(
@@ -125,31 +124,29 @@ impl ConnectionArgs {
             url,
             password,
             env,
-            folder(&context.settings.manager_home),
+            folder(context.manager_home()),
             timeout,
         )?)
     }
 
+    fn timeout_or(&self, default: Duration) -> Duration {
+        let secs = self.timeout.map(u64::from);
+        secs.map_or(default, Duration::from_secs)
+    }
+
     /// The same connection with the limit of a drill, unless the user gave another one.
     pub(crate) fn for_drill(&self) -> (Self, Duration) {
-        let timeout = self
-            .timeout
-            .map_or(DRILL_TIMEOUT, |secs| Duration::from_secs(u64::from(secs)));
-        let timeout_secs = u32::try_from(timeout.as_secs()).ok();
-        (
-            Self {
-                timeout: timeout_secs,
-                ..self.clone()
-            },
-            timeout,
-        )
+        let timeout = self.timeout_or(DRILL_TIMEOUT);
+        let mut connection = self.clone();
+        connection.timeout = u32::try_from(timeout.as_secs()).ok();
+        (connection, timeout)
     }
 
     /// Prepares restic for the vault. Prompts for a missing password on a terminal.
     ///
     /// # Errors
     /// No vault is set up, restic is not installed, or there is no password.
-    pub(crate) fn open(&self, context: &Context) -> Result<Restic, CommandError> {
+    pub(crate) fn open(&self, context: &Context) -> Result<Restic> {
         let url = self.url(context).ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
         let password = match self.password(context) {

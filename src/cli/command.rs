@@ -3,7 +3,7 @@
 use crate::commands;
 use crate::config::ColorChoice;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -18,10 +18,6 @@ pub struct Cli {
 }
 
 /// Flags that every command accepts.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
@@ -175,11 +171,7 @@ impl Command {
         )
     }
 
-    pub(super) fn run(
-        self,
-        context: &Context,
-        tree: fn() -> clap::Command,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, tree: fn() -> clap::Command) -> Result<Outcome> {
         match self {
             Self::Backup(args) => args.run(context),
             Self::Completions(args) => args.run(context),

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::tree;
 use crate::journal::{JournalError, Recovery, RecoveryObstacle};
 use crate::recovery::{self, Interrupted};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 ///
 /// If the recovery of a restore has to wait, commands that
 /// [require a complete home](Command::requires_complete_home) fail; the others run after a warning.
-pub(super) fn recover(context: &Context, command: &Command) -> Result<(), CommandError> {
+pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
     for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
@@ -30,8 +30,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<(), Comman
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
             Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
             Ok(Recovery::InProgress) => {
-                let message = format_args!("another process is running a {what}");
-                context.ui.warn(message);
+                context.warn(format_args!("another process is running a {what}"));
             }
             Ok(Recovery::Deferred(obstacle)) if is_of_home(&obstacle) => {
                 let error = CommandError::from(JournalError::from(obstacle));
@@ -39,22 +38,21 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<(), Comman
                     return Err(error);
                 }
                 let hints = error.hints.join("; ");
-                context.ui.warn(format_args!("{error}: {hints}"));
+                context.warn(format_args!("{error}: {hints}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
                 let error = CommandError::from(JournalError::from(obstacle));
                 let hints = error.hints.join("; ");
-                let message =
-                    format_args!("an interrupted {what} is not finished: {error}: {hints}");
-                context.ui.warn(message);
+                context.warn(format_args!(
+                    "an interrupted {what} is not finished: {error}: {hints}"
+                ));
             }
             Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
                 return Err(e.into());
             }
             // The files of other commands are apart from those of this one.
             Err(e) => {
-                let message = format_args!("cannot finish an interrupted {what}: {e}");
-                context.ui.warn(message);
+                context.warn(format_args!("cannot finish an interrupted {what}: {e}"));
             }
             Ok(Recovery::None) => {}
         }
@@ -75,10 +73,9 @@ fn name_of(interrupted: Interrupted) -> &'static str {
 }
 
 fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBuf]) {
-    let message = format_args!("an interrupted {what} was {outcome}");
-    context.ui.warn(message);
+    context.warn(format_args!("an interrupted {what} was {outcome}"));
     for path in kept {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "files written in the meantime are kept in {}",
             path.display()
         ));

@@ -2,7 +2,7 @@
 //! archives.
 
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use clap::Args;
 use clap_complete::Shell;
 use clap_complete::env::Shells;
@@ -32,7 +32,7 @@ impl CompletionsArgs {
     ///
     /// # Errors
     /// None that is known.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let shell = self.shell.to_string();
         let script = script(self.shell)
             .map_err(|e| CommandError::failed(format!("no script for {shell}")).because(e))?;
@@ -47,6 +47,7 @@ impl CompletionsArgs {
 fn script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
+    // The script calls the program for each completion, so it stays right after an update of the program.
     if let Some(completer) = Shells::builtins().completer(&shell.to_string()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     }

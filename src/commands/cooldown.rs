@@ -3,13 +3,13 @@
 use crate::choices::account_choice::position;
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::io::clock::Timestamp;
 use crate::quota::account::Account;
 use crate::quota::reset_time;
 use crate::quota::state::Verdict;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::views::account::{
     account_json, accounts_and_profiles, accounts_with_live, first_login, full, label, local,
     warn_all, with_verdict,
@@ -57,18 +57,12 @@ pub(crate) struct CooldownArgs {
     table: TableArgs,
 }
 
-#[derive(Debug)]
-enum HoldChange {
-    Hold { account: String, until: Timestamp },
-    Release { account: String },
-}
-
 impl CooldownArgs {
     /// # Errors
     /// No account or several match, the time is invalid or in the past, or `cooldown.json` cannot be
     /// read or
     /// written.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let change = change_of(&self, context)?;
         let (accounts, changed) = match &change {
@@ -83,27 +77,32 @@ impl CooldownArgs {
     }
 }
 
-fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>, CommandError> {
+/// Holds an account back until a time, or with `None` no longer.
+struct HoldChange {
+    account: String,
+    until: Option<Timestamp>,
+}
+
+fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<HoldChange>> {
+    let change = |account: &String, until| {
+        let account = account.clone();
+        Ok(Some(HoldChange { account, until }))
+    };
     if let Some(account) = &args.clear {
-        return Ok(Some(HoldChange::Release {
-            account: account.clone(),
-        }));
+        return change(account, None);
     }
     let (Some(account), Some(text)) = (&args.set, &args.until) else {
         return Ok(None);
     };
-    let until = reset_time::parse(text, &context.now(), context.settings.zone)
+    let until = reset_time::parse(text, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
     if until <= context.now() {
+        let until = full(&until, context);
         return Err(CommandError::usage(format!(
-            "--until is in the past: {}",
-            full(&until, context)
+            "--until is in the past: {until}"
         )));
     }
-    Ok(Some(HoldChange::Hold {
-        account: account.clone(),
-        until,
-    }))
+    change(account, Some(until))
 }
 
 /// Applies the change, or with `dry_run` returns the document as it would be. Also returns the account.
@@ -111,15 +110,15 @@ fn apply(
     change: &HoldChange,
     dry_run: bool,
     context: &Context,
-) -> Result<(CooldownFile, Identity), CommandError> {
-    let home = &context.settings.manager_home;
-    let (now, zone) = (context.now(), context.settings.zone);
+) -> Result<(CooldownFile, Identity)> {
+    let home = context.manager_home();
+    let (now, zone) = (context.now(), context.zone());
     // Planned once without the lock: an impossible change must not create the manager home.
     let mut loaded = cooldown::load(home, &now, zone)?;
     let (planned, identity) = change_entry(&mut loaded.file, change, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
-        context.ui.note(planned);
+        context.note(planned);
         return Ok((loaded.file, identity));
     }
     let updated = cooldown::update(home, &now, zone, |file| {
@@ -128,7 +127,7 @@ fn apply(
     })?;
     warn_all(&context.ui, &updated.warnings);
     let (file, note, identity) = updated.value;
-    context.ui.note(note);
+    context.note(note);
     Ok((file, identity))
 }
 
@@ -137,30 +136,20 @@ fn change_entry(
     file: &mut CooldownFile,
     change: &HoldChange,
     context: &Context,
-) -> Result<(String, Identity), CommandError> {
+) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
     let accounts = accounts_with_live(context, file.clone());
-    let (HoldChange::Hold { account: text, .. } | HoldChange::Release { account: text }) = change;
-    let account = &accounts[position(&accounts, text, context)?];
+    let account = &accounts[position(&accounts, &change.account, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
     let entry = file.entry(&identity);
-    let note = match change {
-        HoldChange::Hold { until, .. } => {
-            entry.held_until = Some(*until);
-            entry.held_since = Some(context.local_now());
-            format!("{name} is held back until {}", full(until, context))
-        }
-        HoldChange::Release { .. } => {
-            let was_held = entry.held_until.is_some_and(|until| until > context.now());
-            entry.held_until = None;
-            entry.held_since = None;
-            if was_held {
-                format!("{name} is no longer held back")
-            } else {
-                format!("{name} was not held back")
-            }
-        }
+    let was_held = entry.held_until.is_some_and(|until| until > context.now());
+    entry.held_until = change.until;
+    entry.held_since = change.until.map(|_| context.local_now());
+    let note = match change.until {
+        Some(until) => format!("{name} is held back until {}", full(&until, context)),
+        None if was_held => format!("{name} is no longer held back"),
+        None => format!("{name} was not held back"),
     };
     Ok((note, identity))
 }
@@ -182,21 +171,17 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
         .map(|account| with_verdict(account, context))
         .collect();
     // Ready accounts first, then by the time at which they are ready again.
-    rows.sort_by(|(a, x), (b, y)| {
-        let key = |account: &Account, verdict: &Verdict| {
-            (
-                verdict.order(),
-                account.entry.identity.email.key(),
-                account.entry.identity.account_id.clone(),
-            )
-        };
-        key(a, x).cmp(&key(b, y))
+    rows.sort_by_cached_key(|(account, verdict)| {
+        let Identity {
+            email, account_id, ..
+        } = &account.entry.identity;
+        (verdict.order(), email.key(), account_id.clone())
     });
     show_json(&rows, context);
     if rows.is_empty() {
         let next = first_login(context);
         let note = format_args!("no account is known yet; {next}");
-        context.ui.note(note);
+        context.note(note);
         return;
     }
     if let Some(changed) = changed {
@@ -214,6 +199,6 @@ fn show(accounts: Vec<Account>, changed: Option<&Identity>, as_timeline: bool, c
     if let Some((account, verdict)) = live
         && let Some(hint) = exhaustion_hint(account, verdict, context)
     {
-        context.ui.note(format_args!("{}: {hint}", label(account)));
+        context.note(format_args!("{}: {hint}", label(account)));
     }
 }

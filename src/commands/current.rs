@@ -9,15 +9,13 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::process::{Holder, find_holders};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::clock::Timestamp;
 use crate::io::processes;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::judge;
 use crate::steps::refresh;
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::windows;
+use crate::ui::{Style, object, windows};
 use crate::views::account::{
     accounts_and_profiles, entry_label, local, printable, quota_json, sign_in, source_of,
 };
@@ -59,8 +57,8 @@ struct ProcessView {
 impl CurrentArgs {
     /// # Errors
     /// A document was written by a newer version, or a file cannot be read.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let home = &context.settings.codex_home;
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        let home = context.codex_home();
         let is_fresh = !self.refresh || refresh::refresh_live(context)?;
         let store = CodexConfig::read(home).store;
         let auth =
@@ -70,7 +68,7 @@ impl CurrentArgs {
         let uses_auth_json = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && uses_auth_json);
         let account_history = if uses_auth_json {
-            AccountHistory::of(&context.settings.manager_home, home, &auth)?
+            AccountHistory::of(context.manager_home(), home, &auth)?
         } else {
             AccountHistory::default()
         };
@@ -102,7 +100,7 @@ impl CurrentArgs {
         show(entry, problem, context);
         show_processes(entry, daemon.as_ref(), &processes, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
-            context.ui.note(sign_in(context));
+            context.note(sign_in(context));
         }
         if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
@@ -139,7 +137,8 @@ fn programs(
     live: Option<&Account>,
     context: &Context,
 ) -> (Option<ProcessView>, Vec<ProcessView>) {
-    let home = &context.settings.codex_home;
+    let home = context.codex_home();
+    // Codex starts the daemon with its interface (0.169). It outlives the interface and keeps the login in memory.
     let running = daemon::find(home).map(|d| d.pid);
     let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
@@ -164,7 +163,7 @@ fn process_view(
         .filter(|_| is_codex)
         .and_then(|at| account_history.at(at));
     let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
-    let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.settings.zone.at(&at) };
+    let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.zone().at(&at) };
     ProcessView {
         pid: holder.pid,
         name: holder.name,
@@ -198,7 +197,7 @@ fn show(live: Option<&AccountEntry>, problem: Option<String>, context: &Context)
         ui.line(problem);
     }
     if let Some(seen) = live.and_then(|entry| entry.observation.as_ref()) {
-        let (zone, now) = (context.settings.zone, context.now());
+        let (zone, now) = (context.zone(), context.now());
         for line in windows::lines(ui, seen, zone, &now) {
             ui.prose(line);
         }

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::doctor::manager_home::stale_temp_files;
 use crate::doctor::permissions;
-use crate::doctor::{self, Check, DoctorInput, Status};
-use crate::error::{CommandError, Outcome};
+use crate::doctor::{self, Check, Status};
+use crate::error::{Outcome, Result};
 use crate::inventory::records::{ArchiveProblem, InventoryFile};
 use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
@@ -48,16 +48,7 @@ impl DoctorArgs {
         if self.fix {
             checks = fix(context, self.dry_run);
         }
-        let settings = &context.settings;
-        checks.extend(doctor::run_checks(&DoctorInput {
-            codex_home: &settings.codex_home,
-            manager_home: &settings.manager_home,
-            codex_bin: settings.codex_bin.as_deref(),
-            env: &context.env,
-            now: context.now(),
-            zone: settings.zone,
-            zone_is_set: settings.zone_is_set,
-        }));
+        checks.extend(doctor::run_checks(context));
         checks.extend(sync_checks(context));
         for check in &checks {
             show(&context.ui, check);
@@ -96,13 +87,12 @@ fn sync_checks(context: &Context) -> Vec<Check> {
 /// Applies the safe fixes. Returns one finding for each applied or failed fix; with `dry_run` one for
 /// each fix that would be applied.
 fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
-    let settings = &context.settings;
     let mut run = FixRun {
         context,
         dry_run,
         findings: Vec::new(),
     };
-    if permissions::homes_overlap(&settings.codex_home, &settings.manager_home) {
+    if permissions::homes_overlap(context.codex_home(), context.manager_home()) {
         return run.findings;
     }
     run.restrict_permissions();
@@ -125,7 +115,7 @@ struct FixRun<'a> {
 }
 
 impl FixRun<'_> {
-    fn add(&mut self, id: &'static str, result: Result<String, CommandError>) {
+    fn add(&mut self, id: &'static str, result: Result<String>) {
         self.findings.push(match result {
             Ok(message) => Check::ok(id, message),
             Err(e) => Check::fail(id, format!("cannot fix: {}", e.in_one_line()))
@@ -169,7 +159,7 @@ impl FixRun<'_> {
     }
 
     fn repair_sidecars(&mut self) {
-        let home = &self.context.settings.manager_home;
+        let home = &self.context.manager_home();
         // A backups/ that cannot be listed is reported by the checks themselves.
         for record in store::archives(home).unwrap_or_default() {
             let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
@@ -189,7 +179,7 @@ impl FixRun<'_> {
 
     /// Adds a finding for each document that [`Self::recreate_documents`] would create again.
     fn announce_documents(&mut self) {
-        let home = &self.context.settings.manager_home;
+        let home = &self.context.manager_home();
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
             let message = "inventory.json would be created again";
@@ -222,7 +212,7 @@ impl FixRun<'_> {
     }
 
     fn recreate_documents(&mut self) {
-        let home = &self.context.settings.manager_home;
+        let home = &self.context.manager_home();
         if !home.is_dir() {
             return;
         }
@@ -234,7 +224,7 @@ impl FixRun<'_> {
         }
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
-            let (now, zone) = (self.context.now(), self.context.settings.zone);
+            let (now, zone) = (self.context.now(), self.context.zone());
             let updated = store::note_profiles_and(home, &now, zone, |_| {});
             let message = "created cooldown.json again from the records".to_owned();
             let result = updated.map(|_| message).map_err(Into::into);
@@ -246,7 +236,6 @@ impl FixRun<'_> {
 /// Returns true if `cooldown.json` is damaged. A file that cannot be read at all is reported by the
 /// checks.
 fn is_cooldown_damaged(context: &Context) -> bool {
-    let settings = &context.settings;
-    let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone);
+    let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }

@@ -7,8 +7,8 @@ use crate::context::Context;
 use crate::conversations::html::HtmlWriter;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::transcript::{self, TranscriptOptions};
-use crate::error::{CommandError, Outcome};
+use crate::conversations::transcript::TranscriptOptions;
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::atomic::TempFile;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
@@ -33,10 +33,6 @@ use std::path::{Path, PathBuf};
   codex-manager export 01a1fd26 > parser.md
   codex-manager export 01a1fd26 --format html --out parser.html
   codex-manager export 01a1fd26 01a1fe00 --format json --out exports")]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent flags of the command line"
-)]
 pub(crate) struct ExportArgs {
     /// Ids, titles, beginnings of either, or paths of rollouts [default: a picker]
     #[arg(value_name = "SESSION")]
@@ -92,7 +88,7 @@ struct ExportedFile {
 impl ExportArgs {
     /// # Errors
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let ui = &context.ui;
         if self.out.is_none() && (self.sessions.len() > 1 || ui.wants_json()) {
             return Err(CommandError::usage("the export has no destination")
@@ -137,13 +133,12 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize, CommandError> {
-        let ui = &context.ui;
-        self.write(session, context, &mut |text| {
-            ui.part(text);
+    fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
+        let printed = self.write(session, context, &mut |text| {
+            context.ui.part(text);
             Ok(())
-        })
-        .map_err(|e| read_error(session, e))
+        });
+        printed.map_err(|e| read_error(session, e))
     }
 
     fn save(
@@ -151,9 +146,11 @@ impl ExportArgs {
         session: &NamedConversation,
         path: &Path,
         context: &Context,
-    ) -> Result<ExportedFile, CommandError> {
+    ) -> Result<ExportedFile> {
+        // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::beside(path)?;
         let mut bytes = 0;
+        // Errors of reading and of writing come the same way, so that of the file is kept apart.
         let mut failed: Option<IoError> = None;
         let redacted = {
             let mut file = BufWriter::new(temp.file());
@@ -211,22 +208,12 @@ impl ExportArgs {
         let parts = ConversationParts::of(session, context);
         let mut format = self.formatter(context);
         to(&format.head(session, &parts, context, &mut safe))?;
-        if let Some(mark) = parts.first_mark() {
-            to(&format.mark(&mark))?;
-        }
-        for part in &parts.list {
-            if let Some(mark) = parts.mark(part) {
-                to(&format.mark(&mark))?;
-            }
-            format.begin_part(&part.id);
-            let mut written = Ok(());
-            transcript::read(&part.slices, options, |mut entry| {
-                entry.map_texts(&mut safe);
-                written = to(&format.entry(entry));
-                written.is_ok()
-            })?;
-            written?;
-        }
+        let mut written = Ok(());
+        parts.read(options, &mut safe, |piece| {
+            written = to(&format.piece(piece));
+            written.is_ok()
+        })?;
+        written?;
         to(&format.end(redacted))?;
         Ok(redacted)
     }
@@ -243,17 +230,17 @@ impl ExportArgs {
             ExportFormat::Html => {
                 ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
             }
-            ExportFormat::Json => ExportFormatter::Json(JsonWriter::new(context.settings.zone)),
+            ExportFormat::Json => ExportFormatter::Json(JsonWriter::new(context.zone())),
         }
     }
 }
 
-fn check_interrupt() -> Result<(), CommandError> {
+fn check_interrupt() -> Result<()> {
     progress::check_interrupt()
         .map_err(|_| CommandError::interrupted().hint("the files listed above are complete"))
 }
 
-fn pick(context: &Context) -> Result<String, CommandError> {
+fn pick(context: &Context) -> Result<String> {
     let picker = ConversationPicker {
         enter: "export",
         usage: &["name it: codex-manager export SESSION"],

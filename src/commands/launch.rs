@@ -4,7 +4,7 @@ use crate::choices::account_choice::{named, pick};
 use crate::codex::arguments::{Arguments, InvocationMode, asks_for_information};
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::launch::folders::{self, AccountSource, FolderAccount};
 use crate::steps::before_new_codex;
 use crate::steps::best_login::best_login;
@@ -46,10 +46,11 @@ pub(crate) struct LaunchArgs {
 impl LaunchArgs {
     /// # Errors
     /// There is no account, or it cannot be used; see [`StartArgs::start`].
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if self.if_folder {
             return self.run_for_folder(context);
         }
+        // `codex --version` and `--help` need no account, and must work before one exists.
         if asks_for_information(&self.args) {
             return self.start.run_directly(&self.args, context);
         }
@@ -66,7 +67,7 @@ impl LaunchArgs {
 
     /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
     /// because another terminal may be using a folder with another account.
-    fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
+    fn run_for_folder(self, context: &Context) -> Result<Outcome> {
         let runs_conversation =
             Arguments::parse(&self.args).mode() != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.folder_account(context)? {
@@ -82,15 +83,16 @@ impl LaunchArgs {
     }
 
     /// Returns the account of the folder in which Codex will work, if it has one.
-    fn folder_account(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
+    fn folder_account(&self, context: &Context) -> Result<Option<Identity>> {
         let env = &context.env;
+        // The shell shows the folder with its links, and settings name it so.
         let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
         let root = Arguments::parse(&self.args).working_root();
         let folder = root.map_or_else(|| current.clone(), |root| current.join(root));
         let accounts = &context.settings.preferences.folders;
         let choice = folders::account_of(&folder, env.home_dir.as_deref(), accounts)?;
         if let Some(hint) = choice.hint() {
-            context.ui.note(hint);
+            context.note(hint);
         }
         let Some(FolderAccount { profile, source }) = choice.account else {
             return Ok(None);

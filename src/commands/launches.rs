@@ -1,7 +1,7 @@
 //! `launches` and `sessions --launched`: lists launches with their accounts and conversations.
 
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -29,7 +29,7 @@ pub(crate) struct LaunchesArgs {
 impl LaunchesArgs {
     /// # Errors
     /// The registry cannot be read or completed.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         show_launches("launches", self.profile.as_deref(), self.all, context)
     }

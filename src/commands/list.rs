@@ -1,7 +1,7 @@
 //! `list`: shows all profiles with their remaining quota. Queries the quota only with `--refresh`.
 
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::steps::refresh;
 use crate::views::profile_list::show;
 use crate::views::table_format::TableArgs;
@@ -27,7 +27,7 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     /// # Errors
     /// A document was written by a newer version or cannot be read.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let is_fresh = !self.refresh || refresh::refresh_all(context)?;
         let outcome = show("list", context)?;

@@ -1,29 +1,25 @@
 //! `list-backups`: lists archives, grouped by account.
 
 use crate::archive::metadata::Metadata;
-use crate::choices::archive_choice::{entries_of, identity_fields};
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::inventory::archive_names;
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve;
-use crate::inventory::store;
+use crate::inventory::resolve::{self, entries_of, identity_fields};
 use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{absolute, bytes};
-use crate::ui::{Style, problem};
-use crate::views::account::{self, local, printable, style_of};
+use crate::ui::object;
+use crate::ui::{Cell, Column, Style, Table, bytes, problem};
+use crate::views::account::{self, absolute, local, printable, style_of};
 use crate::views::account_table::AccountNames;
-use crate::views::archive_json::ArchiveJson;
+use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 
 const COLUMNS: [Column; 8] = [
     Column::new("#").number(),
@@ -78,32 +74,14 @@ pub(crate) struct ListBackupsArgs {
     table: TableArgs,
 }
 
-/// An archive in JSON. Its keys are a contract.
-#[derive(Serialize)]
-struct BackupRow {
-    number: Option<usize>,
-    archive: Option<String>,
-    path: Option<PathBuf>,
-    #[serde(flatten)]
-    metadata: ArchiveJson,
-    created_at: String,
-    archive_bytes: Option<u64>,
-    files: u64,
-    label: Option<String>,
-    /// True if it holds a part of a home: one login, or what a restore changed.
-    partial: bool,
-    state: AccountState,
-    problem: Option<String>,
-}
-
 impl ListBackupsArgs {
     /// Prints the archives that the options select.
     ///
     /// # Errors
     /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let all = store::archives(&context.settings.manager_home)?;
+        let all = context.archives()?;
         let is_empty = all.is_empty();
         let accounts: Vec<_> = account::known_accounts(context)?
             .into_iter()
@@ -131,7 +109,7 @@ impl ListBackupsArgs {
                 .iter()
                 .map(|r| {
                     let state = state_of(&r.metadata, &accounts);
-                    row(context, r, numbers.get(&*r.path).copied(), state)
+                    row(r, numbers.get(&*r.path).copied(), state, context)
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
@@ -166,14 +144,11 @@ impl ListBackupsArgs {
 }
 
 fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
-    metadata
-        .identity()
-        .and_then(|identity| {
-            accounts
-                .iter()
-                .find(|(a, _)| a.entry.identity.is_same(&identity))
-        })
-        .map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
+    let state = metadata.identity().and_then(|identity| {
+        let mut accounts = accounts.iter();
+        accounts.find(|(account, _)| account.entry.identity.is_same(&identity))
+    });
+    state.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
 /// Keeps the newest restorable archive of each account and mode, or the newest one where none is
@@ -199,27 +174,34 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     records.retain(|r| best.contains(&r.path));
 }
 
-fn row(
-    context: &Context,
-    record: &ArchiveRecord,
+/// Returns an archive in JSON. The keys are a contract.
+fn row<'r>(
+    record: &'r ArchiveRecord,
     number: Option<usize>,
     state: AccountState,
-) -> BackupRow {
+    context: &Context,
+) -> impl Serialize + use<'r> {
     let metadata = &record.metadata;
-    let path = store::backups(&context.settings.manager_home).join(&record.path);
-    BackupRow {
-        number,
-        archive: record.archive.is_some().then(|| record.path.clone()),
-        path: record.archive.is_some().then_some(path),
-        metadata: ArchiveJson::of(metadata, context),
-        created_at: local(&metadata.created_at, context),
-        archive_bytes: record.archive.as_ref().map(|a| a.bytes),
-        files: metadata.files,
-        label: metadata.label.clone(),
-        partial: metadata.is_single_login() || metadata.is_safety(),
-        state,
-        problem: record.problem().map(problem::problem),
-    }
+    let archive = record.archive.as_ref();
+    object()
+        .with("number", number)
+        .with("archive", archive.map(|_| &record.path))
+        .with(
+            "path",
+            archive.map(|_| context.backups().join(&record.path)),
+        )
+        .and(archive_json(metadata, context))
+        .with("created_at", local(&metadata.created_at, context))
+        .with("archive_bytes", archive.map(|archive| archive.bytes))
+        .with("files", metadata.files)
+        .with("label", &metadata.label)
+        // It holds a part of a home: one login, or what a restore changed.
+        .with(
+            "partial",
+            metadata.is_single_login() || metadata.is_safety(),
+        )
+        .with("state", state)
+        .with("problem", record.problem().map(problem::problem))
 }
 
 /// Prints the selected records. `is_empty` is true if there are no others either.
@@ -281,9 +263,9 @@ fn show(
 
 /// Suggests importing the archives of a Python codex-manager with a home of its own.
 fn offer_import(context: &Context) {
-    let home = &context.settings.manager_home;
+    let home = context.manager_home();
     if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
-        context.ui.note(format_args!(
+        context.note(format_args!(
             "{} of the Python codex-manager in {}; copy them with: codex-manager config import-python",
             pluralize(archives, "archive"),
             folder.display()
@@ -315,9 +297,8 @@ fn by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> 
 }
 
 fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 8] {
-    let (zone, now) = (context.settings.zone, context.now());
     let metadata = &record.metadata;
-    let made = absolute(&metadata.created_at.to_utc(), zone, &now);
+    let made = absolute(&metadata.created_at, context);
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_names::kind(metadata),

@@ -2,11 +2,12 @@
 
 use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::waiting_for_input;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use crate::views::account::printable;
+use crate::views::dry_run::would_be;
 use clap::{Args, Command};
 use clap_mangen::Man;
 use serde_json::json;
@@ -34,7 +35,7 @@ impl ManArgs {
     ///
     /// # Errors
     /// A page cannot be written.
-    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render(tree)?).into_owned();
             if context.ui.writes_to_terminal() && open_in_pager(&page, context) {
@@ -56,13 +57,9 @@ impl ManArgs {
             }
         }
         let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
-        let done = if self.dry_run {
-            "would be written to"
-        } else {
-            "written to"
-        };
+        let done = would_be(self.dry_run);
         context.ui.prose(format_args!(
-            "{} {done} {}",
+            "{} {done}written to {}",
             pluralize(files.len(), "page"),
             printable(&dir.to_string_lossy())
         ));
@@ -93,11 +90,12 @@ fn open_in_pager(page: &str, context: &Context) -> bool {
     // A path, not a name, is shown by every man.
     let mut command = context.env.command(program.path());
     command.arg(file.path());
+    // Ctrl-C is for the pager while it is open.
     let status = waiting_for_input(|| command.status());
     status.is_ok_and(|status| status.success())
 }
 
-fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), CommandError> {
+fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     let man = Man::new(command.clone());
     pages.push((man.get_filename(), render(command.clone())?));
     for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
@@ -106,7 +104,7 @@ fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), 
     Ok(())
 }
 
-fn render(command: Command) -> Result<Vec<u8>, CommandError> {
+fn render(command: Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command)
         .render(&mut page)

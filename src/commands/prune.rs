@@ -7,7 +7,7 @@ use crate::archive::verify::VerifyReport;
 use crate::choices::retention_args::{RULES, RetentionArgs};
 use crate::context::Context;
 use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::candidate::{RetentionCandidate, Soundness};
 use crate::inventory::catalog;
 use crate::inventory::cooldown::LOCK_NAME;
@@ -22,9 +22,9 @@ use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
 use crate::steps::archive_check::{finding_of, verify_archive};
 use crate::steps::permanent_deletion;
-use crate::ui::json_object::object;
-use crate::ui::time::bytes;
+use crate::ui::{bytes, object};
 use crate::views::account::{printable, warn_not_recorded};
+use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -73,7 +73,7 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, or a file cannot be moved. Nothing is moved then.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
             self.undo_last(context)
@@ -84,9 +84,9 @@ impl PruneArgs {
         }
     }
 
-    fn prune(&self, context: &Context) -> Result<Outcome, CommandError> {
+    fn prune(&self, context: &Context) -> Result<Outcome> {
         let rules = self.rules.rules(context, "prune")?;
-        let manager = &context.settings.manager_home;
+        let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
         // The slow checks run without the lock, so that no other command has to wait for them.
         let mut plan = plan(context, &rules, &mut checks, self.dry_run)?;
@@ -99,7 +99,7 @@ impl PruneArgs {
         };
         // The lock is held from the final plan to the last move, so that no other process adds or
         // removes an archive in between.
-        let lock = if self.dry_run || !store::backups(manager).is_dir() {
+        let lock = if self.dry_run || !context.backups().is_dir() {
             needed.keep(&mut plan);
             None
         } else {
@@ -138,7 +138,7 @@ impl PruneArgs {
         put_back: &[RestoredArchive],
         bytes: u64,
         context: &Context,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let json = object()
             .with("keep", keep)
             .with("drop", drop)
@@ -150,24 +150,18 @@ impl PruneArgs {
         Ok(())
     }
 
-    fn show_outcome(
-        &self,
-        dropped: usize,
-        moved: u64,
-        context: &Context,
-    ) -> Result<(), CommandError> {
+    fn show_outcome(&self, dropped: usize, moved: u64, context: &Context) -> Result<()> {
         let ui = &context.ui;
         if dropped == 0 {
             ui.line("nothing to prune");
             return Ok(());
         }
-        let done = if self.dry_run {
-            "would be moved to the trash"
-        } else {
-            "moved to the trash"
-        };
+        let done = would_be(self.dry_run);
         let count = pluralize(dropped, "archive");
-        ui.prose(format_args!("{count} {done}, {}", bytes(moved)));
+        ui.prose(format_args!(
+            "{count} {done}moved to the trash, {}",
+            bytes(moved)
+        ));
         if !self.dry_run {
             ui.note(format_args!(
                 "the trash has {}; empty it with: codex-manager prune --empty-trash\nundo with: codex-manager prune --undo",
@@ -177,8 +171,8 @@ impl PruneArgs {
         Ok(())
     }
 
-    fn undo_last(&self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager = &context.settings.manager_home;
+    fn undo_last(&self, context: &Context) -> Result<Outcome> {
+        let manager = context.manager_home();
         let mut is_recorded = true;
         let restored = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
@@ -193,27 +187,24 @@ impl PruneArgs {
             return Err(CommandError::failed("the trash is empty")
                 .hint("list the archives with: codex-manager list-backups"));
         }
-        let done = if self.dry_run {
-            "would be moved back"
-        } else {
-            "moved back"
-        };
+        let done = would_be(self.dry_run);
         for RestoredArchive { archive, name } in &restored {
             let renamed = if archive == name {
                 String::new()
             } else {
                 format!(" as {}", printable(name))
             };
-            context
-                .ui
-                .line(format_args!("{done}: {}{renamed}", printable(archive)));
+            context.ui.line(format_args!(
+                "{done}moved back: {}{renamed}",
+                printable(archive)
+            ));
         }
         self.show_json((NO_ROWS, NO_ROWS), &restored, 0, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn delete_trash(&self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager = &context.settings.manager_home;
+    fn delete_trash(&self, context: &Context) -> Result<Outcome> {
+        let manager = context.manager_home();
         let ui = &context.ui;
         let trashed = trash::content(manager)?;
         let size = trashed.bytes;
@@ -241,13 +232,13 @@ impl PruneArgs {
 /// The rows of `--undo` and `--empty-trash`, which apply no rules.
 const NO_ROWS: &[()] = &[];
 
-fn trash_bytes(context: &Context) -> Result<u64, CommandError> {
-    Ok(trash::content(&context.settings.manager_home)?.bytes)
+fn trash_bytes(context: &Context) -> Result<u64> {
+    Ok(trash::content(context.manager_home())?.bytes)
 }
 
 /// Updates `inventory.json` after the moves. Returns true on success.
 fn refresh(context: &Context, restored: &[RestoredArchive]) -> bool {
-    let manager = &context.settings.manager_home;
+    let manager = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
     let renamed: Vec<_> = renamed
         .map(|r| (r.archive.clone(), r.name.clone()))
@@ -287,10 +278,9 @@ fn plan(
     rules: &RetentionPolicy,
     checks: &mut ArchiveChecks,
     dry_run: bool,
-) -> Result<RetentionPlan, CommandError> {
-    let manager = &context.settings.manager_home;
-    let backups = store::backups(manager);
-    let records = store::archives(manager)?;
+) -> Result<RetentionPlan> {
+    let backups = context.backups();
+    let records = context.archives()?;
     let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
     // A file that changed since its check is checked again.
@@ -305,7 +295,7 @@ fn plan(
                 candidate.soundness = check.soundness.clone();
             }
         }
-        let plan = retention::plan(&candidates, rules, &context.now(), context.settings.zone);
+        let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
         let unchecked: Vec<_> = plan
             .keep
             .iter()
@@ -339,7 +329,7 @@ fn check_archive(
     stamp: Option<FileStamp>,
     reads_all: bool,
     dry_run: bool,
-) -> Result<ArchiveCheck, CommandError> {
+) -> Result<ArchiveCheck> {
     let (soundness, finding) = if reads_all {
         let report = verify_archive(context, path, dry_run)?;
         let finding = finding_of(&report, stamp.clone(), context.local_now());
@@ -370,7 +360,7 @@ fn soundness_of(report: VerifyReport) -> Soundness {
 }
 
 /// Checks the footer, manifest and index of an archive.
-fn check_structure(path: &Path) -> Result<Soundness, CommandError> {
+fn check_structure(path: &Path) -> Result<Soundness> {
     match ArchiveReader::open(path) {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),

@@ -3,7 +3,7 @@
 
 use crate::codex::config::CredentialStore;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::accounts::recheck_profile_logins;
 use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
@@ -13,8 +13,7 @@ use crate::steps::best_login::{missing_login, note_passed_over, recheck_best};
 use crate::steps::home_checks::check_store;
 use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::ui::{Style, object};
 use crate::views::account::{
     account_json, first_login, full, known_accounts, label, printable, style_of,
 };
@@ -48,10 +47,6 @@ Examples:
 /// Ready accounts rank before unknown ones, and those before accounts in cooldown. Among the ready
 /// ones, those with a saved login come first, then those with an archived login, then those without
 /// one. Among equals --strategy decides; the default is the least recently used account.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct RecommendArgs {
@@ -85,21 +80,18 @@ pub(crate) struct RecommendArgs {
 impl RecommendArgs {
     /// # Errors
     /// No account can be recommended, the template is invalid, or `cooldown.json` cannot be read.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let Some(template) = template else {
             return self.recommend(None, context);
         };
+        // A home on a network disk may hang, and the shell would show no prompt.
         signals::end_within(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silent)
     }
 
-    fn recommend(
-        self,
-        template: Option<&Template>,
-        context: &Context,
-    ) -> Result<Outcome, CommandError> {
+    fn recommend(self, template: Option<&Template>, context: &Context) -> Result<Outcome> {
         let mut accounts = known_accounts(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
@@ -107,7 +99,7 @@ impl RecommendArgs {
         let now = context.now();
         // Checking a login reads its file, so only accounts that will be shown are checked.
         if self.explain || context.ui.wants_json() {
-            recheck_profile_logins(&context.settings.manager_home, &mut accounts);
+            recheck_profile_logins(context.manager_home(), &mut accounts);
         } else {
             let _ = recheck_best(&mut accounts, context, |accounts| {
                 let ranking = rank(accounts, strategy, include_api_key, &now);
@@ -124,7 +116,7 @@ impl RecommendArgs {
         };
         if self.switch {
             note_passed_over(&ranking, best, context);
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "{}: {}",
                 label(best.account),
                 reason(best, &ranking, context)
@@ -230,7 +222,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     };
     ui.prose(ui.paint(style_of(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
-    let store = CredentialStore::of(&context.settings.codex_home);
+    let store = CredentialStore::of(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),
         LoginState::Ok if !store.reads_auth_json() => ui.note(format_args!(

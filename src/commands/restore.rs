@@ -1,14 +1,13 @@
 //! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use crate::archive::reader::ArchiveReader;
-use crate::choices::archive_choice::entries_of;
-use crate::choices::archive_choice::{self, find_archive, latest_offset};
+use crate::choices::archive_choice::{self, find_archive};
 use crate::context::Context;
 use crate::copies::losses::fullest;
-use crate::error::{CommandError, Outcome};
-use crate::inventory::archive_names::{self};
+use crate::error::{CommandError, Outcome, Result};
+use crate::inventory::archive_names::{self, latest_offset};
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve::{self, AccountResolveError};
+use crate::inventory::resolve::{self, AccountResolveError, entries_of};
 use crate::inventory::store;
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
@@ -23,10 +22,6 @@ use std::path::{Path, PathBuf};
 /// Everything is checked before the first change. A safety backup saves what will change. Then the
 /// old state is exchanged for the new one in one step, so a crash leaves one or the other. The live
 /// login is kept if it is newer than the archive's.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager restore latest
@@ -54,11 +49,11 @@ impl RestoreArgs {
     ///
     /// # Errors
     /// See [`RestoreError`](crate::restore::RestoreError). Unless it says otherwise, nothing was changed.
-    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(mut self, context: &Context) -> Result<Outcome> {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
-        context.ui.note(describe(context, &archive, "archive"));
+        context.note(describe(context, &archive, "archive"));
         let selection = self.options.selection(&archive, context)?;
         self.options.dry_run |= self.diff;
         self.options
@@ -66,7 +61,7 @@ impl RestoreArgs {
     }
 
     /// Returns the path of the archive that the argument names.
-    fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
+    fn resolve(&self, context: &Context) -> Result<PathBuf> {
         let Some(what) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
             if let Some(text) = session.filter(|text| latest_offset(text).is_some()) {
@@ -84,8 +79,8 @@ impl RestoreArgs {
         if is_path {
             return find_archive(context, Path::new(what), ArchiveRecord::is_usable);
         }
-        let backups = store::backups(&context.settings.manager_home);
-        let records = store::archives(&context.settings.manager_home)?;
+        let backups = context.backups();
+        let records = context.archives()?;
         if let Some(offset) = latest_offset(what) {
             let latest =
                 archive_choice::latest(&records, offset, context, ArchiveRecord::is_usable)?;
@@ -94,10 +89,12 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
-        if let Some(path) = archive_choice::find_file(context, Path::new(what)) {
+        if let Some(path) =
+            archive_names::find_file(&context.backups(), &context.env, Path::new(what))
+        {
             return Ok(path);
         }
-        let record = match archive_choice::by_number(&records, what) {
+        let record = match archive_names::by_number(&records, what) {
             Some(record) => record,
             None => by_account_or_beginning(&records, what, context)?,
         };
@@ -111,7 +108,7 @@ fn by_account_or_beginning<'r>(
     records: &'r [ArchiveRecord],
     what: &str,
     context: &Context,
-) -> Result<&'r ArchiveRecord, CommandError> {
+) -> Result<&'r ArchiveRecord> {
     let entries = entries_of(&account::known_accounts(context)?, records);
     let accounts = match resolve::resolve(&entries, what) {
         Ok(i) => {
@@ -138,9 +135,8 @@ fn by_account_or_beginning<'r>(
 
 /// Lets the user choose at a terminal; the latest archive is selected first. Elsewhere the archive has to
 /// be an argument.
-fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
-    let manager = &context.settings.manager_home;
-    let records = store::archives(manager)?;
+fn pick_archive(context: &Context) -> Result<PathBuf> {
+    let records = context.archives()?;
     let latest = store::latest_first(&records, ArchiveRecord::is_usable);
     let latest = latest.first().map(|r| r.path.clone());
     let offered: Vec<_> = archive_names::numbered(&records)
@@ -163,7 +159,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
         options: PickerOptions::default(),
     };
     match picker.run(&context.ui)? {
-        Some(choice) => Ok(store::backups(manager).join(choice.id)),
+        Some(choice) => Ok(context.backups().join(choice.id)),
         None => Err(CommandError::usage("which archive?")
             .hint("restore the newest one: codex-manager restore latest")
             .hint("or list all: codex-manager list-backups")),
@@ -197,7 +193,7 @@ fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest
     if let Some(newest) = newest.first().filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()
     {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{} is newer, but {}; the latest undamaged archive is {}",
             account::printable(&newest.path),
             account::printable(&problem::problem(problem)),

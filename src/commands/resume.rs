@@ -1,6 +1,6 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use crate::accounts::profile::{Profile, Profiles};
+use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{named, pick};
 use crate::choices::conversation_choice::{ChosenConversation, rows};
 use crate::choices::conversation_picker::export_page;
@@ -8,9 +8,9 @@ use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
 use crate::codex::identity::Identity;
-use crate::codex::threads::{self, ThreadRow};
+use crate::codex::threads::ThreadRow;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::steps::start_codex::StartArgs;
@@ -69,7 +69,7 @@ impl ResumeArgs {
     /// No conversation or several match, its account has no profile, or `--profile` names another
     /// account;
     /// see [`StartArgs::start`].
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if self.session.is_none() && !self.last {
             return self.pick(context);
         }
@@ -110,7 +110,7 @@ impl ResumeArgs {
             .start(&account, &args, Some(&conversation.id), context)
     }
 
-    fn pick(mut self, context: &Context) -> Result<Outcome, CommandError> {
+    fn pick(mut self, context: &Context) -> Result<Outcome> {
         check_conversations(context)?;
         let picker = ConversationPicker {
             enter: "resume",
@@ -130,25 +130,23 @@ impl ResumeArgs {
     }
 }
 
-fn last_of_folder<'r>(
-    rows: &'r [ThreadRow],
-    context: &Context,
-) -> Result<ChosenConversation<'r>, CommandError> {
+fn last_of_folder<'r>(rows: &'r [ThreadRow], context: &Context) -> Result<ChosenConversation<'r>> {
     check_conversations(context)?;
+    // `codex resume --last` skips conversations of other accounts, and begins a new one without a word (0.169).
     let here = &context.env.current_dir;
     let mut all = rows.iter().filter(|row| !row.archived);
     let last = all.find(|row| Path::new(&row.cwd) == here).ok_or_else(|| {
         let message = format!("no conversation in this folder: {}", here.display());
         CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
     })?;
-    let home = &context.settings.codex_home;
+    let home = context.codex_home();
     Ok(ChosenConversation::of(last, home))
 }
 
 /// Refuses a home in which Codex was never used, with the way to begin.
-fn check_conversations(context: &Context) -> Result<(), CommandError> {
-    let home = &context.settings.codex_home;
-    let has_list = threads::find_state_database(home, &context.env).is_some();
+fn check_conversations(context: &Context) -> Result<()> {
+    let home = context.codex_home();
+    let has_list = context.state_database().is_some();
     if !has_list && !home.join(SESSIONS).is_dir() && read_login(home)?.login().is_none() {
         let error = CommandError::failed("there are no conversations yet");
         return Err(error.hint(first_login(context)));
@@ -157,11 +155,8 @@ fn check_conversations(context: &Context) -> Result<(), CommandError> {
 }
 
 /// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
-fn owner(
-    conversation: &ChosenConversation<'_>,
-    context: &Context,
-) -> Result<ConversationOwner, CommandError> {
-    let manager_home = &context.settings.manager_home;
+fn owner(conversation: &ChosenConversation<'_>, context: &Context) -> Result<ConversationOwner> {
+    let manager_home = context.manager_home();
     let launches = LaunchRegistry::of(manager_home).read()?;
     if let Some(record) = launches.of_session(&conversation.id) {
         return Ok(ConversationOwner::Known(record.identity));
@@ -169,11 +164,12 @@ fn owner(
     let Some((user, account)) = conversation.rollout.as_deref().and_then(binding::creator) else {
         return Ok(ConversationOwner::Unnamed);
     };
+    // Codex may record the user or the workspace alone.
     let is_compatible = |known: &Option<String>, written: &Option<String>| {
         known.is_none() || written.is_none() || known == written
     };
-    let profiles = Profiles::of(manager_home).list()?;
-    let live = read_login(&context.settings.codex_home)?;
+    let profiles = context.profiles().list()?;
+    let live = read_login(context.codex_home())?;
     let known = profiles
         .iter()
         .filter_map(Profile::identity)
@@ -189,7 +185,7 @@ fn owner(
     })
 }
 
-fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<(), CommandError> {
+fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<()> {
     let of = match owner {
         ConversationOwner::Unnamed => return Ok(()),
         ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),
@@ -206,6 +202,7 @@ fn check_same(wanted: &Identity, owner: &ConversationOwner) -> Result<(), Comman
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
 /// front.
 fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
+    // Codex takes `resume ID` behind `exec`, but its other arguments behind the id.
     let is_exec = args
         .first()
         .is_some_and(|first| first == "exec" || first == "e");

@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::reader::RawLines;
-use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
-use crate::error::{CommandError, Outcome};
-use crate::history::thread_rollouts::ThreadPart;
-use crate::views::conversation_parts::ConversationParts;
+use crate::conversations::transcript::TranscriptOptions;
+use crate::error::{Outcome, Result};
+use crate::ui::object;
+use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
 use crate::views::transcript_text::{head, minutes, read_error};
 use clap::{Args, ValueEnum};
@@ -32,10 +32,6 @@ use std::io;
   codex-manager show \"Fix the parser\" --tools --reasoning
   codex-manager show 01a1fd26 --turn 3
   codex-manager show 01a1fd26 --format md --max-bytes 20000")]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent flags of the command line"
-)]
 pub(crate) struct ShowArgs {
     /// An id, a title, the beginning of either, or the path of a rollout [default: a picker]
     #[arg(value_name = "SESSION")]
@@ -69,19 +65,9 @@ enum ShowFormat {
     Md,
 }
 
-/// A conversation in JSON. Its keys are an interface.
-#[derive(Serialize)]
-struct ShowView<'a> {
-    id: &'a str,
-    title: &'a str,
-    /// The conversation with the earlier turns of a fork, if its rollout cannot be read.
-    missing_parent: Option<&'a str>,
-    turns: TurnsView<'a>,
-}
-
 /// The entries of a conversation, read while they are printed.
 struct TurnsView<'a> {
-    parts: &'a [ThreadPart],
+    parts: &'a ConversationParts,
     options: TranscriptOptions,
     args: &'a ShowArgs,
     context: &'a Context,
@@ -90,21 +76,20 @@ struct TurnsView<'a> {
 impl Serialize for TurnsView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        let zone = self.context.settings.zone;
-        for part in self.parts {
-            let mut failed = None;
-            let read = transcript::read(&part.slices, self.options, |mut entry| {
-                entry.map_texts(&mut |text| self.args.safe(text));
-                let view = entry_json(&part.id, &entry, zone);
-                failed = list.serialize_element(&view).err();
+        let zone = self.context.zone();
+        let mut failed = None;
+        let read = self
+            .parts
+            .read(self.options, &mut |text| self.args.safe(text), |piece| {
+                if let TranscriptPiece::Entry(id, entry) = piece {
+                    failed = list.serialize_element(&entry_json(id, &entry, zone)).err();
+                }
                 failed.is_none()
             });
-            match (failed, read) {
-                (Some(e), _) => return Err(e),
-                (None, Err(e)) => return Err(S::Error::custom(e)),
-                (None, Ok(())) => {}
-            }
+        if let Some(e) = failed {
+            return Err(e);
         }
+        read.map_err(S::Error::custom)?;
         list.end()
     }
 }
@@ -112,7 +97,7 @@ impl Serialize for TurnsView<'_> {
 impl ShowArgs {
     /// # Errors
     /// No conversation or several match, or the rollout cannot be read.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let session = match &self.session {
             Some(text) => session_named(text, context)?,
             None => match pick(context)? {
@@ -133,17 +118,16 @@ impl ShowArgs {
         }
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
-                parts: &parts.list,
+                parts: &parts,
                 options,
                 args: &self,
                 context,
             };
-            let view = ShowView {
-                id: &session.id,
-                title: &self.safe(&session.title),
-                missing_parent: parts.missing_parent.as_deref(),
-                turns,
-            };
+            let view = object()
+                .with("id", &session.id)
+                .with("title", self.safe(&session.title))
+                .with("missing_parent", &parts.missing_parent)
+                .with("turns", turns);
             context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
@@ -192,24 +176,17 @@ impl ShowArgs {
         let mut was_cut = false;
         let mut has_entries = false;
         let mut writer = MarkdownWriter::new(self.tools, minutes(context));
-        if let Some(mark) = parts.first_mark() {
-            was_cut = !write(&writer.mark(&mark));
-        }
-        for part in &parts.list {
-            let mark = parts.mark(part).filter(|_| !was_cut);
-            if let Some(mark) = mark {
-                was_cut = !write(&writer.mark(&mark));
-            }
-            if was_cut {
-                break;
-            }
-            transcript::read(&part.slices, options, |mut entry: TranscriptEntry| {
-                has_entries = true;
-                entry.map_texts(&mut |text| self.safe(text));
-                was_cut = !write(&writer.entry(&entry));
-                !was_cut
-            })?;
-        }
+        parts.read(options, &mut |text| self.safe(text), |piece| {
+            let text = match piece {
+                TranscriptPiece::Mark(mark) => writer.mark(&mark),
+                TranscriptPiece::Entry(_, entry) => {
+                    has_entries = true;
+                    writer.entry(&entry)
+                }
+            };
+            was_cut = !write(&text);
+            !was_cut
+        })?;
         drop(pager);
         if was_cut && !is_rendered {
             ui.part("\n");
@@ -225,7 +202,7 @@ impl ShowArgs {
     }
 }
 
-fn pick(context: &Context) -> Result<(String, PickedAction), CommandError> {
+fn pick(context: &Context) -> Result<(String, PickedAction)> {
     let picker = ConversationPicker {
         enter: "show",
         usage: &["name it: codex-manager show SESSION"],

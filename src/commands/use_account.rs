@@ -4,7 +4,7 @@ use crate::accounts::switch::{self};
 use crate::choices::account_choice::{named, pick};
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::quota::state::AccountState;
 use crate::steps::home_checks::check_store;
 use crate::steps::switch_account::SwitchArgs;
@@ -33,7 +33,7 @@ impl UseArgs {
     /// # Errors
     /// See [`switch::SwitchError`]; no account or several match; the daemon is running. Nothing was
     /// changed.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         check_store(context)?;
         let to = self.target(context)?;
         self.confirm_exhausted(&to, context)?;
@@ -41,7 +41,7 @@ impl UseArgs {
     }
 
     /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
-    fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+    fn confirm_exhausted(&self, to: &Identity, context: &Context) -> Result<()> {
         let (accounts, _) = accounts_and_profiles(context)?;
         let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
         let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
@@ -56,9 +56,7 @@ impl UseArgs {
         let until = until.map_or("; no reset known".into(), |at| {
             format!(" until {}", full(&at, context))
         });
-        context
-            .ui
-            .warn(format_args!("{} is in cooldown{until}", label(&account)));
+        context.warn(format_args!("{} is in cooldown{until}", label(&account)));
         let is_asked = !self.switch.dry_run && !context.settings.assume_yes;
         if is_asked && context.ui.confirm("switch anyway?") == Some(false) {
             return Err(CommandError::refused("the switch was not confirmed")
@@ -67,10 +65,9 @@ impl UseArgs {
         Ok(())
     }
 
-    fn target(&self, context: &Context) -> Result<Identity, CommandError> {
+    fn target(&self, context: &Context) -> Result<Identity> {
         if self.account.as_deref() == Some("-") {
-            let settings = &context.settings;
-            let previous = switch::previous(&settings.manager_home, &settings.codex_home)?;
+            let previous = switch::previous(context.manager_home(), context.codex_home())?;
             return previous.ok_or_else(|| {
                 CommandError::failed("there is no previous account")
                     .hint("name an account; list them: codex-manager list")

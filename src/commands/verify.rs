@@ -1,10 +1,10 @@
 //! `verify`: checks archives, every byte against its digest.
 
 use crate::archive::verify::VerifyReport;
-use crate::choices::archive_choice::{LATEST, find_archive, no_archives};
+use crate::choices::archive_choice::{find_archive, no_archives};
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::inventory::archive_names::file_name;
+use crate::error::{ErrorKind, Outcome, Result};
+use crate::inventory::archive_names::{LATEST, file_name};
 use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store::{self, VerifyFinding};
@@ -57,8 +57,8 @@ impl VerifyArgs {
     /// # Errors
     /// An archive does not exist, or there is too little disk space to unpack its databases for the
     /// check.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager = &context.settings.manager_home;
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        let manager = context.manager_home();
         let mut results = Vec::new();
         let mut findings = Vec::new();
         let ended = self.check(context, &mut results, &mut findings);
@@ -66,10 +66,8 @@ impl VerifyArgs {
         if !self.dry_run {
             match store::note_verified(manager, &findings) {
                 Ok(true) => {}
-                Ok(false) => context
-                    .ui
-                    .warn("the result is not recorded: another command is running, or inventory.json is damaged"),
-                Err(e) => context.ui.warn(format_args!("the result is not recorded: {e}")),
+                Ok(false) => context.warn("the result is not recorded: another command is running, or inventory.json is damaged"),
+                Err(e) => context.warn(format_args!("the result is not recorded: {e}")),
             }
         }
         ended?;
@@ -90,8 +88,9 @@ impl VerifyArgs {
         context: &Context,
         results: &mut Vec<VerifiedArchiveJson>,
         findings: &mut Vec<VerifyFinding>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         for path in self.paths(context)? {
+            // Taken before the read: a file that changes meanwhile is not the one that was found good.
             let stamp = catalog::stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
@@ -99,9 +98,7 @@ impl VerifyArgs {
                 match repair_sidecar(&path, self.dry_run) {
                     Ok(done) => repaired = done,
                     Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
-                    Err(e) => context
-                        .ui
-                        .warn(format_args!("the sidecar could not be written: {e}")),
+                    Err(e) => context.warn(format_args!("the sidecar could not be written: {e}")),
                 }
             }
             if repaired && !self.dry_run {
@@ -113,8 +110,7 @@ impl VerifyArgs {
         Ok(())
     }
 
-    fn paths(&self, context: &Context) -> Result<Vec<PathBuf>, CommandError> {
-        let manager = &context.settings.manager_home;
+    fn paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
         if !self.archives.is_empty() {
             return self
                 .archives
@@ -126,8 +122,8 @@ impl VerifyArgs {
             let is_archive = |r: &ArchiveRecord| r.archive.is_some();
             return Ok(vec![find_archive(context, Path::new(LATEST), is_archive)?]);
         }
-        let backups = store::backups(manager);
-        let records = store::archives(manager)?;
+        let backups = context.backups();
+        let records = context.archives()?;
         let paths: Vec<_> = records
             .iter()
             .filter(|r| r.archive.is_some())

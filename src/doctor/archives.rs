@@ -2,12 +2,11 @@
 
 use super::check::Check;
 use super::folders::{advice_to_make_readable, first_of, unknown_entries};
-use super::input::DoctorInput;
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
-use crate::codex::program::Program;
+use crate::context::Context;
 use crate::inventory::codex_change::CodexChange;
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
 use crate::inventory::{store, trash};
@@ -27,16 +26,22 @@ const OLD_VERIFY_DAYS: i64 = 60;
 /// The advice for a damaged archive, which cannot be repaired.
 const REPLACE: &str = "create a new one: codex-manager backup; then remove this one by hand";
 
+/// Returns true if `restore latest` has an archive to restore.
+pub(super) fn has_archive(context: &Context) -> bool {
+    let records = context.archives().unwrap_or_default();
+    !store::latest_first(&records, ArchiveRecord::is_usable).is_empty()
+}
+
 /// Checks the archives of the manager home, and the trash.
-pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let mut checks = archives(input);
-    checks.extend(foreign_archives(input.manager_home));
-    checks.extend(trash_size(input.manager_home));
+pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    let mut checks = archives(context);
+    checks.extend(foreign_archives(context.manager_home()));
+    checks.extend(trash_size(context.manager_home()));
     checks
 }
 
-fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
-    let folder = store::backups(input.manager_home);
+fn archives(context: &Context) -> Vec<Check> {
+    let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         let message = format!("not a folder, or a dangling link: {}", folder.display());
         return vec![
@@ -45,7 +50,7 @@ fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
                 .advised("mount its disk, or move it away"),
         ];
     }
-    let records = match store::archives(input.manager_home) {
+    let records = match context.archives() {
         Ok(records) => records,
         Err(e) => {
             let check = Check::fail("archives", format!("{e}: {}", e.source))
@@ -55,7 +60,7 @@ fn archives(input: &DoctorInput<'_>) -> Vec<Check> {
         }
     };
     let mut checks: Vec<_> = records.iter().filter_map(problem).collect();
-    checks.extend(archive_ages(&records, input));
+    checks.extend(archive_ages(&records, context));
     checks
 }
 
@@ -95,11 +100,11 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
 }
 
 /// Checks the age of the newest full archive and of the last verification.
-fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check> {
+fn archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
-            .fixed_by_backup(input.codex_home);
+            .fixed_by_backup(context.codex_home());
         return vec![none];
     }
     let count = records.iter().filter(|r| r.archive.is_some()).count();
@@ -111,18 +116,19 @@ fn archive_ages(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Vec<Check
         .map(|r| r.metadata.created_at.to_utc())
         .min();
     let mut checks = vec![
-        age_of_backup(count, newest_full(records, input.now), input.now),
-        age_of_verify(last, first, input.now),
+        age_of_backup(count, newest_full(records, context.now()), context.now()),
+        age_of_verify(last, first, context.now()),
     ];
-    checks.extend(archives_in_the_future(records, input.now));
-    checks.extend(new_codex(records, input));
+    checks.extend(archives_in_the_future(records, context.now()));
+    checks.extend(new_codex(records, context));
     checks
 }
 
 /// A new Codex may rewrite conversations when it starts.
-fn new_codex(records: &[ArchiveRecord], input: &DoctorInput<'_>) -> Option<Check> {
-    let program = Program::find(input.codex_bin, input.env).ok()?;
-    let change = CodexChange::since_last_archive(records, input.codex_home, &program)?;
+fn new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
+    // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
+    let program = context.find_codex().ok()?;
+    let change = CodexChange::since_last_archive(records, context.codex_home(), &program)?;
     Some(
         Check::warn("archives.codex", change.to_string())
             .because("no archive shows the home as the earlier Codex left it, if the new one has not started yet")
@@ -148,12 +154,10 @@ fn archives_in_the_future(records: &[ArchiveRecord], now: DateTime<Utc>) -> Opti
         .map(|r| PathBuf::from(&r.path))
         .collect();
     (!ahead.is_empty()).then(|| {
-        Check::warn(
-            "archives",
-            format!("dated in the future: {}", first_of(&ahead)),
-        )
-        .because("until then, restore latest and prune treat it as the newest")
-        .advised("set the clock; if the clock is correct, remove the archive by hand")
+        let message = format!("dated in the future: {}", first_of(&ahead));
+        Check::warn("archives", message)
+            .because("until then, restore latest and prune treat it as the newest")
+            .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }
 
@@ -221,10 +225,8 @@ fn foreign_archives(home: &Path) -> Option<Check> {
     };
     let found = unknown_entries(&store::backups(home), is_known);
     (!found.is_empty()).then(|| {
-        Check::ok(
-            "archives.foreign",
-            format!("not an archive, left unchanged: {}", first_of(&found)),
-        )
+        let message = format!("not an archive, left unchanged: {}", first_of(&found));
+        Check::ok("archives.foreign", message)
     })
 }
 

@@ -1,17 +1,17 @@
 //! Checks of the Codex program and of the Codex home: configuration, login, conversations, daemon.
 
+use super::archives::has_archive;
 use super::check::Check;
 use super::databases;
-use super::input::DoctorInput;
 use super::permissions::removable_mode;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
-use crate::codex::program::Program;
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::threads;
+use crate::context::Context;
 use crate::history::check::with_cause;
 use crate::inventory::losses;
 use crate::inventory::remedies;
@@ -28,33 +28,33 @@ use std::time::Duration;
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks the program and the home. Stops after the checks of the home itself if it cannot be read.
-pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let (program, version) = program(input);
+pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    let (program, version) = program(context);
     let mut checks = vec![program];
-    let home = input.codex_home;
-    if let Some(unusable) = unusable_home(input) {
+    let home = context.codex_home();
+    if let Some(unusable) = unusable_home(context) {
         checks.push(unusable);
         return checks;
     }
     checks.push(access_to_home(home));
     let config = CodexConfig::read(home);
-    checks.push(config_file(input, &config));
+    checks.push(config_file(context, &config));
     checks.push(credential_store(&config));
-    checks.extend(login(input, config.store.reads_auth_json()));
+    checks.extend(login(context, config.store.reads_auth_json()));
     checks.extend(other_files(home));
-    checks.extend(databases::run_checks(input, &config));
-    checks.push(conversations(input));
-    checks.extend(lost_messages(input));
+    checks.extend(databases::run_checks(context, &config));
+    checks.push(conversations(context));
+    checks.extend(lost_messages(context));
     checks.extend(compressed(home, version.as_deref()));
-    checks.extend(check_daemon(input));
+    checks.extend(check_daemon(context));
     checks
 }
 
 /// Checks the recorded losses. Returns no check if no loss was ever recorded.
-fn lost_messages(input: &DoctorInput<'_>) -> Option<Check> {
+fn lost_messages(context: &Context) -> Option<Check> {
     const ID: &str = "home.losses";
-    let home = input.codex_home.display().to_string();
-    let mut record = match losses::read(input.manager_home) {
+    let home = context.codex_home().display().to_string();
+    let mut record = match losses::read(context.manager_home()) {
         Ok(record) => record,
         Err(e) => {
             let check = Check::warn(ID, e.to_string());
@@ -81,8 +81,8 @@ fn lost_messages(input: &DoctorInput<'_>) -> Option<Check> {
 }
 
 /// Returns the finding about a home that is missing or cannot be read.
-fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
-    let home = input.codex_home;
+fn unusable_home(context: &Context) -> Option<Check> {
+    let home = context.codex_home();
     let path_text = home.display();
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         let message = format!("not a folder, or a dangling link: {path_text}");
@@ -95,11 +95,11 @@ fn unusable_home(input: &DoctorInput<'_>) -> Option<Check> {
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
-        return Some(if input.has_archive() {
+        return Some(if has_archive(context) {
             check.fixed_by("codex-manager restore latest")
         } else {
             let sign_in = "sign in, which creates it: codex login";
-            match Program::find(input.codex_bin, input.env) {
+            match context.find_codex() {
                 Ok(_) => check.advised(sign_in),
                 Err(_) => check.advised(format!("{}, then {sign_in}", remedies::INSTALL_CODEX)),
             }
@@ -126,17 +126,17 @@ fn access_to_home(home: &Path) -> Check {
     }
 }
 
-fn config_file(input: &DoctorInput<'_>, config: &CodexConfig) -> Check {
+fn config_file(context: &Context, config: &CodexConfig) -> Check {
     let Some(problem) = &config.problem else {
         return Check::ok("home.config", "config.toml is valid");
     };
     let message = format!("cannot parse config.toml: {problem}");
-    let path = input.codex_home.join("config.toml");
+    let path = context.codex_home().join("config.toml");
     let path_text = path.display();
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::check(&path).is_err() {
         check.fixed_by(remedies::put_aside(&path))
-    } else if input.has_archive() {
+    } else if has_archive(context) {
         check.advised(format!(
             "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
         ))
@@ -162,12 +162,14 @@ fn credential_store(config: &CodexConfig) -> Check {
 
 /// Checks Codex's background daemon: whether its account is the one in `auth.json`. Returns `None` if
 /// none is running.
-fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
+fn check_daemon(context: &Context) -> Option<Check> {
     const ID: &str = "home.daemon";
-    let home = input.codex_home;
+    let home = context.codex_home();
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let account_history = AccountHistory::of(input.manager_home, home, &live).unwrap_or_default();
+    // Codex tells no other process its account, so the start time decides.
+    let account_history =
+        AccountHistory::of(context.manager_home(), home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
     let has = started.as_ref().and_then(|at| account_history.at(at));
     let signed_in = live.login().map(|login| &login.identity);
@@ -190,10 +192,10 @@ fn check_daemon(input: &DoctorInput<'_>) -> Option<Check> {
 }
 
 /// Checks the Codex program. Also returns its version, if it is known.
-fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
+fn program(context: &Context) -> (Check, Option<String>) {
     const ID: &str = "codex.binary";
     const WHY: &str = "live quota is not available";
-    let program = match Program::find(input.codex_bin, input.env) {
+    let program = match context.find_codex() {
         Ok(program) => program,
         Err(e) => {
             let check = Check::warn(ID, e.to_string()).because(WHY).advised(
@@ -204,7 +206,7 @@ fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
         }
     };
     let path = program.path().display();
-    let version = program.version(input.env, VERSION_TIMEOUT);
+    let version = program.version(&context.env, VERSION_TIMEOUT);
     let check = match &version {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not print its version: {path}"))
@@ -221,11 +223,11 @@ fn program(input: &DoctorInput<'_>) -> (Check, Option<String>) {
 const STORE_FIX: &str =
     "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
 
-fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
+fn login(context: &Context, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
-    let path = input.codex_home.join(AUTH_JSON);
+    let path = context.codex_home().join(AUTH_JSON);
     let path_text = path.display();
-    let saved = || remedies::saved_login(input.codex_home, input.manager_home);
+    let saved = || remedies::saved_login(context.codex_home(), context.manager_home());
     Some(match AuthFile::read(&path) {
         Err(e) => {
             let check =
@@ -265,12 +267,10 @@ fn login(input: &DoctorInput<'_>, reads_auth_json: bool) -> Option<Check> {
                     .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
                     .fixed_by(remedies::make_its_own(&path))
             } else if let Some(mode) = removable_mode(&path) {
-                Check::warn(
-                    ID,
-                    format!("auth.json is accessible to other users (mode {mode:o})"),
-                )
-                .because("a user who reads it can act as you")
-                .fixed_by_chmod("600", &path)
+                let message = format!("auth.json is accessible to other users (mode {mode:o})");
+                Check::warn(ID, message)
+                    .because("a user who reads it can act as you")
+                    .fixed_by_chmod("600", &path)
             } else {
                 match identity {
                     Some(who) => Check::ok(ID, format!("signed in as {who}")),
@@ -295,37 +295,33 @@ fn other_files(home: &Path) -> Vec<Check> {
     paths
         .filter(|path| file_open::check(path).is_err())
         .map(|path| {
-            Check::fail(
-                "home.files",
-                format!("not a regular file: {}", path.display()),
-            )
-            .because("Codex blocks or fails on it, and backups skip it")
-            .fixed_by(remedies::put_aside(&path))
+            let message = format!("not a regular file: {}", path.display());
+            Check::fail("home.files", message)
+                .because("Codex blocks or fails on it, and backups skip it")
+                .fixed_by(remedies::put_aside(&path))
         })
         .collect()
 }
 
 /// Checks that Codex's database lists any conversations at all. `history check` compares them one by one.
-fn conversations(input: &DoctorInput<'_>) -> Check {
+fn conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
-    let home = input.codex_home;
+    let home = context.codex_home();
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let lost = folders
         .iter()
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
     if let Some(folder) = lost {
         let path_text = folder.display();
-        return Check::warn(
-            ID,
-            format!("not a folder, a dangling link, or not readable: {path_text}"),
-        )
-        .because("its conversations are not listed and not backed up")
-        .advised("mount its disk, or make it readable");
+        let message = format!("not a folder, a dangling link, or not readable: {path_text}");
+        return Check::warn(ID, message)
+            .because("its conversations are not listed and not backed up")
+            .advised("mount its disk, or make it readable");
     }
     if rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
-    let Some(database) = threads::find_state_database(home, input.env) else {
+    let Some(database) = context.state_database() else {
         return Check::warn(ID, "there are conversations, but no database lists them")
             .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
@@ -352,6 +348,7 @@ fn rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let entries = folders
         .into_iter()
+        // sessions/ may be a link to another disk, which Codex follows.
         .flat_map(|folder| walkdir::WalkDir::new(folder).follow_links(true));
     let files = entries
         .flatten()
@@ -367,10 +364,8 @@ fn compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::reads_zst(version))?;
     let (path, _) = rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();
-    let check = Check::fail(
-        "home.compressed",
-        format!("Codex {version} does not read compressed conversations: {path}"),
-    );
+    let message = format!("Codex {version} does not read compressed conversations: {path}");
+    let check = Check::fail("home.compressed", message);
     Some(
         check
             .because("it does not find them")

@@ -1,10 +1,11 @@
 //! Checks of Codex's databases.
 
+use super::archives::has_archive;
 use super::check::Check;
-use super::input::DoctorInput;
 use crate::codex::config::CodexConfig;
 use crate::codex::database::DatabaseError;
 use crate::codex::{database_view, home};
+use crate::context::Context;
 use crate::inventory::remedies;
 use crate::io::file_open;
 use crate::io::quantity::pluralize;
@@ -39,9 +40,9 @@ enum DatabaseFault {
 }
 
 /// Checks all databases of the Codex home.
-pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<Check> {
+pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
-    let files = database_files(input, config);
+    let files = database_files(context, config);
     let damaged: Vec<_> = files
         .iter()
         .filter_map(|path| Some((path, database_fault(path)?)))
@@ -65,7 +66,7 @@ pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<C
                 check.fixed_by(remedies::put_aside(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
-            _ if input.has_archive() => check.advised(format!(
+            _ if has_archive(context) => check.advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),
             _ => check.advised("start codex, which moves it aside and creates a new one"),
@@ -75,10 +76,10 @@ pub(super) fn run_checks(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<C
 }
 
 /// Returns the paths of all databases in the home and in the configured database folder, sorted.
-fn database_files(input: &DoctorInput<'_>, config: &CodexConfig) -> Vec<PathBuf> {
-    let home = input.codex_home;
+fn database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
+    let home = context.codex_home();
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.database_folder(home, input.env));
+    folders.extend(config.database_folder(home, &context.env));
     folders.sort();
     folders.dedup();
     let mut found: Vec<_> = folders
@@ -123,6 +124,7 @@ fn header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
         return Some("not an SQLite database");
     }
     let page = match u16::from_be_bytes([head[16], head[17]]) {
+        // The largest page does not fit in two bytes, so SQLite writes 1 for it.
         1 => 65_536,
         size => u64::from(size),
     };

@@ -1,16 +1,16 @@
 //! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
 use super::check::Check;
-use super::input::DoctorInput;
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
+use crate::context::Context;
 use crate::inventory::store;
 use crate::io::OrdinaryPath;
 use crate::io::clock::Zone;
 use crate::io::{modes, shell, space};
-use crate::ui::time::bytes;
+use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -34,44 +34,46 @@ const SYNC_SERVICES: [(&str, &str); 10] = [
 pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
 /// Checks the machine for both homes.
-pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let homes = [("home", input.codex_home), ("manager", input.manager_home)];
+pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
+    let homes = [
+        ("home.cloud", "home.disk", context.codex_home()),
+        ("manager.cloud", "manager.disk", context.manager_home()),
+    ];
     let mut checks = Vec::new();
-    for (name, home) in homes {
-        let (cloud, disk) = if name == "home" {
-            ("home.cloud", "home.disk")
-        } else {
-            ("manager.cloud", "manager.disk")
-        };
+    for (cloud, disk, home) in homes {
         let real = home.canonical().unwrap_or_else(|_| home.to_path_buf());
         checks.extend(synced(cloud, &real));
+        // FAT, exFAT and most mounts of Windows disks have one mode for all files.
         if modes::is_shared(&real) {
             checks.push(without_modes(disk, &real));
         } else {
             checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
         }
     }
-    let newest = [
-        input.codex_home.join("auth.json"),
-        input.codex_home.join("history.jsonl"),
-    ]
-    .iter()
-    .filter_map(|path| path.metadata().and_then(|m| m.modified()).ok())
-    .max()
-    .map(DateTime::<Utc>::from);
+    let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
+    let recent = ["auth.json", "history.jsonl"].map(|name| modified(name).ok());
+    let newest = recent
+        .into_iter()
+        .flatten()
+        .max()
+        .map(DateTime::<Utc>::from);
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&input.codex_home.join(AUTH_JSON)).ok();
+    let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
+    // Codex stamps a login by the clock of the machine, the server its tokens by its own.
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
-    let tz = input.env.text("TZ").filter(|_| !input.zone_is_set);
-    checks.push(zone(tz, input.zone));
-    checks.extend(space_for_next_archive(input));
+    let tz = context
+        .env
+        .text("TZ")
+        .filter(|_| !context.settings.zone_is_set);
+    checks.push(zone(tz, context.zone()));
+    checks.extend(space_for_next_archive(context));
     checks
 }
 
@@ -125,29 +127,25 @@ fn without_modes(id: &'static str, path: &Path) -> Check {
 /// Checks that the clock is later than the release of this program and not behind recent files.
 fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
-    const WHY: &str = "quota windows, retention and the order of logins depend on it";
-    const FIX: &str = "set the clock: timedatectl set-ntp true, or in the system's settings";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
-    let ahead = newest_file.map(|at| at - now);
-    if release.is_some_and(|release| now < release) {
+    let too_far = |ahead: &Duration| *ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
+    let ahead = newest_file.map(|at| at - now).filter(too_far);
+    let check = if release.is_some_and(|release| now < release) {
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
-            .because(WHY)
-            .advised(FIX)
-    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)) {
-        let minutes = ahead.map_or(0, |a| a.num_minutes());
-        Check::warn(
-            ID,
-            format!("a file of the Codex home is {minutes} min ahead of the clock"),
-        )
-        .because(WHY)
-        .advised(FIX)
+    } else if let Some(ahead) = ahead {
+        let minutes = ahead.num_minutes();
+        let message = format!("a file of the Codex home is {minutes} min ahead of the clock");
+        Check::warn(ID, message)
     } else if login_ahead {
         let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
                        later than the time in its tokens";
-        Check::warn(ID, message).because(WHY).advised(FIX)
+        Check::warn(ID, message)
     } else {
-        Check::ok(ID, "the clock matches the times of the files")
-    }
+        return Check::ok(ID, "the clock matches the times of the files");
+    };
+    check
+        .because("quota windows, retention and the order of logins depend on it")
+        .advised("set the clock: timedatectl set-ntp true, or in the system's settings")
 }
 
 fn zone(tz: Option<&str>, zone: Zone) -> Check {
@@ -166,22 +164,20 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 
 /// Compares the free space with the size of the newest full archive, or with an estimate from the size of
 /// the home if there is none.
-fn space_for_next_archive(input: &DoctorInput<'_>) -> Option<Check> {
-    let records = store::archives(input.manager_home).ok()?;
+fn space_for_next_archive(context: &Context) -> Option<Check> {
+    let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
     let newest = store::newest(&records, is_full);
-    let backups = store::backups(input.manager_home);
+    let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
-    if let Some(archive) = newest.and_then(|record| record.archive.as_ref()) {
-        return Some(compare_space(
-            "the newest full archive takes",
-            archive.bytes,
-            free,
-        ));
-    }
-    let first = home_bytes(input.codex_home) / TYPICAL_COMPRESSION_RATIO;
-    Some(compare_space("a full archive takes about", first, free))
+    let archive = newest.and_then(|record| record.archive.as_ref());
+    Some(if let Some(archive) = archive {
+        compare_space("the newest full archive takes", archive.bytes, free)
+    } else {
+        let first = home_bytes(context.codex_home()) / TYPICAL_COMPRESSION_RATIO;
+        compare_space("a full archive takes about", first, free)
+    })
 }
 
 /// The size of a home divided by that of its archive, as a rough estimate.
@@ -200,17 +196,18 @@ fn home_bytes(home: &Path) -> u64 {
 fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
     let message = format!("{} free, {subject} {}", bytes(free), bytes(needed));
-    let (why, fix) = (
-        "the next backup may run out of disk space",
-        "free space: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
-    );
-    if free < needed {
-        Check::fail(ID, message).because(why).advised(fix)
+    let check = if free < needed {
+        Check::fail(ID, message)
     } else if free / 3 < needed {
-        Check::warn(ID, message).because(why).advised(fix)
+        Check::warn(ID, message)
     } else {
-        Check::ok(ID, "there is enough free space for the next archive")
-    }
+        return Check::ok(ID, "there is enough free space for the next archive");
+    };
+    check
+        .because("the next backup may run out of disk space")
+        .advised(
+            "free space: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
+        )
 }
 
 #[cfg(test)]

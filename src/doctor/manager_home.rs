@@ -2,7 +2,6 @@
 
 use super::check::{Check, Remedy};
 use super::folders::{advice_to_make_readable, first_of, unknown_entries};
-use super::input::DoctorInput;
 use super::permissions::is_manager_file;
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
@@ -11,6 +10,7 @@ use crate::codex::config::read_login;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::file::ConfigFile;
+use crate::context::Context;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
@@ -29,41 +29,37 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Checks the manager home and its archives.
-pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
+pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
-    let home = input.manager_home;
+    let home = context.manager_home();
     checks.push(settings(home));
     if home.is_dir() {
-        checks.push(permissions_of_files(input));
+        checks.push(permissions_of_files(context));
         checks.extend(writable(home));
         checks.push(inventory(home));
-        checks.push(cooldown_file(input));
-        checks.extend(profiles(input));
-        checks.extend(launches(input));
+        checks.push(cooldown_file(context));
+        checks.extend(profiles(context));
+        checks.extend(launches(context));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let path_text = home.display();
+        let message = format!("not a folder, or a dangling link: {path_text}");
         checks.push(
-            Check::fail(
-                "manager.home",
-                format!("not a folder, or a dangling link: {path_text}"),
-            )
-            .because("no backup can be created or restored")
-            .advised("mount its disk, or move it away"),
+            Check::fail("manager.home", message)
+                .because("no backup can be created or restored")
+                .advised("mount its disk, or move it away"),
         );
     } else {
+        let message = format!("does not exist yet: {}", home.display());
         checks.push(
-            Check::warn(
-                "manager.home",
-                format!("does not exist yet: {}", home.display()),
-            )
-            .because("there is no backup to restore")
-            .fixed_by_backup(input.codex_home),
+            Check::warn("manager.home", message)
+                .because("there is no backup to restore")
+                .fixed_by_backup(context.codex_home()),
         );
     }
-    checks.extend(python_home(input));
-    checks.extend(archives::run_checks(input));
-    checks.extend(leftovers(input));
+    checks.extend(python_home(context));
+    checks.extend(archives::run_checks(context));
+    checks.extend(leftovers(context));
     checks
 }
 
@@ -95,9 +91,9 @@ fn settings(home: &Path) -> Check {
     }
 }
 
-fn permissions_of_files(input: &DoctorInput<'_>) -> Check {
-    let home = input.manager_home;
-    if permissions::homes_overlap(input.codex_home, home) {
+fn permissions_of_files(context: &Context) -> Check {
+    let home = context.manager_home();
+    if permissions::homes_overlap(context.codex_home(), home) {
         let message = format!(
             "the same folder as the Codex home, or nested with it: {}",
             home.display()
@@ -108,7 +104,7 @@ fn permissions_of_files(input: &DoctorInput<'_>) -> Check {
                 "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
-    let open = permissions::accessible_to_others(input.codex_home, home);
+    let open = permissions::accessible_to_others(context.codex_home(), home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
@@ -131,11 +127,9 @@ fn writable(home: &Path) -> Option<Check> {
         .iter()
         .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
     let word = shell::word(&folder.to_string_lossy());
-    let check = Check::warn(
-        "manager.home",
-        format!("not writable: {}", folder.display()),
-    )
-    .because("no backup can be created and no login saved");
+    let message = format!("not writable: {}", folder.display());
+    let check =
+        Check::warn("manager.home", message).because("no backup can be created and no login saved");
     Some(if permissions::belongs_to_other_user(folder) {
         check.fixed_by_chmod("u+rwx", folder)
     } else {
@@ -159,9 +153,9 @@ fn inventory(home: &Path) -> Check {
     }
 }
 
-fn cooldown_file(input: &DoctorInput<'_>) -> Check {
+fn cooldown_file(context: &Context) -> Check {
     const ID: &str = "manager.cooldown";
-    match cooldown::load(input.manager_home, &input.now, input.zone) {
+    match cooldown::load(context.manager_home(), &context.now(), context.zone()) {
         Err(e) => with_document_fix(Check::fail(ID, e.to_string()), &e)
             .because("no account can be recommended"),
         Ok(loaded) if !loaded.warnings.is_empty() => Check::fail(ID, loaded.warnings.join("; "))
@@ -171,11 +165,11 @@ fn cooldown_file(input: &DoctorInput<'_>) -> Check {
     }
 }
 
-fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
+fn profiles(context: &Context) -> Vec<Check> {
     const ID: &str = "manager.profiles";
     const WHY: &str = "its login cannot be used";
-    let home = input.manager_home;
-    let profiles = Profiles::of(home);
+    let home = context.manager_home();
+    let profiles = context.profiles();
     let all = match profiles.list() {
         Ok(all) => all,
         Err(e) => {
@@ -192,7 +186,7 @@ fn profiles(input: &DoctorInput<'_>) -> Vec<Check> {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
-        if let Some((fault, fix)) = profile_fault(profile, &profiles, input.codex_home) {
+        if let Some((fault, fix)) = profile_fault(profile, &profiles, context.codex_home()) {
             checks.push(Check {
                 fix: Some(fix),
                 ..Check::fail(ID, fault).because(WHY)
@@ -290,9 +284,9 @@ const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file
 
 /// Checks the launch registry: damaged lines, and running Codex programs whose account is no longer the live one.
 /// Returns `None` if no launch is recorded.
-fn launches(input: &DoctorInput<'_>) -> Option<Check> {
+fn launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
-    let launches = match LaunchRegistry::of(input.manager_home).read() {
+    let launches = match LaunchRegistry::of(context.manager_home()).read() {
         Ok(launches) => launches,
         Err(e) => {
             return Some(
@@ -312,7 +306,7 @@ fn launches(input: &DoctorInput<'_>) -> Option<Check> {
     if launches.is_empty() {
         return None;
     }
-    let live = read_login(input.codex_home).ok();
+    let live = read_login(context.codex_home()).ok();
     let live = live.as_ref().and_then(|live| live.login());
     let has_other_account = |record: &LaunchRecord| {
         let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
@@ -324,10 +318,8 @@ fn launches(input: &DoctorInput<'_>) -> Option<Check> {
         .map(|record| record.identity.email.to_string())
         .collect();
     Some(if others.is_empty() {
-        Check::ok(
-            ID,
-            format!("{} recorded", pluralize(launches.len(), "launch")),
-        )
+        let message = format!("{} recorded", pluralize(launches.len(), "launch"));
+        Check::ok(ID, message)
     } else {
         Check::warn(
             ID,
@@ -345,16 +337,14 @@ fn launches(input: &DoctorInput<'_>) -> Option<Check> {
 fn foreign(home: &Path) -> Option<Check> {
     let found = unknown_entries(home, is_manager_file);
     (!found.is_empty()).then(|| {
-        Check::ok(
-            "manager.foreign",
-            format!("unknown file, left unchanged: {}", first_of(&found)),
-        )
+        let message = format!("unknown file, left unchanged: {}", first_of(&found));
+        Check::ok("manager.foreign", message)
     })
 }
 
 /// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
-fn python_home(input: &DoctorInput<'_>) -> Option<Check> {
-    let (folder, archives) = find_unimported(input.env, input.manager_home)?;
+fn python_home(context: &Context) -> Option<Check> {
+    let (folder, archives) = find_unimported(&context.env, context.manager_home())?;
     let archives = pluralize(archives, "archive");
     let check = Check::warn(
         "manager.python",
@@ -386,8 +376,8 @@ fn kept_folder(folder: &Path, kept: KeptAs) -> Check {
     }
 }
 
-fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
-    let folders = pending::candidate_folders(input.codex_home, input.manager_home);
+fn leftovers(context: &Context) -> Vec<Check> {
+    let folders = pending::candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
     let restore = if let Some(folder) = pending.filter(|folder| !journal::is_in_progress(folder)) {
@@ -399,21 +389,19 @@ fn leftovers(input: &DoctorInput<'_>) -> Vec<Check> {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
-    } else if let Some((folder, kept)) = pending::kept_folders(input.codex_home).first() {
+    } else if let Some((folder, kept)) = pending::kept_folders(context.codex_home()).first() {
         kept_folder(folder, *kept)
     } else {
         Check::ok("restore", "no interrupted restore")
     };
-    let stale = stale_temp_files(input.codex_home, input.manager_home, input.env);
+    let stale = stale_temp_files(context.codex_home(), context.manager_home(), &context.env);
     let temp = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
-        Check::warn(
-            "temp",
-            format!("stale temp files or folders: {}", first_of(&stale)),
-        )
-        .because("a killed command left them; they only take disk space")
-        .fixed_by("codex-manager doctor --fix")
+        let message = format!("stale temp files or folders: {}", first_of(&stale));
+        Check::warn("temp", message)
+            .because("a killed command left them; they only take disk space")
+            .fixed_by("codex-manager doctor --fix")
     };
     vec![restore, temp]
 }

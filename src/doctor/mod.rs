@@ -6,21 +6,21 @@ mod check;
 mod codex_home;
 mod databases;
 mod folders;
-mod input;
 pub(crate) mod machine;
 pub(crate) mod manager_home;
 pub(crate) mod permissions;
 mod vault;
 
+use crate::context::Context;
+
 pub use check::CHECKS;
 pub(crate) use check::{Check, Remedy, Status};
-pub(crate) use input::DoctorInput;
 
 /// Runs all checks except those of `sync`.
-pub(crate) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let mut checks = codex_home::run_checks(input);
-    checks.extend(manager_home::run_checks(input));
-    checks.extend(vault::run_checks(input));
-    checks.extend(machine::run_checks(input));
+pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
+    let mut checks = codex_home::run_checks(context);
+    checks.extend(manager_home::run_checks(context));
+    checks.extend(vault::run_checks(context));
+    checks.extend(machine::run_checks(context));
     checks
 }

@@ -4,7 +4,7 @@
 use crate::archive::names;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::conversations::index;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::{observations, store, trash};
 #[cfg(windows)]
 use crate::io::access;
@@ -142,6 +142,7 @@ fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
+        // Another name may be in a folder of another program, and a mode is that of all names.
         meta.is_dir() || (meta.is_file() && meta.nlink() == 1)
     }
     #[cfg(not(unix))]
@@ -199,6 +200,7 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
         use crate::io::IoContext;
         use rustix::fs::{Mode, OFlags};
         use std::os::unix::fs::PermissionsExt;
+        // Opened first, so that a link put there meanwhile is not followed. A pipe would block without NONBLOCK.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty())
             .map_err(std::io::Error::from)
@@ -224,6 +226,7 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
+        // Under sudo, the files of the user are those of another one.
         let user = rustix::process::geteuid().as_raw();
         path.metadata().is_ok_and(|meta| meta.uid() != user)
     }
@@ -239,7 +242,7 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
 ///
 /// # Errors
 /// Another user owns the folder, or its mode cannot be set.
-pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool, CommandError> {
+pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
     if !is_writable_by_others(folder) {
         return Ok(false);
     }
@@ -264,7 +267,7 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool, CommandError> 
 ///
 /// # Errors
 /// There is such a link.
-pub(crate) fn refuse_links_of_others(home: &Path) -> Result<(), CommandError> {
+pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

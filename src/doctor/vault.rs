@@ -1,15 +1,16 @@
 //! Checks of the vault: the ages of the last snapshot and the last drill, and the mode of the password file.
 
 use super::check::Check;
-use super::input::DoctorInput;
 use super::permissions::mode_open_to_others;
 use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
+use crate::context::Context;
+use crate::io::clock::Timestamp;
 use crate::ui::time;
 use crate::vault::folder;
 use crate::vault::password::{NamedPassword, Password};
 use crate::vault::state::{self, VaultState};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 
 /// Age of the last good drill, in days, from which `doctor` warns.
 const OLD_DRILL_DAYS: i64 = 30;
@@ -18,14 +19,14 @@ const OLD_DRILL_DAYS: i64 = 30;
 const OLD_BACKUP_DAYS: i64 = 14;
 
 /// Checks the recorded results; makes no connection. Returns no checks if no vault is set up.
-pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
-    let file = ConfigFile::read(input.manager_home).and_then(|file| file.values());
+pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    let file = ConfigFile::read(context.manager_home()).and_then(|file| file.values());
     let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
     if settings.repository.is_none() {
         return Vec::new();
     }
-    let password = password(input, &settings);
-    let state = match state::read(input.manager_home) {
+    let password = password(context, &settings);
+    let state = match state::read(context.manager_home()) {
         Ok(state) => state,
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
@@ -33,36 +34,58 @@ pub(super) fn run_checks(input: &DoctorInput<'_>) -> Vec<Check> {
             return [check].into_iter().chain(password).collect();
         }
     };
-    let age = |at: &crate::io::clock::Timestamp| input.now.signed_duration_since(at.to_utc());
-    let why = "newer conversations are not in the vault";
-    let backup = match state.backed_up_at.as_ref().map(age) {
-        Some(age) if age < Duration::days(OLD_BACKUP_DAYS) => Check::ok(
-            "vault.backup",
-            format!("the last snapshot is {} old", time::duration(age)),
-        ),
-        Some(age) => Check::warn(
-            "vault.backup",
-            format!("the last snapshot is {} old", time::duration(age)),
-        )
-        .because(why)
-        .fixed_by("codex-manager vault backup"),
-        None => Check::warn("vault.backup", "this machine has made no snapshot")
-            .because(why)
-            .fixed_by("codex-manager vault backup"),
+    let backup = AgeCheck {
+        id: "vault.backup",
+        at: state.backed_up_at,
+        max_days: OLD_BACKUP_DAYS,
+        message: |age| format!("the last snapshot is {age} old"),
+        never: "this machine has made no snapshot",
+        why: "newer conversations are not in the vault",
+        fix: "codex-manager vault backup",
     };
-    let checks = [backup, drill(&state, age)];
+    let checks = [backup.run(context.now()), drill(&state, context.now())];
     checks.into_iter().chain(password).collect()
 }
 
+/// A check of the time of the last success.
+struct AgeCheck {
+    id: &'static str,
+    at: Option<Timestamp>,
+    max_days: i64,
+    message: fn(String) -> String,
+    /// The message if there was none.
+    never: &'static str,
+    why: &'static str,
+    fix: &'static str,
+}
+
+impl AgeCheck {
+    fn run(self, now: DateTime<Utc>) -> Check {
+        let age = self.at.map(|at| now.signed_duration_since(at.to_utc()));
+        let message = age.map(|age| (self.message)(time::duration(age)));
+        let message = message.unwrap_or_else(|| self.never.to_owned());
+        if age.is_some_and(|age| age < Duration::days(self.max_days)) {
+            return Check::ok(self.id, message);
+        }
+        let check = Check::warn(self.id, message);
+        check.because(self.why).fixed_by(self.fix)
+    }
+}
+
 /// Checks the mode of the password file. Returns no check if the password has another source.
-fn password(input: &DoctorInput<'_>, settings: &VaultSettings) -> Option<Check> {
+fn password(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let configured = NamedPassword {
         file: settings.password_file.clone(),
         command: settings.password_command.clone(),
     };
     let flags = NamedPassword::default();
-    let found = Password::find(&flags, &configured, input.env, &folder(input.manager_home));
+    let found = Password::find(
+        &flags,
+        &configured,
+        &context.env,
+        &folder(context.manager_home()),
+    );
     let Some(Password::File(path)) = found else {
         return None;
     };
@@ -80,9 +103,8 @@ fn password(input: &DoctorInput<'_>, settings: &VaultSettings) -> Option<Check> 
     })
 }
 
-fn drill(state: &VaultState, age: impl Fn(&crate::io::clock::Timestamp) -> Duration) -> Check {
+fn drill(state: &VaultState, now: DateTime<Utc>) -> Check {
     const ID: &str = "vault.drill";
-    let why = "a backup that was never restored is not proven";
     if let Some(last) = &state.drill
         && let Some(problem) = last.problems.first()
     {
@@ -90,19 +112,14 @@ fn drill(state: &VaultState, age: impl Fn(&crate::io::clock::Timestamp) -> Durat
             .because("snapshots may not be restorable")
             .fixed_by("codex-manager vault check --read-data");
     }
-    match state.drill_passed_at.as_ref().map(age) {
-        Some(age) if age < Duration::days(OLD_DRILL_DAYS) => Check::ok(
-            ID,
-            format!("the last good drill was {} ago", time::duration(age)),
-        ),
-        Some(age) => Check::warn(
-            ID,
-            format!("the last good drill was {} ago", time::duration(age)),
-        )
-        .because(why)
-        .fixed_by("codex-manager vault drill"),
-        None => Check::warn(ID, "no drill has restored a snapshot")
-            .because(why)
-            .fixed_by("codex-manager vault drill"),
-    }
+    let drill = AgeCheck {
+        id: ID,
+        at: state.drill_passed_at,
+        max_days: OLD_DRILL_DAYS,
+        message: |age| format!("the last good drill was {age} ago"),
+        never: "no drill has restored a snapshot",
+        why: "a backup that was never restored is not proven",
+        fix: "codex-manager vault drill",
+    };
+    drill.run(now)
 }

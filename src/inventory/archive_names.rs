@@ -2,8 +2,9 @@
 
 use crate::archive::{Metadata, names};
 use crate::inventory::ArchiveRecord;
+use crate::io::environment::Environment;
 use std::cmp::Reverse;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Returns the name of the file of an archive.
 pub(crate) fn file_name(path: &Path) -> String {
@@ -41,4 +42,48 @@ pub(crate) fn typed_name(record: &ArchiveRecord) -> String {
 /// Returns the name of an archive as commands accept it: without the suffix that all archives have.
 pub(crate) fn without_suffix(name: &str) -> &str {
     name.strip_suffix(names::ARCHIVE_SUFFIX).unwrap_or(name)
+}
+
+/// The argument that denotes the newest archive of a home; see [`latest_offset`].
+pub(crate) const LATEST: &str = "latest";
+
+/// Returns how many archives before the latest one `text` denotes: 0 for `latest`, N for `latest~N`.
+pub(crate) fn latest_offset(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix(LATEST)?;
+    if rest.is_empty() {
+        return Some(0);
+    }
+    rest.strip_prefix('~')?.parse().ok()
+}
+
+/// Returns the archive with the number `text` in `list-backups`.
+pub(crate) fn by_number<'r>(records: &'r [ArchiveRecord], text: &str) -> Option<&'r ArchiveRecord> {
+    let index = text.parse::<usize>().ok()?.checked_sub(1)?;
+    numbered(records).get(index).copied()
+}
+
+/// Finds the file of an archive: a path, or a name in `backups/` with or without its suffix.
+pub(crate) fn find_file(backups: &Path, env: &Environment, name: &Path) -> Option<PathBuf> {
+    let in_backups = backups.join(name);
+    let as_path = env.absolute(name);
+    let is_name = name.components().count() == 1;
+    let order = if is_name {
+        [in_backups, as_path]
+    } else {
+        [as_path, in_backups]
+    };
+    let with_suffix = |p: &PathBuf| {
+        let mut full = p.as_os_str().to_owned();
+        full.push(names::ARCHIVE_SUFFIX);
+        PathBuf::from(full)
+    };
+    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
+    let file = candidates.clone().find(|p| p.is_file());
+    // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
+    // error.
+    let named = || {
+        let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
+        candidates.clone().find(|p| is_archive && p.exists())
+    };
+    file.or_else(named)
 }

@@ -1,7 +1,11 @@
 //! Finds the account that a text denotes: a profile name, an email, or an unambiguous prefix of
 //! one.
 
-use crate::quota::AccountEntry;
+use crate::archive::metadata::Metadata;
+use crate::codex::identity::Identity;
+use crate::inventory::records::ArchiveRecord;
+use crate::quota::account::{Account, AccountEntry};
+use std::collections::HashSet;
 
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +75,41 @@ fn choice(entry: &AccountEntry, accounts: &[&AccountEntry]) -> String {
         (None, Some(account)) if same_email.count() > 1 => format!("{email} (workspace {account})"),
         (None, _) => email.to_string(),
     }
+}
+
+/// Returns the known accounts, followed by the `others` that are not among them.
+pub(crate) fn entries_with<'a>(
+    accounts: impl IntoIterator<Item = &'a Account>,
+    others: impl IntoIterator<Item = Identity>,
+) -> Vec<AccountEntry> {
+    let known = accounts.into_iter().map(|account| account.entry.clone());
+    let mut entries: Vec<_> = known.collect();
+    for identity in others {
+        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
+            entries.push(AccountEntry::new(identity));
+        }
+    }
+    entries
+}
+
+/// Returns the known accounts, followed by those that only archives have.
+pub(crate) fn entries_of<'r>(
+    accounts: impl IntoIterator<Item = &'r Account>,
+    records: impl IntoIterator<Item = &'r ArchiveRecord>,
+) -> Vec<AccountEntry> {
+    let mut seen = HashSet::new();
+    let mut metadata = records
+        .into_iter()
+        .map(|record| &record.metadata)
+        .collect::<Vec<_>>();
+    metadata.retain(|metadata| seen.insert(identity_fields(metadata)));
+    let identities = metadata.into_iter().filter_map(Metadata::identity);
+    entries_with(accounts, identities)
+}
+
+/// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
+pub(crate) fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
+    [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
 }
 
 #[cfg(test)]

@@ -58,6 +58,11 @@ impl Environment {
         self
     }
 
+    /// Returns the paths of the command line as [`Environment::absolute`] does.
+    pub(crate) fn all_absolute(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        paths.iter().map(|path| self.absolute(path)).collect()
+    }
+
     /// `path` with a leading `~` replaced by the home folder, made absolute.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), &self.home_dir) {

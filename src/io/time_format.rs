@@ -116,6 +116,11 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
         .then(|| Duration::seconds(seconds.round() as i64))
 }
 
+/// Parses the duration of an option; see [`parse_span`].
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    parse_span(text).ok_or("not a duration; use a form like 30min, 12h, 14d or \"1d 12h\"")
+}
+
 /// The number of a month: "nov", "November".
 pub(crate) fn month(text: &str) -> Option<u32> {
     const MONTHS: &str =

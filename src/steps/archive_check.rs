@@ -7,7 +7,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
 use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::records::{FileStamp, VerifyRecord};
 use crate::inventory::store::VerifyFinding;
 use crate::io::clock::Timestamp;
@@ -26,7 +26,7 @@ pub(crate) fn verify_archive(
     context: &Context,
     path: &Path,
     dry_run: bool,
-) -> Result<VerifyReport, CommandError> {
+) -> Result<VerifyReport> {
     let bar = context.ui.bar("verifying", 0);
     // Databases are unpacked there for the check. The folder may exist without being writable, so a staging folder is
     // created to find out.
@@ -60,7 +60,7 @@ pub(crate) fn finding_of(
 /// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns
 /// false if there is nothing to write: the sidecar is good, of a newer version or of another
 /// archive, or the archive is not one of this program.
-pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
+pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);
     };

@@ -2,13 +2,13 @@
 
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
+use crate::archive::scan::{self, HomeScan};
 use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::auth::Login;
 use crate::codex::config::CodexConfig;
-use crate::codex::program::Program;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::cleanup;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
@@ -18,11 +18,13 @@ use crate::quota::reset_time;
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
-use crate::steps::refresh::{inquiry, known_figures, read_text};
+use crate::steps::refresh::{inquiry, read_text};
 use crate::ui::time::duration;
+use crate::views::account::load_cooldown;
 use chrono::Duration;
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The scope, quota and metadata of a backup, collected without writing.
 pub(crate) struct BackupPlan {
@@ -45,7 +47,7 @@ impl BackupPlan {
         capture: &CaptureArgs,
         quota: &QuotaArgs,
         may_query: bool,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         require_codex_home(context)?;
         let scope = scope(context, capture)?;
         let may_query = may_query && !quota.no_status;
@@ -59,6 +61,22 @@ impl BackupPlan {
             stem,
             globs: capture.exclude.clone(),
         })
+    }
+}
+
+impl BackupPlan {
+    /// Lists what a capture would take now. Returns also the metadata that it would have.
+    ///
+    /// # Errors
+    /// The home cannot be read.
+    pub(crate) fn scan(&self) -> Result<(HomeScan, Metadata)> {
+        let scan = scan::scan(&self.scope, &Arc::default())?;
+        let metadata = Metadata {
+            files: scan.count() as u64,
+            bytes: scan.bytes(),
+            ..self.metadata.clone()
+        };
+        Ok((scan, metadata))
     }
 }
 
@@ -77,21 +95,20 @@ pub(crate) struct QuotaArgs {
 }
 
 impl QuotaArgs {
-    fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport, CommandError> {
-        let settings = &context.settings;
+    fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
         let now = context.now();
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
-                reset_time::parse(text, &now, settings.zone)
+                reset_time::parse(text, &now, context.zone())
                     .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
                     .to_utc(),
             ),
         };
-        let known = known_figures(context)?;
+        let known = load_cooldown(context)?;
         Ok(status::observe(&StatusOptions {
-            home: &settings.codex_home,
+            home: context.codex_home(),
             inquiry: inquiry(context, &known, may_query),
             status_text: text.as_deref(),
             reset_at,
@@ -99,7 +116,7 @@ impl QuotaArgs {
     }
 }
 
-fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope, CommandError> {
+fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
     let settings = &context.settings;
     let home = &settings.codex_home;
     let mut scope = CaptureScope::new(home, capture.mode);
@@ -107,7 +124,7 @@ fn scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope, Comma
     scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
     scope.without_logins = refuses_logins(context, &settings.manager_home);
     if scope.without_logins && capture.mode != BackupMode::Sessions {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "the logins are left out: {}",
             refusal_reason(&settings.manager_home)
         ));
@@ -135,12 +152,13 @@ fn metadata_and_stem(
     report: &StatusReport,
 ) -> (Metadata, String) {
     let now = context.local_now();
+    // 168 hours, also across a change of the clocks: the server counts them so.
     let week = Duration::days(7);
     let observation = report.observation.as_ref();
     let weekly = observation.and_then(Observation::weekly);
     let session_start_at = observation
         .and_then(Observation::session_start_at)
-        .map(|at| context.settings.zone.at(&at));
+        .map(|at| context.zone().at(&at));
     let mut metadata = Metadata {
         session_start_at,
         next_available_at: session_start_at.map(|at| at + week),
@@ -153,9 +171,10 @@ fn metadata_and_stem(
             ),
             _ => "time of creation: the weekly window is unknown".into(),
         },
-        source_codex_home: context.settings.codex_home.display().to_string(),
+        source_codex_home: context.codex_home().display().to_string(),
         created_at: now,
-        codex_build: Program::find(context.settings.codex_bin.as_deref(), &context.env)
+        codex_build: context
+            .find_codex()
             .ok()
             .and_then(|program| program.build()),
         status_source: observation.map_or("none", |s| s.source.name()).into(),
@@ -181,6 +200,7 @@ fn metadata_and_stem(
 /// config, else `CODEX_SQLITE_HOME`.
 fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
+    // The variable may lead to the home by a link. The databases would be captured twice.
     let real = |p: &Path| p.canonical().unwrap_or_else(|_| p.to_path_buf());
     (real(&configured) != real(home)).then_some(configured)
 }
@@ -193,18 +213,17 @@ fn quota_end(
     reset_at: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
-    let settings = &context.settings;
-    let mut known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)
+    let mut known = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map_or_else(|_| CooldownFile::default(), |loaded| loaded.file);
     known.observe(identity, report.observation.clone()?);
     let end = known.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
-    same.then(|| settings.zone.at(&end.detected_at))
+    same.then(|| context.zone().at(&end.detected_at))
 }
 
 fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bool) {
     for note in &report.notes {
-        context.ui.warn(note);
+        context.warn(note);
     }
     if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
         let instead = match &report.observation {
@@ -218,17 +237,12 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bo
             }
             None => "the archive is named after its creation time, because the start of the weekly window is unknown".into(),
         };
-        context
-            .ui
-            .warn(format_args!("no live quota ({problem}); {instead}"));
+        context.warn(format_args!("no live quota ({problem}); {instead}"));
     }
 }
 
 /// Refuses a backup of two accounts: the login must be the same before and after the capture.
-pub(crate) fn check_account_unchanged(
-    plan: &BackupPlan,
-    captured: Option<&Login>,
-) -> Result<(), CommandError> {
+pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login>) -> Result<()> {
     let before = plan.report.identity.as_ref();
     let after = captured.map(|login| &login.identity);
     if let (Some(before), Some(after)) = (before, after)
@@ -247,7 +261,7 @@ pub(crate) fn check_account_unchanged(
 pub(crate) fn remove_stale_temps(context: &Context, manager: &Path) {
     for e in cleanup::remove_stale_temps(manager) {
         let message = CommandError::from(e).in_one_line();
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "cannot remove leftovers in {}: {message}",
             manager.join("tmp").display()
         ));

@@ -1,11 +1,9 @@
 //! Makes an archive before a new Codex starts.
 
-use crate::codex::program::Program;
 use crate::config::BeforeNewCodex;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::inventory::codex_change::CodexChange;
-use crate::inventory::store;
 
 const SETTING: &str = "codex-manager config set backup.before_new_codex";
 
@@ -14,26 +12,24 @@ const SETTING: &str = "codex-manager config set backup.before_new_codex";
 ///
 /// # Errors
 /// The archives cannot be listed, or the archive cannot be made. Codex must not be started then.
-pub(crate) fn archive(context: &Context) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    let choice = settings.preferences.before_new_codex;
+pub(crate) fn archive(context: &Context) -> Result<()> {
+    let choice = context.settings.preferences.before_new_codex;
     let is_asked = choice == BeforeNewCodex::Ask && context.ui.is_interactive();
     if !is_asked && choice != BeforeNewCodex::Auto {
         return Ok(());
     }
-    let Ok(program) = Program::find(settings.codex_bin.as_deref(), &context.env) else {
+    let Ok(program) = context.find_codex() else {
         return Ok(());
     };
-    let records = store::archives(&settings.manager_home)?;
-    let home = &settings.codex_home;
+    let records = context.archives()?;
+    let home = context.codex_home();
     let Some(change) = CodexChange::since_last_archive(&records, home, &program) else {
         return Ok(());
     };
+    // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).
     let question = format!("{change}. Make an archive before it starts?");
     if is_asked && context.ui.confirm(question) != Some(true) {
-        context
-            .ui
-            .note(format_args!("do not ask again: {SETTING} off"));
+        context.note(format_args!("do not ask again: {SETTING} off"));
         return Ok(());
     }
     let quiet = Context {
@@ -47,6 +43,6 @@ pub(crate) fn archive(context: &Context) -> Result<(), CommandError> {
         Outcome::Done => "archived the Codex home before the new Codex starts",
         _ => "archived the Codex home before the new Codex starts; some files were skipped",
     };
-    context.ui.note(done);
+    context.note(done);
     Ok(())
 }

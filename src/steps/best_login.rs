@@ -1,7 +1,7 @@
 //! The account that a switch without a name takes: the best one with a saved login.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::accounts::recheck_profile_logins;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank};
@@ -13,7 +13,7 @@ pub(crate) fn recheck_best(
     context: &Context,
     best: impl Fn(&[Account]) -> Option<usize>,
 ) -> Option<usize> {
-    let home = &context.settings.manager_home;
+    let home = context.manager_home();
     loop {
         let position = best(accounts)?;
         if !recheck_profile_logins(home, [&mut accounts[position]]) {
@@ -26,7 +26,7 @@ pub(crate) fn recheck_best(
 ///
 /// # Errors
 /// No account has a saved login, or `cooldown.json` cannot be read.
-pub(crate) fn best_login(context: &Context) -> Result<Account, CommandError> {
+pub(crate) fn best_login(context: &Context) -> Result<Account> {
     let mut accounts = known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
@@ -56,7 +56,7 @@ pub(crate) fn note_passed_over(
 ) {
     let first = ranking.candidates.first();
     if let Some(first) = first.filter(|first| !std::ptr::eq(first.account, chosen.account)) {
-        context.ui.note(format_args!(
+        context.note(format_args!(
             "{} ranks first, but {}",
             label(first.account),
             missing_login(first.account)

@@ -1,7 +1,7 @@
 //! The options of a capture: which part of the home, and its label.
 
 use crate::archive::metadata::{BackupMode, SAFETY_LABEL};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use clap::Args;
 
 const MAX_LABEL_CHARS: usize = 200;
@@ -28,7 +28,7 @@ pub(crate) struct CaptureArgs {
 
 impl CaptureArgs {
     /// Refuses a label that is too long or reserved.
-    pub(crate) fn check_label(&self) -> Result<(), CommandError> {
+    pub(crate) fn check_label(&self) -> Result<()> {
         let label = self.label.as_deref().unwrap_or_default();
         if label.chars().count() > MAX_LABEL_CHARS {
             let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");

@@ -1,10 +1,9 @@
 //! Checks of the Codex home before and after its login changes.
 
 use crate::accounts::isolated::is_isolated;
-use crate::accounts::profile::Profiles;
 use crate::codex::config::CodexConfig;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::{modes, shell};
 use crate::restore::pending;
 use crate::views::account::printable;
@@ -12,8 +11,8 @@ use std::path::Path;
 
 /// # Errors
 /// There is no Codex home.
-pub(crate) fn require_codex_home(context: &Context) -> Result<(), CommandError> {
-    let home = &context.settings.codex_home;
+pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
+    let home = context.codex_home();
     if home.is_dir() {
         return Ok(());
     }
@@ -26,8 +25,8 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<(), CommandError> 
 ///
 /// # Errors
 /// One runs.
-pub(crate) fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_in_progress(&context.settings.codex_home) {
+pub(crate) fn refuse_during_restore(context: &Context) -> Result<()> {
+    if pending::is_in_progress(context.codex_home()) {
         return Err(
             CommandError::failed("another process is restoring this home").hint(
                 "wait for it to finish, then run the same command again; nothing was written",
@@ -41,8 +40,8 @@ pub(crate) fn refuse_during_restore(context: &Context) -> Result<(), CommandErro
 ///
 /// # Errors
 /// Codex uses another credential store, or its `config.toml` cannot be parsed.
-pub(crate) fn check_store(context: &Context) -> Result<(), CommandError> {
-    let home = &context.settings.codex_home;
+pub(crate) fn check_store(context: &Context) -> Result<()> {
+    let home = context.codex_home();
     let config = CodexConfig::read(home);
     if let Some(problem) = config.problem {
         return Err(CommandError::usage(format!(
@@ -50,6 +49,7 @@ pub(crate) fn check_store(context: &Context) -> Result<(), CommandError> {
         ))
         .hint("fix the file, with which Codex does not start either; nothing was changed"));
     }
+    // Codex with a keyring deletes auth.json when it stores a login, so a switch by file would do nothing.
     if config.store.reads_auth_json() {
         return Ok(());
     }
@@ -65,14 +65,13 @@ pub(crate) fn check_store(context: &Context) -> Result<(), CommandError> {
 
 /// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
 /// points there in shells that an isolated Codex started.
-pub(crate) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    if !is_isolated(&settings.codex_home, &settings.manager_home) {
+pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
+    if !is_isolated(context.codex_home(), context.manager_home()) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
         "the Codex home is an isolated home: {}",
-        settings.codex_home.display()
+        context.codex_home().display()
     ))
     .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
 }
@@ -96,7 +95,7 @@ pub(crate) fn refusal_reason(home: &Path) -> String {
 ///
 /// # Errors
 /// A home is on a disk without file modes, and the user has not allowed logins there.
-pub(crate) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<(), CommandError> {
+pub(crate) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<()> {
     let refusing = homes.iter().find(|home| refuses_logins(context, home));
     let Some(home) = refusing else {
         return Ok(());
@@ -110,21 +109,20 @@ pub(crate) fn check_keeps_modes(context: &Context, homes: &[&Path]) -> Result<()
 
 /// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
 pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
-    let settings = &context.settings;
-    let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
+    let Ok(profile) = context.profiles().named(profile) else {
         return;
     };
-    let Some(home) = profile.live_apart_from(Some(&settings.codex_home)) else {
+    let Some(home) = profile.live_apart_from(Some(context.codex_home())) else {
         return;
     };
     let (name, shown) = (printable(&profile.name), home.display());
     if profile.unreadable_home().is_some() {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{name} is the live account of another Codex home, which cannot be read: \
              {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
         ));
     } else {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{name} is the live account of another Codex home: {shown}; a login that is \
              used in two homes stops working in both, so sign in here: codex login"
         ));

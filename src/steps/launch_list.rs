@@ -1,46 +1,19 @@
 //! The list of launches, for `launches` and `sessions --launched`.
 
-use crate::accounts::profile::Profiles;
 use crate::choices::account_choice::named;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::history::thread_titles::titles_of;
+use crate::io::clock::Timestamp;
 use crate::launch::record::{LaunchRecord, LaunchState};
-use crate::launch::settle;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
-use crate::views::account::{first_login, local, printable, relative, short_id, warn_all};
+use crate::ui::{Cell, Column, Style, Table, object};
+use crate::views::account::{first_login, local, printable, relative, short_id};
+use crate::views::conversation_usage::settled_launches;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
-
-/// A launch in JSON. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct LaunchView {
-    launch_id: String,
-    profile: String,
-    email: String,
-    account_id: Option<String>,
-    started_at: String,
-    ended_at: Option<String>,
-    cwd: String,
-    args: Vec<String>,
-    pid: Option<u32>,
-    state: LaunchState,
-    /// The last conversation of the launch.
-    session_id: Option<String>,
-    rollout_path: Option<String>,
-    first_token_count_at: Option<String>,
-    last_token_count_at: Option<String>,
-    warning: Option<String>,
-    exit_code: Option<i32>,
-    isolated: bool,
-    title: Option<String>,
-    /// The ids of earlier conversations of the same launch.
-    earlier_session_ids: Vec<String>,
-}
 
 /// Lists launches. `command` is the name in the JSON document.
 ///
@@ -51,15 +24,8 @@ pub(crate) fn show_launches(
     profile: Option<&str>,
     all: bool,
     context: &Context,
-) -> Result<Outcome, CommandError> {
-    let settings = &context.settings;
-    let (launches, warnings) = settle::settle_ended(
-        &settings.manager_home,
-        &context.env,
-        context.local_now(),
-        settings.zone,
-    )?;
-    warn_all(&context.ui, &warnings);
+) -> Result<Outcome> {
+    let launches = settled_launches(context)?;
     let account = profile.map(|text| named(text, context)).transpose()?;
     let matches_account = |record: &LaunchRecord| {
         account
@@ -79,7 +45,7 @@ pub(crate) fn show_launches(
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
     shown.extend(running);
-    let live = read_login(&settings.codex_home).ok();
+    let live = read_login(context.codex_home()).ok();
     let live = live
         .as_ref()
         .and_then(|live| live.login())
@@ -87,13 +53,14 @@ pub(crate) fn show_launches(
     let ids = shown
         .iter()
         .filter_map(|record| Some(record.conversation()?.session_id.to_lowercase()));
-    let titles = titles_of(&settings.codex_home, &context.env, ids.collect());
-    let view = |record: LaunchRecord| view(record, live, &titles, context);
-    let sessions: Vec<_> = shown.into_iter().map(view).collect();
-    context.ui.list_document(command, "sessions", &sessions);
+    let titles = titles_of(context.codex_home(), &context.env, ids.collect());
+    let listed = |record| ListedLaunch::of(record, live, &titles);
+    let sessions: Vec<_> = shown.into_iter().map(listed).collect();
+    let json: Vec<_> = sessions.iter().map(|launch| launch.json(context)).collect();
+    context.ui.list_document(command, "sessions", &json);
     show(&sessions, launches.len(), context);
     if launches.damaged_lines() > 0 {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
             crate::io::quantity::pluralize(launches.damaged_lines(), "line")
         ));
@@ -113,58 +80,108 @@ const COLUMNS: [Column; 6] = [
 /// The number of launches shown without `--all`.
 const DEFAULT_LAUNCHES: usize = 20;
 
-fn view(
+/// A launch with what is known of it now.
+struct ListedLaunch {
     record: LaunchRecord,
-    live: Option<&Identity>,
-    titles: &HashMap<String, String>,
-    context: &Context,
-) -> LaunchView {
-    let state = record.state(record.is_running());
-    let is_other = record.run.isolated_home.is_none()
-        && live.is_none_or(|live| !live.is_same(&record.identity));
-    let warning = match (state, live) {
-        (LaunchState::Running, Some(live)) if is_other => Some(format!(
-            "the live account is now {live}; this Codex keeps {}",
-            record.identity
-        )),
-        (LaunchState::Running, None) if is_other => Some(format!(
-            "no account is signed in any more; this Codex keeps {}",
-            record.identity
-        )),
-        _ => record.binding.unbound_because.clone(),
-    };
-    let last = record.conversation().cloned();
-    let time = |at: Option<crate::io::clock::Timestamp>| at.map(|at| local(&at, context));
-    let earlier = record.binding.conversations.iter().rev().skip(1);
-    LaunchView {
-        earlier_session_ids: earlier.map(|c| c.session_id.clone()).collect(),
-        isolated: record.run.isolated_home.is_some(),
-        launch_id: record.launch_id,
-        profile: record.profile,
-        email: record.identity.email.to_string(),
-        account_id: record.identity.account_id,
-        started_at: local(&record.run.started_at, context),
-        ended_at: time(record.run.ended_at),
-        cwd: record.run.cwd,
-        args: record.run.args,
-        pid: record.run.child.map(|child| child.pid),
-        state,
-        title: last
-            .as_ref()
-            .and_then(|c| titles.get(&c.session_id.to_lowercase()).cloned()),
-        first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
-        last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
-        session_id: last.as_ref().map(|c| c.session_id.clone()),
-        rollout_path: last.map(|c| c.rollout_path),
-        warning,
-        exit_code: record.run.exit_code,
+    state: LaunchState,
+    warning: Option<String>,
+    title: Option<String>,
+}
+
+impl ListedLaunch {
+    fn of(record: LaunchRecord, live: Option<&Identity>, titles: &HashMap<String, String>) -> Self {
+        let state = record.state(record.is_running());
+        let is_other = record.run.isolated_home.is_none()
+            && live.is_none_or(|live| !live.is_same(&record.identity));
+        // A Codex keeps the login that it started with, and may still renew it (0.169).
+        let now = match live {
+            Some(live) => format!("the live account is now {live}"),
+            None => "no account is signed in any more".to_owned(),
+        };
+        let warning = if state == LaunchState::Running && is_other {
+            Some(format!("{now}; this Codex keeps {}", record.identity))
+        } else {
+            record.binding.unbound_because.clone()
+        };
+        let last = record.conversation();
+        let title = last.and_then(|last| titles.get(&last.session_id.to_lowercase()));
+        Self {
+            state,
+            warning,
+            title: title.cloned(),
+            record,
+        }
+    }
+
+    /// Returns the launch in JSON, with its last conversation. The keys are an interface.
+    fn json(&self, context: &Context) -> impl Serialize {
+        let LaunchRecord { run, identity, .. } = &self.record;
+        let last = self.record.conversation();
+        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+        let earlier = self.record.binding.conversations.iter().rev().skip(1);
+        let earlier: Vec<_> = earlier.map(|earlier| &earlier.session_id).collect();
+        object()
+            .with("launch_id", &self.record.launch_id)
+            .with("profile", &self.record.profile)
+            .with("email", identity.email.as_str())
+            .with("account_id", &identity.account_id)
+            .with("started_at", local(&run.started_at, context))
+            .with("ended_at", time(run.ended_at))
+            .with("cwd", &run.cwd)
+            .with("args", &run.args)
+            .with("pid", self.pid())
+            .with("state", self.state)
+            .with("session_id", last.map(|last| &last.session_id))
+            .with("rollout_path", last.map(|last| &last.rollout_path))
+            .with(
+                "first_token_count_at",
+                time(last.and_then(|last| last.first_token_count_at)),
+            )
+            .with(
+                "last_token_count_at",
+                time(last.and_then(|last| last.last_token_count_at)),
+            )
+            .with("warning", &self.warning)
+            .with("exit_code", run.exit_code)
+            .with("isolated", run.isolated_home.is_some())
+            .with("title", &self.title)
+            .with("earlier_session_ids", earlier)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.record.run.child.as_ref().map(|child| child.pid)
+    }
+
+    fn cells(&self, context: &Context) -> [Cell; 6] {
+        let run = &self.record.run;
+        let style = match self.state {
+            LaunchState::Running => Style::Good,
+            LaunchState::Unbound => Style::Warn,
+            LaunchState::Bound | LaunchState::Ended => Style::Plain,
+        };
+        let isolated = run.isolated_home.as_ref().map_or("", |_| ", isolated");
+        let folder = Path::new(&run.cwd).file_name();
+        let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
+        let id = self
+            .record
+            .conversation()
+            .map_or("", |last| &last.session_id);
+        [
+            Cell::new(style, format!("{}{isolated}", self.state.name())),
+            Cell::plain(&self.record.profile),
+            Cell::new(Style::Dim, relative(&run.started_at, context))
+                .value(local(&run.started_at, context)),
+            Cell::plain(folder).value(printable(&run.cwd)),
+            Cell::plain(short_id(id)).value(id),
+            Cell::plain(self.title.clone().unwrap_or_default()),
+        ]
     }
 }
 
-fn show(launches: &[LaunchView], total: usize, context: &Context) {
+fn show(launches: &[ListedLaunch], total: usize, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
-        let profiles = Profiles::of(&context.settings.manager_home).list();
+        let profiles = context.profiles().list();
         let next = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
             first_login(context)
         } else {
@@ -173,15 +190,13 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
         ui.note(format_args!("there are no recorded launches yet; {next}"));
         return;
     }
-    let mut table = Table::new(ui, COLUMNS);
-    for launch in launches {
-        table.row(cells(launch, context));
-    }
-    table.print(ui);
+    let rows = launches.iter().map(|launch| launch.cells(context));
+    Table::of(ui, COLUMNS, rows).print(ui);
     for launch in launches {
         if let Some(warning) = &launch.warning {
-            let pid = launch.pid;
-            let pid = pid.map_or(String::new(), |pid| format!("PID {pid}: "));
+            let pid = launch
+                .pid()
+                .map_or(String::new(), |pid| format!("PID {pid}: "));
             ui.warn(format_args!("{pid}{}", printable(warning)));
         }
     }
@@ -191,30 +206,4 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
             total - launches.len()
         ));
     }
-}
-
-fn cells(launch: &LaunchView, context: &Context) -> [Cell; 6] {
-    let style = match launch.state {
-        LaunchState::Running => Style::Good,
-        LaunchState::Unbound => Style::Warn,
-        LaunchState::Bound | LaunchState::Ended => Style::Plain,
-    };
-    let state = if launch.isolated {
-        format!("{}, isolated", launch.state.name())
-    } else {
-        launch.state.name().to_owned()
-    };
-    let started = chrono::DateTime::parse_from_rfc3339(&launch.started_at);
-    let started = started.map_or_else(|_| launch.started_at.clone(), |at| relative(&at, context));
-    let folder = Path::new(&launch.cwd).file_name();
-    let folder = folder.map_or(launch.cwd.as_str().into(), |name| name.to_string_lossy());
-    let id = launch.session_id.as_deref().unwrap_or_default();
-    [
-        Cell::new(style, state),
-        Cell::plain(&launch.profile),
-        Cell::new(Style::Dim, started).value(&launch.started_at),
-        Cell::plain(folder).value(printable(&launch.cwd)),
-        Cell::plain(short_id(id)).value(id),
-        Cell::plain(launch.title.clone().unwrap_or_default()),
-    ]
 }

@@ -1,6 +1,6 @@
 //! Gives a written file its name, for commands that write a new file.
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::atomic::TempFile;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// A file has the name already, which stays as it is, or the file cannot be named.
-pub(crate) fn publish_new(temp: TempFile, path: &Path) -> Result<(), CommandError> {
+pub(crate) fn publish_new(temp: TempFile, path: &Path) -> Result<()> {
     temp.publish(path)?.map_err(|_| {
         CommandError::failed(format!("the file exists already: {}", path.display()))
             .hint("choose another name; nothing was changed")

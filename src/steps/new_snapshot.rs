@@ -1,11 +1,10 @@
 //! Captures the Codex home and makes a snapshot of it, for `vault backup` and `backup --vault`.
 
-use crate::accounts::profile::Profiles;
 use crate::archive::tree_capture::{CapturedTree, capture_tree};
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::atomic;
 use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_stale_temps};
 use crate::steps::home_checks::refuse_during_restore;
@@ -17,7 +16,7 @@ use crate::views::account::warn_not_recorded;
 ///
 /// # Errors
 /// As `vault backup`.
-pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String, CommandError> {
+pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String> {
     let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
     Ok(made.report.short_id().to_owned())
 }
@@ -41,12 +40,13 @@ impl NewSnapshot {
         context: &Context,
         connection: &ConnectionArgs,
         plan: &BackupPlan,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         let restic = connection.open(context)?;
-        let manager = &context.settings.manager_home;
+        let manager = context.manager_home();
         atomic::create_private_folder(manager)?;
         refuse_during_restore(context)?;
         remove_stale_temps(context, manager);
+        // The tree is one folder for all snapshots: restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
         let mut tree = capture_tree(&plan.scope, &lock.tree(), &tmp, plan.metadata.clone())?;
@@ -70,7 +70,7 @@ impl NewSnapshot {
         let failure = machine.err().or(recorded.err());
         let is_recorded = warn_not_recorded(&context.ui, failure);
         for id in &report.superseded {
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "snapshot {id} has content that changed while restic read it; remove it: restic forget {id}"
             ));
         }
@@ -92,7 +92,7 @@ impl NewSnapshot {
 }
 
 fn profile_of(context: &Context, identity: Option<&Identity>) -> Option<String> {
-    let profiles = Profiles::of(&context.settings.manager_home);
+    let profiles = context.profiles();
     let found = profiles.find(identity?).ok().flatten()?;
     Some(found.name.clone())
 }

@@ -1,13 +1,13 @@
 //! Asks before something is deleted permanently.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 
 /// Asks whether `what` is to be deleted from the trash. `--yes` agrees.
 ///
 /// # Errors
 /// The user did not agree, or there is no terminal.
-pub(crate) fn confirm(context: &Context, what: &str) -> Result<(), CommandError> {
+pub(crate) fn confirm(context: &Context, what: &str) -> Result<()> {
     let question = format_args!("delete {what} permanently?");
     if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());

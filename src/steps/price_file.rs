@@ -1,7 +1,7 @@
 //! The prices that a run uses.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::file_open;
 use crate::usage::prices::Prices;
 use std::path::Path;
@@ -14,12 +14,11 @@ const MAX_PRICES_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The file cannot be read, or is not of the form of `prices.toml`.
-pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices, CommandError> {
+pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices> {
     let prices = Prices::built_in()
         .map_err(|e| CommandError::failed("the prices in the program are damaged").because(e))?;
-    let settings = &context.settings;
-    let named = flag.or(settings.preferences.prices.as_deref());
-    let default = settings.manager_home.join("prices.toml");
+    let named = flag.or(context.settings.preferences.prices.as_deref());
+    let default = context.manager_home().join("prices.toml");
     let path = named.map(|path| context.env.absolute(path));
     let Some(path) = path.or_else(|| default.exists().then_some(default)) else {
         return Ok(prices);

@@ -4,7 +4,7 @@ use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use crate::conversations::index::{self, IndexStore};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
@@ -34,7 +34,7 @@ pub(crate) fn reason(
 ///
 /// # Errors
 /// A single brace, or an unknown field.
-pub(crate) fn check_template(text: &str) -> Result<(), CommandError> {
+pub(crate) fn check_template(text: &str) -> Result<()> {
     Template::parse(text).map(drop)
 }
 
@@ -71,7 +71,7 @@ enum TemplatePart {
 pub(crate) struct Template(Vec<TemplatePart>);
 
 impl Template {
-    pub(crate) fn parse(text: &str) -> Result<Self, CommandError> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
@@ -181,10 +181,9 @@ struct UsageToday {
 impl UsageToday {
     /// Reads the sums from the index. Opens no rollout and changes nothing.
     fn read(context: &Context) -> Self {
-        let settings = &context.settings;
-        let path = index::path_of(&settings.manager_home, &settings.codex_home);
-        let today = Period::Day.of(&context.now(), settings.zone);
-        let slot_of = |day| start_of(day, settings.zone).timestamp_millis() / SLOT_MS;
+        let path = index::path_of(context.manager_home(), context.codex_home());
+        let today = Period::Day.of(&context.now(), context.zone());
+        let slot_of = |day| start_of(day, context.zone()).timestamp_millis() / SLOT_MS;
         let read = || {
             let store = IndexStore::open_read_only(&path).ok()??;
             let slots = slot_of(today)..slot_of(today + Days::new(1));

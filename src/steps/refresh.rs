@@ -3,27 +3,16 @@
 use crate::codex::app_server;
 use crate::codex::status_text;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
 use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 use crate::io::IoContext;
 use crate::io::file_open;
 use crate::io::progress::waiting_for_input;
-use crate::views::account::{printable, warn_all};
+use crate::views::account::{load_cooldown, printable, warn_all};
 use std::io::Read;
 use std::path::Path;
-
-/// Reads the last known figures from `cooldown.json`.
-///
-/// # Errors
-/// The file cannot be read, or was written by a newer version.
-pub(crate) fn known_figures(context: &Context) -> Result<CooldownFile, CommandError> {
-    let settings = &context.settings;
-    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
-    warn_all(&context.ui, &known.warnings);
-    Ok(known.file)
-}
 
 /// Builds the parameters of a query from the context.
 pub(crate) fn inquiry<'a>(
@@ -35,7 +24,8 @@ pub(crate) fn inquiry<'a>(
         env: &context.env,
         codex_bin: context.settings.codex_bin.as_deref(),
         now: context.now(),
-        zone: context.settings.zone,
+        zone: context.zone(),
+        // The request for the limits has no time limit of its own in Codex 0.169.
         deadline: app_server::PROBE_TIMEOUT,
         known,
         ask_codex,
@@ -51,9 +41,9 @@ pub(crate) fn observe_live(
     known: &CooldownFile,
     status_text: Option<&str>,
     ask_codex: bool,
-) -> Result<StatusReport, CommandError> {
+) -> Result<StatusReport> {
     Ok(status::observe(&StatusOptions {
-        home: &context.settings.codex_home,
+        home: context.codex_home(),
         inquiry: inquiry(context, known, ask_codex),
         status_text,
         reset_at: None,
@@ -63,12 +53,11 @@ pub(crate) fn observe_live(
 /// Records a report in the manager home. Returns false after a warning if that fails: the user still gets
 /// the figures.
 pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
-    let settings = &context.settings;
     let recorded = status::record(
-        &settings.manager_home,
+        context.manager_home(),
         report,
         &context.now(),
-        settings.zone,
+        context.zone(),
     );
     match recorded {
         Ok(updated) => {
@@ -78,9 +67,7 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
         }
         Err(e) => {
             let error = CommandError::from(e);
-            context
-                .ui
-                .warn(format_args!("the figures were not recorded: {error}"));
+            context.warn(format_args!("the figures were not recorded: {error}"));
             false
         }
     }
@@ -91,24 +78,22 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
 ///
 /// # Errors
 /// `auth.json` cannot be used, or a document was written by a newer version.
-pub(crate) fn refresh_live(context: &Context) -> Result<bool, CommandError> {
-    let settings = &context.settings;
+pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     // The command that shows the figures warns of a damaged file.
-    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    let known = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     let report = observe_live(context, &known.file, None, true)?;
     let is_recorded = record(context, &report);
     if let Some(problem) = &report.problem {
-        context.ui.warn(format_args!("no live figures: {problem}"));
+        context.warn(format_args!("no live figures: {problem}"));
     }
     Ok(report.is_complete() && is_recorded)
 }
 
 /// Returns the accounts with a saved login.
-pub(crate) fn probe_targets(context: &Context) -> Result<Vec<ProbeTarget>, CommandError> {
-    let settings = &context.settings;
+pub(crate) fn probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> {
     Ok(probe_all::load_targets(
-        &settings.codex_home,
-        &settings.manager_home,
+        context.codex_home(),
+        context.manager_home(),
     )?)
 }
 
@@ -117,12 +102,11 @@ pub(crate) fn probe(
     targets: &[ProbeTarget],
     dry_run: bool,
     context: &Context,
-) -> Result<Vec<AccountProbe>, CommandError> {
-    let settings = &context.settings;
-    let known = known_figures(context)?;
+) -> Result<Vec<AccountProbe>> {
+    let known = load_cooldown(context)?;
     let options = ProbeAllOptions {
-        codex_home: &settings.codex_home,
-        manager_home: &settings.manager_home,
+        codex_home: context.codex_home(),
+        manager_home: context.manager_home(),
         inquiry: inquiry(context, &known, !dry_run),
     };
     Ok(probe_all::probe_all(&options, targets)?)
@@ -132,15 +116,13 @@ pub(crate) fn probe(
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(crate) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
+pub(crate) fn refresh_all(context: &Context) -> Result<bool> {
     let probes = probe(&probe_targets(context)?, false, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
         if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
             let who = printable(&probe.target.identity.to_string());
-            context
-                .ui
-                .warn(format_args!("no live figures of {who}: {problem}"));
+            context.warn(format_args!("no live figures of {who}: {problem}"));
         }
     }
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
@@ -150,7 +132,7 @@ pub(crate) fn refresh_all(context: &Context) -> Result<bool, CommandError> {
 /// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
 const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
-pub(crate) fn read_text(path: &Path) -> Result<String, CommandError> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();

@@ -6,10 +6,9 @@ use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
 use crate::codex::daemon;
 use crate::codex::home::kind_of;
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, without_suffix};
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
@@ -41,10 +40,6 @@ pub(crate) const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const CHOOSE_SESSION: &str = "";
 
 /// The options of `restore` and `vault restore`.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 pub(crate) struct RestoreOptions {
     /// Restore only this file or folder, relative to the Codex home; repeatable
@@ -86,7 +81,7 @@ impl RestoreOptions {
         selection: Selection,
         command: &str,
         diff: bool,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         let mut request = self.request(context, archive, selection)?;
         let target = request.target;
         let leaves_login = self.leaves_login(context, &request);
@@ -94,12 +89,13 @@ impl RestoreOptions {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
             {
+                // The live login is saved to its profile before, so no login is lost.
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
             // A comparison changes nothing, so the signed-in account does not matter.
             Err(refusal @ RestoreError::AnotherAccount { .. }) if diff => {
-                context.ui.warn(refusal);
+                context.warn(refusal);
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
@@ -114,9 +110,7 @@ impl RestoreOptions {
             let notes = replaced_note.as_slice();
             show_plan(context, command, (archive, &request), &plan, changes, notes);
             for holder in holders {
-                context
-                    .ui
-                    .warn(format_args!("the Codex home is in use: {holder}"));
+                context.warn(format_args!("the Codex home is in use: {holder}"));
             }
             return Ok(Outcome::Done);
         }
@@ -166,7 +160,7 @@ impl RestoreOptions {
             };
             let reason = refusal_reason(home);
             let message = format_args!("the logins of the archive are left out: {reason}");
-            context.ui.warn(message);
+            context.warn(message);
         }
         is_left
     }
@@ -181,7 +175,7 @@ impl RestoreOptions {
         context: &Context,
         archive: &ArchiveReader,
         selection: &Selection,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let request = self.request(context, archive, selection.clone())?;
         match apply::plan(&request) {
             // `restore` asks the user.
@@ -201,12 +195,11 @@ impl RestoreOptions {
         context: &'a Context,
         archive: &'a ArchiveReader,
         selection: Selection,
-    ) -> Result<RestoreRequest<'a>, CommandError> {
-        let settings = &context.settings;
+    ) -> Result<RestoreRequest<'a>> {
         let (folder, target) = self.destination(context)?;
         // A login that is replaced is saved to the manager home.
         let is_manager_shared =
-            target == RestoreTarget::Home && refuses_logins(context, &settings.manager_home);
+            target == RestoreTarget::Home && refuses_logins(context, context.manager_home());
         let is_shared = is_manager_shared || refuses_logins(context, &folder);
         Ok(RestoreRequest {
             archive,
@@ -219,33 +212,29 @@ impl RestoreOptions {
             } else {
                 self.auth.unwrap_or_default()
             },
-            may_switch_account: settings.assume_yes,
-            may_write_outside: settings.assume_yes,
+            may_switch_account: context.settings.assume_yes,
+            may_write_outside: context.settings.assume_yes,
             safety_backup: !self.no_safety_backup,
             safety_without_logins: is_manager_shared,
             ignores_case: None,
-            manager_home: &settings.manager_home,
+            manager_home: context.manager_home(),
             env: &context.env,
             now: context.local_now(),
-            planned: journal::next_tick(&settings.codex_home),
+            planned: journal::next_tick(context.codex_home()),
         })
     }
 
     /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
-    pub(crate) fn destination(
-        &self,
-        context: &Context,
-    ) -> Result<(PathBuf, RestoreTarget), CommandError> {
-        let settings = &context.settings;
+    pub(crate) fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget)> {
         let Some(folder) = &self.to else {
-            return Ok((settings.codex_home.clone(), RestoreTarget::Home));
+            return Ok((context.codex_home().to_path_buf(), RestoreTarget::Home));
         };
         let folder = context.env.absolute(folder);
-        let overlaps = |home: &PathBuf| {
+        let overlaps = |home: &Path| {
             // An existing home makes a folder around it not empty, which has an error of its own.
             tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
         };
-        if [&settings.codex_home, &settings.manager_home]
+        if [context.codex_home(), context.manager_home()]
             .into_iter()
             .any(overlaps)
         {
@@ -269,7 +258,7 @@ impl RestoreOptions {
         &self,
         source: &dyn ConversationSource,
         context: &Context,
-    ) -> Result<Selection, CommandError> {
+    ) -> Result<Selection> {
         let mut selection = Selection::default();
         for path in &self.only {
             let name = EntryName::of_path(path).map_err(|reason| {
@@ -326,7 +315,7 @@ pub(crate) fn confirm_replacement(
 
 /// Returns the name by which commands find an archive: its file name in `backups/`, else its path.
 pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
-    let backups = store::backups(&context.settings.manager_home);
+    let backups = context.backups();
     if path.parent() == Some(&*backups) {
         without_suffix(&file_name(path)).to_owned()
     } else {
@@ -340,7 +329,7 @@ pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,
-) -> Result<RestoreReport, CommandError> {
+) -> Result<RestoreReport> {
     let bar = context.ui.bar("restoring", plan.bytes);
     let marks = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => Some(
@@ -386,20 +375,20 @@ pub(crate) fn record_result(
     warn_not_recorded(ui, failures)
 }
 
-pub(crate) fn stop_daemon(context: &Context) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    if daemon::find(&settings.codex_home).is_none() {
+pub(crate) fn stop_daemon(context: &Context) -> Result<()> {
+    if daemon::find(context.codex_home()).is_none() {
         return Ok(());
     }
-    let program = Program::find(settings.codex_bin.as_deref(), &context.env)
+    let program = context
+        .find_codex()
         .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
     daemon::stop(
         &program,
-        &settings.codex_home,
+        context.codex_home(),
         &context.env,
         DAEMON_STOP_TIMEOUT,
     )
     .map_err(|e| CommandError::codex_running(e.to_string()))?;
-    context.ui.note("stopped Codex's background daemon");
+    context.note("stopped Codex's background daemon");
     Ok(())
 }

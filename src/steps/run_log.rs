@@ -2,7 +2,7 @@
 
 use crate::codex::redaction;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::{events, machine};
 use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
@@ -18,8 +18,8 @@ impl RunLog {
         context: &Context,
         settings: &LogSettings,
         machine: Option<&str>,
-        work: impl FnOnce() -> Result<Outcome, CommandError>,
-    ) -> Result<Outcome, CommandError> {
+        work: impl FnOnce() -> Result<Outcome>,
+    ) -> Result<Outcome> {
         let log = Self::begin(context, settings, machine);
         let result = work();
         log.end(context, &result);
@@ -33,16 +33,17 @@ impl RunLog {
             .map(str::to_owned)
             .or_else(|| machine::name(&context.env));
         let log_context = LogContext {
-            manager_home: context.settings.manager_home.clone(),
+            manager_home: context.manager_home().to_path_buf(),
             machine: name.unwrap_or_else(|| "unknown-machine".into()),
             clock: context.clock,
-            zone: context.settings.zone,
+            zone: context.zone(),
         };
         let log = logging::start(settings, log_context);
         for warning in &log.warnings {
-            context.ui.warn(warning);
+            context.warn(warning);
         }
         let (handle, is_first) = log.install();
+        // A command that another one started writes into the same log.
         if is_first {
             let arguments: Vec<_> = std::env::args_os().collect();
             let command = redaction::command_line(&arguments);
@@ -52,7 +53,7 @@ impl RunLog {
     }
 
     /// Records the result of the run. Warns if parts of the log could not be written.
-    fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
+    fn end(self, context: &Context, result: &Result<Outcome>) {
         match result {
             Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
             Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),
@@ -67,9 +68,7 @@ impl RunLog {
             }
         }
         if let Some(problem) = self.handle.problem() {
-            context
-                .ui
-                .warn(format_args!("the log is incomplete: {problem}"));
+            context.warn(format_args!("the log is incomplete: {problem}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codex::process::HomeUsage;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::shutdown::{
     self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownReport,
     ShutdownRequest, ShutdownSettings, ShutdownTargets, TargetOs,
@@ -61,12 +61,12 @@ impl ShutdownArgs {
         &self,
         context: &Context,
         request: &ShutdownRequest<'_>,
-    ) -> Result<ShutdownReport, CommandError> {
+    ) -> Result<ShutdownReport> {
         let mut prompter = UserPrompter { context, request };
         let report = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
         if !report.ended.is_empty() {
             let ended = shutdown::named(&report.ended);
-            context.ui.note(format_args!("ended: {ended}"));
+            context.note(format_args!("ended: {ended}"));
         }
         Ok(report)
     }
@@ -92,6 +92,7 @@ pub fn list(context: &Context, seen: &HomeUsage) {
 
 /// Returns true if the user can be asked, in a dialog window or on the terminal.
 pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
+    // A scheduled job has no terminal, but may have the desktop of the user.
     let has_dialog = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
     has_dialog || context.ui.is_interactive()
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::session_index;
 use crate::io::{IoContext, Progress};
 use crate::restore::plan::Selection;
@@ -54,6 +54,7 @@ pub(crate) fn add_snapshots(
             .is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, found)
     });
+    // The newest copy that has the messages is named, because it lacks the least of the others.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {
         let contents = SnapshotContents::read(restic, &snapshot)?;
@@ -80,7 +81,7 @@ pub(crate) struct SnapshotSource {
 
 impl SnapshotSource {
     /// Fails if the snapshot has nothing at a path of `--only`.
-    pub(crate) fn check_paths(&self, selection: &Selection) -> Result<(), CommandError> {
+    pub(crate) fn check_paths(&self, selection: &Selection) -> Result<()> {
         let mut missing = selection.only.iter().filter(|p| !self.contents.has(p));
         match missing.next() {
             None => Ok(()),
@@ -94,7 +95,7 @@ impl SnapshotSource {
         folder: &Path,
         path: &Path,
         progress: &dyn Progress,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let (file, _) = materialize(
             &self.restic,
             &self.snapshot,
@@ -113,7 +114,7 @@ impl SnapshotSource {
         &self,
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
-    ) -> Result<T, CommandError> {
+    ) -> Result<T> {
         let place = self.contents.rooted(path);
         Ok(self.restic.dump(&self.snapshot, &place, read)?)
     }
@@ -124,7 +125,7 @@ impl ConversationSource for SnapshotSource {
         &self.contents.manifest.files
     }
 
-    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+    fn beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
         let path = rollout.path.as_path();
         self.dump(path, |stream| {
             let mut beginning = Vec::new();
@@ -134,7 +135,7 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
-    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<(), CommandError> {
+    fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<()> {
         let path = entry.path.as_path();
         self.dump(path, |mut stream| {
             io::copy(&mut stream, &mut to).at("write", path)?;
@@ -142,7 +143,7 @@ impl ConversationSource for SnapshotSource {
         })
     }
 
-    fn session_index(&self) -> Result<File, CommandError> {
+    fn session_index(&self) -> Result<File> {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
         if self.contents.has(name) {
@@ -165,7 +166,7 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
         return false;
     };
     // Containers often share one host name. An import has no id.
-    let state = state::read(&context.settings.manager_home);
+    let state = state::read(context.manager_home());
     let known = state.ok().and_then(|state| state.machine);
     snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)
 }

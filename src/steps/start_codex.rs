@@ -1,16 +1,15 @@
 //! Starts Codex for `launch` and `resume`.
 
 use crate::codex::identity::Identity;
-use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::attached::{self, AttachedExit};
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use crate::steps::before_new_codex;
 use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, check_store};
+use crate::ui::object;
 use crate::views::account::{printable, warn_all};
 use clap::Args;
-use serde::Serialize;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
@@ -52,14 +51,13 @@ impl StartArgs {
         args: &[OsString],
         session_id: Option<&str>,
         context: &Context,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         check_store(context)?;
         check_not_isolated(context)?;
-        let settings = &context.settings;
         let request = LaunchRequest {
-            codex_home: &settings.codex_home,
-            manager_home: &settings.manager_home,
-            codex_bin: settings.codex_bin.as_deref(),
+            codex_home: context.codex_home(),
+            manager_home: context.manager_home(),
+            codex_bin: context.settings.codex_bin.as_deref(),
             env: &context.env,
             account,
             args,
@@ -89,14 +87,15 @@ impl StartArgs {
         before_new_codex::archive(context)?;
         let launch = session::prepare(request, &|step| context.ui.detail(step))?;
         announce(&plan, &launch, context);
-        let report = launch.run(settings.zone, &|| context.local_now())?;
+        let report = launch.run(context.zone(), &|| context.local_now())?;
         warn_all(&context.ui, &report.warnings);
         if let Some(reason) = &report.record.binding.unbound_because {
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "no conversation was recorded for this launch: {reason}"
             ));
         }
         if let AttachedExit::Signal(signal) = report.exit {
+            // The shell has to see the signal: after Ctrl-C a loop around Codex ends too.
             attached::end_by(signal);
         }
         Ok(Outcome::Codex(report.exit.code()))
@@ -106,13 +105,8 @@ impl StartArgs {
     ///
     /// # Errors
     /// Codex cannot be found or started.
-    pub(crate) fn run_directly(
-        self,
-        args: &[OsString],
-        context: &Context,
-    ) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
+    pub(crate) fn run_directly(self, args: &[OsString], context: &Context) -> Result<Outcome> {
+        let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot start Codex")
                 .because(e)
                 .hint("pass the path of codex: --codex-bin FILE")
@@ -122,7 +116,8 @@ impl StartArgs {
             return Ok(Outcome::Done);
         }
         let mut command = Command::new(program.path());
-        command.args(args).env("CODEX_HOME", &settings.codex_home);
+        command.args(args).env("CODEX_HOME", context.codex_home());
+        // No process stays between the shell and Codex, so job control is as without this program.
         let error = attached::replace(&mut command);
         Err(
             CommandError::failed(format!("cannot start {}", program.path().display()))
@@ -181,34 +176,27 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     }
 }
 
-/// A plan in JSON. Its keys are an interface.
-#[derive(Debug, Default, Serialize)]
-struct PlanView<'a> {
-    /// Missing in a start under the live account, whichever that is.
-    profile: Option<&'a str>,
-    email: Option<&'a str>,
-    account_id: Option<&'a str>,
-    isolated_home: Option<&'a Path>,
-    /// The email of the live account, if a switch would replace it.
-    switch_from: Option<String>,
-    daemon: Option<u32>,
-    command_line: &'a [String],
-    dry_run: bool,
+/// Prints a plan in JSON. Its keys are an interface. A start under the live account, whichever that is, has none.
+fn show_json(command: &str, plan: Option<&LaunchPlan>, command_line: &[String], context: &Context) {
+    let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
+    let json = object()
+        .with("profile", plan.map(|plan| &plan.profile))
+        .with("email", plan.map(|plan| &plan.email))
+        .with("account_id", plan.and_then(|plan| plan.account_id.as_ref()))
+        .with(
+            "isolated_home",
+            plan.and_then(|plan| plan.isolated_home.as_ref()),
+        )
+        // The live account, if a switch would replace it.
+        .with("switch_from", from.map(|from| from.email.to_string()))
+        .with("daemon", plan.and_then(|plan| plan.daemon))
+        .with("command_line", command_line)
+        .with("dry_run", true);
+    context.ui.document(command, &json);
 }
 
 fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
-    let from = plan.switch.as_ref().and_then(|switch| switch.from.as_ref());
-    let view = PlanView {
-        profile: Some(&plan.profile),
-        email: Some(&plan.email),
-        account_id: plan.account_id.as_deref(),
-        isolated_home: plan.isolated_home.as_deref(),
-        switch_from: from.map(|from| from.email.to_string()),
-        daemon: plan.daemon,
-        command_line: &plan.command,
-        dry_run: true,
-    };
-    context.ui.document(command, &view);
+    show_json(command, Some(plan), &plan.command, context);
     let ui = &context.ui;
     let name = printable(&plan.profile);
     if let Some(home) = &plan.isolated_home {
@@ -235,12 +223,7 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let command: Vec<String> = std::iter::once(program.display().to_string())
         .chain(args)
         .collect();
-    let view = PlanView {
-        command_line: &command,
-        dry_run: true,
-        ..PlanView::default()
-    };
-    context.ui.document("launch", &view);
+    show_json("launch", None, &command, context);
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));

@@ -9,26 +9,21 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
 use crate::codex::process::Holder;
-use crate::codex::threads;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::history::hidden;
+use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_keeps_modes, check_not_isolated, warn_if_live_elsewhere};
 use crate::ui::text_width::without_end;
-use crate::ui::{Style, windows};
+use crate::ui::{Style, object, windows};
 use crate::views::account::{known_accounts, printable, warn_all};
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// The flags of a switch.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 pub(crate) struct SwitchArgs {
     /// Stop Codex's background daemon, which keeps the old account
@@ -45,20 +40,6 @@ pub(crate) struct SwitchArgs {
     pub(crate) dry_run: bool,
 }
 
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct UseView {
-    from: Option<String>,
-    to: String,
-    from_email: Option<String>,
-    to_email: String,
-    saved_back: Option<PlannedSave>,
-    daemon: &'static str,
-    still_running: Vec<Holder>,
-    changed: bool,
-    dry_run: bool,
-}
-
 impl SwitchArgs {
     /// Returns the flags with which `recommend --use` switches.
     pub(crate) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
@@ -71,7 +52,7 @@ impl SwitchArgs {
     }
 
     /// Fails if the switch would be refused. Changes nothing.
-    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<(), CommandError> {
+    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
         if !switch::plan(&request)?.is_current {
@@ -81,7 +62,7 @@ impl SwitchArgs {
     }
 
     /// Switches to an account and prints the result.
-    pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
         let plan = switch::plan(&request)?;
@@ -95,7 +76,7 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
-        let link = ReplacedLink::at(&context.settings.codex_home.join(AUTH_JSON));
+        let link = ReplacedLink::at(&context.codex_home().join(AUTH_JSON));
         let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
         if nothing_to_do {
             show_current(&plan, to, daemon_state(false, context), context);
@@ -114,7 +95,7 @@ impl SwitchArgs {
         }
         show_done(&report, to, daemon, context);
         if is_refused {
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",
                 printable(&report.plan.profile)
@@ -124,15 +105,15 @@ impl SwitchArgs {
     }
 
     fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
-        let settings = &context.settings;
         SwitchRequest {
-            codex_home: &settings.codex_home,
-            manager_home: &settings.manager_home,
+            codex_home: context.codex_home(),
+            manager_home: context.manager_home(),
             to,
             force_stale: self.force_stale,
+            // The daemon does not notice another auth.json (0.169): each new interface would go on under the old account.
             daemon: if self.stop_daemon {
                 DaemonPolicy::Stop {
-                    codex_bin: settings.codex_bin.as_deref(),
+                    codex_bin: context.settings.codex_bin.as_deref(),
                     env: &context.env,
                     force: self.force,
                 }
@@ -153,6 +134,7 @@ struct ReplacedLink {
 
 impl ReplacedLink {
     fn at(auth_json: &Path) -> Option<Self> {
+        // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
         if !auth_json.is_symlink() {
             return None;
         }
@@ -171,7 +153,7 @@ impl ReplacedLink {
         } else {
             String::new()
         };
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "auth.json was a symbolic link and is now a regular file{also}"
         ));
     }
@@ -179,38 +161,47 @@ impl ReplacedLink {
 
 /// Records the use of an account in `cooldown.json`. Returns true if the server rejected its login at
 /// the last query.
-fn record_use(to: &Identity, context: &Context) -> Result<bool, CommandError> {
-    let settings = &context.settings;
+fn record_use(to: &Identity, context: &Context) -> Result<bool> {
     let mut is_refused = false;
-    let updated = store::note_profiles_and(
-        &settings.manager_home,
-        &context.now(),
-        settings.zone,
-        |file| {
-            file.used(to, context.local_now());
-            is_refused = file.entry(to).login == LoginState::Expired;
-        },
-    )?;
-    warn_all(&context.ui, &updated.warnings);
+    note_profiles(context, |file| {
+        file.used(to, context.local_now());
+        is_refused = file.entry(to).login == LoginState::Expired;
+    })?;
     Ok(is_refused)
+}
+
+/// Updates the profiles in `cooldown.json` with another change, and prints the warnings of that.
+///
+/// # Errors
+/// The file cannot be read or written, or is of a newer version.
+pub(crate) fn note_profiles(
+    context: &Context,
+    change: impl FnOnce(&mut CooldownFile),
+) -> Result<()> {
+    let (home, now, zone) = (context.manager_home(), context.now(), context.zone());
+    let updated = store::note_profiles_and(home, &now, zone, change)?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(())
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     let daemon = daemon_state(false, context);
-    let view = UseView {
-        dry_run: true,
-        changed: false,
+    let result = SwitchResult {
         saved_back: plan.save_back.clone(),
-        ..view(plan, to, daemon)
+        dry_run: true,
+        ..SwitchResult::default()
     };
-    context.ui.document("use", &view);
+    show_json(plan, to, daemon, &result, context);
     let ui = &context.ui;
     if plan.is_current {
-        ui.report(format_args!("{} is already the live account", view.to));
+        ui.report(format_args!(
+            "{} is already the live account",
+            target_name(plan, to)
+        ));
         return;
     }
     if let Some(PlannedSave { profile, outcome }) = &plan.save_back {
-        let from = view.from_email.as_deref().unwrap_or_default();
+        let from = plan.from.as_ref().map_or("", |from| from.email.as_str());
         let destination = match profile {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
@@ -233,61 +224,77 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     if daemon == "running" {
         ui.report("would stop Codex's background daemon");
     }
-    ui.report(format_args!("would switch to {}", view.to));
+    ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
-    daemon::find(&context.settings.codex_home).is_none()
+    daemon::find(context.codex_home()).is_none()
 }
 
 fn daemon_state(stopped: bool, context: &Context) -> &'static str {
-    match (daemon::find(&context.settings.codex_home), stopped) {
+    match (daemon::find(context.codex_home()), stopped) {
         (Some(_), _) => "running",
         (None, true) => "stopped",
         (None, false) => "none",
     }
 }
 
-fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
-    let email = plan.from.as_ref().map(|from| from.email.to_string());
-    let to_label = if plan.profile.is_empty() {
-        to.email.to_string()
+/// The result of a switch, as far as it is not in its plan.
+#[derive(Default)]
+struct SwitchResult<'a> {
+    saved_back: Option<PlannedSave>,
+    still_running: &'a [Holder],
+    changed: bool,
+    dry_run: bool,
+}
+
+/// Returns the name of the account that the plan switches to: its profile, else the email.
+fn target_name<'a>(plan: &'a SwitchPlan, to: &'a Identity) -> &'a str {
+    let profile = Some(&*plan.profile).filter(|name| !name.is_empty());
+    profile.unwrap_or(to.email.as_str())
+}
+
+/// Prints the JSON document. Its keys are an interface.
+fn show_json(
+    plan: &SwitchPlan,
+    to: &Identity,
+    daemon: &str,
+    result: &SwitchResult<'_>,
+    context: &Context,
+) {
+    let name = target_name(plan, to);
+    let email = plan.from.as_ref().map(|from| from.email.as_str());
+    let saved = result.saved_back.as_ref().or(plan.save_back.as_ref());
+    let saved_to = saved.and_then(|saved| saved.profile.as_deref());
+    let from = if plan.is_current {
+        Some(name)
     } else {
-        plan.profile.clone()
+        saved_to.or(email)
     };
-    let saved_to = plan
-        .save_back
-        .as_ref()
-        .and_then(|saved| saved.profile.clone());
-    UseView {
-        from: if plan.is_current {
-            Some(to_label.clone())
-        } else {
-            saved_to.or_else(|| email.clone())
-        },
-        to: to_label,
-        from_email: email,
-        to_email: to.email.to_string(),
-        saved_back: None,
-        daemon,
-        still_running: Vec::new(),
-        changed: false,
-        dry_run: false,
-    }
+    let json = object()
+        .with("from", from)
+        .with("to", name)
+        .with("from_email", email)
+        .with("to_email", to.email.as_str())
+        .with("saved_back", &result.saved_back)
+        .with("daemon", daemon)
+        .with("still_running", result.still_running)
+        .with("changed", result.changed)
+        .with("dry_run", result.dry_run);
+    context.ui.document("use", &json);
 }
 
 fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
-    let view = view(plan, to, daemon);
-    context.ui.document("use", &view);
+    show_json(plan, to, daemon, &SwitchResult::default(), context);
     context.ui.report(format_args!(
         "{} is already the live account; nothing was changed",
-        printable(&view.to)
+        printable(target_name(plan, to))
     ));
     if daemon == "stopped" {
         context.ui.report("  stopped Codex's background daemon");
     }
     if daemon == "running" {
-        context.ui.warn(
+        context.warn(
             "Codex's background daemon is running and keeps the account it was started with; stop it \
             with --stop-daemon",
         );
@@ -295,27 +302,26 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
 }
 
 fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
-    let view = view(&report.plan, to, daemon);
     let saved = report.saved_back.as_ref();
-    let view = UseView {
-        changed: true,
-        from: saved.map(|saved| saved.profile.clone()).or(view.from),
+    let result = SwitchResult {
         saved_back: saved.map(|saved| PlannedSave {
             profile: Some(saved.profile.clone()),
             outcome: saved.outcome,
         }),
-        still_running: report.still_running.clone(),
-        ..view
+        still_running: &report.still_running,
+        changed: true,
+        dry_run: false,
     };
-    context.ui.document("use", &view);
+    show_json(&report.plan, to, daemon, &result, context);
     let ui = &context.ui;
-    let email = printable(&view.to_email);
+    let email = printable(to.email.as_str());
     ui.report(format_args!(
         "switched to {} ({email})",
-        ui.paint(Style::Strong, printable(&view.to))
+        ui.paint(Style::Strong, printable(target_name(&report.plan, to)))
     ));
-    if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
-        let (from, profile) = (printable(from), printable(&saved.profile));
+    if let (Some(saved), Some(from)) = (&report.saved_back, &report.plan.from) {
+        let from = printable(from.email.as_str());
+        let profile = printable(&saved.profile);
         ui.report(match saved.outcome {
             SaveOutcome::KeptNewer => format!(
                 "  the profile {profile} has a newer login of {from}; the previous live login was added \
@@ -353,7 +359,7 @@ fn show_quota(to: &Identity, context: &Context) {
     let seen = account.and_then(|account| account.entry.observation.as_ref());
     match seen {
         Some(seen) => {
-            let (zone, now) = (context.settings.zone, context.now());
+            let (zone, now) = (context.zone(), context.now());
             for line in windows::lines(ui, seen, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
@@ -399,7 +405,7 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
 /// account. If Codex's database does not record accounts, the note is about all conversations.
 fn note_hidden_conversations(from: &Identity, context: &Context) {
     const TITLE_CHARS: usize = 40;
-    let database = threads::find_state_database(&context.settings.codex_home, &context.env);
+    let database = context.state_database();
     let found = database
         .zip(from.account_id.as_deref())
         .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
@@ -420,7 +426,7 @@ fn note_hidden_conversations(from: &Identity, context: &Context) {
         ""
     };
     let titles = titles.join(", ");
-    context.ui.note(format_args!(
+    context.note(format_args!(
         "codex resume no longer shows {conversations} of {email}: {titles}{more}; continue them under their account with: codex-manager resume"
     ));
 }

@@ -46,6 +46,7 @@ impl DialogProgram {
     fn prepare(self, command: &mut Command, question: &str) {
         match self {
             Self::Zenity => command
+                // Paths and command lines may have `<` and `&`. Enter must not end Codex.
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
                 .args(["--text", question]),
@@ -54,6 +55,7 @@ impl DialogProgram {
                 .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
                 .args(["--warningyesno", &question.replace('<', "‹")]),
             Self::OsaScript => command
+                // The question is an argument, because a text in the script would have to be quoted for AppleScript.
                 .args(["-e", "on run argv", "-e"])
                 .arg(format!(
                     "display dialog (item 1 of argv) with title \"{TITLE}\" buttons {{\"{NO}\", \
@@ -75,6 +77,7 @@ impl DialogProgram {
         match (self, code) {
             // Without a display they end with the code of a "no".
             (Self::Zenity | Self::KDialog, 1) if output.to_lowercase().contains("display") => None,
+            // The values of MessageBoxResult: Yes and No.
             (Self::PowerShell, 6) => Some(true),
             (Self::PowerShell, 7) => Some(false),
             (Self::PowerShell, _) => None,
@@ -129,6 +132,7 @@ pub(crate) fn confirm(question: &str, env: &Environment) -> Option<bool> {
     waiting_for_input(|| {
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
+        // GTK and Qt print warnings; a full pipe would stop the dialog.
         while matches!(child.read_line(deadline), ChildOutput::Line(_)) {}
         let status = child.finish(deadline)?;
         kind.answer(status.code()?, &child.stderr())

@@ -1,6 +1,6 @@
 //! A list in a JSON document whose items are read while they are printed.
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::cell::Cell;
@@ -24,14 +24,14 @@ impl<F, T> ItemStream<F, T> {
 
     /// # Errors
     /// The items could not be read to their end.
-    pub(super) fn into_result(self) -> Result<(), CommandError> {
+    pub(super) fn into_result(self) -> Result<()> {
         self.error.into_inner().map_or(Ok(()), Err)
     }
 }
 
 impl<F, T> Serialize for ItemStream<F, T>
 where
-    F: FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), CommandError>,
+    F: FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     T: Serialize,
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -26,6 +26,12 @@ pub(crate) fn object() -> JsonObject<()> {
     JsonObject(())
 }
 
+/// Returns the name that a variant without fields has in JSON, for people too.
+pub(crate) fn variant_name(variant: impl Serialize) -> String {
+    let name = serde_json::to_value(variant).unwrap_or_default();
+    name.as_str().unwrap_or_default().to_owned()
+}
+
 impl<F: JsonFields> JsonObject<F> {
     /// Adds a key. `None` is written as `null`.
     pub(crate) fn with<V: Serialize>(

@@ -13,6 +13,7 @@ impl Ui {
                 .chars()
                 .take_while(|c| *c == '`')
                 .collect();
+            // CommonMark ends a block with as many backquotes as it began with, so a block can show another one.
             match &fence {
                 Some(open) if ticks == *open && line.trim() == ticks => {
                     fence = None;

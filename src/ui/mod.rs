@@ -20,11 +20,14 @@ pub(crate) mod time;
 pub(crate) mod windows;
 mod wrap;
 
+pub(crate) use self::json_object::{JsonFields, JsonObject, object, variant_name};
 pub(crate) use self::question::report_cancelled;
+pub(crate) use self::table::{Cell, Column, Table};
+pub(crate) use self::time::bytes;
 
 use self::item_stream::ItemStream;
 use crate::config::ColorChoice;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::ansi;
 use crate::io::environment::Environment;
 
@@ -70,10 +73,6 @@ const HELP_WIDTH: usize = 80;
 const HELP_INDENT: usize = 8;
 
 /// The printer. Verbosity, terminal and colours are decided once.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about two streams"
-)]
 #[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
@@ -111,6 +110,7 @@ impl Ui {
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
         let out = io::stdout().is_terminal();
         let err = io::stderr().is_terminal();
+        // Questions are on stderr, because stdout may be a pipe: `codex-manager export ID | less`.
         let interactive = err && io::stdin().is_terminal();
         let shows_colors = (out || err) && enable_colors();
         let colored = |terminal: bool| match color {
@@ -121,7 +121,9 @@ impl Ui {
                 terminal && is_wanted && shows_colors
             }
         };
+        // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
+        // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
         let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
         let (color_out, color_err) = (colored(out) && !json, colored(err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
@@ -234,6 +236,7 @@ impl Ui {
     /// Prints the content of a file on stdout, unchanged except on a terminal. Prints nothing in JSON mode.
     pub fn raw(&self, bytes: &[u8]) {
         if self.terminal_out {
+            // A carriage return would be shown as an unknown character, since it lets text overwrite a line.
             self.part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
         } else if !self.json && !self.silent {
             keep_error(io::stdout().lock().write_all(bytes));
@@ -265,6 +268,18 @@ impl Ui {
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
+        }
+    }
+
+    /// Returns the number of items that a list shows: all with `--verbose`, else at most `most`.
+    pub(crate) fn shown(&self, count: usize, most: usize) -> usize {
+        count.min(if self.is_verbose() { usize::MAX } else { most })
+    }
+
+    /// Prints the number of items that [`Ui::shown`] leaves out.
+    pub(crate) fn more(&self, hidden: usize) {
+        if hidden > 0 {
+            self.prose(format_args!("… {hidden} more: --verbose"));
         }
     }
 
@@ -309,8 +324,8 @@ impl Ui {
         &self,
         command: &str,
         key: &str,
-        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
+        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
+    ) -> Result<()> {
         if !self.json {
             return Ok(());
         }
@@ -434,6 +449,7 @@ pub(crate) fn print_narrow_help(text: &str) -> bool {
 }
 
 fn paint(color: bool, style: Style, text: impl Display) -> String {
+    // Only the basic colours: each terminal maps them to colours that are readable on its background.
     let code = match style {
         Style::Plain => "",
         Style::Good => "32",

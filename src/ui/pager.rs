@@ -5,7 +5,8 @@ use crate::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours.
+/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours. Without `-X`, versions
+/// before 530 show such a text on the alternate screen, where it vanishes.
 const DEFAULT_PAGER: &str = "less -FRX";
 
 /// Receives a text in parts.
@@ -19,6 +20,7 @@ impl Ui {
     /// Starts the pager of `PAGER`, else `less`. Without a terminal or a pager, the text goes to stdout.
     pub(crate) fn pager(&self, env: &Environment) -> Pager<'_> {
         let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
+        // Without a terminal the text is data for another program.
         let is_shown = self.terminal_out && !self.json;
         let command = is_shown.then(|| env.command_in(wanted)).flatten();
         let child = command.and_then(|mut command| command.stdin(Stdio::piped()).spawn().ok());
@@ -40,6 +42,7 @@ impl Pager<'_> {
 impl Drop for Pager<'_> {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            // The pager ends its input loop at the end of the pipe. The shell must not draw its prompt before.
             drop(child.stdin.take());
             let _ = child.wait();
         }

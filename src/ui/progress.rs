@@ -14,6 +14,7 @@ impl Ui {
         if !self.draws_progress() {
             return Bar(ProgressBar::hidden());
         }
+        // Sizes as disks are sold, like those of the tables.
         let style = ProgressStyle::with_template(
             "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
         )

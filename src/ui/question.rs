@@ -1,7 +1,7 @@
 //! Questions on the terminal, and Ctrl-C while one is open.
 
 use super::{Ui, err, secret, wrap};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
 use std::fmt::Display;
@@ -47,7 +47,7 @@ impl Ui {
     ///
     /// # Errors
     /// The user pressed Ctrl-C.
-    pub fn ask_secret(&self, question: impl Display) -> Result<Option<SecretBytes>, CommandError> {
+    pub fn ask_secret(&self, question: impl Display) -> Result<Option<SecretBytes>> {
         if !self.interactive {
             return Ok(None);
         }
@@ -55,6 +55,26 @@ impl Ui {
         let answer = self.while_open(|| secret::read_line(ask));
         err(format_args!("\n"));
         answer.map_err(|secret::Cancelled| CommandError::cancelled())
+    }
+
+    /// Asks twice for a new secret, such as "passphrase". `None` without a terminal, or if one answer is empty.
+    ///
+    /// # Errors
+    /// The answers differ, or the user pressed Ctrl-C.
+    pub(crate) fn ask_new_secret(
+        &self,
+        noun: &str,
+        [first, second]: [&str; 2],
+    ) -> Result<Option<SecretBytes>> {
+        let Some(first) = self.ask_secret(first)? else {
+            return Ok(None);
+        };
+        let second = self.ask_secret(second)?;
+        if second.as_ref().is_some_and(|second| *second != first) {
+            return Err(CommandError::usage(format!("the {noun}s differ"))
+                .hint("run the same command again; nothing was changed"));
+        }
+        Ok(second)
     }
 
     fn while_open<T>(&self, read: impl FnOnce() -> T) -> T {

@@ -31,11 +31,14 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>, Cance
                 // A whole character, however many bytes it has.
                 while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
             }
+            // Ctrl-U. Raw mode has none of the editing of the terminal, so the usual keys are here.
             Ok(0x15) => line.clear(),
+            // Ctrl-C, which raw mode makes a character.
             Ok(3) => {
                 cancelled = true;
                 break;
             }
+            // Ctrl-D.
             Ok(4) | Err(_) => break,
             Ok(byte) => line.push(byte),
         }

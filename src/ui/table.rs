@@ -45,11 +45,22 @@ impl Cell {
         Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
 
+    /// A number of bytes.
+    pub(crate) fn bytes(bytes: u64) -> Self {
+        Self::plain(time::bytes(bytes)).value(bytes)
+    }
+
     /// Sets the form in tab-separated values: an RFC 3339 time, a number of bytes, a plain percentage.
     #[must_use]
     pub(crate) fn value(self, value: impl Display) -> Self {
         let value = Some(printable_line(&value.to_string()).into_owned());
         Self { value, ..self }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::plain(text)
     }
 }
 
@@ -68,6 +79,7 @@ enum Line {
 
 /// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
 pub(crate) fn not_computed(text: &str) -> Cow<'_, str> {
+    // Excel and LibreOffice compute such cells when they open the file, and titles of conversations come from others.
     let is_number = text.parse::<f64>().is_ok();
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {
         Cow::Owned(format!("'{text}"))
@@ -97,6 +109,17 @@ impl Table {
         }
     }
 
+    /// A table with these columns and rows.
+    pub(crate) fn of<C: Into<Cell>, R: IntoIterator<Item = C>>(
+        ui: &Ui,
+        columns: impl IntoIterator<Item = Column>,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Self {
+        let mut table = Self::new(ui, columns);
+        rows.into_iter().for_each(|row| table.row(row));
+        table
+    }
+
     /// Adds a row with a cell for each column.
     pub(crate) fn row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let cells = cells.into_iter().map(Into::into).collect();
@@ -109,18 +132,21 @@ impl Table {
         self.lines.push(Line::Group(name, word));
     }
 
-    fn heading(&self, name: &Cell, word: Option<&Cell>) -> String {
-        let word_width = word.map_or(0, |word| width_of(&word.text) + GAP);
-        let name_text = match self.width {
-            Some(width) => without_end(&name.text, width.saturating_sub(word_width)),
-            None => Cow::Borrowed(&*name.text),
+    fn heading(&self, line: &Line) -> Option<String> {
+        let Line::Group(name, word) = line else {
+            return None;
         };
+        let word_width = word.as_ref().map_or(0, |word| width_of(&word.text) + GAP);
+        let width = self
+            .width
+            .map_or(usize::MAX, |width| width.saturating_sub(word_width));
+        let name_text = without_end(&name.text, width);
         let mut heading = paint(self.is_colored, name.style, name_text);
         if let Some(word) = word {
             heading.push_str(&" ".repeat(GAP));
             heading.push_str(&paint(self.is_colored, word.style, &word.text));
         }
-        heading
+        Some(heading)
     }
 
     /// Prints the table on stdout: for people, or as tab-separated values.
@@ -174,11 +200,7 @@ impl Table {
     /// Returns the number of blanks before the rows: they are below headings, or not.
     fn indent(&self) -> usize {
         let is_group = |line: &Line| matches!(line, Line::Group(..));
-        if self.lines.iter().any(is_group) {
-            GAP
-        } else {
-            0
-        }
+        GAP * usize::from(self.lines.iter().any(is_group))
     }
 
     fn rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
@@ -213,12 +235,9 @@ impl Table {
         let indent = self.indent();
         let mut lines = vec![self.line(indent, heads)];
         for line in &self.lines {
-            let cells = match line {
-                Line::Group(name, word) => {
-                    lines.push(self.heading(name, word.as_ref()));
-                    continue;
-                }
-                Line::Row(cells) => cells,
+            let Line::Row(cells) = line else {
+                lines.extend(self.heading(line));
+                continue;
             };
             let cells = kept.iter().filter_map(|(s, w)| {
                 let cell = cells.get(s.index)?;
@@ -259,6 +278,7 @@ impl Table {
                     Fit::Wrap(_) => Cow::Owned(hanging(&text, start, width)),
                     _ => text,
                 };
+                // A list of 50,000 rows is printed without a copy of each cell.
                 if self.is_colored {
                     line.push_str(&paint(true, style, text));
                 } else {
@@ -284,12 +304,9 @@ impl Table {
             .collect();
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         for line in &self.lines {
-            let cells = match line {
-                Line::Group(name, word) => {
-                    lines.push(self.heading(name, word.as_ref()));
-                    continue;
-                }
-                Line::Row(cells) => cells,
+            let Line::Row(cells) = line else {
+                lines.extend(self.heading(line));
+                continue;
             };
             let cell = |s: &ShownColumn| cells.get(s.index).filter(|cell| !cell.text.is_empty());
             let mut heading = String::new();

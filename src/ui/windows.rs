@@ -1,7 +1,7 @@
 //! Quota windows as bars for people and as objects for scripts.
 
 use super::time::{self, rfc3339_of};
-use super::{Style, Ui};
+use super::{JsonFields, JsonObject, Style, Ui, object};
 use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::quota::window::Observation;
@@ -11,58 +11,31 @@ use serde::Serialize;
 /// The length of a bar in characters.
 const BAR_CELLS: usize = 8;
 
-/// A window in JSON output.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct WindowJson {
-    limit_id: String,
-    label: String,
-    minutes: Option<u32>,
-    used_percent: f64,
-    resets_at: Option<String>,
+/// Returns a window in JSON. The keys are an interface.
+pub(crate) fn window_json(window: &Window) -> impl Serialize + use<> {
+    object()
+        .with("limit_id", window.limit_id.clone())
+        .with("label", window.label())
+        .with("minutes", window.minutes)
+        .with("used_percent", window.used_percent)
+        .with("resets_at", window.resets_at.as_ref().map(rfc3339_of))
 }
 
-impl From<&Window> for WindowJson {
-    fn from(window: &Window) -> Self {
-        Self {
-            limit_id: window.limit_id.clone(),
-            label: window.label(),
-            minutes: window.minutes,
-            used_percent: window.used_percent,
-            resets_at: window.resets_at.as_ref().map(rfc3339_of),
-        }
-    }
-}
-
-/// The figures of an observation in JSON output.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct QuotaJson {
-    pub(crate) windows: Vec<WindowJson>,
-    pub(crate) spend_cap: Option<SpendCapJson>,
-}
-
-impl From<&Observation> for QuotaJson {
-    fn from(observation: &Observation) -> Self {
-        Self {
-            windows: observation.windows.iter().map(Into::into).collect(),
-            spend_cap: observation.spend_cap.map(Into::into),
-        }
-    }
-}
-
-/// A spend cap in JSON output.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct SpendCapJson {
-    kind: &'static str,
-    resets_at: Option<String>,
-}
-
-impl From<SpendCap> for SpendCapJson {
-    fn from(cap: SpendCap) -> Self {
-        Self {
-            kind: cap.kind.name(),
-            resets_at: cap.resets_at.as_ref().map(rfc3339_of),
-        }
-    }
+/// Returns the figures of an observation in JSON.
+pub(crate) fn quota_json(seen: Option<&Observation>) -> JsonObject<impl JsonFields + use<>> {
+    let windows = seen
+        .iter()
+        .flat_map(|seen| seen.windows.iter().map(window_json));
+    let cap = seen.and_then(|seen| seen.spend_cap);
+    let cap = cap.map(|cap| {
+        let resets_at = cap.resets_at.as_ref().map(rfc3339_of);
+        object()
+            .with("kind", cap.kind.name())
+            .with("resets_at", resets_at)
+    });
+    object()
+        .with("windows", windows.collect::<Vec<_>>())
+        .with("spend_cap", cap)
 }
 
 /// A line for each window (label, bar, percentage, reset), and one for a spend cap.
@@ -121,6 +94,7 @@ fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
         .resets_at
         .map(|at| time::full(&at.to_utc(), zone, now));
     let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
+    // Codex reports a new window only with the next request, so an ended one is shown as free, with its last figure.
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, bar(100.0));
         let when = when.unwrap_or_default();

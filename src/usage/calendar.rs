@@ -53,6 +53,7 @@ impl Calendar {
         let first = monday(used).max(earliest);
         let mut shown: Vec<_> = tokens.range(first..=last).map(|(_, n)| *n).collect();
         shown.sort_unstable();
+        // By the days, not by the largest one: a single busy day would make all others pale.
         let quarter = |n: usize| match shown.len() {
             0 => 0,
             len => shown[(len * n).div_ceil(4) - 1],

@@ -20,6 +20,7 @@ pub(crate) struct Price {
 impl Price {
     /// Returns the cost of tokens in USD. Reasoning is a part of the output, cached input one of the input.
     pub(crate) fn cost(&self, tokens: TokenUsage) -> f64 {
+        // A damaged line may count more cached tokens than there are.
         let cached = tokens.cached_input_tokens.min(tokens.input_tokens);
         let fresh = tokens.input_tokens - cached;
         let cost = |tokens: u64, price: f64| millions(tokens) * price;

@@ -45,6 +45,7 @@ pub(crate) fn divide(
     observations: &[UsedPercent],
 ) -> WindowParts {
     let rises = rises(start, requests, observations);
+    // The median, because a day on another machine is one large rise.
     let usual = usual_rate(&rises);
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],

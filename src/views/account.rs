@@ -1,11 +1,10 @@
 //! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
 
-use crate::accounts::profile::{Profile, Profiles};
+use crate::accounts::profile::Profile;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
-use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::accounts;
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
@@ -14,10 +13,8 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::{Observation, QuotaSource};
-use crate::ui::json_object::{JsonFields, JsonObject, object};
-use crate::ui::time;
-use crate::ui::windows::QuotaJson;
-use crate::ui::{Style, Ui};
+use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
+use chrono::{DateTime, TimeZone};
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,
 /// times are RFC 3339 in the local zone.
@@ -61,11 +58,8 @@ pub(crate) fn quota_json(
     seen: Option<&Observation>,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
-    let seen = seen.map(|seen| QuotaJson::from(&in_zone(seen, context.settings.zone)));
-    let quota = seen.unwrap_or_default();
-    object()
-        .with("windows", quota.windows)
-        .with("spend_cap", quota.spend_cap)
+    let seen = seen.map(|seen| in_zone(seen, context.zone()));
+    windows::quota_json(seen.as_ref())
 }
 
 /// Returns an observation with the offset of `zone`: stored resets may have that of another zone.
@@ -80,23 +74,29 @@ fn in_zone(observation: &Observation, zone: Zone) -> Observation {
 }
 
 /// Formats a time as RFC 3339 with the local offset.
-pub(crate) fn local(at: &Timestamp, context: &Context) -> String {
-    time::rfc3339(&at.to_utc(), context.settings.zone)
+pub(crate) fn local<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+    time::rfc3339(&at.to_utc(), context.zone())
 }
 
 /// Formats a time as "Tue 24 Nov 15:55, in 3 d 4 h".
-pub(crate) fn full(at: &Timestamp, context: &Context) -> String {
-    time::full(&at.to_utc(), context.settings.zone, &context.now())
+pub(crate) fn full<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+    time::full(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "Tue 24 Nov 15:55".
-pub(crate) fn absolute(at: &Timestamp, context: &Context) -> String {
-    time::absolute(&at.to_utc(), context.settings.zone, &context.now())
+pub(crate) fn absolute<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
+    time::absolute(&at.to_utc(), context.zone(), &context.now())
 }
 
 /// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
-pub(crate) fn relative(at: &Timestamp, context: &Context) -> String {
+pub(crate) fn relative<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::relative(&at.to_utc(), &context.now())
+}
+
+/// Returns the time of a number of milliseconds since 1970, formatted by [`local`].
+pub(crate) fn local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
+    let at = DateTime::from_timestamp_millis(ms?)?;
+    Some(local(&at, context))
 }
 
 /// Returns the name of the account for people: its profile, else its email.
@@ -133,13 +133,16 @@ pub(crate) fn style_of(state: AccountState) -> Style {
 ///
 /// # Errors
 /// `cooldown.json` was written by a newer version or cannot be read.
-pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>, CommandError> {
+pub(crate) fn known_accounts(context: &Context) -> Result<Vec<Account>> {
     Ok(accounts_with_live(context, load_cooldown(context)?))
 }
 
-fn load_cooldown(context: &Context) -> Result<CooldownFile, CommandError> {
-    let settings = &context.settings;
-    let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+/// Reads the last known figures from `cooldown.json`, and prints the warnings of that.
+///
+/// # Errors
+/// The file cannot be read, or was written by a newer version.
+pub(crate) fn load_cooldown(context: &Context) -> Result<CooldownFile> {
+    let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     warn_all(&context.ui, &loaded.warnings);
     Ok(loaded.file)
 }
@@ -149,28 +152,26 @@ fn load_cooldown(context: &Context) -> Result<CooldownFile, CommandError> {
 ///
 /// # Errors
 /// A document was written by a newer version or cannot be read.
-pub(crate) fn accounts_and_profiles(
-    context: &Context,
-) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
+pub(crate) fn accounts_and_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>)> {
     let mut file = load_cooldown(context)?;
-    let profiles = Profiles::of(&context.settings.manager_home).list()?;
+    let profiles = context.profiles().list()?;
     file.set_profiles(&profiles);
     Ok((accounts_with_live(context, file), profiles))
 }
 
 /// Returns the accounts of a loaded `cooldown.json`, and the live one.
 pub(crate) fn accounts_with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
-    let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
-        context.ui.warn(format_args!("{e}: {}", e.source));
+    let live = read_login(context.codex_home()).unwrap_or_else(|e| {
+        context.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
     });
-    accounts::list(&context.settings.manager_home, live.login(), file)
+    accounts::list(context.manager_home(), live.login(), file)
 }
 
 /// Returns how to get the first archive: by a backup, or without a Codex home, where a backup fails, by
 /// signing in.
 pub(crate) fn first_archive(context: &Context) -> String {
-    if context.settings.codex_home.is_dir() {
+    if context.codex_home().is_dir() {
         "create one with: codex-manager backup".into()
     } else {
         first_login(context)
@@ -179,18 +180,16 @@ pub(crate) fn first_archive(context: &Context) -> String {
 
 /// Returns how to get the first profile on this machine; see [`remedies::first_login`].
 pub(crate) fn first_login(context: &Context) -> String {
-    let settings = &context.settings;
-    let program = settings.codex_bin.as_deref();
-    remedies::first_login(&settings.codex_home, program, &context.env)
+    let program = context.settings.codex_bin.as_deref();
+    remedies::first_login(context.codex_home(), program, &context.env)
 }
 
 /// Returns how to sign in to the Codex home: through Codex, or with the last saved login.
 pub(crate) fn sign_in(context: &Context) -> String {
-    let settings = &context.settings;
-    let saved = remedies::saved_login(&settings.codex_home, &settings.manager_home);
+    let saved = remedies::saved_login(context.codex_home(), context.manager_home());
     match saved {
         Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
-        None if Program::find(settings.codex_bin.as_deref(), &context.env).is_err() => {
+        None if context.find_codex().is_err() => {
             format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
         }
         None => "sign in: codex login".into(),

@@ -8,8 +8,7 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::Observation;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::{Style, time, windows};
+use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute, local, printable, relative, style_of};
 
 /// The length of Codex's short window in minutes.
@@ -42,6 +41,7 @@ const COLUMNS: [Column; 15] = [
 /// Prints the accounts in the given order.
 pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, context: &Context) {
     let rows: Vec<_> = rows.collect();
+    // One email can have several workspaces, each with its own quota.
     let names = AccountNames::of(rows.iter().map(|(account, _)| &account.entry));
     let mut table = Table::new(&context.ui, COLUMNS);
     for (account, verdict) in &rows {
@@ -49,7 +49,7 @@ pub(crate) fn show<'a>(rows: impl Iterator<Item = (&'a Account, &'a Verdict)>, c
     }
     table.print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
-        context.ui.note(
+        context.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
         );
     }

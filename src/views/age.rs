@@ -14,7 +14,7 @@ pub(crate) fn age_text(updated_ms: Option<i64>, context: &Context) -> Option<Str
         60..1440 => format!("{} h", minutes / 60),
         1440..20160 => format!("{} d", minutes / 1440),
         _ => {
-            let zone = context.settings.zone;
+            let zone = context.zone();
             let (at, now) = (zone.at(&at), zone.at(&now));
             let format = if at.year() == now.year() {
                 "%-d %b"

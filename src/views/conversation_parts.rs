@@ -3,9 +3,11 @@
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::part_mark::PartMark;
+use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{ThreadChain, ThreadPart};
 use crate::views::account::printable;
+use std::io;
 
 /// A conversation with the beginnings of those that it continues.
 pub(crate) struct ConversationParts {
@@ -15,10 +17,18 @@ pub(crate) struct ConversationParts {
     pub missing_parent: Option<String>,
 }
 
+/// A piece of a conversation to read.
+pub(crate) enum TranscriptPiece<'a> {
+    /// The mark before a part of a fork.
+    Mark(PartMark),
+    /// An entry, and the id of the conversation that has it.
+    Entry(&'a str, TranscriptEntry),
+}
+
 impl ConversationParts {
     /// Finds the parts of a conversation.
     pub(crate) fn of(session: &NamedConversation, context: &Context) -> Self {
-        let home = &context.settings.codex_home;
+        let home = context.codex_home();
         let chain = ThreadChain::of(home, &session.id, &session.rollout);
         Self {
             list: chain.parts,
@@ -45,13 +55,36 @@ impl ConversationParts {
         parent.or_else(|| self.missing_parent.clone())
     }
 
-    /// Returns the mark before the first part, if turns are missing there.
-    pub(crate) fn first_mark(&self) -> Option<PartMark> {
-        self.missing_parent.clone().map(PartMark::Missing)
+    /// Reads the conversation. Calls `each` with the marks and the entries in their order, until it returns false.
+    /// `safe` redacts a text of an entry.
+    ///
+    /// # Errors
+    /// A rollout cannot be read, or the user interrupts.
+    pub(crate) fn read(
+        &self,
+        options: TranscriptOptions,
+        safe: &mut dyn FnMut(&str) -> String,
+        mut each: impl FnMut(TranscriptPiece<'_>) -> bool,
+    ) -> io::Result<()> {
+        let missing = self.missing_parent.clone().map(PartMark::Missing);
+        let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
+        for part in &self.list {
+            let mark = self.mark(part).filter(|_| goes_on);
+            goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
+            if !goes_on {
+                break;
+            }
+            transcript::read(&part.slices, options, |mut entry| {
+                entry.map_texts(&mut *safe);
+                goes_on = each(TranscriptPiece::Entry(&part.id, entry));
+                goes_on
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns the mark before a part; `None` if it is the only one.
-    pub(crate) fn mark(&self, part: &ThreadPart) -> Option<PartMark> {
+    fn mark(&self, part: &ThreadPart) -> Option<PartMark> {
         let is_own = self.list.last() == Some(part);
         let mark = if is_own {
             PartMark::Own

@@ -1,16 +1,30 @@
 //! The usage of launched conversations, which `list` and `current` show below the figures of the server.
 
 use crate::context::Context;
+use crate::io::document::DocumentError;
 use crate::launch::binding;
 use crate::launch::record::LaunchRecord;
+use crate::launch::registry::Launches;
 use crate::launch::settle;
 use crate::quota::account::AccountEntry;
 use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::QuotaSource;
-use crate::ui::json_object::object;
-use crate::ui::windows::WindowJson;
+use crate::ui::object;
+use crate::ui::windows::window_json;
 use crate::views::account::{local, relative, short_id, warn_all};
 use serde::Serialize;
+
+/// Completes launches whose codex-manager was killed, and returns all launches.
+///
+/// # Errors
+/// The registry cannot be read or completed.
+pub(crate) fn settled_launches(context: &Context) -> Result<Launches, DocumentError> {
+    let (env, now) = (&context.env, context.local_now());
+    let settled = settle::settle_ended(context.manager_home(), env, now, context.zone());
+    let (launches, warnings) = settled?;
+    warn_all(&context.ui, &warnings);
+    Ok(launches)
+}
 
 /// The launches that still run, with the usage read from their rollouts.
 #[derive(Debug, Default)]
@@ -22,19 +36,12 @@ impl LaunchedUsages {
     /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
     /// Rollouts of completed launches are not opened. Read errors are warnings.
     pub(crate) fn read(context: &Context) -> Self {
-        let settings = &context.settings;
-        let settled = settle::settle_ended(
-            &settings.manager_home,
-            &context.env,
-            context.local_now(),
-            settings.zone,
-        );
-        match settled {
-            Ok((launches, warnings)) => {
-                warn_all(&context.ui, &warnings);
+        match settled_launches(context) {
+            Ok(launches) => {
                 let mut running: Vec<_> = launches.unsettled().collect();
                 for record in &mut running {
                     let since = record.run.started_at.to_utc();
+                    // Codex writes the figures of the server into the rollout (`token_count`), so no query is needed.
                     for conversation in &mut record.binding.conversations {
                         binding::read_latest_usage(conversation, since);
                     }
@@ -42,9 +49,7 @@ impl LaunchedUsages {
                 Self { running }
             }
             Err(e) => {
-                context
-                    .ui
-                    .warn(format_args!("cannot read the launches: {e}"));
+                context.warn(format_args!("cannot read the launches: {e}"));
                 Self::default()
             }
         }
@@ -63,7 +68,7 @@ impl LaunchedUsages {
 
 /// Returns usage in JSON. The keys are an interface.
 pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serialize + use<> {
-    let windows: Vec<_> = usage.windows.iter().map(WindowJson::from).collect();
+    let windows: Vec<_> = usage.windows.iter().map(window_json).collect();
     object()
         .with("rollout_path", usage.rollout_path.clone())
         .with("session_id", usage.session_id.clone())

@@ -4,12 +4,10 @@ use crate::context::Context;
 use crate::conversations::html::{HtmlWriter, PageHead, page_start};
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::part_mark::PartMark;
 use crate::conversations::transcript::TranscriptEntry;
 use crate::io::clock::Zone;
-use crate::ui::json_object::object;
-use crate::ui::time;
-use crate::views::conversation_parts::ConversationParts;
+use crate::ui::{object, time};
+use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -45,27 +43,16 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
         }
     }
 
-    /// Returns the mark before a part of a fork.
-    pub(crate) fn mark(&mut self, mark: &PartMark) -> String {
-        match self {
-            Self::Markdown(writer) => writer.mark(mark),
-            Self::Html(writer) => writer.mark(mark),
-            Self::Json(_) => String::new(),
-        }
-    }
-
-    /// The following entries are of the conversation `id`.
-    pub(crate) fn begin_part(&mut self, id: &str) {
-        if let Self::Json(writer) = self {
-            id.clone_into(&mut writer.session_id);
-        }
-    }
-
-    pub(crate) fn entry(&mut self, entry: TranscriptEntry) -> String {
-        match self {
-            Self::Markdown(writer) => writer.entry(&entry),
-            Self::Html(writer) => writer.entry(entry),
-            Self::Json(writer) => writer.entry(&entry),
+    /// Returns a piece of the conversation.
+    pub(crate) fn piece(&mut self, piece: TranscriptPiece<'_>) -> String {
+        use TranscriptPiece::{Entry, Mark};
+        match (self, piece) {
+            (Self::Markdown(writer), Mark(mark)) => writer.mark(&mark),
+            (Self::Markdown(writer), Entry(_, entry)) => writer.entry(&entry),
+            (Self::Html(writer), Mark(mark)) => writer.mark(&mark),
+            (Self::Html(writer), Entry(_, entry)) => writer.entry(entry),
+            (Self::Json(_), Mark(_)) => String::new(),
+            (Self::Json(writer), Entry(id, entry)) => writer.entry(id, &entry),
         }
     }
 
@@ -98,8 +85,6 @@ pub(crate) fn entry_json<'a>(
 /// Formats a conversation as one JSON document.
 pub(crate) struct JsonWriter {
     zone: Zone,
-    /// The conversation of the next entries.
-    session_id: String,
     is_first: bool,
 }
 
@@ -108,13 +93,12 @@ impl JsonWriter {
     pub(crate) fn new(zone: Zone) -> Self {
         Self {
             zone,
-            session_id: String::new(),
             is_first: true,
         }
     }
 
-    fn entry(&mut self, entry: &TranscriptEntry) -> String {
-        let view = entry_json(&self.session_id, entry, self.zone);
+    fn entry(&mut self, session_id: &str, entry: &TranscriptEntry) -> String {
+        let view = entry_json(session_id, entry, self.zone);
         let separator = if self.is_first { "\n" } else { ",\n" };
         self.is_first = false;
         let view = serde_json::to_string(&view).unwrap_or_default();
@@ -127,6 +111,7 @@ fn json_head(
     parts: &ConversationParts,
     safe: &mut dyn FnMut(&str) -> String,
 ) -> String {
+    // Written in parts, because a conversation may have gigabytes.
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let (id, title) = (text(&session.id), text(&safe(&session.title)));
     let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
@@ -142,7 +127,7 @@ fn page_head(
     let title = Some(&session.title).filter(|title| !title.is_empty());
     let mut facts = Vec::new();
     if let Some(meta) = parts.head() {
-        let zone = context.settings.zone;
+        let zone = context.zone();
         let text = |key: &str| meta.text(key).map(str::to_owned);
         let started = meta
             .created()

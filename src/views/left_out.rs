@@ -1,10 +1,10 @@
 //! The files that an archive or a snapshot lacks, or has damaged.
 
+use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;
 use crate::context::Context;
 use crate::io::quantity::pluralize;
-use crate::ui::Style;
-use crate::ui::time::bytes;
+use crate::ui::{Style, bytes};
 
 /// Prints the paths that are not in the backup, and the damaged ones that are.
 pub(crate) fn show_left_out(
@@ -33,6 +33,7 @@ pub(crate) fn show_left_out(
             item.reason
         ));
     }
+    // Both change the exit code, so they are warnings under --quiet too.
     let warnings = [
         ("not archived", skipped),
         ("archived unchanged, but damaged", damaged),
@@ -43,4 +44,10 @@ pub(crate) fn show_left_out(
             ui.warn(format_args!("{what}: {path} ({})", item.reason));
         }
     }
+}
+
+/// Returns the words about the account of a backup, which follow its kind.
+pub(crate) fn owner_text(metadata: &Metadata) -> String {
+    let email = metadata.email.as_ref();
+    email.map_or(", no account".to_owned(), |email| format!(" of {email}"))
 }

@@ -5,7 +5,7 @@
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
 //! - a restore: [`restore_report`], [`restore_diff`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]
-//! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]
+//! - tables and times: [`table_format`], [`timeline`], [`week_pace`], [`age`]; a dry run: [`dry_run`]
 
 pub(crate) mod account;
 pub(crate) mod account_table;
@@ -14,6 +14,7 @@ pub(crate) mod archive_json;
 pub(crate) mod check_output;
 pub(crate) mod conversation_parts;
 pub(crate) mod conversation_usage;
+pub(crate) mod dry_run;
 pub(crate) mod export_formatter;
 pub(crate) mod left_out;
 pub(crate) mod profile_list;

@@ -1,12 +1,11 @@
 //! The list of profiles.
 
-use crate::accounts::profile::{LoginOwner, Profile, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::quota::account::Account;
 use crate::quota::state::Verdict;
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::ui::{Style, object};
 use crate::views::account::{
     accounts_and_profiles, first_login, printable, quota_json, with_verdict,
 };
@@ -23,7 +22,7 @@ pub(crate) struct AccountRow {
 }
 
 /// Returns all profiles, sorted by name.
-pub(crate) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
+pub(crate) fn rows(context: &Context) -> Result<Vec<AccountRow>> {
     let (accounts, profiles) = accounts_and_profiles(context)?;
     let row = |profile: Profile| {
         let account = accounts
@@ -39,7 +38,7 @@ pub(crate) fn rows(context: &Context) -> Result<Vec<AccountRow>, CommandError> {
     Ok(profiles.into_iter().filter_map(row).collect())
 }
 
-pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome, CommandError> {
+pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome> {
     // Read first: completing launches can add figures of accounts.
     let usages = LaunchedUsages::read(context);
     let rows = rows(context)?;
@@ -73,7 +72,7 @@ pub(crate) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
         }
     }
     let profiles: Vec<_> = rows.into_iter().map(|row| row.profile).collect();
-    let all = Profiles::of(&context.settings.manager_home);
+    let all = context.profiles();
     Ok(Outcome::partial_if(!all.newer(&profiles).is_empty()))
 }
 

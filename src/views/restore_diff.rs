@@ -7,9 +7,7 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::io::quantity::pluralize;
 use crate::restore::plan::RestorePlan;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::{Cell, Column, Style, Table, bytes, variant_name};
 use crate::views::account::short_id;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -39,16 +37,6 @@ enum ConversationEffect {
 }
 
 impl ConversationEffect {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::Shortened => "shortened",
-            Self::Replaced => "replaced",
-            Self::Extended => "extended",
-            Self::Added => "added",
-        }
-    }
-
     fn style(self) -> Style {
         match self {
             Self::Removed | Self::Shortened => Style::Warn,
@@ -161,20 +149,17 @@ pub(crate) fn show(changes: &[ConversationChange], home: &Path, context: &Contex
     let ids: Vec<_> = changes.iter().map(|change| change.id.clone()).collect();
     let titles = titles(&ids, home, context);
     let size = |bytes_of: Option<u64>| bytes_of.map_or("-".into(), bytes);
-    let mut table = Table::new(ui, COLUMNS);
-    for change in changes {
-        table.row([
-            Cell::new(change.change.style(), change.change.name()),
+    let rows = changes.iter().map(|change| {
+        let title = titles.get(&change.id).cloned().unwrap_or_default();
+        [
+            Cell::new(change.change.style(), variant_name(change.change)),
             Cell::plain(short_id(&change.id)),
             Cell::plain(size(change.live_bytes)),
             Cell::plain(size(change.archive_bytes)),
-            Cell::new(
-                Style::Dim,
-                titles.get(&change.id).cloned().unwrap_or_default(),
-            ),
-        ]);
-    }
-    table.print(ui);
+            Cell::new(Style::Dim, title),
+        ]
+    });
+    Table::of(ui, COLUMNS, rows).print(ui);
     ui.prose(format_args!(
         "{} would change",
         pluralize(changes.len(), "conversation")

@@ -7,15 +7,12 @@ use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::context::Context;
 use crate::inventory::archive_names::{self, file_name, without_suffix};
 use crate::inventory::catalog;
-use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::restore::apply::RestoreReport;
 use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
-use crate::ui::Style;
-use crate::ui::json_object::{JsonFields, JsonObject, object};
-use crate::ui::time::bytes;
+use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 use crate::views::restore_diff::{self, ConversationChange};
 
@@ -107,9 +104,10 @@ pub(crate) fn show_report(
     report: &RestoreReport,
 ) {
     let removed = removed_names(&report.removed);
-    let safety = report.safety.as_ref().map(|s| {
-        catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
-    });
+    let safety = report
+        .safety
+        .as_ref()
+        .map(|s| catalog::relative_name(&context.backups(), &s.archive));
     let json = json_head(archive, request)
         .with("files", report.files)
         .with("bytes", report.bytes)

@@ -6,12 +6,9 @@ use crate::context::Context;
 use crate::inventory::archive_names;
 use crate::inventory::retention::{RetentionDecision, RetentionPlan};
 use crate::quota::account::AccountEntry;
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{absolute, bytes, rfc3339};
+use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::vault::snapshot::short_id;
-use crate::views::account::{self, printable};
+use crate::views::account::{self, absolute, local, printable};
 use crate::views::account_table::AccountNames;
 use serde::Serialize;
 
@@ -91,7 +88,6 @@ fn cells(
     subject: RetentionSubject,
 ) -> [Cell; 7] {
     let candidate = &decision.candidate;
-    let (zone, now) = (context.settings.zone, context.now());
     let made = candidate.made_at;
     let kind = match candidate.class.name() {
         class if candidate.is_single_login => archive_names::partial(class),
@@ -113,8 +109,8 @@ fn cells(
     [
         Cell::plain(email.unwrap_or_default()),
         Cell::new(style, word),
-        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, zone, &now)))
-            .value(made.map_or(String::new(), |at| rfc3339(&at, zone))),
+        Cell::plain(made.map_or("unknown".into(), |at| absolute(&at, context)))
+            .value(made.map_or(String::new(), |at| local(&at, context))),
         Cell::plain(kind),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
         name,
@@ -134,10 +130,7 @@ pub(crate) fn rows_json(
             .with("reason", reason)
             .with("email", candidate.identity.map(|i| i.email.to_string()))
             .with("kind", candidate.class.name())
-            .with(
-                "created_at",
-                made_at.map(|at| rfc3339(&at, context.settings.zone)),
-            )
+            .with("created_at", made_at.map(|at| local(&at, context)))
             .with("archive_bytes", candidate.bytes)
     };
     decisions.into_iter().map(row).collect()

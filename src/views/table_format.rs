@@ -1,7 +1,7 @@
 //! `--format` of the commands that print a table.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,7 +23,7 @@ impl TableArgs {
     ///
     /// # Errors
     /// The user asks for JSON too.
-    pub(crate) fn apply(self, context: &Context) -> Result<Context, CommandError> {
+    pub(crate) fn apply(self, context: &Context) -> Result<Context> {
         if self.format.is_some() && context.ui.wants_json() {
             return Err(CommandError::usage(
                 "--format and --json exclude each other",

@@ -30,7 +30,8 @@ pub(crate) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
     let starts: Vec<Timestamp> = (0..=DAYS * per_day)
         .scan(context.local_now(), |at, _| {
-            let start = context.settings.zone.at(&at.to_utc());
+            // Each cell is converted on its own: a day with a change of the clocks has 23 or 25 hours.
+            let start = context.zone().at(&at.to_utc());
             *at += step;
             Some(start)
         })

@@ -11,7 +11,7 @@ use std::io;
 
 /// Returns the format of times in transcripts.
 pub(crate) fn minutes(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
-    let zone = context.settings.zone;
+    let zone = context.zone();
     move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
 }
 

@@ -15,7 +15,7 @@ fn pace_of(entry: &AccountEntry, context: &Context) -> Option<Pace> {
 /// Returns the forecast in few words: `on pace`, `exhausted on Fri`, `exhausted today`, `exhausted`; empty if
 /// it is not known.
 pub(crate) fn short_pace(entry: &AccountEntry, context: &Context) -> String {
-    let zone = context.settings.zone;
+    let zone = context.zone();
     let day = |at: &DateTime<Utc>| zone.at(at).date_naive();
     match pace_of(entry, context) {
         None => String::new(),
@@ -39,6 +39,6 @@ pub(crate) fn exhaustion_hint(
     let Pace::ExhaustedAt(at) = pace_of(&account.entry, context)? else {
         return None;
     };
-    let day = context.settings.zone.at(&at).format("%a %-d %b");
+    let day = context.zone().at(&at).format("%a %-d %b");
     Some(format!("at this pace exhausted on {day}"))
 }

@@ -6,7 +6,7 @@ use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::copies::archived::{on_disk, rollouts, threads};
 use crate::copies::source::ConversationSource;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
 use std::cmp::Reverse;
 
@@ -18,10 +18,7 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 /// # Errors
 /// There is none, or the user cancelled. Without a terminal, some are listed on stderr, and the error asks for
 /// an argument.
-pub(crate) fn pick_archived(
-    source: &dyn ConversationSource,
-    context: &Context,
-) -> Result<String, CommandError> {
+pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
     let rows = rows(source);
     if rows.is_empty() {
         return Err(CommandError::failed("the archive has no conversations"));
@@ -30,7 +27,7 @@ pub(crate) fn pick_archived(
         let usage = ["name it: --session ID", "nothing was changed"];
         return Err(refuse(&rows, &usage, context));
     }
-    let live = on_disk(&context.settings.codex_home)?;
+    let live = on_disk(context.codex_home())?;
     let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
         name,
         items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),

@@ -5,7 +5,7 @@ use crate::choices::conversation_picker::preview::preview;
 use crate::choices::conversation_picker::rows::{QUESTION, refuse, rows, scopes};
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picker, PickerKey, PickerOptions};
 use crate::ui::{Style, windows};
@@ -53,7 +53,7 @@ impl ConversationPicker {
     /// # Errors
     /// There are no conversations, or the user cancelled. Without a terminal, some of them are listed on stderr,
     /// and the error asks for an argument.
-    pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction), CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<(String, PickedAction)> {
         let is_restricted = self.filter.is_restricted();
         let rows = rows(self.filter, context)?;
         if !context.ui.can_pick() {
@@ -122,7 +122,7 @@ fn account_facts(context: &Context) -> Vec<(Style, String)> {
 ///
 /// # Errors
 /// Those of `export`.
-pub(crate) fn export_page(id: String, context: &Context) -> Result<Outcome, CommandError> {
+pub(crate) fn export_page(id: String, context: &Context) -> Result<Outcome> {
     let name = format!("codex-{}.html", printable(short_id(&id)));
     let words = ["export", "--format", "html", "--out"].map(OsString::from);
     context.run(&[&words[..], &[name.into(), id.into()]].concat())

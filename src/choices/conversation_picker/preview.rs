@@ -20,8 +20,8 @@ pub(crate) fn preview(
     rows: Arc<Vec<OfferedConversation>>,
     context: &Context,
 ) -> Task<String, Vec<(Style, String)>> {
-    let (zone, now) = (context.settings.zone, context.now());
-    let home = context.settings.codex_home.clone();
+    let (zone, now) = (context.zone(), context.now());
+    let home = context.codex_home().to_path_buf();
     Box::new(move |id| {
         let row = rows.iter().find(|row| row.thread.id == *id);
         row.map_or_else(Vec::new, |row| describe(row, &home, zone, &now))

@@ -6,7 +6,7 @@ use crate::codex::home::THREAD_LOCKS;
 use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
@@ -42,16 +42,13 @@ pub(crate) struct OfferedConversation {
 
 /// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
 /// recently changed comes first.
-pub(crate) fn rows(
-    filter: ThreadFilter,
-    context: &Context,
-) -> Result<Vec<OfferedConversation>, CommandError> {
+pub(crate) fn rows(filter: ThreadFilter, context: &Context) -> Result<Vec<OfferedConversation>> {
     let filter = ThreadFilter {
         without_subagents: true,
         ..filter
     };
     let accounts = ConversationAccounts::read_all(context)?;
-    let open = open_conversations(&context.settings.codex_home);
+    let open = open_conversations(context.codex_home());
     let of_thread = |thread: ListedThread, is_unlisted| {
         let account = accounts.of(&thread);
         OfferedConversation {
@@ -71,6 +68,7 @@ pub(crate) fn rows(
 
 /// Returns the ids of the conversations that a Codex process has open.
 fn open_conversations(home: &Path) -> HashSet<String> {
+    // Codex removes the file when it closes the conversation. That of a killed Codex stays, without a lock.
     let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
     let held = locks.filter(|path| lock::is_held(path));
@@ -149,11 +147,11 @@ pub(crate) fn refuse(
 ) -> CommandError {
     if !context.ui.wants_json() {
         for row in rows.iter().take(PLAIN_ROWS) {
-            context.ui.note(row.plain(context));
+            context.note(row.plain(context));
         }
         let more = rows.len().saturating_sub(PLAIN_ROWS);
         if more > 0 {
-            context.ui.note(format_args!("and {more} more"));
+            context.note(format_args!("and {more} more"));
         }
     }
     let error = CommandError::usage(QUESTION);

@@ -14,16 +14,16 @@ use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
-use crate::io::{atomic, time_format};
+use crate::io::atomic;
+use crate::io::time_format::parse_duration;
 use crate::steps::backup_plan::{
     BackupPlan, QuotaArgs, check_account_unchanged, remove_stale_temps,
 };
@@ -40,10 +40,6 @@ use std::path::Path;
 /// Codex may be running: databases are copied in one read transaction each, conversations end with
 /// a complete line. The archive is one .tar.gz that any tar unpacks, with the digest of every file.
 /// Nothing is overwritten.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   codex-manager backup
@@ -57,8 +53,8 @@ pub(crate) struct BackupArgs {
     #[command(flatten)]
     quota: QuotaArgs,
     /// Do nothing if an archive younger than this exists: 12h, 1d
-    #[arg(long, value_name = "DURATION")]
-    if_older: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    if_older: Option<Duration>,
     /// Do nothing if Codex has the version of the last archive; with --if-older, if both conditions hold
     #[arg(long)]
     if_codex_changed: bool,
@@ -86,7 +82,7 @@ impl BackupArgs {
     /// # Errors
     /// The home cannot be read, the status text belongs to another account, or the archive cannot
     /// be written. No existing file is changed.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         self.capture.check_label()?;
         if let Some(recent) = self.recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
@@ -95,31 +91,30 @@ impl BackupArgs {
         if self.dry_run {
             return show_plan(context, &plan);
         }
-        let manager = &context.settings.manager_home;
-        let backups = store::backups(manager);
+        let manager = context.manager_home();
+        let backups = context.backups();
         let tmp = manager.join("tmp");
         for folder in [manager, &backups, &tmp] {
             atomic::create_private_folder(folder)?;
         }
         refuse_during_restore(context)?;
         remove_stale_temps(context, manager);
-        let recorded =
-            status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
+        let recorded = status::record(manager, &plan.report, &context.now(), context.zone())?;
         warn_all(
             &context.ui,
             &recorded.map(|u| u.warnings).unwrap_or_default(),
         );
 
         let (captured, previous) = self.capture(context, &plan)?;
+        // Again: a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
         let mut outcome = BackupResult {
-            snapshot: None,
-            losses: Vec::new(),
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
             damaged: captured.damaged,
+            ..BackupResult::default()
         };
         let published = publish::publish(
             captured.file,
@@ -129,7 +124,7 @@ impl BackupArgs {
             &manager.join(LOCK_NAME),
         )?;
         let recorded_archive =
-            store::note_archive(manager, &published, &context.now(), context.settings.zone);
+            store::note_archive(manager, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
         outcome.losses = losses_since(
@@ -145,9 +140,9 @@ impl BackupArgs {
         show_done(context, &published, &plan.report, &outcome);
         warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
         let no_quota = !self.quota.no_status && lacks_quota(&plan.report);
-        let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
+
         Ok(Outcome::partial_if(
-            no_quota || !is_whole || !is_recorded || !is_in_vault,
+            no_quota || !outcome.is_whole() || !is_recorded || !is_in_vault,
         ))
     }
 
@@ -157,10 +152,10 @@ impl BackupArgs {
         &self,
         context: &Context,
         plan: &BackupPlan,
-    ) -> Result<(CapturedHome, Option<ArchiveReader>), CommandError> {
-        let manager = &context.settings.manager_home;
-        let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
-        let records = store::archives(manager)?;
+    ) -> Result<(CapturedHome, Option<ArchiveReader>)> {
+        let manager = context.manager_home();
+        let (backups, tmp) = (context.backups(), manager.join("tmp"));
+        let records = context.archives()?;
         let preferences = &context.settings.preferences;
         let compression = self.compression.unwrap_or(preferences.compression);
         let options = ReuseOptions {
@@ -168,7 +163,7 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-        let previous = store::previous(&records, &context.settings.codex_home, self.capture.mode);
+        let previous = store::previous(&records, context.codex_home(), self.capture.mode);
         let previous = previous.map(|path| backups.join(path));
         let mut source = previous
             .as_ref()
@@ -187,7 +182,7 @@ impl BackupArgs {
                 (Err(ArchiveError::Damaged { archive, detail }), Some(damaged))
                     if archive == damaged.path() =>
                 {
-                    context.ui.warn(format_args!(
+                    context.warn(format_args!(
                         "the previous archive is damaged ({detail}); every file is read instead: {}",
                         archive.display()
                     ));
@@ -207,21 +202,19 @@ impl BackupArgs {
 
     /// Returns the newest archive of this home, mode and account, if it is younger than `--if-older` and made with
     /// this version of Codex.
-    fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>, CommandError> {
+    fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
         }
-        let limit = self.if_older.as_deref().map(parse_limit).transpose()?;
         let codex_build = match self.if_codex_changed.then(|| find_build(context)) {
             None => None,
             // Without Codex, only the age decides: a scheduled backup goes on when Codex was removed.
-            Some(Err(_)) if limit.is_some() => None,
+            Some(Err(_)) if self.if_older.is_some() => None,
             Some(build) => Some(build?),
         };
-        let manager = &context.settings.manager_home;
-        let records = store::archives(manager)?;
-        let home = context.settings.codex_home.display().to_string();
-        let identity = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))
+        let records = context.archives()?;
+        let home = context.codex_home().display().to_string();
+        let identity = AuthFile::read(&context.codex_home().join(AUTH_JSON))
             .unwrap_or_else(|e| AuthFile::from_read_error(&e))
             .login()
             .map(|l| l.identity.clone());
@@ -238,12 +231,15 @@ impl BackupArgs {
         let age = context
             .now()
             .signed_duration_since(newest.metadata.created_at);
-        let is_old = limit.is_some_and(|limit| age >= limit || age < Duration::zero());
+        // An archive of the future was made before the clock was set back, so its age is not known.
+        let is_old = self
+            .if_older
+            .is_some_and(|limit| age >= limit || age < Duration::zero());
         let is_of_other_codex = codex_build.is_some() && newest.metadata.codex_build != codex_build;
         if is_old || is_of_other_codex {
             return Ok(None);
         }
-        let archive = store::backups(manager).join(&newest.path);
+        let archive = context.backups().join(&newest.path);
         let sidecar = names::sidecar_path(&archive).unwrap_or_default();
         Ok(Some(PublishedArchive {
             archive,
@@ -253,18 +249,11 @@ impl BackupArgs {
     }
 }
 
-fn parse_limit(text: &str) -> Result<Duration, CommandError> {
-    let span = time_format::parse_span(text).filter(|span| *span >= Duration::zero());
-    span.ok_or_else(|| {
-        CommandError::usage(format!("--if-older is not a duration: {text:?}"))
-            .hint("use a form like 30min, 12h, 1d or \"1d 12h\"")
-    })
-}
-
 /// Returns the build of Codex, for a comparison with that of an archive.
-fn find_build(context: &Context) -> Result<String, CommandError> {
+fn find_build(context: &Context) -> Result<String> {
     let message = "--if-codex-changed needs the Codex program";
-    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
+    let program = context
+        .find_codex()
         .map_err(|e| CommandError::failed(message).because(e))?;
     let build = program
         .build()
@@ -279,7 +268,7 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
         Ok(id) => Some(id),
         Err(e) => {
             let hints = e.hints.join("; ");
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "the archive was made, but no snapshot in the vault: {}; {hints}",
                 e.in_one_line()
             ));

@@ -4,25 +4,23 @@ use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::path_note::PathNote;
 use crate::archive::publish::PublishedArchive;
-use crate::archive::scan;
 use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::inventory::archive_names::{file_name, without_suffix};
 use crate::inventory::status::StatusReport;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::backup_plan::BackupPlan;
-use crate::ui::Style;
-use crate::ui::time::{bytes, duration, full};
-use crate::views::archive_json::ArchiveJson;
-use crate::views::left_out::show_left_out;
-use serde::Serialize;
-use std::path::Path;
-use std::sync::Arc;
+use crate::ui::time::duration;
+use crate::ui::{Style, bytes, object};
+use crate::views::account::full;
+use crate::views::archive_json::archive_json;
+use crate::views::left_out::{owner_text, show_left_out};
 
 /// The parts of a backup's result that are not in its metadata.
+#[derive(Default)]
 pub(super) struct BackupResult {
     pub(super) reused_bytes: u64,
     pub(super) excluded: Vec<PathNote>,
@@ -34,83 +32,50 @@ pub(super) struct BackupResult {
     pub(super) snapshot: Option<String>,
 }
 
-/// The JSON document of `backup --json`. Its keys are a contract.
-#[derive(Serialize)]
-struct BackupJson<'a> {
-    archive: Option<String>,
-    path: Option<&'a Path>,
-    metadata_path: Option<&'a Path>,
-    #[serde(flatten)]
-    metadata: ArchiveJson,
-    status_source: &'a str,
-    files: u64,
-    bytes: u64,
-    archive_bytes: u64,
-    reused_bytes: u64,
-    snapshot: Option<&'a str>,
-    losses: Vec<BackupLossJson<'a>>,
-    #[serde(flatten)]
-    notes: NotesJson<'a>,
-    dry_run: bool,
-    up_to_date: bool,
-}
-
-/// A conversation that lost messages since the previous archive, which has them.
-#[derive(Serialize)]
-struct BackupLossJson<'a> {
-    session_id: &'a str,
-    title: &'a str,
-    lost_messages: usize,
-    archive: &'a str,
-}
-
-impl<'a> BackupLossJson<'a> {
-    fn of(loss: &'a LossJson) -> Self {
-        Self {
-            session_id: &loss.session_id,
-            title: &loss.title,
-            lost_messages: loss.lost_messages,
-            archive: &loss.place,
-        }
+impl BackupResult {
+    /// Returns true if no file is missing or damaged.
+    pub(super) fn is_whole(&self) -> bool {
+        self.skipped.is_empty() && self.damaged.is_empty()
     }
 }
 
-/// The paths that are not archived, or are damaged in the archive.
-#[derive(Default, Serialize)]
-struct NotesJson<'a> {
-    excluded: &'a [PathNote],
-    skipped: &'a [PathNote],
-    damaged: &'a [PathNote],
-}
-
-impl<'a> BackupJson<'a> {
-    fn of(context: &Context, metadata: &'a Metadata) -> Self {
-        Self {
-            archive: None,
-            path: None,
-            metadata_path: None,
-            metadata: ArchiveJson::of(metadata, context),
-            status_source: &metadata.status_source,
-            files: metadata.files,
-            bytes: metadata.bytes,
-            archive_bytes: metadata.archive_bytes,
-            reused_bytes: 0,
-            snapshot: None,
-            losses: Vec::new(),
-            notes: NotesJson::default(),
-            dry_run: false,
-            up_to_date: false,
-        }
-    }
-
-    fn at(self, published: &'a PublishedArchive) -> Self {
-        Self {
-            archive: Some(file_name(&published.archive)),
-            path: Some(&published.archive),
-            metadata_path: Some(&published.sidecar),
-            ..self
-        }
-    }
+/// Prints the JSON document. Its keys are a contract. `archive` is the name of an archive that a dry run would make.
+fn show_json(
+    metadata: &Metadata,
+    archive: Result<&PublishedArchive, &str>,
+    result: &BackupResult,
+    is_up_to_date: bool,
+    context: &Context,
+) {
+    let published = archive.ok();
+    let losses = result.losses.iter().map(|loss| {
+        object()
+            .with("session_id", &loss.session_id)
+            .with("title", &loss.title)
+            .with("lost_messages", loss.lost_messages)
+            .with("archive", &loss.place)
+    });
+    let json = object()
+        .with(
+            "archive",
+            archive.map_or_else(str::to_owned, |made| file_name(&made.archive)),
+        )
+        .with("path", published.map(|made| &made.archive))
+        .with("metadata_path", published.map(|made| &made.sidecar))
+        .and(archive_json(metadata, context))
+        .with("status_source", &metadata.status_source)
+        .with("files", metadata.files)
+        .with("bytes", metadata.bytes)
+        .with("archive_bytes", metadata.archive_bytes)
+        .with("reused_bytes", result.reused_bytes)
+        .with("snapshot", &result.snapshot)
+        .with("losses", losses.collect::<Vec<_>>())
+        .with("excluded", &result.excluded)
+        .with("skipped", &result.skipped)
+        .with("damaged", &result.damaged)
+        .with("dry_run", published.is_none())
+        .with("up_to_date", is_up_to_date);
+    context.ui.document("backup", &json);
 }
 
 pub(super) fn show_done(
@@ -120,25 +85,11 @@ pub(super) fn show_done(
     done: &BackupResult,
 ) {
     let metadata = &published.metadata;
-    let json = BackupJson {
-        reused_bytes: done.reused_bytes,
-        snapshot: done.snapshot.as_deref(),
-        losses: done.losses.iter().map(BackupLossJson::of).collect(),
-        notes: NotesJson {
-            excluded: &done.excluded,
-            skipped: &done.skipped,
-            damaged: &done.damaged,
-        },
-        ..BackupJson::of(context, metadata).at(published)
-    };
-    context.ui.document("backup", &json);
-    let (ui, zone) = (&context.ui, context.settings.zone);
+    show_json(metadata, Ok(published), done, false, context);
+    let ui = &context.ui;
     let name = file_name(&published.archive);
     ui.report(ui.paint(Style::Strong, &name));
-    let who = match &metadata.email {
-        Some(email) => format!(" of {email}"),
-        None => ", no account".to_owned(),
-    };
+    let who = owner_text(metadata);
     ui.report(format_args!(
         "{}{who}: {}, {} in {}",
         metadata.mode.name(),
@@ -150,7 +101,7 @@ pub(super) fn show_done(
         let source = report.observation.as_ref().map_or("", |s| s.source.name());
         ui.report(format_args!(
             "weekly window resets {} (source: {source})",
-            full(&reset_at.to_utc(), zone, &context.now())
+            full(&reset_at, context)
         ));
     }
     if done.reused_bytes > 0 {
@@ -178,7 +129,7 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
         return;
     };
     let messages: usize = losses.iter().map(|loss| loss.lost_messages).sum();
-    context.ui.warn(format_args!(
+    context.warn(format_args!(
         "{} lost {} since {}; list them with: codex-manager history losses",
         pluralize(losses.len(), "conversation"),
         pluralize(messages, "message"),
@@ -186,35 +137,26 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
     ));
 }
 
-pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {
-    let scan = scan::scan(&plan.scope, &Arc::default())?;
-    let metadata = Metadata {
-        files: scan.count() as u64,
-        bytes: scan.bytes(),
-        ..plan.metadata.clone()
+pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+    let (scan, metadata) = plan.scan()?;
+    let name = names::archive_name(&plan.stem, 1);
+    let result = BackupResult {
+        excluded: scan.excluded,
+        skipped: scan.skipped,
+        damaged: scan.damaged,
+        ..BackupResult::default()
     };
-    let json = BackupJson {
-        archive: Some(names::archive_name(&plan.stem, 1)),
-        notes: NotesJson {
-            excluded: &scan.excluded,
-            skipped: &scan.skipped,
-            damaged: &scan.damaged,
-        },
-        dry_run: true,
-        ..BackupJson::of(context, &metadata)
-    };
-    context.ui.document("backup", &json);
+    show_json(&metadata, Err(&name), &result, false, context);
     let ui = &context.ui;
     ui.report(format_args!(
         "would archive {}, {}, as {}",
         pluralize(metadata.files, "file"),
         bytes(metadata.bytes),
-        names::archive_name(&plan.stem, 1),
+        name,
     ));
-    show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
-    warn_of_unused_globs(context, &plan.globs, &scan.excluded);
-    let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
-    Ok(Outcome::partial_if(!is_whole))
+    show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
+    warn_of_unused_globs(context, &plan.globs, &result.excluded);
+    Ok(Outcome::partial_if(!result.is_whole()))
 }
 
 /// Warns of globs of the command line that match nothing, because they may be misspelled.
@@ -223,23 +165,23 @@ pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded
         let left_out = excluded.iter().map(|item| item.path.as_path());
         if Excludes::matches_nothing(glob, left_out) {
             let word = shell::word(glob);
-            context
-                .ui
-                .warn(format_args!("--exclude {word} matches nothing"));
+            context.warn(format_args!("--exclude {word} matches nothing"));
         }
     }
 }
 
 pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {
-    let json = BackupJson {
-        up_to_date: true,
-        ..BackupJson::of(context, &recent.metadata).at(recent)
-    };
-    context.ui.document("backup", &json);
+    show_json(
+        &recent.metadata,
+        Ok(recent),
+        &BackupResult::default(),
+        true,
+        context,
+    );
     let age = context
         .now()
         .signed_duration_since(recent.metadata.created_at);
-    context.ui.note(format_args!(
+    context.note(format_args!(
         "nothing to do: {} is {} old",
         file_name(&recent.archive),
         duration(age),

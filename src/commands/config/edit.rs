@@ -5,7 +5,7 @@ use crate::config::FILE_NAME;
 use crate::config::file::ConfigFile;
 use crate::config::file_access;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::{IoContext, atomic};
@@ -26,9 +26,9 @@ pub(super) struct ConfigEditArgs {
     dry_run: bool,
 }
 
-pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, CommandError> {
+pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> {
     let dry_run = args.dry_run;
-    let home = &context.settings.manager_home;
+    let home = context.manager_home();
     let path = ConfigFile::path_in(home);
     let editor = ["VISUAL", "EDITOR"]
         .iter()
@@ -86,11 +86,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome, 
 }
 
 /// Saves a rejected text beside the file and adds its path to the error.
-fn keep_rejected(
-    path: &Path,
-    copy: &Path,
-    error: CommandError,
-) -> Result<CommandError, CommandError> {
+fn keep_rejected(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
     let text = file_open::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;
@@ -101,8 +97,9 @@ fn keep_rejected(
 }
 
 /// Runs the editor on `file`. On Unix the shell runs it, because `EDITOR` is a command of the shell.
-fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<(), CommandError> {
+fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let cannot_run = || CommandError::failed(format!("cannot run: {editor}"));
+    // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
     let mut command = if cfg!(windows) {
         env.command_in(editor).ok_or_else(cannot_run)?
     } else {

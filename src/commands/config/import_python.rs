@@ -2,15 +2,14 @@
 
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_keeps_modes;
 use crate::transfer::merge::ArchiveOutcome;
 use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
-use crate::ui::Ui;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::{Cell, Column, Table, Ui, bytes};
 use crate::views::account::{printable, warn_all};
+use crate::views::dry_run::would_be;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -51,7 +50,7 @@ struct ImportJson<'a> {
 }
 
 impl ImportPythonArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let given = self.folder.as_ref().map(|dir| context.env.absolute(dir));
         let folder = given
             .or_else(|| python_home::default_folder(&context.env))
@@ -59,11 +58,11 @@ impl ImportPythonArgs {
                 CommandError::usage("cannot find your home folder")
                     .hint("name the source folder: codex-manager config import-python DIR")
             })?;
-        check_keeps_modes(context, &[&context.settings.manager_home])?;
+        check_keeps_modes(context, &[context.manager_home()])?;
         let target = CopyTarget {
-            manager_home: &context.settings.manager_home,
+            manager_home: context.manager_home(),
             now: context.now(),
-            zone: context.settings.zone,
+            zone: context.zone(),
         };
         let home = python_home::read(&folder, &target)?;
         warn_all(&context.ui, &home.warnings);
@@ -78,7 +77,7 @@ impl ImportPythonArgs {
         };
         self.show(context, &folder, &plan);
         if home.legacy_files > 0 {
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "not copied: records of {} in its inventory.json; create them again with: codex-manager normalize DIR",
                 pluralize(home.legacy_files, "legacy file")
             ));
@@ -104,11 +103,7 @@ impl ImportPythonArgs {
                 left.reason
             ));
         }
-        let is_copied = if self.dry_run {
-            "would be copied"
-        } else {
-            "copied"
-        };
+        let done = would_be(self.dry_run);
         let added = plan.added().count();
         let archives = plan
             .added()
@@ -123,7 +118,7 @@ impl ImportPythonArgs {
             ),
         };
         ui.report(format_args!(
-            "{copied} {is_copied}, {} already present; newer figures of {}",
+            "{copied} {done}copied, {} already present; newer figures of {}",
             plan.archives.len() - added,
             pluralize(plan.accounts.len(), "account"),
         ));

@@ -9,7 +9,7 @@ use self::import_python::ImportPythonArgs;
 use self::settings::{ConfigGetArgs, ConfigListArgs, ConfigSetArgs, ConfigUnsetArgs};
 use crate::config::file::ConfigFile;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -54,14 +54,14 @@ impl ConfigArgs {
     /// # Errors
     /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
     /// then.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.verb {
             ConfigCommand::List(args) => settings::list(context, &args),
             ConfigCommand::Get(args) => settings::get(context, &args),
             ConfigCommand::Set(args) => settings::set(context, &args),
             ConfigCommand::Unset(args) => settings::unset(context, &args),
             ConfigCommand::Path(ConfigPathArgs {}) => {
-                let path = ConfigFile::path_in(&context.settings.manager_home);
+                let path = ConfigFile::path_in(context.manager_home());
                 context.ui.line(path.display());
                 context
                     .ui

@@ -4,10 +4,9 @@ use crate::config::file::ConfigFile;
 use crate::config::file_access;
 use crate::config::{self, FILE_NAME, KEYS, Setting};
 use crate::context::{self, Context};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::settings::SettingsError;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
+use crate::ui::{Cell, Column, Style, Table, object, variant_name};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -84,17 +83,6 @@ enum ValueOrigin {
     Default,
 }
 
-impl ValueOrigin {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Flag => "flag",
-            Self::Environment => "environment",
-            Self::File => "file",
-            Self::Default => "default",
-        }
-    }
-}
-
 /// A setting in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct SettingJson {
@@ -104,24 +92,9 @@ struct SettingJson {
     origin: ValueOrigin,
 }
 
-#[derive(Debug, Serialize)]
-struct SettingsJson {
-    settings: Vec<SettingJson>,
-    path: String,
-}
-
-#[derive(Debug, Serialize)]
-struct SettingChangeJson {
-    key: String,
-    before: Json,
-    after: Json,
-    path: String,
-    dry_run: bool,
-}
-
-pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome, CommandError> {
+pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> {
     let context = &args.table.apply(context)?;
-    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let file = ConfigFile::read(context.manager_home())?;
     let ui = &context.ui;
     warn_about_unknown(context, &file);
     let keys: Vec<Setting> = KEYS.iter().map(Into::into).collect();
@@ -146,7 +119,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome, 
         table.row([
             Cell::plain(key.name),
             Cell::new(style, cell).value(value),
-            Cell::new(style, setting.origin.name()),
+            Cell::new(style, variant_name(setting.origin)),
             Cell::new(Style::Dim, key.about),
         ]);
     }
@@ -158,17 +131,18 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome, 
         ui.line(format_args!("{name} = {value}"));
     }
     ui.note("change a setting: codex-manager config set KEY VALUE");
-    let path = ConfigFile::path_in(&context.settings.manager_home);
+    let path = ConfigFile::path_in(context.manager_home());
     let path = path.to_string_lossy().into_owned();
-    ui.document("config list", &SettingsJson { settings, path });
+    let json = object().with("settings", settings).with("path", path);
+    ui.document("config list", &json);
     // Invalid values are listed too, but the command fails, as all others do until they are fixed.
     file.values()?;
     Ok(Outcome::Done)
 }
 
-pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome, CommandError> {
+pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
     let key = config::find(&args.key)?;
-    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let file = ConfigFile::read(context.manager_home())?;
     let key = file.as_spelled(key, context.env.home_dir.as_deref());
     let setting = effective(&key, &file, context);
     context.ui.line(printable(&to_text(&setting.value)));
@@ -176,7 +150,7 @@ pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome, Co
     Ok(Outcome::Done)
 }
 
-pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, CommandError> {
+pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
     let setting = config::find(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
@@ -190,14 +164,14 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome, Co
     let name = &args.value;
     let profile = context.manager_path("profiles").join(name);
     if is_account && !profile.join("profile.json").is_file() {
-        context.ui.note(format_args!(
+        context.note(format_args!(
             "there is no profile {name} yet; create it with: codex-manager profile login {name}"
         ));
     }
     Ok(outcome)
 }
 
-pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome, CommandError> {
+pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {
     let setting = config::find(&args.key)?;
     let dry_run = args.dry_run;
     change(context, "config unset", setting, dry_run, |file, key| {
@@ -213,8 +187,8 @@ fn change(
     setting: Setting,
     dry_run: bool,
     work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), SettingsError>,
-) -> Result<Outcome, CommandError> {
-    let home = &context.settings.manager_home;
+) -> Result<Outcome> {
+    let home = context.manager_home();
     let both = |file: &mut ConfigFile| {
         let setting = file.as_spelled(setting, context.env.home_dir.as_deref());
         let before = file.get(&setting).map_or(Json::Null, to_json);
@@ -229,35 +203,26 @@ fn change(
         file_access::update(home, both)?
     };
     let key = setting.name();
-    let unset = match setting.folder {
-        Some(_) => "not set",
-        None => "the default",
-    };
+    let unset = setting.folder.as_ref().map_or("the default", |_| "not set");
     let describe = |value: &Json| match value {
         Json::Null => unset.to_owned(),
         value => printable(&to_text(value)),
     };
     let name = printable(&key);
-    let text = if before == after {
-        format!(
-            "{name} is {} already; nothing was changed",
-            describe(&after)
-        )
+    let now = describe(&after);
+    context.ui.prose(if before == after {
+        format!("{name} is {now} already; nothing was changed")
     } else {
-        format!("{name}: {} → {}", describe(&before), describe(&after))
-    };
-    context.ui.prose(text);
+        format!("{name}: {} → {now}", describe(&before))
+    });
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
-    context.ui.document(
-        command,
-        &SettingChangeJson {
-            key,
-            before,
-            after,
-            path,
-            dry_run,
-        },
-    );
+    let json = object()
+        .with("key", key)
+        .with("before", before)
+        .with("after", after)
+        .with("path", path)
+        .with("dry_run", dry_run);
+    context.ui.document(command, &json);
     Ok(Outcome::Done)
 }
 
@@ -344,7 +309,7 @@ fn to_text(value: &Json) -> String {
 
 pub(super) fn warn_about_unknown(context: &Context, file: &ConfigFile) {
     for unknown in file.unknown() {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{FILE_NAME}: {}",
             printable(&unknown.to_string())
         ));

@@ -4,11 +4,10 @@ mod sample;
 
 use crate::config::ConfigValues;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::file_open;
 use crate::io::{IoContext, IoError, atomic, tree};
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::ui::{Style, object};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -49,7 +48,7 @@ impl DemoArgs {
     ///
     /// # Errors
     /// A command of the demo failed.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let temp = context.env.temp_dir();
         let temp_home = tempfile::Builder::new()
             .prefix("codex-manager-demo-")
@@ -58,9 +57,7 @@ impl DemoArgs {
         let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
             let kept = temp_home.keep();
-            context
-                .ui
-                .note(format_args!("the sample is in {}", kept.display()));
+            context.note(format_args!("the sample is in {}", kept.display()));
         }
         result
     }
@@ -85,6 +82,7 @@ impl<'a> Demo<'a> {
         let inner = Context {
             settings,
             clock: context.clock,
+            // The sample must not write into the databases of the user.
             env: context.env.without("CODEX_SQLITE_HOME"),
             ui: context.ui.without_json(),
             runner: context.runner,
@@ -97,7 +95,7 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn run_steps(mut self) -> Result<Outcome, CommandError> {
+    fn run_steps(mut self) -> Result<Outcome> {
         let home = self.inner.settings.codex_home.clone();
         let dumps = self.folder.join("old-dumps");
         let now = self.context.now();
@@ -150,7 +148,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Saves two logins as profiles and switches to the first one.
-    fn switch(&mut self, home: &Path) -> Result<(), CommandError> {
+    fn switch(&mut self, home: &Path) -> Result<()> {
         self.heading("Two accounts: name each login, then switch.");
         let save = |name: &str| ["save".into(), name.into()];
         self.step("profile", &save("personal"))?;
@@ -161,7 +159,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Syncs the home to a second one through a shared folder. The later steps use the second one.
-    fn sync(&mut self) -> Result<(), CommandError> {
+    fn sync(&mut self) -> Result<()> {
         let cloud = self.folder.join("shared-folder");
         let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];
         let run = ["run".into(), "--apply".into()];
@@ -193,7 +191,7 @@ impl<'a> Demo<'a> {
         ui.hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    fn step(&mut self, verb: &str, args: &[OsString]) -> Result<(), CommandError> {
+    fn step(&mut self, verb: &str, args: &[OsString]) -> Result<()> {
         let words: Vec<OsString> = std::iter::once(verb.into()).chain(args.to_vec()).collect();
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         let command = format!("codex-manager {}", shown.join(" "));

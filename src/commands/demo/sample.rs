@@ -163,6 +163,7 @@ fn rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
 fn threads(path: &Path, rows: &[(String, PathBuf, &str, DateTime<Utc>)]) -> Result<(), IoError> {
     let fill = || -> rusqlite::Result<()> {
         let connection = connection::open(path, Access::Create)?;
+        // With a WAL, as Codex has it: the file alone may lack every table.
         connection.execute_batch(
             "PRAGMA journal_mode=WAL;
              CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY);

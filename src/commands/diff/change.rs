@@ -1,7 +1,6 @@
 //! The change of a conversation or of a file since an archive.
 
-use crate::ui::Style;
-use crate::ui::table::Cell;
+use crate::ui::{Cell, Style, variant_name};
 use serde::Serialize;
 
 /// The effect of the time since the archive.
@@ -24,10 +23,11 @@ impl Change {
     }
 
     pub(super) fn cell(self) -> Cell {
-        match self {
-            Self::Removed => Cell::new(Style::Warn, "removed"),
-            Self::Changed => Cell::plain("changed"),
-            Self::Added => Cell::new(Style::Good, "added"),
-        }
+        let style = match self {
+            Self::Removed => Style::Warn,
+            Self::Changed => Style::Plain,
+            Self::Added => Style::Good,
+        };
+        Cell::new(style, variant_name(self))
     }
 }

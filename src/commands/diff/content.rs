@@ -7,7 +7,7 @@ use crate::archive::scan::HomeScan;
 use crate::codex::config;
 use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::commands::diff::change::Change;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::hash::{Sha256Digest, sha256_of};
 use crate::io::{IoContext, file_open};
 use serde::Serialize;
@@ -56,10 +56,7 @@ type Versions<T> = BTreeMap<(ContentKind, String), T>;
 ///
 /// # Errors
 /// One of the files cannot be read or parsed.
-pub(super) fn compare_settings(
-    archive: &ArchiveReader,
-    home: &Path,
-) -> Result<Vec<DiffedContent>, CommandError> {
+pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<Vec<DiffedContent>> {
     let mut text = String::new();
     let mut archived = file_extract::extract_unnamed(archive, HomeEntryKind::Config)?;
     archived
@@ -83,7 +80,7 @@ pub(super) fn compare_files(
     archive: &ArchiveReader,
     live: &HomeScan,
     home: &Path,
-) -> Result<Vec<DiffedContent>, CommandError> {
+) -> Result<Vec<DiffedContent>> {
     let archived = files(archive.contents().files.iter());
     let current = files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.sha256));
@@ -100,11 +97,7 @@ pub(super) fn compare_files(
 /// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
 type DiffedVersion = (u64, Option<Sha256Digest>);
 
-fn version(
-    file: &FileEntry,
-    known: Option<&FileEntry>,
-    path: &Path,
-) -> Result<DiffedVersion, CommandError> {
+fn version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
     let digest = match known {
         Some(known) if known.sha256.is_none() || is_untouched(known, file) => known.sha256,
         _ => {
@@ -131,7 +124,7 @@ fn differences<T: PartialEq>(archived: &Versions<T>, live: &Versions<T>) -> Vec<
 }
 
 /// Returns the keys of a `config.toml` with their values. An MCP server is one value.
-fn settings(text: &str, name: &str) -> Result<Versions<String>, CommandError> {
+fn settings(text: &str, name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();
         CommandError::failed(format!("cannot parse {name}: {problem}"))
@@ -144,6 +137,7 @@ fn settings(text: &str, name: &str) -> Result<Versions<String>, CommandError> {
 }
 
 fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
+    // A key of a server says nothing without the others, and its values may be secrets.
     if let Some(server) = name.strip_prefix("mcp_servers.") {
         let key = (ContentKind::McpServer, server.to_owned());
         found.insert(key, item.to_string());
@@ -170,8 +164,8 @@ fn files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
 /// Groups files by what they belong to: a skill has several.
 fn by_name(
     files: &[FileEntry],
-    version: impl Fn(&FileEntry) -> Result<DiffedVersion, CommandError>,
-) -> Result<Versions<BTreeMap<String, DiffedVersion>>, CommandError> {
+    version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
+) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {
     let mut found: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
         let path = file.path.as_path().display().to_string();

@@ -8,7 +8,7 @@ use crate::commands::diff::change::Change;
 use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::archived::rollouts;
 use crate::copies::source::ConversationSource as _;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::IoContext;
 use crate::io::progress::is_interrupted;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub(super) fn compare(
     archive: &ArchiveReader,
     live: &HomeScan,
     home: &Path,
-) -> Result<Vec<ConversationDiff>, CommandError> {
+) -> Result<Vec<ConversationDiff>> {
     let (archived, live) = (rollouts(archive.files()), rollouts(&live.files));
     let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let mut changed = Vec::new();
@@ -83,13 +83,14 @@ fn count(
     new: &[FileEntry],
     archive: &ArchiveReader,
     home: &Path,
-) -> Result<(usize, usize), CommandError> {
+) -> Result<(usize, usize)> {
     let (mut live, mut archived) = (Vec::new(), Vec::new());
     for file in new {
         let path = home.join(file.path.as_path());
         live.extend(messages::read(&path).at("read", &path)?);
     }
     for file in old {
+        // The reader takes a path, since its name tells whether the rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()

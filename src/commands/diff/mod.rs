@@ -11,14 +11,13 @@ use crate::archive::metadata::BackupMode;
 use crate::archive::reader::ArchiveReader;
 use crate::archive::scan;
 use crate::archive::scope::CaptureScope;
-use crate::choices::archive_choice::{LATEST, find_archive};
+use crate::choices::archive_choice::find_archive;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::inventory::archive_names::without_suffix;
+use crate::error::{Outcome, Result};
+use crate::inventory::archive_names::{LATEST, without_suffix};
 use crate::inventory::records::ArchiveRecord;
 use crate::io::quantity::pluralize;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
+use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id};
 use crate::views::restore_diff::titles;
 use clap::Args;
@@ -53,10 +52,10 @@ struct DiffJson {
 impl DiffArgs {
     /// # Errors
     /// There is no such archive, or the home or the archive cannot be read.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let path = find_archive(context, &self.archive, ArchiveRecord::is_usable)?;
         let archive = ArchiveReader::open(&path)?;
-        let home = &context.settings.codex_home;
+        let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
         let live = scan::scan(&scope, &Arc::default())?;
         let mut conversations = conversations::compare(&archive, &live, home)?;
@@ -90,6 +89,14 @@ impl DiffArgs {
     }
 }
 
+const CONVERSATION_COLUMNS: [Column; 5] = [
+    Column::new("CHANGE"),
+    Column::new("CONVERSATION"),
+    Column::new("GAINED").number().rank(2),
+    Column::new("LOST").number().rank(2),
+    Column::new("TITLE").rank(1).shorten(8),
+];
+
 fn show(document: &DiffJson, context: &Context) {
     let ui = &context.ui;
     let archive = printable(&document.archive);
@@ -98,71 +105,39 @@ fn show(document: &DiffJson, context: &Context) {
         return;
     }
     if !document.conversations.is_empty() {
-        let mut table = Table::new(
-            ui,
+        let rows = document.conversations.iter().map(|row| {
+            let is_lossy = row.messages_lost > 0;
+            let style = if is_lossy { Style::Warn } else { Style::Plain };
             [
-                Column::new("CHANGE"),
-                Column::new("CONVERSATION"),
-                Column::new("GAINED").number().rank(2),
-                Column::new("LOST").number().rank(2),
-                Column::new("TITLE").rank(1).shorten(8),
-            ],
-        );
-        for row in &document.conversations {
-            let style = if row.messages_lost > 0 {
-                Style::Warn
-            } else {
-                Style::Plain
-            };
-            table.row([
                 row.change.cell(),
                 Cell::plain(short_id(&row.session_id)),
                 Cell::plain(row.messages_gained.to_string()),
                 Cell::new(style, row.messages_lost.to_string()),
                 Cell::new(Style::Dim, printable(&row.title)),
-            ]);
-        }
-        table.print(ui);
+            ]
+        });
+        Table::of(ui, CONVERSATION_COLUMNS, rows).print(ui);
     }
     if !document.content.is_empty() {
         if !document.conversations.is_empty() {
             ui.line("");
         }
-        let columns = [
-            Column::new("CHANGE"),
-            Column::new("KIND"),
-            Column::new("NAME"),
-        ];
-        let mut table = Table::new(ui, columns);
-        for row in &document.content {
-            table.row([
-                row.change.cell(),
-                Cell::plain(row.kind.name()),
-                Cell::plain(printable(&row.name)),
-            ]);
-        }
-        table.print(ui);
+        let rows = document.content.iter().map(|row| {
+            let (kind, name) = (Cell::plain(row.kind.name()), printable(&row.name));
+            [row.change.cell(), kind, Cell::plain(name)]
+        });
+        Table::of(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }
-    let lost: usize = document
-        .conversations
-        .iter()
-        .map(|row| row.messages_lost)
-        .sum();
-    let gained: usize = document
-        .conversations
-        .iter()
-        .map(|row| row.messages_gained)
-        .sum();
+    let sum =
+        |of: fn(&ConversationDiff) -> usize| document.conversations.iter().map(of).sum::<usize>();
+    let (gained, lost) = (sum(|row| row.messages_gained), sum(|row| row.messages_lost));
     ui.prose(format_args!(
         "since {archive}: {} gained, {} lost",
         pluralize(gained, "message"),
         pluralize(lost, "message")
     ));
-    if document
-        .conversations
-        .iter()
-        .any(|row| row.change == Change::Changed && row.messages_lost > 0)
-    {
+    let is_lossy = |row: &ConversationDiff| row.change == Change::Changed && row.messages_lost > 0;
+    if document.conversations.iter().any(is_lossy) {
         ui.note("bring messages back: codex-manager history losses");
     }
 }

@@ -6,18 +6,17 @@
 use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
 use crate::archive::reader::ArchiveReader;
-use crate::choices::conversation_filter::ConversationFilter;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::threads::{self, ThreadFilter};
 use crate::commands::find::found::Found;
 use crate::context::Context;
+use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::Hit;
 use crate::copies::archived::{on_disk, rollouts};
 use crate::copies::source::ConversationSource as _;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::history::session_index;
 use crate::inventory::archive_names::{numbered, typed_name};
-use crate::inventory::store;
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
@@ -44,12 +43,11 @@ pub(super) fn search_archives(
     found: &mut Found,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>, CommandError>,
-) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    let mut known = on_disk(&settings.codex_home)?;
-    let records = store::archives(&settings.manager_home)?;
-    let home = settings.codex_home.display().to_string();
+    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
+) -> Result<()> {
+    let mut known = on_disk(context.codex_home())?;
+    let records = context.archives()?;
+    let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
@@ -57,7 +55,7 @@ pub(super) fn search_archives(
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
-        let path = store::backups(&settings.manager_home).join(&record.path);
+        let path = context.backups().join(&record.path);
         let name = typed_name(record);
         match search_archive(&path, &mut known, filter, context, &search) {
             Ok((searched, hits)) => {
@@ -85,15 +83,15 @@ fn search_archive(
     known: &mut HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>, CommandError>,
-) -> Result<(Vec<String>, Vec<Hit>), CommandError> {
+    search: impl Fn(&ExtractedHome<'_>) -> Result<Vec<Hit>>,
+) -> Result<(Vec<String>, Vec<Hit>)> {
     let archive = ArchiveReader::open(path)?;
     let mut wanted = rollouts(archive.files());
     wanted.retain(|id, _| !known.contains(id));
     if wanted.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let staging = Staging::inside(&context.settings.manager_home.join("tmp"))?;
+    let staging = Staging::inside(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         atomic::create_private_folder(&folder.join(top))?;
@@ -129,7 +127,9 @@ fn search_archive(
     let home = ExtractedHome {
         folder: &folder,
         database: readable.is_some().then_some(&*database),
-        filter: &ConversationFilter::new(filter.clone(), |_| Ok(readable.unwrap_or_default()))?,
+        filter: &ConversationFilter::new(filter.clone(), |_| {
+            Ok::<_, CommandError>(readable.unwrap_or_default())
+        })?,
     };
     Ok((wanted.into_keys().collect(), search(&home)?))
 }

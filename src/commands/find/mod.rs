@@ -3,27 +3,27 @@
 mod archives;
 mod found;
 
-use crate::choices::conversation_filter::ConversationFilter;
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::choices::listed::listed_threads;
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::rollout_lines::Role;
-use crate::codex::threads::{self, ThreadFilter};
+use crate::codex::threads::ThreadFilter;
 use crate::commands::find::archives::{ExtractedHome, search_archives};
 use crate::commands::find::found::Found;
 use crate::context::Context;
 use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
+use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions};
 use crate::conversations::search::query::{self, Query};
 use crate::conversations::search::scan::{self, ScanReport};
 use crate::conversations::search::snippet::Snippet;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::{Progress as _, Silent};
 use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
-use crate::ui::Style;
-use crate::ui::time;
-use crate::views::account::{local, printable, short_id};
+use crate::ui::object;
+use crate::ui::{Style, time};
+use crate::views::account::{local_ms, printable, short_id};
 use chrono::DateTime;
 use clap::Args;
 use regex::RegexBuilder;
@@ -50,10 +50,6 @@ const MAX_REGEX_BYTES: usize = 16 << 20;
   codex-manager find --regex 'fn \\w+_test' --project ~/code
   codex-manager find migration --archives
   codex-manager find migration --json | jq -r '.hits[].session_id'")]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent flags of the command line"
-)]
 pub(crate) struct FindArgs {
     /// The words to search for
     #[arg(value_name = "WORDS", required = true)]
@@ -83,31 +79,10 @@ pub(crate) struct FindArgs {
     no_refresh: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct FindView {
-    hits: Vec<HitView>,
-    refreshed: usize,
-    conversations: i64,
-}
-
-/// A conversation in JSON. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct HitView {
-    session_id: String,
-    title: String,
-    turn: Option<u32>,
-    role: Role,
-    at: Option<String>,
-    snippet: String,
-    score: f64,
-    /// The archive from which to restore the conversation; `None` if it is on disk.
-    archive: Option<String>,
-}
-
 impl FindArgs {
     /// # Errors
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let threads = self.filter.resolve(context)?;
         let read = |filter: &ThreadFilter| listed_threads(filter, context);
@@ -121,27 +96,24 @@ impl FindArgs {
             self.add_archives(&mut found, &threads, context)?;
         }
         let archive = |hit: &Hit| found.archives.get(&hit.conversation.session);
-        let hits = found.hits.iter();
-        let hits = hits.map(|hit| view(hit, archive(hit), context)).collect();
-        context.ui.document(
-            "find",
-            &FindView {
-                hits,
-                refreshed: found.refreshed,
-                conversations: found.conversations,
-            },
-        );
+        let hits = found
+            .hits
+            .iter()
+            .map(|hit| json(hit, archive(hit), context));
+        let document = object()
+            .with("hits", hits.collect::<Vec<_>>())
+            .with("refreshed", found.refreshed)
+            .with("conversations", found.conversations);
+        context.ui.document("find", &document);
         for hit in &found.hits {
             print(hit, archive(hit), context);
         }
         if found.hits.is_empty() {
             if found.is_partial {
-                context
-                    .ui
-                    .note("no conversation matches in the part that could be searched");
+                context.note("no conversation matches in the part that could be searched");
                 return Ok(Outcome::Partial);
             }
-            context.ui.note("no conversation matches");
+            context.note("no conversation matches");
             return Ok(Outcome::CheckFailed);
         }
         Ok(Outcome::partial_if(found.is_partial))
@@ -151,11 +123,7 @@ impl FindArgs {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    fn search(
-        &self,
-        filter: &ConversationFilter,
-        context: &Context,
-    ) -> Result<Found, CommandError> {
+    fn search(&self, filter: &ConversationFilter, context: &Context) -> Result<Found> {
         let query = self.query()?;
         let access = IndexAccess::new(context);
         if self.no_refresh {
@@ -190,7 +158,7 @@ impl FindArgs {
         let is_stale = problem.is_some();
         if let Some(problem) = problem {
             let problem = CommandError::from(problem).in_one_line();
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "the search index is not up to date: {problem}"
             ));
         }
@@ -220,9 +188,9 @@ impl FindArgs {
     }
 
     /// Searches the rollouts without the index.
-    fn scan(&self, filter: &ConversationFilter, context: &Context) -> Result<Found, CommandError> {
-        let home = &context.settings.codex_home;
-        let database = threads::find_state_database(home, &context.env);
+    fn scan(&self, filter: &ConversationFilter, context: &Context) -> Result<Found> {
+        let home = context.codex_home();
+        let database = context.state_database();
         let (report, conversations) = self.scan_home(home, database.as_deref(), filter, context)?;
         let mut hits = report.hits;
         self.sort(&mut hits);
@@ -242,7 +210,7 @@ impl FindArgs {
         database: Option<&Path>,
         filter: &ConversationFilter,
         context: &Context,
-    ) -> Result<(ScanReport, usize), CommandError> {
+    ) -> Result<(ScanReport, usize)> {
         let text = self.words.join(" ");
         let pattern = if self.regex {
             text
@@ -251,6 +219,7 @@ impl FindArgs {
         };
         let pattern = RegexBuilder::new(&pattern)
             .size_limit(MAX_REGEX_BYTES)
+            // `^` and `$` are meant for the lines of a message.
             .multi_line(true)
             .build()
             .map_err(|e| CommandError::usage("not a regular expression").because(e))?;
@@ -285,7 +254,7 @@ impl FindArgs {
         found: &mut Found,
         filter: &ThreadFilter,
         context: &Context,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let search = |home: &ExtractedHome<'_>| {
             if self.regex || self.exact {
                 let (report, _) =
@@ -309,7 +278,7 @@ impl FindArgs {
         Ok(())
     }
 
-    fn query(&self) -> Result<Query, CommandError> {
+    fn query(&self) -> Result<Query> {
         query::parse(&self.words).map_err(|e| {
             CommandError::usage(e.to_string())
                 .hint("search for text as it is written: codex-manager find --exact TEXT")
@@ -317,18 +286,22 @@ impl FindArgs {
     }
 }
 
-fn view(hit: &Hit, archive: Option<&String>, context: &Context) -> HitView {
-    let at = hit.at_ms.and_then(DateTime::from_timestamp_millis);
-    HitView {
-        session_id: hit.conversation.session.clone(),
-        title: hit.conversation.title.clone(),
-        turn: hit.turn,
-        role: hit.role,
-        at: at.map(|at| local(&at.fixed_offset(), context)),
-        snippet: hit.snippet.text.clone(),
-        score: hit.score,
-        archive: archive.cloned(),
-    }
+/// Returns a conversation in JSON. The keys are an interface. `archive` is the one from which to restore a
+/// conversation that is not on disk.
+fn json<'h>(
+    hit: &'h Hit,
+    archive: Option<&'h String>,
+    context: &Context,
+) -> impl Serialize + use<'h> {
+    object()
+        .with("session_id", &hit.conversation.session)
+        .with("title", &hit.conversation.title)
+        .with("turn", hit.turn)
+        .with("role", hit.role)
+        .with("at", local_ms(hit.at_ms, context))
+        .with("snippet", &hit.snippet.text)
+        .with("score", hit.score)
+        .with("archive", archive)
 }
 
 fn print(hit: &Hit, archive: Option<&String>, context: &Context) {

@@ -3,7 +3,7 @@
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::findings;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::history::check::CheckReport;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
@@ -37,7 +37,7 @@ impl CheckArgs {
     ///
     /// # Errors
     /// The home, its index or its database cannot be read.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let report = findings(context)?.report;
         show(context, &report, self.all);
@@ -124,6 +124,7 @@ impl FindingList<'_> {
         self.group(Style::Bad, what, &report.orphan_rows, |o| {
             format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
         });
+        // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
         self.group(Style::Warn, what, &report.duplicates, |d| {
             let id = d.id.to_string();
@@ -150,6 +151,7 @@ impl FindingList<'_> {
                 pluralize(all, "turn")
             )
         });
+        // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let what = "of another account, hidden by Codex's picker";
         self.group(Style::Dim, what, &report.hidden, |h| {
             format!("{}  {}", h.id, printable(&h.account_id))
@@ -177,7 +179,7 @@ impl FindingList<'_> {
 
     /// Formats a path relative to the home.
     fn short(&self, path: &Path) -> String {
-        let home = &self.context.settings.codex_home;
+        let home = &self.context.codex_home();
         let short = path.strip_prefix(home).unwrap_or(path);
         printable(&short.to_string_lossy())
     }

@@ -2,7 +2,6 @@
 
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
-use crate::codex::threads;
 use crate::context::Context;
 use crate::copies::unreadable_fixes::find_fixes;
 use crate::history::HistoryError;
@@ -11,8 +10,8 @@ use crate::history::repair_plan::RepairContext;
 
 pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     RepairContext {
-        home: &context.settings.codex_home,
-        manager_home: &context.settings.manager_home,
+        home: context.codex_home(),
+        manager_home: context.manager_home(),
         env: &context.env,
     }
 }
@@ -22,8 +21,8 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
 /// # Errors
 /// See [`compare`].
 pub(super) fn findings(context: &Context) -> Result<Findings, HistoryError> {
-    let home = &context.settings.codex_home;
-    let database = threads::find_state_database(home, &context.env);
+    let home = context.codex_home();
+    let database = context.state_database();
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
     let mut findings = compare(home, database.as_deref(), live.as_deref())?;

@@ -6,16 +6,15 @@ use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
 use crate::inventory::losses::{self, KnownLoss};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::snapshot_source::add_vault;
-use crate::ui::Style;
+use crate::ui::{Style, object};
 use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
 
 /// List conversations that lack messages which an archive or another copy has
 ///
@@ -38,24 +37,14 @@ pub(super) struct LossesArgs {
     accept: Vec<String>,
 }
 
-/// The JSON document. Its keys are a contract.
-#[derive(Serialize)]
-struct LossesJson<'a> {
-    losses: &'a [LossJson],
-    /// The ids of the conversations whose losses were accepted now.
-    accepted: Vec<String>,
-    vault: bool,
-}
-
 impl LossesArgs {
     /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
     ///
     /// # Errors
     /// The home or the archives cannot be listed, or `--accept` names no conversation with a loss.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
-        let settings = &context.settings;
-        let live = LiveThreads::read(&settings.codex_home)?;
+        let live = LiveThreads::read(context.codex_home())?;
         let mut search = LossSearch::new(live);
         let mut is_whole = places::add_archives(&mut search, context)?;
         if self.vault {
@@ -68,9 +57,7 @@ impl LossesArgs {
         for (id, e) in &found.failures {
             is_whole = false;
             let problem = e.in_one_line();
-            context
-                .ui
-                .warn(format_args!("not compared: {}: {problem}", printable(id)));
+            context.warn(format_args!("not compared: {}: {problem}", printable(id)));
         }
         let mut listed = describe(&found.losses, &search.places, context);
         let accepted = self.accept(&found, &listed, context)?;
@@ -84,14 +71,12 @@ impl LossesArgs {
             record(&found.losses, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
-        context.ui.document(
-            "history losses",
-            &LossesJson {
-                losses: &listed,
-                accepted,
-                vault: self.vault,
-            },
-        );
+        // The conversations whose losses were accepted now.
+        let json = object()
+            .with("losses", &listed)
+            .with("accepted", accepted)
+            .with("vault", self.vault);
+        context.ui.document("history losses", &json);
         Ok(if listed.is_empty() {
             Outcome::partial_if(!is_whole)
         } else {
@@ -105,7 +90,7 @@ impl LossesArgs {
         found: &FoundLosses,
         listed: &[LossJson],
         context: &Context,
-    ) -> Result<Vec<String>, CommandError> {
+    ) -> Result<Vec<String>> {
         let mut accepted = Vec::new();
         for text in &self.accept {
             let id = |loss: &LossJson| loss.session_id.clone();

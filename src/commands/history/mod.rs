@@ -8,7 +8,7 @@ mod repair;
 mod undo;
 
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use clap::{Args, Subcommand};
 
 /// Find and repair conversations that Codex does not list
@@ -39,7 +39,7 @@ impl HistoryArgs {
     ///
     /// # Errors
     /// See each subcommand.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
             HistoryCommand::Check(args) => args.run(context),
             HistoryCommand::Losses(args) => args.run(context),

@@ -1,10 +1,9 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
 use crate::codex::config::CodexConfig;
-use crate::codex::threads;
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::history::check::with_cause;
 use crate::history::prompts;
 use crate::history::rebuild::{
@@ -24,10 +23,6 @@ use serde::Serialize;
 /// are kept, also those of conversations beyond the limit. Asks before it removes prompts from
 /// `history.jsonl`; without a terminal that needs --yes. A copy of each file is kept beside it;
 /// `history undo` restores both.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history rebuild --dry-run
@@ -83,7 +78,7 @@ impl RebuildArgs {
     /// # Errors
     /// The limit is negative, the home cannot be read, the removal of prompts is not confirmed, or
     /// Codex holds the lock of a file for more than 10 seconds.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let max_threads = usize::try_from(self.max_threads).map_err(|_| {
             CommandError::usage(format!("--max-threads is negative: {}", self.max_threads))
                 .hint("0 means all conversations; nothing was changed")
@@ -129,13 +124,13 @@ impl RebuildArgs {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
         }
-        let config = CodexConfig::read(&context.settings.codex_home);
+        let config = CodexConfig::read(context.codex_home());
         let problem = match (&config.problem, config.history_max_bytes) {
             (None, Ok(limit)) => return limit,
             (Some(problem), _) => format!("cannot parse Codex's config.toml ({})", problem.trim()),
             (None, Err(problem)) => problem,
         };
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{}; rebuilding the history without a size limit",
             printable(&problem)
         ));
@@ -249,11 +244,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
 }
 
 /// Asks before lines of `history.jsonl` are removed.
-fn require_consent(
-    context: &Context,
-    plan: &RebuildPlan,
-    files: &[RebuiltFile],
-) -> Result<(), CommandError> {
+fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile]) -> Result<()> {
     let replaces_history = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
@@ -279,11 +270,11 @@ fn require_consent(
 
 /// Reads Codex's table. Warns and returns `None` if the database cannot be used.
 fn table(context: &Context) -> Option<ThreadTable> {
-    let database = threads::find_state_database(&context.settings.codex_home, &context.env)?;
+    let database = context.state_database()?;
     match rebuild::read_table(&database) {
         Ok(table) => table,
         Err(e) => {
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "{}; using only the conversations on disk",
                 printable(&with_cause(&e))
             ));

@@ -4,16 +4,16 @@ use crate::codex::program::Program;
 use crate::commands::history::check;
 use crate::commands::history::home::{findings, repair_context};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair;
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
+use crate::ui::object;
 use crate::views::account::printable;
 use clap::Args;
-use serde::Serialize;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Repair Codex's database; conversations are never edited
 ///
@@ -32,24 +32,16 @@ pub(super) struct RepairArgs {
     dry_run: bool,
 }
 
-/// The JSON output. Its keys are a stable interface.
-#[derive(Serialize)]
-struct RepairJson<'a> {
-    changed: &'a [RepairChange],
-    snapshot: Option<PathBuf>,
-    remaining: usize,
-    dry_run: bool,
-}
-
 impl RepairArgs {
     /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
     /// A process uses the home, or Codex is needed and not installed.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
         let provider = crate::codex::config::CodexConfig::read(target.home).model_provider;
+        // The provider of Codex without the key. A row must have one.
         let provider = provider.as_deref().unwrap_or("openai");
         let mut plan = repair_plan::plan(findings(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
@@ -68,12 +60,11 @@ impl RepairArgs {
             }
         }
         if program.is_some() {
-            let note = if plan.recreates_database {
+            context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
             } else {
                 "Codex reads the conversations again of which it shows too few turns"
-            };
-            context.ui.note(note);
+            });
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         say_skipped(context, &plan);
@@ -88,15 +79,13 @@ impl RepairArgs {
             pluralize(plan.changes.len(), "change"),
             snapshot.name()
         ));
-        context.ui.note("undo it with: codex-manager history undo");
-        context.ui.document(
-            "history repair",
-            &RepairJson {
-                changed: &plan.changes,
-                snapshot: Some(snapshot.folder),
-                remaining,
-                dry_run: false,
-            },
+        context.note("undo it with: codex-manager history undo");
+        show_json(
+            &plan.changes,
+            Some(&snapshot.folder),
+            remaining,
+            false,
+            context,
         );
         if !after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
             return Err(
@@ -117,36 +106,46 @@ impl RepairArgs {
                 pluralize(plan.changes.len(), "change")
             ));
             for holder in repair::holders(&repair_context(context)) {
-                context
-                    .ui
-                    .warn(format_args!("the home is in use by {holder}"));
+                context.warn(format_args!("the home is in use by {holder}"));
             }
         }
         if plan.unrepairable > 0 {
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "{} that repair cannot fix; list them with: codex-manager history check",
                 pluralize(plan.unrepairable, "finding")
             ));
         }
-        context.ui.document(
-            "history repair",
-            &RepairJson {
-                changed: &plan.changes,
-                snapshot: None,
-                remaining: plan.unrepairable,
-                dry_run: self.dry_run,
-            },
+        show_json(
+            &plan.changes,
+            None,
+            plan.unrepairable,
+            self.dry_run,
+            context,
         );
         Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
 }
 
+/// Prints the JSON document. Its keys are an interface. `remaining` is the number of findings that stay.
+fn show_json(
+    changed: &[RepairChange],
+    snapshot: Option<&Path>,
+    remaining: usize,
+    dry_run: bool,
+    context: &Context,
+) {
+    let json = object()
+        .with("changed", changed)
+        .with("snapshot", snapshot)
+        .with("remaining", remaining)
+        .with("dry_run", dry_run);
+    context.ui.document("history repair", &json);
+}
+
 fn say_skipped(context: &Context, plan: &RepairPlan) {
     for skipped in &plan.skipped {
         let path = printable(&skipped.path.to_string_lossy());
-        context
-            .ui
-            .warn(format_args!("cannot read ({}): {path}", skipped.reason));
+        context.warn(format_args!("cannot read ({}): {path}", skipped.reason));
     }
 }
 
@@ -177,9 +176,10 @@ fn without_codex(
     Ok(plan)
 }
 
-fn find_program(context: &Context, recreates_database: bool) -> Result<Program, CommandError> {
-    let found = Program::find(context.settings.codex_bin.as_deref(), &context.env);
-    found.map_err(|error| no_program(error, recreates_database))
+fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {
+    context
+        .find_codex()
+        .map_err(|error| no_program(error, recreates_database))
 }
 
 fn no_program(
@@ -201,24 +201,24 @@ const SHOWN: usize = 20;
 
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
-    let shown = if ui.is_verbose() {
-        changes.len()
-    } else {
-        SHOWN
-    };
+    let shown = ui.shown(changes.len(), SHOWN);
     for change in changes.iter().take(shown) {
         let to = printable(&change.to);
-        let id = printable(&change.id.to_string());
-        match change.action {
-            RepairAction::Path => ui.prose(format_args!("fix path  {id}  {to}")),
-            RepairAction::Row => ui.prose(format_args!("add row   {id}  {to}")),
-            RepairAction::Name => ui.prose(format_args!("set name  {id}  {to}")),
-            RepairAction::Mode => ui.prose(format_args!("set mode  {id}  {to}")),
-            RepairAction::Turns => ui.prose(format_args!("show all  {id}  {to}")),
-            RepairAction::Database => ui.prose(format_args!("database, recreated by Codex: {to}")),
-        }
+        let what = match change.action {
+            RepairAction::Path => "fix path",
+            RepairAction::Row => "add row ",
+            RepairAction::Name => "set name",
+            RepairAction::Mode => "set mode",
+            RepairAction::Turns => "show all",
+            RepairAction::Database => {
+                ui.prose(format_args!("database, recreated by Codex: {to}"));
+                continue;
+            }
+        };
+        ui.prose(format_args!(
+            "{what}  {}  {to}",
+            printable(&change.id.to_string())
+        ));
     }
-    if changes.len() > shown {
-        ui.prose(format_args!("… {} more: --verbose", changes.len() - shown));
-    }
+    ui.more(changes.len() - shown);
 }

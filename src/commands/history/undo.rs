@@ -2,14 +2,14 @@
 
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair;
 use crate::history::snapshot;
 use crate::steps::home_checks::require_codex_home;
-use crate::ui::time;
+use crate::ui::object;
+use crate::views::account::full;
+use crate::views::dry_run::would_be;
 use clap::Args;
-use serde::Serialize;
-use std::path::PathBuf;
 
 /// Restore the state before the last repair or rebuild
 ///
@@ -27,21 +27,12 @@ pub(super) struct UndoArgs {
     dry_run: bool,
 }
 
-/// The JSON output. Its keys are a stable interface.
-#[derive(Serialize)]
-struct UndoJson {
-    changed: Vec<PathBuf>,
-    snapshot: PathBuf,
-    kept: Option<PathBuf>,
-    dry_run: bool,
-}
-
 impl UndoArgs {
     /// Restores the chosen snapshot, or shows what it would change.
     ///
     /// # Errors
     /// There is no such snapshot, it is damaged, or a process uses the home.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
         let name = self.snapshot.as_deref();
@@ -55,42 +46,32 @@ impl UndoArgs {
             .hint(format!("add --codex-home {home}; nothing was changed")));
         }
         let files = snapshot.document.files.iter();
+        // A file that did not exist before and does not now is no change.
         let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
-        let kept = if self.dry_run {
-            None
-        } else {
-            Some(repair::undo(&target, &mut snapshot, context.now())?)
-        };
-        let zone = context.settings.zone;
-        let at = time::full(&snapshot.document.created_at, zone, &context.now());
+        let undo = || repair::undo(&target, &mut snapshot, context.now());
+        let kept = (!self.dry_run).then(undo).transpose()?;
+        let at = full(&snapshot.document.created_at, context);
         for path in &changed {
             context.ui.line(path.display());
         }
-        match &kept {
-            None => context
-                .ui
-                .prose(format_args!("would be restored to the state of {at}")),
-            Some(kept) => {
-                context
-                    .ui
-                    .prose(format_args!("restored to the state of {at}"));
-                context.ui.note(format_args!(
-                    "restore the state before this undo: codex-manager history undo --snapshot {}",
-                    kept.name()
-                ));
-            }
+        let done = would_be(self.dry_run);
+        context
+            .ui
+            .prose(format_args!("{done}restored to the state of {at}"));
+        if let Some(kept) = &kept {
+            context.note(format_args!(
+                "restore the state before this undo: codex-manager history undo --snapshot {}",
+                kept.name()
+            ));
         }
-        context.ui.document(
-            "history undo",
-            &UndoJson {
-                changed,
-                snapshot: snapshot.folder,
-                kept: kept.map(|kept| kept.folder),
-                dry_run: self.dry_run,
-            },
-        );
+        let json = object()
+            .with("changed", changed)
+            .with("snapshot", snapshot.folder)
+            .with("kept", kept.map(|kept| kept.folder))
+            .with("dry_run", self.dry_run);
+        context.ui.document("history undo", &json);
         Ok(Outcome::Done)
     }
 }

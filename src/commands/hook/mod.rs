@@ -4,8 +4,9 @@
 mod wrap;
 
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::io::{shell, time_format};
+use crate::error::{CommandError, Outcome, Result};
+use crate::io::shell;
+use crate::io::time_format::parse_duration;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -37,8 +38,8 @@ pub(crate) struct HookArgs {
     #[arg(long, conflicts_with_all = ["every", "format"])]
     wrap: bool,
     /// Query the quota when the figures are older than this
-    #[arg(long, value_name = "DURATION", default_value = "30min")]
-    every: String,
+    #[arg(long, value_name = "DURATION", default_value = "30min", value_parser = parse_duration)]
+    every: Duration,
     /// The text to show; its fields are listed in recommend --help
     #[arg(long, value_name = "TEMPLATE", default_value = "{label} {weekly_left}")]
     format: String,
@@ -55,6 +56,8 @@ enum HookShell {
     Zsh,
 }
 
+// The query starts in a subshell, so that bash prints neither its number nor its end. bash 5.1 allows an array as
+// PROMPT_COMMAND; the assignment changes its first element then. The names keep a default for `set -u`.
 const BASH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
 _codex_manager_prompt() {
   local status=$?
@@ -98,6 +101,7 @@ if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
 fi
 "#;
 
+// fish asks before it closes while a job runs, unless the job is disowned. It may have ended already.
 const FISH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
 function _codex_manager_prompt --on-event fish_prompt
   set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
@@ -123,6 +127,7 @@ if not functions -q _codex_manager_prompt_before
 end
 "#;
 
+// The prompt calls programs, which would change the LASTEXITCODE that the user sees.
 const POWERSHELL: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
 if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
   $global:CodexManagerPromptBefore = $function:prompt
@@ -149,6 +154,7 @@ if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@cod
 if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
 "##;
 
+// Without `when`, starship never runs the command of a custom module.
 const STARSHIP: &str = r#"# The account to use, from codex-manager's cache. Nothing is shown when there is none.
 [custom.codex]
 command = """codex-manager recommend --ready-only --format FORMAT"""
@@ -173,7 +179,7 @@ impl HookArgs {
     /// --every is not a duration of at least one minute, --format is invalid, or --wrap is given for
     /// tmux or
     /// starship.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = if self.wrap {
             self.function()?
         } else {
@@ -189,7 +195,7 @@ impl HookArgs {
     }
 
     /// Returns the shell function `codex` of `--wrap`.
-    fn function(&self) -> Result<String, CommandError> {
+    fn function(&self) -> Result<String> {
         match self.shell {
             HookShell::Bash => Ok(wrap::BASH.to_owned()),
             HookShell::Fish => Ok(wrap::FISH.to_owned()),
@@ -204,16 +210,10 @@ impl HookArgs {
     }
 
     /// Returns the code that shows the account in the prompt, or the instructions for agents.
-    fn prompt(&self) -> Result<String, CommandError> {
-        let every = time_format::parse_span(&self.every)
-            .filter(|span| *span >= Duration::minutes(1))
-            .ok_or_else(|| {
-                CommandError::usage(format!(
-                    "--every is not a duration of at least one minute: {:?}",
-                    self.every
-                ))
-                .hint("write 30min, 2h or 1d")
-            })?;
+    fn prompt(&self) -> Result<String> {
+        if self.every < Duration::minutes(1) {
+            return Err(CommandError::usage("--every is less than one minute"));
+        }
         crate::steps::recommend_template::check_template(&self.format)?;
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
@@ -236,7 +236,7 @@ impl HookArgs {
             }
         };
         Ok(code
-            .replace("EVERY", &every.num_seconds().to_string())
+            .replace("EVERY", &self.every.num_seconds().to_string())
             .replace("FORMAT", &format))
     }
 }

@@ -6,7 +6,7 @@ use self::show::WrittenFiles;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::{self, LOCK_NAME};
 use crate::inventory::legacy::{self, LegacyMerge, SkippedLegacyFile};
@@ -34,10 +34,6 @@ Examples:
 /// began --session-duration-hours before, and the account is available again seven days after that.
 /// The day in the name is only used to check this time. The files are never changed, and a second run
 /// changes nothing.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct NormalizeArgs {
@@ -70,7 +66,7 @@ impl NormalizeArgs {
     ///
     /// # Errors
     /// A folder cannot be listed, a flag has an invalid value, or a document cannot be written.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let (records, mut skipped) = self.plan(context)?;
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
@@ -90,20 +86,15 @@ impl NormalizeArgs {
                 context.ui.detail(format_args!("written: {path}"));
             }
         }
-        show::document(&merged, &skipped, files, self.dry_run, context);
+        show::document(&merged, &skipped, &files, self.dry_run, context);
         if !self.dry_run && !merged.records.is_empty() {
-            context
-                .ui
-                .note("see which accounts are ready with: codex-manager cooldown");
+            context.note("see which accounts are ready with: codex-manager cooldown");
         }
         Ok(Outcome::partial_if(is_partial))
     }
 
     /// Returns the records to merge and the skipped files. Writes nothing.
-    fn plan(
-        &self,
-        context: &Context,
-    ) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>), CommandError> {
+    fn plan(&self, context: &Context) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
         let options = LegacyOptions {
             session_duration: session_duration(
                 self.session_duration_hours
@@ -111,14 +102,10 @@ impl NormalizeArgs {
             )?,
             year: self.year,
         };
-        let places = if self.places.is_empty() {
-            vec![context.settings.codex_home.clone()]
-        } else {
-            self.places
-                .iter()
-                .map(|p| context.env.absolute(p))
-                .collect()
-        };
+        let mut places = context.env.all_absolute(&self.places);
+        if places.is_empty() {
+            places.push(context.codex_home().to_path_buf());
+        }
         read_records(&places, self.recursive, &options, context)
     }
 
@@ -129,7 +116,7 @@ impl NormalizeArgs {
         backups: &Path,
         skipped: &mut Vec<SkippedLegacyFile>,
         context: &Context,
-    ) -> Result<WrittenFiles, CommandError> {
+    ) -> Result<WrittenFiles> {
         let archive_writes = if self.write_archives {
             archive_jobs(merged, backups, skipped)
         } else {
@@ -151,14 +138,14 @@ impl NormalizeArgs {
         let archives = write_archives(&archive_writes, backups, skipped, context)?;
         let sidecars = write_sidecars(&sidecar_writes, backups)?;
         if !archives.is_empty() || !sidecars.is_empty() {
-            store::refresh(&context.settings.manager_home)?;
+            store::refresh(context.manager_home())?;
         }
         Ok(WrittenFiles { sidecars, archives })
     }
 }
 
 /// Converts the value of `--session-duration-hours`, which may be at most a week.
-fn session_duration(hours: f64) -> Result<Duration, CommandError> {
+fn session_duration(hours: f64) -> Result<Duration> {
     if !(0.0..=168.0).contains(&hours) {
         return Err(CommandError::usage(format!(
             "--session-duration-hours must be from 0 to 168: {hours}"
@@ -173,7 +160,7 @@ fn read_records(
     recursive: bool,
     options: &LegacyOptions,
     context: &Context,
-) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>), CommandError> {
+) -> Result<(Vec<LegacyRecord>, Vec<SkippedLegacyFile>)> {
     let scan = legacy::scan(places, recursive).map_err(|e| {
         let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
         let error = CommandError::from(e);
@@ -183,7 +170,7 @@ fn read_records(
         }
         error
     })?;
-    let (now, zone) = (context.now(), context.settings.zone);
+    let (now, zone) = (context.now(), context.zone());
     let mut skipped = scan.skipped;
     let mut records = Vec::new();
     for path in scan.files {
@@ -198,16 +185,13 @@ fn read_records(
 /// Merges the records into `inventory.json`, then into `cooldown.json`.
 ///
 /// Each step merges with the existing content, so a run after a crash between them completes both.
-fn apply_normalize(
-    records: Vec<LegacyRecord>,
-    context: &Context,
-) -> Result<LegacyMerge, CommandError> {
-    let home = &context.settings.manager_home;
+fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<LegacyMerge> {
+    let home = context.manager_home();
     if records.is_empty() {
         return Ok(LegacyMerge::default());
     }
     // A newer or unreadable cooldown.json is refused before the first document is written.
-    cooldown::load(home, &context.now(), context.settings.zone)?;
+    cooldown::load(home, &context.now(), context.zone())?;
     atomic::create_private_folder(home)?;
     let backups = home.join("backups");
     let updated = document::update::<InventoryFile, _>(
@@ -216,7 +200,7 @@ fn apply_normalize(
         |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
     )?;
     if let Some(kept) = updated.moved_aside {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "inventory.json was damaged; it was kept as {}, and a new one was created",
             kept.display()
         ));
@@ -226,7 +210,7 @@ fn apply_normalize(
         legacy: merged.records.clone(),
         ..InventoryFile::default()
     };
-    let updated = cooldown::update(home, &context.now(), context.settings.zone, |file| {
+    let updated = cooldown::update(home, &context.now(), context.zone(), |file| {
         file.add_records(&seen);
         Ok::<_, CommandError>(())
     })?;
@@ -234,15 +218,13 @@ fn apply_normalize(
     Ok(merged)
 }
 
-fn read_inventory(context: &Context) -> Result<InventoryFile, CommandError> {
+fn read_inventory(context: &Context) -> Result<InventoryFile> {
     let path = context.manager_path("inventory.json");
     Ok(match document::read(&path)? {
         DocumentState::Good(inventory) => inventory,
         DocumentState::Absent => InventoryFile::default(),
         DocumentState::Damaged(problem) => {
-            context
-                .ui
-                .warn(format_args!("damaged ({problem}): {}", path.display()));
+            context.warn(format_args!("damaged ({problem}): {}", path.display()));
             InventoryFile::default()
         }
     })
@@ -288,7 +270,7 @@ fn sidecar_jobs<'a>(
 fn write_sidecars(
     archive_writes: &[(String, &LegacyRecord)],
     backups: &Path,
-) -> Result<Vec<String>, CommandError> {
+) -> Result<Vec<String>> {
     let mut written = Vec::new();
     for (name, record) in archive_writes {
         let path = backups.join(name);
@@ -333,7 +315,7 @@ fn write_archives(
     backups: &Path,
     skipped: &mut Vec<SkippedLegacyFile>,
     context: &Context,
-) -> Result<Vec<String>, CommandError> {
+) -> Result<Vec<String>> {
     let mut written = Vec::new();
     let lock = context.manager_path(LOCK_NAME);
     for record in records {

@@ -6,8 +6,8 @@ use crate::inventory::records::LegacyRecord;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
 use crate::quota::legacy::ValidationStatus;
-use crate::ui::table::{Column, Table};
-use crate::ui::{Style, Ui};
+use crate::ui::object;
+use crate::ui::{Column, Style, Table, Ui};
 use crate::views::account::{absolute, local, printable};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,81 +21,63 @@ const COLUMNS: [Column; 5] = [
     Column::new("LOGIN"),
 ];
 
-/// The JSON document of `normalize --json`. Its keys are a contract.
-#[derive(Debug, Serialize)]
-struct NormalizeView<'a> {
-    records: Vec<RecordView>,
-    skipped: &'a [SkippedLegacyFile],
-    added: usize,
-    updated: usize,
-    unchanged: usize,
-    #[serde(flatten)]
-    files: WrittenFiles,
-    dry_run: bool,
-}
-
 /// The names of the files in `backups/` that the command writes.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(super) struct WrittenFiles {
     pub(super) sidecars: Vec<String>,
     pub(super) archives: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct RecordView {
-    legacy_auth_filename: String,
-    legacy_quota_day_token: String,
-    legacy_year: Option<i32>,
-    email: String,
-    account_id: Option<String>,
-    session_start_at: Option<String>,
-    next_available_at: Option<String>,
-    quota_end_detected_at: Option<String>,
-    inferred_session_duration_seconds: Option<i64>,
-    validation_status: Option<ValidationStatus>,
-    archive_name: String,
-    source_path: String,
-    problem: Option<String>,
 }
 
 /// Prints the JSON document of the merged records.
 pub(super) fn document(
     merged: &LegacyMerge,
     skipped: &[SkippedLegacyFile],
-    files: WrittenFiles,
+    files: &WrittenFiles,
     dry_run: bool,
     context: &Context,
 ) {
-    let view = NormalizeView {
-        records: merged.records.iter().map(|r| view(r, context)).collect(),
-        skipped,
-        added: merged.added,
-        updated: merged.updated,
-        unchanged: merged.unchanged,
-        files,
-        dry_run,
-    };
-    context.ui.document("normalize", &view);
+    let records = merged
+        .records
+        .iter()
+        .map(|record| record_json(record, context));
+    let json = object()
+        .with("records", records.collect::<Vec<_>>())
+        .with("skipped", skipped)
+        .with("added", merged.added)
+        .with("updated", merged.updated)
+        .with("unchanged", merged.unchanged)
+        .with("sidecars", &files.sidecars)
+        .with("archives", &files.archives)
+        .with("dry_run", dry_run);
+    context.ui.document("normalize", &json);
 }
 
-fn view(record: &LegacyRecord, context: &Context) -> RecordView {
+/// Returns a record in JSON. The keys are a contract.
+fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serialize + use<'r> {
     let metadata = &record.metadata;
+    let text = |text: &'r Option<String>| text.as_deref().unwrap_or_default();
     let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
-    RecordView {
-        legacy_auth_filename: metadata.legacy_auth_filename.clone().unwrap_or_default(),
-        legacy_quota_day_token: metadata.legacy_quota_day_token.clone().unwrap_or_default(),
-        legacy_year: metadata.legacy_year,
-        email: metadata.email.clone().unwrap_or_default(),
-        account_id: metadata.account_id.clone(),
-        session_start_at: time(metadata.session_start_at),
-        next_available_at: time(metadata.next_available_at),
-        quota_end_detected_at: time(metadata.quota_end_detected_at),
-        inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
-        validation_status: metadata.validation_status,
-        archive_name: record.archive_name.clone(),
-        source_path: record.source_path.clone(),
-        problem: record.problem.clone(),
-    }
+    let duration = metadata.inferred_session_duration_seconds;
+    object()
+        .with("legacy_auth_filename", text(&metadata.legacy_auth_filename))
+        .with(
+            "legacy_quota_day_token",
+            text(&metadata.legacy_quota_day_token),
+        )
+        .with("legacy_year", metadata.legacy_year)
+        .with("email", text(&metadata.email))
+        .with("account_id", &metadata.account_id)
+        .with("session_start_at", time(metadata.session_start_at))
+        .with("next_available_at", time(metadata.next_available_at))
+        .with(
+            "quota_end_detected_at",
+            time(metadata.quota_end_detected_at),
+        )
+        .with("inferred_session_duration_seconds", duration)
+        .with("validation_status", metadata.validation_status)
+        .with("archive_name", &record.archive_name)
+        .with("source_path", &record.source_path)
+        .with("problem", &record.problem)
 }
 
 /// Prints the records and the skipped files.

@@ -1,11 +1,11 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
-use crate::accounts::profile::{Profile, Profiles};
+use crate::accounts::profile::Profile;
 use crate::codex::login_lock;
 use crate::commands::profile::passphrase::read_passphrase;
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::atomic;
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_store;
@@ -13,9 +13,9 @@ use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
 use crate::transfer::handover::{self, MoveOutcome};
 use crate::transfer::seal::{Encryption, Passphrase, RecipientKey};
-use crate::ui::json_object::object;
-use crate::ui::{Style, time};
+use crate::ui::{Style, object, time};
 use crate::views::account::printable;
+use crate::views::dry_run::verb;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,7 @@ pub(super) struct ProfileExportArgs {
 }
 
 impl ProfileExportArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.with_logins {
             // With a keyring, the live login cannot be determined.
             check_store(context)?;
@@ -61,14 +60,14 @@ impl ProfileExportArgs {
         let file = self.destination(context)?;
         let encryption = self.encryption(context)?;
         let options = ExportOptions {
-            manager_home: &settings.manager_home,
-            codex_home: &settings.codex_home,
+            manager_home: context.manager_home(),
+            codex_home: context.codex_home(),
             with_logins: self.with_logins,
             with_archives: self.with_archives,
             now: context.local_now(),
-            zone: settings.zone,
+            zone: context.zone(),
         };
-        let profiles = Profiles::of(&settings.manager_home);
+        let profiles = context.profiles();
         let all = if self.with_logins && !self.dry_run {
             profiles.list()?
         } else {
@@ -105,7 +104,7 @@ impl ProfileExportArgs {
     }
 
     /// Returns the path of the file to create, of which only the folder exists.
-    fn destination(&self, context: &Context) -> Result<PathBuf, CommandError> {
+    fn destination(&self, context: &Context) -> Result<PathBuf> {
         let file = context.env.absolute(&self.file);
         if file.symlink_metadata().is_ok() {
             return Err(TransferError::Exists(file).into());
@@ -120,7 +119,7 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    fn encryption(&self, context: &Context) -> Result<Encryption, CommandError> {
+    fn encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
             let keys = self.recipient.iter().map(|text| RecipientKey::parse(text));
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
@@ -132,22 +131,13 @@ impl ProfileExportArgs {
         if !holds_secrets || self.dry_run {
             return Ok(Encryption::Plain);
         }
-        let first = context.ui.ask_secret("passphrase:")?;
-        let second = match first {
-            Some(_) => context.ui.ask_secret("again:")?,
-            None => None,
-        };
-        match (first, second) {
-            (Some(first), Some(second)) if first == second => {
-                Ok(Encryption::Passphrase(Passphrase::of(&first)?))
-            }
-            (Some(_), Some(_)) => Err(CommandError::usage("the passphrases differ")
-                .hint("run the same command again; nothing was changed")),
-            _ => Err(CommandError::usage(
-                "an export of logins or archives needs a passphrase or a recipient",
-            )
-            .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")),
-        }
+        let questions = ["passphrase:", "again:"];
+        let secret = context.ui.ask_new_secret("passphrase", questions)?;
+        let secret = secret.ok_or_else(|| {
+            CommandError::usage("an export of logins or archives needs a passphrase or a recipient")
+                .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")
+        })?;
+        Ok(Encryption::Passphrase(Passphrase::of(&secret)?))
     }
 
     fn show(
@@ -159,18 +149,15 @@ impl ProfileExportArgs {
         context: &Context,
     ) {
         let ui = &context.ui;
-        let (would_write, would_move) = if self.dry_run {
-            ("would write", "would move")
-        } else {
-            ("wrote", "moved")
-        };
+        let wrote = verb(self.dry_run, "would write", "wrote");
+        let moved = verb(self.dry_run, "would move", "moved");
         let how = match encrypted {
             Some(key) => format!("encrypted with a {key}"),
             None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
             None => "not encrypted".into(),
         };
         ui.prose(format_args!(
-            "{would_write} {}: {}, {how}",
+            "{wrote} {}: {}, {how}",
             ui.paint(Style::Strong, file.display()),
             time::bytes(bytes)
         ));
@@ -185,7 +172,7 @@ impl ProfileExportArgs {
         ));
         for login in &plan.logins {
             ui.prose(format_args!(
-                "  {would_move} the login of {} ({})",
+                "  {moved} the login of {} ({})",
                 printable(&login.profile),
                 printable(&login.email)
             ));
@@ -213,7 +200,7 @@ fn write(
     encryption: Encryption,
     file: &Path,
     context: &Context,
-) -> Result<u64, CommandError> {
+) -> Result<u64> {
     let bytes = {
         let bar = context.ui.bar("writing", plan.bytes());
         export::write(plan, options, encryption, file, &bar)?
@@ -225,8 +212,8 @@ fn write(
 }
 
 /// Finishes or undoes exports that were killed while they moved logins, and prints the outcome.
-pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
-    let profiles = Profiles::of(&context.settings.manager_home);
+pub(super) fn settle(context: &Context) -> Result<()> {
+    let profiles = context.profiles();
     let settled = handover::finish_interrupted(&profiles)?;
     let mut changed = false;
     for (name, end) in &settled {
@@ -234,18 +221,18 @@ pub(super) fn settle(context: &Context) -> Result<(), CommandError> {
         match end {
             MoveOutcome::Moved(file) => {
                 changed = true;
-                context.ui.warn(format_args!(
+                context.warn(format_args!(
                     "an interrupted export was complete: the login of {who} is in {}",
                     file.display()
                 ));
             }
             MoveOutcome::Returned => {
                 changed = true;
-                context.ui.warn(format_args!(
+                context.warn(format_args!(
                     "an interrupted export was undone: {who} has its login again"
                 ));
             }
-            MoveOutcome::Unknown(file) => context.ui.warn(format_args!(
+            MoveOutcome::Unknown(file) => context.warn(format_args!(
                 "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {who} --from {}",
                 file.display(),

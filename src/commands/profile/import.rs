@@ -3,7 +3,7 @@
 use crate::codex::login_lock;
 use crate::commands::profile::passphrase::read_passphrase;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_keeps_modes;
 use crate::transfer::TransferError;
@@ -54,14 +54,13 @@ struct ImportView<'a> {
 }
 
 impl ProfileImportArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        check_keeps_modes(context, &[&settings.manager_home])?;
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        check_keeps_modes(context, &[context.manager_home()])?;
         let path = context.env.absolute(&self.file);
         let found = ExportInput::open(&path)?;
         let key = self.opener(&found, &path, context)?;
         let opened = found.unlock(&path, key.as_ref())?;
-        let home = &settings.manager_home;
+        let home = context.manager_home();
         let tmp = home.join("tmp");
         let staging = if self.dry_run {
             None
@@ -70,15 +69,16 @@ impl ProfileImportArgs {
             let _ = staging::remove_stale_temps(&tmp);
             Some(Staging::inside(&tmp)?)
         };
+        // The whole file is read before the first change, since its end may be missing.
         let package = {
             let bar = context.ui.bar("checking", 0);
             reader::read(opened, &path, staging.as_ref(), &bar)?
         };
         let options = ImportOptions {
             manager_home: home,
-            codex_home: &settings.codex_home,
+            codex_home: context.codex_home(),
             now: context.local_now(),
-            zone: settings.zone,
+            zone: context.zone(),
             lock_timeout: login_lock::REFRESH_TIMEOUT,
         };
         if self.dry_run {
@@ -90,7 +90,7 @@ impl ProfileImportArgs {
         self.show(&report.plan, &report.renewed, &path, context);
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
-            context.ui.warn(format_args!(
+            context.warn(format_args!(
                 "Codex kept the live login locked: {} has the newer login, but the Codex home still has the older one; run the same command again after Codex has ended",
                 printable(profile)
             ));
@@ -105,7 +105,7 @@ impl ProfileImportArgs {
         found: &ExportInput,
         path: &Path,
         context: &Context,
-    ) -> Result<Option<DecryptionKey>, CommandError> {
+    ) -> Result<Option<DecryptionKey>> {
         if let Some(file) = &self.identity {
             return Ok(Some(DecryptionKey::read_identities(
                 &context.env.absolute(file),

@@ -1,22 +1,18 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
-use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::check_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
-use crate::codex::program::Program;
 use crate::codex::sign_in;
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
 use crate::steps::home_checks::{check_keeps_modes, check_store};
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::time::rfc3339;
-use crate::views::account::{printable, relative};
+use crate::ui::{Style, object};
+use crate::views::account::{local, printable, relative};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -43,16 +39,15 @@ pub(super) struct LoginArgs {
 }
 
 impl LoginArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_name(&self.name)?;
-        check_keeps_modes(context, &[&settings.manager_home])?;
-        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
+        check_keeps_modes(context, &[context.manager_home()])?;
+        let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot sign in without Codex")
                 .because(e)
                 .hint("install Codex, or name it with --codex-bin FILE; nothing was changed")
         })?;
-        let profiles = Profiles::of(&settings.manager_home).list()?;
+        let profiles = context.profiles().list()?;
         let of = profiles
             .iter()
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
@@ -60,16 +55,17 @@ impl LoginArgs {
             return Ok(self.show_plan(context));
         }
         if let Some(of) = of.and_then(|p| p.identity()) {
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "{} is the profile of {}; sign in to that account",
                 self.name,
                 printable(of.email.as_str())
             ));
         }
+        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server (0.169).
         let home = LoginHome::new(
-            &settings.manager_home,
+            context.manager_home(),
             &self.name,
-            &settings.codex_home,
+            context.codex_home(),
             context.local_now(),
         )?;
         let login_home = home.codex_home();
@@ -79,10 +75,11 @@ impl LoginArgs {
             });
         let has_no_login = matches!(home.auth()?, AuthFile::Missing);
         let found = home.finish(
-            &settings.manager_home,
+            context.manager_home(),
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
         )?;
+        // The login is saved even if codex login failed after it wrote one: its refresh token is valid.
         let ended = ended?;
         match found {
             Some(RecoveredLogin::Login(adopted)) => self.show(&adopted, ended, context),
@@ -110,7 +107,6 @@ impl LoginArgs {
 
     /// Prints the JSON document; without a login that of a dry run. Its keys are an interface.
     fn show_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
-        let zone = context.settings.zone;
         let login = adopted.map(|adopted| &adopted.login);
         let at = login.and_then(|login| signed_in_at(&login.freshness));
         let json = object()
@@ -122,7 +118,7 @@ impl LoginArgs {
                 "account_id",
                 login.and_then(|l| l.identity.account_id.as_ref()),
             )
-            .with("last_refresh", at.map(|at| rfc3339(&at, zone)))
+            .with("last_refresh", at.map(|at| local(&at, context)))
             .with("live", adopted.map(|adopted| adopted.live))
             .with("dry_run", adopted.is_none());
         context.ui.document("profile login", &json);
@@ -133,14 +129,12 @@ impl LoginArgs {
         adopted: &AdoptedLogin,
         ended: ForegroundExit,
         context: &Context,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         update_cooldown(context, Some(&adopted.login))?;
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
-            context
-                .ui
-                .warn(format_args!("codex login {}", exit_description(ended)));
+            context.warn(format_args!("codex login {}", exit_description(ended)));
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
@@ -155,7 +149,7 @@ impl LoginArgs {
 
 /// Prints the account and profile of a new login, and how to make it the live one.
 fn show_saved(adopted: &AdoptedLogin, context: &Context) {
-    let (ui, zone) = (&context.ui, context.settings.zone);
+    let (ui, zone) = (&context.ui, context.zone());
     let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
     ui.prose(format_args!(
         "signed in as {}; saved as the profile {name}",
@@ -199,12 +193,12 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
         printable(&adopted.wanted),
     );
     if let Some(by) = &adopted.taken_by {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "{wanted} is the profile of {}, so the new login was saved as {has}",
             printable(by)
         ));
     } else if has.to_lowercase() != wanted.to_lowercase() {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "the account already has the profile {has}; to rename it: codex-manager profile rename \
             {has} {wanted}"
         ));
@@ -235,10 +229,9 @@ fn login_error(ended: ForegroundExit, has_no_login: bool) -> CommandError {
 }
 
 /// Saves logins of finished sign-ins whose command was killed before it could save them.
-pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
-    let settings = &context.settings;
+pub(super) fn recover(context: &Context) -> Result<()> {
     let recovered = new_login::recover(
-        &settings.manager_home,
+        context.manager_home(),
         context.local_now(),
         login_lock::REFRESH_TIMEOUT,
     )?;
@@ -246,14 +239,14 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
         match found {
             RecoveredLogin::Login(adopted) => {
                 update_cooldown(context, Some(&adopted.login))?;
-                context.ui.warn(format_args!(
+                context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),
                     printable(&adopted.saved.profile)
                 ));
                 warn_of_other_name(&adopted, context);
             }
-            RecoveredLogin::Kept(kept) => context.ui.warn(format_args!(
+            RecoveredLogin::Kept(kept) => context.warn(format_args!(
                 "cannot read the login that an interrupted sign-in left: {}",
                 kept.display()
             )),

@@ -24,7 +24,7 @@ pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>
 pub(super) fn describe_age(at: Option<DateTime<Utc>>, context: &Context) -> String {
     match at {
         Some(at) => {
-            let ago = relative(&context.settings.zone.at(&at), context);
+            let ago = relative(&context.zone().at(&at), context);
             format!("  signed in or renewed {ago}")
         }
         None => "  its age is unknown".into(),

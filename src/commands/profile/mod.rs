@@ -21,7 +21,7 @@ use self::restore_login::RestoreLoginArgs;
 use self::save::SaveArgs;
 use self::show::ProfileShowArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::views::profile_list;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
@@ -58,7 +58,7 @@ pub(crate) struct TopLoginArgs {
 impl TopLoginArgs {
     /// # Errors
     /// The errors of `profile login`.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let command = ProfileCommand::Login(self.login);
         ProfileArgs { command }.run(context)
     }
@@ -90,40 +90,34 @@ struct ProfileListArgs {
 impl ProfileArgs {
     /// # Errors
     /// The errors of the subcommand. Nothing was changed then, unless the error says otherwise.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        if !self.command.is_dry_run() {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        use ProfileCommand as Verb;
+        let is_read_only = match &self.command {
+            Verb::List(_) | Verb::Show(_) => false,
+            Verb::Save(SaveArgs { dry_run, .. })
+            | Verb::Rename(RenameArgs { dry_run, .. })
+            | Verb::Remove(ProfileRemoveArgs { dry_run, .. })
+            | Verb::Undo(ProfileUndoArgs { dry_run, .. })
+            | Verb::Login(LoginArgs { dry_run, .. })
+            | Verb::RestoreLogin(RestoreLoginArgs { dry_run, .. })
+            | Verb::Export(ProfileExportArgs { dry_run, .. })
+            | Verb::Import(ProfileImportArgs { dry_run, .. }) => *dry_run,
+        };
+        if !is_read_only {
             login::recover(context)?;
             export::settle(context)?;
         }
         match self.command {
-            ProfileCommand::Save(args) => args.run(context),
-            ProfileCommand::List(args) => {
-                profile_list::show("profile list", &args.table.apply(context)?)
-            }
-            ProfileCommand::Show(args) => args.run(context),
-            ProfileCommand::Rename(args) => args.run(context),
-            ProfileCommand::Remove(args) => args.run(context),
-            ProfileCommand::Undo(args) => args.run(context),
-            ProfileCommand::Login(args) => args.run(context),
-            ProfileCommand::RestoreLogin(args) => args.run(context),
-            ProfileCommand::Export(args) => args.run(context),
-            ProfileCommand::Import(args) => args.run(context),
-        }
-    }
-}
-
-impl ProfileCommand {
-    fn is_dry_run(&self) -> bool {
-        match self {
-            Self::Save(args) => args.dry_run,
-            Self::List(_) | Self::Show(_) => false,
-            Self::Rename(args) => args.dry_run,
-            Self::Remove(args) => args.dry_run,
-            Self::Undo(args) => args.dry_run,
-            Self::Login(args) => args.dry_run,
-            Self::RestoreLogin(args) => args.dry_run,
-            Self::Export(args) => args.dry_run,
-            Self::Import(args) => args.dry_run,
+            Verb::Save(args) => args.run(context),
+            Verb::List(args) => profile_list::show("profile list", &args.table.apply(context)?),
+            Verb::Show(args) => args.run(context),
+            Verb::Rename(args) => args.run(context),
+            Verb::Remove(args) => args.run(context),
+            Verb::Undo(args) => args.run(context),
+            Verb::Login(args) => args.run(context),
+            Verb::RestoreLogin(args) => args.run(context),
+            Verb::Export(args) => args.run(context),
+            Verb::Import(args) => args.run(context),
         }
     }
 }

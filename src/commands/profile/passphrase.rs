@@ -1,7 +1,7 @@
 //! The passphrase of an export, from a file or standard input.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
@@ -10,7 +10,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// Reads the passphrase in the first line of a file, or of standard input for `-`.
-pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase, CommandError> {
+pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
     }

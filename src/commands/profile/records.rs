@@ -5,32 +5,20 @@ use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use crate::codex::login_lock;
 use crate::context::Context;
-use crate::error::CommandError;
-use crate::inventory::store;
+use crate::error::Result;
 use crate::quota::account::LoginState;
-use crate::views::account::warn_all;
+use crate::steps::switch_account::note_profiles;
 
 /// Updates the profiles in `cooldown.json`; `renewed` is a login that was just saved.
-pub(super) fn update_cooldown(
-    context: &Context,
-    renewed: Option<&Login>,
-) -> Result<(), CommandError> {
-    let settings = &context.settings;
-    let updated = store::note_profiles_and(
-        &settings.manager_home,
-        &context.now(),
-        settings.zone,
-        |file| {
-            if let Some(login) = renewed {
-                let entry = file.entry(&login.identity);
-                if entry.login != LoginState::Moved {
-                    entry.login = LoginState::Ok;
-                }
+pub(super) fn update_cooldown(context: &Context, renewed: Option<&Login>) -> Result<()> {
+    note_profiles(context, |file| {
+        if let Some(login) = renewed {
+            let entry = file.entry(&login.identity);
+            if entry.login != LoginState::Moved {
+                entry.login = LoginState::Ok;
             }
-        },
-    )?;
-    warn_all(&context.ui, &updated.warnings);
-    Ok(())
+        }
+    })
 }
 
 /// Locks the account of a profile against other codex-manager processes before its login changes. First
@@ -40,7 +28,7 @@ pub(super) fn lock_account(
     dry_run: bool,
     profiles: &Profiles,
     context: &Context,
-) -> Result<Option<AccountLocks>, CommandError> {
+) -> Result<Option<AccountLocks>> {
     if dry_run {
         return Ok(None);
     }

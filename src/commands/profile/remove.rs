@@ -7,10 +7,10 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::commands::profile::records::{lock_account, update_cooldown};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::io::shell;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::views::account::printable;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -36,9 +36,8 @@ pub(super) struct ProfileRemoveArgs {
 }
 
 impl ProfileRemoveArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let profiles = Profiles::of(&settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let profiles = context.profiles();
         let profile = profile_name(self.name, context)?;
         let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
@@ -70,7 +69,7 @@ impl ProfileRemoveArgs {
             profiles.named(&profile)?;
             let question = format!("move the profile {name} to the trash?");
             // Off a terminal there is no question, because the command can be undone.
-            if !settings.assume_yes && ui.confirm(question) == Some(false) {
+            if !context.settings.assume_yes && ui.confirm(question) == Some(false) {
                 return Err(CommandError::refused("not removed").hint("nothing was changed"));
             }
             let place = profiles.remove(&profile, context.local_now())?;
@@ -101,12 +100,11 @@ fn consent(
     context: &Context,
     profiles: &Profiles,
     logins: &[PurgedLogin],
-) -> Result<(), CommandError> {
-    let settings = &context.settings;
+) -> Result<()> {
     let home = profiles
         .named(profile)
         .ok()
-        .and_then(|p| p.live_in(&settings.codex_home));
+        .and_then(|p| p.live_in(context.codex_home()));
     let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
     let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
         logins.iter().all(|login| {
@@ -120,7 +118,7 @@ fn consent(
     let name = printable(profile);
     let accounts = account_list(logins);
     let question = format!("delete {name} permanently: {accounts}? This may be the only copy");
-    if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    if is_live || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
@@ -158,8 +156,8 @@ pub(super) struct ProfileUndoArgs {
 }
 
 impl ProfileUndoArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let profiles = Profiles::of(&context.settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let profiles = context.profiles();
         let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
         let Some((profile, trash)) = undone else {
             let of = self

@@ -1,12 +1,11 @@
 //! `profile rename`: changes the name of a profile.
 
-use crate::accounts::profile::Profiles;
 use crate::commands::profile::records::{lock_account, update_cooldown};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::error::{Outcome, Result};
+use crate::ui::{Style, object};
 use crate::views::account::printable;
+use crate::views::dry_run::verb;
 use clap::Args;
 
 /// Change the name of a profile
@@ -26,8 +25,8 @@ pub(super) struct RenameArgs {
 }
 
 impl RenameArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let profiles = Profiles::of(&context.settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let profiles = context.profiles();
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
@@ -39,13 +38,9 @@ impl RenameArgs {
             .with("renamed_from", &old)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
-        let verb = if self.dry_run {
-            "would rename"
-        } else {
-            "renamed"
-        };
+        let done = verb(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
-            "{verb} {} to {}",
+            "{done} {} to {}",
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));

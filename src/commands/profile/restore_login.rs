@@ -1,15 +1,14 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
-use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::RestoredLogin;
 use crate::choices::account_choice::profile_name;
 use crate::commands::profile::login_age::{describe_age, signed_in_at};
 use crate::commands::profile::records::lock_account;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::json_object::object;
-use crate::ui::time::rfc3339;
-use crate::views::account::printable;
+use crate::error::{Outcome, Result};
+use crate::ui::object;
+use crate::views::account::{local, printable};
+use crate::views::dry_run::verb;
 use clap::Args;
 
 /// Restore an older login from the history of a profile
@@ -35,9 +34,8 @@ pub(super) struct RestoreLoginArgs {
 }
 
 impl RestoreLoginArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let profiles = Profiles::of(&settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let profiles = context.profiles();
         let profile = profile_name(self.name, context)?;
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         let RestoredLogin {
@@ -47,18 +45,14 @@ impl RestoreLoginArgs {
         } = profiles.restore_login(
             &profile,
             self.login.as_deref(),
-            &settings.codex_home,
+            context.codex_home(),
             context.local_now(),
             self.dry_run,
         )?;
         let ui = &context.ui;
-        let verb = if self.dry_run {
-            "would restore"
-        } else {
-            "restored"
-        };
+        let done = verb(self.dry_run, "would restore", "restored");
         ui.prose(format_args!(
-            "{verb} the login {} of the profile {}",
+            "{done} the login {} of the profile {}",
             printable(&login),
             printable(&profile)
         ));
@@ -72,10 +66,7 @@ impl RestoreLoginArgs {
         let json = object()
             .with("profile", profile)
             .with("login", login)
-            .with(
-                "last_refresh",
-                made_at.map(|at| rfc3339(&at, settings.zone)),
-            )
+            .with("last_refresh", made_at.map(|at| local(&at, context)))
             .with("is_stale", is_stale)
             .with("dry_run", self.dry_run);
         ui.document("profile restore-login", &json);

@@ -1,6 +1,5 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
-use crate::accounts::profile::Profiles;
 use crate::accounts::profile_ops::{SavePlan, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
@@ -13,12 +12,11 @@ use crate::commands::profile::login_age::{
 };
 use crate::commands::profile::records::update_cooldown;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{check_keeps_modes, check_store, warn_if_live_elsewhere};
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::time::rfc3339;
-use crate::views::account::printable;
+use crate::ui::{Style, object};
+use crate::views::account::{local, printable};
+use crate::views::dry_run::verb;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -48,10 +46,9 @@ const OTHER_FILE: &str =
     "name another auth.json, or an archive of: codex-manager list-backups; nothing was changed";
 
 impl SaveArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        check_keeps_modes(context, &[&settings.manager_home])?;
-        let profiles = Profiles::of(&settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        check_keeps_modes(context, &[context.manager_home()])?;
+        let profiles = context.profiles();
         let (mut snapshot, mut login) = self.login(context)?;
         let is_owner = match &self.from {
             Some(from) => profiles.is_own_file(&context.env.absolute(from), &login.identity)?,
@@ -81,7 +78,7 @@ impl SaveArgs {
             plan
         } else {
             let login = (&snapshot, &login);
-            let home = &settings.codex_home;
+            let home = context.codex_home();
             let now = context.local_now();
             let (plan, _) = profiles.save_as(&self.name, login, home, is_owner, now)?;
             update_cooldown(context, Some(login.1))?;
@@ -94,18 +91,19 @@ impl SaveArgs {
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with("last_refresh", at.map(|at| rfc3339(&at, settings.zone)))
+            .with("last_refresh", at.map(|at| local(&at, context)))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.show(&plan, &login, context);
         Ok(Outcome::Done)
     }
 
-    fn login(&self, context: &Context) -> Result<(AuthSnapshot, Login), CommandError> {
+    fn login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {
+                // With the keyring, Codex deletes auth.json. A file that is there is of an earlier login.
                 check_store(context)?;
-                context.settings.codex_home.join(AUTH_JSON)
+                context.codex_home().join(AUTH_JSON)
             }
             Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
                 find_archive(context, from, |r| r.archive.is_some())?
@@ -133,11 +131,9 @@ impl SaveArgs {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let who = printable(login.identity.email.as_str());
-        let (saved, updated, renamed) = if self.dry_run {
-            ("would save", "would update", "would rename")
-        } else {
-            ("saved", "updated", "renamed")
-        };
+        let word = |planned, done| verb(self.dry_run, planned, done);
+        let (saved, updated) = (word("would save", "saved"), word("would update", "updated"));
+        let renamed = word("would rename", "renamed");
         if let Some(old) = &plan.renamed_from {
             ui.prose(format_args!("{renamed} {} to {name}", printable(old)));
         }
@@ -147,23 +143,18 @@ impl SaveArgs {
             SaveOutcome::Unchanged => format!("{name} already has this login of {who}"),
             SaveOutcome::KeptNewer => format!(
                 "{name} has a newer login of {who}; this one {} to its history",
-                if self.dry_run {
-                    "would be added"
-                } else {
-                    "was added"
-                }
+                word("would be added", "was added")
             ),
         });
         if !login.identity.kind.is_renewed() {
             return;
         }
-        let zone = context.settings.zone;
         ui.prose(describe_age(renewed_at(&login.freshness), context));
         if let Some(written) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
                 from its tokens",
-                rfc3339(&written, zone)
+                local(&written, context)
             ));
         }
         if self.from.is_none() {

@@ -1,14 +1,13 @@
 //! `profile show`: shows a profile with its account and its history.
 
-use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
+use crate::accounts::profile::{LoginOwner, Profile, ProfileError};
 use crate::accounts::profile_ops::HistoryLogin;
 use crate::choices::account_choice::profile_name;
 use crate::codex::auth::Login;
 use crate::commands::profile::login_age::{renewed_at, signed_in_at};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::json_object::object;
-use crate::ui::time::rfc3339;
+use crate::error::{Outcome, Result};
+use crate::ui::object;
 use crate::views::account::{absolute, account_json, local, printable, relative, style_of};
 use crate::views::profile_list::{self, AccountRow, problem};
 use chrono::{DateTime, Utc};
@@ -26,8 +25,8 @@ pub(super) struct ProfileShowArgs {
 }
 
 impl ProfileShowArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let profiles = Profiles::of(&context.settings.manager_home);
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let profiles = context.profiles();
         let name = profile_name(self.name, context)?;
         let name = profiles.named(&name)?.name;
         let Some(row) = profile_list::rows(context)?
@@ -37,7 +36,7 @@ impl ProfileShowArgs {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
-        let live_in = row.profile.live_in(&context.settings.codex_home);
+        let live_in = row.profile.live_in(context.codex_home());
         let history = profiles.history(&name)?;
         show_json(&row, &history, live_in.as_deref(), context);
         show(&row, live_in.as_deref(), context);
@@ -45,7 +44,7 @@ impl ProfileShowArgs {
             print_fact("history", &printable(&kept.name), context);
         }
         if let Some(problem) = problem(&row.profile) {
-            context.ui.warn(problem);
+            context.warn(problem);
         }
         Ok(Outcome::Done)
     }
@@ -59,7 +58,7 @@ fn show_json(
     context: &Context,
 ) {
     let (profile, account) = (&row.profile, &row.account);
-    let time = |at: Option<DateTime<Utc>>| at.map(|at| rfc3339(&at, context.settings.zone));
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| local(&at, context));
     let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
     let old_login = |kept: &HistoryLogin| {
         let login = kept.auth.login();
@@ -111,7 +110,7 @@ fn show(row: &AccountRow, live_in: Option<&Path>, context: &Context) {
     }
     line("login", account.login.name());
     if let Some(at) = profile.login().and_then(|l| renewed_at(&l.freshness)) {
-        let at = context.settings.zone.at(&at);
+        let at = context.zone().at(&at);
         let (at, ago) = (absolute(&at, context), relative(&at, context));
         line("renewed", &format!("{at}, {ago}"));
     }

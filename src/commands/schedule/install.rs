@@ -8,11 +8,12 @@ use crate::commands::schedule::job_change::{
 use crate::commands::schedule::place::{codex_bin, current_place};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
+use crate::io::time_format::parse_duration;
 use crate::io::{IoContext, OrdinaryPath, atomic, time_format};
 use crate::logging;
 use crate::schedule::{self, JobDefinition, JobKind, JobOptions, Scheduler, Trigger};
-use chrono::Timelike;
+use chrono::{Duration, Timelike};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -35,8 +36,8 @@ pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
     /// The interval, such as 30min or 12h [default: 1h for sync, status and --if-codex-changed, 24h for backup and vault]
-    #[arg(long, value_name = "DUR", conflicts_with = "daily")]
-    every: Option<String>,
+    #[arg(long, value_name = "DUR", conflicts_with = "daily", value_parser = parse_duration)]
+    every: Option<Duration>,
     /// Run once a day at this local time
     #[arg(long, value_name = "HH:MM")]
     daily: Option<String>,
@@ -57,7 +58,7 @@ pub(super) struct InstallArgs {
 }
 
 impl InstallArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let options = self.options(context)?;
         let (job, when) = (options.job, options.when);
         let place = current_place(context, self.common.scheduler(), codex_bin(context)?)?;
@@ -119,7 +120,7 @@ impl InstallArgs {
         Ok(Outcome::Done)
     }
 
-    fn options(&self, context: &Context) -> Result<JobOptions, CommandError> {
+    fn options(&self, context: &Context) -> Result<JobOptions> {
         if self.job != JobKind::Sync && (self.apply || self.config.is_some()) {
             return Err(CommandError::usage(
                 "--apply and --config are only for schedule install sync",
@@ -135,6 +136,7 @@ impl InstallArgs {
             .as_ref()
             .map(|path| {
                 let path = context.env.absolute(path);
+                // The scheduler starts jobs in another folder.
                 path.canonical().at("read", &path)
             })
             .transpose()
@@ -149,7 +151,7 @@ impl InstallArgs {
         })
     }
 
-    fn when(&self) -> Result<Trigger, CommandError> {
+    fn when(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
             let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())
@@ -161,24 +163,15 @@ impl InstallArgs {
             return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
         }
         let default = match self.job {
-            JobKind::Backup if self.if_codex_changed => "1h",
-            JobKind::Sync | JobKind::Status => "1h",
-            JobKind::Backup | JobKind::Vault => "24h",
+            JobKind::Backup if self.if_codex_changed => Duration::hours(1),
+            JobKind::Sync | JobKind::Status => Duration::hours(1),
+            JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };
-        let text = self.every.as_deref().unwrap_or(default);
-        let span = time_format::parse_span(text).ok_or_else(|| {
-            CommandError::usage(format!(
-                "--every is not a duration such as 30min or 12h: {text:?}"
-            ))
-        })?;
+        let span = self.every.unwrap_or(default);
         u32::try_from(span.num_seconds())
             .ok()
             .filter(|secs| INTERVAL_SECS.contains(&i64::from(*secs)))
             .map(Trigger::Every)
-            .ok_or_else(|| {
-                CommandError::usage(format!(
-                    "--every must be between one minute and 31 days: {text:?}"
-                ))
-            })
+            .ok_or_else(|| CommandError::usage("--every must be between one minute and 31 days"))
     }
 }

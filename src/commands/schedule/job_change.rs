@@ -66,7 +66,7 @@ pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], schedule
                 Scheduler::Systemd | Scheduler::Launchd => shell::word(word),
             })
             .collect();
-        context.ui.note(format_args!("  {}", words.join(" ")));
+        context.note(format_args!("  {}", words.join(" ")));
     }
 }
 

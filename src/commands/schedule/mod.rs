@@ -11,7 +11,7 @@ use self::install::InstallArgs;
 use self::remove::ScheduleRemoveArgs;
 use self::show::ScheduleShowArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use clap::{Args, Subcommand};
 
 /// Run sync, backup, status or vault with the system's scheduler
@@ -39,7 +39,7 @@ impl ScheduleArgs {
     /// # Errors
     /// Invalid flags, a foreign file with the name of the job, a path that the scheduler's format cannot
     /// contain, a file that cannot be written, or a scheduler command that fails.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.verb {
             ScheduleCommand::Install(args) => args.run(context),
             ScheduleCommand::Remove(args) => args.run(context),

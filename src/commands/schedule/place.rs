@@ -2,14 +2,14 @@
 
 use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::OrdinaryPath;
 use crate::schedule::{JobContext, Scheduler};
 use std::path::{Path, PathBuf};
 
 /// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
 /// resolved now, because the scheduler's `PATH` may differ.
-pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
+pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>> {
     let program = context
         .settings
         .codex_bin
@@ -27,13 +27,12 @@ pub(super) fn current_place(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,
-) -> Result<JobContext<'_>, CommandError> {
-    let settings = &context.settings;
+) -> Result<JobContext<'_>> {
     Ok(JobContext {
         scheduler,
         program: this_program(context)?,
-        codex_home: settings.codex_home.clone(),
-        manager_home: settings.manager_home.clone(),
+        codex_home: context.codex_home().to_path_buf().clone(),
+        manager_home: context.manager_home().to_path_buf().clone(),
         codex_bin,
         env: &context.env,
         user_id: user_id(),
@@ -42,7 +41,8 @@ pub(super) fn current_place(
 
 /// Returns the path of this program: its entry on `PATH` if that leads to it, else its real path. An
 /// upgrade replaces the real file but keeps the entry.
-fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
+fn this_program(context: &Context) -> Result<PathBuf> {
+    // The scheduler has no PATH of a shell, so the job gets a path.
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
     let named = exe

@@ -4,7 +4,7 @@ use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_file
 use crate::commands::schedule::place::{codex_bin, current_place};
 use crate::commands::schedule::scheduler_commands::run_all;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::schedule::{self, FileAction, JobKind};
 use clap::Args;
 
@@ -21,7 +21,7 @@ pub(super) struct ScheduleRemoveArgs {
 }
 
 impl ScheduleRemoveArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         // A job can be removed after Codex was uninstalled.
         let bin = codex_bin(context).unwrap_or_default();
         let place = current_place(context, self.common.scheduler(), bin)?;
@@ -57,7 +57,7 @@ impl ScheduleRemoveArgs {
         show_files(context, &files, dry_run);
         if !is_installed {
             let name = self.job.name();
-            context.ui.note(format_args!("{name} is not installed"));
+            context.note(format_args!("{name} is not installed"));
         }
         Ok(Outcome::Done)
     }

@@ -2,7 +2,7 @@
 
 use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::schedule::SchedulerCommand;
@@ -28,11 +28,7 @@ pub(super) struct CommandEnd {
 
 /// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were
 /// written").
-pub(super) fn run_all(
-    steps: &[SchedulerCommand],
-    context: &Context,
-    state: &str,
-) -> Result<(), CommandError> {
+pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str) -> Result<()> {
     for step in steps {
         let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
         let Some(problem) = ended.map_or_else(Some, |end| end.problem) else {

@@ -4,18 +4,15 @@ use crate::commands::schedule::job_change::shown_when;
 use crate::commands::schedule::place::{codex_bin, current_place};
 use crate::commands::schedule::scheduler_commands::run;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
 use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time;
+use crate::ui::{Cell, Column, Style, Table, object};
+use crate::views::account::{full, local};
 use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::Args;
-use serde::Serialize;
-use std::path::PathBuf;
 
 const COLUMNS: [Column; 4] = [
     Column::new("JOB"),
@@ -36,33 +33,14 @@ pub(super) struct ScheduleShowArgs {
     table: TableArgs,
 }
 
-/// The JSON document of show. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct SchedulesJson {
-    scheduler: Scheduler,
-    jobs: Vec<JobJson>,
-}
-
-#[derive(Debug, Serialize)]
-struct JobJson {
-    job: JobKind,
-    installed: bool,
-    up_to_date: Option<bool>,
-    enabled: Option<bool>,
-    when: Option<Trigger>,
-    apply: Option<bool>,
-    next_run: Option<String>,
-    files: Vec<PathBuf>,
-}
-
 impl ScheduleShowArgs {
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
         let place = current_place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
-        let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
+        let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);
         let mut documents = Vec::new();
         let mut hints = Vec::new();
@@ -75,39 +53,33 @@ impl ScheduleShowArgs {
             }
             let runs = found.as_ref().map_or("-".into(), |job| {
                 let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
-                let when = shown_when(job.options.when);
-                if is_dry {
-                    format!("{when}, dry run")
-                } else {
-                    when
-                }
+                let dry = if is_dry { ", dry run" } else { "" };
+                format!("{}{dry}", shown_when(job.options.when))
             });
-            let at = next.map_or("-".into(), |at| time::full(&at, zone, &now));
-            let name = job.name().to_owned();
             table.row([
-                Cell::new(Style::Strong, name),
+                Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
                 Cell::plain(runs),
-                Cell::plain(at).value(next.map_or(String::new(), |at| time::rfc3339(&at, zone))),
+                Cell::plain(next.map_or("-".into(), |at| full(&at, context)))
+                    .value(next.map_or(String::new(), |at| local(&at, context))),
             ]);
-            documents.push(JobJson {
-                job,
-                installed: found.is_some(),
-                up_to_date: found.as_ref().map(|job| job.is_current),
-                enabled: found.as_ref().and_then(|job| job.is_enabled),
-                when: found.as_ref().map(|job| job.options.when),
-                apply: found.as_ref().map(|job| job.options.apply),
-                next_run: next.map(|at| time::rfc3339(&at, zone)),
-                files: schedule::paths(job, &place)?,
-            });
+            let options = found.as_ref().map(|job| &job.options);
+            documents.push(
+                object()
+                    .with("job", job)
+                    .with("installed", found.is_some())
+                    .with("up_to_date", found.as_ref().map(|job| job.is_current))
+                    .with("enabled", found.as_ref().and_then(|job| job.is_enabled))
+                    .with("when", options.map(|options| options.when))
+                    .with("apply", options.map(|options| options.apply))
+                    .with("next_run", next.map(|at| local(&at, context)))
+                    .with("files", schedule::paths(job, &place)?),
+            );
         }
-        ui.document(
-            "schedule show",
-            &SchedulesJson {
-                scheduler: place.scheduler,
-                jobs: documents,
-            },
-        );
+        let json = object()
+            .with("scheduler", place.scheduler)
+            .with("jobs", documents);
+        ui.document("schedule show", &json);
         table.print(ui);
         for hint in hints {
             ui.note(hint);

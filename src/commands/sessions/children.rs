@@ -2,7 +2,7 @@
 
 use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
-use crate::error::CommandError;
+use crate::error::Result;
 use std::collections::{HashMap, HashSet};
 
 /// The largest depth of subagents below a conversation that is shown.
@@ -20,8 +20,8 @@ impl Children {
     /// Counts the children of `parents`.
     pub(super) fn counted(
         parents: Vec<String>,
-        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
-    ) -> Result<Self, CommandError> {
+        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+    ) -> Result<Self> {
         let mut found = Self::default();
         for parent in children_of(parents, read)?
             .into_iter()
@@ -37,8 +37,8 @@ impl Children {
     pub(super) fn below(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,
-        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
-    ) -> Result<Self, CommandError> {
+        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+    ) -> Result<Self> {
         let mut found = Self::default();
         for _ in 0..MAX_DEPTH {
             if parents.is_empty() {
@@ -82,8 +82,8 @@ impl Children {
 
 fn children_of(
     parents: Vec<String>,
-    read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
-) -> Result<Vec<ListedThread>, CommandError> {
+    read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+) -> Result<Vec<ListedThread>> {
     read(&ThreadFilter {
         parents: Some(parents),
         ..ThreadFilter::default()

@@ -9,10 +9,8 @@ use crate::history::rollout::recorded_rollout;
 use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column};
-use crate::ui::time;
-use crate::views::account::{local, short_id};
+use crate::ui::{Cell, Column, Style, object, time};
+use crate::views::account::{local, local_ms, short_id};
 use crate::views::age::age_text;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -28,37 +26,18 @@ pub(super) const COLUMNS: [Column; 7] = [
     Column::new("STATE").rank(5),
 ];
 
-/// A conversation. Its keys in JSON are an interface.
-#[derive(Debug, Serialize)]
+/// A conversation in the list.
+#[derive(Debug)]
 pub(super) struct ConversationRow {
-    id: String,
-    title: String,
-    cwd: String,
-    git_branch: Option<String>,
-    profile: Option<String>,
-    email: Option<String>,
-    created_at: Option<String>,
-    updated_at: Option<String>,
-    model: Option<String>,
-    tokens: Option<i64>,
+    thread: ListedThread,
+    account: ConversationAccount,
     bytes: Option<u64>,
-    rollout_path: String,
-    archived: bool,
     compressed: bool,
-    parent_id: Option<String>,
-    source: Option<String>,
-    #[serde(skip)]
-    updated_ms: Option<i64>,
-    #[serde(skip)]
-    nickname: String,
     /// True if Codex does not list it.
-    #[serde(skip)]
     is_unlisted: bool,
     /// The number of conversations above it, of which it is a subagent.
-    #[serde(skip)]
     pub depth: usize,
     /// The number of its subagents that are not shown.
-    #[serde(skip)]
     pub folded: usize,
 }
 
@@ -69,49 +48,57 @@ impl ConversationRow {
         accounts: Option<&ConversationAccounts>,
         context: &Context,
     ) -> Self {
-        let account = accounts.map_or_else(ConversationAccount::default, |all| all.of(&thread));
         let (newest, compressed) = rollout_size(&thread.rollout_path);
-        let earlier = earlier_size(&thread, &context.settings.codex_home);
+        let earlier = earlier_size(&thread, context.codex_home());
         let bytes = newest.map(|bytes| bytes + earlier);
-        let time = |ms: Option<i64>| {
-            let at = DateTime::from_timestamp_millis(ms?)?;
-            Some(time::rfc3339(&at, context.settings.zone))
-        };
-        let known = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
-            created_at: time(thread.created_ms),
-            updated_at: time(thread.updated_ms),
-            updated_ms: thread.updated_ms,
-            id: thread.id,
-            title: thread.title,
-            cwd: thread.cwd,
-            git_branch: known(thread.git_branch),
-            profile: account.profile,
-            email: account.email,
-            model: known(thread.model),
-            tokens: thread.tokens,
+            account: accounts.map_or_else(ConversationAccount::default, |all| all.of(&thread)),
             bytes,
-            rollout_path: thread.rollout_path,
-            archived: thread.archived,
             compressed,
-            parent_id: thread.parent_id,
-            source: known(thread.source),
-            nickname: thread.nickname,
             is_unlisted: accounts.is_none(),
+            thread,
             depth: 0,
             folded: 0,
         }
     }
 
+    /// Returns the conversation in JSON. The keys are an interface.
+    pub(super) fn into_json(self, context: &Context) -> impl Serialize + use<> {
+        let thread = self.thread;
+        let known = |text: String| Some(text).filter(|text| !text.is_empty());
+        object()
+            .with("id", thread.id)
+            .with("title", thread.title)
+            .with("cwd", thread.cwd)
+            .with("git_branch", known(thread.git_branch))
+            .with("profile", self.account.profile)
+            .with("email", self.account.email)
+            .with("created_at", local_ms(thread.created_ms, context))
+            .with("updated_at", local_ms(thread.updated_ms, context))
+            .with("model", known(thread.model))
+            .with("tokens", thread.tokens)
+            .with("bytes", self.bytes)
+            .with("rollout_path", thread.rollout_path)
+            .with("archived", thread.archived)
+            .with("compressed", self.compressed)
+            .with("parent_id", thread.parent_id)
+            .with("source", known(thread.source))
+    }
+
     pub(super) fn cells(&self, context: &Context) -> [Cell; 7] {
-        let lock_file = format!("{}.lock", self.id);
-        let writer_lock = context.settings.codex_home.join(THREAD_LOCKS);
+        // Codex holds a lock on this file while it has the conversation open, also in the daemon (0.169).
+        let lock_file = format!("{}.lock", self.thread.id);
+        let writer_lock = context.codex_home().join(THREAD_LOCKS);
         let is_running = lock::is_held(&writer_lock.join(lock_file));
-        let account = self.profile.as_deref().or(self.email.as_deref());
+        let account = self
+            .account
+            .profile
+            .as_deref()
+            .or(self.account.email.as_deref());
         [
-            Cell::plain(short_id(&self.id)).value(&self.id),
-            age(self.updated_ms, context),
-            Cell::plain(folder_name(&self.cwd)).value(&self.cwd),
+            Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),
+            age(self.thread.updated_ms, context),
+            Cell::plain(folder_name(&self.thread.cwd)).value(&self.thread.cwd),
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
                 .value(self.bytes.map_or(String::new(), |size| size.to_string())),
@@ -131,20 +118,20 @@ impl ConversationRow {
         } else {
             Style::Plain
         };
-        Cell::new(style, format!("{indent}{}", self.title)).value(&self.title)
+        Cell::new(style, format!("{indent}{}", self.thread.title)).value(&self.thread.title)
     }
 
     fn badges(&self, is_running: bool) -> String {
         let marks = [
             (is_running, "running"),
             (self.is_unlisted, "unlisted"),
-            (self.archived, "archived"),
+            (self.thread.archived, "archived"),
             (self.compressed, "compressed"),
         ];
         let marks = marks.into_iter().filter(|(is_set, _)| *is_set);
         let mut badges: Vec<_> = marks.map(|(_, name)| name.to_owned()).collect();
-        if self.source.as_deref() == Some("subagent") {
-            let badge = format!("subagent {}", self.nickname);
+        if self.thread.source == "subagent" {
+            let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());
         }
         if self.folded > 0 {
@@ -196,5 +183,5 @@ fn age(updated_ms: Option<i64>, context: &Context) -> Cell {
     let (Some(at), Some(text)) = (at, age_text(updated_ms, context)) else {
         return Cell::plain("–").value("");
     };
-    Cell::new(Style::Dim, text).value(local(&context.settings.zone.at(&at), context))
+    Cell::new(Style::Dim, text).value(local(&at, context))
 }

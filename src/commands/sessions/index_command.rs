@@ -3,12 +3,12 @@
 use crate::choices::index_access::{IndexAccess, warn_skipped};
 use crate::context::Context;
 use crate::conversations::index::{self, IndexStatus, IndexStore};
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::ui::object;
 use crate::ui::time;
-use chrono::DateTime;
+use crate::views::account::local_ms;
 use clap::Args;
-use serde::Serialize;
 
 /// Show, rebuild or remove the index of `find`
 ///
@@ -30,20 +30,10 @@ pub(crate) struct IndexArgs {
     remove: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct IndexView {
-    path: String,
-    action: &'static str,
-    bytes: u64,
-    #[serde(flatten)]
-    status: IndexStatus,
-    updated_at: Option<String>,
-}
-
 impl IndexArgs {
     /// # Errors
     /// The index cannot be read, created or deleted.
-    pub(crate) fn run(&self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(&self, context: &Context) -> Result<Outcome> {
         let access = IndexAccess::new(context);
         let ui = &context.ui;
         if self.remove {
@@ -82,16 +72,14 @@ impl IndexArgs {
     }
 }
 
-fn print(access: &IndexAccess<'_>, action: &'static str, status: IndexStatus, context: &Context) {
-    let at = status
-        .last_walk_ms
-        .and_then(DateTime::from_timestamp_millis);
-    let view = IndexView {
-        path: access.path.display().to_string(),
-        action,
-        bytes: index::size(&access.path),
-        status,
-        updated_at: at.map(|at| time::rfc3339(&at, context.settings.zone)),
-    };
+fn print(access: &IndexAccess<'_>, action: &str, status: IndexStatus, context: &Context) {
+    let view = object()
+        .with("path", access.path.display().to_string())
+        .with("action", action)
+        .with("bytes", index::size(&access.path))
+        .with("conversations", status.conversations)
+        .with("texts", status.texts)
+        .with("rollout_bytes", status.rollout_bytes)
+        .with("updated_at", local_ms(status.last_walk_ms, context));
     context.ui.document("sessions index", &view);
 }

@@ -10,11 +10,11 @@ use crate::choices::conversation_picker::{ConversationPicker, PickedAction};
 use crate::choices::selection_args::FilterArgs;
 use crate::codex::config::read_login;
 use crate::codex::home::SESSIONS;
-use crate::codex::threads::{self, ThreadFilter};
+use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
-use crate::ui::table::Table;
+use crate::ui::Table;
 use crate::views::account::first_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
@@ -39,10 +39,6 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager sessions --account work --sort tokens --limit 10
   codex-manager sessions --archived --json | jq -r '.sessions[].id'
   codex-manager sessions --launched --profile work"
-)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent flags of the command line"
 )]
 pub(crate) struct SessionsArgs {
     #[command(subcommand)]
@@ -85,7 +81,7 @@ enum SessionsCommand {
 impl SessionsArgs {
     /// # Errors
     /// The list of conversations or the launch registry cannot be read, or a filter is invalid.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if let Some(SessionsCommand::Index(args)) = &self.command {
             return args.run(context);
         }
@@ -101,7 +97,7 @@ impl SessionsArgs {
     }
 
     /// Prints the conversations that `filter` selects.
-    fn list(&self, filter: ThreadFilter, context: &Context) -> Result<Outcome, CommandError> {
+    fn list(&self, filter: ThreadFilter, context: &Context) -> Result<Outcome> {
         let ui = &context.ui;
         let limit = self
             .limit
@@ -120,7 +116,7 @@ impl SessionsArgs {
         };
         if ui.wants_json() {
             ui.streamed_list_document("sessions", "sessions", |print| {
-                list.for_each(subagents, |row| print(&row))
+                list.for_each(subagents, |row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {
             let mut table = Table::new(ui, COLUMNS);
@@ -142,7 +138,7 @@ impl SessionsArgs {
     }
 }
 
-fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome, CommandError> {
+fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outcome> {
     let picker = ConversationPicker {
         enter: "resume",
         usage: &["name it: codex-manager resume SESSION"],
@@ -157,8 +153,8 @@ fn pick(filter: ThreadFilter, archived: bool, context: &Context) -> Result<Outco
 }
 
 fn reason_for_none(filter: &ThreadFilter, context: &Context) -> String {
-    let home = &context.settings.codex_home;
-    let has_list = threads::find_state_database(home, &context.env).is_some();
+    let home = context.codex_home();
+    let has_list = context.state_database().is_some();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
     match (has_list, filter.is_restricted()) {
         (true, true) => "no conversation matches".into(),

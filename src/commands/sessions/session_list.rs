@@ -9,7 +9,7 @@ use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::history::thread_titles::ThreadTitles;
 use clap::ValueEnum;
 use std::cmp::Reverse;
@@ -95,7 +95,7 @@ impl<'a> ConversationList<'a> {
         sort: SortOrder,
         limit: usize,
         context: &'a Context,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         let filter = ThreadFilter {
             without_subagents: true,
             order: thread_order(sort),
@@ -104,7 +104,7 @@ impl<'a> ConversationList<'a> {
                 .then(|| limit + 1),
             ..filter.clone()
         };
-        let home = &context.settings.codex_home;
+        let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
         let mut entries = listed_as(&filter, context, |mut thread| {
             if let Some(titles) = &titles {
@@ -122,6 +122,7 @@ impl<'a> ConversationList<'a> {
             id: thread.id.clone(),
             unlisted: Some(Box::new(thread)),
         }));
+        // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
         entries.truncate(limit);
@@ -154,7 +155,7 @@ impl<'a> ConversationList<'a> {
         self,
         subagents: Subagents,
         mut each: impl FnMut(ConversationRow) -> bool,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         let read = |filter: &ThreadFilter| match &self.titles {
             None => listed_threads(filter, self.context),
             Some(titles) => listed_as(filter, self.context, |mut thread| {

@@ -1,32 +1,23 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
 use crate::choices::account_choice::named;
-use crate::commands::status::report::{StatusJson, show};
+use crate::commands::status::report::{show, status_json};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::quota::account::Account;
 use crate::steps::refresh::{probe, probe_targets};
+use crate::ui::object;
 use crate::views::account::{
     accounts_and_profiles, first_login, printable, warn_all, with_verdict,
 };
 use crate::views::account_table;
-use serde::Serialize;
-
-/// An account of `--all` in JSON. Its keys are an interface.
-#[derive(Serialize)]
-struct AccountJson {
-    profile: Option<String>,
-    current: bool,
-    #[serde(flatten)]
-    status: StatusJson,
-}
 
 /// Queries one account and prints the result. Its login may be live or in a profile.
 ///
 /// # Errors
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
-pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
     let identity = named(text, context)?;
     let mut targets = probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
@@ -47,12 +38,15 @@ pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcom
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let probes = probe(&probe_targets(context)?, dry_run, context)?;
-    let rows: Vec<_> = probes
-        .iter()
-        .map(|probe| AccountJson::of(probe, context))
-        .collect();
+    let row = |probe: &AccountProbe| {
+        object()
+            .with("profile", probe.target.profile.clone())
+            .with("current", probe.target.place == ProbeLocation::Live)
+            .and(status_json(&probe.report, probe.problem(), context))
+    };
+    let rows: Vec<_> = probes.iter().map(row).collect();
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
@@ -79,19 +73,7 @@ pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandEr
     ))
 }
 
-impl AccountJson {
-    fn of(probe: &AccountProbe, context: &Context) -> Self {
-        let mut status = StatusJson::of(&probe.report, context);
-        status.problem = probe.problem();
-        Self {
-            profile: probe.target.profile.clone(),
-            current: probe.target.place == ProbeLocation::Live,
-            status,
-        }
-    }
-}
-
-fn show_table(probes: &[AccountProbe], context: &Context) -> Result<(), CommandError> {
+fn show_table(probes: &[AccountProbe], context: &Context) -> Result<()> {
     let (accounts, _) = accounts_and_profiles(context)?;
     let rows: Vec<_> = probes
         .iter()
@@ -114,7 +96,7 @@ fn show_table(probes: &[AccountProbe], context: &Context) -> Result<(), CommandE
 fn warn_of(probe: &AccountProbe, context: &Context) {
     warn_all(&context.ui, &probe.warnings);
     if let Some(obstacle) = &probe.obstacle {
-        context.ui.warn(format_args!("no live figures: {obstacle}"));
+        context.warn(format_args!("no live figures: {obstacle}"));
     }
 }
 

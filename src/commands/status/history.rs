@@ -3,13 +3,12 @@
 use crate::choices::account_choice::named_or_live;
 use crate::codex::window::Window;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::inventory::observations;
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::{Style, windows};
+use crate::ui::{Cell, Column, JsonFields, JsonObject, Style, Table, object, windows};
 use crate::views::account::{absolute, local, printable};
 use serde::Serialize;
 
@@ -24,79 +23,33 @@ const COLUMNS: [Column; 5] = [
     Column::new("CHANGE").rank(2),
 ];
 
-/// The JSON document. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct HistoryView {
-    email: String,
-    account_id: Option<String>,
-    profile: Option<String>,
-    looks: usize,
-    windows: Vec<CourseView>,
-    moved: Vec<MovedView>,
-}
-
-/// The name of a window.
-#[derive(Debug, Serialize)]
-struct WindowName {
-    limit_id: String,
-    label: String,
-    minutes: Option<u32>,
-}
-
-#[derive(Debug, Serialize)]
-struct CourseView {
-    #[serde(flatten)]
-    window: WindowName,
-    points: Vec<PointView>,
-}
-
-#[derive(Debug, Serialize)]
-struct PointView {
-    observed_at: String,
-    until: String,
-    used_percent: f64,
-    resets_at: Option<String>,
-    change: WindowChange,
-}
-
-#[derive(Debug, Serialize)]
-struct MovedView {
-    #[serde(flatten)]
-    window: WindowName,
-    from: Option<String>,
-    to: Option<String>,
-    seen_before: String,
-    seen_after: String,
-}
-
 /// Shows the history of the account that `text` names, else of the live one.
 ///
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.
-pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status --history --account ACCOUNT";
     let entry = named_or_live(text, example, context)?.entry;
-    let file = observations::load(&context.settings.manager_home, &entry.identity)?;
+    let file = observations::load(context.manager_home(), &entry.identity)?;
     let courses = file.courses();
     let all_moved: Vec<_> = courses
         .iter()
         .flat_map(WindowHistory::reset_shifts)
         .collect();
-    let view = HistoryView {
-        email: entry.identity.email.to_string(),
-        account_id: entry.identity.account_id.clone(),
-        profile: entry.profile.clone(),
-        looks: file.spans.len(),
-        windows: courses
-            .iter()
-            .filter_map(|c| course_view(c, context))
-            .collect(),
-        moved: all_moved.iter().map(|m| moved_view(m, context)).collect(),
-    };
-    context.ui.document("status --history", &view);
+    let windows = courses.iter().filter_map(|c| course_json(c, context));
+    let moved = all_moved.iter().map(|moved| moved_json(moved, context));
+    let email = entry.identity.email.as_str();
+    let json = object()
+        .with("email", email)
+        .with("account_id", &entry.identity.account_id)
+        .with("profile", &entry.profile)
+        .with("looks", file.spans.len())
+        .with("windows", windows.collect::<Vec<_>>())
+        .with("moved", moved.collect::<Vec<_>>());
+    context.ui.document("status --history", &json);
     let ui = &context.ui;
     let name = entry.profile.as_ref().map(|name| printable(name));
-    let title = ui.paint(Style::Strong, printable(&view.email));
+    let title = ui.paint(Style::Strong, printable(email));
     ui.prose(name.map_or(title.clone(), |name| format!("{title} ({name})")));
     if courses.is_empty() {
         ui.note("there are no recorded figures yet; add one with: codex-manager status");
@@ -117,41 +70,35 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     Ok(Outcome::Done)
 }
 
-impl WindowName {
-    fn of(window: &Window) -> Self {
-        Self {
-            limit_id: window.limit_id.clone(),
-            label: window.label(),
-            minutes: window.minutes,
-        }
-    }
-}
-
-/// Returns `None` for a window without observations.
-fn course_view(course: &WindowHistory, context: &Context) -> Option<CourseView> {
+/// Returns a window in JSON with its name; `None` if it has no observations.
+fn course_json(course: &WindowHistory, context: &Context) -> Option<impl Serialize + use<>> {
     let time = |at: &Timestamp| local(at, context);
-    let point = |sample: &WindowSample| PointView {
-        observed_at: time(&sample.observed_at),
-        until: time(&sample.until),
-        used_percent: sample.window.used_percent,
-        resets_at: sample.window.resets_at.as_ref().map(time),
-        change: sample.change,
+    let point = |sample: &WindowSample| {
+        object()
+            .with("observed_at", time(&sample.observed_at))
+            .with("until", time(&sample.until))
+            .with("used_percent", sample.window.used_percent)
+            .with("resets_at", sample.window.resets_at.as_ref().map(time))
+            .with("change", sample.change)
     };
-    Some(CourseView {
-        window: WindowName::of(&course.samples.last()?.window),
-        points: course.samples.iter().map(point).collect(),
-    })
+    let points: Vec<_> = course.samples.iter().map(point).collect();
+    Some(name_json(&course.samples.last()?.window).with("points", points))
 }
 
-fn moved_view(moved: &ResetShift, context: &Context) -> MovedView {
+fn name_json(window: &Window) -> JsonObject<impl JsonFields + use<>> {
+    object()
+        .with("limit_id", window.limit_id.clone())
+        .with("label", window.label())
+        .with("minutes", window.minutes)
+}
+
+fn moved_json(moved: &ResetShift, context: &Context) -> impl Serialize + use<> {
     let time = |at: &Timestamp| local(at, context);
-    MovedView {
-        window: WindowName::of(&moved.after),
-        from: moved.before.resets_at.as_ref().map(time),
-        to: moved.after.resets_at.as_ref().map(time),
-        seen_before: time(&moved.seen_before),
-        seen_after: time(&moved.seen_after),
-    }
+    name_json(&moved.after)
+        .with("from", moved.before.resets_at.as_ref().map(time))
+        .with("to", moved.after.resets_at.as_ref().map(time))
+        .with("seen_before", time(&moved.seen_before))
+        .with("seen_after", time(&moved.seen_after))
 }
 
 fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
@@ -192,7 +139,7 @@ fn add_rows(table: &mut Table, course: &WindowHistory, context: &Context) {
 /// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
 /// yesterday".
 fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
-    let zone = context.settings.zone;
+    let zone = context.zone();
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
     let day = |at: &Timestamp| zone.at(at).date_naive();
     let today = zone.at(&context.now()).date_naive();
@@ -218,21 +165,18 @@ fn describe_moved_reset(moved: &ResetShift, context: &Context) -> String {
 ///
 /// # Errors
 /// The recorded observations cannot be read.
-pub(super) fn note_moved_resets(
-    report: &StatusReport,
-    context: &Context,
-) -> Result<(), CommandError> {
+pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Result<()> {
     let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
     let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
         return Ok(());
     };
-    let file = observations::load(&context.settings.manager_home, identity)?;
+    let file = observations::load(context.manager_home(), identity)?;
     for course in file.courses() {
         for moved in course
             .reset_shifts()
             .filter(|m| m.seen_after == seen.observed_at)
         {
-            context.ui.note(describe_moved_reset(&moved, context));
+            context.note(describe_moved_reset(&moved, context));
         }
     }
     Ok(())

@@ -9,11 +9,12 @@ use crate::choices::account_choice::account_named;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::status;
-use crate::io::time_format;
+use crate::io::time_format::parse_duration;
 use crate::steps::refresh::{self, read_text};
+use crate::views::account::load_cooldown;
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
 use clap::Args;
@@ -48,8 +49,8 @@ pub(crate) struct StatusArgs {
     #[arg(long, conflicts_with_all = ["all", "status_file"])]
     history: bool,
     /// Query only if the figures of the live account are older than this, such as 30min or 1d
-    #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
-    if_older: Option<String>,
+    #[arg(long, value_name = "DURATION", conflicts_with = "status_file", value_parser = parse_duration)]
+    if_older: Option<Duration>,
     /// Show the last known figures; make no query, write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -61,7 +62,7 @@ impl StatusArgs {
     /// # Errors
     /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
     /// cannot be recorded.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.history {
             return history::show(self.account.as_deref(), context);
@@ -80,9 +81,9 @@ impl StatusArgs {
         }
     }
 
-    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
-        let known = refresh::known_figures(context)?;
-        let is_query = !self.dry_run && !self.is_recent_enough(context, &known)?;
+    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
+        let known = load_cooldown(context)?;
+        let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
         let report = refresh::observe_live(context, &known, text, is_query)?;
         let is_recorded = !is_query || refresh::record(context, &report);
         show(context, &report, None);
@@ -96,18 +97,13 @@ impl StatusArgs {
         ))
     }
 
-    fn run_on_text_of(
-        &self,
-        account: &str,
-        text: &str,
-        context: &Context,
-    ) -> Result<Outcome, CommandError> {
+    fn run_on_text_of(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
         let entry = account_named(account, context)?.entry;
-        let known = refresh::known_figures(context)?;
+        let known = load_cooldown(context)?;
         let report = status::observe_text(
             text,
             &entry.identity,
-            &context.settings.codex_home,
+            context.codex_home(),
             &refresh::inquiry(context, &known, false),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
@@ -117,29 +113,19 @@ impl StatusArgs {
         }
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
-}
 
-impl StatusArgs {
     /// Returns true if the figures of the live account are younger than `--if-older`.
-    fn is_recent_enough(
-        &self,
-        context: &Context,
-        known: &CooldownFile,
-    ) -> Result<bool, CommandError> {
-        let Some(text) = &self.if_older else {
-            return Ok(false);
+    fn is_recent_enough(&self, context: &Context, known: &CooldownFile) -> bool {
+        let Some(limit) = self.if_older else {
+            return false;
         };
-        let limit = time_format::parse_span(text).ok_or_else(|| {
-            CommandError::usage(format!("--if-older is not a duration: {text:?}"))
-                .hint("write 30min, 12h or 1d")
-        })?;
-        let live = read_login(&context.settings.codex_home)
-            .unwrap_or_else(|e| AuthFile::from_read_error(&e));
+        let live =
+            read_login(context.codex_home()).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let seen = live
             .login()
             .and_then(|login| known.find(&login.identity))
             .and_then(|entry| entry.observation.as_ref());
         let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
-        Ok(age.is_some_and(|age| age >= Duration::zero() && age < limit))
+        age.is_some_and(|age| age >= Duration::zero() && age < limit)
     }
 }

@@ -1,6 +1,5 @@
 //! The report on one account, in JSON and in text.
 
-use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
 use crate::inventory::remedies;
@@ -8,66 +7,45 @@ use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
-use crate::ui::windows::{self, QuotaJson};
-use crate::ui::{Style, Ui};
+use crate::ui::{JsonFields, JsonObject, Style, Ui, object, windows};
 use crate::views::account::sign_in;
-use serde::Serialize;
 
-/// One account in JSON. Its keys are an interface.
-#[derive(Serialize)]
-pub(super) struct StatusJson {
-    /// Present only if the account was named on the command line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<String>,
-    email: Option<String>,
-    account_id: Option<String>,
-    plan: Option<String>,
-    #[serde(flatten)]
-    quota: QuotaJson,
-    source: Option<&'static str>,
-    observed_at: Option<String>,
-    session_start_at: Option<String>,
-    next_available_at: Option<String>,
-    store: &'static str,
-    pub(super) problem: Option<String>,
-}
-
-impl StatusJson {
-    pub(super) fn of(report: &StatusReport, context: &Context) -> Self {
-        let seen = report.observation.as_ref();
-        let who = report.identity.as_ref();
-        let next = report.next_available_at(&context.now());
-        Self {
-            profile: None,
-            email: who.map(|who| who.email.to_string()),
-            account_id: who.and_then(|who| who.account_id.clone()),
-            plan: report.plan.clone(),
-            quota: seen.map(Into::into).unwrap_or_default(),
-            source: seen.map(|seen| seen.source.name()),
-            observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
-            session_start_at: seen
-                .and_then(Observation::session_start_at)
-                .as_ref()
-                .map(rfc3339_of),
-            next_available_at: next.as_ref().map(rfc3339_of),
-            store: report.store.name(),
-            problem: report.problem.as_ref().map(ToString::to_string),
-        }
-    }
+/// Returns one account in JSON. The keys are an interface.
+pub(super) fn status_json(
+    report: &StatusReport,
+    problem: Option<String>,
+    context: &Context,
+) -> JsonObject<impl JsonFields + use<>> {
+    let seen = report.observation.as_ref();
+    let who = report.identity.as_ref();
+    let start = seen.and_then(Observation::session_start_at);
+    let next = report.next_available_at(&context.now());
+    object()
+        .with("email", who.map(|who| who.email.to_string()))
+        .with("account_id", who.and_then(|who| who.account_id.clone()))
+        .with("plan", report.plan.clone())
+        .and(windows::quota_json(seen))
+        .with("source", seen.map(|seen| seen.source.name()))
+        .with(
+            "observed_at",
+            seen.map(|seen| rfc3339_of(&seen.observed_at)),
+        )
+        .with("session_start_at", start.as_ref().map(rfc3339_of))
+        .with("next_available_at", next.as_ref().map(rfc3339_of))
+        .with("store", report.store.name())
+        .with("problem", problem)
 }
 
 pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
     let now = context.now();
     let seen = report.observation.as_ref();
     let next = report.next_available_at(&now);
-    context.ui.document(
-        "status",
-        &StatusJson {
-            profile: profile.map(ToOwned::to_owned),
-            ..StatusJson::of(report, context)
-        },
-    );
-    let (ui, zone) = (&context.ui, context.settings.zone);
+    let problem = report.problem.as_ref().map(ToString::to_string);
+    let json = object()
+        .with_some("profile", profile)
+        .and(status_json(report, problem, context));
+    context.ui.document("status", &json);
+    let (ui, zone) = (&context.ui, context.zone());
     ui.prose(account_line(ui, report));
     match seen {
         None if report.is_api_key() => {
@@ -117,11 +95,10 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 
 /// Returns the fix for a problem, if there is one.
 fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Option<String> {
-    let settings = &context.settings;
     let saved = || {
         // With another credential store Codex ignores auth.json, so restoring it would not help.
         let is_read = report.store.reads_auth_json();
-        let homes = (&settings.codex_home, &settings.manager_home);
+        let homes = (context.codex_home(), context.manager_home());
         is_read.then(|| remedies::saved_login(homes.0, homes.1))?
     };
     Some(match problem {
@@ -149,7 +126,7 @@ fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Op
             format!("make it a separate file: {}", remedies::make_its_own(path))
         }
         StatusProblem::Spent(_) => {
-            let profiles = Profiles::of(&settings.manager_home);
+            let profiles = context.profiles();
             let who = report.identity.as_ref();
             let profile = who.and_then(|who| profiles.find(who).ok().flatten());
             let name = profile.map_or("NAME".into(), |profile| shell::word(&profile.name));

@@ -7,7 +7,7 @@ mod vacuum;
 
 use crate::codex::process;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::views::table_format::TableArgs;
 use clap::{Args, FromArgMatches, Subcommand};
 use std::process::Command;
@@ -41,7 +41,7 @@ impl StorageArgs {
     ///
     /// # Errors
     /// See each subcommand.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
             None => match report::run(self.table, context)? {
                 (outcome, None) => Ok(outcome),
@@ -53,7 +53,7 @@ impl StorageArgs {
 }
 
 impl StorageCommand {
-    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    fn run(self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Shrink(args) => args.run(context),
             Self::Expand(args) => args.run(context),
@@ -65,8 +65,8 @@ impl StorageCommand {
 }
 
 /// Runs a command of the report: one of this program for the same homes, else one for the shell.
-fn run_suggestion(command: &str, context: &Context) -> Result<Outcome, CommandError> {
-    context.ui.note(format_args!("$ {command}"));
+fn run_suggestion(command: &str, context: &Context) -> Result<Outcome> {
+    context.note(format_args!("$ {command}"));
     if let Some(words) = command.strip_prefix("codex-manager storage ") {
         let parser = clap::Command::new("storage").no_binary_name(true);
         let parsed = StorageCommand::augment_subcommands(parser)
@@ -76,7 +76,7 @@ fn run_suggestion(command: &str, context: &Context) -> Result<Outcome, CommandEr
         return parsed.run(context);
     }
     // The commands of this program check it themselves.
-    if !process::find_codex(&context.settings.codex_home).is_empty() {
+    if !process::find_codex(context.codex_home()).is_empty() {
         return Err(CommandError::codex_running("Codex is running on this home")
             .hint("end Codex first; nothing was changed"));
     }

@@ -1,19 +1,17 @@
 //! `storage` without a subcommand: shows the disk usage of the Codex home.
 
 use crate::codex::config::CodexConfig;
-use crate::codex::threads;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress;
 use crate::io::quantity::pluralize;
+use crate::steps::home_checks::require_codex_home;
 use crate::storage::{self, KindUsage, StorageReport, UsageShare};
-use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
-use std::path::Path;
+use serde::Serialize;
 
 /// Maximum number of projects and months that are shown without --verbose.
 const SHOWN: usize = 8;
@@ -35,17 +33,16 @@ const LARGEST_COLUMNS: [Column; 3] = [
 ///
 /// # Errors
 /// The Codex home does not exist, `--format` is given together with `--json`, or the user presses Ctrl-C.
-pub(super) fn run(
-    table: TableArgs,
-    context: &Context,
-) -> Result<(Outcome, Option<String>), CommandError> {
+pub(super) fn run(table: TableArgs, context: &Context) -> Result<(Outcome, Option<String>)> {
     let context = &table.apply(context)?;
-    let home = existing_home(context)?;
+    require_codex_home(context)?;
+    let home = context.codex_home();
+    // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
-    let state = threads::find_state_database(home, &context.env);
+    let state = context.state_database();
     let report = storage::measure(
         home,
-        &context.settings.manager_home,
+        context.manager_home(),
         databases.as_deref(),
         state.as_deref(),
         context.now(),
@@ -61,10 +58,7 @@ pub(super) fn run(
 }
 
 /// Asks on a terminal which of the suggested commands to run now.
-fn choose_command(
-    context: &Context,
-    report: &StorageReport,
-) -> Result<Option<String>, CommandError> {
+fn choose_command(context: &Context, report: &StorageReport) -> Result<Option<String>> {
     const NONE: &str = "";
     let ui = &context.ui;
     let commands: Vec<_> = suggestions(report).collect();
@@ -98,21 +92,6 @@ fn suggestions(report: &StorageReport) -> impl Iterator<Item = (&str, &KindUsage
     kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)))
 }
 
-/// Returns the Codex home.
-///
-/// # Errors
-/// It does not exist.
-pub(super) fn existing_home(context: &Context) -> Result<&Path, CommandError> {
-    let home = &context.settings.codex_home;
-    if home.is_dir() {
-        return Ok(home);
-    }
-    Err(
-        CommandError::failed(format!("no Codex home: {}", home.display()))
-            .hint("start codex once, or name the folder with --codex-home DIR"),
-    )
-}
-
 pub(super) fn unknown_conversation(name: &str) -> CommandError {
     CommandError::failed(format!("no such conversation: {name:?}"))
         .hint("list the largest ones with: codex-manager storage")
@@ -124,7 +103,7 @@ fn show(context: &Context, report: &StorageReport) {
         "{} in {}: {}",
         bytes(report.total_bytes),
         pluralize(report.files, "file"),
-        context.settings.codex_home.display()
+        context.codex_home().display()
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
@@ -148,21 +127,20 @@ fn show(context: &Context, report: &StorageReport) {
 
 fn show_kinds(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let mut table = Table::new(ui, KIND_COLUMNS);
-    for kind in &report.kinds {
+    let rows = report.kinds.iter().map(|kind| {
         let free = match kind.reclaimable_bytes {
             0 => "-".to_owned(),
             n => bytes(n),
         };
-        table.row([
+        [
             Cell::new(Style::Strong, kind.kind),
-            Cell::plain(bytes(kind.bytes)).value(kind.bytes),
+            Cell::bytes(kind.bytes),
             Cell::plain(kind.files.to_string()),
             Cell::plain(free).value(kind.reclaimable_bytes),
-        ]);
-    }
+        ]
+    });
     ui.line("");
-    table.print(ui);
+    Table::of(ui, KIND_COLUMNS, rows).print(ui);
 }
 
 fn show_largest(context: &Context, report: &StorageReport) {
@@ -170,18 +148,17 @@ fn show_largest(context: &Context, report: &StorageReport) {
     if report.largest.is_empty() {
         return;
     }
-    let mut table = Table::new(ui, LARGEST_COLUMNS);
-    for large in &report.largest {
+    let rows = report.largest.iter().map(|large| {
         let name = large.path.file_name().unwrap_or_default().to_string_lossy();
         let id = large.id.as_ref().map(ToString::to_string);
-        table.row([
+        [
             Cell::plain(id.unwrap_or_else(|| name.into_owned())),
-            Cell::plain(bytes(large.bytes)),
+            Cell::bytes(large.bytes),
             Cell::new(Style::Dim, &large.title),
-        ]);
-    }
+        ]
+    });
     ui.line("");
-    table.print(ui);
+    Table::of(ui, LARGEST_COLUMNS, rows).print(ui);
 }
 
 /// Prints the commands that free disk space.
@@ -217,7 +194,7 @@ fn show_manager(context: &Context, report: &StorageReport) {
     ui.prose(format_args!(
         "\n{} in {}: {}",
         bytes(total),
-        context.settings.manager_home.display(),
+        context.manager_home().display(),
         large.join(", ")
     ));
 }
@@ -227,32 +204,27 @@ fn shares(context: &Context, head: &'static str, shares: &[UsageShare], newest_l
     if shares.is_empty() {
         return;
     }
-    let shown = if ui.is_verbose() { shares.len() } else { SHOWN };
-    let from = if newest_last {
-        shares.len().saturating_sub(shown)
+    let columns = [
+        Column::new(head).shorten_middle(16),
+        Column::new("SIZE").number(),
+        Column::new("CONVERSATIONS").number().rank(1),
+    ];
+    let hidden = shares.len() - ui.shown(shares.len(), SHOWN);
+    let shown = if newest_last {
+        &shares[hidden..]
     } else {
-        0
+        &shares[..shares.len() - hidden]
     };
-    let mut table = Table::new(
-        ui,
+    let row = |share: &UsageShare| {
         [
-            Column::new(head).shorten_middle(16),
-            Column::new("SIZE").number(),
-            Column::new("CONVERSATIONS").number().rank(1),
-        ],
-    );
-    for share in shares.iter().skip(from).take(shown) {
-        table.row([
             Cell::plain(&share.name),
-            Cell::plain(bytes(share.bytes)),
+            Cell::bytes(share.bytes),
             Cell::plain(share.conversations.to_string()),
-        ]);
-    }
+        ]
+    };
     ui.line("");
-    table.print(ui);
-    if shares.len() > shown {
-        ui.prose(format_args!("… {} more: --verbose", shares.len() - shown));
-    }
+    Table::of(ui, columns, shown.iter().map(row)).print(ui);
+    ui.more(hidden);
 }
 
 fn forecast(context: &Context, report: &StorageReport) {
@@ -273,9 +245,25 @@ fn forecast(context: &Context, report: &StorageReport) {
         bytes(growth.bytes_per_day)
     ));
     if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "the disk will be full in about {}",
             pluralize(days, "day")
         ));
     }
+}
+
+/// Prints the JSON document of a command that makes conversations smaller or moves them. Its keys are an interface.
+pub(super) fn show_json(
+    command: &str,
+    items: &[impl Serialize],
+    (before_bytes, after_bytes): (u64, u64),
+    dry_run: bool,
+    context: &Context,
+) {
+    let json = object()
+        .with("items", items)
+        .with("before_bytes", before_bytes)
+        .with("after_bytes", after_bytes)
+        .with("dry_run", dry_run);
+    context.ui.document(command, &json);
 }

@@ -1,18 +1,16 @@
 //! `storage shrink` and `storage expand`: compress the conversations at rest, and the reverse.
 
-use crate::codex::program::Program;
-use crate::codex::{rollout, threads};
-use crate::commands::storage::report::{existing_home, unknown_conversation};
+use crate::codex::rollout;
+use crate::commands::storage::report::{show_json, unknown_conversation};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
-use crate::io::time_format;
-use crate::steps::home_checks::refuse_during_restore;
+use crate::io::time_format::parse_duration;
+use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::storage::Form;
 use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::{Cell, Column, Table, bytes};
+use crate::views::dry_run::{verb, would_be};
 use chrono::TimeDelta;
 use clap::Args;
 use std::path::PathBuf;
@@ -23,6 +21,9 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of projects and of skipped conversations that are shown without --verbose.
 const SHOWN: usize = 8;
+
+// The texts of the options are those of the report, which counts what `shrink` without options frees.
+const _: () = assert!(shrink::DEFAULT_DAYS == 14 && shrink::DEFAULT_MIN_BYTES == 16_000);
 
 /// Compress conversations that are at rest
 ///
@@ -38,11 +39,11 @@ const SHOWN: usize = 8;
   codex-manager storage shrink --project ~/code/site --max-time 10m")]
 pub(super) struct ShrinkArgs {
     /// Only conversations that are unchanged for this long: 14d, 12h
-    #[arg(long, value_name = "DURATION", default_value_t = format!("{}d", shrink::DEFAULT_DAYS))]
-    older_than: String,
+    #[arg(long, value_name = "DURATION", default_value = "14d", value_parser = parse_duration)]
+    older_than: TimeDelta,
     /// Only files of at least this size: 64kB, 1MB
-    #[arg(long, value_name = "SIZE", default_value_t = format!("{}kB", shrink::DEFAULT_MIN_BYTES / 1000))]
-    min_size: String,
+    #[arg(long, value_name = "SIZE", default_value = "16kB", value_parser = parse_size)]
+    min_size: u64,
     #[command(flatten)]
     scope: ScopeArgs,
 }
@@ -69,8 +70,8 @@ struct ScopeArgs {
     #[arg(long, value_name = "ID")]
     session: Vec<String>,
     /// Begin no further conversation after this time: 10m, 1h
-    #[arg(long, value_name = "DURATION")]
-    max_time: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_time: Option<TimeDelta>,
     /// Show what would be done, and estimate the sizes from a sample
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -89,14 +90,14 @@ impl ShrinkArgs {
     /// # Errors
     /// An option is invalid, or the installed Codex does not read compressed conversations. Nothing
     /// is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = ShrinkFilter {
             to: Form::Compressed,
-            older_than: parse_duration("--older-than", &self.older_than)?,
-            min_bytes: parse_size("--min-size", &self.min_size)?,
+            older_than: self.older_than,
+            min_bytes: self.min_size,
             ..self.scope.filter(Form::Compressed, context)
         };
-        existing_home(context)?;
+        require_codex_home(context)?;
         check_codex(context)?;
         self.scope.run(context, &filter, "storage shrink")
     }
@@ -107,7 +108,7 @@ impl ExpandArgs {
     ///
     /// # Errors
     /// An option is invalid. Nothing is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let filter = self.scope.filter(Form::Plain, context);
         self.scope.run(context, &filter, "storage expand")
     }
@@ -119,28 +120,18 @@ impl ScopeArgs {
             to,
             older_than: TimeDelta::zero(),
             min_bytes: 0,
-            projects: self
-                .project
-                .iter()
-                .map(|p| context.env.absolute(p))
-                .collect(),
+            projects: context.env.all_absolute(&self.project),
             sessions: self.session.clone(),
         }
     }
 
-    fn run(
-        &self,
-        context: &Context,
-        filter: &ShrinkFilter,
-        command: &str,
-    ) -> Result<Outcome, CommandError> {
-        let home = existing_home(context)?;
-        let limit = self.max_time.as_deref();
-        let limit = limit
-            .map(|text| parse_duration("--max-time", text))
-            .transpose()?;
-        let deadline = limit.map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
-        let state = threads::find_state_database(home, &context.env);
+    fn run(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
+        require_codex_home(context)?;
+        let home = context.codex_home();
+        let deadline = self
+            .max_time
+            .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
+        let state = context.state_database();
         let mut plan = ShrinkPlan::new(home, state.as_deref(), filter, context.now());
         if let Some(unknown) = plan.unknown_sessions.first() {
             return Err(unknown_conversation(unknown));
@@ -150,25 +141,23 @@ impl ScopeArgs {
             true
         } else {
             refuse_during_restore(context)?;
+            // A conversation that a Codex has open is skipped: its next turn would go to the removed file (0.169).
             let bar = context.ui.bar(filter.to.verb(), plan.bytes());
             plan.apply(home, deadline, &bar)
         };
         self.show(context, filter.to, &plan.items);
-        let (before_bytes, after_bytes) = sums(&plan.items);
-        let json = object()
-            .with("items", &plan.items)
-            .with("before_bytes", before_bytes)
-            .with("after_bytes", after_bytes)
-            .with("dry_run", self.dry_run);
-        context.ui.document(command, &json);
+        show_json(
+            command,
+            &plan.items,
+            sums(&plan.items),
+            self.dry_run,
+            context,
+        );
         if !completed {
             return Err(CommandError::interrupted());
         }
-        let failed = plan
-            .items
-            .iter()
-            .any(|item| item.action == ShrinkAction::Fail);
-        Ok(Outcome::partial_if(failed))
+        let failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
+        Ok(Outcome::partial_if(plan.items.iter().any(failed)))
     }
 
     fn show(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
@@ -181,8 +170,8 @@ impl ScopeArgs {
             return;
         }
         let (before, after) = sums(items);
-        let done = if self.dry_run { "would be " } else { "" };
-        let about = if self.dry_run { "about " } else { "" };
+        let done = would_be(self.dry_run);
+        let about = verb(self.dry_run, "about ", "");
         ui.prose(format_args!(
             "{} {done}{}: {} → {about}{}",
             pluralize(converted, "conversation"),
@@ -233,34 +222,23 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
-    let shown = if ui.is_verbose() {
-        projects.len()
-    } else {
-        SHOWN
-    };
-    let mut table = Table::new(ui, COLUMNS);
-    for (name, sum) in projects.iter().take(shown) {
-        table.row([
+    let shown = ui.shown(projects.len(), SHOWN);
+    let rows = projects.iter().take(shown).map(|(name, sum)| {
+        [
             Cell::plain(name),
             Cell::plain(sum.conversations.to_string()),
-            Cell::plain(bytes(sum.before_bytes)),
-            Cell::plain(bytes(sum.after_bytes)),
-        ]);
-    }
-    table.print(ui);
-    if projects.len() > shown {
-        ui.prose(format_args!("… {} more: --verbose", projects.len() - shown));
-    }
+            Cell::bytes(sum.before_bytes),
+            Cell::bytes(sum.after_bytes),
+        ]
+    });
+    Table::of(ui, COLUMNS, rows).print(ui);
+    ui.more(projects.len() - shown);
 }
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
-    let shown = if ui.is_verbose() {
-        skipped.len()
-    } else {
-        SHOWN
-    };
+    let shown = ui.shown(skipped.len(), SHOWN);
     for item in skipped.iter().take(shown) {
         let reason = item.reason.as_deref().unwrap_or_default();
         ui.warn(format_args!("skipped {}: {reason}", item.session_id));
@@ -271,10 +249,10 @@ fn show_skipped(context: &Context, items: &[ShrinkItem]) {
 }
 
 /// Fails if the installed Codex does not read compressed conversations.
-fn check_codex(context: &Context) -> Result<(), CommandError> {
+fn check_codex(context: &Context) -> Result<()> {
     let (major, minor) = rollout::FIRST_VERSION_WITH_ZST;
     let advice = format!("install Codex {major}.{minor} or newer: npm install -g @openai/codex");
-    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env);
+    let program = context.find_codex();
     let program = program.map_err(|e| {
         CommandError::refused("no Codex is installed that reads compressed conversations")
             .because(e)
@@ -291,16 +269,8 @@ fn check_codex(context: &Context) -> Result<(), CommandError> {
     }
 }
 
-/// Parses the value of an option.
-pub(super) fn parse_duration(option: &str, text: &str) -> Result<TimeDelta, CommandError> {
-    time_format::parse_span(text).ok_or_else(|| {
-        CommandError::usage(format!("{option} is not a duration: {text:?}"))
-            .hint("use a form like 12h, 14d or \"1d 12h\"")
-    })
-}
-
 /// Parses a size such as `64kB`, `1.5 MB` or `2GiB`.
-fn parse_size(option: &str, text: &str) -> Result<u64, CommandError> {
+fn parse_size(text: &str) -> Result<u64, &'static str> {
     let trimmed = text.trim();
     let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = trimmed.split_at(end.unwrap_or(trimmed.len()));
@@ -314,15 +284,12 @@ fn parse_size(option: &str, text: &str) -> Result<u64, CommandError> {
         "gib" => Some(1024.0 * 1024.0 * 1024.0),
         _ => None,
     };
-    let number: Option<f64> = number.parse().ok();
-    let size = number.zip(factor).map(|(number, factor)| number * factor);
+    let size = number.parse::<f64>().ok().zip(factor);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the number has no sign, and the cast saturates"
     )]
-    size.map(|size| size as u64).ok_or_else(|| {
-        CommandError::usage(format!("{option} is not a size: {text:?}"))
-            .hint("use a form like 500kB, 1MB or 2GiB")
-    })
+    size.map(|(number, factor)| (number * factor) as u64)
+        .ok_or("not a size; use a form like 500kB, 1MB or 2GiB")
 }

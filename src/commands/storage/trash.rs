@@ -1,23 +1,21 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
-use crate::codex::threads;
-use crate::commands::storage::report::{existing_home, unknown_conversation};
-use crate::commands::storage::shrink::parse_duration;
+use crate::commands::storage::report::{show_json, unknown_conversation};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
 use crate::io::file_id;
 use crate::io::progress;
 use crate::io::quantity::pluralize;
-use crate::steps::home_checks::refuse_during_restore;
+use crate::io::time_format::parse_duration;
+use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{Selected, ShrinkSelection, TrashFilter};
 use crate::storage::trash::{self, ConversationTrash, Discarded, TrashError, Unit};
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{self, bytes};
+use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::printable;
+use crate::views::dry_run::would_be;
+use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -42,8 +40,8 @@ pub(super) struct TrashArgs {
     #[arg(value_name = "SESSION")]
     sessions: Vec<String>,
     /// Only conversations that are unchanged for this long: 180d, 12h
-    #[arg(long, value_name = "DURATION")]
-    older_than: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    older_than: Option<TimeDelta>,
     /// Only conversations that work in this folder or below it; repeatable
     #[arg(long, value_name = "DIR")]
     project: Vec<PathBuf>,
@@ -133,15 +131,15 @@ impl TrashArgs {
     ///
     /// # Errors
     /// Nothing is chosen, or a fork needs a chosen conversation. Nothing is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.empty_trash {
             return self.empty(context);
         }
         let filter = self.filter(context)?;
-        let home = existing_home(context)?;
-        let state = threads::find_state_database(home, &context.env);
-        let mut selection = ShrinkSelection::new(home, state.as_deref(), &filter, context.now())
-            .map_err(TrashError::from)?;
+        require_codex_home(context)?;
+        let home = context.codex_home();
+        let state = context.state_database();
+        let mut selection = select(home, &filter, context)?;
         let mut items = already_in_trash(&mut selection, home, context)?;
         check(&selection)?;
         let mut removed = Vec::new();
@@ -150,8 +148,9 @@ impl TrashArgs {
             items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
         } else if !selection.conversations.is_empty() {
             refuse_during_restore(context)?;
-            let trash = ConversationTrash::lock(&context.settings.manager_home)?;
+            let trash = ConversationTrash::lock(context.manager_home())?;
             for selected in &selection.conversations {
+                // Between two conversations: each is moved as a whole, or not.
                 if progress::is_interrupted() {
                     break;
                 }
@@ -184,33 +183,25 @@ impl TrashArgs {
             ui.line("no conversation moved");
             return;
         }
-        let done = if self.dry_run {
-            "would be moved to the trash"
-        } else {
-            "moved to the trash"
-        };
+        let done = would_be(self.dry_run);
         let freed = items
             .iter()
             .map(|item| item.before_bytes - item.after_bytes);
         let what = pluralize(moved, "conversation");
-        ui.prose(format_args!("{what} {done}, {}", bytes(freed.sum())));
+        ui.prose(format_args!(
+            "{what} {done}moved to the trash, {}",
+            bytes(freed.sum())
+        ));
         if !self.dry_run {
             ui.note("undo with: codex-manager storage undelete SESSION");
         }
     }
 
-    fn filter(&self, context: &Context) -> Result<TrashFilter, CommandError> {
-        let older_than = self.older_than.as_deref();
+    fn filter(&self, context: &Context) -> Result<TrashFilter> {
         let filter = TrashFilter {
             sessions: self.sessions.clone(),
-            older_than: older_than
-                .map(|text| parse_duration("--older-than", text))
-                .transpose()?,
-            projects: self
-                .project
-                .iter()
-                .map(|path| context.env.absolute(path))
-                .collect(),
+            older_than: self.older_than,
+            projects: context.env.all_absolute(&self.project),
             subagents_of: self.subagents_of.clone(),
             no_turns: self.no_turns,
         };
@@ -227,8 +218,8 @@ impl TrashArgs {
         Ok(filter)
     }
 
-    fn empty(&self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager_home = &context.settings.manager_home;
+    fn empty(&self, context: &Context) -> Result<Outcome> {
+        let manager_home = context.manager_home();
         let units = trash::units(manager_home)?;
         let size = units.iter().map(Unit::bytes).sum();
         let what = format!(
@@ -261,14 +252,23 @@ impl UndeleteArgs {
     /// # Errors
     /// A name matches no conversation in the trash, or several, or one of another home. Or the home has
     /// all of them again. Nothing is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let manager_home = &context.settings.manager_home;
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
+        let manager_home = context.manager_home();
         let units = trash::units(manager_home)?;
         if self.sessions.is_empty() {
-            self.list(context, &units);
+            let items: Vec<_> = units
+                .iter()
+                .map(|unit| TrashItem::of_unit(unit, "list"))
+                .collect();
+            if items.is_empty() {
+                context.ui.line("the trash is empty");
+            }
+            show(context, &items);
+            finish(context, "storage undelete", &items, self.dry_run);
             return Ok(Outcome::Done);
         }
-        let home = existing_home(context)?;
+        require_codex_home(context)?;
+        let home = context.codex_home();
         let chosen = self.choose(&units, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
@@ -294,14 +294,10 @@ impl UndeleteArgs {
         if let Some(e) = first_error.filter(|_| number == 0) {
             return Err(e.into());
         }
-        let done = if self.dry_run {
-            "would be brought back"
-        } else {
-            "brought back"
-        };
+        let done = would_be(self.dry_run);
         show(context, &items);
         let number = pluralize(number, "conversation");
-        context.ui.line(format_args!("{number} {done}"));
+        context.ui.line(format_args!("{number} {done}brought back"));
         finish(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
@@ -313,34 +309,24 @@ impl UndeleteArgs {
         units: &'a [Unit],
         home: &Path,
         context: &Context,
-    ) -> Result<Vec<&'a Unit>, CommandError> {
+    ) -> Result<Vec<&'a Unit>> {
         let mut chosen = Vec::new();
         for wanted in &self.sessions {
             match find(units, wanted, home) {
                 Ok(unit) => chosen.push(unit),
                 Err(_) if is_back(units, wanted, home, context)? => {
                     let note = format!("the home already has this conversation: {wanted}");
-                    context.ui.note(printable(&note));
+                    context.note(printable(&note));
                 }
                 Err(e) => return Err(e),
             }
         }
         Ok(chosen)
     }
-
-    fn list(&self, context: &Context, units: &[Unit]) {
-        let items = units.iter().map(|unit| TrashItem::of_unit(unit, "list"));
-        let items: Vec<_> = items.collect();
-        if items.is_empty() {
-            context.ui.line("the trash is empty");
-        }
-        show(context, &items);
-        finish(context, "storage undelete", &items, self.dry_run);
-    }
 }
 
 /// Returns the unit of `home` that `wanted` names; the newest, if the conversation was moved there twice.
-fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit, CommandError> {
+fn find<'a>(units: &'a [Unit], wanted: &str, home: &Path) -> Result<&'a Unit> {
     let has_title = |unit: &Unit, fits: &dyn Fn(&str) -> bool| fits(&unit.conversation.title);
     let id = |unit: &Unit| unit.conversation.id.clone();
     let mut found = thread_choice::named(&units.iter(), wanted, id, has_title);
@@ -376,18 +362,18 @@ fn already_in_trash(
     selection: &mut ShrinkSelection,
     home: &Path,
     context: &Context,
-) -> Result<Vec<TrashItem>, CommandError> {
+) -> Result<Vec<TrashItem>> {
     if selection.unknown.is_empty() {
         return Ok(Vec::new());
     }
-    let units = trash::units(&context.settings.manager_home)?;
+    let units = trash::units(context.manager_home())?;
     let mut items = Vec::new();
     selection.unknown.retain(|wanted| {
         let Ok(unit) = find(&units, wanted, home) else {
             return true;
         };
         let id = &unit.conversation.id;
-        context.ui.note(format_args!("already in the trash: {id}"));
+        context.note(format_args!("already in the trash: {id}"));
         items.push(TrashItem::of_unit(unit, "list"));
         false
     });
@@ -395,12 +381,7 @@ fn already_in_trash(
 }
 
 /// Returns true if the trash has no conversation of this name, and the home has one.
-fn is_back(
-    units: &[Unit],
-    wanted: &str,
-    home: &Path,
-    context: &Context,
-) -> Result<bool, CommandError> {
+fn is_back(units: &[Unit], wanted: &str, home: &Path, context: &Context) -> Result<bool> {
     let lower = wanted.to_lowercase();
     let is_named =
         |unit: &Unit| unit.conversation.id.starts_with(&lower) || unit.conversation.title == wanted;
@@ -411,22 +392,22 @@ fn is_back(
         sessions: vec![wanted.to_owned()],
         ..TrashFilter::default()
     };
-    let state = threads::find_state_database(home, &context.env);
-    let selection = ShrinkSelection::new(home, state.as_deref(), &filter, context.now())
-        .map_err(TrashError::from)?;
-    Ok(selection.conversations.len() == 1)
+    Ok(select(home, &filter, context)?.conversations.len() == 1)
+}
+
+fn select(home: &Path, filter: &TrashFilter, context: &Context) -> Result<ShrinkSelection> {
+    let state = context.state_database();
+    let selection = ShrinkSelection::new(home, state.as_deref(), filter, context.now());
+    Ok(selection.map_err(TrashError::from)?)
 }
 
 /// Deletes what is in the trash for longer than `storage.keep_trash`. Returns its items.
-fn remove_expired(
-    trash: &ConversationTrash,
-    context: &Context,
-) -> Result<Vec<TrashItem>, CommandError> {
+fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<TrashItem>> {
     let keep = context.settings.preferences.keep_trash;
     let expired = match trash.expired(keep, context.now()) {
         Err(TrashError::Clock(doubt)) => {
             let why = format!("nothing in the trash was deleted because of its age: {doubt}");
-            context.ui.warn(printable(&why));
+            context.warn(printable(&why));
             return Ok(Vec::new());
         }
         expired => expired?,
@@ -439,7 +420,7 @@ fn remove_expired(
         .map(|unit| TrashItem::of_unit(unit, "remove"))
         .collect();
     trash.remove(&expired)?;
-    context.ui.note(format_args!(
+    context.note(format_args!(
         "deleted permanently after {} in the trash: {}, {}",
         time::duration(keep),
         pluralize(items.len(), "conversation"),
@@ -449,7 +430,7 @@ fn remove_expired(
 }
 
 /// Fails if a name is unknown or ambiguous, or if a fork that stays needs a chosen conversation.
-fn check(selection: &ShrinkSelection) -> Result<(), CommandError> {
+fn check(selection: &ShrinkSelection) -> Result<()> {
     if let Some(unknown) = selection.unknown.first() {
         return Err(unknown_conversation(unknown));
     }
@@ -473,32 +454,23 @@ fn show(context: &Context, items: &[TrashItem]) {
     if items.is_empty() {
         return;
     }
-    let shown = if ui.is_verbose() { items.len() } else { SHOWN };
-    let mut table = Table::new(ui, COLUMNS);
-    for item in items.iter().take(shown) {
-        table.row([
+    let shown = ui.shown(items.len(), SHOWN);
+    let rows = items.iter().take(shown).map(|item| {
+        [
             Cell::plain(&item.session_id),
-            Cell::plain(bytes(item.before_bytes)),
+            Cell::bytes(item.before_bytes),
             Cell::new(Style::Dim, &item.title),
-        ]);
-    }
-    table.print(ui);
-    if items.len() > shown {
-        ui.prose(format_args!("… {} more: --verbose", items.len() - shown));
-    }
-    for item in items {
-        if let Some(reason) = &item.reason {
-            ui.warn(format_args!("skipped: {reason}"));
-        }
+        ]
+    });
+    Table::of(ui, COLUMNS, rows).print(ui);
+    ui.more(items.len() - shown);
+    for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
+        ui.warn(format_args!("skipped: {reason}"));
     }
 }
 
 fn finish(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
     let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
-    let document = object()
-        .with("items", items)
-        .with("before_bytes", sum(|item| item.before_bytes))
-        .with("after_bytes", sum(|item| item.after_bytes))
-        .with("dry_run", dry_run);
-    context.ui.document(command, &document);
+    let sums = (sum(|item| item.before_bytes), sum(|item| item.after_bytes));
+    show_json(command, items, sums, dry_run, context);
 }

@@ -1,15 +1,14 @@
 //! `storage vacuum`: rewrites Codex's databases without unused space.
 
-use crate::commands::storage::report::existing_home;
-use crate::commands::storage::shrink::parse_duration;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
-use crate::steps::home_checks::refuse_during_restore;
+use crate::io::time_format::parse_duration;
+use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::storage::vacuum::{self, VacuumItem, VacuumPlan};
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::bytes;
+use crate::ui::{Cell, Column, Table, bytes, object};
+use crate::views::dry_run::{verb, would_be};
+use chrono::TimeDelta;
 use clap::Args;
 use std::path::Path;
 
@@ -26,8 +25,8 @@ use std::path::Path;
   codex-manager storage vacuum --undo")]
 pub(super) struct VacuumArgs {
     /// Delete entries of Codex's log database that are older: 7d, 12h
-    #[arg(long, value_name = "DURATION")]
-    keep_logs: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    keep_logs: Option<TimeDelta>,
     /// Exchange the databases with the originals of the last run. A second --undo exchanges them again
     #[arg(long, conflicts_with = "keep_logs")]
     undo: bool,
@@ -47,48 +46,43 @@ impl VacuumArgs {
     ///
     /// # Errors
     /// Codex runs, or a database cannot be copied. Nothing is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.undo {
             return self.undo(context);
         }
-        let home = existing_home(context)?;
-        let keep = self.keep_logs.as_deref();
-        let keep = keep
-            .map(|text| parse_duration("--keep-logs", text))
-            .transpose()?;
-        let mut plan = VacuumPlan::new(home, &context.env, keep, context.now());
+        require_codex_home(context)?;
+        let home = context.codex_home();
+        // Codex deletes old entries of its log at each start, and never gives the space back (0.169).
+        let mut plan = VacuumPlan::new(home, &context.env, self.keep_logs, context.now());
         let mut originals = None;
         if !self.dry_run && !plan.items.is_empty() {
             refuse_during_restore(context)?;
-            let manager_home = &context.settings.manager_home;
+            let manager_home = context.manager_home();
             originals = Some(plan.apply(home, manager_home, &context.env, context.now())?);
         }
         for error in &plan.unreadable {
-            context.ui.warn(format_args!("skipped: {error}"));
+            context.warn(format_args!("skipped: {error}"));
         }
         self.show(context, &plan.items, originals.as_deref());
         self.report(context, &plan.items, originals.as_deref());
         Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
     }
 
-    fn undo(&self, context: &Context) -> Result<Outcome, CommandError> {
-        let home = existing_home(context)?;
+    fn undo(&self, context: &Context) -> Result<Outcome> {
+        require_codex_home(context)?;
+        let home = context.codex_home();
         refuse_during_restore(context)?;
-        let manager_home = &context.settings.manager_home;
+        let manager_home = context.manager_home();
         let now = context.now();
         let (items, folder) = vacuum::undo(home, manager_home, &context.env, now, self.dry_run)?;
         show_table(context, &items);
-        let done = if self.dry_run {
-            "would be exchanged with"
-        } else {
-            "exchanged with"
-        };
+        let done = would_be(self.dry_run);
         let number = pluralize(items.len(), "database");
         context.ui.prose(format_args!(
-            "{number} {done} the originals of the last run"
+            "{number} {done}exchanged with the originals of the last run"
         ));
         if let Some(folder) = &folder {
-            context.ui.note(format_args!(
+            context.note(format_args!(
                 "the databases that Codex wrote since then are in: {}",
                 folder.display()
             ));
@@ -119,11 +113,7 @@ impl VacuumArgs {
         }
         show_table(context, items);
         let (before, after) = sums(items);
-        let (done, about) = if self.dry_run {
-            ("would be ", "about ")
-        } else {
-            ("", "")
-        };
+        let (done, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {done}rewritten: {} → {about}{}",
             pluralize(items.len(), "database"),
@@ -144,16 +134,15 @@ impl VacuumArgs {
 }
 
 fn show_table(context: &Context, items: &[VacuumItem]) {
-    let mut table = Table::new(&context.ui, COLUMNS);
-    for item in items {
+    let rows = items.iter().map(|item| {
         let name = item.path.file_name().unwrap_or_default();
-        table.row([
+        [
             Cell::plain(name.to_string_lossy()),
-            Cell::plain(bytes(item.before_bytes)),
-            Cell::plain(bytes(item.after_bytes)),
-        ]);
-    }
-    table.print(&context.ui);
+            Cell::bytes(item.before_bytes),
+            Cell::bytes(item.after_bytes),
+        ]
+    });
+    Table::of(&context.ui, COLUMNS, rows).print(&context.ui);
 }
 
 fn sums(items: &[VacuumItem]) -> (u64, u64) {

@@ -11,9 +11,10 @@ use crate::choices::selection_args::{PeriodEnd, SelectionArgs, millis};
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
+use crate::steps::home_checks::require_codex_home;
 use crate::steps::price_file;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::usage::prices::Prices;
 use crate::usage::report::Report;
 use crate::views::table_format::TableArgs;
@@ -92,25 +93,17 @@ enum ChartKind {
 impl UsageArgs {
     /// # Errors
     /// A filter or a file of prices is invalid, the index cannot be used, or the user interrupts.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         self.check(context)?;
-        let home = &context.settings.codex_home;
-        if !home.is_dir() {
-            return Err(
-                CommandError::failed(format!("no Codex home: {}", home.display()))
-                    .hint("start codex once, or name the folder with --codex-home DIR"),
-            );
-        }
+        require_codex_home(context)?;
         let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
         let (store, report) = access.updated(Thoroughness::Changes)?;
         warn_skipped(&report.skipped, context);
         if let Some(problem) = access.problem.take() {
             let problem = CommandError::from(problem).in_one_line();
-            context
-                .ui
-                .warn(format_args!("the figures may be out of date: {problem}"));
+            context.warn(format_args!("the figures may be out of date: {problem}"));
         }
         let outcome = Outcome::partial_if(!report.skipped.is_empty());
         if let Some(account) = &self.window {
@@ -126,12 +119,7 @@ impl UsageArgs {
         Ok(outcome)
     }
 
-    fn show_report(
-        &self,
-        store: &IndexStore,
-        prices: &Prices,
-        context: &Context,
-    ) -> Result<(), CommandError> {
+    fn show_report(&self, store: &IndexStore, prices: &Prices, context: &Context) -> Result<()> {
         let slots = self.slots(context)?;
         let read = |by| {
             let found = rows::read_selected(store, &self.selection, slots.clone(), by, context)?;
@@ -185,7 +173,7 @@ impl UsageArgs {
     }
 
     /// Refuses options that do not fit each other.
-    fn check(&self, context: &Context) -> Result<(), CommandError> {
+    fn check(&self, context: &Context) -> Result<()> {
         if self.csv && context.ui.wants_json() {
             return Err(CommandError::usage("--csv and --json exclude each other"));
         }
@@ -212,7 +200,7 @@ impl UsageArgs {
     }
 
     /// Returns the slots of `--since` and `--until`.
-    fn slots(&self, context: &Context) -> Result<Range<i64>, CommandError> {
+    fn slots(&self, context: &Context) -> Result<Range<i64>> {
         let slot = |text: &Option<String>, end, default| match text {
             Some(text) => millis(text, end, context).map(|at| at.div_euclid(SLOT_MS)),
             None => Ok(default),

@@ -5,7 +5,7 @@ use crate::commands::usage::charts::calendar_of;
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::conversations::html::PageHead;
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::io::IoContext as _;
 use crate::io::atomic::TempFile;
 use crate::steps::new_file::publish_new;
@@ -36,7 +36,7 @@ impl UsagePageSource<'_> {
     ///
     /// # Errors
     /// The file exists, or cannot be written.
-    pub(super) fn write(self, path: &Path, context: &Context) -> Result<(), CommandError> {
+    pub(super) fn write(self, path: &Path, context: &Context) -> Result<()> {
         let html = self.page(context).html();
         let mut temp = TempFile::beside(path)?;
         temp.file().write_all(html.as_bytes()).at("write", path)?;

@@ -1,22 +1,21 @@
 //! The rows of a report: what they are, the usage that they sum, and their names.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
-use crate::choices::conversation_filter::ConversationFilter;
-use crate::choices::listed::listed_threads;
+use crate::choices::listed::{listed_as, listed_threads};
 use crate::choices::selection_args::SelectionArgs;
-use crate::codex::threads::{self, ListedThread, ThreadFilter};
+use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
 };
-use crate::error::CommandError;
-use crate::ui::json_object::object;
-use crate::ui::time;
+use crate::conversations::search::conversation_filter::ConversationFilter;
+use crate::error::Result;
+use crate::ui::object;
 use crate::usage::period::{Blocks, Period, start_of};
 use crate::usage::prices::Prices;
 use crate::usage::report::{self, Report, ReportRow};
-use crate::views::account::printable;
+use crate::views::account::{absolute, local, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -84,7 +83,7 @@ fn key(
     blocks: &mut Blocks,
     context: &Context,
 ) -> RowKey {
-    let zone = context.settings.zone;
+    let zone = context.zone();
     let at = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
     let at = at.unwrap_or_default();
     let conversation = found.conversations.get(&row.conversation);
@@ -106,8 +105,8 @@ fn key(
             let start = blocks.of(at);
             RowKey {
                 start: start.timestamp_millis(),
-                key: time::rfc3339(&start, zone),
-                shown: Some(time::absolute(&start, zone, &context.now())),
+                key: local(&start, context),
+                shown: Some(absolute(&start, context)),
             }
         }
         Grouping::Models => named(&row.model),
@@ -189,6 +188,7 @@ impl Grouping {
 }
 
 /// Usage with what is known of its conversations.
+#[derive(Default)]
 pub(super) struct SelectedUsage {
     /// The sums by slot, conversation and model.
     pub rows: Vec<UsageRow>,
@@ -205,7 +205,7 @@ pub(super) fn read_selected(
     slots: Range<i64>,
     by: Grouping,
     context: &Context,
-) -> Result<SelectedUsage, CommandError> {
+) -> Result<SelectedUsage> {
     let filter = selection.resolve(context)?;
     let is_filtered = filter.is_restricted();
     let detail = match (by.is_of_time(), is_filtered) {
@@ -218,8 +218,7 @@ pub(super) fn read_selected(
     if detail == UsageDetail::Slots {
         return Ok(SelectedUsage {
             rows,
-            conversations: HashMap::new(),
-            accounts: HashMap::new(),
+            ..SelectedUsage::default()
         });
     }
     let mut conversations = usage_query::conversations(store)?;
@@ -239,15 +238,9 @@ pub(super) fn read_selected(
 }
 
 /// Returns the accounts of all listed conversations, by the ids of these in lower case.
-fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>, CommandError> {
-    let home = &context.settings.codex_home;
-    let Some(path) = threads::find_state_database(home, &context.env) else {
-        return Ok(HashMap::new());
-    };
+fn accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
     let known = ConversationAccounts::read_all(context)?;
     let account = |thread: ListedThread| (thread.id.to_lowercase(), known.of(&thread));
-    let accounts = threads::list_as(&path, &ThreadFilter::default(), account).map_err(|e| {
-        CommandError::failed("cannot read Codex's list of conversations").because(e)
-    })?;
+    let accounts = listed_as(&ThreadFilter::default(), context, account)?;
     Ok(accounts.into_iter().collect())
 }

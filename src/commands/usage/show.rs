@@ -3,8 +3,8 @@
 use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::io::ansi;
-use crate::ui::Style;
-use crate::ui::table::{Cell, Column, Table, not_computed};
+use crate::ui::table::not_computed;
+use crate::ui::{Cell, Column, Style, Table};
 use crate::usage::figures::{cost, short};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};

@@ -1,24 +1,23 @@
 //! `usage --window`: what used up a weekly window of an account.
 
 use crate::choices::account_choice::named_or_live;
+use crate::choices::listed::listed_as;
 use crate::choices::selection_args::{PeriodEnd, account_filter, millis};
 use crate::codex::identity::Identity;
-use crate::codex::threads::{self, ThreadFilter};
+use crate::codex::threads::ThreadFilter;
 use crate::codex::window::{WEEKLY_MINUTES, Window};
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::inventory::observations;
 use crate::quota::account::Account;
 use crate::quota::window::{Observation, SAME_WINDOW};
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::{Style, time};
+use crate::ui::{Cell, Column, Style, Table, object};
 use crate::usage::figures::short;
 use crate::usage::prices::Prices;
 use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
-use crate::views::account::{full, label, printable, short_id};
+use crate::views::account::{full, label, local, printable, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -42,7 +41,7 @@ struct PartView {
 ///
 /// # Errors
 /// The text is neither a duration nor a date, or the time is in the future.
-pub(super) fn time_of(text: &str, context: &Context) -> Result<DateTime<Utc>, CommandError> {
+pub(super) fn time_of(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     let first = millis(text, PeriodEnd::First, context)?;
     let last = millis(text, PeriodEnd::Last, context)?;
     let now = context.now().timestamp_millis();
@@ -65,18 +64,17 @@ pub(super) fn run(
     at: Option<DateTime<Utc>>,
     prices: &Prices,
     context: &Context,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     let account = named_or_live(account, "codex-manager usage --window ACCOUNT", context)?;
     let conversations = conversations_of(store, &account.entry.identity, context)?;
     let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let rows = part_rows(&used, &conversations);
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::exhausted_at(&used.span, used.last).filter(|_| is_open);
-    let zone = context.settings.zone;
     let span = object()
-        .with("start_at", time::rfc3339(&used.span.start, zone))
-        .with("resets_at", time::rfc3339(&used.span.end, zone));
-    let forecast = exhausted_at.map(|at| time::rfc3339(&at, zone));
+        .with("start_at", local(&used.span.start, context))
+        .with("resets_at", local(&used.span.end, context));
+    let forecast = exhausted_at.map(|at| local(&at, context));
     let json = object()
         .with("account", account.entry.identity.email.as_str())
         .with("window", span)
@@ -135,7 +133,7 @@ fn show(
     context: &Context,
 ) {
     let ui = &context.ui;
-    let at = |at: &DateTime<Utc>| full(&context.settings.zone.at(at), context);
+    let at = |at: &DateTime<Utc>| full(at, context);
     ui.report(format_args!(
         "{}: {:.0} % of the weekly window used, which began {}",
         label(account),
@@ -218,7 +216,7 @@ impl WindowUse {
         at: Option<DateTime<Utc>>,
         prices: &Prices,
         context: &Context,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         let around = at.map_or(context.now(), |at| at + WEEK);
         let period = around - WEEK * 2..around.min(context.now());
         let mut quotas = usage_query::quotas(store, &period, WEEKLY_MINUTES)?;
@@ -230,6 +228,7 @@ impl WindowUse {
             None => quotas.iter().rev().find_map(end_of),
         };
         let end = end.ok_or_else(|| unknown_window(account, at, context))?;
+        // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
         let span = end - WEEK..end;
         let mut requests = usage_query::requests(store, &span)?;
@@ -258,8 +257,8 @@ fn probed(
     account: &Account,
     period: &Range<DateTime<Utc>>,
     context: &Context,
-) -> Result<Vec<UsageQuota>, CommandError> {
-    let home = &context.settings.manager_home;
+) -> Result<Vec<UsageQuota>> {
+    let home = context.manager_home();
     let known = observations::load(home, &account.entry.identity)?.spans;
     let quota = |observation: &Observation, at: DateTime<Utc>| {
         let window: &Window = observation.weekly()?;
@@ -299,7 +298,7 @@ fn unknown_window(account: &Account, at: Option<DateTime<Utc>>, context: &Contex
         return CommandError::failed(format!("nothing is known of the weekly window of {name}"))
             .hint("query it: codex-manager status");
     };
-    let when = full(&context.settings.zone.at(&at), context);
+    let when = full(&at, context);
     CommandError::failed(format!(
         "nothing is known of the weekly window of {name} at {when}"
     ))
@@ -314,22 +313,15 @@ pub(super) fn conversations_of(
     store: &IndexStore,
     identity: &Identity,
     context: &Context,
-) -> Result<AccountConversations, CommandError> {
+) -> Result<AccountConversations> {
     let filter = ThreadFilter {
         account: Some(account_filter(identity.clone(), context)?),
         ..ThreadFilter::default()
     };
-    let home = &context.settings.codex_home;
-    let Some(path) = threads::find_state_database(home, &context.env) else {
-        return Ok(HashMap::new());
-    };
-    let listed = threads::list(&path, &filter).map_err(|e| {
-        CommandError::failed("cannot read Codex's list of conversations").because(e)
+    let listed = listed_as(&filter, context, |thread| {
+        (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
-    let of_account: HashMap<_, _> = listed
-        .into_iter()
-        .map(|thread| (thread.id.to_lowercase(), thread.parent_id.is_some()))
-        .collect();
+    let of_account: HashMap<_, _> = listed.into_iter().collect();
     let known = usage_query::conversations(store)?.into_iter();
     let known = known.filter_map(|(number, found)| {
         let is_subagent = *of_account.get(&found.session)?;

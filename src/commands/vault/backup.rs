@@ -2,24 +2,20 @@
 
 use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;
-use crate::archive::scan;
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::commands::vault::drill;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
-use crate::io::time_format;
+use crate::io::time_format::parse_duration;
 use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::new_snapshot::NewSnapshot;
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::time::bytes;
+use crate::ui::{Style, bytes, object};
 use crate::vault::backup::SnapshotReport;
-use crate::views::left_out::show_left_out;
+use crate::views::left_out::{owner_text, show_left_out};
 use chrono::Duration;
 use clap::Args;
-use std::sync::Arc;
 
 /// Make a snapshot of the Codex home
 ///
@@ -34,21 +30,16 @@ pub(super) struct VaultBackupArgs {
     #[command(flatten)]
     capture: CaptureArgs,
     /// Run a drill afterwards if the last successful one is older than this: 30d
-    #[arg(long, value_name = "DURATION")]
-    drill_if_older: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    drill_if_older: Option<Duration>,
     /// Show what would be captured; make no connection, write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
 impl VaultBackupArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         self.capture.check_label()?;
-        let drill_age = self.drill_age()?;
         let plan = BackupPlan::make(context, &self.capture, &QuotaArgs::default(), false)?;
         if self.dry_run {
             return show_plan(context, &plan);
@@ -58,7 +49,7 @@ impl VaultBackupArgs {
         let outcome = made.outcome();
         // Releases the lock on the tree.
         drop(made);
-        match drill_age {
+        match self.drill_if_older {
             Some(age) if drill::is_due(context, age)? => {
                 let drilled = drill::run_newest(context, connection)?;
                 Ok(if drilled == Outcome::Done {
@@ -69,16 +60,6 @@ impl VaultBackupArgs {
             }
             _ => Ok(outcome),
         }
-    }
-
-    fn drill_age(&self) -> Result<Option<Duration>, CommandError> {
-        let parse = |text: &String| {
-            time_format::parse_span(text).ok_or_else(|| {
-                CommandError::usage(format!("--drill-if-older is not a duration: {text:?}"))
-                    .hint("use a form like 30d or 4w")
-            })
-        };
-        self.drill_if_older.as_ref().map(parse).transpose()
     }
 }
 
@@ -109,13 +90,8 @@ fn show_json(
     context.ui.document("vault backup", &json);
 }
 
-fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {
-    let scan = scan::scan(&plan.scope, &Arc::default())?;
-    let metadata = Metadata {
-        files: scan.count() as u64,
-        bytes: scan.bytes(),
-        ..plan.metadata.clone()
-    };
+fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+    let (scan, metadata) = plan.scan()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
     show_json(context, (&metadata, &host(context)), None, left_out);
     let ui = &context.ui;
@@ -135,10 +111,7 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
     show_json(context, (metadata, &made.host), Some(report), left_out);
     let ui = &context.ui;
-    let who = match &metadata.email {
-        Some(email) => format!(" of {email}"),
-        None => ", no account".to_owned(),
-    };
+    let who = owner_text(metadata);
     ui.report(format_args!(
         "snapshot {}",
         ui.paint(Style::Strong, report.short_id())

@@ -2,9 +2,8 @@
 
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::error::{Outcome, Result};
+use crate::ui::{Style, object};
 use crate::vault::VaultError;
 use crate::vault::fault::Fault;
 use clap::Args;
@@ -24,16 +23,13 @@ pub(super) struct VaultCheckArgs {
 }
 
 impl VaultCheckArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let restic = connection.open(context)?;
         let mut args = vec!["check"];
         if self.read_data {
             args.push("--read-data");
         }
+        // restic reports damage as a failure; a repository that cannot be reached is none of it.
         let problems = match restic.run(&args) {
             Ok(_) => Vec::new(),
             Err(VaultError::Restic {

@@ -5,12 +5,11 @@ use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::codex::home::{AUTH_JSON, kind_of};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{bytes, rfc3339};
+use crate::error::{CommandError, Outcome, Result};
+use crate::ui::{Cell, Column, Table, object};
 use crate::vault::contents::{SnapshotNode, for_each_node};
 use crate::vault::snapshot::Snapshot;
+use crate::views::account::local;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -47,11 +46,7 @@ fn rooted(path: &Path) -> PathBuf {
 }
 
 impl LsArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
@@ -74,17 +69,16 @@ impl LsArgs {
 
 fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
     let ui = &context.ui;
-    let (zone, now) = (context.settings.zone, context.now());
+    let (zone, now) = (context.zone(), context.now());
     if !ui.wants_json() {
-        let mut table = Table::new(ui, COLUMNS);
-        for file in files {
-            table.row([
+        let rows = files.iter().map(|file| {
+            [
                 Cell::time(file.mtime.map(|at| at.to_utc()), zone, &now),
-                Cell::plain(bytes(file.size)).value(file.size),
+                Cell::bytes(file.size),
                 Cell::plain(file.path.trim_start_matches('/')),
-            ]);
-        }
-        table.print(ui);
+            ]
+        });
+        Table::of(ui, COLUMNS, rows).print(ui);
     }
     let row = |file: &SnapshotNode| {
         object()
@@ -92,7 +86,7 @@ fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
             .with("bytes", file.size)
             .with(
                 "modified_at",
-                file.mtime.map(|at| rfc3339(&at.to_utc(), zone)),
+                file.mtime.map(|at| local(&at.to_utc(), context)),
             )
     };
     let json = object()
@@ -118,12 +112,9 @@ pub(super) struct CatArgs {
 }
 
 impl CatArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let shown = self.path.display().to_string();
+        // Tokens never reach stdout, where a log or a screen share would keep them.
         let kind = kind_of(&self.path);
         let is_login = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
         if is_login || kind.is_login() {

@@ -1,15 +1,13 @@
 //! `vault drill`: tests that a snapshot can be restored.
 
-use crate::choices::archive_choice::LATEST;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
-use crate::codex::program::Program;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
+use crate::inventory::archive_names::LATEST;
 use crate::io::clock::Timestamp;
 use crate::io::quantity::pluralize;
-use crate::ui::Style;
-use crate::ui::json_object::object;
+use crate::ui::{Style, object};
 use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
 use crate::vault::snapshot::Snapshot;
 use crate::vault::state::{self, DrillResult};
@@ -33,11 +31,7 @@ pub(super) struct DrillArgs {
 }
 
 impl DrillArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let what = self.what.unwrap_or_else(|| LATEST.into());
         let (snapshot, report, outcome) = drill(context, connection, &what)?;
         let json = object()
@@ -53,17 +47,14 @@ impl DrillArgs {
 }
 
 /// Returns true if the last good drill is older than `limit`.
-pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool, CommandError> {
-    let state = state::read(&context.settings.manager_home)?;
+pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
+    let state = state::read(context.manager_home())?;
     let age = |at: Timestamp| context.local_now().signed_duration_since(at);
     Ok(state.drill_passed_at.is_none_or(|at| age(at) >= limit))
 }
 
 /// Runs a drill of the newest snapshot without printing a JSON document.
-pub(super) fn run_newest(
-    context: &Context,
-    connection: &ConnectionArgs,
-) -> Result<Outcome, CommandError> {
+pub(super) fn run_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
     drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
@@ -71,13 +62,12 @@ fn drill(
     context: &Context,
     connection: &ConnectionArgs,
     what: &str,
-) -> Result<(Snapshot, DrillReport, Outcome), CommandError> {
+) -> Result<(Snapshot, DrillReport, Outcome)> {
     let (connection, timeout) = connection.for_drill();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, what)?;
-    let settings = &context.settings;
-    let manager = &settings.manager_home;
-    let codex = Program::find(settings.codex_bin.as_deref(), &context.env).ok();
+    let manager = context.manager_home();
+    let codex = context.find_codex().ok();
     let options = DrillOptions {
         manager_home: manager,
         codex: codex.as_ref(),
@@ -91,6 +81,7 @@ fn drill(
     let report = match result {
         Ok(report) => report,
         Err(e) => {
+            // A lost connection says nothing of the snapshot, so the last result stays.
             if e.is_damage() {
                 record(context, &snapshot, &[e.to_string()]);
             }
@@ -110,7 +101,7 @@ fn drill(
 /// Records the result for `doctor`. Returns false, after a warning, if that failed.
 fn record(context: &Context, snapshot: &Snapshot, problems: &[String]) -> bool {
     let at = context.local_now();
-    let recorded = state::update(&context.settings.manager_home, |state| {
+    let recorded = state::update(context.manager_home(), |state| {
         if problems.is_empty() {
             state.drill_passed_at = Some(at);
         }

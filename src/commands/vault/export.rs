@@ -5,14 +5,12 @@ use crate::archive::publish;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::store;
 use crate::io::atomic;
-use crate::ui::Style;
-use crate::ui::json_object::object;
-use crate::ui::time::bytes;
+use crate::ui::{Style, bytes, object};
 use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::views::account::warn_not_recorded;
@@ -36,18 +34,14 @@ pub(super) struct VaultExportArgs {
 }
 
 impl VaultExportArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let contents = SnapshotContents::read(&restic, &snapshot)?;
-        let manager = &context.settings.manager_home;
+        let manager = context.manager_home();
         let folder = match &self.to {
             Some(folder) => context.env.absolute(folder),
-            None => store::backups(manager),
+            None => context.backups(),
         };
         atomic::create_private_folder(manager)?;
         atomic::create_private_folder(&folder)?;

@@ -8,13 +8,13 @@ use crate::copies::losses::last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::losses;
 use crate::inventory::retention::{self, RetentionPlan};
 use crate::io::disk_clock;
 use crate::io::quantity::pluralize;
 use crate::steps::snapshot_source::add_snapshots;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot};
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
@@ -95,11 +95,7 @@ fn compare(
 }
 
 impl ForgetArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let rules = self.rules.rules(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
@@ -125,7 +121,7 @@ impl ForgetArgs {
                 .hint("remove them permanently with --yes; nothing was changed"));
             }
             if rules.within.is_some() {
-                disk_clock::check(&context.settings.manager_home, context.now())?;
+                disk_clock::check(context.manager_home(), context.now())?;
             }
             let mut args = vec!["forget"];
             args.extend(plan.drop.iter().map(|d| d.candidate.archive.as_str()));

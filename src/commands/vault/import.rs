@@ -3,13 +3,11 @@
 use crate::choices::archive_choice::find_archive;
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::Ui;
-use crate::ui::json_object::object;
+use crate::error::{CommandError, Outcome, Result};
+use crate::ui::{Ui, object};
 use crate::vault::import::{self, ImportOutcome};
 use crate::vault::{TreeLock, VaultError, snapshot};
 use clap::Args;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Make snapshots of archives
@@ -29,67 +27,49 @@ pub(super) struct VaultImportArgs {
     dry_run: bool,
 }
 
-/// The result for an archive in JSON. Its keys are an interface.
-#[derive(Serialize)]
-struct ImportedArchiveJson {
-    archive: String,
-    snapshot: Option<String>,
-    outcome: &'static str,
-    problem: Option<String>,
-}
-
-impl ImportedArchiveJson {
-    fn new(path: &Path, snapshot: Option<String>, outcome: &'static str) -> Self {
-        Self {
-            archive: path.display().to_string(),
-            snapshot,
-            outcome,
-            problem: None,
-        }
-    }
-}
-
 impl VaultImportArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let ui = &context.ui;
-        let found: Result<Vec<PathBuf>, CommandError> = self
-            .archives
-            .iter()
-            .map(|archive| find_archive(context, archive, |r| r.archive.is_some()))
-            .collect();
-        let paths = found?;
-        let mut rows = Vec::new();
+        let found = self.archives.iter();
+        let found = found.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
+        let paths: Vec<_> = found.collect::<Result<_>>()?;
+        let mut results = Vec::new();
         if self.dry_run {
             for path in &paths {
                 ui.report(format_args!("would import {}", path.display()));
-                rows.push(ImportedArchiveJson::new(path, None, "planned"));
+                results.push(("planned", None, None));
             }
         } else {
             let restic = connection.open(context)?;
+            // Listed once: each question to a distant repository takes seconds.
             let known = snapshot::list(&restic)?;
-            let lock = TreeLock::acquire(&context.settings.manager_home)?;
+            let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {
                 let bar = ui.bar("importing", 0);
                 let imported = import::import(&restic, path, &known, &lock, &host, &bar);
                 drop(bar);
-                rows.push(report(path, imported, ui)?);
+                results.push(report(path, imported, ui)?);
             }
         }
-        let failed = rows.iter().any(|row| row.problem.is_some());
+        let failed = results.iter().any(|(.., problem)| problem.is_some());
+        let results = paths.iter().zip(results);
+        let rows = results.map(|(path, (outcome, snapshot, problem))| {
+            object()
+                .with("archive", path.display().to_string())
+                .with("snapshot", snapshot)
+                .with("outcome", outcome)
+                .with("problem", problem)
+        });
         let json = object()
-            .with("archives", rows)
+            .with("archives", rows.collect::<Vec<_>>())
             .with("dry_run", self.dry_run);
         ui.document("vault import", &json);
         Ok(Outcome::partial_if(failed))
     }
 }
 
-/// Reports what became of one archive.
+/// Reports what became of one archive. Returns the outcome in a word, the snapshot, and the problem.
 ///
 /// # Errors
 /// The import failed for a reason that is not the archive's: the remaining archives would fail too.
@@ -97,26 +77,23 @@ fn report(
     path: &Path,
     imported: Result<ImportOutcome, VaultError>,
     ui: &Ui,
-) -> Result<ImportedArchiveJson, CommandError> {
+) -> Result<(&'static str, Option<String>, Option<String>)> {
     let shown = path.display();
     match imported {
         Ok(ImportOutcome::Added(report)) => {
             let id = report.short_id().to_owned();
             ui.report(format_args!("imported {shown} as {id}"));
-            Ok(ImportedArchiveJson::new(path, Some(id), "added"))
+            Ok(("added", Some(id), None))
         }
         Ok(ImportOutcome::Present(id)) => {
             ui.report(format_args!("already in the vault: {shown}"));
-            Ok(ImportedArchiveJson::new(path, Some(id), "present"))
+            Ok(("present", Some(id), None))
         }
         Err(e) if !matches!(e, VaultError::Archive(_)) => Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).in_one_line();
             ui.warn(format_args!("not imported: {shown} ({problem})"));
-            Ok(ImportedArchiveJson {
-                problem: Some(problem),
-                ..ImportedArchiveJson::new(path, None, "failed")
-            })
+            Ok(("failed", None, Some(problem)))
         }
     }
 }

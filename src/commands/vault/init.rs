@@ -6,11 +6,11 @@ use crate::config::file::ConfigFile;
 use crate::config::{file_access, find};
 use crate::context::Context;
 use crate::doctor::permissions::mode_open_to_others;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::OrdinaryPath;
 use crate::io::secret::SecretBytes;
 use crate::io::shell;
-use crate::ui::json_object::object;
+use crate::ui::object;
 use crate::vault::fault::Fault;
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
@@ -68,11 +68,7 @@ fn show_json(context: &Context, repository: &str, password: &str, opened: Option
 }
 
 impl VaultInitArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let url = absolute_url(context, &self.url);
         let found = connection.password(context);
         let ui = &context.ui;
@@ -108,7 +104,7 @@ impl VaultInitArgs {
         Ok(Outcome::Done)
     }
 
-    fn check_url(&self, url: &str) -> Result<(), CommandError> {
+    fn check_url(&self, url: &str) -> Result<()> {
         if has_password(url) {
             let shown = redact_message(url);
             let error = format!("the URL contains a password: {shown}");
@@ -125,10 +121,10 @@ impl VaultInitArgs {
     }
 }
 
-fn store_password(context: &Context, typed: &SecretBytes) -> Result<(), CommandError> {
-    let vault = folder(&context.settings.manager_home);
+fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
+    let vault = folder(context.manager_home());
     if let Password::File(path) = Password::store(typed, &vault)? {
-        context.ui.note(format_args!(
+        context.note(format_args!(
             "the password is stored in {}; keep a copy elsewhere",
             path.display()
         ));
@@ -142,27 +138,24 @@ fn warn_of_readable_file(context: &Context, password: &Password) {
         && let Some(mode) = mode_open_to_others(path)
     {
         let shown = path.display();
-        context.ui.warn(format_args!(
+        context.warn(format_args!(
             "other users can access the password file ({mode:o}): {shown}"
         ));
         let quoted = shell::word(&path.to_string_lossy());
-        context
-            .ui
-            .note(format_args!("restrict it: chmod 600 {quoted}"));
+        context.note(format_args!("restrict it: chmod 600 {quoted}"));
     }
 }
 
 /// Refuses a folder in the Codex home, of which every snapshot would contain the vault, and in the manager
 /// home, of which a backup removes unknown files.
-fn refuse_inside_homes(context: &Context, url: &str) -> Result<(), CommandError> {
+fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     let folder = Path::new(url);
     if !folder.is_absolute() {
         return Ok(());
     }
-    let settings = &context.settings;
     let homes = [
-        ("Codex home", &settings.codex_home),
-        ("manager home", &settings.manager_home),
+        ("Codex home", context.codex_home()),
+        ("manager home", context.manager_home()),
     ];
     for (name, home) in homes {
         let real = home.canonical().ok();
@@ -192,11 +185,7 @@ fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
 }
 
 /// Stores the repository, and the program and password source of the flags, in `config.toml`.
-fn save_settings(
-    context: &Context,
-    connection: &ConnectionArgs,
-    url: String,
-) -> Result<(), CommandError> {
+fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) -> Result<()> {
     let (password_file, password_command) = connection.named_password(context);
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let values = [
@@ -205,7 +194,7 @@ fn save_settings(
         ("vault.password_command", password_command),
         ("vault.program", connection.named_program(context).map(text)),
     ];
-    file_access::update(&context.settings.manager_home, |file: &mut ConfigFile| {
+    file_access::update(context.manager_home(), |file: &mut ConfigFile| {
         for (name, value) in values {
             if let Some(value) = value {
                 file.set(&find(name)?, Value::from(value))?;
@@ -220,22 +209,14 @@ fn unusable(reason: &str) -> CommandError {
         .hint("run the same command again with another password; nothing was changed")
 }
 
-fn ask_twice(context: &Context) -> Result<SecretBytes, CommandError> {
-    let first = context.ui.ask_secret("vault password:")?;
-    let second = match first {
-        Some(_) => context.ui.ask_secret("repeat the password:")?,
-        None => None,
-    };
-    match (first, second) {
-        (Some(first), Some(second)) if first == second => match std::str::from_utf8(first.expose())
-        {
-            // restic removes such spaces from a password that it reads from a file.
-            Ok(text) if text.trim() == text => Ok(first),
-            Ok(_) => Err(unusable("begins or ends with a space")),
-            Err(_) => Err(unusable("is not UTF-8")),
-        },
-        (Some(_), Some(_)) => Err(CommandError::usage("the passwords differ")
-            .hint("run the same command again; nothing was changed")),
-        _ => Err(VaultError::NoPassword.into()),
+fn ask_twice(context: &Context) -> Result<SecretBytes> {
+    let questions = ["vault password:", "repeat the password:"];
+    let secret = context.ui.ask_new_secret("password", questions)?;
+    let secret = secret.ok_or(VaultError::NoPassword)?;
+    match std::str::from_utf8(secret.expose()) {
+        // restic removes such spaces from a password that it reads from a file.
+        Ok(text) if text.trim() == text => Ok(secret),
+        Ok(_) => Err(unusable("begins or ends with a space")),
+        Err(_) => Err(unusable("is not UTF-8")),
     }
 }

@@ -13,7 +13,7 @@ mod snapshots;
 
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use clap::{Args, Subcommand};
 
 /// Keep encrypted, deduplicated snapshots elsewhere, with restic
@@ -62,7 +62,7 @@ impl VaultArgs {
     ///
     /// # Errors
     /// Those of the subcommand.
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let connection = &self.connection;
         match self.command {
             VaultCommand::Init(args) => args.run(context, connection),

@@ -2,13 +2,13 @@
 
 use crate::accounts::login_selection::AuthPolicy;
 use crate::archive::reader::ArchiveReader;
-use crate::choices::archive_choice::LATEST;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::source::ConversationSource as _;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
+use crate::inventory::archive_names::LATEST;
 use crate::io::quantity::pluralize;
 use crate::restore::needed_paths::needed_paths;
 use crate::restore::plan::Selection;
@@ -40,11 +40,7 @@ pub(super) struct VaultRestoreArgs {
 }
 
 impl VaultRestoreArgs {
-    pub(super) fn run(
-        mut self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(mut self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         self.options.destination(context)?;
         let restic = connection.open(context)?;
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
@@ -65,7 +61,7 @@ impl VaultRestoreArgs {
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let listed = ArchiveReader::of_manifest(Path::new(&id), manifest);
-        context.ui.note(describe(context, &listed, "snapshot"));
+        context.note(describe(context, &listed, "snapshot"));
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
@@ -78,7 +74,7 @@ impl VaultRestoreArgs {
             let paths = needed_paths(&selection, source.files());
             source.contents.narrow(&paths);
         }
-        let manager = &context.settings.manager_home;
+        let manager = context.manager_home();
         let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
         let path = staging.path(&id);
@@ -111,7 +107,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     } else {
         snapshot.host.clone()
     };
-    context.ui.note(format_args!(
+    context.note(format_args!(
         "{login} is not restored: {machine} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
 }

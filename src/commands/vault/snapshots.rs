@@ -2,11 +2,10 @@
 
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::ui::json_object::object;
-use crate::ui::table::{Cell, Column, Table};
-use crate::ui::time::{bytes, rfc3339};
+use crate::error::{Outcome, Result};
+use crate::ui::{Cell, Column, Table, object};
 use crate::vault::snapshot::{self, Snapshot};
+use crate::views::account::local;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -39,11 +38,7 @@ pub(super) struct SnapshotsArgs {
 }
 
 impl SnapshotsArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        connection: &ConnectionArgs,
-    ) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let mut snapshots = snapshot::list(&restic)?;
@@ -66,7 +61,7 @@ fn row<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a
     let metadata = tags.map(|tags| &tags.metadata);
     object()
         .with("id", &snapshot.id)
-        .with("time", rfc3339(&snapshot.time, context.settings.zone))
+        .with("time", local(&snapshot.time, context))
         .with("host", &snapshot.host)
         .with("email", metadata.and_then(|made| made.email.as_ref()))
         .with(
@@ -87,9 +82,8 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
         ui.note("no snapshots; make one: codex-manager vault backup");
         return;
     }
-    let mut table = Table::new(ui, COLUMNS);
-    let (zone, now) = (context.settings.zone, context.now());
-    for snapshot in snapshots {
+    let (zone, now) = (context.zone(), context.now());
+    let rows = snapshots.iter().map(|snapshot| {
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());
         let label = metadata.and_then(|made| made.label.as_deref());
@@ -99,18 +93,16 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
             (None, _) => "other program".to_owned(),
         };
         let account = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
-        let size = metadata.map(|made| made.bytes);
-        table.row([
+        [
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
             Cell::time(Some(snapshot.time), zone, &now),
             Cell::plain(&snapshot.host),
             Cell::plain(account.unwrap_or_default()),
             Cell::plain(kind).value(mode.unwrap_or("other")),
             Cell::plain(label.unwrap_or_default()),
-            Cell::plain(size.map(bytes).unwrap_or_default())
-                .value(size.map(|size| size.to_string()).unwrap_or_default()),
-        ]);
-    }
-    table.print(ui);
+            metadata.map_or(Cell::plain(""), |made| Cell::bytes(made.bytes)),
+        ]
+    });
+    Table::of(ui, COLUMNS, rows).print(ui);
     ui.note("restore one: codex-manager vault restore ID");
 }

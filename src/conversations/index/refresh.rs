@@ -58,7 +58,7 @@ pub(crate) struct RefreshReport {
     pub skipped: Vec<SkippedFile>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IndexStatus {
     pub conversations: i64,
     /// The number of messages, calls and outputs.
@@ -66,7 +66,6 @@ pub(crate) struct IndexStatus {
     /// The bytes of rollouts that were read.
     pub rollout_bytes: i64,
     /// The time of the last walk over all rollouts, in milliseconds since 1970.
-    #[serde(skip)]
     pub last_walk_ms: Option<i64>,
 }
 

@@ -15,7 +15,7 @@ use self::state::{PickerAction, PickerState};
 use self::view::PickerView;
 use self::worker::Worker;
 use super::Ui;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::io::progress::is_interrupted;
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui_core::layout::Rect;
@@ -74,7 +74,7 @@ impl Picker<'_> {
     ///
     /// # Errors
     /// The user cancelled, or a signal ended the command.
-    pub fn run(self, ui: &Ui) -> Result<Option<Picked>, CommandError> {
+    pub fn run(self, ui: &Ui) -> Result<Option<Picked>> {
         if !ui.can_pick || self.items.is_empty() {
             return Ok(None);
         }
@@ -118,6 +118,7 @@ impl Picker<'_> {
                 Wake::Answered => continue,
             };
             match event {
+                // Windows, and terminals with the kitty protocol, report the release of a key too.
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
                     match state.press(key, &self.options.keys) {
                         PickerAction::Stay => {}

@@ -4,7 +4,6 @@ use crate::codex::threads::ListedThread;
 use crate::codex::threads::ThreadFilter;
 use crate::conversations::index::usage_query::UsageConversation;
 use crate::conversations::search::evaluate::FoundConversation;
-use crate::error::CommandError;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -20,10 +19,10 @@ impl ConversationFilter {
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) fn new(
+    pub(crate) fn new<E>(
         filter: ThreadFilter,
-        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, CommandError>,
-    ) -> Result<Self, CommandError> {
+        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
+    ) -> Result<Self, E> {
         let mut listed = None;
         if filter.is_restricted() {
             let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());

@@ -1,0 +1,11 @@
+//! The words of a dry run: what a command would do, in place of what it did.
+
+/// Returns `planned` in a dry run, else `done`.
+pub(crate) fn verb<T>(dry_run: bool, planned: T, done: T) -> T {
+    if dry_run { planned } else { done }
+}
+
+/// Returns the words before a participle: "would be " in a dry run, else none.
+pub(crate) fn would_be(dry_run: bool) -> &'static str {
+    verb(dry_run, "would be ", "")
+}
