@@ -64,6 +64,11 @@ pub(crate) enum FormerVersion {
 }
 
 impl FileFacts {
+    /// Returns true if both sides equal the last sync.
+    pub(crate) fn is_unchanged(self) -> bool {
+        (self.local, self.remote) == (Presence::Unchanged, Presence::Unchanged)
+    }
+
     /// Returns the reason for copying the version that continues the other one.
     fn growth(self) -> CopyReason {
         if self.is_rewritten {

@@ -1,8 +1,8 @@
 //! The plan of a sync: its steps, and what it reports and records besides.
 
+use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::cloud_check::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
-use super::steps::file_plan::{FileOutcome, FilePlan};
 use super::sync_step::{Conflict, SyncAction, SyncStep};
 use super::undelivered_version::UndeliveredVersion;
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -127,7 +127,6 @@ impl SyncPlan {
         self.steps.extend(copies.steps);
         self.notices.extend(copies.notices);
         self.notices.conflict_copies = copies.pending;
-        self.records.learned_resolutions = copies.learned_resolutions;
     }
 
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only

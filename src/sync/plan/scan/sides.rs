@@ -7,6 +7,7 @@ use crate::io::parallel;
 use crate::sync::codexsync;
 use crate::sync::config::DeletePolicy;
 use crate::sync::identity;
+use crate::sync::manager_folder;
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
@@ -61,6 +62,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let warnings = renamed.into_iter().chain(scope::misspelled_roots(config));
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
+        .chain(manifest_notices(&manifests))
         .chain(damage_notice(request, &state)?)
         .chain(restored_home_notice(request, &state))
         .collect();
@@ -74,6 +76,19 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         manifests,
         notices,
     })
+}
+
+/// Returns the notices about manifests that cannot be used.
+fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
+    let refused = manifests.refused.iter();
+    let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
+    let placeholders = manifests.not_downloaded.iter();
+    let placeholders = placeholders.map(|name| {
+        let why =
+            "the manifest of another machine is not downloaded; have the cloud client download it";
+        NoticeList::Waiting.notice(manager_folder::display_name(name), why)
+    });
+    refused.chain(placeholders).collect()
 }
 
 /// Returns the warning about a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud
