@@ -5,7 +5,7 @@
 //! once it is complete. Retention removes only snapshots with such a list.
 
 use super::config::SyncConfig;
-use super::scan::Stat;
+use super::sides::Stat;
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::file_open;

@@ -4,7 +4,7 @@
 //! and only in the modes `mtime` and `mtime_hash_fallback`.
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime};
-use super::scan::Side;
+use super::sides::Side;
 use crate::codex::rollout::Relation;
 
 /// The kind of a file, as far as it affects the decision.

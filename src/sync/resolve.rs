@@ -16,7 +16,7 @@ use super::pending_index_updates::PendingIndexUpdates;
 use super::remote_manifests::RemoteManifests;
 use super::resolutions;
 use super::rollouts;
-use super::scan::{Side, Stat};
+use super::sides::{Side, Stat};
 use super::snapshot_writer;
 use super::state::{Replica, StateError, SyncState};
 use crate::codex::rollout::{self, Relation};

@@ -5,9 +5,9 @@ use super::backup::{
     UNFINISHED_PREFIX, next_number,
 };
 use super::config::{SnapshotCompression, SyncConfig};
-use super::mtime::set_mtime;
 use super::plan::{ObservedFile, Op, SyncPlan};
-use super::scan::Side;
+use super::sides::Side;
+use super::sides::set_mtime;
 use crate::io::atomic::{self, TempFile};
 use crate::io::document;
 use crate::io::file_open;

@@ -17,7 +17,7 @@ use crate::steps::sync_shutdown::{home_users, is_home_in_use, shut_down_codex, w
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::ui::Ui;
 use crate::ui::time::bytes;

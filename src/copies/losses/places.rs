@@ -14,7 +14,7 @@ use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use crate::storage;
 use crate::sync::conflict_copies::{self, ConflictCopies};
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::sync::state::Replica;
 use std::path::{Path, PathBuf};
 

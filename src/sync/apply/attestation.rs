@@ -16,7 +16,7 @@ use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::plan::SyncPlan;
 use crate::sync::remote_manifests::RemoteManifests;
 use crate::sync::rollouts;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -11,7 +11,6 @@
 
 mod attestation;
 mod batch;
-mod conflict_copies;
 mod copying;
 mod error;
 mod file_ops;
@@ -19,7 +18,6 @@ mod publish;
 mod report;
 mod request;
 mod run;
-mod steps;
 mod targets;
 
 pub use error::ApplyError;

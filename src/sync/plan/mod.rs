@@ -32,16 +32,15 @@ mod scan;
 mod steps;
 mod sync_plan;
 mod sync_step;
-mod undelivered_version;
 
 pub use error::PlanError;
 pub use request::PlanRequest;
 pub(crate) use scan::cloud_check::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::SyncPlan;
+pub use sync_plan::UndeliveredVersion;
 pub(crate) use sync_step::{
     Conflict, CopyOp, MergeTarget, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-pub use undelivered_version::UndeliveredVersion;
 
 use self::facts::compared_file::FileReading;
 use self::facts::fact_reader::FactReader;

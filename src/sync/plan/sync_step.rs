@@ -7,7 +7,8 @@ use crate::io::hash::Sha256Digest;
 use crate::sync::config::SyncConfig;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::scan::{ListedFile, Side, Stat};
+use crate::sync::scan::ListedFile;
+use crate::sync::sides::{Side, Stat};
 use std::path::PathBuf;
 
 /// A file with the size and time that the plan observed. An op skips it if these have changed since.

@@ -1,7 +1,6 @@
 //! The folder of a state: finds it, reads and writes its file.
 
-use super::journal::StateJournal;
-use super::lines::{self, STATE_SCHEMA, StateHeader};
+use super::lines::{self, STATE_SCHEMA, StateHeader, StateJournal};
 use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
@@ -184,7 +183,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::scan::Stat;
+    use crate::sync::sides::Stat;
     use crate::sync::state::{Deletion, SideFile, SyncedFile};
     use std::fs::OpenOptions;
     use std::io::Write;

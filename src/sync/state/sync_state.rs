@@ -4,7 +4,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::random_id::random_id;
 use crate::sync::line_merge;
 use crate::sync::rollouts;
-use crate::sync::scan::Stat;
+use crate::sync::sides::Stat;
 use std::collections::{BTreeSet, HashMap};
 
 /// Number of published manifests that the state remembers: one that was not written before a kill, and those that a

@@ -8,7 +8,7 @@ use crate::sync::decide::FileFacts;
 use crate::sync::notice::Notice;
 use crate::sync::plan::file_plan::FilePlan;
 use crate::sync::plan::sync_step::ObservedFile;
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 /// A group of files after its contents were read.

@@ -8,8 +8,8 @@ use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::decide::{FileFacts, FileKind, FormerVersion, Presence};
-use crate::sync::scan::Side;
 use crate::sync::secrets::{self, FileSecret};
+use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 impl<'a> FactReader<'a> {

@@ -7,7 +7,7 @@ use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::contents;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_step::{Op, SyncStep};
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 use std::path::Path;
 
 /// What to do about a conflict copy.

@@ -13,12 +13,12 @@ use crate::io::{IoContext, IoError};
 use crate::sync::conflict_copies;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::decide::FileKind;
+use crate::sync::notice::read_failure;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::scan::file_group::{FileGroup, display_path};
-use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 
 /// A conversation while its files are folded.
 struct ConversationFold<'a> {
@@ -169,7 +169,7 @@ impl<'a> FactReader<'a> {
             let digest = match copy.text_digest() {
                 Ok((_, digest)) => digest,
                 Err(e) => {
-                    let why = read_failure::reason(&e.source);
+                    let why = read_failure(&e.source);
                     let notice = NoticeList::Waiting.notice(&found.path, why);
                     fold.notices.push(notice);
                     continue;

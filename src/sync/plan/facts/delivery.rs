@@ -11,7 +11,8 @@ use crate::sync::contents;
 use crate::sync::decide::FileKind;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::scan::file_group::{FileGroup, is_as_last_synced};
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scan::ListedFile;
+use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.

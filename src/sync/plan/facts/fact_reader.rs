@@ -7,9 +7,10 @@ use crate::sync::decide::FileKind;
 use crate::sync::plan::records::Records;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::plan::sync_step::ObservedFile;
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scan::ListedFile;
 use crate::sync::scope::Scope;
 use crate::sync::secrets;
+use crate::sync::sides::Side;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct FactReader<'a> {

@@ -13,11 +13,12 @@ use crate::sync::decide::FileKind;
 use crate::sync::line_merge;
 use crate::sync::manager_folder;
 use crate::sync::notice::NoticeList;
+use crate::sync::notice::read_failure;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::scan::file_group::{FileGroup, display_path};
-use crate::sync::read_failure;
 use crate::sync::rollouts;
-use crate::sync::scan::{ListedFile, Side};
+use crate::sync::scan::ListedFile;
+use crate::sync::sides::Side;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -85,7 +86,7 @@ impl<'a> FactReader<'a> {
         let Some(path) = self.unreadable_file(group, error) else {
             return reading;
         };
-        let notice = NoticeList::Skipped.notice(path, read_failure::reason(&error.source));
+        let notice = NoticeList::Skipped.notice(path, read_failure(&error.source));
         Ok(FileReading::Settled(notice.into()))
     }
 

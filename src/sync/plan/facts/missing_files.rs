@@ -5,8 +5,8 @@ use crate::io::IoError;
 use crate::sync::config::DeletePolicy;
 use crate::sync::identity;
 use crate::sync::plan::scan::file_group::FileGroup;
-use crate::sync::scan::{Side, Stat};
 use crate::sync::scope::ScopeMatch;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncedFile;
 use std::collections::{BTreeMap, HashMap};
 

@@ -3,8 +3,8 @@
 use super::fact_reader::FactReader;
 use crate::io::tree;
 use crate::sync::plan::sync_step::SyncStep;
-use crate::sync::scan::Side;
 use crate::sync::scope;
+use crate::sync::sides::Side;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

@@ -13,8 +13,9 @@ use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote_manifests::RemoteManifests;
-use crate::sync::scan::{self, Side, SideListing};
+use crate::sync::scan::{self, SideListing};
 use crate::sync::scope::{self, Scope};
+use crate::sync::sides::Side;
 use crate::sync::state::{StateDamage, SyncState};
 use std::path::Path;
 

@@ -10,7 +10,8 @@ use crate::sync::contents;
 use crate::sync::line_merge;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::remote_manifests::RemoteManifests;
-use crate::sync::scan::{Side, SideListing, Stat};
+use crate::sync::scan::SideListing;
+use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 
 /// Result of reading a file again.

@@ -5,7 +5,7 @@ use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::facts::conflict_copy_facts::ConflictCopyState;
 use crate::sync::plan::sync_step::{Op, SyncAction, SyncStep};
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 
 #[derive(Debug, Default)]
 pub(crate) struct ConflictCopyPlan {

@@ -12,7 +12,7 @@ use crate::sync::plan::sync_step::{
     CopyOp, ObservedFile, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
 use crate::sync::rollouts;
-use crate::sync::scan::{Side, Stat};
+use crate::sync::sides::{Side, Stat};
 
 /// Reason for a conflict copy of a second file of the conversation.
 const DIVERGED_COPY: &str = "was continued differently in a second file";

@@ -13,7 +13,7 @@ use crate::sync::plan::guards::{reason_to_leave, without_login};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-use crate::sync::scan::Side;
+use crate::sync::sides::Side;
 
 /// Plans a file from all that is known of it.
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
